@@ -1,0 +1,10 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``python -m l3agent`` is ``l3-agent``."""
+
+import sys
+
+if __name__ == "__main__":
+    # Imported here and not above: the module patches the process as its first statement.
+    from l3agent.cmd.agent import main
+
+    sys.exit(main())

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The error tree, grouped by what the caller does next.
+
+``ConfigError``: an operator mends the file (exit 78). ``PermissionMissing``: an operator grants it (exit 77).
+``TransientError``: try again later, with backoff. ``RouterError``: wait for the next update of that router.
+``InternalError``: our bug; log it, count it, keep the others running.
+"""
+
+from __future__ import annotations
+
+
+class L3AgentError(Exception):
+    """Root of everything this project raises on purpose."""
+
+
+class ConfigError(L3AgentError):
+    """The configuration is wrong; an operator must change it. Ends the process with status 78 (EX_CONFIG)."""
+
+
+class PermissionMissing(L3AgentError):
+    """A privilege is missing that an operator must grant. Ends the process with status 77 (EX_NOPERM)."""
+
+
+class TransientError(L3AgentError):
+    """The same thing tried later may work."""
+
+
+class PluginUnavailable(TransientError):
+    """The server did not answer in time, or the broker could not be reached."""
+
+
+class DataplaneUnavailable(TransientError):
+    """The data-plane process is gone, or did not answer within the deadline."""
+
+
+class ApplyError(TransientError):
+    """The kernel refused an operation. The message names the operation and the kernel's reason."""
+
+
+class RouterError(L3AgentError):
+    """Trying again without a new update cannot help."""
+
+
+class InvalidRouter(RouterError):
+    """A payload breaks the contract.
+
+    :param path: where in the payload, as in ``_interfaces[1].fixed_ips[0].ip_address``.
+    :param value: what was found there.
+    :param reason: what was expected instead.
+    """
+
+    def __init__(self, path: str, value: object, reason: str) -> None:
+        self.path = path
+        self.value = value
+        self.reason = reason
+        shown = repr(value)
+        if len(shown) > 120:
+            shown = shown[:117] + "..."
+        super().__init__(f"{path}: {shown}: {reason}")
+
+
+class RouterNotCompatible(RouterError):
+    """A router that is not for this agent (kind or mode); what exists of it here is removed."""
+
+
+class InternalError(L3AgentError):
+    """Something happened that the code holds impossible."""

@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Names of kernel objects, as Neutron makes them, so that operators and a former agent recognise them.
+
+Source: neutron's l3 agent and linux bridge driver (device prefix + 11 characters of the id); the kernel keeps 15 bytes
+of a device name (``IFNAMSIZ`` 16 with the NUL, ``linux/if.h``).
+"""
+
+from __future__ import annotations
+
+ROUTER_NAMESPACE = "qrouter-"
+HOST_NAMESPACE = "l3host-"
+INTERNAL_DEVICE = "qr-"
+GATEWAY_DEVICE = "qg-"
+#: The end of a veth pair that stays in the switch namespace.
+TAP_DEVICE = "tap"
+BRIDGE_DEVICE = "brq"
+#: The one device of a standalone host.
+HOST_DEVICE = "eth0"
+
+_ID_CHARACTERS = 11
+
+_NAMESPACE = {"router": ROUTER_NAMESPACE, "host": HOST_NAMESPACE}
+
+
+def namespace_name(kind: str, state_id: str) -> str:
+    """Name the network namespace of a router or of a standalone host."""
+    return _NAMESPACE[kind] + state_id
+
+
+def device_name(prefix: str, object_id: str) -> str:
+    """Name a device after a port, or a bridge after a network: prefix and 11 characters of the id."""
+    return prefix + object_id[:_ID_CHARACTERS]

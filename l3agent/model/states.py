@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Desired states: what should exist, with every address a value of :mod:`ipaddress`.
+
+Values here are already validated (:mod:`l3agent.model.desired` does that); equality is meaning.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
+from typing import Literal
+
+Address = IPv4Address | IPv6Address
+Interface = IPv4Interface | IPv6Interface
+Network = IPv4Network | IPv6Network
+Kind = Literal["router", "network", "host"]
+#: What a state is filed under: ("router", uuid), ("network", uuid) or ("host", name).
+Key = tuple[Kind, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """A device inside a namespace and the network it is plugged into.
+
+    The IPv6 link-local address is not listed: it follows from the MAC address (EUI-64, RFC 4291 appendix A).
+    """
+
+    id: str
+    network_id: str
+    device: str
+    mac: str
+    mtu: int | None
+    addresses: frozenset[Interface]
+
+
+@dataclass(frozen=True, slots=True)
+class NextHop:
+    """Where a route leads: through ``device``, to ``via``, or on link where ``via`` is None."""
+
+    device: str
+    via: Address | None
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A route of the main table; several next hops share the traffic (multipath)."""
+
+    destination: Network
+    hops: frozenset[NextHop]
+
+
+@dataclass(frozen=True, slots=True)
+class FloatingIP:
+    """An address of the external network that stands for one inside."""
+
+    floating: IPv4Address
+    fixed: IPv4Address
+
+
+@dataclass(frozen=True, slots=True)
+class RouterState:
+    """A legacy router.
+
+    :param gateway: the port on the external network, also part of no other collection.
+    :param nat_address: IPv4 address of the gateway port that stands for the router; None without one.
+    :param snat: traffic of tenants leaves with ``nat_address`` as its source.
+    :param notes: what of the payload could not be had, for the log; no part of the state.
+    """
+
+    id: str
+    ports: frozenset[Port]
+    gateway: Port | None
+    routes: frozenset[Route]
+    floating_ips: frozenset[FloatingIP]
+    nat_address: IPv4Address | None
+    snat: bool
+    notes: tuple[str, ...] = field(default=(), compare=False)
+
+    def all_ports(self) -> frozenset[Port]:
+        """Return the internal ports and the gateway."""
+        return self.ports if self.gateway is None else self.ports | {self.gateway}
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkState:
+    """A bridge that must stay although no port needs it, with the real card that leads outside, if any."""
+
+    id: str
+    interface: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class HostState:
+    """A namespace that stands for a virtual machine or an outside host (standalone mode)."""
+
+    id: str
+    port: Port
+    routes: frozenset[Route]
+
+
+State = RouterState | NetworkState | HostState
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What became of one state.
+
+    :param operations: the plan, one line an operation, as a person reads it; with ``dry_run`` it was not carried out.
+    :param error: None, or what went wrong, with the operation.
+    :param timings: seconds of data-plane time by phase (``observe``, ``plan``, ``apply``).
+    """
+
+    kind: Kind
+    id: str
+    operations: tuple[str, ...] = ()
+    error: str | None = None
+    timings: Mapping[str, float] = field(default_factory=dict)
