@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reading of a payload: every value is taken with the path that leads to it, so that a refusal can name both.
+
+JSON null and an absent key mean the same, because servers of different ages leave out what others send as null.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from ipaddress import IPv6Address, ip_address, ip_network
+from typing import Any
+
+from l3agent.exceptions import InvalidRouter
+from l3agent.model.states import Address, Network
+
+# Ids become names of devices, namespaces and files: a UUID (36 characters) or what looks like one, nothing else.
+_ID = re.compile(r"[0-9a-fA-F-]{11,36}")
+_MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
+_GROUP_BIT = 0x01
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Node:
+    """One value of a payload. Two nodes are equal when they are the same one: a value may have no hash.
+
+    :param path: as in ``_interfaces[1].fixed_ips[0].ip_address``; empty for the whole payload.
+    """
+
+    path: str
+    value: Any
+
+    def __getitem__(self, key: str) -> Node:
+        """Return the member of a map; its value is None where the map has none."""
+        if not isinstance(self.value, Mapping):
+            raise self.refusal("expected a map")
+        return Node(f"{self.path}.{key}" if self.path else key, self.value.get(key))
+
+    def refusal(self, reason: str) -> InvalidRouter:
+        """Return the error to raise when this value is wrong."""
+        return InvalidRouter(self.path or "router", self.value, "missing" if self.value is None else reason)
+
+    def given(self) -> bool:
+        """Tell whether there is a value at all."""
+        return self.value is not None
+
+    def elements(self) -> list[Node]:
+        """Return the elements of a list; none where there is no list."""
+        if self.value is None:
+            return []
+        if not isinstance(self.value, list | tuple):
+            raise self.refusal("expected a list")
+        return [Node(f"{self.path}[{index}]", value) for index, value in enumerate(self.value)]
+
+    def text(self) -> str:
+        """Return a string."""
+        if not isinstance(self.value, str):
+            raise self.refusal("expected a string")
+        return self.value
+
+    def flag(self, default: bool) -> bool:
+        """Return a boolean."""
+        if self.value is None:
+            return default
+        if not isinstance(self.value, bool):
+            raise self.refusal("expected true or false")
+        return self.value
+
+    def integer(self, low: int, high: int) -> int:
+        """Return a whole number between two bounds, both allowed."""
+        if isinstance(self.value, bool) or not isinstance(self.value, int) or not low <= self.value <= high:
+            raise self.refusal(f"expected a whole number from {low} to {high}")
+        return self.value
+
+    def identifier(self) -> str:
+        """Return an id that is safe in the name of a device, a namespace or a file."""
+        if not _ID.fullmatch(self.text()):
+            raise self.refusal("expected 11 to 36 hexadecimal digits and hyphens")
+        return self.text()
+
+    def mac(self) -> str:
+        """Return the MAC address of one interface, in lower case."""
+        mac = self.text().lower()
+        if not _MAC.fullmatch(mac):
+            raise self.refusal("expected a MAC address such as fa:16:3e:00:00:01")
+        if mac == "00:00:00:00:00:00" or int(mac[:2], 16) & _GROUP_BIT:
+            raise self.refusal("expected a unicast MAC address")
+        return mac
+
+    def address(self) -> Address:
+        """Return an address that one machine can have; IPv6 link-local ones are among them."""
+        text = self._plain()
+        try:
+            address = ip_address(text)
+        except ValueError as exc:
+            raise self.refusal("expected an IP address") from exc
+        if address.is_multicast or address.is_loopback or address.is_unspecified or str(address) == "255.255.255.255":
+            raise self.refusal("expected a unicast address")
+        if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
+            raise self.refusal("an IPv4 address in IPv6 form cannot be routed")
+        return address
+
+    def network(self) -> Network:
+        """Return a network that packets can be routed to; the whole of a family (``/0``) is among them."""
+        text = self._plain()
+        try:
+            network = ip_network(text)
+        except ValueError as exc:
+            raise self.refusal(f"expected a network without host bits ({exc})") from exc
+        if network.is_multicast or network.is_loopback or (network.version == 6 and network.is_link_local):
+            raise self.refusal("nothing can be routed to multicast, loopback or link-local addresses")
+        return network
+
+    def _plain(self) -> str:
+        # The standard library takes "fe80::1%eth0"; a zone means something on one machine only.
+        if "%" in self.text():
+            raise self.refusal("a zone has no place here")
+        return self.text()
