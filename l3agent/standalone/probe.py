@@ -1,0 +1,258 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pings and TCP connections from inside a namespace, with sockets of our own: no ``ping`` or ``nc`` is needed.
+
+Each probe is a child process that enters the namespace, works, and sends JSON lines to its parent. The parent must have
+one thread and must not be patched. Called by the demo and by tests.
+Source: RFC 792 and RFC 4443 (echo), RFC 1071 (checksum).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import itertools
+import json
+import os
+import select
+import selectors
+import signal
+import socket
+import struct
+import time
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from l3agent.exceptions import L3AgentError
+from l3agent.standalone import sandbox
+
+_ICMP = {4: (socket.AF_INET, socket.IPPROTO_ICMP), 6: (socket.AF_INET6, socket.IPPROTO_ICMPV6)}
+#: Types of echo messages; the key says whether it is ICMP of IPv4.
+_REQUEST = {True: 8, False: 128}
+_REPLY = {True: 0, False: 129}
+#: Seconds a probe may live without an order to stop.
+_LIFE_S = 60.0
+
+
+class ProbeError(L3AgentError):
+    """A probe could not do its work, or gave no answer in time."""
+
+
+class Probe:
+    """One function at work in a namespace.
+
+    :param namespace: path where the network namespace is pinned.
+    :param work: called in the child as ``work(parent, *arguments)``; ``parent`` is a socket that becomes readable when
+        the work shall end. What it returns must be JSON-able.
+    """
+
+    def __init__(self, namespace: str, work: Callable[..., Any], *arguments: Any) -> None:
+        self._socket, theirs = socket.socketpair()
+        self._buffer = b""
+        self._pid = os.fork()
+        if self._pid == 0:
+            _child(namespace, theirs, work, arguments)
+        theirs.close()
+
+    def read(self, timeout: float) -> Any:
+        """Return the next message of the child.
+
+        :param timeout: seconds.
+        :raises ProbeError: the child failed, ended, or was silent.
+        """
+        deadline = time.monotonic() + timeout
+        while b"\n" not in self._buffer:
+            if not _readable(self._socket, deadline):
+                raise ProbeError(f"no answer within {timeout:.1f} s")
+            part = self._socket.recv(65536)
+            if not part:
+                raise ProbeError("the probe ended without an answer")
+            self._buffer += part
+        line, self._buffer = self._buffer.split(b"\n", 1)
+        message = json.loads(line)
+        if "error" in message:
+            raise ProbeError(message["error"])
+        return message["result"]
+
+    def finish(self, timeout: float = 5.0) -> Any:
+        """Tell the child to end and return its result, within ``timeout`` seconds."""
+        self._socket.shutdown(socket.SHUT_WR)
+        return self.read(timeout)
+
+    def close(self) -> None:
+        """End the child, whatever it does."""
+        self._socket.close()
+        os.kill(self._pid, signal.SIGKILL)
+        os.waitpid(self._pid, 0)
+
+    def __enter__(self) -> Probe:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def once(namespace: str, timeout: float, work: Callable[..., Any], *arguments: Any) -> Any:
+    """Run ``work`` in ``namespace`` and return its result, within ``timeout`` seconds.
+
+    :raises ProbeError: it failed or took longer.
+    """
+    with Probe(namespace, work, *arguments) as probe:
+        return probe.read(timeout)
+
+
+def ping(parent: socket.socket, target: str, interval: float = 0.01, count: int = 0, patience: float = 1.0) -> Any:
+    """Send echo requests, one each ``interval`` seconds, until told to stop or ``count`` are sent.
+
+    :param patience: seconds to wait for the last answers.
+    :returns: ``sent``, ``received``, ``lost`` (sequence numbers), ``gap`` (longest time between two answers) and
+        ``rtt`` (median; None without an answer), both in seconds.
+    """
+    with _Pinger(ipaddress.ip_address(target)) as pinger:
+        next_send = time.monotonic()
+        end = next_send + _LIFE_S
+        while time.monotonic() < end and not (count and len(pinger.sent) == count) and not _readable(parent, 0):
+            pinger.send()
+            next_send += interval
+            pinger.collect(next_send)
+        end = time.monotonic() + patience
+        while len(pinger.answered) < len(pinger.sent) and time.monotonic() < end:
+            pinger.collect(min(end, time.monotonic() + 0.02))
+        return pinger.summary()
+
+
+def serve(parent: socket.socket, name: str, port: int) -> None:
+    """Listen on TCP ``port``; greet each caller with ``{"server": name, "peer": its address}``, then echo lines."""
+    with (
+        selectors.DefaultSelector() as selector,
+        socket.create_server(("::", port), family=socket.AF_INET6, dualstack_ipv6=True) as listener,
+    ):
+        selector.register(parent, selectors.EVENT_READ)
+        selector.register(listener, selectors.EVENT_READ)
+        _tell(parent, {"result": "ready"})
+        while True:
+            for key, _ in selector.select(_LIFE_S):
+                if key.fileobj is parent:
+                    return
+                _serve_one(selector, listener, key.fileobj, name)
+
+
+def ask(parent: socket.socket, address: str, port: int, timeout: float = 2.0) -> Any:
+    """Connect to a :func:`serve` and return its greeting, or None when nobody answers within ``timeout`` seconds."""
+    try:
+        with socket.create_connection((address, port), timeout) as connection:
+            return json.loads(connection.makefile("rb").readline())
+    except OSError:
+        return None
+
+
+def talk(parent: socket.socket, address: str, port: int, interval: float = 0.02) -> Any:
+    """Keep one TCP connection to a :func:`serve` open, a line echoed each ``interval`` seconds, until told to stop.
+
+    :returns: ``lines`` echoed and ``slowest`` answer in seconds.
+    :raises OSError: the connection broke, or an answer took longer than 5 s.
+    """
+    with socket.create_connection((address, port), 5.0) as connection:
+        answers = connection.makefile("rb")
+        answers.readline()
+        lines, slowest = 0, 0.0
+        while not _readable(parent, time.monotonic() + interval):
+            start = time.monotonic()
+            connection.sendall(b"%d\n" % lines)
+            if answers.readline() != b"%d\n" % lines:
+                raise ConnectionError(f"the connection to {address} was closed after {lines} lines")
+            lines, slowest = lines + 1, max(slowest, time.monotonic() - start)
+    return {"lines": lines, "slowest": slowest}
+
+
+def _child(namespace: str, parent: socket.socket, work: Callable[..., Any], arguments: tuple[Any, ...]) -> NoReturn:
+    try:
+        sandbox.enter(namespace)
+        answer = {"result": work(parent, *arguments)}
+    except OSError as exc:
+        answer = {"error": str(exc)}
+    except BaseException as exc:  # the parent must hear of everything, and nothing of the parent's may run here
+        answer = {"error": repr(exc)}
+    with contextlib.suppress(OSError):
+        _tell(parent, answer)
+    os._exit(0)
+
+
+def _tell(parent: socket.socket, message: dict[str, Any]) -> None:
+    parent.sendall(json.dumps(message).encode() + b"\n")
+
+
+def _readable(source: socket.socket, deadline: float) -> bool:
+    return bool(select.select([source], [], [], max(0.0, deadline - time.monotonic()))[0])
+
+
+class _Pinger:
+    """Echo requests sent to one address, and the answers that came from it."""
+
+    def __init__(self, target: ipaddress.IPv4Address | ipaddress.IPv6Address) -> None:
+        self._target = target
+        self._four = target.version == 4
+        self._identifier = os.getpid() & 0xFFFF
+        family, protocol = _ICMP[target.version]
+        self._socket = socket.socket(family, socket.SOCK_RAW, protocol)
+        self.sent: dict[int, float] = {}
+        self.answered: dict[int, float] = {}
+
+    def send(self) -> None:
+        sequence = len(self.sent)
+        self.sent[sequence] = time.monotonic()
+        body = struct.pack("!HHQ", self._identifier, sequence & 0xFFFF, sequence)
+        head = struct.pack("!BBH", _REQUEST[self._four], 0, _checksum(body) if self._four else 0)
+        with contextlib.suppress(OSError):  # no route just now: this one counts as lost
+            self._socket.sendto(head + body, (str(self._target), 0))
+
+    def collect(self, deadline: float) -> None:
+        """Note the answers that arrive until ``deadline``."""
+        while _readable(self._socket, deadline):
+            packet, sender = self._socket.recvfrom(2048)
+            if self._four:
+                packet = packet[(packet[0] & 0x0F) * 4 :]
+            if len(packet) < 16 or ipaddress.ip_address(sender[0].split("%")[0]) != self._target:
+                continue
+            kind, _, _, identifier, _, sequence = struct.unpack_from("!BBHHHQ", packet)
+            if kind == _REPLY[self._four] and identifier == self._identifier and sequence in self.sent:
+                self.answered.setdefault(sequence, time.monotonic())
+
+    def summary(self) -> dict[str, Any]:
+        times = sorted(self.answered.values())
+        trips = sorted(self.answered[sequence] - self.sent[sequence] for sequence in self.answered)
+        return {
+            "sent": len(self.sent),
+            "received": len(self.answered),
+            "lost": sorted(set(self.sent) - set(self.answered)),
+            "gap": max((later - earlier for earlier, later in itertools.pairwise(times)), default=0.0),
+            "rtt": trips[len(trips) // 2] if trips else None,
+        }
+
+    def __enter__(self) -> _Pinger:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.close()
+
+
+def _checksum(body: bytes) -> int:
+    """Return the checksum of an ICMP echo request with ``body``; the kernel computes that of ICMPv6 itself."""
+    total = (_REQUEST[True] << 8) + sum(struct.unpack(f"!{len(body) // 2}H", body))
+    total = (total & 0xFFFF) + (total >> 16)
+    return ~(total + (total >> 16)) & 0xFFFF
+
+
+def _serve_one(selector: selectors.BaseSelector, listener: socket.socket, ready: Any, name: str) -> None:
+    """Greet a new caller, or send back what an old one said."""
+    if ready is listener:
+        connection, peer = listener.accept()
+        address = str(ipaddress.IPv6Address(peer[0]).ipv4_mapped or peer[0])
+        _tell(connection, {"server": name, "peer": address})
+        selector.register(connection, selectors.EVENT_READ)
+        return
+    with contextlib.suppress(OSError):
+        if data := ready.recv(65536):
+            ready.sendall(data)
+            return
+    selector.unregister(ready)
+    ready.close()
