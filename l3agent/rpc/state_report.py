@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The heartbeat of an agent: who it is and how it does, told to the server at an interval.
+
+Useful to any kind of agent. It never raises: a report that fails is logged, and the next one comes anyway.
+"""
+
+from __future__ import annotations
+
+import datetime
+import uuid
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import oslo_messaging
+from oslo_log import log as logging
+
+from l3agent.exceptions import PluginUnavailable
+from l3agent.rpc.context import admin_context
+from l3agent.rpc.transport import Client, RemoteError
+
+LOG = logging.getLogger(__name__)
+
+TOPIC = "q-reports-plugin"
+
+
+class StateReporter:
+    """Reports the state of one agent.
+
+    :param host: name of this node.
+    :param binary: name of the program, as ``neutron-l3-agent``.
+    :param topic: where the agent consumes, as ``l3_agent``.
+    :param agent_type: as ``L3 agent``.
+    :param configurations: called for each report; what the server's schedulers read, and figures for people.
+    :param availability_zone: of this node; not sent when None.
+    :param timeout: seconds the server has for one report; the report interval is the sensible value.
+    :param on_revived: called when the server says that it had thought the agent dead: what it sent meanwhile is lost.
+    """
+
+    def __init__(
+        self,
+        transport: oslo_messaging.RPCTransport,
+        *,
+        host: str,
+        binary: str,
+        topic: str,
+        agent_type: str,
+        configurations: Callable[[], Mapping[str, Any]],
+        availability_zone: str | None = None,
+        timeout: float = 30.0,
+        on_revived: Callable[[], None] | None = None,
+    ) -> None:
+        self._identity = {"binary": binary, "host": host, "topic": topic, "agent_type": agent_type}
+        if availability_zone is not None:
+            self._identity["availability_zone"] = availability_zone
+        self._configurations = configurations
+        self._timeout = timeout
+        self._on_revived = on_revived
+        self._client = Client(transport, TOPIC)
+        self._started = False
+
+    def report(self) -> str | None:
+        """Send one report and return the server's word: ``new``, ``alive``, ``revived``; None when it failed."""
+        now = datetime.datetime.now(datetime.UTC).replace(tzinfo=None)
+        try:
+            word: str | None = self._client.call(
+                admin_context(),
+                "report_state",
+                timeout=self._timeout,
+                agent_state={"agent_state": self._state()},
+                time=now.isoformat(timespec="microseconds"),
+            )
+        except (PluginUnavailable, RemoteError) as error:
+            LOG.warning("State report failed, the next one comes at the interval: %s", error)
+            return None
+        self._started = True
+        if word == "revived" and self._on_revived is not None:
+            LOG.info("The server had thought this agent dead")
+            self._on_revived()
+        return word
+
+    def _state(self) -> dict[str, Any]:
+        first = {} if self._started else {"start_flag": True}
+        return {**self._identity, "configurations": dict(self._configurations()), "uuid": str(uuid.uuid4()), **first}

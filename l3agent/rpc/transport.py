@@ -1,0 +1,303 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Transport, consumers and clients over oslo.messaging, with what a long-lived agent needs on top.
+
+A consumer tells when its broker went and came back: transient queues vanish with their broker, and nobody else will say
+that messages are missing. A client keeps its deadline even when there is no broker to send to.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import amqp
+import eventlet
+import kombu.exceptions
+import oslo_messaging
+from oslo_config import cfg
+from oslo_log import log as logging
+from oslo_messaging import RemoteError, Target
+from oslo_messaging.rpc.server import RPCServer
+
+from l3agent.exceptions import ConfigError, PluginUnavailable
+from l3agent.rpc.context import Context, ContextSerializer
+
+__all__ = ["Client", "Connection", "RemoteError", "Target", "get_transport"]
+
+LOG = logging.getLogger(__name__)
+
+CONTROL_EXCHANGE = "neutron"
+# None of these takes part in a queue or exchange declaration, so agents with other values may share the vhost.
+# The driver's own (1, 3, 5 ... 30 s between tries, then 1 s more) leave an agent deaf for half a minute after an outage.
+RABBIT_DEFAULTS = {
+    "rabbit_retry_interval": 1,
+    "rabbit_retry_backoff": 0,
+    "rabbit_interval_max": 1,
+    "kombu_reconnect_delay": 0.1,
+    "heartbeat_timeout_threshold": 30,
+}
+# How long one look for messages lasts: the bound of the time a consumer needs to notice that it shall stop.
+POLL_S = 0.25
+CLOSE_TIMEOUT_S = 10.0
+BROKER_ERRORS = (oslo_messaging.MessagingException, kombu.exceptions.KombuError, amqp.AMQPError, OSError)
+
+
+def get_transport(conf: cfg.ConfigOpts, url: str | None = None) -> oslo_messaging.RPCTransport:
+    """Return the RPC transport of a configuration; nothing is connected yet.
+
+    :param conf: any ``ConfigOpts``, private or the global one; options of oslo.messaging are registered on it, and get
+        our defaults where neither a file nor the program has set them.
+    :param url: goes before ``transport_url`` of the configuration.
+    :raises ConfigError: the URL cannot be parsed, or its driver cannot be loaded.
+    """
+    try:
+        parsed = oslo_messaging.TransportURL.parse(conf, url)
+        _set_defaults(conf, None, {"control_exchange": CONTROL_EXCHANGE})
+        transport = oslo_messaging.get_rpc_transport(conf, parsed)
+    except (oslo_messaging.InvalidTransportURL, oslo_messaging.DriverLoadFailure) as error:
+        raise ConfigError(f"transport_url: {_without_password(url or conf.transport_url)}: {error}") from error
+    _register_private_options(conf)
+    if "oslo_messaging_rabbit" in conf:
+        _set_defaults(conf, "oslo_messaging_rabbit", RABBIT_DEFAULTS)
+    return transport
+
+
+def _without_password(url: str) -> str:
+    return re.sub(r":[^:@/]*@", ":***@", url)
+
+
+def _set_defaults(conf: cfg.ConfigOpts, group: str | None, values: dict[str, Any]) -> None:
+    for name, value in values.items():
+        if conf.get_location(name, group).location is cfg.Locations.opt_default:
+            conf.set_default(name, value, group=group)
+
+
+def _register_private_options(conf: cfg.ConfigOpts) -> None:
+    """Register the two groups that oslo.messaging reads from every conf but registers on the global one only."""
+    try:
+        from oslo_messaging._metrics.client import oslo_messaging_metrics
+        from oslo_messaging._tracing.client import oslo_messaging_tracing
+    except ImportError:  # moved or mended in a later release; the bound in pyproject keeps that away from users
+        LOG.warning("oslo.messaging no longer has its private option groups; calls may fail with NoSuchOptError")
+        return
+    conf.register_opts(oslo_messaging_tracing, "oslo_messaging_tracing")
+    conf.register_opts(oslo_messaging_metrics, "oslo_messaging_metrics")
+
+
+class _Server(RPCServer):  # type: ignore[misc]
+    """A server that stops soon, and that tells when its connection to the broker was replaced."""
+
+    on_reconnected: Callable[[], None]
+
+    def _create_listener(self) -> Any:
+        listener = self.transport._listen(self._target, 1, POLL_S)
+        connection = getattr(getattr(listener, "_poll_style_listener", None), "conn", None)
+        if connection is not None:
+            self._watch(connection)
+        return listener
+
+    def _watch(self, connection: Any) -> None:
+        """Hook the one place through which the rabbit driver passes each new channel, queues declared again."""
+        adopt = connection._set_current_channel
+
+        def adopt_and_tell(channel: Any) -> None:
+            replaced = channel is not None and channel is not connection.channel
+            adopt(channel)
+            if replaced:
+                self.on_reconnected()
+
+        connection._set_current_channel = adopt_and_tell
+
+
+class Connection:
+    """The consumers of one agent: made first, started together, closed in reverse order.
+
+    :param transport: from :func:`get_transport`.
+    :param host: name of this node; messages to ``<topic>.<host>`` arrive here.
+    :param on_lost: called in a greenthread each time a consumer lost its broker *and* is back, queues declared again:
+        whatever was sent meanwhile is gone.
+    """
+
+    def __init__(
+        self, transport: oslo_messaging.RPCTransport, *, host: str, on_lost: Callable[[], None] | None = None
+    ) -> None:
+        self.servers: list[_Server] = []
+        self._transport = transport
+        self._host = host
+        self._on_lost = on_lost
+
+    def create_consumer(self, topic: str, endpoints: Sequence[object], *, fanout: bool = False) -> None:
+        """Add a consumer of ``topic``, ``<topic>.<host>`` and the fanout of ``topic``; it starts to consume later.
+
+        :param endpoints: objects whose public methods can be called, as ``method(context, **arguments)``; an attribute
+            ``target`` (:class:`Target`) states their version.
+        :param fanout: part of the target, as Neutron's agents pass it; oslo.messaging subscribes to the three anyway.
+        """
+        server = oslo_messaging.get_rpc_server(
+            self._transport,
+            Target(topic=topic, server=self._host, fanout=fanout),
+            list(endpoints),
+            serializer=ContextSerializer(),
+            server_cls=_Server,
+        )
+        server.on_reconnected = self._reconnected
+        self.servers.append(server)
+
+    def consume_in_threads(self) -> None:
+        """Start all consumers; returns when their queues exist. Waits for the broker as long as there is none."""
+        for server in self.servers:
+            server.start()
+
+    def close(self, timeout: float = CLOSE_TIMEOUT_S) -> None:
+        """Stop all consumers in reverse order, let the messages in hand be worked off, and leave the broker.
+
+        :param timeout: seconds for all of it; what is not done by then is left to its end.
+        """
+        servers, self.servers = self.servers, []
+        limit = eventlet.Timeout(timeout)
+        try:
+            for server in reversed(servers):
+                self._close(server)
+        except eventlet.Timeout as expired:
+            if expired is not limit:
+                raise
+            LOG.warning("Consumers did not close within %s s; they are left to end by themselves", timeout)
+        finally:
+            limit.cancel()
+
+    @staticmethod
+    def _close(server: _Server) -> None:
+        if server.listener is None:
+            return  # never started: its stop() would wait for a start()
+        try:
+            server.stop()
+            server.wait()
+        except Exception as error:  # a broker that is gone cannot be left in an orderly way
+            LOG.debug("Leaving the broker: %s", error)
+
+    def _reconnected(self) -> None:
+        LOG.warning("The consumer's connection to the broker was lost and is back: messages may be missing")
+        if self._on_lost is not None:
+            eventlet.spawn_n(self._on_lost)
+
+
+class Client:
+    """Calls and casts to one topic.
+
+    The time allowed for a call doubles, per method, with each timeout up to ``max_timeout``, and goes back to what the
+    answers need.
+
+    :param version: version of the server's API that messages ask for.
+    :param timeout: seconds that a call may take, from now to the answer, with or without a broker.
+    :param max_timeout: upper bound of the doubled time, in seconds.
+    """
+
+    def __init__(
+        self,
+        transport: oslo_messaging.RPCTransport,
+        topic: str,
+        *,
+        version: str = "1.0",
+        timeout: float = 60.0,
+        max_timeout: float = 600.0,
+    ) -> None:
+        self.topic = topic
+        self._timeout = timeout
+        self._max_timeout = max_timeout
+        self._allowed: dict[str, float] = {}
+        self._rpc = oslo_messaging.get_rpc_client(
+            transport, Target(topic=topic, version=version), serializer=ContextSerializer()
+        )
+
+    def call(
+        self,
+        context: Context,
+        method: str,
+        /,
+        *,
+        server: str | None = None,
+        timeout: float | None = None,
+        version: str | None = None,
+        **arguments: Any,
+    ) -> Any:
+        """Call a method and return its answer.
+
+        :param server: host of the one server to ask; any server of the topic otherwise.
+        :param timeout: seconds for this call alone, without doubling.
+        :param version: instead of the client's.
+        :raises PluginUnavailable: no answer in time, or no broker.
+        :raises RemoteError: the method raised; ``exc_type`` and ``value`` tell what.
+        """
+        allowed = timeout or self._allowed.get(method, self._timeout)
+        rpc = self._prepare(server=server, version=version, timeout=allowed)
+        started = time.monotonic()
+        try:
+            answer = _in_time(allowed, f"{self.topic}.{method}", rpc.call, context, method, **arguments)
+        except TimeoutError as error:
+            if timeout is None:
+                self._allowed[method] = min(2 * allowed, self._max_timeout)
+            raise PluginUnavailable(str(error)) from error
+        if timeout is None:
+            self._allowed[method] = max(self._timeout, min(allowed, 2 * (time.monotonic() - started)))
+        return answer
+
+    def cast(
+        self,
+        context: Context,
+        method: str,
+        /,
+        *,
+        server: str | None = None,
+        fanout: bool = False,
+        version: str | None = None,
+        **arguments: Any,
+    ) -> None:
+        """Send a message nobody answers; returns when the broker has it.
+
+        :param server: host of the one server to tell.
+        :param fanout: tell all servers of the topic.
+        :raises PluginUnavailable: the broker did not take it within the client's ``timeout``.
+        """
+        rpc = self._prepare(server=server, fanout=fanout or None, version=version)
+        try:
+            _in_time(self._timeout, f"{self.topic}.{method}", rpc.cast, context, method, **arguments)
+        except TimeoutError as error:
+            raise PluginUnavailable(str(error)) from error
+
+    def _prepare(self, **settings: Any) -> Any:
+        return self._rpc.prepare(**{name: value for name, value in settings.items() if value is not None})
+
+
+def _in_time(timeout: float, what: str, send: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+    """Run a call or cast of the driver with a deadline of our own, and sort its errors.
+
+    The driver's timeout covers the wait for the reply alone: without a broker it tries to connect for ever.
+
+    :raises TimeoutError: the deadline passed.
+    :raises PluginUnavailable: the broker refused.
+    """
+    limit = eventlet.Timeout(timeout)
+    try:
+        return send(*args, **kwargs)
+    except eventlet.Timeout as expired:
+        if expired is not limit:
+            raise
+        raise TimeoutError(f"{what}: no answer within {timeout:.3g} s") from None
+    except oslo_messaging.MessagingTimeout:
+        raise TimeoutError(f"{what}: no answer within {timeout:.3g} s") from None
+    except RemoteError:
+        raise
+    except BROKER_ERRORS as error:
+        raise PluginUnavailable(f"{what}: {error}") from error
+    except Exception as error:
+        raise _remote_error(error) from error
+    finally:
+        limit.cancel()
+
+
+def _remote_error(error: Exception) -> RemoteError:
+    """Return what a built-in error of the remote method should have been: the drivers raise it as itself."""
+    value, _, trace = str(error.args[0] if error.args else "").partition("\nTraceback ")
+    return RemoteError(type(error).__name__, value, [trace])
