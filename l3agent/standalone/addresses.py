@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Names and addresses of a topology file: each is read from its place in the document, or refused there."""
+
+from __future__ import annotations
+
+import re
+from ipaddress import IPv6Address, ip_address, ip_interface, ip_network
+
+from l3agent.model.states import Address, Interface, Network
+from l3agent.standalone.document import Item
+
+# A name becomes a file name and part of the name of a namespace; one that begins with a letter is never an address.
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,59}")
+
+# The kernel keeps 15 bytes of a device name and refuses a slash, a colon and white space (dev_valid_name).
+_DEVICE = re.compile(r"[^\s/:]{1,15}")
+
+
+def read_name(item: Item, name: str) -> bool:
+    """Return whether a key can be the name of a thing; note a problem when it cannot.
+
+    :param item: what has this name.
+    """
+    if _NAME.fullmatch(name):
+        return True
+    item.fail("a name begins with a letter and has at most 60 letters, digits and . _ -", value=name)
+    return False
+
+
+def read_device(item: Item) -> str | None:
+    """Return the name of a network card."""
+    text = item.text()
+    if text is not None and (not _DEVICE.fullmatch(text) or text in (".", "..")):
+        item.fail("no name of a network card (at most 15 characters, no / : or space)")
+        return None
+    return text
+
+
+def read_address(item: Item) -> Address | None:
+    """Return an address that a machine can have."""
+    text = item.text()
+    if text is None:
+        return None
+    try:
+        return _usable(item, ip_address(_plain(text)))
+    except ValueError:
+        item.fail("no IP address")
+        return None
+
+
+def read_interface(item: Item) -> tuple[Address, int | None] | None:
+    """Return an address and the prefix length written behind it, None where there is none."""
+    text = item.text()
+    if text is None:
+        return None
+    if "/" not in text:
+        address = read_address(item)
+        return None if address is None else (address, None)
+    try:
+        interface = ip_interface(_plain(text))
+    except ValueError:
+        item.fail("no IP address with a prefix length, such as 10.0.0.5/24")
+        return None
+    usable = _usable(item, interface.ip)
+    return None if usable is None else (usable, interface.network.prefixlen)
+
+
+def read_network(item: Item) -> Network | None:
+    """Return a range of addresses to route to; host bits must be zero."""
+    text = item.text()
+    if text is None:
+        return None
+    try:
+        network = ip_network(_plain(text), strict=False)
+    except ValueError:
+        item.fail("no network, such as 10.0.0.0/24")
+        return None
+    if "/" not in text:
+        item.fail(f"the prefix length is missing, such as {network.network_address}/24")
+        return None
+    if str(ip_interface(text).ip) != str(network.network_address):
+        item.fail(f"has host bits, the network is {network}")
+        return None
+    if network.is_multicast or network.is_loopback or network.is_link_local:
+        item.fail("multicast, loopback and link-local addresses are not routed")
+        return None
+    return network
+
+
+def read_subnet_range(item: Item) -> Network | None:
+    """Return the range of a subnet."""
+    network = read_network(item)
+    if network is not None and (network.prefixlen == 0 or network.network_address.is_unspecified):
+        item.fail("machines cannot have addresses of this range")
+        return None
+    return network
+
+
+def is_end(address: Address, network: Network) -> bool:
+    """Return whether an IPv4 address names a whole subnet: its network or its broadcast address."""
+    ends = (network.network_address, network.broadcast_address)
+    return network.version == 4 and network.prefixlen < 31 and address in ends
+
+
+def as_interface(address: Address, prefix_length: int) -> Interface:
+    """Return an address with a prefix length."""
+    return ip_interface((address, prefix_length))
+
+
+def _plain(text: str) -> str:
+    # The standard library takes "2001:db8::1%eth0"; a zone means something on one machine only.
+    if "%" in text:
+        raise ValueError(text)
+    return text
+
+
+def _usable(item: Item, address: Address) -> Address | None:
+    mapped = isinstance(address, IPv6Address) and address.ipv4_mapped is not None
+    odd = address.is_multicast or address.is_loopback or address.is_unspecified or address.is_link_local
+    if odd or mapped or str(address) == "255.255.255.255":
+        item.fail("no address that a machine can be reached by")
+        return None
+    return address

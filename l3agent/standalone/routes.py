@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Routes by hand in a topology file, of routers and of hosts, and the default routes of hosts."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from ipaddress import ip_network
+
+from l3agent.model.states import Address, Interface, Network
+from l3agent.standalone.addresses import read_address, read_network
+from l3agent.standalone.document import Item
+from l3agent.standalone.entities import ExtraRoute, VirtualNetwork
+
+_EVERYTHING: dict[int, Network] = {4: ip_network("0.0.0.0/0"), 6: ip_network("::/0")}
+
+
+def read_routes(
+    item: Item | None, connected: Collection[Network] | None, own: Collection[Address]
+) -> tuple[ExtraRoute, ...]:
+    """Read a list of ``{destination, nexthop}``; the same destination by several next hops shares the traffic.
+
+    :param connected: the ranges that the router or host reaches directly; None: not known, do not check.
+    :param own: its own addresses.
+    """
+    routes: list[ExtraRoute] = []
+    for element in item.elements() if item else ():
+        route = _route(element)
+        if route is None:
+            continue
+        if route in routes:
+            element.fail("given twice", value=f"{route.destination} via {route.nexthop}")
+        elif connected is not None:
+            _refuse_unreachable(element, route, connected, own)
+        routes.append(route)
+    return tuple(routes)
+
+
+def _route(item: Item) -> ExtraRoute | None:
+    fields = item.fields(("destination", "nexthop"), required=("destination", "nexthop"))
+    destination = read_network(fields["destination"]) if "destination" in fields else None
+    nexthop = read_address(fields["nexthop"]) if "nexthop" in fields else None
+    if destination is None or nexthop is None:
+        return None
+    if destination.version != nexthop.version:
+        fields["nexthop"].fail(f"not of the family of {destination}")
+        return None
+    return ExtraRoute(destination, nexthop)
+
+
+def _refuse_unreachable(
+    item: Item, route: ExtraRoute, connected: Collection[Network], own: Collection[Address]
+) -> None:
+    if route.destination in connected:
+        item.fail("directly connected, no route leads there", value=route.destination)
+    if route.nexthop in own:
+        item.fail("a next hop must be another machine", value=route.nexthop)
+    elif not any(route.nexthop in network for network in connected):
+        item.fail("no neighbour: the next hop is in none of the connected subnets", value=route.nexthop)
+
+
+def default_routes(
+    network: VirtualNetwork, addresses: Collection[Interface], routes: Collection[ExtraRoute]
+) -> tuple[ExtraRoute, ...]:
+    """Return the way out of a host: by the gateway of its subnet, in each family without a default route of its own.
+
+    A host that has the address of the gateway itself gets none.
+    """
+    own = {address.ip for address in addresses}
+    served = {route.destination.version for route in routes if route.destination.prefixlen == 0}
+    defaults: list[ExtraRoute] = []
+    for address in addresses:
+        subnet = network.subnet_of(address.ip)
+        if subnet and subnet.gateway and subnet.gateway not in own and address.version not in served:
+            served.add(address.version)
+            defaults.append(ExtraRoute(_EVERYTHING[address.version], subnet.gateway))
+    return tuple(defaults)
