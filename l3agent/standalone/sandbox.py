@@ -51,24 +51,24 @@ _SWITCHES = (
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def run(body: Callable[[int], int]) -> int:
+def run(body: Callable[[str], int]) -> int:
     """Run ``body`` as root in a sandbox and return its exit status.
 
     The calling process must have one thread. It ends up in the sandbox's user, network and mount namespaces itself, so
     this is the last thing it does. An interrupt (Ctrl-C) reaches the body as ``KeyboardInterrupt``.
 
-    :param body: gets the pid of the sandbox's first process as the machine outside sees it, for ``nsenter -t``.
+    :param body: gets the ``nsenter`` command that leads into the sandbox from outside.
     :raises PermissionMissing: the machine allows no such namespaces, or no veth pair inside them.
     """
     sys.stdout.flush()
     sys.stderr.flush()
-    _leave()
+    user = _leave()
     alive, refusal = os.pipe(), os.pipe()
     init = os.fork()
     if init == 0:
         os.close(alive[1])
         os.close(refusal[0])
-        _first_process(body, alive[0], refusal[1])
+        _first_process(body, user, alive[0], refusal[1])
     os.close(alive[0])
     os.close(refusal[1])
     try:
@@ -100,17 +100,22 @@ def _call(function: str, *arguments: object) -> None:
         raise OSError(code, os.strerror(code), function)
 
 
-def _leave() -> None:
-    """Leave the machine: with the privilege at hand, else in a user namespace where this user is root."""
+def _leave() -> str:
+    """Leave the machine: with the privilege at hand, else in a user namespace where this user is root.
+
+    :returns: what ``nsenter`` needs to do the same.
+    """
     try:
         try:
             _call("unshare", _ALONE)
+            return ""
         except PermissionError:
             uid, gid = os.geteuid(), os.getegid()
             _call("unshare", _ALONE | CLONE_NEWUSER)
             _write("/proc/self/setgroups", "deny")
             _write("/proc/self/uid_map", f"0 {uid} 1")
             _write("/proc/self/gid_map", f"0 {gid} 1")
+            return "-U --preserve-credentials "
     except OSError as exc:
         raise PermissionMissing(_refusal(exc)) from exc
 
@@ -122,13 +127,13 @@ def _write(path: str, text: str) -> None:
         raise OSError(exc.errno, exc.strerror, path) from exc
 
 
-def _first_process(body: Callable[[int], int], alive: int, refusal: int) -> NoReturn:
+def _first_process(body: Callable[[str], int], user: str, alive: int, refusal: int) -> NoReturn:
     """Be process 1: prepare the place, start the body, bury the dead; all ends when this ends."""
     os.setsid()  # Ctrl-C reaches the caller alone, who passes it on once
     _call("prctl", _PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if select.select([alive], [], [], 0)[0]:
         os._exit(1)  # the caller died before it could be noticed
-    pid_outside = int(os.readlink("/proc/self"))
+    entrance = f"nsenter -t {os.readlink('/proc/self')} {user}-n -m -p"  # the machine's /proc still, and its pid
     try:
         _furnish()
     except OSError as exc:
@@ -137,7 +142,7 @@ def _first_process(body: Callable[[int], int], alive: int, refusal: int) -> NoRe
     os.close(refusal)
     main = os.fork()
     if main == 0:
-        _body_process(body, pid_outside)
+        _body_process(body, entrance)
     signal.signal(signal.SIGTERM, lambda *_: os.kill(main, signal.SIGTERM))
     while True:
         pid, status = os.wait()
@@ -145,11 +150,11 @@ def _first_process(body: Callable[[int], int], alive: int, refusal: int) -> NoRe
             os._exit(_exit_status(status))
 
 
-def _body_process(body: Callable[[int], int], pid_outside: int) -> NoReturn:
+def _body_process(body: Callable[[str], int], entrance: str) -> NoReturn:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     status = 70  # EX_SOFTWARE
     try:
-        status = body(pid_outside)
+        status = body(entrance)
     except KeyboardInterrupt:
         status = 130
     except BaseException:

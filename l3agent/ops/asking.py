@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The blocking end of the agent's control socket, for programs that have nothing else to do: l3-agentctl and the demo.
+
+It imports no eventlet; the other end is in the agent.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Mapping
+from typing import Any
+
+from l3agent.exceptions import L3AgentError, PermissionMissing, TransientError
+
+#: File name of the control socket in the agent's ``state_path``.
+CONTROL_SOCKET = "l3-agent.sock"
+
+
+def ask_agent(path: str, request: Mapping[str, Any], timeout: float = 10.0) -> dict[str, Any]:
+    """Send one request to the agent that listens on ``path`` and return its answer.
+
+    :param timeout: seconds for each step: to connect, to send, and for each part of the answer.
+    :raises TransientError: nobody listens there, or the answer did not come.
+    :raises PermissionMissing: the socket belongs to another user.
+    :raises L3AgentError: the agent refused the request.
+    """
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+            connection.settimeout(timeout)
+            connection.connect(path)
+            connection.sendall(json.dumps(request).encode() + b"\n")
+            answer = json.loads(connection.makefile("rb").readline())
+    except PermissionError as exc:
+        raise PermissionMissing(f"{path}: {exc.strerror}; run this as the user of l3-agent, or as root") from exc
+    except (FileNotFoundError, ConnectionRefusedError) as exc:
+        raise TransientError(f"no l3-agent listens on {path}; is it running, with this state_path?") from exc
+    except OSError as exc:
+        raise TransientError(f"{path}: the agent did not answer: {exc}") from exc
+    except ValueError as exc:
+        raise TransientError(f"{path}: the agent ended before it answered") from exc
+    if "error" in answer:
+        raise L3AgentError(f"{path}: {answer['error']}")
+    return answer

@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the demo does to a running system: changes of the topology, and the sudden death of each process."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from l3agent.ops.asking import ask_agent
+from l3agent.standalone import probe
+from l3agent.standalone.daemon import in_sync, named
+from l3agent.standalone.progress import CheckFailed, Row, Table
+from l3agent.standalone.stage import PORT, Stage
+
+_DEADLINE_S = 10.0
+#: How many operations of a plan are shown.
+_SHOWN = 6
+#: Seconds of traffic before a process is killed, and after all is well again.
+_CALM_S = 0.3
+
+
+def show_changes(table: Table, stage: Stage) -> None:
+    """Change the topology file, thrice."""
+    table.title("CHANGES OF THE FILE")
+    floating = stage.floating_ip("r1")
+    with table.check("move a floating IP to another host") as row:
+        plan = _update(row, stage, "r1", move_floating_ip)
+        server = stage.ask("outside", floating)["server"]
+        row.expect(server == "vm2", f"{floating} reaches {server}; {plan}")
+    with table.check("add a subnet, and a host on it") as row:
+        plan = _update(row, stage, "r1", add_subnet)
+        stage.open_hosts(_DEADLINE_S)
+        peer = stage.ask("vm5", stage.address("outside"))["peer"]
+        row.expect(peer == stage.gateway("r1"), f"vm5 -> outside sees {peer}; {plan}")
+    with table.check("delete a router") as row:
+        _delete(row, stage, "r2")
+
+
+def show_deaths(table: Table, stage: Stage) -> None:
+    """Kill the agent, and the data plane, under running traffic; both come back."""
+    table.title("SUDDEN DEATH (SIGKILL) UNDER TRAFFIC")
+    with table.check("kill l3-agent, start it again") as row, _traffic(row, stage):
+        start = time.monotonic()
+        stage.daemon.kill()
+        stage.daemon.start()
+        status = stage.daemon.wait_in_sync(stage.topology["routers"], _DEADLINE_S)
+        row.took = time.monotonic() - start
+        row.details = _rebuilt(status)
+    with table.check("kill l3-dataplane, it comes again") as row, _traffic(row, stage):
+        start = time.monotonic()
+        pid = stage.daemon.kill_dataplane()
+        stage.daemon.wait(
+            "connected to a new data plane",
+            lambda status: status["dataplane"]["pid"] not in (pid, None) and in_sync(status, stage.topology["routers"]),
+            _DEADLINE_S,
+        )
+        row.took = time.monotonic() - start
+    with table.check("change the file once more") as row:
+        plan = _update(row, stage, "r1", move_floating_ip)
+        floating = stage.floating_ip("r1")
+        server = stage.ask("outside", floating)["server"]
+        row.expect(server == "vm1", f"{floating} reaches {server}; {plan}")
+    with table.check("nothing is left to do") as row:
+        plans = ask_agent(stage.daemon.socket, {"op": "plan", "router": None})["plans"]
+        left = sum(map(len, plans.values()))
+        row.expect(not left, f"a dry run over {len(plans)} routers plans {left} operations")
+
+
+def move_floating_ip(topology: dict[str, Any]) -> None:
+    """Give the floating IP of r1 to vm2, or back to vm1."""
+    floating_ips = topology["routers"]["r1"]["floating_ips"]
+    floating = next(iter(floating_ips))
+    floating_ips[floating] = "vm1" if floating_ips[floating] == "vm2" else "vm2"
+
+
+def add_subnet(topology: dict[str, Any]) -> None:
+    """Give the blue tenant a second network with one host."""
+    topology["networks"]["violet"] = {"subnets": {"violet-v4": {"cidr": "10.0.9.0/24"}}}
+    topology["routers"]["r1"]["interfaces"].append("violet-v4")
+    topology["hosts"]["vm5"] = {"network": "violet", "addresses": ["10.0.9.5"]}
+
+
+def delete_router(topology: dict[str, Any], name: str) -> None:
+    """Take a router out."""
+    del topology["routers"][name]
+
+
+def kernel_time(last: dict[str, Any]) -> str:
+    """Say how many operations an update took, and the data-plane time."""
+    spent = sum(last["timings"].get(phase, 0.0) for phase in ("observe", "plan", "apply"))
+    return f"{len(last['operations'])} operations, {spent * 1000:.1f} ms in the data plane"
+
+
+def _update(row: Row, stage: Stage, router: str, edit: Callable[[dict[str, Any]], None]) -> str:
+    """Change the file, wait for the router, put the plan and the time from file to kernel into the row."""
+    since = stage.change(edit)
+    entry = stage.daemon.wait_updated(router, since, _DEADLINE_S)
+    row.took = entry["updated_at"] - since
+    row.details = _shown(entry["last"]["operations"])
+    return kernel_time(entry["last"])
+
+
+def _delete(row: Row, stage: Stage, router: str) -> None:
+    status = stage.daemon.status()
+    router_id = next(key for key, entry in status["routers"].items() if entry["name"] == router)
+    pin = stage.router_namespace(router_id)
+    if not pin.exists():
+        raise CheckFailed(f"{pin} was not there before")
+    since = stage.change(lambda topology: delete_router(topology, router))
+    status = stage.daemon.wait("removed", lambda status: not named(status, router), _DEADLINE_S)
+    row.took = time.monotonic() - since
+    removed = next(entry for entry in status["removed"] if entry["id"] == router_id)
+    row.details = _shown(removed["operations"])
+    row.expect(not pin.exists(), f"namespace is gone; {kernel_time(removed)}")
+
+
+def _shown(operations: list[str]) -> list[str]:
+    more = len(operations) - _SHOWN
+    return operations[:_SHOWN] + ([f"... and {more} more"] if more > 0 else [])
+
+
+def _rebuilt(status: dict[str, Any]) -> list[str]:
+    return [f"{entry['name']}: {kernel_time(entry['last'])}" for entry in status["routers"].values()]
+
+
+@contextmanager
+def _traffic(row: Row, stage: Stage) -> Iterator[None]:
+    """Keep pings and a TCP connection running through the block; fail if a single packet is lost."""
+    outside, floating = stage.address("outside"), stage.floating_ip("r1")
+    pings = [
+        stage.act("vm1", probe.ping, outside),
+        stage.act("outside", probe.ping, floating),
+        stage.act("vm1", probe.ping, stage.address("outside", 6)),
+    ]
+    connection = stage.act("outside", probe.talk, floating, PORT)
+    time.sleep(_CALM_S)
+    yield
+    time.sleep(_CALM_S)
+    results = [ping.finish() for ping in pings]
+    lines = connection.finish()["lines"]
+    lost, sent = (sum(map(len, (r["lost"] for r in results))), sum(r["sent"] for r in results))
+    gap = max(result["gap"] for result in results)
+    row.expect(
+        not lost and lines, f"{lost} of {sent} pings lost, longest gap {gap * 1000:.0f} ms; TCP goes on ({lines} lines)"
+    )
