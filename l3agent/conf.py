@@ -50,6 +50,7 @@ DATAPLANE_OPTS = [
                help="Folder where network namespaces are pinned; the default is where `ip netns` looks."),
     cfg.FloatOpt("timeout", default=60, min=1,
                  help="Seconds the data plane has for one request before the agent gives it up and tries again."),
+    cfg.StrOpt("log_file", help="Log file of the data-plane process; without one it logs to its standard error."),
     cfg.FloatOpt("announce_interval", default=2, min=0.05,
                  help="Seconds between two announcements of the same address."),
 ]

@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``l3-dataplane``: the process that does the kernel work. Never patched, never imports eventlet."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import socket
+import sys
+import time
+from typing import Any
+
+from oslo_config import cfg
+from oslo_log import log as logging
+
+from l3agent import __version__
+from l3agent.conf import register_opts
+from l3agent.dataplane import privilege
+from l3agent.dataplane.announcer import Announcer
+from l3agent.dataplane.drivers import load_driver
+from l3agent.dataplane.kernel import Kernel
+from l3agent.dataplane.reaper import Reaper
+from l3agent.dataplane.reconcile import Reconciler
+from l3agent.dataplane.server import Server
+from l3agent.exceptions import ConfigError, L3AgentError, PermissionMissing
+
+LOG = logging.getLogger(__name__)
+
+EX_SOFTWARE, EX_TEMPFAIL, EX_NOPERM, EX_CONFIG = 70, 75, 77, 78
+#: Seconds to wait for another data plane of the same namespace folder to leave.
+_LOCK_S = 5.0
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the data plane until SIGTERM or SIGINT; return the exit status."""
+    try:
+        conf = _configured(sys.argv[1:] if argv is None else argv)
+        privilege.check_root()
+        return _serve(conf)
+    except ConfigError as exc:
+        return _said(exc, EX_CONFIG)
+    except PermissionMissing as exc:
+        return _said(exc, EX_NOPERM)
+    except L3AgentError as exc:
+        return _said(exc, EX_SOFTWARE)
+
+
+def _said(exc: Exception, status: int) -> int:
+    print(f"l3-dataplane: {exc}", file=sys.stderr)
+    return status
+
+
+def _configured(argv: list[str]) -> Any:
+    conf = cfg.ConfigOpts()
+    register_opts(conf)
+    logging.register_options(conf)
+    conf.register_cli_opt(
+        cfg.BoolOpt("exit-with-client", default=False, help="End when the agent that started this process has gone.")
+    )
+    try:
+        conf(argv, project="l3agent", prog="l3-dataplane", version=__version__)
+        load_driver(conf.interface_driver)
+    except cfg.Error as exc:
+        raise ConfigError(str(exc).replace("\n", " ")) from exc
+    # The file named by log_file is the agent's; two processes would rotate it under each other.
+    conf.set_override("log_file", conf.dataplane.log_file)
+    conf.set_override("use_stderr", conf.dataplane.log_file is None)
+    logging.setup(conf, "l3-dataplane", version=__version__, fix_eventlet=False)
+    return conf
+
+
+def _serve(conf: Any) -> int:
+    path = conf.dataplane.socket
+    lock = _locked(conf.dataplane.netns_path)
+    if lock is None:
+        return _said(L3AgentError(f"another data plane works on {conf.dataplane.netns_path}"), EX_TEMPFAIL)
+    privilege.raise_descriptor_limit()
+    listener, owner = _listen(path)
+    privilege.drop()
+
+    def reconciler() -> Reconciler:
+        announcer = Announcer(conf.send_arp_for_ha, conf.dataplane.announce_interval)
+        return Reconciler(Kernel(conf.dataplane.netns_path, Reaper()), load_driver(conf.interface_driver), announcer)
+
+    server = Server(
+        listener,
+        allowed=frozenset((owner,)),
+        reconciler=reconciler,
+        exit_with_client=conf.exit_with_client,
+    )
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: server.stop())
+    LOG.info("l3-dataplane %s listens on %s, namespaces in %s", __version__, path, conf.dataplane.netns_path)
+    try:
+        server.run()
+    except OSError as exc:
+        LOG.error("cannot work on this kernel: %s", exc)
+        return EX_SOFTWARE
+    return 0
+
+
+def _locked(netns_path: str) -> int | None:
+    """Lock the namespace folder for the life of this process; the descriptor, or None when it stays taken."""
+    os.makedirs(netns_path, exist_ok=True)
+    # A mount appears on the folder later; the lock is on the file beside it.
+    fd = os.open(netns_path.rstrip("/") + ".l3agent.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    deadline = time.monotonic() + _LOCK_S
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return fd
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                os.close(fd)
+                return None
+            time.sleep(0.02)
+
+
+def _listen(path: str) -> tuple[socket.socket, int]:
+    """Return a socket that only the owner of its folder (and root) can reach, and the user id of that owner."""
+    folder = os.path.dirname(path) or "."
+    try:
+        os.makedirs(folder, exist_ok=True)
+        owner = os.stat(folder).st_uid
+        # The lock is held, so a file of that name is a dead one's.
+        if os.path.exists(path):
+            os.unlink(path)
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+        before = os.umask(0o177)
+        try:
+            listener.bind(path)
+        finally:
+            os.umask(before)
+        os.chown(path, owner, -1)
+        listener.listen(4)
+    except OSError as exc:
+        raise ConfigError(f"[dataplane] socket: {path!r}: {exc.strerror}") from exc
+    return listener, owner
+
+
+if __name__ == "__main__":
+    sys.exit(main())

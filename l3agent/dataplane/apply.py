@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Carry out a plan: the sends, in the order that keeps tenants apart at every moment.
+
+New links are born down, then the rules come in one atomic batch, then the links come up: a router forwards nothing
+before its rules are in. What goes, goes last. Killed between two sends, the next look finds the rest still to do; the
+one edge that a look cannot see, flows of a removed mapping, is journalled in the batch that removes it.
+"""
+
+from __future__ import annotations
+
+from l3agent.dataplane import encode, show
+from l3agent.dataplane.kernel import Kernel, NamespaceHandle
+from l3agent.dataplane.netlink import conntrack, rtnl
+from l3agent.dataplane.observe import Observed
+from l3agent.dataplane.plan import Link, Namespace, Operation, PendingFlush, Plan, Sysctl
+from l3agent.dataplane.sockets import KernelRefused, NetlinkSocket
+from l3agent.exceptions import ApplyError
+
+_LOOPBACK = 1
+#: ENOENT, ESRCH, ENODEV, EADDRNOTAVAIL: what should go is gone already.
+_ALREADY_GONE = frozenset((2, 3, 19, 99))
+#: ENOENT: no flow matched.
+_NO_SUCH_FLOW = frozenset((2,))
+
+
+def carry_out(kernel: Kernel, plan: Plan, seen: Observed, namespace: str | None, flush: list[PendingFlush]) -> None:
+    """Make the kernel follow a plan.
+
+    :param flush: mappings whose flows must be dropped afterwards.
+    :raises ApplyError: the kernel refused an operation; what came before it stays, the caller looks again.
+    """
+    _make_namespace(kernel, plan, seen)
+    handle = seen.handle
+    _make_bridges(kernel, plan, seen)
+    batches = encode.batches(
+        plan,
+        namespace_fd=handle.fd if handle else None,
+        devices=seen.devices,
+        bridge_index=seen.bridges,
+        stray=seen.stray,
+        flush=flush,
+    )
+    _send(kernel.host, batches.outside, namespace)
+    if handle is not None:
+        _send_rules(handle, batches.rules, namespace)
+        _send(handle.route, batches.inside, namespace)
+        _send(handle.route, batches.inside_gone, namespace, ignore=_ALREADY_GONE)
+        _drop_flows(handle, flush if not _removes_namespace(plan) else [])
+    for operation in plan.of(Namespace):
+        if operation.verb == "remove" and namespace is not None:
+            kernel.remove(namespace)
+    _send(kernel.host, batches.outside_gone, namespace, ignore=_ALREADY_GONE)
+
+
+def _removes_namespace(plan: Plan) -> bool:
+    return any(operation.verb == "remove" for operation in plan.of(Namespace))
+
+
+def _make_namespace(kernel: Kernel, plan: Plan, seen: Observed) -> None:
+    for operation in plan.of(Namespace):
+        if operation.verb == "add" and isinstance(operation.entry, Namespace):
+            seen.handle = kernel.create(operation.entry.name)
+            seen.devices = {"lo": _LOOPBACK}
+    settings = [one.entry for one in plan.of(Sysctl) if one.verb != "remove" and isinstance(one.entry, Sysctl)]
+    if seen.handle is not None and settings:
+        kernel.write_sysctls(seen.handle, settings)
+        seen.handle.route.batch(rtnl.set_link(index=_LOOPBACK, up=True))
+
+
+def _make_bridges(kernel: Kernel, plan: Plan, seen: Observed) -> None:
+    batch = encode.bridges(plan)
+    if batch:
+        _send(kernel.host, batch, None)
+    wanted = [entry.bridge for one in plan.of(Link) if isinstance(entry := one.entry, Link) and entry.bridge]
+    missing = {name for name in wanted if name not in seen.bridges}
+    for answer in kernel.host.ask([rtnl.get_link(name=name) for name in missing]):
+        for info in rtnl.parse_links(answer):
+            seen.bridges[info.name] = info.index
+
+
+def _send(
+    socket: NetlinkSocket, batch: encode.Batch, namespace: str | None, *, ignore: frozenset[int] = frozenset()
+) -> None:
+    try:
+        socket.batch(b"".join(message for message, _ in batch), ignore=ignore)
+    except KernelRefused as exc:
+        raise _named(exc, batch, namespace) from exc
+
+
+def _send_rules(handle: NamespaceHandle, batch: encode.Batch, namespace: str | None) -> None:
+    try:
+        handle.netfilter.nft_batch([message for message, _ in batch])
+    except KernelRefused as exc:
+        raise _named(exc, batch, namespace) from exc
+
+
+def _named(exc: KernelRefused, batch: encode.Batch, namespace: str | None) -> ApplyError:
+    """Return the refusal with the operation it is about, as an operator would type it."""
+    if not 1 <= exc.number <= len(batch):
+        return exc
+    operation: Operation = batch[exc.number - 1][1]
+    return ApplyError(f"{'; '.join(show.lines(operation, namespace))}: {exc}")
+
+
+def _drop_flows(handle: NamespaceHandle, mappings: list[PendingFlush]) -> None:
+    if not mappings:
+        return
+    for one in mappings:
+        for request in conntrack.flush_floating_ip(one.floating, one.fixed):
+            handle.netfilter.batch(request, ignore=_NO_SUCH_FLOW)
+    handle.netfilter.nft_batch(encode.forget_flushes(mappings))

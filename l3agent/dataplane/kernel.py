@@ -1,0 +1,206 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The rim towards the kernel: network namespaces, their pins, settings and kept sockets.
+
+Only the lane thread (:mod:`l3agent.dataplane.server`) may use it: entering a namespace moves the calling thread.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+
+from l3agent.dataplane import syscalls
+from l3agent.dataplane.netlink import nft
+from l3agent.dataplane.plan import Sysctl
+from l3agent.dataplane.reaper import Reaper
+from l3agent.dataplane.sockets import NETLINK_NETFILTER, NETLINK_ROUTE, NetlinkSocket
+from l3agent.exceptions import ApplyError
+
+LOG = logging.getLogger(__name__)
+
+_OWN_NAMESPACE = "/proc/thread-self/ns/net"
+Fingerprint = frozenset[tuple[int, int, bytes]]
+
+
+@dataclass
+class NamespaceHandle:
+    """Kept sockets of one namespace.
+
+    :param sysctls: the settings as they were read or written last; they are read once in the life of the process.
+    :param adopted: it was found, not made by this process, and nothing was announced from it yet.
+    """
+
+    name: str
+    fd: int
+    route: NetlinkSocket
+    netfilter: NetlinkSocket
+    packet: socket.socket
+    sysctls: frozenset[Sysctl] = frozenset()
+    adopted: bool = False
+
+    def close(self) -> None:
+        """Close everything; may wait for grace periods."""
+        self.route.close()
+        self.netfilter.close()
+        self.packet.close()
+        os.close(self.fd)
+
+
+class Kernel:
+    """The switch namespace (the one this process started in) and the namespaces below ``netns_path``."""
+
+    def __init__(self, netns_path: str, reaper: Reaper) -> None:
+        self._path = netns_path
+        self._reaper = reaper
+        self._home = os.open(_OWN_NAMESPACE, os.O_RDONLY | os.O_CLOEXEC)
+        self._handles: dict[str, NamespaceHandle] = {}
+        self.host = NetlinkSocket(NETLINK_ROUTE)
+        self._share_path()
+        self.intact_table = self._learn_table()
+
+    # ---- namespaces ------------------------------------------------------------------------------------------
+
+    def names(self) -> list[str]:
+        """Return the names of all pinned namespaces."""
+        return sorted(os.listdir(self._path))
+
+    def find(self, name: str, sysctls: frozenset[Sysctl]) -> NamespaceHandle | None:
+        """Return the handle of a namespace, opened at first sight, or None where there is none.
+
+        :param sysctls: which settings to read at first sight.
+        """
+        handle = self._handles.get(name)
+        if handle is None and os.path.exists(self._pin(name)):
+            handle = self._adopt(name, sysctls)
+        return handle
+
+    def create(self, name: str) -> NamespaceHandle:
+        """Make a namespace, pin it and keep its sockets."""
+        with self._inside(None):
+            handle = self._open(name, os.open(_OWN_NAMESPACE, os.O_RDONLY | os.O_CLOEXEC))
+            try:
+                self._pin_here(name)
+            except OSError:
+                handle.close()
+                raise
+        self._handles[name] = handle
+        return handle
+
+    def remove(self, name: str) -> None:
+        """Unpin a namespace and forget it; the kernel takes it apart when the last socket is closed."""
+        handle = self._handles.pop(name, None)
+        pin = self._pin(name)
+        with suppress(OSError):
+            syscalls.unmount(pin)
+        with suppress(FileNotFoundError):
+            os.unlink(pin)
+        if handle is not None:
+            self._reaper.close(handle.close)
+
+    def write_sysctls(self, handle: NamespaceHandle, wanted: list[Sysctl]) -> None:
+        """Write settings of a namespace.
+
+        One that the kernel does not have (conntrack not loaded, no IPv6) is said once and counts as written.
+        """
+        with self._inside(handle.fd):
+            for sysctl in wanted:
+                try:
+                    _write(sysctl)
+                except FileNotFoundError:
+                    LOG.warning("%s: this kernel has no %s; going on without it", handle.name, sysctl.path)
+                except OSError as exc:
+                    raise ApplyError(f"sysctl {sysctl.path}={sysctl.value}: {exc.strerror}") from exc
+        paths = {sysctl.path for sysctl in wanted}
+        handle.sysctls = frozenset(s for s in handle.sysctls if s.path not in paths) | frozenset(wanted)
+
+    # ---- private ---------------------------------------------------------------------------------------------
+
+    def _pin(self, name: str) -> str:
+        return os.path.join(self._path, name)
+
+    @contextmanager
+    def _inside(self, fd: int | None) -> Iterator[None]:
+        """Be in a namespace, a new one for None; the thread always returns home, or the process ends."""
+        if fd is None:
+            syscalls.unshare_net()
+        else:
+            syscalls.setns(fd)
+        try:
+            yield
+        finally:
+            try:
+                syscalls.setns(self._home)
+            except OSError:
+                LOG.critical("cannot return to the own network namespace; exiting before anything lands in a wrong one")
+                os._exit(70)
+
+    def _open(self, name: str, fd: int) -> NamespaceHandle:
+        packet = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
+        return NamespaceHandle(name, fd, NetlinkSocket(NETLINK_ROUTE), NetlinkSocket(NETLINK_NETFILTER), packet)
+
+    def _adopt(self, name: str, sysctls: frozenset[Sysctl]) -> NamespaceHandle | None:
+        pin = self._pin(name)
+        fd = os.open(pin, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            with self._inside(fd):
+                handle = self._open(name, fd)
+                handle.sysctls = frozenset(map(_read, sysctls))
+        except OSError as exc:
+            os.close(fd)
+            if exc.errno != errno.EINVAL:
+                raise
+            # A plain file: whoever made it died between making it and mounting the namespace on it.
+            LOG.warning("%s is no namespace; removing the file", pin)
+            os.unlink(pin)
+            return None
+        handle.adopted = True
+        self._handles[name] = handle
+        return handle
+
+    def _pin_here(self, name: str) -> None:
+        pin = self._pin(name)
+        os.close(os.open(pin, os.O_CREAT | os.O_EXCL | os.O_RDONLY | os.O_CLOEXEC, 0o444))
+        syscalls.mount(_OWN_NAMESPACE, pin, syscalls.MS_BIND)
+
+    def _share_path(self) -> None:
+        """Make the folder a shared mount as ip-netns(8) does, so that other programs see the pins made here."""
+        os.makedirs(self._path, exist_ok=True)
+        try:
+            syscalls.mount("", self._path, syscalls.MS_SHARED | syscalls.MS_REC)
+        except OSError:
+            syscalls.mount(self._path, self._path, syscalls.MS_BIND | syscalls.MS_REC)
+            syscalls.mount("", self._path, syscalls.MS_SHARED | syscalls.MS_REC)
+
+    def _learn_table(self) -> Fingerprint:
+        """Write our table into a namespace of its own and read it back: what this kernel prints of an intact one."""
+        with self._inside(None):
+            scratch = NetlinkSocket(NETLINK_NETFILTER)
+        try:
+            scratch.nft_batch(nft.new_table())
+            return read_fingerprint(scratch)
+        finally:
+            self._reaper.close(scratch.close)
+
+
+def read_fingerprint(netfilter: NetlinkSocket) -> Fingerprint:
+    """Return what a namespace holds of our table, without elements."""
+    return nft.fingerprint(*map(netfilter.dump, (nft.dump_chains(), nft.dump_sets(), nft.dump_rules())))
+
+
+def _write(sysctl: Sysctl) -> None:
+    with open(f"/proc/sys/{sysctl.path}", "w") as file:
+        file.write(sysctl.value)
+
+
+def _read(sysctl: Sysctl) -> Sysctl:
+    """Return a setting as it is; one that this kernel does not have counts as it should be."""
+    try:
+        with open(f"/proc/sys/{sysctl.path}") as file:
+            return Sysctl(sysctl.path, file.read().strip())
+    except FileNotFoundError:
+        return sysctl

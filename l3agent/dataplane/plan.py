@@ -1,0 +1,260 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The pure middle: what the kernel should hold, what it holds, and the operations between the two.
+
+Kernel state is a set of entries, frozen values. :func:`diff` compares two such sets; the order of the operations
+comes from one table of kinds: rules before the addresses they serve, additions before removals, so that nothing that
+stays is ever missing.
+
+Review: does a plan stopped anywhere leave tenants apart? Rules come before the addresses and links they guard.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+from typing import Literal
+
+from l3agent.model.states import Interface, Network, NextHop
+
+
+@dataclass(frozen=True, slots=True)
+class Bridge:
+    """A bridge in the switch namespace, marked as ours with the id of its network."""
+
+    name: str
+    network_id: str
+
+    def key(self) -> Hashable:
+        """Return what makes two entries the same object."""
+        return self.name
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """A real network card as a port of a bridge."""
+
+    interface: str
+    bridge: str
+
+    def key(self) -> Hashable:
+        """Return what makes two entries the same object."""
+        return self.interface
+
+
+@dataclass(frozen=True, slots=True)
+class Namespace:
+    """A pinned network namespace."""
+
+    name: str
+
+    def key(self) -> Hashable:
+        """Return what makes two entries the same object."""
+        return self.name
+
+
+@dataclass(frozen=True, slots=True)
+class Sysctl:
+    """A setting of the namespace; ``path`` is below /proc/sys."""
+
+    path: str
+    value: str
+
+    def key(self) -> Hashable:
+        """Return what makes two entries the same object."""
+        return self.path
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A veth pair: ``device`` inside the namespace, ``tap`` outside as a port of ``bridge``.
+
+    :param mtu: None when it does not matter.
+    """
+
+    device: str
+    mac: str
+    mtu: int | None
+    up: bool
+    tap: str
+    bridge: str
+
+    def key(self) -> Hashable:
+        """Return what makes two entries the same object."""
+        return self.device
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceAddress:
+    """An address on a device."""
+
+    device: str
+    interface: Interface
+
+    def key(self) -> Hashable:
+        """Return what makes two entries the same object."""
+        return self.device, self.interface.ip
+
+
+@dataclass(frozen=True, slots=True)
+class KernelRoute:
+    """A route of ours in the main table."""
+
+    destination: Network
+    hops: frozenset[NextHop]
+
+    def key(self) -> Hashable:
+        """Return what makes two entries the same object."""
+        return self.destination
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """The table of a router without its elements; ``intact`` when its rules are the ones this release writes."""
+
+    intact: bool = True
+
+    def key(self) -> Hashable:
+        """Return what makes two entries the same object."""
+        return ()
+
+
+@dataclass(frozen=True, slots=True)
+class Element:
+    """An element of a map or set of the table: ``left`` is the key, ``right`` the value or None."""
+
+    name: str
+    left: IPv4Address | str
+    right: IPv4Address | None
+
+    def key(self) -> Hashable:
+        """Return what makes two entries the same object."""
+        return self.name, self.left
+
+
+@dataclass(frozen=True, slots=True)
+class PendingFlush:
+    """A journalled edge: the flows of this removed mapping are still to be dropped. Never desired."""
+
+    floating: IPv4Address
+    fixed: IPv4Address
+
+    def key(self) -> Hashable:
+        """Return what makes two entries the same object."""
+        return self.floating, self.fixed
+
+
+Entry = Bridge | Card | Namespace | Sysctl | Link | DeviceAddress | KernelRoute | Table | Element | PendingFlush
+
+#: The one table of order, in which additions (and changes) and removals take their places. It is the order of the
+#: sends: the switch namespace, then the rules in one atomic batch, then the inside of the namespace (new links are born
+#: down and come up there), then what goes.
+_ADDED: dict[type, int] = {
+    Namespace: 0, Sysctl: 1, Bridge: 2, Card: 3, Link: 4, Table: 5, Element: 6, DeviceAddress: 8, KernelRoute: 9,
+}  # fmt: skip
+_REMOVED: dict[type, int] = {
+    Element: 7, PendingFlush: 7, KernelRoute: 10, DeviceAddress: 11, Link: 12, Table: 13, Namespace: 14, Card: 15,
+    Bridge: 16, Sysctl: 17,
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One step: add ``entry``, change ``was`` into ``entry``, or remove ``entry``."""
+
+    verb: Literal["add", "change", "remove"]
+    entry: Entry
+    was: Entry | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Ordered operations for one state."""
+
+    operations: tuple[Operation, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.operations)
+
+    def of(self, *kinds: type) -> list[Operation]:
+        """Return the operations on entries of these kinds, in order."""
+        return [operation for operation in self.operations if isinstance(operation.entry, kinds)]
+
+    def may_disturb(self) -> bool:
+        """Tell whether carrying it out may take along something that should stay, so that a second look is due.
+
+        The kernel drops routes with the address or the link that they lean on. A host address carries none.
+        """
+        return any(
+            operation.verb != "add"
+            and not (isinstance(entry := operation.entry, DeviceAddress) and _is_host(entry.interface))
+            for operation in self.of(Link, DeviceAddress)
+        )
+
+
+def diff(desired: Iterable[Entry], observed: Iterable[Entry]) -> Plan:
+    """Return the plan that turns ``observed`` into ``desired``.
+
+    A namespace that should go takes along everything inside it, so then only it and what lies outside is named. A
+    table whose rules are not ours to the letter is written anew, with all of its elements.
+    """
+    wanted, present = set(desired), set(observed)
+    present = _without_broken_table(wanted, present)
+    if not any(isinstance(entry, Namespace) for entry in wanted):
+        present = _outermost(present)
+    before = {_identity(entry): entry for entry in present - wanted}
+    after = {_identity(entry): entry for entry in wanted - present}
+    additions = [
+        Operation("add" if identity not in before else "change", entry, before.get(identity))
+        for identity, entry in after.items()
+    ]
+    removals = [Operation("remove", entry) for identity, entry in before.items() if identity not in after]
+    return Plan(tuple(sorted((*additions, *removals), key=_order)))
+
+
+def _identity(entry: Entry) -> tuple[type, Hashable]:
+    return type(entry), entry.key()
+
+
+def _without_broken_table(wanted: set[Entry], present: set[Entry]) -> set[Entry]:
+    if Table() in wanted and Table() not in present:
+        return {entry for entry in present if not isinstance(entry, Element | PendingFlush)}
+    return present
+
+
+def _outermost(present: set[Entry]) -> set[Entry]:
+    """Keep what does not vanish with the namespace by itself; links are named, for they reach outside."""
+    if any(isinstance(entry, Namespace) for entry in present):
+        return {entry for entry in present if isinstance(entry, Namespace | Link | Bridge | Card)}
+    return present
+
+
+def _order(operation: Operation) -> tuple[int, int, str]:
+    table = _REMOVED if operation.verb == "remove" else _ADDED
+    return table[type(operation.entry)], _within(operation.entry), str(operation.entry.key())
+
+
+def _within(entry: Entry) -> int:
+    """Order inside a kind: an on-link route comes before the ones that lean on it."""
+    if isinstance(entry, KernelRoute):
+        return 0 if any(hop.via is None for hop in entry.hops) else 1
+    return 0
+
+
+def _is_host(interface: Interface) -> bool:
+    return interface.network.prefixlen == interface.max_prefixlen
+
+
+def removed_mappings(desired: Iterable[Entry], observed: Iterable[Entry]) -> list[PendingFlush]:
+    """Return the floating IP mappings whose flows must be dropped: those that go, and those journalled before."""
+    wanted = set(desired)
+    gone = [
+        PendingFlush(entry.left, entry.right)
+        for entry in observed
+        if isinstance(entry, Element)
+        and entry.name == "floating_dnat"
+        and isinstance(entry.left, IPv4Address)
+        and entry.right is not None
+        and entry not in wanted
+    ]
+    return [*gone, *(entry for entry in observed if isinstance(entry, PendingFlush))]

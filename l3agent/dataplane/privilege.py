@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the data plane may do: raise its descriptor limit, then give up everything it does not need."""
+
+from __future__ import annotations
+
+import logging
+import os
+import resource
+
+from l3agent.dataplane import syscalls
+from l3agent.exceptions import PermissionMissing
+
+LOG = logging.getLogger(__name__)
+
+#: linux/capability.h: KILL 5, SETGID 6, SETUID 7 (helper programs), NET_BROADCAST 11 (events of all namespaces),
+#: NET_ADMIN 12, NET_RAW 13, SYS_ADMIN 21 (namespaces and their pins).
+_KEPT = frozenset((5, 6, 7, 11, 12, 13, 21))
+#: Four descriptors a namespace; this is enough for ten thousand of them.
+_DESCRIPTORS = 65536
+
+
+def check_root() -> None:
+    """Refuse to go on without user id 0.
+
+    :raises PermissionMissing: with what to do.
+    """
+    if os.geteuid() != 0:
+        raise PermissionMissing("l3-dataplane makes network namespaces and must be started as root (user id 0)")
+
+
+def raise_descriptor_limit() -> None:
+    """Raise the limit of open descriptors as far as it goes, and say so when that is not far."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = max(hard, _DESCRIPTORS) if hard != resource.RLIM_INFINITY else _DESCRIPTORS
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, wanted))
+    except (PermissionError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        if hard < _DESCRIPTORS:
+            LOG.warning("at most %d open descriptors (RLIMIT_NOFILE): enough for about %d routers", hard, hard // 4)
+
+
+def drop() -> None:
+    """Keep only the capabilities that the closed list of operations needs."""
+    syscalls.keep_capabilities(_KEPT)

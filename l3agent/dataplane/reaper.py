@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A thread that closes what may take long to close: nf_tables and packet sockets wait for RCU grace periods."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from queue import SimpleQueue
+
+LOG = logging.getLogger(__name__)
+
+
+class Reaper:
+    """Runs closing calls in order, off the hot path."""
+
+    def __init__(self) -> None:
+        self._calls: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        threading.Thread(target=self._run, name="reaper", daemon=True).start()
+
+    def close(self, call: Callable[[], None]) -> None:
+        """Have ``call`` run soon."""
+        self._calls.put(call)
+
+    def _run(self) -> None:
+        while True:
+            call = self._calls.get()
+            try:
+                call()
+            except OSError:
+                LOG.exception("closing a socket failed")

@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The one path: create, update, delete, resync and repair are this with different states.
+
+Render what is wanted, observe what is there, plan the difference, carry it out, look again where carrying out may have
+taken something along. A dry run stops before the first send.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from l3agent.dataplane import show
+from l3agent.dataplane.announcer import Announcer
+from l3agent.dataplane.apply import carry_out
+from l3agent.dataplane.drivers import InterfaceDriver
+from l3agent.dataplane.kernel import Kernel
+from l3agent.dataplane.observe import Observed, observe, our_networks
+from l3agent.dataplane.plan import DeviceAddress, Entry, Plan, diff, removed_mappings
+from l3agent.dataplane.render import entries
+from l3agent.exceptions import ApplyError
+from l3agent.model.names import HOST_NAMESPACE, ROUTER_NAMESPACE, namespace_name
+from l3agent.model.states import Key, Report, RouterState, State
+
+LOG = logging.getLogger(__name__)
+
+#: How often a state is looked at and mended in one request before the difference that stays is an error.
+_LOOKS = 3
+
+
+class Reconciler:
+    """Makes the kernel match desired states, one at a time, in the lane thread."""
+
+    def __init__(self, kernel: Kernel, driver: InterfaceDriver, announcer: Announcer) -> None:
+        self._kernel = kernel
+        self._driver = driver
+        self._announcer = announcer
+
+    def reconcile(self, key: Key, state: State | None, *, dry_run: bool = False) -> Report:
+        """Bring one state about, or tell what that would take; errors are in the report, never raised."""
+        kind, state_id = key
+        operations: list[str] = []
+        timings: dict[str, float] = {}
+        error: str | None = None
+        try:
+            self._converge(key, state, dry_run, operations, timings)
+        except ApplyError as exc:
+            error = str(exc)
+        except OSError as exc:
+            LOG.exception("%s %s", kind, state_id)
+            error = f"{exc.strerror or exc}{': ' + str(exc.filename) if exc.filename else ''}"
+        except Exception as exc:
+            # A defect of ours in one state must not end the lane that serves all others.
+            LOG.exception("%s %s", kind, state_id)
+            error = f"internal error: {type(exc).__name__}: {exc}"
+        return Report(kind, state_id, tuple(operations), error, timings)
+
+    def inventory(self) -> dict[str, list[str]]:
+        """Return the ids of what exists in the kernel and is ours, by kind."""
+        names = self._kernel.names()
+        return {
+            "router": [name.removeprefix(ROUTER_NAMESPACE) for name in names if name.startswith(ROUTER_NAMESPACE)],
+            "host": [name.removeprefix(HOST_NAMESPACE) for name in names if name.startswith(HOST_NAMESPACE)],
+            "network": our_networks(self._kernel),
+        }
+
+    # ---- private ---------------------------------------------------------------------------------------------
+
+    def _converge(
+        self, key: Key, state: State | None, dry_run: bool, operations: list[str], timings: dict[str, float]
+    ) -> None:
+        kind, state_id = key
+        namespace = None if kind == "network" else namespace_name(kind, state_id)
+        network = self._driver.network(state_id).name if kind == "network" else None
+        desired = entries(key, state, self._driver)
+        for _ in range(_LOOKS):
+            with _timed(timings, "observe"):
+                seen = observe(self._kernel, namespace, desired, network)
+            with _timed(timings, "plan"):
+                flush = removed_mappings(desired, seen.entries)
+                plan = diff(desired, seen.entries)
+                operations += [line for one in plan.operations for line in show.lines(one, namespace)]
+            if dry_run:
+                return
+            if plan or flush:
+                with _timed(timings, "apply"):
+                    carry_out(self._kernel, plan, seen, namespace, flush)
+            self._announce(namespace, state, plan, seen)
+            if not plan.may_disturb() or state is None:
+                return
+        raise ApplyError(f"the kernel keeps differing from what was asked: {'; '.join(_names(plan, namespace))}")
+
+    def _announce(self, namespace: str | None, state: State | None, plan: Plan, seen: Observed) -> None:
+        """Announce what is new; at first sight of a namespace that was found, announce all of it."""
+        handle = seen.handle
+        if namespace is None or handle is None:
+            return
+        if not isinstance(state, RouterState):
+            self._announcer.withdraw(namespace)
+            return
+        adopted, handle.adopted = handle.adopted, False
+        fresh = {_place(one.entry) for one in plan.of(DeviceAddress) if one.verb != "remove"}
+        for one in plan.of(DeviceAddress):
+            if one.verb == "remove" and isinstance(one.entry, DeviceAddress):
+                self._announcer.withdraw(namespace, one.entry.device, one.entry.interface.ip)
+        outside = [] if state.gateway is None else [fip.floating for fip in state.floating_ips]
+        for port in state.all_ports():
+            addresses = [interface.ip for interface in port.addresses]
+            addresses += outside if port is state.gateway else []
+            wanted = [one for one in addresses if adopted or (port.device, one) in fresh]
+            self._announcer.announce(namespace, handle.packet, port.device, port.mac, wanted)
+
+
+def _place(entry: Entry) -> object:
+    return (entry.device, entry.interface.ip) if isinstance(entry, DeviceAddress) else None
+
+
+def _names(plan: Plan, namespace: str | None) -> list[str]:
+    return [line for one in plan.operations for line in show.lines(one, namespace)]
+
+
+@contextmanager
+def _timed(timings: dict[str, float], phase: str) -> Iterator[None]:
+    started = time.perf_counter()
+    try:
+        yield
+    finally:
+        timings[phase] = timings.get(phase, 0.0) + time.perf_counter() - started

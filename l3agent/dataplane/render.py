@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Desired states as the entries the kernel should hold. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from ipaddress import IPv4Interface, IPv6Interface
+
+from l3agent.dataplane.drivers import InterfaceDriver
+from l3agent.dataplane.plan import (
+    DeviceAddress,
+    Element,
+    Entry,
+    KernelRoute,
+    Namespace,
+    Sysctl,
+    Table,
+)
+from l3agent.model.names import namespace_name
+from l3agent.model.states import HostState, Key, NetworkState, Port, Route, RouterState, State
+
+#: Settings of a router namespace, by path below /proc/sys (ip-sysctl and nf_conntrack-sysctl of the kernel
+#: documentation). Addresses are answered for and announced only on their own device; windows are not checked, since a
+#: router sees asymmetric paths; new devices get the link-local address that we give them, not one of the kernel's.
+ROUTER_SYSCTLS = frozenset(
+    (
+        Sysctl("net/ipv4/ip_forward", "1"),
+        Sysctl("net/ipv4/conf/all/promote_secondaries", "1"),
+        Sysctl("net/ipv4/conf/all/arp_ignore", "1"),
+        Sysctl("net/ipv4/conf/all/arp_announce", "2"),
+        Sysctl("net/ipv6/conf/all/forwarding", "1"),
+        Sysctl("net/ipv6/conf/default/addr_gen_mode", "1"),
+        Sysctl("net/netfilter/nf_conntrack_tcp_be_liberal", "1"),
+    )
+)
+HOST_SYSCTLS = frozenset(
+    (
+        Sysctl("net/ipv4/conf/all/promote_secondaries", "1"),
+        Sysctl("net/ipv6/conf/default/addr_gen_mode", "1"),
+        Sysctl("net/ipv6/conf/default/accept_ra", "0"),
+    )
+)
+
+
+def entries(key: Key, state: State | None, driver: InterfaceDriver) -> frozenset[Entry]:
+    """Return what the kernel should hold for a state; nothing for an absent one."""
+    match state:
+        case None:
+            return frozenset()
+        case RouterState():
+            return frozenset(_router(state, driver))
+        case HostState():
+            return frozenset(_host(state, driver))
+        case NetworkState():
+            return frozenset(_network(state, driver))
+
+
+def link_local(mac: str) -> IPv6Interface:
+    """Return the link-local address that follows from a MAC address (modified EUI-64, RFC 4291 appendix A)."""
+    raw = bytes.fromhex(mac.replace(":", ""))
+    suffix = bytes((raw[0] ^ 2,)) + raw[1:3] + b"\xff\xfe" + raw[3:]
+    return IPv6Interface((b"\xfe\x80" + bytes(6) + suffix, 64))
+
+
+def _router(state: RouterState, driver: InterfaceDriver) -> Iterator[Entry]:
+    yield Namespace(namespace_name("router", state.id))
+    yield from ROUTER_SYSCTLS
+    yield Table()
+    for port in state.all_ports():
+        yield from _port(port, driver)
+    yield from _routes(state.routes)
+    if state.gateway is not None:
+        yield from _translations(state, state.gateway.device)
+
+
+def _translations(state: RouterState, gateway: str) -> Iterator[Entry]:
+    yield Element("external", gateway, None)
+    if state.nat_address is not None:
+        if state.snat:
+            yield Element("gateway_snat", gateway, state.nat_address)
+        for port in state.ports:
+            yield Element("hairpin_snat", port.device, state.nat_address)
+    for fip in state.floating_ips:
+        yield Element("floating_dnat", fip.floating, fip.fixed)
+        yield Element("floating_snat", fip.fixed, fip.floating)
+        yield DeviceAddress(gateway, IPv4Interface((fip.floating, 32)))
+
+
+def _host(state: HostState, driver: InterfaceDriver) -> Iterator[Entry]:
+    yield Namespace(namespace_name("host", state.id))
+    yield from HOST_SYSCTLS
+    yield from _port(state.port, driver)
+    yield from _routes(state.routes)
+
+
+def _network(state: NetworkState, driver: InterfaceDriver) -> Iterator[Entry]:
+    card = driver.card(state)
+    if card is not None:
+        yield driver.network(state.id)
+        yield card
+
+
+def _port(port: Port, driver: InterfaceDriver) -> Iterator[Entry]:
+    yield driver.network(port.network_id)
+    yield driver.link(port)
+    yield DeviceAddress(port.device, link_local(port.mac))
+    for interface in port.addresses:
+        yield DeviceAddress(port.device, interface)
+
+
+def _routes(routes: frozenset[Route]) -> Iterator[Entry]:
+    for route in routes:
+        yield KernelRoute(route.destination, route.hops)

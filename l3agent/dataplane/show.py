@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A plan as the ``ip``, ``nft`` and ``conntrack`` lines an operator would type; typed, they do the same."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Interface
+
+from l3agent.dataplane.encode import BRIDGE_MARK, bridge_mac
+from l3agent.dataplane.netlink import nft
+from l3agent.dataplane.netlink.rtnl import ROUTE_PROTOCOL
+from l3agent.dataplane.plan import (
+    Bridge,
+    Card,
+    DeviceAddress,
+    Element,
+    KernelRoute,
+    Link,
+    Namespace,
+    Operation,
+    PendingFlush,
+    Sysctl,
+    Table,
+)
+
+
+def lines(operation: Operation, namespace: str | None) -> list[str]:
+    """Return the commands of one operation, ``namespace`` being where it happens."""
+    add = operation.verb != "remove"
+    exists = operation.verb == "change"
+    inside = f"ip -n {namespace}"
+    enter = f"ip netns exec {namespace}"
+    match operation.entry:
+        case Namespace(name):
+            return [f"ip netns add {name}", f"ip -n {name} link set lo up"] if add else [f"ip netns delete {name}"]
+        case Sysctl(path, value):
+            return [f"{enter} sysctl -w {path.replace('/', '.')}={value}"]
+        case Bridge() as bridge:
+            return _bridge(bridge) if add else [f"ip link delete {bridge.name}"]
+        case Card(interface, bridge_name):
+            return [f"ip link set {interface} " + (f"master {bridge_name} up" if add else "nomaster")]
+        case Link() as link:
+            return _link(link, operation.was, namespace) if add else [f"{inside} link delete {link.device}"]
+        case DeviceAddress() as address:
+            return _address(address, operation.was, inside, add)
+        case KernelRoute() as route:
+            return [_route(route, inside, add)]
+        case Table():
+            return _table(enter, exists, add)
+        case Element() as element:
+            return _element(element, operation.was, enter, add)
+        case PendingFlush(floating, fixed):
+            return [
+                f"{enter} conntrack -D --orig-dst {floating} --reply-src {fixed}",
+                f"{enter} conntrack -D --orig-src {fixed} --reply-dst {floating}",
+                f"{enter} nft delete element ip {nft.TABLE} pending_flush {{ {floating} . {fixed} }}",
+            ]
+
+
+def _bridge(bridge: Bridge) -> list[str]:
+    return [
+        f"ip link add {bridge.name} address {bridge_mac(bridge.network_id)} type bridge mcast_snooping 0",
+        f"ip link set {bridge.name} alias {BRIDGE_MARK}{bridge.network_id} addrgenmode none up",
+    ]
+
+
+def _link(link: Link, was: object, namespace: str | None) -> list[str]:
+    mtu = f" mtu {link.mtu}" if link.mtu else ""
+    inside = f"ip -n {namespace} link set {link.device}"
+    outside = f"ip link set {link.tap}"
+    if isinstance(was, Link):
+        mac = f" address {link.mac}" if link.mac != was.mac else ""
+        return [f"{outside} master {link.bridge}{mtu} up", f"{inside}{mac}{mtu} up"]
+    return [
+        f"ip link add {link.tap}{mtu} type veth peer name {link.device} address {link.mac}{mtu} netns {namespace}",
+        f"{outside} addrgenmode none",
+        f"{outside} master {link.bridge} up",
+        f"{inside} up",
+    ]
+
+
+def _address(address: DeviceAddress, was: object, inside: str, add: bool) -> list[str]:
+    interface = address.interface
+    if not add:
+        return [f"{inside} address delete {interface} dev {address.device}"]
+    if isinstance(interface, IPv4Interface):
+        extra = f" broadcast {interface.network.broadcast_address}" if interface.network.prefixlen != 31 else ""
+    else:
+        extra = " nodad"
+    made = f"{inside} address add {interface}{extra} dev {address.device}"
+    if not isinstance(was, DeviceAddress):
+        return [made]
+    old = f"{inside} address delete {was.interface} dev {address.device}"
+    return [old, made] if interface.version == 6 else [made, old]
+
+
+def _route(route: KernelRoute, inside: str, add: bool) -> str:
+    family = " -6" if route.destination.version == 6 else ""
+    command = f"ip{family}{inside.removeprefix('ip')} route"
+    if not add:
+        return f"{command} delete {route.destination} protocol {ROUTE_PROTOCOL}"
+    hops = [
+        (f"via {hop.via} " if hop.via else "") + f"dev {hop.device}"
+        for hop in sorted(route.hops, key=lambda hop: (hop.device, str(hop.via)))
+    ]
+    ways = hops[0] if len(hops) == 1 else " ".join(f"nexthop {hop}" for hop in hops)
+    return f"{command} replace {route.destination} protocol {ROUTE_PROTOCOL} {ways}"
+
+
+_RULES = f"""\
+add table ip {nft.TABLE}; \
+add map ip {nft.TABLE} floating_dnat {{ type ipv4_addr : ipv4_addr; }}; \
+add map ip {nft.TABLE} floating_snat {{ type ipv4_addr : ipv4_addr; }}; \
+add map ip {nft.TABLE} gateway_snat {{ type ifname : ipv4_addr; }}; \
+add map ip {nft.TABLE} hairpin_snat {{ type ifname : ipv4_addr; }}; \
+add set ip {nft.TABLE} external {{ type ifname; }}; \
+add set ip {nft.TABLE} pending_flush {{ type ipv4_addr . ipv4_addr; }}; \
+add chain ip {nft.TABLE} prerouting {{ type nat hook prerouting priority -100; }}; \
+add chain ip {nft.TABLE} output {{ type nat hook output priority -100; }}; \
+add chain ip {nft.TABLE} postrouting {{ type nat hook postrouting priority 100; }}; \
+add rule ip {nft.TABLE} prerouting dnat to ip daddr map @floating_dnat; \
+add rule ip {nft.TABLE} output dnat to ip daddr map @floating_dnat; \
+add rule ip {nft.TABLE} postrouting oifname != @external ct status and dnat == 0 accept; \
+add rule ip {nft.TABLE} postrouting snat to ip saddr map @floating_snat fully-random; \
+add rule ip {nft.TABLE} postrouting snat to oifname map @gateway_snat fully-random; \
+add rule ip {nft.TABLE} postrouting ct status and dnat != 0 snat to iifname map @hairpin_snat fully-random"""
+
+
+def _table(enter: str, exists: bool, add: bool) -> list[str]:
+    delete = f"delete table ip {nft.TABLE}"
+    if not add:
+        return [f"{enter} nft '{delete}'"]
+    return [f"{enter} nft '{delete + '; ' if exists else ''}{_RULES}'"]
+
+
+def _element(element: Element, was: object, enter: str, add: bool) -> list[str]:
+    place = f"element ip {nft.TABLE} {element.name}"
+    left = f'"{element.left}"' if isinstance(element.left, str) else element.left
+    delete = f"delete {place} {{ {left} }}"
+    value = "" if element.right is None else f" : {element.right}"
+    new = f"add {place} {{ {left}{value} }}"
+    if not add:
+        return [f"{enter} nft '{delete}'"]
+    return [f"{enter} nft '{delete + '; ' if was is not None else ''}{new}'"]

@@ -1,0 +1,199 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Netlink sockets: send a batch and wait for its end, dump a table, ask single questions.
+
+A socket belongs to the namespace it was made in, whatever namespace its user is in later. One thread uses it at a time.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from struct import error as struct_error
+from struct import pack, unpack_from
+
+from l3agent.dataplane.netlink import nft
+from l3agent.dataplane.netlink.message import (
+    DONE,
+    DUMP_INTERRUPTED,
+    ERROR,
+    attributes,
+    messages,
+    numbered,
+)
+from l3agent.exceptions import ApplyError
+
+NETLINK_ROUTE, NETLINK_NETFILTER = 0, 12
+_SOL_NETLINK = 270
+# Socket options (linux/netlink.h): short acknowledgements, reasons in words, filters in dumps.
+_CAP_ACK, _EXT_ACK, _GET_STRICT_CHK = 10, 11, 12
+_SO_SNDBUFFORCE, _SO_RCVBUFFORCE = 32, 33
+_BUFFER_BYTES = 4 << 20
+#: Seconds until a silent kernel is an error: it answers in the same system call, so this is never reached in health.
+_ANSWER_S = 10
+_TRIES_OF_A_DUMP = 5
+
+
+class KernelRefused(ApplyError):
+    """The kernel refused a message of a batch.
+
+    :param number: which message of the batch, from 1; 0 for the batch as a whole.
+    :param code: errno.
+    """
+
+    def __init__(self, number: int, code: int, reason: str) -> None:
+        self.number = number
+        self.code = code
+        self.reason = reason
+        super().__init__(f"{os.strerror(code)}{': ' + reason if reason else ''}")
+
+
+class NetlinkSocket:
+    """One netlink socket in the calling thread's network namespace."""
+
+    # One buffer serves all sockets: every read is copied out before the next one, in one thread.
+    _buffer = bytearray(1 << 18)
+
+    def __init__(self, protocol: int) -> None:
+        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
+        self._socket.setsockopt(_SOL_NETLINK, _CAP_ACK, 1)
+        self._socket.setsockopt(_SOL_NETLINK, _EXT_ACK, 1)
+        if protocol == NETLINK_ROUTE:
+            self._socket.setsockopt(_SOL_NETLINK, _GET_STRICT_CHK, 1)
+        self._grow_buffers()
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, pack("@ll", _ANSWER_S, 0))
+        self._socket.bind((0, 0))
+
+    def close(self) -> None:
+        """Close it; for nf_tables that may wait for an RCU grace period, so not on the hot path."""
+        self._socket.close()
+
+    def batch(self, body: bytes, *, ignore: frozenset[int] = frozenset()) -> None:
+        """Send rtnetlink or ctnetlink messages in one call; the kernel goes on after an error.
+
+        :param ignore: error numbers that mean "already so".
+        :raises KernelRefused: the first refusal, when all messages were tried.
+        """
+        if body:
+            numbers = bytearray(body)
+            last = numbered(numbers)
+            self._send(numbers)
+            self._wait(last, ignore)
+
+    def nft_batch(self, parts: list[bytes]) -> None:
+        """Send an nf_tables batch: all of it happens, or nothing.
+
+        :raises KernelRefused: nothing of it happened.
+        """
+        if parts:
+            body, last = nft.batch(parts)
+            self._send(body)
+            self._wait(last, frozenset())
+
+    def dump(self, request: bytes) -> bytes:
+        """Return the messages of a dump; empty when the table asked for does not exist.
+
+        A dump that the kernel marks as interrupted by a change is asked for again.
+
+        :raises ApplyError: it was interrupted again and again.
+        """
+        for _ in range(_TRIES_OF_A_DUMP):
+            self._send(request)
+            data, interrupted = self._read_dump()
+            if not interrupted:
+                return data
+        raise ApplyError("a netlink dump was interrupted by changes five times in a row")
+
+    def ask(self, requests: list[bytes]) -> list[bytes]:
+        """Send single questions in one call; return the answer of each, empty where the kernel knows no such thing."""
+        if not requests:
+            return []
+        body = bytearray(b"".join(requests))
+        offset = 0
+        for number, request in enumerate(requests, start=1):
+            body[offset + 8 : offset + 12] = pack("=I", number)
+            offset += len(request)
+        self._send(body)
+        return self._answers(len(requests))
+
+    # ---- private ---------------------------------------------------------------------------------------------
+
+    def _grow_buffers(self) -> None:
+        for forced, plain in ((_SO_SNDBUFFORCE, socket.SO_SNDBUF), (_SO_RCVBUFFORCE, socket.SO_RCVBUF)):
+            try:
+                self._socket.setsockopt(socket.SOL_SOCKET, forced, _BUFFER_BYTES)
+            except PermissionError:
+                # Inside a user namespace the host's limit stands.
+                self._socket.setsockopt(socket.SOL_SOCKET, plain, _BUFFER_BYTES)
+
+    def _send(self, data: bytes | bytearray) -> None:
+        try:
+            self._socket.send(data)
+        except OSError as exc:
+            raise ApplyError(f"sending {len(data)} bytes of netlink: {exc.strerror}") from exc
+
+    def _receive(self) -> bytes:
+        try:
+            size = self._socket.recv_into(self._buffer)
+        except BlockingIOError as exc:
+            raise ApplyError(f"the kernel did not answer a netlink request within {_ANSWER_S} s") from exc
+        except OSError as exc:
+            raise ApplyError(f"reading a netlink answer: {exc.strerror}") from exc
+        return bytes(memoryview(self._buffer)[:size])
+
+    def _wait(self, last: int, ignore: frozenset[int]) -> None:
+        refused: KernelRefused | None = None
+        while True:
+            data = self._receive()
+            for kind, _, number, start, end in messages(data):
+                if kind != ERROR:
+                    continue
+                code = -unpack_from("=i", data, start)[0]
+                if code and code not in ignore and refused is None:
+                    refused = KernelRefused(number, code, _reason(data, start, end))
+                if number == last or (code and number == 0):
+                    if refused is not None:
+                        raise refused
+                    return
+
+    def _read_dump(self) -> tuple[bytes, bool]:
+        parts, interrupted = [], False
+        while True:
+            data = self._receive()
+            parts.append(data)
+            for kind, flags, _, start, _ in messages(data):
+                interrupted = interrupted or bool(flags & DUMP_INTERRUPTED)
+                if kind == DONE:
+                    return b"".join(parts), interrupted
+                if kind == ERROR:
+                    code = -unpack_from("=i", data, start)[0]
+                    if code in _NOTHING_THERE:
+                        return b"", False
+                    raise KernelRefused(0, code, "")
+
+    def _answers(self, count: int) -> list[bytes]:
+        answers = [b""] * count
+        missing = count
+        while missing:
+            data = self._receive()
+            for kind, _, number, start, end in messages(data):
+                if 1 <= number <= count:
+                    missing -= 1
+                    if kind != ERROR:
+                        answers[number - 1] = data[start - 16 : end]
+        return answers
+
+
+#: ENOENT and ENODEV: the table or device asked for does not exist.
+_NOTHING_THERE = frozenset((2, 19))
+_NLMSGERR_ATTR_MSG = 1
+
+
+def _reason(data: bytes, start: int, end: int) -> str:
+    """Return the kernel's own words, if it sent some (NETLINK_EXT_ACK); they follow code and copied header."""
+    try:
+        for kind, first, last in attributes(data, start + 20, end):
+            if kind == _NLMSGERR_ATTR_MSG:
+                return data[first : last - 1].decode(errors="replace")
+    except struct_error:
+        pass
+    return ""

@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""System calls Python 3.11 has no names for.
+
+Source: setns(2), unshare(2), mount(2), umount2(2), prctl(2), capset(2).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from struct import pack
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+CLONE_NEWNET = 0x40000000
+MS_BIND, MS_REC, MS_SHARED = 0x1000, 0x4000, 1 << 20
+_MNT_DETACH = 2
+_PR_CAPBSET_DROP = 24
+_CAPABILITY_VERSION_3 = 0x20080522
+_LAST_CAPABILITY = 63
+
+
+def _checked(result: int, what: str) -> None:
+    if result < 0:
+        code = ctypes.get_errno()
+        raise OSError(code, f"{what}: {os.strerror(code)}")
+
+
+def setns(fd: int) -> None:
+    """Move the calling thread into the network namespace of a descriptor."""
+    _checked(_libc.setns(fd, CLONE_NEWNET), "setns")
+
+
+def unshare_net() -> None:
+    """Move the calling thread into a new network namespace."""
+    _checked(_libc.unshare(CLONE_NEWNET), "unshare")
+
+
+def mount(source: str, target: str, flags: int) -> None:
+    """Mount without a file system type, as for bind mounts and changes of propagation."""
+    _checked(_libc.mount(source.encode(), target.encode(), b"none", ctypes.c_ulong(flags), None), f"mount {target}")
+
+
+def unmount(target: str) -> None:
+    """Detach a mount now and let it go when nobody uses it any more."""
+    _checked(_libc.umount2(target.encode(), _MNT_DETACH), f"unmount {target}")
+
+
+def keep_capabilities(kept: frozenset[int]) -> None:
+    """Give up every capability but these, for this process and whatever it starts."""
+    for number in range(_LAST_CAPABILITY + 1):
+        if number not in kept:
+            # EINVAL: the kernel has no capability of that number. EPERM: already without the right to drop.
+            _libc.prctl(_PR_CAPBSET_DROP, ctypes.c_ulong(number), 0, 0, 0)
+    low = sum(1 << number for number in kept if number < 32)
+    header = pack("=II", _CAPABILITY_VERSION_3, 0)
+    data = pack("=IIIIII", low, low, 0, 0, 0, 0)
+    _checked(_libc.capset(header, data), "capset")
