@@ -237,7 +237,7 @@ class _Pinger:
 
 def _checksum(body: bytes) -> int:
     """Return the checksum of an ICMP echo request with ``body``; the kernel computes that of ICMPv6 itself."""
-    total = (_REQUEST[True] << 8) + sum(struct.unpack(f"!{len(body) // 2}H", body))
+    total: int = (_REQUEST[True] << 8) + sum(struct.unpack(f"!{len(body) // 2}H", body))
     total = (total & 0xFFFF) + (total >> 16)
     return ~(total + (total >> 16)) & 0xFFFF
 

@@ -99,7 +99,7 @@ class Stage:
 
     def ping(self, host: str, address: str, count: int = 5, patience: float = 1.0) -> dict[str, Any]:
         """Ping ``address`` from a host; see :func:`l3agent.standalone.probe.ping` for the result."""
-        return probe.once(str(self.namespace(host)), patience + 5, probe.ping, address, 0.01, count, patience)
+        return dict(probe.once(str(self.namespace(host)), patience + 5, probe.ping, address, 0.01, count, patience))
 
     def close(self) -> None:
         """End the probes and the daemon."""

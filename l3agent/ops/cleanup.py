@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Undo a trial: remove every router, host and network of ours from the machine, by the data plane's own operations.
+
+It starts a data-plane process for itself and speaks to it; it blocks and imports no eventlet. Nothing is removed that
+the data plane does not call ours.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgpack
+
+from l3agent.exceptions import ConfigError, L3AgentError, PermissionMissing, TransientError
+from l3agent.model.states import Key, Kind, Report
+from l3agent.model.wire import pack_state, unpack_report
+from l3agent.ops.asking import ask_agent
+
+_START_S, _REQUEST_S, _SETTLE_S = 15.0, 120.0, 5.0
+#: Networks last: a bridge goes when nobody uses it any more.
+_ORDER: tuple[Kind, ...] = ("router", "host", "network")
+_CONFIG = """\
+[DEFAULT]
+state_path = {folder}
+[dataplane]
+socket = {socket}
+netns_path = {netns_path}
+"""
+
+
+def remove_all(netns_path: str, *, dry_run: bool) -> list[Report]:
+    """Remove what is ours, or plan it only; return a report for each thing that was there.
+
+    :param netns_path: folder where the namespaces are pinned.
+    :raises PermissionMissing: the privilege is missing.
+    :raises TransientError: another data plane is at work in this folder, or this one gave no answer.
+    """
+    with _dataplane(netns_path) as dataplane:
+        reports = dataplane.remove(dataplane.inventory(), dry_run=dry_run)
+        # A port vanishes a moment after its namespace, and only then does its bridge have no user left.
+        deadline = time.monotonic() + _SETTLE_S
+        while not dry_run and (left := dataplane.inventory()) and time.monotonic() < deadline:
+            time.sleep(0.1)
+            reports += dataplane.remove(left, dry_run=False)
+    return [report for report in reports if report.operations or report.error]
+
+
+def refuse_while_at_work(control_socket: str, dataplane_socket: str) -> None:
+    """Make sure that no agent and no data plane is at work.
+
+    :raises L3AgentError: one is.
+    """
+    with contextlib.suppress(TransientError):
+        ask_agent(control_socket, {"op": "status"})
+        raise L3AgentError(f"an l3-agent is running and would build all of it again ({control_socket}); stop it first")
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as trial:
+        trial.connect(dataplane_socket)
+        raise L3AgentError(f"an l3-dataplane is running ({dataplane_socket}); stop it first")
+
+
+class _Dataplane:
+    """Requests to a data-plane process, one at a time."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._socket = connection
+        self._socket.settimeout(_REQUEST_S)
+        self._stream = msgpack.Unpacker(raw=False, max_buffer_size=1 << 30)
+        self._ids = itertools.count(1)
+
+    def inventory(self) -> list[Key]:
+        """Return the keys of all that is ours, in the order in which it can be removed."""
+        found = self.request("inventory", {})
+        return [(kind, state_id) for kind in _ORDER for state_id in sorted(found[kind])]
+
+    def remove(self, keys: list[Key], *, dry_run: bool) -> list[Report]:
+        """Remove these things; return a report for each."""
+        states = [pack_state(key, None) for key in keys]
+        return [unpack_report(wire) for wire in self.request("reconcile", {"states": states, "dry_run": dry_run})]
+
+    def request(self, operation: str, arguments: dict[str, Any]) -> Any:
+        """Return the result of one operation.
+
+        :raises TransientError: it failed, or there was no answer.
+        """
+        try:
+            self._socket.sendall(msgpack.packb((next(self._ids), operation, arguments)))
+            _, error, result = self._answer()
+        except OSError as exc:
+            raise TransientError(f"l3-dataplane gave no answer to {operation}: {exc}") from exc
+        if error:
+            raise TransientError(f"l3-dataplane: {operation}: {error['message']}")
+        return result
+
+    def _answer(self) -> Any:
+        while data := self._socket.recv(262144):
+            self._stream.feed(data)
+            for frame in self._stream:
+                return frame
+        raise ConnectionError("it ended")
+
+
+@contextlib.contextmanager
+def _dataplane(netns_path: str) -> Iterator[_Dataplane]:
+    """Run a data-plane process for the length of the block."""
+    with tempfile.TemporaryDirectory(prefix="l3agent-cleanup-") as name:
+        folder = Path(name)
+        path, config, log = folder / "dp.sock", folder / "dp.conf", folder / "dp.log"
+        config.write_text(_CONFIG.format(folder=folder, socket=path, netns_path=netns_path))
+        argv = [sys.executable, "-m", "l3agent.cmd.dataplane", "--config-file", str(config), "--exit-with-client"]
+        with log.open("wb") as output:
+            process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+        try:
+            with _connected(process, path, log) as connection:
+                yield _Dataplane(connection)
+            process.wait(_START_S)
+        finally:
+            process.kill()
+            process.wait()
+
+
+def _connected(process: subprocess.Popen[bytes], path: Path, log: Path) -> socket.socket:
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    deadline = time.monotonic() + _START_S
+    while time.monotonic() < deadline:
+        try:
+            connection.connect(str(path))
+            return connection
+        except OSError:
+            if process.poll() is not None:
+                break
+        time.sleep(0.02)
+    connection.close()
+    lines = log.read_text(errors="replace").strip().splitlines() or ["it said nothing"]
+    raise _REASONS.get(process.returncode, TransientError)(f"l3-dataplane did not start: {lines[-1]}")
+
+
+#: What the exit status of the data plane means, as in sysexits.h.
+_REASONS: dict[int | None, type[L3AgentError]] = {77: PermissionMissing, 78: ConfigError}
