@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+import warnings
+
+with warnings.catch_warnings():
+    # eventlet says at import that it is deprecated; we know, and the bounds in pyproject.toml say so.
+    warnings.simplefilter("ignore")
+    import eventlet
+
+    eventlet.monkey_patch()
+
+# isort: split
+import os
+from collections.abc import Iterator
+
+import eventlet.debug
+import hypothesis
+import pytest
+
+from tests.parts import MISSING
+
+#: Nothing may be left out: a part that is missing is a failure.
+REQUIRE_ALL = os.environ.get("CI") == "true" or os.environ.get("L3AGENT_REQUIRE_ALL") == "1"
+#: The fixture that needs a part of the machine, and the part.
+_NEEDS = {"sandbox": "kernel", "rabbit": "broker", "rabbit_node": "broker"}
+# Tests of these run greenthreads. Not of l3agent.service: oslo.service has SIGALRM for itself.
+_WATCHED = ("tests/unit/rpc", "tests/unit/agent", "tests/unit/standalone")
+_HUB_SECONDS = 5
+
+_left_out: dict[str, list[str]] = {}
+
+# Timing says nothing about a property on a machine that others use too.
+hypothesis.settings.register_profile("l3agent", deadline=None, print_blob=True)
+hypothesis.settings.load_profile("l3agent")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    needed = {_NEEDS[name] for name in getattr(item, "fixturenames", ()) if name in _NEEDS}
+    needed |= {mark.name for mark in item.iter_markers() if mark.name in MISSING}
+    for part in sorted(needed):
+        if reason := MISSING[part]():
+            if REQUIRE_ALL:
+                pytest.fail(f"{part} is missing: {reason}", pytrace=False)
+            pytest.skip(f"{part}: {reason}")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]):  # type: ignore[no-untyped-def]
+    report = yield
+    if report.skipped and not hasattr(report, "wasxfail"):
+        reason = report.longrepr[2].removeprefix("Skipped: ") if isinstance(report.longrepr, tuple) else "skipped"
+        _left_out.setdefault(reason, []).append(item.nodeid)
+    return report
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if REQUIRE_ALL and _left_out and session.exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Say last of all what did not run, where nobody can overlook it."""
+    terminal = config.pluginmanager.get_plugin("terminalreporter")
+    if terminal is None or not _left_out:
+        return
+    count = sum(map(len, _left_out.values()))
+    terminal.write_line(f"Did not run here: {count} tests.", yellow=True)
+    for reason, tests in sorted(_left_out.items()):
+        terminal.write_line(f"  {len(tests)} because of {reason}", yellow=True)
+        for name in tests:
+            terminal.write_line(f"    {name}", yellow=True)
+
+
+@pytest.fixture(autouse=True)
+def _hub_is_never_blocked(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Make a test fail when something in it holds the hub for seconds."""
+    watched = request.node.nodeid.startswith(_WATCHED)
+    if watched:
+        eventlet.debug.hub_blocking_detection(True, _HUB_SECONDS)
+    yield
+    if watched:
+        eventlet.debug.hub_blocking_detection(False)

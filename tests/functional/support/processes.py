@@ -1,0 +1,202 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The real programs as child processes: ``l3-dataplane`` in a sandbox, ``l3-agent`` beside it.
+
+The agent stays in the network namespace of the machine, where the broker is; only the data plane is in the sandbox.
+The unix socket between them is a file, and files cross network namespaces.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+import socket
+import subprocess
+import sysconfig
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgpack
+
+from l3agent.exceptions import TransientError
+from l3agent.model.states import Key, Report, State
+from l3agent.model.wire import pack_state, unpack_report
+from l3agent.ops.asking import CONTROL_SOCKET, ask_agent
+from l3agent.testing import wait_until
+from tests.functional.support.sandbox import Inside, Sandbox
+
+_SCRIPTS = Path(sysconfig.get_path("scripts"))
+
+Options = Mapping[str, Mapping[str, object]]
+
+
+def write_conf(path: Path, options: Options) -> Path:
+    """Write an oslo.config file from options by group."""
+    sections = (
+        f"[{group}]\n" + "".join(f"{name} = {value}\n" for name, value in members.items())
+        for group, members in options.items()
+    )
+    path.write_text("\n".join(sections))
+    return path
+
+
+class Dataplane:
+    """``l3-dataplane`` in a sandbox and a plain client of its socket.
+
+    :param folder: where its socket, configuration and log are; a short path, for a socket's has at most 107 bytes.
+    """
+
+    def __init__(self, sandbox: Sandbox, folder: Path) -> None:
+        self.sandbox = sandbox
+        self.log = folder / "l3-dataplane.log"
+        self.socket_path = folder / "dp.sock"
+        self._conf = write_conf(
+            folder / "dataplane.conf",
+            {"DEFAULT": {"state_path": folder}, "dataplane": {"socket": self.socket_path, "announce_interval": 0.1}},
+        )
+        self._process: Inside | None = None
+        self._client: socket.socket | None = None
+        self._frames = msgpack.Unpacker(raw=False)
+        self._ids = itertools.count(1)
+
+    @property
+    def pid(self) -> int:
+        """Process id as seen from here."""
+        assert self._process is not None
+        return self._process.pid
+
+    def start(self) -> None:
+        """Start the process and wait until it listens."""
+        with self.log.open("ab") as log:
+            argv = [str(_SCRIPTS / "l3-dataplane"), "--config-file", str(self._conf)]
+            self._process = self.sandbox.popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        wait_until(self._listens, timeout=15)
+
+    def kill(self) -> None:
+        """End the process by SIGKILL."""
+        self.hang_up()
+        assert self._process is not None
+        self._process.kill()
+
+    def stop(self) -> int:
+        """End the process by SIGTERM; return its exit status."""
+        self.hang_up()
+        assert self._process is not None
+        self._process.send_signal(signal.SIGTERM)
+        return self._process.wait()
+
+    def _listens(self) -> bool:
+        assert self._process is not None
+        if (status := self._process.entrance.poll()) is not None:
+            raise RuntimeError(f"l3-dataplane ended with status {status}: {last_lines(self.log)}")
+        try:
+            with socket.socket(socket.AF_UNIX) as trial:
+                trial.connect(str(self.socket_path))
+        except OSError:
+            return False
+        return True
+
+    # The client: one at a time, so hang up before an agent comes.
+
+    def reconcile(self, *states: tuple[Key, State | None], dry_run: bool = False) -> list[Report]:
+        """Bring states to the kernel."""
+        packed = [pack_state(key, state) for key, state in states]
+        return [unpack_report(wire) for wire in self.request("reconcile", {"states": packed, "dry_run": dry_run})]
+
+    def request(self, operation: str, arguments: Mapping[str, Any]) -> Any:
+        """Send one request and return its result."""
+        if self._client is None:
+            self._client = socket.socket(socket.AF_UNIX)
+            self._client.settimeout(60)
+            self._client.connect(str(self.socket_path))
+        number = next(self._ids)
+        self._client.sendall(msgpack.packb([number, operation, dict(arguments)]))
+        while True:
+            for answered, error, result in self._frames:
+                assert answered == number and error is None, (answered, error)
+                return result
+            self._frames.feed(self._client.recv(1 << 20))
+
+    def hang_up(self) -> None:
+        """Close the connection."""
+        if self._client is not None:
+            self._client.close()
+        self._client, self._frames = None, msgpack.Unpacker(raw=False)
+
+
+class Agent:
+    """The console script ``l3-agent`` with a configuration made from ``options``."""
+
+    def __init__(self, folder: Path, options: Options) -> None:
+        self.log = folder / "l3-agent.log"
+        self._socket_path = str(folder / CONTROL_SOCKET)
+        self._conf = write_conf(folder / "l3-agent.conf", options)
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        """Process id."""
+        assert self._process is not None
+        return self._process.pid
+
+    def start(self) -> None:
+        """Start the process; it is not in sync yet."""
+        with self.log.open("ab") as log:
+            argv = [str(_SCRIPTS / "l3-agent"), "--config-file", str(self._conf)]
+            self._process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+
+    def ask(self, operation: str, **arguments: object) -> dict[str, Any]:
+        """Ask the control socket."""
+        return ask_agent(self._socket_path, {"op": operation, **arguments})
+
+    def status(self) -> dict[str, Any]:
+        """Return the status; an empty map while the socket is not there yet."""
+        try:
+            return self.ask("status")
+        except TransientError:
+            if self._process is not None and (status := self._process.poll()) is not None:
+                raise RuntimeError(f"l3-agent ended with status {status}: {last_lines(self.log)}") from None
+            return {}
+
+    def wait_in_sync(self, timeout: float = 30) -> dict[str, Any]:
+        """Wait for a complete full sync with nothing left to do and return the status."""
+        return self.wait_for(_in_sync, timeout)
+
+    def wait_for(self, reached: Any, timeout: float = 30) -> dict[str, Any]:
+        """Wait until ``reached(status)`` holds and return that status.
+
+        :raises AssertionError: it did not within ``timeout`` seconds; the message has the status and the log.
+        """
+        last: dict[str, Any] = {}
+
+        def look() -> bool:
+            nonlocal last
+            last = self.status()
+            return bool(last) and bool(reached(last))
+
+        try:
+            wait_until(look, timeout=timeout)
+        except Exception as exc:
+            raise AssertionError(f"not reached in {timeout} s; status {last}; log: {last_lines(self.log)}") from exc
+        return last
+
+    def end(self, number: signal.Signals = signal.SIGTERM, timeout: float = 15) -> int:
+        """End the process by a signal; return its exit status."""
+        assert self._process is not None
+        if self._process.poll() is None:
+            os.kill(self._process.pid, number)
+        return self._process.wait(timeout)
+
+    def kill(self) -> None:
+        """End the process by SIGKILL."""
+        self.end(signal.SIGKILL)
+
+
+def _in_sync(status: dict[str, Any]) -> bool:
+    return bool(status["in_sync"]) and not any(status["queue"].values()) and bool(status["dataplane"]["connected"])
+
+
+def last_lines(log: Path, count: int = 20) -> str:
+    """Return the end of a log for a message."""
+    return "\n".join(log.read_text(errors="replace").splitlines()[-count:]) if log.exists() else "no log"

@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A RabbitMQ node of our own: free ports, own files, own cookie, own epmd; the broker of the machine is not touched."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+from pathlib import Path
+
+import eventlet
+
+# The scripts themselves: the one in /usr/sbin changes to the user and the folders of the machine's broker.
+SCRIPTS = Path("/usr/lib/rabbitmq/bin")
+
+
+class Rabbit:
+    """One node. It may be stopped, killed and started again, and keeps its port."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.port, self._dist_port, epmd_port = free_ports(3)
+        self._node = f"l3agent-{os.getpid()}@localhost"
+        (folder / "rabbitmq.conf").write_text(f"listeners.tcp.default = 127.0.0.1:{self.port}\n")
+        (folder / "enabled_plugins").write_text("[].\n")
+        self._environment = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(folder),
+            "LANG": "C.UTF-8",
+            "ERL_EPMD_PORT": str(epmd_port),
+            "ERL_EPMD_ADDRESS": "127.0.0.1",
+            "RABBITMQ_CONF_ENV_FILE": "/dev/null",
+            "RABBITMQ_NODENAME": self._node,
+            "RABBITMQ_DIST_PORT": str(self._dist_port),
+            "RABBITMQ_CONFIG_FILE": str(folder / "rabbitmq"),
+            "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "enabled_plugins"),
+            "RABBITMQ_MNESIA_BASE": str(folder / "mnesia"),
+            "RABBITMQ_LOG_BASE": str(folder / "log"),
+            "RABBITMQ_GENERATED_CONFIG_DIR": str(folder / "generated"),
+            "RABBITMQ_PID_FILE": str(folder / "pid"),
+            # Few schedulers that do not spin: the machine is small and other tests want it.
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "+S 2:2 +sbwt none -kernel inet_dist_use_interface {127,0,0,1}",
+        }
+        self._epmd = subprocess.Popen(
+            ["epmd", "-port", str(epmd_port), "-address", "127.0.0.1"], env=self._environment, **_silent()
+        )
+        self._server: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        """Where oslo.messaging finds the node."""
+        return f"rabbit://guest:guest@127.0.0.1:{self.port}/"
+
+    @property
+    def running(self) -> bool:
+        """Tell whether the node was started and lives."""
+        return self._server is not None and self._server.poll() is None
+
+    def start(self, timeout: float = 60) -> None:
+        """Start the node and wait until it speaks AMQP."""
+        assert not self.running, "the node runs"
+        # A session of its own, so that one signal reaches the shell and the virtual machine under it.
+        self._server = subprocess.Popen(
+            [str(SCRIPTS / "rabbitmq-server")], env=self._environment, start_new_session=True, **_silent()
+        )
+        try:
+            with eventlet.Timeout(timeout):
+                while not self._speaks_amqp():
+                    if self._server.poll() is not None:
+                        raise RuntimeError(f"rabbitmq-server ended: {self._last_log_lines()}")
+                    eventlet.sleep(0.1)
+        except eventlet.Timeout as exc:
+            raise RuntimeError(f"rabbitmq-server not ready after {timeout} s: {self._last_log_lines()}") from exc
+
+    def stop(self, timeout: float = 60) -> None:
+        """Stop the node in good order, as an operator would."""
+        self._end(signal.SIGTERM, timeout)
+
+    def kill(self, timeout: float = 10) -> None:
+        """Kill the node with SIGKILL."""
+        self._end(signal.SIGKILL, timeout)
+
+    def close(self) -> None:
+        """End everything that was started here."""
+        if self._server is not None:
+            self.kill()
+        self._epmd.terminate()
+        self._epmd.wait(10)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _end(self, number: signal.Signals, timeout: float) -> None:
+        assert self._server is not None, "the node does not run"
+        os.killpg(self._server.pid, number)
+        self._server.wait(timeout)
+        self._server = None
+
+    def _speaks_amqp(self) -> bool:
+        """Say hello as AMQP 0-9-1 does; a node that is ready answers with a method frame (type 1)."""
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), timeout=1) as connection:
+                connection.sendall(b"AMQP\x00\x00\x09\x01")
+                return connection.recv(1) == b"\x01"
+        except OSError:
+            return False
+
+    def _last_log_lines(self) -> str:
+        logs = sorted((self.folder / "log").glob("*.log"))
+        return " | ".join(line for log in logs for line in log.read_text(errors="replace").splitlines()[-5:])
+
+
+def free_ports(count: int) -> list[int]:
+    """Return TCP ports of the loopback that nobody uses at the moment."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [server.getsockname()[1] for server in sockets]
+    for server in sockets:
+        server.close()
+    return ports
+
+
+def _silent() -> dict[str, int]:
+    return {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}

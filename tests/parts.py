@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Parts of the machine that some tests need, and why one is missing. Found out by trying, once a session."""
+
+from __future__ import annotations
+
+import functools
+import shutil
+from collections.abc import Callable
+
+from tests.functional.support.rabbit import SCRIPTS
+from tests.functional.support.sandbox import Sandbox
+
+_KERNEL_TOOLS = ("unshare", "nsenter", "ip", "nft", "conntrack", "tcpdump")
+
+
+@functools.cache
+def missing_kernel() -> str | None:
+    """Say why there can be no network namespace of our own; None when there can."""
+    if tools := [tool for tool in _KERNEL_TOOLS if shutil.which(tool) is None]:
+        return f"not installed: {', '.join(tools)} (tests/install-debian-packages.sh installs them)"
+    try:
+        with Sandbox() as sandbox:
+            # Some machines allow the namespace and forbid everything in it.
+            sandbox.run(["ip", "link", "add", "name", "trial0", "type", "veth", "peer", "name", "trial1"])
+            sandbox.run(["nft", "add", "table", "ip", "trial"])
+    except Exception as exc:
+        return f"neither root nor user namespaces that work ({exc})"
+    return None
+
+
+@functools.cache
+def missing_broker() -> str | None:
+    """Say why there can be no RabbitMQ node of our own; None when there can."""
+    if not (SCRIPTS / "rabbitmq-server").exists():
+        return "rabbitmq-server is not installed (tests/install-debian-packages.sh installs it)"
+    return None
+
+
+MISSING: dict[str, Callable[[], str | None]] = {"kernel": missing_kernel, "broker": missing_broker}

@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import msgpack
+from hypothesis import given
+from hypothesis import strategies as st
+
+from l3agent.model.states import HostState, NetworkState, Report, RouterState, State
+from l3agent.model.wire import pack_report, pack_state, unpack_report, unpack_state
+from tests.property.strategies import host_states, network_states, router_states
+
+KIND = {RouterState: "router", NetworkState: "network", HostState: "host"}
+
+reports = st.builds(
+    Report,
+    st.sampled_from(["router", "network", "host"]),
+    st.text(max_size=20),
+    st.lists(st.text(max_size=20), max_size=4).map(tuple),
+    st.none() | st.text(max_size=40),
+    st.dictionaries(st.sampled_from(["observe", "plan", "apply"]), st.floats(0, 1000)),
+)
+
+
+@given(router_states() | network_states | host_states)
+def test_a_state_crosses_the_socket_unchanged(state: State) -> None:
+    key = (KIND[type(state)], state.id)
+    assert unpack_state(msgpack.unpackb(msgpack.packb(pack_state(key, state)))) == (key, state)
+
+
+@given(st.sampled_from(["router", "network", "host"]), st.uuids().map(str))
+def test_an_absent_state_crosses_the_socket_unchanged(kind: str, state_id: str) -> None:
+    assert unpack_state(msgpack.unpackb(msgpack.packb(pack_state((kind, state_id), None)))) == ((kind, state_id), None)
+
+
+@given(reports)
+def test_a_report_crosses_the_socket_unchanged(report: Report) -> None:
+    assert unpack_report(msgpack.unpackb(msgpack.packb(pack_report(report)))) == report
