@@ -43,17 +43,23 @@ def carry_out(kernel: Kernel, plan: Plan, seen: Observed, namespace: str | None,
     _send(kernel.host, batches.outside, namespace)
     if handle is not None:
         _send_rules(handle, batches.rules, namespace)
-        _send(handle.route, batches.inside, namespace)
-        _send(handle.route, batches.inside_gone, namespace, ignore=_ALREADY_GONE)
-        _drop_flows(handle, flush if not _removes_namespace(plan) else [])
-    for operation in plan.of(Namespace):
-        if operation.verb == "remove" and namespace is not None:
-            kernel.remove(namespace)
+        if any(operation.verb == "remove" for operation in plan.of(Namespace)):
+            _remove_namespace(kernel, handle)
+        else:
+            _send(handle.route, batches.inside, namespace)
+            _send(handle.route, batches.inside_gone, namespace, ignore=_ALREADY_GONE)
+            _drop_flows(handle, flush)
     _send(kernel.host, batches.outside_gone, namespace, ignore=_ALREADY_GONE)
 
 
-def _removes_namespace(plan: Plan) -> bool:
-    return any(operation.verb == "remove" for operation in plan.of(Namespace))
+def _remove_namespace(kernel: Kernel, handle: NamespaceHandle) -> None:
+    """Stop forwarding, then let the kernel take the namespace apart with its links, rules and flows.
+
+    It unhooks the rules first, while the links are still up: without the first step tenants would for a moment be
+    routed untranslated. Deleting links one by one would wait for several RCU grace periods each.
+    """
+    kernel.write_sysctls(handle, [Sysctl("net/ipv4/ip_forward", "0"), Sysctl("net/ipv6/conf/all/forwarding", "0")])
+    kernel.remove(handle.name)
 
 
 def _make_namespace(kernel: Kernel, plan: Plan, seen: Observed) -> None:

@@ -122,8 +122,6 @@ def _outside(
             case Card() as card:
                 master = bridge_index[card.bridge]
                 made.outside.append((rtnl.set_link(name=card.interface, master=master, up=True), operation))
-            case Bridge() as bridge if operation.verb == "remove":
-                made.outside_gone.append((rtnl.delete_link(name=bridge.name), operation))
             case _:
                 pass
 

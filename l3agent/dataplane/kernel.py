@@ -181,7 +181,7 @@ class Kernel:
         with self._inside(None):
             scratch = NetlinkSocket(NETLINK_NETFILTER)
         try:
-            scratch.nft_batch(nft.new_table())
+            scratch.nft_batch(list(nft.new_table()))
             return read_fingerprint(scratch)
         finally:
             self._reaper.close(scratch.close)

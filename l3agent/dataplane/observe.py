@@ -133,7 +133,7 @@ def _element(name: str, key: bytes, value: bytes | None) -> Entry:
 
 
 def _observe_switch(kernel: Kernel, seen: Observed, desired: frozenset[Entry], links: list[Link]) -> None:
-    """Look for wanted bridges, for bridges that lose their last port, and for strays that are in the way."""
+    """Look for wanted bridges, and for strays that are in the way of wanted taps."""
     wanted_links = [entry for entry in desired if isinstance(entry, Link)]
     wanted_bridges = {entry.name: entry for entry in desired if isinstance(entry, Bridge)}
     for info in _ask(kernel, [rtnl.get_link(name=name) for name in wanted_bridges]):
@@ -143,40 +143,24 @@ def _observe_switch(kernel: Kernel, seen: Observed, desired: frozenset[Entry], l
     paired = {link.tap for link in links}
     missing = [link.tap for link in wanted_links if link.tap not in paired]
     seen.stray = [info.name for info in _ask(kernel, [rtnl.get_link(name=tap) for tap in missing]) if info is not None]
-    places = {link.device: link.bridge for link in wanted_links}
-    leaving = [link for link in links if places.get(link.device) != link.bridge]
-    for name in {link.bridge for link in leaving} - wanted_bridges.keys() - {""}:
-        _observe_emptied(kernel, seen, name, {link.tap for link in leaving if link.bridge == name})
-
-
-def _observe_emptied(kernel: Kernel, seen: Observed, name: str, leaving: set[str]) -> None:
-    """Add a bridge of ours that has no port left once ``leaving`` are gone, so that the plan removes it."""
-    (bridge,) = _ask(kernel, [rtnl.get_link(index=seen.bridges[name])])
-    if (
-        bridge is not None
-        and bridge.alias.startswith(BRIDGE_MARK)
-        and not ({port.name for port in _ports(kernel, bridge.index)} - leaving)
-    ):
-        seen.entries.add(Bridge(name, bridge.alias.removeprefix(BRIDGE_MARK)))
 
 
 def _observe_card(kernel: Kernel, seen: Observed, name: str) -> None:
     """Find the real card among the ports of a network's bridge: the port that is no tap of a router or host."""
     (bridge,) = _ask(kernel, [rtnl.get_link(name=name)])
-    if bridge is None:
-        return
-    seen.bridges[name] = bridge.index
-    members = _ports(kernel, bridge.index)
-    cards = {Card(info.name, name) for info in members if not info.name.startswith(TAP_DEVICE)}
-    seen.entries |= cards
-    if bridge.alias.startswith(BRIDGE_MARK) and len(members) == len(cards):
-        seen.entries.add(Bridge(name, bridge.alias.removeprefix(BRIDGE_MARK)))
+    if bridge is not None:
+        seen.bridges[name] = bridge.index
+        for port in rtnl.parse_links(kernel.host.dump(rtnl.dump_links(master=bridge.index))):
+            # The kernel filters by bridge where it can; an old one sends all links.
+            if port.master == bridge.index and not port.name.startswith(TAP_DEVICE):
+                seen.entries.add(Card(port.name, name))
 
 
-def _ports(kernel: Kernel, bridge: int) -> list[rtnl.LinkInfo]:
-    # The kernel filters by bridge where it can; an old one sends all links.
-    links = rtnl.parse_links(kernel.host.dump(rtnl.dump_links(master=bridge)))
-    return [info for info in links if info.master == bridge]
+def unused_bridges(kernel: Kernel) -> list[str]:
+    """Return the names of our bridges that have no port left."""
+    links = rtnl.parse_links(kernel.host.dump(rtnl.dump_links()))
+    used = {info.master for info in links}
+    return [info.name for info in links if info.alias.startswith(BRIDGE_MARK) and info.index not in used]
 
 
 def our_networks(kernel: Kernel) -> list[str]:

@@ -20,7 +20,10 @@ from l3agent.model.states import Interface, Network, NextHop
 
 @dataclass(frozen=True, slots=True)
 class Bridge:
-    """A bridge in the switch namespace, marked as ours with the id of its network."""
+    """A bridge in the switch namespace, marked as ours with the id of its network.
+
+    No plan removes one: a bridge goes by itself soon after its last port (see ``Reconciler.tidy``).
+    """
 
     name: str
     network_id: str
@@ -153,8 +156,8 @@ _ADDED: dict[type, int] = {
     Namespace: 0, Sysctl: 1, Bridge: 2, Card: 3, Link: 4, Table: 5, Element: 6, DeviceAddress: 8, KernelRoute: 9,
 }  # fmt: skip
 _REMOVED: dict[type, int] = {
-    Element: 7, PendingFlush: 7, KernelRoute: 10, DeviceAddress: 11, Link: 12, Table: 13, Namespace: 14, Card: 15,
-    Bridge: 16, Sysctl: 17,
+    Element: 7, PendingFlush: 7, KernelRoute: 10, DeviceAddress: 11, Link: 12, Table: 13, Sysctl: 13, Namespace: 14,
+    Card: 15, Bridge: 16,
 }  # fmt: skip
 
 
@@ -225,7 +228,7 @@ def _without_broken_table(wanted: set[Entry], present: set[Entry]) -> set[Entry]
 def _outermost(present: set[Entry]) -> set[Entry]:
     """Keep what does not vanish with the namespace by itself; links are named, for they reach outside."""
     if any(isinstance(entry, Namespace) for entry in present):
-        return {entry for entry in present if isinstance(entry, Namespace | Link | Bridge | Card)}
+        return {entry for entry in present if isinstance(entry, Namespace | Link)}
     return present
 
 

@@ -17,7 +17,8 @@ from l3agent.dataplane.announcer import Announcer
 from l3agent.dataplane.apply import carry_out
 from l3agent.dataplane.drivers import InterfaceDriver
 from l3agent.dataplane.kernel import Kernel
-from l3agent.dataplane.observe import Observed, observe, our_networks
+from l3agent.dataplane.netlink import rtnl
+from l3agent.dataplane.observe import Observed, observe, our_networks, unused_bridges
 from l3agent.dataplane.plan import DeviceAddress, Entry, Plan, diff, removed_mappings
 from l3agent.dataplane.render import entries
 from l3agent.exceptions import ApplyError
@@ -28,6 +29,9 @@ LOG = logging.getLogger(__name__)
 
 #: How often a state is looked at and mended in one request before the difference that stays is an error.
 _LOOKS = 3
+#: Seconds after a removal during which a bridge may still lose its last port: namespaces go in the background.
+_TIDY_S = 5.0
+_NO_SUCH_DEVICE = frozenset((19,))
 
 
 class Reconciler:
@@ -37,6 +41,7 @@ class Reconciler:
         self._kernel = kernel
         self._driver = driver
         self._announcer = announcer
+        self._tidy_until = time.monotonic() + _TIDY_S
 
     def reconcile(self, key: Key, state: State | None, *, dry_run: bool = False) -> Report:
         """Bring one state about, or tell what that would take; errors are in the report, never raised."""
@@ -66,6 +71,20 @@ class Reconciler:
             "network": our_networks(self._kernel),
         }
 
+    def tidy(self) -> bool:
+        """Remove one bridge that lost its last port, and tell whether there may be more to do.
+
+        Removing a bridge waits for RCU grace periods, tens of milliseconds: it is done when nothing else waits, one at
+        a time. Whatever is left when the process dies is found by the next one.
+        """
+        if time.monotonic() > self._tidy_until:
+            return False
+        unused = unused_bridges(self._kernel)
+        if unused:
+            self._kernel.host.batch(rtnl.delete_link(name=unused[0]), ignore=_NO_SUCH_DEVICE)
+            self._tidy_until = time.monotonic() + _TIDY_S
+        return True
+
     # ---- private ---------------------------------------------------------------------------------------------
 
     def _converge(
@@ -87,6 +106,7 @@ class Reconciler:
             if plan or flush:
                 with _timed(timings, "apply"):
                     carry_out(self._kernel, plan, seen, namespace, flush)
+                self._tidy_until = time.monotonic() + _TIDY_S if plan.may_disturb() else self._tidy_until
             self._announce(namespace, state, plan, seen)
             if not plan.may_disturb() or state is None:
                 return

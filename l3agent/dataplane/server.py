@@ -15,7 +15,7 @@ import socket
 import struct
 import threading
 from collections.abc import Callable, Mapping
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any
 
 import msgpack
@@ -30,6 +30,8 @@ LOG = logging.getLogger(__name__)
 _READ_BYTES = 1 << 18
 #: A frame larger than this is no request of ours (10,000 routers take about 8 MB).
 _FRAME_BYTES = 64 << 20
+#: Seconds between two looks for bridges that lost their last port, while that is likely.
+_TIDY_PAUSE_S = 0.1
 #: Seconds a client may leave an answer unread before it is dropped.
 _SEND_S = 10
 
@@ -157,11 +159,27 @@ class Server:
             self._failure = exc
             self.stop()
             return
-        while (job := self._requests.get()) is not None:
+        while (job := self._next_request(reconciler)) is not None:
             client, request = job
             # Nobody waits for the answer of a client that is gone; its successor asks again.
             if client.connection.fileno() >= 0:
                 _execute(reconciler, client, request)
+
+    def _next_request(self, reconciler: Reconciler) -> tuple[Client, Any] | None:
+        """Wait for a request; what is left to tidy is done while there is none."""
+        while True:
+            try:
+                return self._requests.get(timeout=_TIDY_PAUSE_S if _tidied(reconciler) else None)
+            except Empty:
+                continue
+
+
+def _tidied(reconciler: Reconciler) -> bool:
+    try:
+        return reconciler.tidy()
+    except L3AgentError as exc:
+        LOG.warning("tidying up: %s; tried again later", exc)
+        return True
 
 
 def _hung_up(connection: socket.socket) -> bool:

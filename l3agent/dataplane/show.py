@@ -35,7 +35,7 @@ def lines(operation: Operation, namespace: str | None) -> list[str]:
         case Sysctl(path, value):
             return [f"{enter} sysctl -w {path.replace('/', '.')}={value}"]
         case Bridge() as bridge:
-            return _bridge(bridge) if add else [f"ip link delete {bridge.name}"]
+            return _bridge(bridge)
         case Card(interface, bridge_name):
             return [f"ip link set {interface} " + (f"master {bridge_name} up" if add else "nomaster")]
         case Link() as link:

@@ -49,7 +49,7 @@ def _neighbour_advertisement(mac: bytes, address: bytes) -> bytes:
 
 def _checksum(data: bytes) -> int:
     """Return the Internet checksum (RFC 1071); ``data`` has an even length here."""
-    total = sum(unpack(f">{len(data) // 2}H", data))
+    total: int = sum(unpack(f">{len(data) // 2}H", data))
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)
     return ~total & 0xFFFF

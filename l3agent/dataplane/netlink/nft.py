@@ -28,6 +28,7 @@ prints names for; the kernel does not read them.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cache
 from struct import pack
 
 from l3agent.dataplane.netlink.message import (
@@ -110,8 +111,9 @@ def delete_table() -> bytes:
     return _request(_DELTABLE, text(1, TABLE))
 
 
-def new_table() -> list[bytes]:
-    """Make the table: maps, sets, chains and rules, without elements."""
+@cache
+def new_table() -> tuple[bytes, ...]:
+    """Make the table: maps, sets, chains and rules, without elements. The same bytes for every router."""
     sets = [_new_set(name, number) for number, name in enumerate(SETS, start=1)]
     chains = [
         _new_chain("prerouting", _HOOK_PREROUTING, _PRIORITY_DSTNAT),
@@ -139,7 +141,7 @@ def new_table() -> list[bytes]:
             _nat(_NAT_SNAT),
         ),
     ]
-    return [_request(_NEWTABLE, text(1, TABLE), CREATE), *sets, *chains, *rules]
+    return (_request(_NEWTABLE, text(1, TABLE), CREATE), *sets, *chains, *rules)
 
 
 def _request(kind: int, body: bytes, flags: int = 0) -> bytes:
