@@ -30,7 +30,7 @@ def ask_agent(path: str, request: Mapping[str, Any], timeout: float = 10.0) -> d
             connection.settimeout(timeout)
             connection.connect(path)
             connection.sendall(json.dumps(request).encode() + b"\n")
-            answer = json.loads(connection.makefile("rb").readline())
+            answer: dict[str, Any] = json.loads(connection.makefile("rb").readline())
     except PermissionError as exc:
         raise PermissionMissing(f"{path}: {exc.strerror}; run this as the user of l3-agent, or as root") from exc
     except (FileNotFoundError, ConnectionRefusedError) as exc:

@@ -83,7 +83,7 @@ class Daemon:
         """Wait until the router named ``router`` was processed after ``since`` (monotonic); return its entry."""
         status = self.wait(
             f"updated ({router})",
-            lambda status: any(r["updated_at"] > since for r in named(status, router)) and idle(status),
+            lambda status: any((r["updated_at"] or 0.0) > since for r in named(status, router)) and idle(status),
             timeout,
         )
         return named(status, router)[0]

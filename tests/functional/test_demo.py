@@ -1,0 +1,216 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``l3-agentctl demo`` as a person runs it: what it says, how it ends, and that nothing of it is left."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from l3agent.testing import wait_until
+
+pytestmark = pytest.mark.kernel
+
+_REPOSITORY = Path(__file__).parents[2]
+_CTL = [sys.executable, "-m", "l3agent.cmd.ctl"]
+#: The limit of the demo, and what a loaded machine is granted on top.
+_LIMIT_S, _PATIENCE_S = 30, 90
+_NOBODY = 65534
+_NAMESPACES = ("pid", "net", "mnt")
+
+
+class Demo:
+    """A running demo, and the namespaces of its sandbox once it has one."""
+
+    def __init__(self, argv: list[str], temporary: Path) -> None:
+        temporary.chmod(0o777)
+        self.process = subprocess.Popen(
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(_REPOSITORY), *sys.path]), "TMPDIR": str(temporary)},
+        )
+        self.lines: list[str] = []
+        self.sandbox: set[str] = set()
+
+    def read_until(self, wanted: str) -> str:
+        """Read its output up to the line that holds ``wanted``, and return that line."""
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.lines.append(line.rstrip("\n"))
+            if not self.sandbox:
+                self.sandbox = _sandbox_of(self.process.pid)
+            if wanted in line:
+                return line
+        raise AssertionError(f"ended without {wanted!r}:\n{self.text}")
+
+    def end(self) -> int:
+        """Read the rest and return the exit status."""
+        assert self.process.stdout is not None
+        self.lines += self.process.stdout.read().splitlines()
+        return self.process.wait(_PATIENCE_S)
+
+    @property
+    def text(self) -> str:
+        """All that was read."""
+        return "\n".join(self.lines)
+
+    def assert_gone(self) -> None:
+        """Fail while a process lives in a namespace of the sandbox; without one, and pins, no namespace lives on."""
+        assert self.sandbox, "the sandbox was never seen"
+        wait_until(lambda: not _members(self.sandbox), timeout=5)
+
+
+@pytest.fixture
+def nothing_left(tmp_path: Path) -> Iterator[Path]:
+    """Give a temporary folder, and fail when something is in it or a mount was added after the test."""
+    mounts = Path("/proc/self/mountinfo").read_text()
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    yield temporary
+    assert not list(temporary.iterdir())
+    assert Path("/proc/self/mountinfo").read_text() == mounts
+
+
+def test_the_demo_passes_for_an_ordinary_user_in_time_and_leaves_nothing(nothing_left: Path) -> None:
+    demo = Demo([*_ordinary_user(), "demo"], nothing_left)
+    demo.read_until("START")
+    assert demo.end() == 0, demo.text
+    demo.assert_gone()
+    for heading in ("TRAFFIC", "CHANGES OF THE FILE", "SUDDEN DEATH"):
+        assert heading in demo.text
+    rows = [line for line in demo.lines if re.match(r" ok   .* [0-9.]+ m?s$", line)]
+    (passed, seconds) = re.search(r"All (\d+) checks passed in ([0-9.]+) s", demo.text).groups()  # type: ignore[union-attr]
+    assert len(rows) == int(passed) >= 16
+    assert float(seconds) < _LIMIT_S
+    assert "\x1b" not in demo.text  # not a terminal: plain lines
+    for proof in (
+        r"vm2 -> 203.0.113.1: outside sees 203.0.113.10\b",
+        r"203.0.113.100 reaches vm1; from vm1 outside sees 203.0.113.100",
+        r"kill l3-agent.* 0 of \d+ pings lost",
+        r"kill l3-dataplane.* 0 of \d+ pings lost",
+    ):
+        assert re.search(proof, demo.text), demo.text
+
+
+def test_keep_stays_up_lets_one_look_around_and_goes_at_ctrl_c(nothing_left: Path) -> None:
+    demo = Demo([*_CTL, "demo", "--keep"], nothing_left)
+    command = demo.read_until("ip netns").strip()
+    namespaces = subprocess.run(command.split(), capture_output=True, text=True, timeout=20, check=True).stdout
+    assert re.search(r"^qrouter-", namespaces, re.M) and re.search(r"^l3host-vm1\b", namespaces, re.M)
+    status = demo.read_until("l3-agentctl status").strip().replace("l3-agentctl", " ".join(_CTL))
+    said = subprocess.run(status.split(), capture_output=True, text=True, timeout=20, check=True, cwd="/").stdout
+    assert re.search(r"r1 +active", said), said
+    demo.read_until(".yaml")
+    assert demo.process.poll() is None
+    demo.process.send_signal(signal.SIGINT)
+    assert demo.end() == 0, demo.text
+    demo.assert_gone()
+
+
+def test_killing_the_demo_takes_everything_along(nothing_left: Path) -> None:
+    demo = Demo([*_CTL, "demo"], nothing_left)
+    demo.read_until("hosts are up")
+    assert len(_members(demo.sandbox)) > 3
+    demo.process.kill()
+    demo.end()
+    demo.assert_gone()
+
+
+def test_a_check_that_fails_fails_the_demo(nothing_left: Path, tmp_path: Path) -> None:
+    sample = (_REPOSITORY / "etc/l3agent/topology.yaml").read_text()
+    broken = tmp_path / "topology.yaml"
+    broken.write_text(sample.replace('"2001:db8:ffff::10"]}', '"2001:db8:ffff::10"], snat: false}', 1))
+    shutil.copy(_REPOSITORY / "etc/l3agent/standalone.conf", tmp_path)
+    code = (
+        "import sys, pathlib; from l3agent.standalone import stage; from l3agent.cmd import ctl;"
+        f"stage.sample = lambda name: pathlib.Path({str(tmp_path)!r}, name); sys.exit(ctl.main(['demo']))"
+    )
+    demo = Demo([sys.executable, "-c", code], nothing_left)
+    demo.read_until("START")
+    assert demo.end() == 1
+    assert re.search(r"^FAIL  tenant reaches outside through SNAT", demo.text, re.M), demo.text
+    assert re.search(r"of \d+ checks FAILED: tenant reaches outside through SNAT", demo.text), demo.text
+    demo.assert_gone()
+
+
+def test_forbidden_user_namespaces_are_told_in_one_line_with_the_cure() -> None:
+    # The limit counts in the user namespace where it is set, so this machine is not changed. Without capabilities root
+    # is an ordinary user there.
+    forbid = "echo 0 > /proc/sys/user/max_user_namespaces; exec setpriv --bounding-set=-all --inh-caps=-all "
+    done = _run(["unshare", "--user", "--map-root-user", "sh", "-c", forbid + " ".join([*_CTL, "demo"])])
+    assert (done.returncode, done.stdout) == (77, "")
+    (line,) = done.stderr.splitlines()
+    assert "sysctl -w user.max_user_namespaces=" in line and "run it as root" in line
+
+
+def test_a_namespace_in_which_nothing_is_allowed_is_found_out_by_making_a_veth() -> None:
+    done = _run([sys.executable, "-m", "tests.functional.support.without_netlink", *_CTL, "demo"])
+    assert (done.returncode, done.stdout) == (77, "")
+    (line,) = done.stderr.splitlines()
+    assert "veth: Operation not permitted" in line
+
+
+def test_an_answer_to_wrong_arguments_is_one_line_and_status_64() -> None:
+    for wrong in ([], ["explode"], ["demo", "--bad"], ["plan", "r1", "--all"]):
+        done = _run([*_CTL, *wrong])
+        assert done.returncode == 64
+        assert done.stderr.splitlines()[-1].startswith("l3-agentctl") and "Traceback" not in done.stderr
+
+
+def test_asking_an_agent_that_is_not_there_is_status_69(tmp_path: Path) -> None:
+    done = _run([*_CTL, "status", "--socket", str(tmp_path / "none.sock")])
+    assert done.returncode == 69
+    assert len(done.stderr.splitlines()) == 1 and str(tmp_path / "none.sock") in done.stderr
+
+
+def test_a_configuration_file_that_is_missing_is_status_78() -> None:
+    done = _run([*_CTL, "status", "--config-file", "/nonexistent.conf"])
+    assert done.returncode == 78
+    assert len(done.stderr.splitlines()) == 1 and "/nonexistent.conf" in done.stderr
+
+
+def _run(argv: list[str]) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(_REPOSITORY), *sys.path])}
+    return subprocess.run(argv, capture_output=True, text=True, timeout=_PATIENCE_S, env=environment, check=False)
+
+
+def _ordinary_user() -> list[str]:
+    """Return l3-agentctl as a user without any privilege runs it."""
+    if os.geteuid() != 0:
+        return _CTL
+    leave_root = ["setpriv", f"--reuid={_NOBODY}", f"--regid={_NOBODY}", "--clear-groups"]
+    # The interpreter of the tests may lie in root's home; another of the same version serves as well.
+    candidates = sys.executable, f"/usr/bin/python{sys.version_info.major}.{sys.version_info.minor}"
+    for python in candidates:
+        if Path(python).exists() and subprocess.run([*leave_root, python, "-c", ""], check=False).returncode == 0:
+            return [*leave_root, python, *_CTL[1:]]
+    pytest.skip(f"an ordinary user cannot run any of {candidates}")
+
+
+def _sandbox_of(pid: int) -> set[str]:
+    """Return the namespaces of the first child of a process."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return {os.readlink(f"/proc/{children[0]}/ns/{kind}") for kind in _NAMESPACES} if children else set()
+
+
+def _members(namespaces: set[str]) -> list[int]:
+    """Return the processes that are in one of these namespaces."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            if {os.readlink(entry / "ns" / kind) for kind in _NAMESPACES} & namespaces:
+                found.append(int(entry.name))
+        except OSError:
+            continue  # it ended meanwhile, or belongs to another user
+    return found
