@@ -65,3 +65,7 @@ class RouterNotCompatible(RouterError):
 
 class InternalError(L3AgentError):
     """Something happened that the code holds impossible."""
+
+
+class AgentNotFoundByTypeHost(L3AgentError):
+    """An agent that never reported asks the standalone server for routers. Agents know the error by this name."""

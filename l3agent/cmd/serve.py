@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``l3-agentctl serve``: the standalone server as a process of its own, for several agents on one broker."""
+
+import eventlet
+
+eventlet.monkey_patch()
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from oslo_config import cfg
+from oslo_log import log as logging
+
+from l3agent import __version__
+from l3agent.conf import register_opts
+from l3agent.exceptions import ConfigError
+from l3agent.rpc import get_transport
+from l3agent.service import launch
+from l3agent.standalone.bindings import BindingsFile
+from l3agent.standalone.service import PluginService
+
+EX_CONFIG = 78
+
+#: In ``state_path``: which agent has which router.
+_BINDINGS = "standalone-agents.json"
+
+_CLI_OPTS = [
+    cfg.StrOpt(
+        "topology_file", positional=True, required=True, metavar="TOPOLOGY", help="Topology file (YAML) to serve."
+    ),
+    cfg.StrOpt(
+        "transport-url",
+        dest="broker",
+        metavar="URL",
+        help="Message broker, as in rabbit://user:password@host:5672/; goes before transport_url of a file.",
+    ),
+]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Serve until SIGTERM or SIGINT; return the exit status, 78 for a bad file, option or URL."""
+    try:
+        conf = _configured(sys.argv[1:] if argv is None else argv)
+        service = _service(conf)
+    except ConfigError as exc:
+        print("\n".join(f"l3-agentctl serve: {line}" for line in str(exc).splitlines()), file=sys.stderr)
+        return EX_CONFIG
+    return int(launch(conf, service).wait())
+
+
+def _configured(argv: Sequence[str]) -> cfg.ConfigOpts:
+    conf = cfg.ConfigOpts()
+    register_opts(conf)
+    logging.register_options(conf)
+    conf.register_cli_opts(_CLI_OPTS)
+    try:
+        conf(list(argv), project="l3agent", prog="l3-agentctl serve", version=__version__)
+    except cfg.Error as exc:
+        raise ConfigError(" ".join(str(exc).split())) from exc
+    logging.setup(conf, "l3agent", version=__version__)
+    return conf
+
+
+def _service(conf: cfg.ConfigOpts) -> PluginService:
+    transport = get_transport(conf, conf.broker)
+    if (conf.broker or conf.transport_url).startswith("local:"):
+        raise ConfigError(
+            "transport_url: local:// reaches nobody outside this process; name a broker, as in rabbit://..."
+        )
+    return PluginService(
+        transport,
+        conf.topology_file,
+        watch_interval=conf.standalone.watch_interval,
+        host=f"standalone-{conf.host}",
+        bindings=BindingsFile(Path(conf.state_path) / _BINDINGS),
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

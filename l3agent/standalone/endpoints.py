@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The plugin on the wire: names, arguments and versions of Neutron's server, as far as an L3 agent of any age asks.
+
+Source: neutron ``api/rpc/handlers/l3_rpc.py`` (``L3RpcCallback`` 1.13) and ``db/agents_db.py``
+(``AgentExtRpcCallback`` 1.4). Methods of DVR and prefix delegation do not exist here: ``NoSuchMethod`` is the answer.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping
+from typing import Any
+
+import oslo_messaging
+from oslo_log import log as logging
+
+from l3agent.exceptions import AgentNotFoundByTypeHost
+from l3agent.rpc import Target
+from l3agent.standalone.payload import Payload, network_payload, ports_of_subnet
+from l3agent.standalone.plugin import Plugin
+
+LOG = logging.getLogger(__name__)
+
+#: Topics that the server consumes.
+L3_TOPIC = "q-l3-plugin"
+REPORTS_TOPIC = "q-reports-plugin"
+
+
+class L3Endpoint:
+    """Answers the agents, on topic ``q-l3-plugin``."""
+
+    target = Target(version="1.13")
+
+    def __init__(self, plugin: Plugin) -> None:
+        self._plugin = plugin
+
+    def get_router_ids(self, context: Any, host: str) -> list[str]:
+        """Return the ids of the routers of an agent."""
+        return self._plugin.router_ids(host)
+
+    @oslo_messaging.expected_exceptions(AgentNotFoundByTypeHost)  # type: ignore[untyped-decorator]
+    def sync_routers(self, context: Any, host: str, router_ids: list[str] | None = None, **_: Any) -> list[Payload]:
+        """Return the payloads of those routers that belong to an agent.
+
+        :raises AgentNotFoundByTypeHost: it has not reported yet.
+        """
+        return self._plugin.routers(host, router_ids)
+
+    def update_floatingip_statuses(self, context: Any, router_id: str, fip_statuses: Mapping[str, str]) -> None:
+        """Remember how the floating IPs of a router do."""
+        self._plugin.set_floating_ip_statuses(router_id, fip_statuses)
+
+    def get_ports_by_subnet(self, context: Any, subnet_id: str, **_: Any) -> list[Payload]:
+        """Return the ports with an address in a subnet."""
+        return ports_of_subnet(self._plugin.topology, subnet_id)
+
+    def get_service_plugin_list(self, context: Any, **_: Any) -> list[str]:
+        """Return the service plug-ins there are."""
+        return ["CORE", "L3_ROUTER_NAT"]
+
+    def get_host_ha_router_count(self, context: Any, host: str) -> int:
+        """Return how many HA routers a node has: none, a topology file describes legacy routers."""
+        return 0
+
+    def update_ha_routers_states(self, context: Any, host: str, states: Mapping[str, str]) -> None:
+        """Take note that an HA router changed its state: there are none."""
+
+    def update_all_ha_network_port_statuses(self, context: Any, host: str) -> None:
+        """Set the HA ports of a node down: there are none."""
+
+    def get_networks(
+        self, context: Any, filters: Mapping[str, list[Any]] | None = None, fields: list[str] | None = None
+    ) -> list[Payload]:
+        """Return networks.
+
+        :param filters: allowed values by key; a network must match all of them.
+        :param fields: keys to return; None or empty: all.
+        """
+        networks = map(network_payload, self._plugin.topology.networks)
+        return [
+            {key: value for key, value in network.items() if not fields or key in fields}
+            for network in networks
+            if all(network.get(key) in values for key, values in (filters or {}).items())
+        ]
+
+
+class ReportsEndpoint:
+    """Takes state reports, on topic ``q-reports-plugin``."""
+
+    target = Target(version="1.4")
+
+    def __init__(self, plugin: Plugin) -> None:
+        self._plugin = plugin
+
+    def report_state(self, context: Any, agent_state: Mapping[str, Any], time: str, **_: Any) -> str | None:
+        """Take the report of an agent.
+
+        :param agent_state: the state inside a dict with the key ``agent_state`` once more.
+        :param time: when it was sent, UTC.
+        :returns: ``new``, ``alive`` or ``revived``; None for a report sent before this server started.
+        """
+        state = agent_state["agent_state"]
+        word = self._plugin.report_state(state, datetime.datetime.fromisoformat(time))
+        if word in ("new", "revived"):
+            LOG.info("%s on %s reports: %s", state["agent_type"], state["host"], word)
+        return word
+
+    def has_alive_neutron_server(self, context: Any, **_: Any) -> bool:
+        """Return whether there is a server: this one."""
+        return True
