@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A kernel with a memory: it carries out operations on entries and does what the real one does on the side.
+
+It refuses what the real one refuses (an address on a device that is not there, an element without its table), and it
+drops what the real one drops (routes with their device, everything with the namespace).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from l3agent.dataplane.plan import (
+    Bridge,
+    Card,
+    DeviceAddress,
+    Element,
+    Entry,
+    KernelRoute,
+    Link,
+    Namespace,
+    Operation,
+    PendingFlush,
+    Sysctl,
+    Table,
+)
+
+
+class Refused(Exception):
+    """The operation cannot be carried out in the state the kernel is in."""
+
+
+class FakeKernel:
+    """Holds entries of one namespace and of the switch namespace around it."""
+
+    def __init__(self, entries: Iterable[Entry] = ()) -> None:
+        self.entries: set[Entry] = set(entries)
+
+    def run(self, operations: Iterable[Operation]) -> None:
+        """Carry out operations in order."""
+        for operation in operations:
+            self.do(operation)
+
+    def do(self, operation: Operation) -> None:
+        """Carry out one operation; what is gone already may be removed again.
+
+        :raises Refused: something it leans on is missing.
+        """
+        if operation.verb == "remove":
+            self._remove(operation.entry)
+        else:
+            self._refuse_unless_possible(operation)
+            self.entries = {one for one in self.entries if not _same(one, operation.entry)} | {operation.entry}
+            if isinstance(operation.entry, Table) and operation.verb == "change":
+                self._drop(Element, PendingFlush)
+
+    def of(self, kind: type) -> set[Entry]:
+        """Return the entries of a kind."""
+        return {one for one in self.entries if isinstance(one, kind)}
+
+    def forwards(self) -> bool:
+        """Tell whether a packet could cross the router now: a link is up."""
+        return any(isinstance(one, Link) and one.up for one in self.entries)
+
+    def _refuse_unless_possible(self, operation: Operation) -> None:
+        entry = operation.entry
+        devices = {one.device for one in self.entries if isinstance(one, Link)}
+        inside = Sysctl | Link | DeviceAddress | KernelRoute | Table | Element
+        if isinstance(entry, inside) and not self.of(Namespace):
+            raise Refused(f"no namespace for {entry}")
+        if operation.verb == "add" and any(_same(one, entry) for one in self.entries):
+            raise Refused(f"{entry} exists")
+        if isinstance(entry, Link | Card) and not any(
+            isinstance(one, Bridge) and one.name == entry.bridge for one in self.entries
+        ):
+            raise Refused(f"no bridge for {entry}")
+        if isinstance(entry, DeviceAddress) and entry.device not in devices:
+            raise Refused(f"no device for {entry}")
+        if isinstance(entry, KernelRoute) and not {hop.device for hop in entry.hops} <= devices:
+            raise Refused(f"no device for {entry}")
+        if isinstance(entry, Element) and not self.of(Table):
+            raise Refused(f"no table for {entry}")
+
+    def _remove(self, entry: Entry) -> None:
+        self.entries.discard(entry)
+        if isinstance(entry, Namespace):
+            self._drop(Sysctl, Link, DeviceAddress, KernelRoute, Table, Element, PendingFlush)
+        elif isinstance(entry, Link):
+            gone = entry.device
+            self.entries = {one for one in self.entries if not _leans_on(one, gone)}
+        elif isinstance(entry, Table):
+            self._drop(Element, PendingFlush)
+
+    def _drop(self, *kinds: type) -> None:
+        self.entries = {one for one in self.entries if not isinstance(one, kinds)}
+
+
+def _same(one: Entry, other: Entry) -> bool:
+    return type(one) is type(other) and one.key() == other.key()
+
+
+def _leans_on(entry: Entry, device: str) -> bool:
+    match entry:
+        case DeviceAddress():
+            return entry.device == device
+        case KernelRoute():
+            return any(hop.device == device for hop in entry.hops)
+        case _:
+            return False

@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The laws of the plan, on drawn states and a fake kernel with a memory."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from l3agent.dataplane.drivers import load_driver
+from l3agent.dataplane.plan import (
+    Bridge,
+    DeviceAddress,
+    Element,
+    Entry,
+    KernelRoute,
+    Link,
+    PendingFlush,
+    Sysctl,
+    Table,
+    diff,
+    removed_mappings,
+)
+from l3agent.dataplane.render import entries
+from l3agent.model.states import Key, RouterState
+from tests.property.fake_kernel import FakeKernel
+from tests.property.strategies import host_states, router_states
+
+DRIVER = load_driver("bridge")
+KEY: Key = ("router", "r")
+
+
+def rendered(state: RouterState | None) -> frozenset[Entry]:
+    return entries(KEY, state, DRIVER)
+
+
+@st.composite
+def entry_sets(draw: st.DrawFn) -> frozenset[Entry]:
+    """What one router should hold; its id is always the same, so that two of them are two moments of one router."""
+    state = draw(st.none() | router_states())
+    if state is None:
+        return frozenset()
+    same = RouterState("r", state.ports, state.gateway, state.routes, state.floating_ips, state.nat_address, state.snat)
+    return _possible(rendered(same))
+
+
+def _possible(wanted: frozenset[Entry]) -> frozenset[Entry]:
+    """Leave out what no kernel can hold twice: drawn addresses and destinations may clash under one key."""
+    kept: dict[tuple[type, object], Entry] = {}
+    for entry in wanted:
+        kept.setdefault((type(entry), entry.key()), entry)
+    return frozenset(kept.values())
+
+
+def settled(kernel: FakeKernel, wanted: frozenset[Entry]) -> None:
+    """Look and mend as the data plane does: again while carrying out may have taken something along."""
+    for _ in range(3):
+        plan = diff(wanted, kernel.entries)
+        kernel.run(plan.operations)
+        if not plan.may_disturb():
+            return
+
+
+def without_bridges(held: set[Entry] | frozenset[Entry]) -> set[Entry]:
+    # A bridge goes when its last port has gone, in idle time: no plan removes one.
+    return {one for one in held if not isinstance(one, Bridge)}
+
+
+@given(entry_sets())
+def test_nothing_is_planned_for_what_is_right(wanted: frozenset[Entry]) -> None:
+    assert not diff(wanted, wanted)
+
+
+@given(entry_sets(), entry_sets())
+def test_a_plan_leads_from_anything_to_what_is_wanted(wanted: frozenset[Entry], held: frozenset[Entry]) -> None:
+    kernel = FakeKernel(held)
+    settled(kernel, wanted)
+    assert without_bridges(kernel.entries) == without_bridges(wanted)
+    assert not diff(wanted, kernel.entries - (kernel.of(Bridge) - wanted))
+
+
+@given(entry_sets(), entry_sets(), st.integers(0, 200))
+def test_a_plan_stopped_anywhere_is_completed_by_the_next_look(
+    wanted: frozenset[Entry], held: frozenset[Entry], steps: int
+) -> None:
+    kernel = FakeKernel(held)
+    kernel.run(diff(wanted, held).operations[:steps])
+    settled(kernel, wanted)
+    assert without_bridges(kernel.entries) == without_bridges(wanted)
+
+
+@given(st.lists(entry_sets(), min_size=1, max_size=4))
+def test_only_the_last_state_counts(states: list[frozenset[Entry]]) -> None:
+    walked, direct = FakeKernel(), FakeKernel()
+    for wanted in [*states, frozenset(), *reversed(states), *states]:
+        settled(walked, wanted)
+    settled(direct, states[-1])
+    assert without_bridges(walked.entries) == without_bridges(direct.entries)
+
+
+@given(entry_sets(), entry_sets())
+def test_the_rules_are_in_before_anything_new_can_be_forwarded(
+    wanted: frozenset[Entry], held: frozenset[Entry]
+) -> None:
+    """A link that comes is up, in the fake, as soon as it is there: addresses and routes make it carry traffic."""
+    operations = diff(wanted, held).operations
+    carrying = [i for i, one in enumerate(operations) if isinstance(one.entry, DeviceAddress | KernelRoute)]
+    rules = [i for i, one in enumerate(operations) if isinstance(one.entry, Table | Element) and one.verb != "remove"]
+    assert not carrying or not rules or max(rules) < min(carrying)
+
+
+@given(entry_sets(), entry_sets())
+def test_what_stays_is_not_touched(wanted: frozenset[Entry], held: frozenset[Entry]) -> None:
+    touched = {one.entry for one in diff(wanted, held).operations}
+    table_is_rewritten = Table() in wanted and Table() not in held
+    for entry in wanted & held:
+        assert entry not in touched or (table_is_rewritten and isinstance(entry, Element))
+
+
+@given(entry_sets(), entry_sets())
+def test_additions_come_before_removals_of_addresses_links_and_routes(
+    wanted: frozenset[Entry], held: frozenset[Entry]
+) -> None:
+    kinds = (Link, DeviceAddress, KernelRoute)
+    verbs = [one.verb == "remove" for one in diff(wanted, held).of(*kinds)]
+    assert verbs == sorted(verbs)
+
+
+@given(entry_sets())
+def test_rules_that_were_tampered_with_are_written_anew_with_all_elements(wanted: frozenset[Entry]) -> None:
+    held = {one for one in wanted if one != Table()} | {Table(intact=False)}
+    if Table() not in wanted:
+        return
+    operations = diff(wanted, held).operations
+    assert [one.verb for one in operations if isinstance(one.entry, Table)] == ["change"]
+    assert {one.entry for one in operations if isinstance(one.entry, Element)} == {
+        one for one in wanted if isinstance(one, Element)
+    }
+
+
+@given(entry_sets(), entry_sets())
+def test_the_flows_of_exactly_the_mappings_that_go_are_dropped(
+    wanted: frozenset[Entry], held: frozenset[Entry]
+) -> None:
+    def mappings(held: frozenset[Entry]) -> set[tuple[object, object]]:
+        return {(one.left, one.right) for one in held if isinstance(one, Element) and one.name == "floating_dnat"}
+
+    gone = {(one.floating, one.fixed) for one in removed_mappings(wanted, held)}
+    assert gone == mappings(held) - mappings(wanted)
+
+
+@given(entry_sets(), st.builds(PendingFlush, st.ip_addresses(v=4), st.ip_addresses(v=4)))
+def test_a_journalled_flush_is_finished_whatever_is_wanted(wanted: frozenset[Entry], journalled: PendingFlush) -> None:
+    assert journalled in removed_mappings(wanted, wanted | {journalled})
+
+
+@given(host_states)
+def test_a_host_has_no_rules_and_forwards_nothing(state: object) -> None:
+    held = entries(("host", "vm1"), state, DRIVER)  # type: ignore[arg-type]
+    assert not any(isinstance(one, Table | Element) for one in held)
+    assert not any(isinstance(one, Sysctl) and one.path.endswith("forward") for one in held)
