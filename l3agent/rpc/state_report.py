@@ -58,6 +58,11 @@ class StateReporter:
         self._client = Client(transport, TOPIC)
         self._started = False
 
+    @property
+    def started(self) -> bool:
+        """Tell whether the server has taken a report, and so knows this agent."""
+        return self._started
+
     def report(self) -> str | None:
         """Send one report and return the server's word: ``new``, ``alive``, ``revived``; None when it failed."""
         now = datetime.datetime.now(datetime.UTC).replace(tzinfo=None)

@@ -1,1 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
+"""For tests of agents built on this library: services run for the time of a block, waits that do not sleep, and fakes
+with a memory that fail when told to.
+
+Fakes stand for what is outside: :class:`FakePlugin` for the server, :class:`FakeDataplane` for the data plane. The
+agent between them is the real one.
+"""
+
+from __future__ import annotations
+
+from l3agent.testing.dataplane import FakeDataplane
+from l3agent.testing.plugin import FakePlugin
+from l3agent.testing.running import running, wait_until
+
+__all__ = ["FakeDataplane", "FakePlugin", "running", "wait_until"]

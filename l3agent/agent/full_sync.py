@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The full sync: ask the server for everything that belongs on this node, and remove what it does not name.
+
+It is asked for at start and after anything that may have cost an update. What it brings goes the way of any update,
+through the queue, behind what the server says meanwhile.
+
+Review: is anything removed before one sync was complete? Does a failure cost what was fetched already?
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeVar
+
+import eventlet
+from eventlet.event import Event
+from oslo_log import log as logging
+
+from l3agent.agent.plugin_api import L3PluginApi
+from l3agent.agent.processing_queue import PRIORITY_FULL_SYNC, Action, ResourceProcessingQueue
+from l3agent.agent.shared_fetch import BatchSize
+from l3agent.exceptions import PluginUnavailable, TransientError
+
+LOG = logging.getLogger(__name__)
+
+#: Routers in one call of a full sync. Source: neutron ``SYNC_ROUTERS_MAX_CHUNK_SIZE`` and ``..._MIN_CHUNK_SIZE``.
+CHUNK_MAX, CHUNK_MIN = 256, 32
+
+_T = TypeVar("_T")
+
+
+class _StartOver(Exception):
+    """Another full sync was asked for, so what this one found may be old."""
+
+
+class FullSync:
+    """Brings everything the server wants here into the queue, when that is asked for.
+
+    :param here: ids of all routers that are here, by the memory of the agent and by the kernel.
+    :param report_state: tells the server that this agent lives; it must know that before it hands out routers.
+    :param retry_min: seconds before a failed step is tried again the first time; doubled at each failure.
+    :param retry_max: upper bound of that, in seconds.
+    """
+
+    def __init__(
+        self,
+        plugin: L3PluginApi,
+        queue: ResourceProcessingQueue,
+        *,
+        here: Callable[[], Iterable[str]],
+        report_state: Callable[[], object],
+        retry_min: float,
+        retry_max: float,
+    ) -> None:
+        self._plugin = plugin
+        self._queue = queue
+        self._here = here
+        self._report_state = report_state
+        self._retry_min, self._retry_max = retry_min, retry_max
+        self._chunk = BatchSize(CHUNK_MAX, CHUNK_MIN)
+        self._untried: set[str] = set()
+        # Requests are numbered: those asked for, those whose delay is over, and the last one satisfied.
+        self._asked = self._due = self._done = 0
+        self._more_due = Event()
+        self._runner: Any = None
+        #: How many were completed since the start of the process.
+        self.completed = 0
+
+    @property
+    def in_sync(self) -> bool:
+        """Tell whether a full sync is complete, none is to be done, and each router it brought was tried."""
+        return self.completed > 0 and self._done == self._asked and not self._untried
+
+    def ask(self, reason: str, *, delay: float = 0.0) -> None:
+        """Ask for a full sync; one under way may have missed what is the reason, and starts over.
+
+        :param delay: seconds to wait first, so that not every agent of a site asks at once.
+        """
+        LOG.info("Full sync in %.1f s: %s", delay, reason)
+        self._asked += 1
+        eventlet.spawn_after(delay, self._fall_due, self._asked)
+
+    def ensure_running(self) -> None:
+        """See to it that a greenthread works on what is asked for."""
+        if self._runner is None or self._runner.dead:
+            self._runner = eventlet.spawn(self._run)
+
+    def stop(self) -> None:
+        """Give up what is under way."""
+        self._asked = self._due = self._done
+        if self._runner is not None:
+            self._runner.kill()
+
+    def tried(self, router_id: str) -> None:
+        """Note that a router was worked on, whatever the outcome."""
+        self._untried.discard(router_id)
+
+    def _fall_due(self, request: int) -> None:
+        if request > self._asked:
+            return
+        self._due = max(self._due, request)
+        more_due, self._more_due = self._more_due, Event()
+        more_due.send()
+        self.ensure_running()
+
+    def _run(self) -> None:
+        while self._done < self._due:
+            request = self._due
+            try:
+                self._complete(request)
+            except _StartOver:
+                continue
+            self._done = request
+
+    def _complete(self, request: int) -> None:
+        started = time.monotonic()
+        # One fetch from the first call to the last: the list of ids must not undo what was done since it was asked for.
+        with self._queue.fetching() as stamp:
+            self._insist(request, self._report_state)
+            missing = self._insist(request, self._plugin.get_router_ids)
+            named: set[str] = set()
+            while missing:
+                named |= self._insist(request, lambda: self._fetch_chunk(missing))
+            gone = set(self._insist(request, self._here)) - named
+            for router_id in gone:
+                self._enqueue(router_id, Action.DELETE, stamp)
+        self.completed += 1
+        seconds = time.monotonic() - started
+        LOG.info("Full sync complete: %d routers, %d to be removed, %.3f s", len(named), len(gone), seconds)
+
+    def _insist(self, request: int, step: Callable[[], _T]) -> _T:
+        """Take one step, again and again until it works; what was reached before stays reached."""
+        delay = self._retry_min
+        while True:
+            if self._due > request:
+                raise _StartOver
+            try:
+                return step()
+            except TransientError as exc:
+                LOG.warning("Full sync: %s; going on in %.1f s", exc, delay)
+            except Exception:
+                LOG.exception("Full sync: going on in %.1f s", delay)
+            self._more_due.wait(timeout=delay)
+            delay = min(delay * 2, self._retry_max)
+
+    def _fetch_chunk(self, missing: list[str]) -> set[str]:
+        """Enqueue the first of the missing routers and take them off the list; return those the server named."""
+        chunk = missing[: self._chunk.value]
+        try:
+            named = self._enqueue_answer(chunk)
+        except PluginUnavailable:
+            self._chunk.shrink()
+            raise
+        except TransientError:
+            raise
+        except Exception as exc:
+            # One router that the server cannot answer for must not hold up the others: each is fetched by a worker.
+            LOG.warning("Full sync: the server failed to answer for %d routers: %s", len(chunk), exc)
+            named = set(chunk)
+            for router_id in chunk:
+                self._enqueue(router_id, Action.UPDATE, None)
+        else:
+            self._chunk.grow()
+        del missing[: len(chunk)]
+        return named
+
+    def _enqueue_answer(self, chunk: list[str]) -> set[str]:
+        with self._queue.fetching() as stamp:
+            routers = {router["id"]: router for router in self._plugin.sync_routers(chunk)}
+            for router_id, router in routers.items():
+                self._enqueue(router_id, Action.UPDATE, stamp, router)
+        return set(routers)
+
+    def _enqueue(
+        self, router_id: str, action: Action, stamp: int | None, resource: Mapping[str, Any] | None = None
+    ) -> None:
+        if self._queue.add(router_id, action, PRIORITY_FULL_SYNC, resource=resource, stamp=stamp):
+            self._untried.add(router_id)

@@ -1,0 +1,252 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The queue between those who say that a router changed and the workers that make it so.
+
+Order of events is told by *stamps*, numbers that this queue hands out: a notice carries the stamp of its arrival,
+data of the server the stamp of the moment its call began. Of two things said about a router the greater stamp wins.
+
+Review: can a router be in two workers? Can the last update of a router get lost? Can old data overwrite newer?
+"""
+
+from __future__ import annotations
+
+import enum
+import heapq
+import itertools
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+from eventlet.event import Event
+
+#: Priorities, the low number first. What the server says now goes before what a full sync brings.
+PRIORITY_RPC = 0
+PRIORITY_FULL_SYNC = 1
+
+
+class Action(enum.Enum):
+    """What is to be done with a router."""
+
+    UPDATE = "update"
+    DELETE = "delete"
+    #: Bring the state that is known already to the data plane once more; no call to the server.
+    REAPPLY = "reapply"
+
+
+@dataclass(frozen=True, slots=True)
+class ResourceUpdate:
+    """One thing to do for one router.
+
+    :param resource: the payload of the server, when it is here already.
+    :param stamp: place in the order of events of what is known with this update.
+    :param created_at: when it was asked for first, by the clock of the queue.
+    """
+
+    id: str
+    action: Action
+    priority: int
+    stamp: int
+    created_at: float
+    resource: Mapping[str, Any] | None = None
+
+    @property
+    def needs_fetch(self) -> bool:
+        """Tell whether the payload is still to be had from the server."""
+        return self.action is Action.UPDATE and self.resource is None
+
+    def answered(self, resource: Mapping[str, Any] | None, stamp: int) -> ResourceUpdate:
+        """Return this update with the server's answer; a router the server does not name is to be deleted."""
+        action = Action.DELETE if resource is None else Action.UPDATE
+        return replace(self, action=action, resource=resource, stamp=stamp)
+
+
+class ResourceProcessingQueue:
+    """Coalesces per router, keeps a router out of two workers, orders by priority, tries again with backoff.
+
+    Nothing here yields but the wait for work, so each method is atomic among greenthreads.
+
+    :param retry_min: seconds before a failed router is tried again the first time; doubled at each failure.
+    :param retry_max: upper bound of that, in seconds. There is no last try.
+    :param clock: monotonic seconds.
+    """
+
+    def __init__(self, *, retry_min: float, retry_max: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._retry_min = retry_min
+        self._retry_max = retry_max
+        self._clock = clock
+        self._stamps = itertools.count(1)
+        self._dirty: dict[str, ResourceUpdate] = {}
+        self._processing: dict[str, ResourceUpdate] = {}
+        # A heap entry counts only while the table beside it still holds it: replaced entries stay until they surface.
+        self._ready: list[tuple[int, int, str]] = []
+        self._places: dict[str, tuple[int, int, str]] = {}
+        self._retries: list[tuple[float, int, str]] = []
+        self._due: dict[str, tuple[float, int, str]] = {}
+        self._failures: dict[str, int] = {}
+        self._settled: dict[str, int] = {}
+        self._fetches: set[int] = set()
+        self._changed = Event()
+
+    # Those who bring updates
+
+    def add(
+        self,
+        router_id: str,
+        action: Action,
+        priority: int,
+        *,
+        resource: Mapping[str, Any] | None = None,
+        stamp: int | None = None,
+    ) -> bool:
+        """Ask for something to be done for a router, as soon as a worker is free.
+
+        :param resource: the payload, if it is known.
+        :param stamp: when the data was asked for (see :meth:`fetching`); None for a notice that arrives now.
+        :returns: False when something newer was said about the router or done with it, so that this counts for nothing.
+        """
+        stamp = next(self._stamps) if stamp is None else stamp
+        if stamp < self._settled.get(router_id, 0):
+            return False
+        update = ResourceUpdate(router_id, action, priority, stamp, self._clock(), resource)
+        waiting = self._dirty.get(router_id)
+        if waiting is not None:
+            if stamp < waiting.stamp:
+                return False
+            update = replace(
+                update, priority=min(priority, waiting.priority), created_at=min(update.created_at, waiting.created_at)
+            )
+        self._dirty[router_id] = update
+        self._make_ready(router_id)
+        return True
+
+    @contextmanager
+    def fetching(self) -> Iterator[int]:
+        """Surround a call to the server, and the :meth:`add` of what it answered, to get the stamp of its data.
+
+        While a fetch lasts the queue remembers what was done meanwhile, so that its answer, by then old, does not
+        undo it.
+        """
+        stamp = next(self._stamps)
+        self._fetches.add(stamp)
+        try:
+            yield stamp
+        finally:
+            self._fetches.discard(stamp)
+            oldest = min(self._fetches, default=None)
+            kept = {} if oldest is None else {key: done for key, done in self._settled.items() if done > oldest}
+            self._settled = kept
+
+    def attach(self, router_id: str, resource: Mapping[str, Any] | None, stamp: int) -> None:
+        """Give an answer of the server to the update that needs it, unless that arrived after the call began."""
+        holder = self._processing if router_id in self._processing else self._dirty
+        update = holder.get(router_id)
+        if update is not None and update.needs_fetch and update.stamp < stamp:
+            holder[router_id] = update.answered(resource, stamp)
+
+    def untaken(self, limit: int, *, skip: Collection[str]) -> list[str]:
+        """Return ids of routers that wait for a worker and will need a fetch, the next ones first."""
+        places = (
+            place
+            for place in self._ready
+            if self._places.get(place[2]) is place and self._dirty[place[2]].needs_fetch and place[2] not in skip
+        )
+        return [router_id for _, _, router_id in heapq.nsmallest(limit, places)]
+
+    # Workers
+
+    @contextmanager
+    def each_update_to_next_router(self) -> Iterator[ResourceUpdate]:
+        """Wait for a router that no worker has, and hold it as long as the block lasts.
+
+        A block that ends in any exception, the kill of its greenthread among them, has failed: the router is tried
+        again after a backoff of its own, or at once when something new was said about it meanwhile.
+        """
+        update = self._take()
+        try:
+            yield update
+        except BaseException:
+            self._release(update.id, failed=True)
+            raise
+        self._release(update.id, failed=False)
+
+    def in_work(self, router_id: str) -> ResourceUpdate:
+        """Return the update that a worker holds, with what was attached to it since."""
+        return self._processing[router_id]
+
+    # Those who look on
+
+    def counts(self) -> dict[str, int]:
+        """Return how many routers wait for a worker, are in one, and wait for another try."""
+        return {"waiting": len(self._places), "processing": len(self._processing), "retrying": len(self._due)}
+
+    def seconds_to_retry(self, router_id: str) -> float:
+        """Return how long a failed router waits until it is tried again; 0 when it waits for nothing but a worker."""
+        due = self._due.get(router_id)
+        return 0.0 if due is None else max(0.0, due[0] - self._clock())
+
+    # Inside
+
+    def _take(self) -> ResourceUpdate:
+        while True:
+            self._collect_due_retries()
+            while self._ready:
+                place = heapq.heappop(self._ready)
+                if self._places.get(place[2]) is place:
+                    return self._hold(place[2])
+            self._changed.wait(timeout=self._seconds_to_next_retry())
+
+    def _hold(self, router_id: str) -> ResourceUpdate:
+        del self._places[router_id]
+        update = self._processing[router_id] = self._dirty.pop(router_id)
+        return update
+
+    def _release(self, router_id: str, *, failed: bool) -> None:
+        update = self._processing.pop(router_id)
+        if failed:
+            self._failures[router_id] = self._failures.get(router_id, 0) + 1
+        else:
+            self._failures.pop(router_id, None)
+            if self._fetches:
+                self._settled[router_id] = update.stamp
+        waiting = self._dirty.get(router_id)
+        if waiting is not None and waiting.stamp > update.stamp:
+            self._make_ready(router_id)
+        elif failed:
+            self._dirty[router_id] = update
+            self._retry_later(router_id)
+        else:
+            self._dirty.pop(router_id, None)
+
+    def _make_ready(self, router_id: str) -> None:
+        """Give a router a place in the line; one that it has already and that is no worse stays."""
+        if router_id in self._processing:
+            return
+        self._due.pop(router_id, None)
+        priority = self._dirty[router_id].priority
+        place = self._places.get(router_id)
+        if place is None or priority < place[0]:
+            place = self._places[router_id] = (priority, next(self._stamps), router_id)
+            heapq.heappush(self._ready, place)
+        self._wake_workers()
+
+    def _retry_later(self, router_id: str) -> None:
+        # The exponent is bounded: 2.0 ** 1024 overflows, after years of failing.
+        delay = self._retry_min * 2.0 ** min(self._failures[router_id] - 1, 60)
+        due = self._due[router_id] = (self._clock() + min(delay, self._retry_max), next(self._stamps), router_id)
+        heapq.heappush(self._retries, due)
+        self._wake_workers()
+
+    def _collect_due_retries(self) -> None:
+        while self._retries and self._retries[0][0] <= self._clock():
+            due = heapq.heappop(self._retries)
+            if self._due.get(due[2]) is due:
+                self._make_ready(due[2])
+
+    def _seconds_to_next_retry(self) -> float | None:
+        return max(0.0, self._retries[0][0] - self._clock()) if self._retries else None
+
+    def _wake_workers(self) -> None:
+        # All of them: one that only waits for a retry must learn of a nearer one, and they are few.
+        changed, self._changed = self._changed, Event()
+        changed.send()

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the agent remembers of one router: what it should be, what became of it, what the server was told."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from l3agent.model.states import Report, RouterState
+
+#: Statuses of a floating IP, as the server spells them.
+ACTIVE, DOWN, ERROR = "ACTIVE", "DOWN", "ERROR"
+
+
+@dataclass(slots=True)
+class RouterInfo:
+    """One router of this node, from the first update of it to its removal.
+
+    :param state: the last valid desired state; None while there was none.
+    :param stamp: place of the data behind ``state`` in the order of events (see the queue).
+    :param floating_ips: status by id of the floating IP, as the server knows it or was told; empty text when unknown.
+    :param gone: ids of floating IPs that are no longer here, which the server was not told yet.
+    :param updated_at: monotonic seconds of the last outcome.
+    """
+
+    id: str
+    name: str = ""
+    state: RouterState | None = None
+    stamp: int = 0
+    floating_ips: dict[str, str] = field(default_factory=dict)
+    gone: set[str] = field(default_factory=set)
+    status: Literal["active", "pending", "error"] = "pending"
+    error: str | None = None
+    updates: int = 0
+    operations: tuple[str, ...] = ()
+    timings: dict[str, float] = field(default_factory=dict)
+    updated_at: float = 0.0
+
+    def take(self, payload: Mapping[str, Any], state: RouterState, stamp: int) -> list[str]:
+        """Take a new desired state, and the payload behind it; return what of it could not be had and is news."""
+        former_notes: tuple[str, ...] = ()
+        floating_ips = _floating_ip_statuses(payload)
+        if self.state is not None:
+            former_notes = self.state.notes
+            self.gone = (self.gone | self.floating_ips.keys()) - floating_ips.keys()
+            # One that is new here came from elsewhere, and its status speaks of there; our ERROR may have crossed the
+            # answer. In both cases the server must be told.
+            for fip_id in floating_ips:
+                known = self.floating_ips.get(fip_id, "")
+                if known in ("", ERROR):
+                    floating_ips[fip_id] = known
+        self.name = str(payload.get("name") or "")
+        self.state, self.stamp, self.floating_ips = state, stamp, floating_ips
+        return [note for note in state.notes if note not in former_notes]
+
+    def succeeded(self, report: Report, timings: Mapping[str, float], now: float) -> None:
+        """Note that the kernel is now as ``state`` says."""
+        self.status, self.error = "active", None
+        self.updates += 1
+        self.operations, self.timings, self.updated_at = report.operations, dict(timings), now
+
+    def failed(self, error: str, now: float) -> None:
+        """Note why the kernel is not as the server wants it."""
+        self.status, self.error, self.updated_at = "error", error, now
+
+    def floating_ips_to_report(self, status: str) -> dict[str, str]:
+        """Return which statuses the server must be told, now that all floating IPs have this one.
+
+        Those that are gone are ``DOWN`` once the router is known to be as it should.
+        """
+        changes = {fip: status for fip, known in self.floating_ips.items() if known != status}
+        self.floating_ips = dict.fromkeys(self.floating_ips, status)
+        if status == ACTIVE:
+            changes |= dict.fromkeys(self.gone, DOWN)
+            self.gone = set()
+        return changes
+
+
+def _floating_ip_statuses(payload: Mapping[str, Any]) -> dict[str, str]:
+    return {
+        fip["id"]: str(fip.get("status") or "")
+        for fip in payload.get("_floatingips") or []
+        if fip.get("id") and fip.get("fixed_ip_address")
+    }

@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One call to the server for many routers that wait: a call costs milliseconds whatever its size."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import eventlet
+from eventlet.event import Event
+
+from l3agent.agent.processing_queue import ResourceProcessingQueue, ResourceUpdate
+from l3agent.exceptions import PluginUnavailable
+
+#: Calls under way at a time. Two: a slow answer does not hold up the others, and the batches stay large.
+_CALLS = 2
+
+
+class BatchSize:
+    """How many routers to ask for in one call: halved when that was too much, and grown again by what worked.
+
+    :param largest: never more, also at the start.
+    :param smallest: never less.
+    """
+
+    def __init__(self, largest: int, smallest: int) -> None:
+        self.value = largest
+        self._largest = largest
+        self._smallest = smallest
+
+    def shrink(self) -> None:
+        """Ask for half as many from now on."""
+        self.value = max(self._smallest, self.value // 2)
+
+    def grow(self) -> None:
+        """Ask for twice as many from now on."""
+        self.value = min(self._largest, self.value * 2)
+
+
+class SharedFetch:
+    """Fetches payloads for the workers.
+
+    A call takes along the routers of all workers that wait for data, and then those that wait for a worker: their
+    data is attached to their place in the queue, so the worker that takes them need not ask.
+
+    :param sync_routers: asks the server for payloads by id.
+    :param batch: most ids in one call.
+    """
+
+    def __init__(
+        self,
+        sync_routers: Callable[[Iterable[str]], list[dict[str, Any]]],
+        queue: ResourceProcessingQueue,
+        *,
+        batch: int,
+    ) -> None:
+        self._sync_routers = sync_routers
+        self._queue = queue
+        self._size = BatchSize(batch, 1)
+        self._waiting: dict[str, tuple[int, Event]] = {}
+        self._asked: dict[str, int] = {}
+        self._calls = 0
+
+    def complete(self, update: ResourceUpdate) -> ResourceUpdate:
+        """Return an update that a worker holds, with the server's answer.
+
+        :raises PluginUnavailable: no answer; and whatever else the call raised.
+        """
+        answered = Event()
+        self._waiting[update.id] = (update.stamp, answered)
+        if self._calls < _CALLS and self._is_unasked(update.id):
+            self._calls += 1
+            eventlet.spawn_n(self._call_while_needed)
+        try:
+            answered.wait()
+        finally:
+            self._waiting.pop(update.id, None)
+        return self._queue.in_work(update.id)
+
+    def _call_while_needed(self) -> None:
+        try:
+            while batch := self._next_batch():
+                self._call(batch)
+        finally:
+            self._calls -= 1
+
+    def _next_batch(self) -> list[str]:
+        """Choose for whom to ask; nobody, unless a worker waits that no call under way answers."""
+        waiting = [router_id for router_id in self._waiting if self._is_unasked(router_id)]
+        if not waiting:
+            return []
+        room = self._size.value - len(waiting)
+        more = self._queue.untaken(room, skip=self._asked) if room > 0 else []
+        return (waiting + more)[: self._size.value]
+
+    def _is_unasked(self, router_id: str) -> bool:
+        return self._asked.get(router_id, 0) < self._waiting[router_id][0]
+
+    def _call(self, batch: list[str]) -> None:
+        with self._queue.fetching() as stamp:
+            self._asked |= dict.fromkeys(batch, stamp)
+            try:
+                routers = {router["id"]: router for router in self._sync_routers(batch)}
+            except Exception as exc:
+                # One router that the server cannot answer for must not take the others along for ever.
+                self._size.shrink()
+                self._answer(batch, stamp, exc)
+                return
+            except BaseException as exc:
+                self._answer(batch, stamp, PluginUnavailable(f"sync_routers was interrupted: {exc!r}"))
+                raise
+            self._size.grow()
+            for router_id in batch:
+                self._queue.attach(router_id, routers.get(router_id), stamp)
+            self._answer(batch, stamp, None)
+
+    def _answer(self, batch: list[str], stamp: int, error: Exception | None) -> None:
+        for router_id in batch:
+            if self._asked.get(router_id) == stamp:
+                del self._asked[router_id]
+            if router_id in self._waiting and self._waiting[router_id][0] < stamp:
+                _, answered = self._waiting.pop(router_id)
+                answered.send(exc=error) if error else answered.send()

@@ -1,0 +1,286 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The green end of the socket to the data-plane process: requests multiplexed by id, a deadline for each.
+
+A lost connection fails every request under way with :class:`~l3agent.exceptions.DataplaneUnavailable`; who asked tries
+again. The connection comes back by itself, and with ``spawn`` the process too. What the kernel holds stands meanwhile.
+
+Review: can a request wait for ever? Can a killed greenthread leave half a frame on the socket?
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import eventlet
+import msgpack
+from eventlet.event import Event
+from eventlet.green import socket
+from eventlet.semaphore import Semaphore
+from oslo_log import log as logging
+
+from l3agent import __version__
+from l3agent.dataplane.child import Child
+from l3agent.exceptions import ApplyError, DataplaneUnavailable, L3AgentError, PermissionMissing
+from l3agent.model.states import Key, Report, State
+from l3agent.model.wire import pack_state, unpack_report
+
+LOG = logging.getLogger(__name__)
+
+_RECEIVE_BYTES = 262144
+#: A frame of this size would be tens of thousands of routers: the stream is broken.
+_FRAME_BYTES_MAX = 1 << 30
+_BACKOFF_MIN_S, _BACKOFF_MAX_S = 0.1, 5.0
+#: How long a request waits for the connection; its own deadline bounds the whole.
+_CONNECTING_S = 5.0
+_HELLO_S = 5.0
+
+
+class DataplaneClient:
+    """Brings states to the data-plane process.
+
+    :param socket_path: where it listens.
+    :param timeout: seconds it has for one request.
+    :param spawn: how to start it when nobody listens; None leaves that to others.
+    """
+
+    def __init__(self, socket_path: str, *, timeout: float, spawn: Sequence[str] | None = None) -> None:
+        self._path = socket_path
+        self._timeout = timeout
+        self._child = Child(spawn) if spawn else None
+        self._ids = itertools.count(1)
+        self._waiting: dict[int, Event] = {}
+        self._sending = Semaphore()
+        self._socket: Any = None
+        self._connected = Event()
+        self._callbacks: list[Callable[[], None]] = []
+        self._keeper: Any = None
+        self._trouble = "not started"
+        #: Process id of the data plane that was spoken to last; None before the first.
+        self.pid: int | None = None
+
+    @property
+    def connected(self) -> bool:
+        """Tell whether requests go through now."""
+        return self._socket is not None
+
+    def on_new_process(self, callback: Callable[[], None]) -> None:
+        """Call back, in a greenthread, when the data plane was found to be another process than before.
+
+        What the former one had in hand may be half done, so all states should be brought to the new one.
+        """
+        self._callbacks.append(callback)
+
+    # Life
+
+    def start(self) -> None:
+        """Connect, start the process if need be, and keep the connection from now on.
+
+        :raises PermissionMissing: the process was started and lacks a privilege.
+        :raises ConfigError: it was started and refused its configuration.
+        """
+        if self._keeper is not None:
+            return
+        try:
+            stream = self._connect()
+        except DataplaneUnavailable as exc:
+            LOG.warning("%s; trying again", exc)
+            stream = None
+        self._keeper = eventlet.spawn(self._keep_connected, stream)
+
+    def stop(self) -> None:
+        """End the connection, and with it the process if it was started here. The kernel state stays."""
+        if self._keeper is None:
+            return
+        keeper, self._keeper = self._keeper, None
+        keeper.kill()
+        self._disconnect("the client was stopped")
+        if self._child is not None:
+            self._child.end(eventlet.sleep)
+
+    # Requests
+
+    def reconcile(self, states: Iterable[tuple[Key, State | None]], *, dry_run: bool = False) -> list[Report]:
+        """Make the kernel equal to some states; None stands for a thing that should not exist.
+
+        :param dry_run: plan only.
+        :returns: one report a state, in their order; what failed is in its ``error``.
+        :raises DataplaneUnavailable: no answer.
+        """
+        packed = [pack_state(key, state) for key, state in states]
+        return [unpack_report(wire) for wire in self._request("reconcile", {"states": packed, "dry_run": dry_run})]
+
+    def inventory(self) -> dict[str, list[str]]:
+        """Return the ids of what exists in the kernel and is ours, by kind.
+
+        :raises DataplaneUnavailable: no answer.
+        """
+        return {kind: list(ids) for kind, ids in self._request("inventory", {}).items()}
+
+    def _request(self, operation: str, arguments: dict[str, Any]) -> Any:
+        with eventlet.Timeout(self._timeout) as deadline:
+            try:
+                self._wait_for_connection()
+                return self._exchange(operation, arguments)
+            except eventlet.Timeout as expired:
+                if expired is not deadline:
+                    raise
+        raise DataplaneUnavailable(f"l3-dataplane gave no answer to {operation} within {self._timeout:g} s")
+
+    def _wait_for_connection(self) -> None:
+        if not self.connected:
+            self._connected.wait(timeout=_CONNECTING_S)
+        if not self.connected:
+            raise DataplaneUnavailable(f"no connection to l3-dataplane at {self._path}: {self._trouble}")
+
+    def _exchange(self, operation: str, arguments: dict[str, Any]) -> Any:
+        request_id = next(self._ids)
+        answer = self._waiting[request_id] = Event()
+        try:
+            self._send(msgpack.packb((request_id, operation, arguments)))
+            return answer.wait()
+        finally:
+            self._waiting.pop(request_id, None)
+
+    def _send(self, frame: bytes) -> None:
+        with self._sending:
+            if self._socket is None:
+                raise DataplaneUnavailable(f"no connection to l3-dataplane at {self._path}: {self._trouble}")
+            try:
+                self._socket.sendall(frame)
+            except OSError as exc:
+                raise DataplaneUnavailable(f"l3-dataplane at {self._path}: {exc}") from exc
+            except BaseException:
+                # Killed or timed out in mid-frame: nothing after it could be understood.
+                self._disconnect("a request was interrupted while it was sent")
+                raise
+
+    # The connection
+
+    def _keep_connected(self, stream: msgpack.Unpacker | None) -> None:
+        delay = _BACKOFF_MIN_S
+        while True:
+            if stream is not None:
+                delay = _BACKOFF_MIN_S
+                self._disconnect(self._read(stream))
+                LOG.warning("The connection to l3-dataplane is lost: %s; the kernel state stands", self._trouble)
+            try:
+                stream = self._connect()
+            except L3AgentError as exc:
+                stream = None
+                if str(exc) != self._trouble:
+                    LOG.warning("%s; trying again", exc)
+                self._trouble = str(exc)
+                eventlet.sleep(delay)
+                delay = min(delay * 2, _BACKOFF_MAX_S)
+
+    def _connect(self) -> msgpack.Unpacker:
+        """Open the connection, with a new process where nobody listens, and greet."""
+        with eventlet.Timeout(self._timeout, DataplaneUnavailable(f"l3-dataplane at {self._path}: no connection")):
+            sock = self._open()
+            try:
+                stream, pid = self._greet(sock)
+            except BaseException:
+                sock.close()
+                raise
+        former, self.pid = self.pid, pid
+        self._socket = sock
+        self._connected.send()
+        LOG.info("Connected to l3-dataplane, process %d", pid)
+        if former not in (None, pid):
+            for callback in self._callbacks:
+                eventlet.spawn_n(callback)
+        return stream
+
+    def _open(self) -> Any:
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            while True:
+                try:
+                    sock.connect(self._path)
+                    return sock
+                except PermissionError as exc:
+                    raise PermissionMissing(f"{self._path}: this user may not connect to l3-dataplane ({exc})") from exc
+                except (FileNotFoundError, ConnectionRefusedError) as exc:
+                    if self._child is None:
+                        raise DataplaneUnavailable(f"nobody listens at {self._path} (l3-dataplane)") from exc
+                    self._child.ensure()
+                eventlet.sleep(0.02)
+        except BaseException:
+            sock.close()
+            raise
+
+    def _greet(self, sock: Any) -> tuple[msgpack.Unpacker, int]:
+        stream = msgpack.Unpacker(raw=False, max_buffer_size=_FRAME_BYTES_MAX)
+        request_id = next(self._ids)
+        with eventlet.Timeout(_HELLO_S, DataplaneUnavailable(f"l3-dataplane at {self._path}: no answer to hello")):
+            try:
+                sock.sendall(msgpack.packb((request_id, "hello", {})))
+                answer = _first_frame(sock, stream)
+            except OSError as exc:
+                raise DataplaneUnavailable(f"l3-dataplane at {self._path}: {exc}") from exc
+        if answer is None:
+            raise DataplaneUnavailable(f"l3-dataplane at {self._path} hung up; it serves one agent at a time")
+        _, error, hello = answer
+        if error:
+            raise DataplaneUnavailable(f"l3-dataplane at {self._path}: {error['message']}")
+        if hello["version"] != __version__:
+            raise DataplaneUnavailable(
+                f"l3-dataplane at {self._path} is version {hello['version']}, l3-agent is {__version__}: restart it"
+            )
+        return stream, hello["pid"]
+
+    def _read(self, stream: msgpack.Unpacker) -> str:
+        """Hand out answers until the connection ends; return why it did."""
+        try:
+            while self._socket is not None:
+                for request_id, error, result in stream:
+                    self._answer(request_id, error, result)
+                data = self._socket.recv(_RECEIVE_BYTES)
+                if not data:
+                    return "it closed the connection"
+                stream.feed(data)
+        except OSError as exc:
+            return str(exc)
+        except (ValueError, TypeError, msgpack.UnpackException) as exc:
+            return f"not understood: {exc}"
+        return self._trouble
+
+    def _answer(self, request_id: int, error: dict[str, str] | None, result: Any) -> None:
+        answer = self._waiting.pop(request_id, None)
+        if answer is None:
+            LOG.debug("Answer %d came after its deadline", request_id)
+        elif error:
+            answer.send(exc=ApplyError(f"l3-dataplane: {error['type']}: {error['message']}"))
+        else:
+            answer.send(result)
+
+    def _disconnect(self, trouble: str) -> None:
+        self._trouble = trouble
+        sock, self._socket = self._socket, None
+        if sock is None:
+            return
+        self._connected = Event()
+        # Shutdown first: it wakes the reader, which closing alone would not.
+        _quietly(sock.shutdown, socket.SHUT_RDWR)
+        _quietly(sock.close)
+        waiting, self._waiting = self._waiting, {}
+        for answer in waiting.values():
+            answer.send(exc=DataplaneUnavailable(f"the connection to l3-dataplane was lost: {trouble}"))
+
+
+def _first_frame(sock: Any, stream: msgpack.Unpacker) -> Any:
+    while data := sock.recv(_RECEIVE_BYTES):
+        stream.feed(data)
+        for frame in stream:
+            return frame
+    return None
+
+
+def _quietly(function: Callable[..., object], *args: Any) -> None:
+    """Call what may fail because the other end is gone already."""
+    try:
+        function(*args)
+    except OSError:
+        LOG.debug("%s: the other end is gone", function.__name__)

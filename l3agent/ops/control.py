@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The control socket: one JSON object a line in, one out, on a unix socket that only the agent's user can open."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import eventlet
+from eventlet.green import socket
+from oslo_log import log as logging
+
+from l3agent.exceptions import ConfigError, L3AgentError
+
+LOG = logging.getLogger(__name__)
+
+#: A request takes a line of this many bytes at most.
+_LINE_BYTES = 65536
+_CLIENTS = 32
+_SEND_S = 10.0
+
+#: Answers one request; what it raises as L3AgentError is told to who asked.
+Operation = Callable[[Mapping[str, Any]], Mapping[str, Any]]
+
+
+class ControlSocket:
+    """A service that answers questions about the agent.
+
+    :param path: of the socket; a file that nobody listens on any more is replaced.
+    :param operations: by the name that requests carry as ``op``.
+    """
+
+    def __init__(self, path: str, operations: Mapping[str, Operation]) -> None:
+        self._path = path
+        self._operations = operations
+        self._clients = eventlet.GreenPool(_CLIENTS)
+        self._listener: Any = None
+        self._acceptor: Any = None
+
+    def start(self) -> None:
+        """Listen from now on.
+
+        :raises ConfigError: the socket cannot be made.
+        """
+        self._listener = self._listen()
+        self._acceptor = eventlet.spawn(self._accept)
+
+    def stop(self) -> None:
+        """Listen no more and hang up."""
+        if self._listener is None:
+            return
+        self._acceptor.kill()
+        for client in list(self._clients.coroutines_running):
+            eventlet.kill(client)
+        self._listener.close()
+        self._listener = None
+        os.unlink(self._path)
+
+    def wait(self) -> None:
+        """Return: nothing goes on after ``stop``."""
+
+    def reset(self) -> None:
+        """Do nothing: there is no option to take over."""
+
+    def _listen(self) -> Any:
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            os.makedirs(os.path.dirname(self._path), exist_ok=True)
+            # Bound under another name and moved over: whoever sees the file can connect, and no one else ever could.
+            fresh = f"{self._path}.{os.getpid()}"
+            before = os.umask(0o177)
+            try:
+                listener.bind(fresh)
+            finally:
+                os.umask(before)
+            listener.listen(_CLIENTS)
+            os.rename(fresh, self._path)
+        except OSError as exc:
+            listener.close()
+            raise ConfigError(f"state_path: {self._path}: no socket can be made there: {exc}") from exc
+        return listener
+
+    def _accept(self) -> None:
+        while True:
+            client, _ = self._listener.accept()
+            self._clients.spawn_n(self._serve, client)
+
+    def _serve(self, client: Any) -> None:
+        try:
+            with client, client.makefile("rb") as lines:
+                while line := lines.readline(_LINE_BYTES):
+                    with eventlet.Timeout(_SEND_S, OSError("the answer is not read")):
+                        client.sendall(json.dumps(self._answer(line)).encode() + b"\n")
+        except OSError as exc:
+            LOG.debug("Control socket: %s", exc)
+
+    def _answer(self, line: bytes) -> Mapping[str, Any]:
+        try:
+            request = json.loads(line)
+            operation = self._operations[request["op"]]
+        except (ValueError, TypeError, KeyError):
+            known = ", ".join(sorted(self._operations))
+            return {"error": f"not a request: a line with a JSON object is expected, its op one of: {known}"}
+        try:
+            return operation(request)
+        except L3AgentError as exc:
+            return {"error": str(exc)}
+        except Exception as exc:
+            LOG.exception("Control socket: %s", request["op"])
+            return {"error": f"{type(exc).__name__}: {exc}; see the log of the agent"}

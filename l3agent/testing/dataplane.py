@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A data plane that is a dictionary."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import eventlet
+
+from l3agent.exceptions import ApplyError
+from l3agent.model.states import Key, Report, State
+from l3agent.testing.failures import Failures
+
+
+class FakeDataplane:
+    """Stands for :class:`l3agent.dataplane.client.DataplaneClient`: remembers states, fails on demand.
+
+    :param states: what exists already.
+    :param delay: seconds that one state takes; can be changed at any time.
+    """
+
+    connected = True
+
+    def __init__(self, states: Mapping[Key, State] | None = None, *, delay: float = 0.0) -> None:
+        self.states: dict[Key, State] = dict(states or {})
+        self.delay = delay
+        self.pid = 1
+        #: What was asked for and carried out, in order.
+        self.applied: list[tuple[Key, State | None]] = []
+        #: Keys that were asked for while the same key was in work: a worker too many.
+        self.collisions: list[Key] = []
+        self._in_work: set[Key] = set()
+        self._failures = Failures()
+        self._callbacks: list[Callable[[], None]] = []
+
+    def fail_next(self, error: BaseException, times: int = 1, *, operation: str = "reconcile") -> None:
+        """Have the next requests fail; an ``ApplyError`` is reported, as the kernel's refusal of a state is."""
+        self._failures.plan(operation, error, times)
+
+    def restart(self) -> None:
+        """Be another process from now on; the states stand."""
+        self.pid += 1
+        for callback in self._callbacks:
+            eventlet.spawn_n(callback)
+
+    def on_new_process(self, callback: Callable[[], None]) -> None:
+        """Call back after :meth:`restart`."""
+        self._callbacks.append(callback)
+
+    def inventory(self) -> dict[str, list[str]]:
+        """Return the ids of what exists, by kind."""
+        self._failures.meet("inventory")
+        found: dict[str, list[str]] = {"router": [], "host": [], "network": []}
+        for kind, state_id in self.states:
+            found[kind].append(state_id)
+        return found
+
+    def reconcile(self, states: Iterable[tuple[Key, State | None]], *, dry_run: bool = False) -> list[Report]:
+        """Remember states, or forget them."""
+        return [self._reconcile(key, state, dry_run) for key, state in states]
+
+    def _reconcile(self, key: Key, state: State | None, dry_run: bool) -> Report:
+        if key in self._in_work:
+            self.collisions.append(key)
+        self._in_work.add(key)
+        try:
+            eventlet.sleep(self.delay)
+            self._failures.meet("reconcile")
+        except ApplyError as exc:
+            return Report(*key, error=str(exc))
+        finally:
+            self._in_work.discard(key)
+        operations = self._plan(key, state)
+        if not dry_run:
+            self.applied.append((key, state))
+            self._remember(key, state)
+        return Report(*key, operations, timings={"observe": 0.0, "plan": 0.0, "apply": 0.0})
+
+    def _plan(self, key: Key, state: State | None) -> tuple[str, ...]:
+        if self.states.get(key) == state:
+            return ()
+        return (f"{'remove' if state is None else 'make'} {' '.join(key)}",)
+
+    def _remember(self, key: Key, state: Any) -> None:
+        if state is None:
+            self.states.pop(key, None)
+        else:
+            self.states[key] = state

@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A server that is a dictionary of payloads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import eventlet
+
+from l3agent.rpc import Client, Connection, Target, admin_context
+from l3agent.testing.failures import Failures
+
+L3_TOPIC, REPORTS_TOPIC, AGENT_TOPIC = "q-l3-plugin", "q-reports-plugin", "l3_agent"
+
+
+class FakePlugin:
+    """Stands for the server: a service and its endpoint, over any transport.
+
+    :param transport: where it consumes ``q-l3-plugin`` and ``q-reports-plugin``.
+    :param routers: payloads it knows, by id; changed at any time.
+    """
+
+    target = Target(version="1.13")
+
+    def __init__(self, transport: Any, routers: Iterable[Mapping[str, Any]] = ()) -> None:
+        self.routers: dict[str, Mapping[str, Any]] = {router["id"]: router for router in routers}
+        #: Calls that came, in order: method and arguments.
+        self.calls: list[tuple[str, dict[str, Any]]] = []
+        #: Last status told of each floating IP, by its id.
+        self.fip_statuses: dict[str, str] = {}
+        #: The answer to the next state reports.
+        self.word = "alive"
+        #: Seconds that a method takes, by its name.
+        self.delays: dict[str, float] = {}
+        self._failures = Failures()
+        self._transport = transport
+        self._connection: Connection | None = None
+
+    # As a service
+
+    def start(self) -> None:
+        """Consume."""
+        self._connection = Connection(self._transport, host="server")
+        for topic in (L3_TOPIC, REPORTS_TOPIC):
+            self._connection.create_consumer(topic, [self])
+        self._connection.consume_in_threads()
+
+    def stop(self) -> None:
+        """Consume no more: calls get no answer."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def wait(self) -> None:
+        """Return at once."""
+
+    def reset(self) -> None:
+        """Do nothing."""
+
+    # For tests
+
+    def fail_next(self, method: str, error: BaseException, times: int = 1) -> None:
+        """Have the next calls of a method fail."""
+        self._failures.plan(method, error, times)
+
+    def tell_agents(self, method: str, **arguments: Any) -> None:
+        """Cast a method to all agents."""
+        Client(self._transport, AGENT_TOPIC, version="1.0").cast(admin_context(), method, fanout=True, **arguments)
+
+    def called(self, method: str) -> list[dict[str, Any]]:
+        """Return the arguments of all calls of one method, in order."""
+        return [arguments for name, arguments in self.calls if name == method]
+
+    # What agents call
+
+    def get_router_ids(self, context: Any, **arguments: Any) -> list[str]:
+        """Return all ids."""
+        # Read before the delay: a slow server answers with what was when it was asked.
+        found = list(self.routers)
+        self._take("get_router_ids", arguments)
+        return found
+
+    def sync_routers(self, context: Any, **arguments: Any) -> list[Mapping[str, Any]]:
+        """Return the payloads of the ids asked for."""
+        wanted = arguments["router_ids"]
+        found = [self.routers[router_id] for router_id in wanted if router_id in self.routers]
+        self._take("sync_routers", arguments)
+        return found
+
+    def update_floatingip_statuses(self, context: Any, **arguments: Any) -> None:
+        """Remember statuses."""
+        self._take("update_floatingip_statuses", arguments)
+        self.fip_statuses.update(arguments["fip_statuses"])
+
+    def get_service_plugin_list(self, context: Any, **arguments: Any) -> list[str]:
+        """Return the service plug-ins."""
+        self._take("get_service_plugin_list", arguments)
+        return ["L3_ROUTER_NAT"]
+
+    def report_state(self, context: Any, **arguments: Any) -> str:
+        """Take a report."""
+        self._take("report_state", arguments)
+        return self.word
+
+    def _take(self, method: str, arguments: dict[str, Any]) -> None:
+        self.calls.append((method, arguments))
+        eventlet.sleep(self.delays.get(method, 0.0))
+        self._failures.meet(method)

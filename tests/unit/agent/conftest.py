@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+import pytest
+from oslo_config import cfg
+
+from l3agent.agent.l3_agent import L3NATAgent
+from l3agent.conf import register_opts
+from l3agent.rpc import get_transport
+from l3agent.service import Service
+from l3agent.testing import FakeDataplane, FakePlugin, running
+
+
+@pytest.fixture
+def conf(request):
+    conf = cfg.ConfigOpts()
+    register_opts(conf)
+    conf([])
+    conf.set_override("host", "node1")
+    conf.set_override("rpc_response_max_timeout", 2)
+    conf.set_override("retry_min", 0.02, group="l3agent")
+    conf.set_override("retry_max", 0.1, group="l3agent")
+    conf.set_override("resync_jitter", 0, group="l3agent")
+    return conf
+
+
+@pytest.fixture
+def transport(conf, request):
+    transport = get_transport(conf, f"local:///{request.node.name[:40]}")
+    conf.set_override("rpc_response_timeout", 1) if "rpc_response_timeout" in conf else None
+    return transport
+
+
+@pytest.fixture
+def dataplane():
+    return FakeDataplane()
+
+
+@pytest.fixture
+def plugin(transport):
+    return FakePlugin(transport)
+
+
+@pytest.fixture
+def make_agent(conf, transport, dataplane):
+    def make():
+        return L3NATAgent(conf, "node1", dataplane=dataplane, transport=transport)
+
+    return make
+
+
+@pytest.fixture
+def service_of(conf, transport):
+    def make(agent):
+        return Service.create(
+            "neutron-l3-agent", "l3_agent", 30, agent, conf=conf, host="node1", transport=transport, periodic_interval=0
+        )
+
+    return make
+
+
+@pytest.fixture
+def agent(make_agent, service_of, plugin):
+    """An agent at work, with its server."""
+    agent = make_agent()
+    with running(plugin, service_of(agent)):
+        yield agent

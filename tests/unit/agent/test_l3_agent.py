@@ -1,0 +1,395 @@
+# SPDX-License-Identifier: Apache-2.0
+import eventlet
+import pytest
+
+from l3agent.agent.l3_agent import L3NATAgent
+from l3agent.exceptions import ApplyError, DataplaneUnavailable, PluginUnavailable
+from l3agent.rpc import Client, admin_context
+from l3agent.testing import FakeDataplane, FakePlugin, running, wait_until
+from tests.payloads import a_floating_ip, a_router
+
+# None of those that routers() makes.
+R1, R2, R3 = (f"cffffff{number}-0000-4000-8000-000000000000" for number in (1, 2, 3))
+
+
+def routers(count):
+    return [a_router(id=f"c{number:07x}-0000-4000-8000-000000000000") for number in range(count)]
+
+
+def settle(agent):
+    wait_until(lambda: agent.full_sync.in_sync and not any(agent.queue.counts().values()))
+
+
+def here(dataplane):
+    return {router_id for kind, router_id in dataplane.states if kind == "router"}
+
+
+def serve(plugin, *payloads):
+    plugin.routers = {payload["id"]: payload for payload in payloads}
+
+
+# Full sync
+
+
+def test_a_started_agent_brings_the_node_in_sync(make_agent, service_of, plugin, dataplane):
+    serve(plugin, a_router(id=R1), a_router(id=R2))
+    with running(plugin, service_of(agent := make_agent())):
+        settle(agent)
+        assert here(dataplane) == {R1, R2}
+        assert agent.full_sync.completed == 1
+
+
+def test_the_server_gets_a_state_report_before_it_is_asked_for_routers(agent, plugin):
+    settle(agent)
+    methods = [method for method, _ in plugin.calls]
+    assert methods.index("report_state") < methods.index("get_router_ids")
+
+
+def test_what_the_server_does_not_name_is_removed_after_a_complete_sync(make_agent, service_of, transport, conf):
+    dataplane = FakeDataplane({("router", R1): object(), ("router", R2): object(), ("host", "vm1"): object()})
+    plugin = FakePlugin(transport, [a_router(id=R2)])
+    plugin.fail_next("sync_routers", ValueError("no database"), times=3)
+    agent = L3NATAgent(conf, "node1", dataplane=dataplane, transport=transport)
+    with running(plugin, service_of(agent)):
+        settle(agent)
+    assert here(dataplane) == {R2}
+    assert ("host", "vm1") in dataplane.states
+
+
+def test_nothing_is_removed_while_the_server_does_not_answer(make_agent, service_of, conf, transport, dataplane):
+    dataplane.states[("router", R1)] = object()
+    agent = make_agent()
+    with running(service_of(agent)):
+        eventlet.sleep(0.2)
+        assert here(dataplane) == {R1}
+        assert not agent.full_sync.in_sync
+
+
+def test_a_router_added_while_a_full_sync_runs_is_not_removed_by_it(agent, plugin, dataplane):
+    settle(agent)
+    plugin.delays["get_router_ids"] = 0.2
+    agent.full_sync.ask("test")
+    wait_until(lambda: len(plugin.called("get_router_ids")) == 2)
+    serve(plugin, a_router(id=R1))
+    agent.routers_updated(None, [R1])
+    wait_until(lambda: R1 in here(dataplane))
+    settle(agent)
+    assert R1 in here(dataplane)
+
+
+def test_updates_overtake_a_full_sync(make_agent, service_of, plugin, dataplane, conf):
+    conf.set_override("router_workers", 1, group="l3agent")
+    serve(plugin, *routers(20))
+    dataplane.delay = 0.02
+    with running(plugin, service_of(agent := make_agent())):
+        wait_until(lambda: agent.queue.counts()["waiting"] > 10)
+        serve(plugin, *routers(20), a_router(id=R3))
+        agent.routers_updated(None, [R3])
+        settle(agent)
+    order = [router_id for (_, router_id), _ in dataplane.applied]
+    assert order.index(R3) < 12
+
+
+@pytest.mark.parametrize("trigger", ["agent_updated", "connection_lost", "revived"])
+def test_whatever_may_have_cost_an_update_brings_a_full_sync(agent, plugin, dataplane, trigger):
+    settle(agent)
+    serve(plugin, a_router(id=R1))
+    if trigger == "agent_updated":
+        plugin.tell_agents("agent_updated", payload={"admin_state_up": True})
+    elif trigger == "connection_lost":
+        agent.connection_lost()
+    else:
+        plugin.word = "revived"
+        agent.report_state()
+        plugin.word = "alive"
+    wait_until(lambda: here(dataplane) == {R1})
+
+
+def test_a_full_sync_goes_on_from_the_chunk_that_failed(make_agent, service_of, plugin, dataplane, conf, transport):
+    serve(plugin, *routers(600))
+    agent = make_agent()
+    asked = []
+    real, failures = agent.plugin.sync_routers, [PluginUnavailable("slow"), PluginUnavailable("slow")]
+
+    def sync_routers(router_ids):
+        asked.append(list(router_ids))
+        if len(asked) > 1 and failures:
+            raise failures.pop()
+        return real(router_ids)
+
+    agent.plugin.sync_routers = sync_routers
+    with running(plugin, service_of(agent)):
+        settle(agent)
+    assert [len(ids) for ids in asked] == [256, 256, 128, 64, 128, 152]
+    assert asked[0] + asked[3] + asked[4] + asked[5] == [router["id"] for router in routers(600)]
+    assert len(here(dataplane)) == 600
+
+
+# What the server says
+
+
+def test_a_router_is_made_changed_and_removed_by_casts(agent, plugin, dataplane):
+    settle(agent)
+    serve(plugin, a_router(id=R1))
+    plugin.tell_agents("routers_updated", routers=[R1])
+    wait_until(lambda: here(dataplane) == {R1})
+    serve(plugin, a_router(id=R1, gw_port=None))
+    plugin.tell_agents("routers_updated", routers=[{"id": R1, "old": "form"}])
+    wait_until(lambda: dataplane.states[("router", R1)].gateway is None)
+    plugin.tell_agents("router_deleted", router_id=R1)
+    wait_until(lambda: not here(dataplane) and not agent.router_info)
+    assert agent.removed[-1]["id"] == R1
+
+
+def test_a_router_that_moves_away_is_removed_and_one_that_comes_is_made(agent, plugin, dataplane):
+    settle(agent)
+    serve(plugin, a_router(id=R1))
+    client = Client(plugin._transport, "l3_agent", timeout=1)
+    client.call(admin_context(), "router_added_to_agent", payload=[R1])
+    wait_until(lambda: here(dataplane) == {R1})
+    plugin.tell_agents("router_removed_from_agent", payload={"router_id": R1})
+    wait_until(lambda: not here(dataplane))
+
+
+def test_a_router_missing_from_the_answer_is_removed(agent, plugin, dataplane):
+    settle(agent)
+    serve(plugin, a_router(id=R1))
+    agent.routers_updated(None, [R1])
+    wait_until(lambda: here(dataplane) == {R1})
+    serve(plugin)
+    agent.routers_updated(None, [R1])
+    wait_until(lambda: not here(dataplane))
+
+
+def test_an_endpoint_answers_at_once_while_all_workers_are_busy(agent, plugin, dataplane):
+    settle(agent)
+    serve(plugin, *routers(30))
+    dataplane.delay = 1.0
+    agent.routers_updated(None, [router["id"] for router in routers(30)])
+    wait_until(lambda: agent.busy_workers == 8)
+    client = Client(plugin._transport, "l3_agent", timeout=0.5)
+    client.call(admin_context(), "router_added_to_agent", payload=[R1])
+    dataplane.delay = 0
+
+
+# Workers
+
+
+def test_eight_workers_and_never_two_on_one_router(agent, plugin, dataplane):
+    settle(agent)
+    serve(plugin, *routers(20))
+    dataplane.delay = 0.01
+    for _ in range(10):
+        agent.routers_updated(None, [router["id"] for router in routers(20)])
+        eventlet.sleep(0.005)
+        assert agent.busy_workers <= 8
+    settle(agent)
+    assert dataplane.collisions == []
+
+
+def test_a_burst_of_one_hundred_updates_costs_few_calls(agent, plugin):
+    settle(agent)
+    serve(plugin, *routers(100))
+    plugin.delays["sync_routers"] = 0.01
+    agent.routers_updated(None, [router["id"] for router in routers(100)])
+    settle(agent)
+    assert len(agent.router_info) == 100
+    assert len(plugin.called("sync_routers")) <= 5
+    assert sum(len(call["router_ids"]) for call in plugin.called("sync_routers")) == 100
+
+
+def test_a_worker_that_dies_is_logged_and_replaced_and_its_router_tried_again(agent, plugin, dataplane, caplog, capfd):
+    settle(agent)
+    serve(plugin, *routers(20))
+    dataplane.fail_next(SystemExit("gone"), times=4)
+    dataplane.fail_next(ZeroDivisionError("bug"), times=4)
+    dataplane.fail_next(eventlet.Timeout(), times=4)
+    agent.routers_updated(None, [router["id"] for router in routers(20)])
+    settle(agent)
+    assert len(here(dataplane)) == 20
+    assert len([record for record in caplog.records if "the worker died" in record.message and record.exc_info]) == 12
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_one_bad_router_does_not_stop_the_others(agent, plugin, dataplane):
+    settle(agent)
+    serve(plugin, *routers(5), a_router(id=R3, gw_port="nonsense"))
+    agent.routers_updated(None, [*plugin.routers])
+    settle(agent)
+    assert len(here(dataplane)) == 5
+    assert agent.router_info[R3].status == "error"
+    assert "gw_port" in agent.router_info[R3].error
+
+
+def test_an_invalid_router_is_not_tried_again_until_its_next_update(agent, plugin, dataplane):
+    settle(agent)
+    serve(plugin, a_router(id=R1, routes="nonsense"))
+    agent.routers_updated(None, [R1])
+    settle(agent)
+    eventlet.sleep(0.2)
+    assert len(plugin.called("sync_routers")) == 1
+    serve(plugin, a_router(id=R1))
+    agent.routers_updated(None, [R1])
+    wait_until(lambda: here(dataplane) == {R1})
+
+
+def test_a_router_that_becomes_incompatible_is_removed(agent, plugin, dataplane):
+    settle(agent)
+    serve(plugin, a_router(id=R1))
+    agent.routers_updated(None, [R1])
+    wait_until(lambda: here(dataplane) == {R1})
+    serve(plugin, a_router(id=R1, distributed=True))
+    agent.routers_updated(None, [R1])
+    wait_until(lambda: not here(dataplane) and not agent.router_info)
+
+
+@pytest.mark.parametrize("error", [ApplyError("RTM_NEWLINK: no"), DataplaneUnavailable("gone")])
+def test_what_failed_in_the_data_plane_is_tried_again_for_ever(agent, plugin, dataplane, error):
+    settle(agent)
+    serve(plugin, a_router(id=R1))
+    dataplane.fail_next(error, times=10)
+    agent.routers_updated(None, [R1])
+    wait_until(lambda: agent.router_info.get(R1) and agent.router_info[R1].status == "error")
+    assert agent.queue.counts()["retrying"] == 1
+    wait_until(lambda: here(dataplane) == {R1})
+    assert agent.router_info[R1].status == "active"
+    assert len(plugin.called("sync_routers")) == 1
+
+
+def test_a_router_the_server_cannot_answer_for_does_not_hold_up_the_others(agent, plugin, dataplane):
+    settle(agent)
+    serve(plugin, *routers(40))
+    bad = routers(40)[3]["id"]
+    real = plugin.sync_routers
+
+    def sync_routers(context, **arguments):
+        if bad in arguments["router_ids"]:
+            raise ValueError("no such port")
+        return real(context, **arguments)
+
+    plugin.sync_routers = sync_routers
+    agent.routers_updated(None, [router["id"] for router in routers(40)])
+    wait_until(lambda: len(here(dataplane)) == 39)
+
+
+def test_a_slow_answer_older_than_a_deletion_does_not_bring_the_router_back(agent, plugin, dataplane):
+    settle(agent)
+    serve(plugin, a_router(id=R1), a_router(id=R2))
+    plugin.delays["sync_routers"] = 0.1
+    agent.full_sync.ask("test")
+    wait_until(lambda: plugin.called("sync_routers"))
+    agent.router_deleted(None, R1)
+    settle(agent)
+    assert here(dataplane) == {R2}
+
+
+def test_a_new_data_plane_process_gets_all_routers_without_asking_the_server(agent, plugin, dataplane):
+    serve(plugin, *routers(5))
+    agent.full_sync.ask("test")
+    wait_until(lambda: len(here(dataplane)) == 5)
+    settle(agent)
+    calls = len(plugin.calls)
+    dataplane.states.clear()
+    dataplane.restart()
+    wait_until(lambda: len(here(dataplane)) == 5)
+    assert len(plugin.calls) == calls
+
+
+# Floating IPs
+
+
+def fips(*addresses, status="DOWN"):
+    return [a_floating_ip(f"203.0.113.{n}", f"10.0.0.{n}") | {"id": f"fip{n}", "status": status} for n in addresses]
+
+
+def test_the_server_learns_that_floating_ips_are_up_and_down(agent, plugin):
+    settle(agent)
+    serve(plugin, a_router(id=R1, _floatingips=fips(101, 102)))
+    agent.routers_updated(None, [R1])
+    wait_until(lambda: plugin.fip_statuses == {"fip101": "ACTIVE", "fip102": "ACTIVE"})
+    serve(plugin, a_router(id=R1, _floatingips=fips(101, status="ACTIVE")))
+    agent.routers_updated(None, [R1])
+    wait_until(lambda: plugin.fip_statuses == {"fip101": "ACTIVE", "fip102": "DOWN"})
+    assert len(plugin.called("update_floatingip_statuses")) == 2
+
+
+def test_a_restarted_agent_does_not_tell_the_server_what_it_knows(make_agent, service_of, plugin):
+    serve(plugin, a_router(id=R1, _floatingips=fips(101, status="ACTIVE")))
+    with running(plugin, service_of(agent := make_agent())):
+        settle(agent)
+        eventlet.sleep(0.05)
+    assert not plugin.called("update_floatingip_statuses")
+
+
+def test_floating_ips_of_a_router_that_fails_are_in_error_until_it_works(agent, plugin, dataplane):
+    settle(agent)
+    serve(plugin, a_router(id=R1, _floatingips=fips(101, status="ACTIVE")))
+    dataplane.fail_next(ApplyError("no"), times=3)
+    agent.routers_updated(None, [R1])
+    wait_until(lambda: plugin.fip_statuses == {"fip101": "ERROR"})
+    wait_until(lambda: plugin.fip_statuses == {"fip101": "ACTIVE"})
+
+
+def test_a_floating_ip_that_moves_between_routers_here_ends_active(agent, plugin):
+    settle(agent)
+    serve(plugin, a_router(id=R1, _floatingips=fips(101)), a_router(id=R2))
+    agent.routers_updated(None, [R1, R2])
+    wait_until(lambda: plugin.fip_statuses == {"fip101": "ACTIVE"})
+    serve(plugin, a_router(id=R1), a_router(id=R2, _floatingips=fips(101, status="ACTIVE")))
+    for order in ([R2], [R1]):
+        agent.routers_updated(None, order)
+        settle(agent)
+    wait_until(lambda: not agent._fip_statuses._pending)
+    assert plugin.fip_statuses == {"fip101": "ACTIVE"}
+
+
+def test_a_failed_status_call_is_repeated_without_the_router(agent, plugin, dataplane):
+    settle(agent)
+    plugin.fail_next("update_floatingip_statuses", ValueError("deadlock"), times=3)
+    serve(plugin, a_router(id=R1, _floatingips=fips(101)))
+    agent.routers_updated(None, [R1])
+    wait_until(lambda: plugin.fip_statuses == {"fip101": "ACTIVE"})
+    assert len(dataplane.applied) == 1
+
+
+# State reports and stop
+
+
+def test_a_state_report_counts_what_is_here(agent, plugin):
+    settle(agent)
+    serve(plugin, a_router(id=R1, _floatingips=fips(101)), a_router(id=R2, gw_port=None))
+    agent.routers_updated(None, [R1, R2])
+    wait_until(lambda: len(agent.router_info) == 2)
+    settle(agent)
+    agent.report_state()
+    state = plugin.called("report_state")[-1]["agent_state"]["agent_state"]
+    assert (state["binary"], state["topic"], state["agent_type"]) == ("neutron-l3-agent", "l3_agent", "L3 agent")
+    assert state["configurations"] == {
+        "agent_mode": "legacy",
+        "handle_internal_only_routers": True,
+        "interface_driver": "bridge",
+        "log_agent_heartbeats": False,
+        "extensions": [],
+        "routers": 2,
+        "ex_gw_ports": 1,
+        "interfaces": 2,
+        "floating_ips": 1,
+    }
+
+
+def test_a_stopping_agent_finishes_what_is_in_the_data_plane_and_takes_nothing_new(
+    make_agent, service_of, plugin, dataplane
+):
+    serve(plugin, *routers(20))
+    dataplane.delay = 0.1
+    with running(plugin, service_of(agent := make_agent())):
+        wait_until(lambda: agent.busy_workers == 8)
+    assert len(here(dataplane)) == 8
+    assert agent.pool.running() == 0 or not agent._applying
+
+
+def test_a_stopping_agent_removes_nothing(make_agent, service_of, plugin, dataplane):
+    serve(plugin, *routers(3))
+    with running(plugin, service_of(agent := make_agent())):
+        settle(agent)
+    assert len(here(dataplane)) == 3

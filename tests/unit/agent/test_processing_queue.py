@@ -1,0 +1,254 @@
+# SPDX-License-Identifier: Apache-2.0
+import eventlet
+import pytest
+
+from l3agent.agent.processing_queue import PRIORITY_FULL_SYNC, PRIORITY_RPC, Action, ResourceProcessingQueue
+from l3agent.testing import wait_until
+
+
+class Clock:
+    def __init__(self):
+        self.now = 1000.0
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def queue(clock):
+    return ResourceProcessingQueue(retry_min=1, retry_max=8, clock=clock)
+
+
+def notice(queue, router_id="r1", action=Action.UPDATE, priority=PRIORITY_RPC):
+    return queue.add(router_id, action, priority)
+
+
+def payload(queue, stamp, router_id="r1", name="new"):
+    return queue.add(router_id, Action.UPDATE, PRIORITY_FULL_SYNC, resource={"name": name}, stamp=stamp)
+
+
+def take(queue):
+    """Process the next update at once and return it."""
+    with eventlet.Timeout(1), queue.each_update_to_next_router() as update:
+        return update
+
+
+def fail(queue):
+    with eventlet.Timeout(1), pytest.raises(ZeroDivisionError), queue.each_update_to_next_router() as update:
+        raise ZeroDivisionError
+    return update
+
+
+def is_empty(queue):
+    return not any(queue.counts().values())
+
+
+def test_updates_of_one_router_are_one():
+    queue = ResourceProcessingQueue(retry_min=1, retry_max=8)
+    for _ in range(100):
+        notice(queue)
+    assert take(queue).id == "r1"
+    assert is_empty(queue)
+
+
+def test_the_last_word_on_a_router_counts(queue):
+    notice(queue)
+    notice(queue, action=Action.DELETE)
+    assert take(queue).action is Action.DELETE
+
+
+def test_what_the_server_says_now_goes_before_a_full_sync(queue):
+    notice(queue, "r1", priority=PRIORITY_FULL_SYNC)
+    notice(queue, "r2", priority=PRIORITY_FULL_SYNC)
+    notice(queue, "r3")
+    assert [take(queue).id for _ in range(3)] == ["r3", "r1", "r2"]
+
+
+def test_a_notice_lifts_a_router_out_of_the_full_sync(queue):
+    notice(queue, "r1", priority=PRIORITY_FULL_SYNC)
+    notice(queue, "r2", priority=PRIORITY_FULL_SYNC)
+    notice(queue, "r2")
+    assert [take(queue).id for _ in range(2)] == ["r2", "r1"]
+    assert is_empty(queue)
+
+
+def test_a_router_in_work_is_not_given_to_a_second_worker(queue):
+    notice(queue)
+    with queue.each_update_to_next_router():
+        notice(queue)
+        second = eventlet.spawn(take, queue)
+        eventlet.sleep(0)
+        assert not second.dead
+        assert queue.counts() == {"waiting": 0, "processing": 1, "retrying": 0}
+    assert second.wait().id == "r1"
+
+
+def test_a_worker_waits_until_there_is_work(queue):
+    worker = eventlet.spawn(take, queue)
+    eventlet.sleep(0)
+    notice(queue)
+    assert worker.wait().id == "r1"
+
+
+def test_a_failed_router_waits_longer_each_time_up_to_a_bound_and_for_ever(queue, clock):
+    notice(queue)
+    delays = []
+    for _ in range(2000):
+        fail(queue)
+        delays.append(queue.seconds_to_retry("r1"))
+        clock.now += delays[-1]
+    assert delays[:6] == [1, 2, 4, 8, 8, 8]
+    assert delays[-1] == 8
+
+
+def test_a_success_forgets_the_failures(queue, clock):
+    notice(queue)
+    for _ in range(3):
+        fail(queue)
+        clock.now += 8
+    take(queue)
+    notice(queue)
+    fail(queue)
+    assert queue.seconds_to_retry("r1") == 1
+
+
+def test_a_notice_about_a_failed_router_is_worked_on_at_once(queue):
+    notice(queue)
+    fail(queue)
+    notice(queue)
+    assert queue.counts() == {"waiting": 1, "processing": 0, "retrying": 0}
+    take(queue)
+    assert is_empty(queue)
+
+
+def test_a_failing_router_does_not_delay_the_others(queue):
+    notice(queue, "bad")
+    fail(queue)
+    notice(queue, "good")
+    assert take(queue).id == "good"
+
+
+def test_a_worker_that_waits_already_takes_a_retry_when_it_is_due():
+    queue = ResourceProcessingQueue(retry_min=0.02, retry_max=1)
+    notice(queue)
+    waiting = []
+    with pytest.raises(ZeroDivisionError), queue.each_update_to_next_router():
+        waiting.append(eventlet.spawn(take, queue))
+        eventlet.sleep(0)
+        raise ZeroDivisionError
+    assert waiting[0].wait().id == "r1"
+
+
+def test_a_killed_worker_gives_its_router_back(queue):
+    def work():
+        with queue.each_update_to_next_router():
+            eventlet.sleep(60)
+
+    notice(queue)
+    worker = eventlet.spawn(work)
+    wait_until(lambda: queue.counts()["processing"])
+    worker.kill()
+    assert queue.counts() == {"waiting": 0, "processing": 0, "retrying": 1}
+
+
+def test_data_asked_for_before_a_notice_does_not_answer_it(queue):
+    with queue.fetching() as stamp:
+        notice(queue)
+        assert not payload(queue, stamp)
+    assert take(queue).needs_fetch
+
+
+def test_data_asked_for_after_a_notice_answers_it(queue):
+    notice(queue)
+    with queue.fetching() as stamp:
+        assert payload(queue, stamp)
+    assert take(queue).resource == {"name": "new"}
+    assert is_empty(queue)
+
+
+def test_data_older_than_what_was_processed_meanwhile_is_dropped(queue):
+    with queue.fetching() as stamp:
+        notice(queue, action=Action.DELETE)
+        take(queue)
+        assert not payload(queue, stamp)
+    assert is_empty(queue)
+
+
+def test_data_that_comes_while_newer_data_is_in_work_is_dropped(queue):
+    with queue.fetching() as old:
+        notice(queue)
+        with queue.each_update_to_next_router() as update:
+            with queue.fetching() as new:
+                queue.attach(update.id, {"name": "new"}, new)
+            payload(queue, old, name="old")
+        assert is_empty(queue)
+
+
+def test_a_notice_before_the_fetch_of_a_worker_is_answered_by_it(queue):
+    notice(queue)
+    with queue.each_update_to_next_router() as update:
+        notice(queue)
+        with queue.fetching() as stamp:
+            queue.attach(update.id, {}, stamp)
+    assert is_empty(queue)
+
+
+def test_a_notice_after_the_fetch_of_a_worker_runs_the_router_again(queue):
+    notice(queue)
+    with queue.each_update_to_next_router() as update, queue.fetching() as stamp:
+        notice(queue)
+        queue.attach(update.id, {}, stamp)
+    assert take(queue).needs_fetch
+
+
+def test_a_retry_keeps_the_data_it_has(queue, clock):
+    notice(queue)
+    with (
+        pytest.raises(ZeroDivisionError),
+        queue.each_update_to_next_router() as update,
+        queue.fetching() as stamp,
+    ):
+        queue.attach(update.id, {"name": "new"}, stamp)
+        raise ZeroDivisionError
+    clock.now += 1
+    assert take(queue).resource == {"name": "new"}
+
+
+def test_a_router_the_server_does_not_name_is_to_be_deleted(queue):
+    notice(queue)
+    with queue.each_update_to_next_router() as update, queue.fetching() as stamp:
+        queue.attach(update.id, None, stamp)
+        assert queue.in_work(update.id).action is Action.DELETE
+
+
+def test_nothing_is_remembered_of_routers_when_no_fetch_is_under_way(queue):
+    with queue.fetching():
+        for number in range(10):
+            notice(queue, f"r{number}")
+            take(queue)
+        assert len(queue._settled) == 10
+    assert not queue._settled
+
+
+def test_reapplying_never_replaces_what_is_newer(queue):
+    with queue.fetching() as stamp:
+        pass
+    notice(queue)
+    assert not queue.add("r1", Action.REAPPLY, PRIORITY_FULL_SYNC, stamp=stamp)
+    assert take(queue).action is Action.UPDATE
+
+
+def test_those_who_will_need_a_fetch_are_named_in_the_order_they_are_taken(queue):
+    notice(queue, "late", priority=PRIORITY_FULL_SYNC)
+    notice(queue, "r1")
+    notice(queue, "r2")
+    notice(queue, "gone", action=Action.DELETE)
+    with queue.fetching() as stamp:
+        payload(queue, stamp, "known")
+    assert queue.untaken(10, skip={"r2"}) == ["r1", "late"]
+    assert queue.untaken(1, skip=()) == ["r1"]
