@@ -15,6 +15,7 @@ import socket
 import struct
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import Any
 
@@ -51,7 +52,9 @@ class Client:
             self.connection.sendall(msgpack.packb((number, error, result)))
         except OSError as exc:
             LOG.warning("an answer could not be delivered: %s", exc)
-            self.connection.close()
+            # Not closed here: the selector of the other thread still has it, and the number would be used again.
+            with suppress(OSError):
+                self.connection.shutdown(socket.SHUT_RDWR)
 
 
 class Server:
@@ -91,11 +94,14 @@ class Server:
         :raises Exception: what the lane failed with at its start.
         """
         self._lane.start()
-        with selectors.DefaultSelector() as selector:
-            selector.register(self._listener, selectors.EVENT_READ)
-            selector.register(self._stop_read, selectors.EVENT_READ)
-            self._serve(selector)
-        self._requests.put(None)
+        try:
+            with selectors.DefaultSelector() as selector:
+                selector.register(self._listener, selectors.EVENT_READ)
+                selector.register(self._stop_read, selectors.EVENT_READ)
+                self._serve(selector)
+        finally:
+            # However this ends: a lane that goes on alone would be a process that listens and never answers.
+            self._requests.put(None)
         self._lane.join()
         if self._failure is not None:
             raise self._failure
@@ -131,6 +137,9 @@ class Server:
 
     def _read(self, selector: selectors.BaseSelector, client: Client) -> bool:
         """Read what came from the client; return False when its end is ours."""
+        if client.connection.fileno() < 0:
+            # Its successor was accepted in this same look at the sockets, and it was dropped then.
+            return True
         try:
             data = client.connection.recv(_READ_BYTES)
         except OSError:

@@ -26,7 +26,8 @@ from l3agent.ops.asking import CONTROL_SOCKET, ask_agent
 from l3agent.testing import wait_until
 from tests.functional.support.sandbox import Inside, Sandbox
 
-_SCRIPTS = Path(sysconfig.get_path("scripts"))
+#: Where the console scripts of this environment are.
+SCRIPTS = Path(sysconfig.get_path("scripts"))
 
 Options = Mapping[str, Mapping[str, object]]
 
@@ -66,10 +67,16 @@ class Dataplane:
         assert self._process is not None
         return self._process.pid
 
+    @property
+    def status(self) -> int | None:
+        """Exit status; None while it runs."""
+        assert self._process is not None
+        return self._process.entrance.poll()
+
     def start(self) -> None:
         """Start the process and wait until it listens."""
         with self.log.open("ab") as log:
-            argv = [str(_SCRIPTS / "l3-dataplane"), "--config-file", str(self._conf)]
+            argv = [str(SCRIPTS / "l3-dataplane"), "--config-file", str(self._conf)]
             self._process = self.sandbox.popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         wait_until(self._listens, timeout=15)
 
@@ -87,9 +94,8 @@ class Dataplane:
         return self._process.wait()
 
     def _listens(self) -> bool:
-        assert self._process is not None
-        if (status := self._process.entrance.poll()) is not None:
-            raise RuntimeError(f"l3-dataplane ended with status {status}: {last_lines(self.log)}")
+        if self.status is not None:
+            raise RuntimeError(f"l3-dataplane ended with status {self.status}: {last_lines(self.log)}")
         try:
             with socket.socket(socket.AF_UNIX) as trial:
                 trial.connect(str(self.socket_path))
@@ -116,7 +122,10 @@ class Dataplane:
             for answered, error, result in self._frames:
                 assert answered == number and error is None, (answered, error)
                 return result
-            self._frames.feed(self._client.recv(1 << 20))
+            received = self._client.recv(1 << 20)
+            if not received:
+                raise EOFError("the data plane hung up")
+            self._frames.feed(received)
 
     def hang_up(self) -> None:
         """Close the connection."""
@@ -143,7 +152,7 @@ class Agent:
     def start(self) -> None:
         """Start the process; it is not in sync yet."""
         with self.log.open("ab") as log:
-            argv = [str(_SCRIPTS / "l3-agent"), "--config-file", str(self._conf)]
+            argv = [str(SCRIPTS / "l3-agent"), "--config-file", str(self._conf)]
             self._process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 
     def ask(self, operation: str, **arguments: object) -> dict[str, Any]:
