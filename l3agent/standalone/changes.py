@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,8 +16,9 @@ from l3agent.standalone.progress import CheckFailed, Row, Table
 from l3agent.standalone.stage import PORT, Stage
 
 _DEADLINE_S = 10.0
-#: How many operations of a plan are shown.
-_SHOWN = 6
+#: How much of a plan is shown: operations, and characters of each.
+_SHOWN, _SHOWN_CHARACTERS = 6, 112
+_UUID = re.compile(r"([0-9a-f]{8})-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 #: Seconds of traffic before a process is killed, and after all is well again.
 _CALM_S = 0.3
 
@@ -26,14 +28,14 @@ def show_changes(table: Table, stage: Stage) -> None:
     table.title("CHANGES OF THE FILE")
     floating = stage.floating_ip("r1")
     with table.check("move a floating IP to another host") as row:
-        plan = _update(row, stage, "r1", move_floating_ip)
+        _update(row, stage, "r1", move_floating_ip)
         server = stage.ask("outside", floating)["server"]
-        row.expect(server == "vm2", f"{floating} reaches {server}; {plan}")
+        row.expect(server == "vm2", f"{floating} reaches {server} now")
     with table.check("add a subnet, and a host on it") as row:
-        plan = _update(row, stage, "r1", add_subnet)
+        _update(row, stage, "r1", add_subnet)
         stage.open_hosts(_DEADLINE_S)
         peer = stage.ask("vm5", stage.address("outside"))["peer"]
-        row.expect(peer == stage.gateway("r1"), f"vm5 -> outside sees {peer}; {plan}")
+        row.expect(peer == stage.gateway("r1"), f"vm5 -> {stage.address('outside')}: outside sees {peer}")
     with table.check("delete a router") as row:
         _delete(row, stage, "r2")
 
@@ -58,10 +60,10 @@ def show_deaths(table: Table, stage: Stage) -> None:
         )
         row.took = time.monotonic() - start
     with table.check("change the file once more") as row:
-        plan = _update(row, stage, "r1", move_floating_ip)
+        _update(row, stage, "r1", move_floating_ip)
         floating = stage.floating_ip("r1")
         server = stage.ask("outside", floating)["server"]
-        row.expect(server == "vm1", f"{floating} reaches {server}; {plan}")
+        row.expect(server == "vm1", f"{floating} reaches {server} again")
     with table.check("nothing is left to do") as row:
         plans = ask_agent(stage.daemon.socket, {"op": "plan", "router": None})["plans"]
         left = sum(map(len, plans.values()))
@@ -93,13 +95,12 @@ def kernel_time(last: dict[str, Any]) -> str:
     return f"{len(last['operations'])} operations, {spent * 1000:.1f} ms in the data plane"
 
 
-def _update(row: Row, stage: Stage, router: str, edit: Callable[[dict[str, Any]], None]) -> str:
+def _update(row: Row, stage: Stage, router: str, edit: Callable[[dict[str, Any]], None]) -> None:
     """Change the file, wait for the router, put the plan and the time from file to kernel into the row."""
     since = stage.change(edit)
     entry = stage.daemon.wait_updated(router, since, _DEADLINE_S)
     row.took = entry["updated_at"] - since
-    row.details = _shown(entry["last"]["operations"])
-    return kernel_time(entry["last"])
+    row.details = _plan(entry["last"])
 
 
 def _delete(row: Row, stage: Stage, router: str) -> None:
@@ -112,13 +113,16 @@ def _delete(row: Row, stage: Stage, router: str) -> None:
     status = stage.daemon.wait("removed", lambda status: not named(status, router), _DEADLINE_S)
     row.took = time.monotonic() - since
     removed = next(entry for entry in status["removed"] if entry["id"] == router_id)
-    row.details = _shown(removed["operations"])
-    row.expect(not pin.exists(), f"namespace is gone; {kernel_time(removed)}")
+    row.details = _plan(removed)
+    row.expect(not pin.exists(), f"the namespace of {router} is gone")
 
 
-def _shown(operations: list[str]) -> list[str]:
-    more = len(operations) - _SHOWN
-    return operations[:_SHOWN] + ([f"... and {more} more"] if more > 0 else [])
+def _plan(last: dict[str, Any]) -> list[str]:
+    """Return the beginning of what was done, short enough for a line each."""
+    lines = [_UUID.sub(r"\1…", line) for line in last["operations"][:_SHOWN]]
+    cut = [line if len(line) <= _SHOWN_CHARACTERS else line[: _SHOWN_CHARACTERS - 1] + "…" for line in lines]
+    more = len(last["operations"]) - len(cut)
+    return [kernel_time(last) + ":", *cut, *([f"and {more} more"] if more else [])]
 
 
 def _rebuilt(status: dict[str, Any]) -> list[str]:
@@ -142,6 +146,4 @@ def _traffic(row: Row, stage: Stage) -> Iterator[None]:
     lines = connection.finish()["lines"]
     lost, sent = (sum(map(len, (r["lost"] for r in results))), sum(r["sent"] for r in results))
     gap = max(result["gap"] for result in results)
-    row.expect(
-        not lost and lines, f"{lost} of {sent} pings lost, longest gap {gap * 1000:.0f} ms; TCP goes on ({lines} lines)"
-    )
+    row.expect(not lost and lines, f"{lost} of {sent} pings lost, longest gap {gap * 1000:.0f} ms, TCP stays connected")

@@ -128,5 +128,5 @@ def in_sync(status: dict[str, Any], routers: Collection[str]) -> bool:
 def _summary(status: dict[str, Any]) -> str:
     if not status:
         return "its control socket does not answer"
-    bad = [f"{entry['name']}: {entry['error']}" for entry in status["routers"].values() if entry["state"] == "error"]
-    return "; ".join([f"in_sync {status['in_sync']}", f"queue {status['queue']}", *bad])
+    errors = {entry["error"] for entry in status["routers"].values() if entry["error"]}
+    return "; ".join([f"in_sync {status['in_sync']}", f"queue {status['queue']}", *sorted(errors)])

@@ -15,8 +15,8 @@ from typing import TextIO
 
 from l3agent.exceptions import L3AgentError
 
-_CHECK_WIDTH = 43
-_SEEN_WIDTH = 56
+_CHECK_WIDTH = 44
+_SEEN_WIDTH = 62
 _GREEN, _RED, _DIM, _PLAIN = "\x1b[32m", "\x1b[31m", "\x1b[2m", "\x1b[0m"
 
 
@@ -41,6 +41,10 @@ class Row:
         if not holds:
             raise CheckFailed(seen)
         self.seen = seen
+
+    def fail(self, reason: str) -> None:
+        """Note what went wrong; a long story gets a line of its own."""
+        self.seen, self.details = (reason, []) if len(reason) <= _SEEN_WIDTH else ("see below", [reason])
 
 
 class Table:
@@ -75,7 +79,7 @@ class Table:
             yield row
         except L3AgentError as exc:
             self.failed.append(name)
-            row.seen = str(exc)
+            row.fail(str(exc))
             verdict = self._paint(_RED, "FAIL")
         else:
             verdict = self._paint(_GREEN, " ok ")

@@ -15,7 +15,7 @@ def prove_traffic(table: Table, stage: Stage) -> None:
         _snat(row, stage)
     with table.check("outside reaches a floating IP") as row:
         _floating_ip(row, stage)
-    with table.check("hairpin: floating IP from the tenant itself") as row:
+    with table.check("hairpin: a tenant by its own floating IP") as row:
         _hairpin(row, stage)
     with table.check("IPv6 is routed, not translated") as row:
         _ipv6(row, stage)
@@ -25,7 +25,7 @@ def prove_traffic(table: Table, stage: Stage) -> None:
         _extra_route(row, stage)
     with table.check("tenants with the same addresses stay apart") as row:
         _overlap(row, stage)
-    with table.check("what only one tenant has, the other cannot reach") as row:
+    with table.check("one tenant cannot reach the other") as row:
         _leak(row, stage)
 
 
@@ -40,7 +40,7 @@ def _floating_ip(row: Row, stage: Stage) -> None:
     floating = stage.floating_ip("r1")
     _answered(stage, "outside", floating)
     server, peer = stage.ask("outside", floating)["server"], stage.ask("vm1", stage.address("outside"))["peer"]
-    row.expect((server, peer) == ("vm1", floating), f"{floating} reaches {server}; from vm1 outside sees {peer}")
+    row.expect((server, peer) == ("vm1", floating), f"{floating} reaches {server}; outside sees vm1 as {peer}")
 
 
 def _hairpin(row: Row, stage: Stage) -> None:

@@ -37,8 +37,9 @@ class Demo:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            cwd="/",
             start_new_session=True,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(_REPOSITORY), *sys.path]), "TMPDIR": str(temporary)},
+            env={**os.environ, "TMPDIR": str(temporary)},
         )
         self.lines: list[str] = []
         self.sandbox: set[str] = set()
@@ -82,8 +83,9 @@ def nothing_left(tmp_path: Path) -> Iterator[Path]:
     assert Path("/proc/self/mountinfo").read_text() == mounts
 
 
-def test_the_demo_passes_for_an_ordinary_user_in_time_and_leaves_nothing(nothing_left: Path) -> None:
-    demo = Demo([*_ordinary_user(), "demo"], nothing_left)
+def test_the_demo_passes_for_an_ordinary_user_in_time_and_leaves_nothing(nothing_left: Path, folder: Path) -> None:
+    folder.chmod(0o755)
+    demo = Demo([*_ordinary_user(folder), "demo"], nothing_left)
     demo.read_until("START")
     assert demo.end() == 0, demo.text
     demo.assert_gone()
@@ -96,7 +98,7 @@ def test_the_demo_passes_for_an_ordinary_user_in_time_and_leaves_nothing(nothing
     assert "\x1b" not in demo.text  # not a terminal: plain lines
     for proof in (
         r"vm2 -> 203.0.113.1: outside sees 203.0.113.10\b",
-        r"203.0.113.100 reaches vm1; from vm1 outside sees 203.0.113.100",
+        r"203.0.113.100 reaches vm1; outside sees vm1 as 203.0.113.100",
         r"kill l3-agent.* 0 of \d+ pings lost",
         r"kill l3-dataplane.* 0 of \d+ pings lost",
     ):
@@ -181,21 +183,27 @@ def test_a_configuration_file_that_is_missing_is_status_78() -> None:
 
 
 def _run(argv: list[str]) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(_REPOSITORY), *sys.path])}
-    return subprocess.run(argv, capture_output=True, text=True, timeout=_PATIENCE_S, env=environment, check=False)
+    return subprocess.run(argv, capture_output=True, text=True, timeout=_PATIENCE_S, cwd=_REPOSITORY, check=False)
 
 
-def _ordinary_user() -> list[str]:
+def _ordinary_user(folder: Path) -> list[str]:
     """Return l3-agentctl as a user without any privilege runs it."""
     if os.geteuid() != 0:
         return _CTL
     leave_root = ["setpriv", f"--reuid={_NOBODY}", f"--regid={_NOBODY}", "--clear-groups"]
     # The interpreter of the tests may lie in root's home; another of the same version serves as well.
-    candidates = sys.executable, f"/usr/bin/python{sys.version_info.major}.{sys.version_info.minor}"
-    for python in candidates:
+    for python in (sys.executable, f"/usr/bin/python{sys.version_info.major}.{sys.version_info.minor}"):
         if Path(python).exists() and subprocess.run([*leave_root, python, "-c", ""], check=False).returncode == 0:
-            return [*leave_root, python, *_CTL[1:]]
-    pytest.skip(f"an ordinary user cannot run any of {candidates}")
+            return [*leave_root, str(_environment(python, folder)), *_CTL[1:]]
+    pytest.skip("an ordinary user can run no Python of this version")
+
+
+def _environment(python: str, folder: Path) -> Path:
+    """Make a virtual environment with the packages of this one, and return its interpreter."""
+    subprocess.run([python, "-m", "venv", "--without-pip", str(folder)], check=True, timeout=_PATIENCE_S)
+    (packages,) = folder.glob("lib/python*/site-packages")
+    (packages / "tests.pth").write_text("\n".join([str(_REPOSITORY), *filter(os.path.isdir, sys.path)]))
+    return folder / "bin" / "python"
 
 
 def _sandbox_of(pid: int) -> set[str]:
