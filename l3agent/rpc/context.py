@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The request context that travels with every message, and its serializer.
 
-The keys are those Neutron's servers of all releases read: ``is_admin`` and ``roles`` decide, ``request_id`` is for logs,
-all others may be null.
+The keys are those Neutron's servers of all releases read: ``is_admin`` and ``roles`` decide, ``request_id`` is for
+logs, all others may be null.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Context(RequestContext):  # type: ignore[misc]
 
     def to_dict(self) -> dict[str, Any]:
         """Return the values that travel, as JSON knows them."""
-        values = super().to_dict()
+        values: dict[str, Any] = super().to_dict()
         values.update(
             timestamp=self.timestamp,
             user_id=self.user_id,
@@ -63,4 +63,5 @@ class ContextSerializer(oslo_messaging.Serializer):  # type: ignore[misc]
 
     def deserialize_context(self, ctxt: Mapping[str, Any]) -> Context:
         """Return the context a message carries; keys that we do not know are dropped."""
-        return Context.from_dict(dict(ctxt))
+        context: Context = Context.from_dict(dict(ctxt))
+        return context

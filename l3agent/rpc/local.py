@@ -12,7 +12,7 @@ from __future__ import annotations
 import threading
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 from weakref import WeakValueDictionary
 
 import oslo_messaging
@@ -131,7 +131,7 @@ class Broker:
 class LocalDriver(base.BaseDriver):  # type: ignore[misc]
     """The driver that ``local://`` names; registered under the entry points ``oslo.messaging.drivers``."""
 
-    _brokers: WeakValueDictionary[str, Broker] = WeakValueDictionary()
+    _brokers: ClassVar[WeakValueDictionary[str, Broker]] = WeakValueDictionary()
 
     def __init__(
         self,

@@ -23,6 +23,7 @@ from oslo_messaging.rpc.server import RPCServer
 
 from l3agent.exceptions import ConfigError, PluginUnavailable
 from l3agent.rpc.context import Context, ContextSerializer
+from l3agent.rpc.deadline import time_limit
 
 __all__ = ["Client", "Connection", "RemoteError", "Target", "get_transport"]
 
@@ -30,7 +31,7 @@ LOG = logging.getLogger(__name__)
 
 CONTROL_EXCHANGE = "neutron"
 # None of these takes part in a queue or exchange declaration, so agents with other values may share the vhost.
-# The driver's own (1, 3, 5 ... 30 s between tries, then 1 s more) leave an agent deaf for half a minute after an outage.
+# The driver's own (1, 3, 5 ... 30 s between tries, plus 1 s) leave an agent deaf for half a minute after an outage.
 RABBIT_DEFAULTS = {
     "rabbit_retry_interval": 1,
     "rabbit_retry_backoff": 0,
@@ -133,7 +134,8 @@ class Connection:
 
         :param endpoints: objects whose public methods can be called, as ``method(context, **arguments)``; an attribute
             ``target`` (:class:`Target`) states their version.
-        :param fanout: part of the target, as Neutron's agents pass it; oslo.messaging subscribes to the three anyway.
+        :param fanout: part of the target, as Neutron's agents pass it; oslo.messaging subscribes to all three anyway,
+            so a second consumer for the fanout alone would get each message twice.
         """
         server = oslo_messaging.get_rpc_server(
             self._transport,
@@ -156,16 +158,12 @@ class Connection:
         :param timeout: seconds for all of it; what is not done by then is left to its end.
         """
         servers, self.servers = self.servers, []
-        limit = eventlet.Timeout(timeout)
         try:
-            for server in reversed(servers):
-                self._close(server)
-        except eventlet.Timeout as expired:
-            if expired is not limit:
-                raise
+            with time_limit(timeout):
+                for server in reversed(servers):
+                    self._close(server)
+        except TimeoutError:
             LOG.warning("Consumers did not close within %s s; they are left to end by themselves", timeout)
-        finally:
-            limit.cancel()
 
     @staticmethod
     def _close(server: _Server) -> None:
@@ -278,14 +276,10 @@ def _in_time(timeout: float, what: str, send: Callable[..., Any], /, *args: Any,
     :raises TimeoutError: the deadline passed.
     :raises PluginUnavailable: the broker refused.
     """
-    limit = eventlet.Timeout(timeout)
     try:
-        return send(*args, **kwargs)
-    except eventlet.Timeout as expired:
-        if expired is not limit:
-            raise
-        raise TimeoutError(f"{what}: no answer within {timeout:.3g} s") from None
-    except oslo_messaging.MessagingTimeout:
+        with time_limit(timeout):
+            return send(*args, **kwargs)
+    except (TimeoutError, oslo_messaging.MessagingTimeout):
         raise TimeoutError(f"{what}: no answer within {timeout:.3g} s") from None
     except RemoteError:
         raise
@@ -293,8 +287,6 @@ def _in_time(timeout: float, what: str, send: Callable[..., Any], /, *args: Any,
         raise PluginUnavailable(f"{what}: {error}") from error
     except Exception as error:
         raise _remote_error(error) from error
-    finally:
-        limit.cancel()
 
 
 def _remote_error(error: Exception) -> RemoteError:

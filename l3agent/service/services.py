@@ -1,0 +1,203 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The container: starts services in order, keeps each in a greenthread of its own, stops them in reverse order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
+
+from eventlet.event import Event
+from oslo_log import log as logging
+
+from l3agent.exceptions import ConfigError, PermissionMissing
+from l3agent.rpc.deadline import Deadline
+from l3agent.service.threadgroup import ThreadGroup, status_of
+
+LOG = logging.getLogger(__name__)
+
+EX_NOPERM = 77  # sysexits(3)
+EX_CONFIG = 78
+STOP_TIMEOUT_S = 60.0
+# What a service gets to stop in even when those before it used the time up.
+LEAST_STOP_S = 0.5
+
+
+@runtime_checkable
+class ServiceLike(Protocol):
+    """The four methods of a service, as oslo.service's ``ServiceBase`` names them."""
+
+    def start(self) -> None:
+        """Start; returns when the service works."""
+
+    def stop(self) -> Any:
+        """Stop; safe at any time, before ``start`` too."""
+
+    def wait(self) -> None:
+        """Wait until all of it has stopped; safe before ``start``."""
+
+    def reset(self) -> None:
+        """Take over changed options."""
+
+
+@dataclass(slots=True)
+class _Run:
+    """One service in the container. ``turn`` is the ``started`` of the service before it."""
+
+    service: ServiceLike
+    turn: Event
+    started: Event = field(default_factory=Event)
+    thread: Any = None
+
+
+class Services:
+    """Runs services, each parked on ``done`` between its start and the stop of them all.
+
+    :param restart_method: what ``restart`` does: ``mutate`` resets the services, ``reload`` stops, resets and starts
+        them.
+    :param stop_timeout: seconds that ``stop`` has for all services together; 0: no limit.
+    """
+
+    def __init__(self, restart_method: str = "mutate", *, stop_timeout: float = STOP_TIMEOUT_S) -> None:
+        if restart_method not in ("mutate", "reload"):
+            raise ValueError(f"restart_method: {restart_method!r}: must be mutate or reload")
+        self.restart_method = restart_method
+        self.stop_timeout = stop_timeout
+        self.services: list[ServiceLike] = []
+        self.tg = ThreadGroup(on_crash=self._crashed)
+        self.done = Event()
+        self._outcome = Event()
+        self._runs: list[_Run] = []
+
+    def add(self, service: ServiceLike) -> None:
+        """Add a service; it starts, in a greenthread of its own, when those added before have started."""
+        self.services.append(service)
+        self._run(service)
+
+    def _run(self, service: ServiceLike) -> None:
+        run = _Run(service, self._runs[-1].started if self._runs else _sent())
+        self._runs.append(run)
+        group = getattr(service, "tg", None)
+        if isinstance(group, ThreadGroup):
+            group.on_crash = self._crashed
+        run.thread = self.tg.add_thread(self._run_in_turn, run)
+
+    def _run_in_turn(self, run: _Run) -> None:
+        run.turn.wait()
+        self.run_service(run.service, self.done, run.started)
+
+    @staticmethod
+    def run_service(service: ServiceLike, done: Event, started: Event | None = None) -> None:
+        """Start a service, then wait until ``done``.
+
+        :param started: sent when the service has started.
+        :raises SystemExit: the start failed: status 78 for a wrong configuration, 77 for a missing privilege, else 1.
+        """
+        try:
+            service.start()
+        except ConfigError as error:
+            LOG.critical("%s", error)
+            raise SystemExit(EX_CONFIG) from error
+        except PermissionMissing as error:
+            LOG.critical("%s", error)
+            raise SystemExit(EX_NOPERM) from error
+        except Exception as error:
+            LOG.exception("Error starting %s", _name(service))
+            raise SystemExit(1) from error
+        if started is not None:
+            started.send()
+        done.wait()
+
+    def wait_started(self) -> None:
+        """Wait until all services added so far have started."""
+        if self._runs:
+            self._runs[-1].started.wait()
+
+    def wait_end(self) -> int:
+        """Wait until the services shall stop: ``end`` or ``stop`` was called, a start failed or a thread died.
+
+        :returns: the exit status that fits. The services still run unless it was ``stop``.
+        """
+        status: int = self._outcome.wait()
+        return status
+
+    def wait(self) -> None:
+        """Wait until the services have been stopped; safe before they start.
+
+        :raises SystemExit: a service could not start or a thread of one died. The others still run: call ``stop``.
+        """
+        if not self.services:
+            return
+        if status := self.wait_end():
+            raise SystemExit(status)
+        self.tg.wait()
+
+    def end(self, status: int = 0) -> None:
+        """Say that the services shall stop, and with which exit status; the first word counts."""
+        if not self._outcome.ready():
+            self._outcome.send(status)
+
+    def _crashed(self, error: BaseException) -> None:
+        status = status_of(error)
+        LOG.critical("Stopping all services, exit status %s", status)
+        self.end(status)
+
+    def stop(self) -> bool:
+        """Stop the services in reverse order, each under its own guard, and let their threads go.
+
+        One that is still starting is interrupted, and stopped like the others; one whose turn has not come is left out.
+
+        :returns: whether all of it ended well and in time.
+        """
+        in_time = self._stop_all()
+        self.end()
+        return in_time
+
+    def _stop_all(self) -> bool:
+        deadline = Deadline(self.stop_timeout or None)
+        runs, self._runs = self._runs, []
+        for run in reversed(runs):
+            if not run.started.ready():
+                run.thread.stop()
+        stopped = [_stop(run.service, deadline) for run in reversed(runs) if run.turn.ready()]
+        if not self.done.ready():
+            self.done.send()
+        self.tg.stop()
+        return all(stopped)
+
+    def restart(self) -> None:
+        """Reset the services, each under its own guard; with ``reload`` stop them before and start them after it."""
+        if self.restart_method == "reload":
+            self._stop_all()
+            self.done = Event()
+        for service in self.services:
+            try:
+                service.reset()
+            except Exception:
+                LOG.exception("Error resetting %s, it goes on as it was", _name(service))
+            if self.restart_method == "reload":
+                self._run(service)
+
+
+def _stop(service: ServiceLike, deadline: Deadline) -> bool:
+    """Stop one service and wait for its end; whatever it does, the caller goes on soon after the deadline."""
+    try:
+        with deadline.limit(at_least=LEAST_STOP_S):
+            service.stop()
+            service.wait()
+    except TimeoutError:
+        LOG.error("%s did not stop in time, it is left behind", _name(service))
+        return False
+    except Exception:
+        LOG.exception("Error stopping %s", _name(service))
+        return False
+    return True
+
+
+def _sent() -> Event:
+    event = Event()
+    event.send()
+    return event
+
+
+def _name(service: ServiceLike) -> str:
+    return str(getattr(service, "binary", None) or type(service).__name__)

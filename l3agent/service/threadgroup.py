@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The greenthreads and timers of one service.
+
+oslo.service's ``ThreadGroup`` with these differences: it takes any number of threads, a thread that dies is never
+silent, timers keep their beat, and a stop can drain: wait for work in hand until a deadline, then kill and name it.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from eventlet import greenthread
+from greenlet import GreenletExit
+from oslo_log import log as logging
+from oslo_service import loopingcall, threadgroup
+from oslo_utils import reflection
+
+from l3agent.rpc.deadline import time_limit
+
+LOG = logging.getLogger(__name__)
+
+EX_SOFTWARE = 70  # sysexits(3): an internal error
+
+CrashHandler = Callable[[BaseException], None]
+
+
+def status_of(error: BaseException) -> int:
+    """Return the exit status a process ends with when a thread of it died of ``error``."""
+    if isinstance(error, SystemExit):
+        return error.code if isinstance(error.code, int) else 1
+    return EX_SOFTWARE
+
+
+class Timer(loopingcall.FixedIntervalLoopingCall):  # type: ignore[misc]
+    """Calls a function at fixed points in time, and ends at once when told to.
+
+    Each call is due one interval after the last was due, however long that took; points that passed meanwhile are left
+    out.
+    """
+
+    def __init__(self, on_crash: CrashHandler, callback: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
+        super().__init__(callback, *args, **kwargs)
+        self._on_crash = on_crash
+
+    def start(self, interval: float, initial_delay: float | None = None, stop_on_exception: bool = True) -> Any:
+        """Start calling, first after ``initial_delay`` seconds, then every ``interval`` seconds.
+
+        :param stop_on_exception: an error of the function is a crash; otherwise it is logged and the beat goes on.
+        :returns: an event that tells the end.
+        """
+        due = time.monotonic() + (initial_delay or 0)
+
+        def idle_for(_result: Any, _elapsed: float) -> float:
+            nonlocal due
+            now = time.monotonic()
+            due += interval * max(1, math.ceil((now - due) / interval))
+            return max(0.0, due - now)
+
+        return self._start(idle_for, initial_delay=initial_delay, stop_on_exception=stop_on_exception)
+
+    def _send_exception(self, exc_type: Any, exc_value: BaseException, tb: Any) -> None:
+        super()._send_exception(exc_type, exc_value, tb)
+        self._on_crash(exc_value)
+
+
+class ThreadGroup(threadgroup.ThreadGroup):  # type: ignore[misc]
+    """A group of greenthreads and timers.
+
+    :param thread_pool_size: most threads at a time; ``add_thread`` waits for a place. Unlimited when left out.
+    :param on_crash: called with the error when a thread or timer dies of one. When left out the process ends with the
+        status of :func:`status_of`; a ``Services`` that the group's service is added to puts its own orderly stop here.
+    """
+
+    def __init__(self, thread_pool_size: int = sys.maxsize, *, on_crash: CrashHandler | None = None) -> None:
+        super().__init__(thread_pool_size)
+        self.on_crash: CrashHandler = on_crash or _end_process
+
+    def add_thread(self, callback: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Run a function in a new greenthread; returns its ``Thread`` before it runs."""
+        thread = super().add_thread(self._guarded, callback, *args, **kwargs)
+        thread.name = reflection.get_callable_name(callback)
+        return thread
+
+    def _guarded(self, callback: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        try:
+            return callback(*args, **kwargs)
+        except GreenletExit:
+            return None
+        except SystemExit as exit_:
+            self.on_crash(exit_)
+        except BaseException as error:  # a stray eventlet.Timeout is none of Exception's
+            LOG.exception("Thread %s died", reflection.get_callable_name(callback))
+            self.on_crash(error)
+        return None
+
+    def _create_fixed_timer(self, callback: Callable[..., Any], args: Any, kwargs: Any) -> Timer:
+        return Timer(self._timer_crashed, callback, *args, **kwargs)
+
+    def _timer_crashed(self, error: BaseException) -> None:
+        self.on_crash(error)
+
+    def stop(self, graceful: bool = False, timeout: float | None = None) -> list[str]:
+        """Stop all timers and threads but the calling one.
+
+        :param graceful: let what runs come to its end; otherwise it is killed at once.
+        :param timeout: seconds until what still runs is killed nevertheless; None: wait for ever.
+        :returns: names of what was killed.
+        """
+        timers = list(self.timers)
+        self.stop_timers()
+        if graceful:
+            self._drain(timers, timeout)
+        killed = self._kill(timers)
+        if killed and graceful:
+            LOG.error("Killed, since not done within %s s: %s", timeout, ", ".join(killed))
+        return killed
+
+    def _drain(self, timers: list[Any], timeout: float | None) -> None:
+        with suppress(TimeoutError), time_limit(timeout):
+            self._wait_threads()
+            for timer in self._running(timers):
+                timer._thread.wait()
+
+    def _kill(self, timers: list[Any]) -> list[str]:
+        current = greenthread.getcurrent()
+        threads = [thread for thread in self.threads if thread.thread is not current]
+        running = self._running(timers)
+        for greenlet_ in [thread.thread for thread in threads] + [timer._thread for timer in running]:
+            greenthread.kill(greenlet_)
+        return [thread.name for thread in threads] + [reflection.get_callable_name(timer.f) for timer in running]
+
+    @staticmethod
+    def _running(timers: list[Any]) -> list[Any]:
+        return [timer for timer in timers if timer._thread not in (None, greenthread.getcurrent())]
+
+
+def _end_process(error: BaseException) -> None:
+    """End the process by what its main greenthread waits in; eventlet carries SystemExit there."""
+    raise SystemExit(status_of(error)) from error
