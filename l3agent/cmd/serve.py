@@ -1,9 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """``l3-agentctl serve``: the standalone server as a process of its own, for several agents on one broker."""
 
-import eventlet
+import warnings
 
-eventlet.monkey_patch()
+with warnings.catch_warnings():
+    # It says at import that it is deprecated; operators cannot do anything about that.
+    warnings.simplefilter("ignore")
+    import eventlet
+
+    eventlet.monkey_patch()
 
 import sys
 from collections.abc import Sequence
@@ -56,9 +61,9 @@ def _configured(argv: Sequence[str]) -> cfg.ConfigOpts:
     conf.register_cli_opts(_CLI_OPTS)
     try:
         conf(list(argv), project="l3agent", prog="l3-agentctl serve", version=__version__)
-    except cfg.Error as exc:
+        logging.setup(conf, "l3agent", version=__version__)
+    except (cfg.Error, logging.LogConfigError) as exc:
         raise ConfigError(" ".join(str(exc).split())) from exc
-    logging.setup(conf, "l3agent", version=__version__)
     return conf
 
 

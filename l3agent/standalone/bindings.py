@@ -38,6 +38,7 @@ class BindingsFile:
         self._saved = dict(bindings)
         draft = self._path.with_suffix(".new")
         try:
+            draft.parent.mkdir(parents=True, exist_ok=True)
             draft.write_text(json.dumps(self._saved, indent=1, sort_keys=True), encoding="utf-8")
             os.replace(draft, self._path)
         except OSError as exc:

@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from ipaddress import ip_address, ip_interface, ip_network
+from pathlib import Path
+
+import eventlet
+import pytest
+
+from l3agent.exceptions import ApplyError, DataplaneUnavailable
+from l3agent.model.states import HostState, NetworkState, NextHop, Route
+from l3agent.standalone.entities import Topology, stable_id
+from l3agent.standalone.hosts import Hosts, stand_in_states
+from l3agent.standalone.topology import load
+from l3agent.testing import FakeDataplane, wait_until
+
+TEXT = """\
+networks:
+  public: {external: {interface: eth7}, subnets: {pub: {cidr: 203.0.113.0/24}}}
+  blue: {mtu: 1400, subnets: {blue: {cidr: 10.0.0.0/24}}}
+hosts:
+  vm1:
+    network: blue
+    addresses: [10.0.0.5]
+    routes:
+      - {destination: 192.0.2.0/24, nexthop: 10.0.0.8}
+      - {destination: 192.0.2.0/24, nexthop: 10.0.0.9}
+  vm2: {network: blue, addresses: [10.0.0.6]}
+"""
+PUBLIC = ("network", stable_id("network", "public"))
+VM1, VM2 = ("host", "vm1"), ("host", "vm2")
+
+
+@pytest.fixture
+def topology(tmp_path: Path) -> Topology:
+    return topology_of(tmp_path, TEXT)
+
+
+def topology_of(folder: Path, text: str) -> Topology:
+    path = folder / "topology.yaml"
+    path.write_text(text, encoding="utf-8")
+    return load(path)
+
+
+@contextmanager
+def at_work(hosts: Hosts) -> Iterator[None]:
+    thread = eventlet.spawn(hosts.run)
+    try:
+        yield
+    finally:
+        thread.kill()
+
+
+def test_a_host_is_one_device_with_addresses_and_routes(topology: Topology) -> None:
+    state = stand_in_states(topology)[VM1]
+    assert isinstance(state, HostState)
+    assert (state.port.device, state.port.mtu) == ("eth0", 1400)
+    assert state.port.addresses == {ip_interface("10.0.0.5/24")}
+    assert state.routes == {
+        Route(ip_network("0.0.0.0/0"), frozenset({NextHop("eth0", ip_address("10.0.0.1"))})),
+        Route(
+            ip_network("192.0.2.0/24"),
+            frozenset({NextHop("eth0", ip_address("10.0.0.8")), NextHop("eth0", ip_address("10.0.0.9"))}),
+        ),
+    }
+
+
+def test_only_a_network_with_a_card_has_a_state_of_its_own(topology: Topology) -> None:
+    states = stand_in_states(topology)
+    assert [key for key in states if key[0] == "network"] == [PUBLIC]
+    assert states[PUBLIC] == NetworkState(PUBLIC[1], "eth7")
+
+
+def test_what_an_earlier_run_left_is_removed_once_and_routers_are_left_alone(topology: Topology) -> None:
+    states = stand_in_states(topology)
+    dataplane = FakeDataplane({("host", "old"): states[VM1], ("network", "old"): states[PUBLIC]})
+    router = {("router", "r"): states[VM1]}
+    dataplane.states.update(router)
+    with at_work(Hosts(dataplane, topology)):
+        wait_until(lambda: dataplane.states == states | router)
+    assert dataplane.applied[:2] == [(("host", "old"), None), (("network", "old"), None)]
+
+
+def test_a_change_brings_the_difference_and_removals_first(topology: Topology, tmp_path: Path) -> None:
+    dataplane = FakeDataplane()
+    hosts = Hosts(dataplane, topology)
+    with at_work(hosts):
+        wait_until(lambda: len(dataplane.states) == 3)
+        del dataplane.applied[:]
+        new = topology_of(tmp_path, TEXT.replace("  vm2:", "  vm3:").replace("interface: eth7", "interface: eth8"))
+        hosts.replace(new)
+        wait_until(lambda: dataplane.states == stand_in_states(new))
+    assert [key for key, _ in dataplane.applied] == [VM2, PUBLIC, ("host", "vm3")]
+
+
+def test_what_failed_is_tried_again_and_nothing_else(topology: Topology) -> None:
+    dataplane = FakeDataplane()
+    dataplane.fail_next(ApplyError("the kernel says no"))
+    with at_work(Hosts(dataplane, topology)):
+        wait_until(lambda: len(dataplane.states) == 3)
+    assert len(dataplane.applied) == 3
+
+
+def test_a_lost_data_plane_is_tried_again(topology: Topology) -> None:
+    dataplane = FakeDataplane()
+    dataplane.fail_next(DataplaneUnavailable("gone"))
+    with at_work(Hosts(dataplane, topology)):
+        wait_until(lambda: dataplane.states == stand_in_states(topology))
+
+
+def test_a_host_that_leaves_while_the_data_plane_is_away_is_still_removed(topology: Topology, tmp_path: Path) -> None:
+    dataplane = FakeDataplane()
+    hosts = Hosts(dataplane, topology)
+    with at_work(hosts):
+        wait_until(lambda: len(dataplane.states) == 3)
+        dataplane.fail_next(DataplaneUnavailable("gone"), times=2)
+        new = topology_of(tmp_path, TEXT[: TEXT.index("  vm2:")])
+        hosts.replace(new)
+        wait_until(lambda: VM2 not in dataplane.states)
+        assert dataplane.states == stand_in_states(new)

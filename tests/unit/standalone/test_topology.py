@@ -1,0 +1,332 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+from ipaddress import ip_address, ip_interface, ip_network
+from pathlib import Path
+
+import pytest
+
+from l3agent.exceptions import ConfigError
+from l3agent.standalone.entities import ExtraRoute, Topology
+from l3agent.standalone.samples import sample
+from l3agent.standalone.topology import load
+
+NETWORKS = """\
+networks:
+  public:
+    external: true
+    subnets:
+      pub4: {cidr: 203.0.113.0/24}
+      pub6: {cidr: 2001:db8:ffff::/64}
+  blue: {subnets: {blue4: {cidr: 10.0.0.0/24}, blue6: {cidr: 2001:db8:1::/64}}}
+  red: {subnets: {red4: {cidr: 10.0.0.0/24, gateway: null}}}
+"""
+
+
+def read(tmp_path: Path, text: str) -> Topology:
+    path = tmp_path / "topology.yaml"
+    path.write_text(text, encoding="utf-8")
+    return load(path)
+
+
+def problems(tmp_path: Path, text: str) -> list[str]:
+    """Return the problems of a text, without the name of the file."""
+    with pytest.raises(ConfigError) as caught:
+        read(tmp_path, text)
+    lines = str(caught.value).splitlines()
+    prefix = f"{tmp_path / 'topology.yaml'}:"
+    assert all(line.startswith(prefix) for line in lines)
+    return [line.removeprefix(prefix) for line in lines]
+
+
+def test_ids_and_mac_addresses_follow_from_names_alone(tmp_path: Path) -> None:
+    hosts = "hosts:\n  vm1: {network: blue, addresses: [10.0.0.5]}\n"
+    first = read(tmp_path, NETWORKS + "routers:\n  r1: {interfaces: [blue4]}\n" + hosts)
+    other = read(
+        tmp_path,
+        NETWORKS
+        + "routers:\n  r0: {interfaces: [red6]}\n  r1: {interfaces: [{subnet: blue4, address: 10.0.0.9}]}\n"
+        "hosts:\n  vm1: {network: blue, addresses: [10.0.0.6]}\n".replace("red6", "blue6"),
+    )
+    assert first.routers[0].id == other.routers[1].id == "4d2a5d31-cd90-5daa-be26-9a97a9654bed"
+    assert first.routers[0].interfaces[0].id == other.routers[1].interfaces[0].id
+    assert first.hosts[0].mac == other.hosts[0].mac
+    assert first.hosts[0].mac.startswith("fa:16:3e:")
+
+
+def test_the_gateway_is_the_first_address_where_nothing_is_said(tmp_path: Path) -> None:
+    blue = next(network for network in read(tmp_path, NETWORKS).networks if network.name == "blue")
+    assert [str(subnet.gateway) for subnet in blue.subnets] == ["10.0.0.1", "2001:db8:1::1"]
+
+
+def test_a_host_leaves_by_the_gateway_of_its_subnet_in_both_families(tmp_path: Path) -> None:
+    text = NETWORKS + "hosts:\n  vm1: {network: blue, addresses: [10.0.0.5, 2001:db8:1::5, 172.30.0.1/32]}\n"
+    (host,) = read(tmp_path, text).hosts
+    assert host.addresses == tuple(map(ip_interface, ("10.0.0.5/24", "2001:db8:1::5/64", "172.30.0.1/32")))
+    assert set(host.routes) == {
+        ExtraRoute(ip_network("0.0.0.0/0"), ip_address("10.0.0.1")),
+        ExtraRoute(ip_network("::/0"), ip_address("2001:db8:1::1")),
+    }
+
+
+def test_a_host_that_is_the_gateway_has_no_default_route(tmp_path: Path) -> None:
+    text = NETWORKS + (
+        "hosts:\n  outside:\n    network: public\n    addresses: [203.0.113.1/24, 2001:db8:ffff::1]\n"
+        "    routes: [{destination: 2001:db8:1::/64, nexthop: 2001:db8:ffff::10}]\n"
+    )
+    (host,) = read(tmp_path, text).hosts
+    assert host.routes == (ExtraRoute(ip_network("2001:db8:1::/64"), ip_address("2001:db8:ffff::10")),)
+
+
+def test_a_default_route_by_hand_takes_the_place_of_the_other(tmp_path: Path) -> None:
+    text = NETWORKS + (
+        "hosts:\n  vm1: {network: blue, addresses: [10.0.0.5], routes: [{destination: 0.0.0.0/0, nexthop: 10.0.0.9}]}\n"
+    )
+    (host,) = read(tmp_path, text).hosts
+    assert host.routes == (ExtraRoute(ip_network("0.0.0.0/0"), ip_address("10.0.0.9")),)
+
+
+def test_a_floating_ip_finds_the_host_by_its_name_and_by_its_address(tmp_path: Path) -> None:
+    text = NETWORKS + (
+        "routers:\n  r1:\n    gateway: {network: public, addresses: [203.0.113.10]}\n    interfaces: [blue4]\n"
+        "    floating_ips: {203.0.113.100: vm1, 203.0.113.101: 10.0.0.6, 203.0.113.102: 10.0.0.7}\n"
+        "hosts:\n  vm1: {network: blue, addresses: [2001:db8:1::5, 10.0.0.5]}\n"
+        "  vm2: {network: blue, addresses: [10.0.0.6]}\n"
+    )
+    topology = read(tmp_path, text)
+    pairs = {str(pair.floating): pair for pair in topology.routers[0].floating_ips}
+    assert [(str(pair.fixed), pair.host) for pair in pairs.values()] == [
+        ("10.0.0.5", "vm1"),
+        ("10.0.0.6", "vm2"),
+        ("10.0.0.7", None),
+    ]
+    assert pairs["203.0.113.101"].port_id == topology.hosts[1].port_id
+
+
+def test_every_problem_is_reported_at_once_with_its_line_and_in_order(tmp_path: Path) -> None:
+    found = problems(
+        tmp_path,
+        """\
+networks:
+  blue: {subnets: {blue4: {cidr: 10.0.0.1/24}}}
+  green: {subnets: {green4: {cidr: 10.1.0.0/24}}, color: green}
+routers:
+  r1:
+    interfaces: [blue4, green4, nowhere]
+""",
+    )
+    assert found == [
+        "2: networks.blue.subnets.blue4.cidr: 10.0.0.1/24: has host bits, the network is 10.0.0.0/24",
+        "3: networks.green.color: color: unknown key, expected one of external, mtu, subnets",
+        "6: routers.r1.interfaces[2]: nowhere: unknown subnet",
+    ]
+
+
+ROUTER = NETWORKS + "routers:\n  r1: "
+HOST = NETWORKS + "hosts:\n  vm1: "
+GATEWAY = "gateway: {network: public, addresses: [203.0.113.10]}"
+
+# Line 9 is `routers:` or `hosts:`, line 10 what is below it.
+BAD = {
+    "unknown section": (NETWORKS + "router: {}", "9: router: router: unknown key, expected one of networks, routers,"),
+    "duplicate": (
+        NETWORKS + "hosts:\n  a: {network: blue, addresses: [10.0.0.5]}\n  a: {}",
+        "11: hosts.a: a: given tw",
+    ),
+    "section is a list": (NETWORKS + "routers: [r1]", "9: routers: [...]: a mapping (key: value) is expected"),
+    "name": (NETWORKS + "routers:\n  1/r: {}", "10: routers.1/r: 1/r: a name begins with a letter"),
+    "long name": (NETWORKS + f"routers:\n  {'r' * 61}: {{}}", "a name begins with a letter"),
+    "mtu": ("networks:\n  a: {mtu: 67, subnets: {}}", "2: networks.a.mtu: 67: a whole number between 68 and 65535"),
+    "mtu of IPv6": ("networks:\n  a: {mtu: 1279, subnets: {s: {cidr: '2001:db8::/64'}}}", "between 1280 and 65535"),
+    "mtu is no number": ("networks:\n  a: {mtu: big, subnets: {}}", "networks.a.mtu: big: a whole number"),
+    "mtu of a million digits": (f"networks:\n  a: {{mtu: {'9' * 1000000}, subnets: {{}}}}", "99...: a whole number"),
+    "no subnets": ("networks:\n  a: {}", "2: networks.a: {}: subnets is missing"),
+    "card": ("networks:\n  a: {external: {interface: a/b}, subnets: {}}", "no name of a network card"),
+    "card twice": (
+        "networks:\n  a: {external: {interface: e1}, subnets: {}}\n  b: {external: {interface: e1}, subnets: {}}",
+        "3: networks.b.external.interface: e1: networks.a.external.interface (line 2) has this network card already",
+    ),
+    "external": ("networks:\n  a: {external: maybe, subnets: {}}", "networks.a.external: maybe: true or false"),
+    "no prefix": ("networks:\n  a: {subnets: {s: {cidr: 10.0.0.0}}}", "the prefix length is missing"),
+    "no cidr": ("networks:\n  a: {subnets: {s: {gateway: 10.0.0.1}}}", "s: {...}: cidr is missing"),
+    "everything": ("networks:\n  a: {subnets: {s: {cidr: 0.0.0.0/0}}}", "machines cannot have addresses of this range"),
+    "multicast": ("networks:\n  a: {subnets: {s: {cidr: 224.0.0.0/24}}}", "multicast, loopback and link-local"),
+    "zone": ("networks:\n  a: {subnets: {s: {cidr: 'fe80::%eth0/64'}}}", "no network, such as"),
+    "gateway elsewhere": (
+        "networks:\n  a: {subnets: {s: {cidr: 10.0.0.0/24, gateway: 10.1.0.1}}}",
+        "10.1.0.1: no addr",
+    ),
+    "subnets overlap": (
+        "networks:\n  a: {subnets: {s: {cidr: 10.0.0.0/24}, t: {cidr: 10.0.0.128/25}}}",
+        "a.subnets.t.cidr: 10.0.0.128/25: overlaps 10.0.0.0/24 of s on the same network",
+    ),
+    "subnet name twice": (
+        NETWORKS + "  c: {subnets: {blue4: {cidr: 10.9.0.0/24}}}",
+        "9: networks.c.subnets.blue4: blue4",
+    ),
+    "unknown network of a host": (
+        HOST + "{network: b, addresses: [10.0.0.5]}",
+        "10: hosts.vm1.network: b: unknown net",
+    ),
+    "address outside": (
+        HOST + "{network: blue, addresses: [10.1.0.5]}",
+        "addresses[0]: 10.1.0.5: in no subnet of blue",
+    ),
+    "address too wide": (HOST + "{network: blue, addresses: [10.0.0.5/16]}", "in 10.0.0.0/24, so it cannot have /16"),
+    "broadcast": (HOST + "{network: blue, addresses: [10.0.0.255]}", "the network or broadcast address of 10.0.0.0/24"),
+    "no address": (HOST + "{network: blue, addresses: []}", "a host needs an address"),
+    "text for address": (HOST + "{network: blue, addresses: [vm]}", "10: hosts.vm1.addresses[0]: vm: no IP address"),
+    "sexagesimal": (HOST + "{network: blue, addresses: [1:20]}", "hosts.vm1.addresses[0]: 1:20: no IP address"),
+    "null address": (HOST + "{network: blue, addresses: [null]}", "a single value is expected"),
+    "address twice": (
+        HOST + "{network: blue, addresses: [10.0.0.5]}\n  vm2: {network: blue, addresses: [10.0.0.5]}",
+        "11: hosts.vm2.addresses[0]: 10.0.0.5: hosts.vm1.addresses[0] (line 10) has this address already",
+    ),
+    "host and router": (
+        ROUTER + "{interfaces: [blue4]}\nhosts:\n  vm1: {network: blue, addresses: [10.0.0.1]}",
+        "10: routers.r1.interfaces[0]: 10.0.0.1: hosts.vm1.addresses[0] (line 12) has this address already",
+    ),
+    "no neighbour": (
+        HOST + "{network: blue, addresses: [10.0.0.5], routes: [{destination: 192.0.2.0/24, nexthop: 10.1.0.1}]}",
+        "routes[0]: 10.1.0.1: no neighbour",
+    ),
+    "gateway not external": (ROUTER + "{gateway: {network: blue, addresses: [10.0.0.3]}}", "blue: not external"),
+    "no gateway address": (ROUTER + "{gateway: {network: public, addresses: []}}", "a gateway needs an address"),
+    "gateway outside": (
+        ROUTER + "{gateway: {network: public, addresses: [8.8.8.8]}}",
+        "8.8.8.8: in no subnet of public",
+    ),
+    "snat": (
+        ROUTER + "{gateway: {network: public, addresses: [203.0.113.9], snat: 1}}",
+        "1: true or false is expected",
+    ),
+    "interface outside": (
+        ROUTER + "{interfaces: [{subnet: blue4, address: 10.1.0.1}]}",
+        "10: routers.r1.interfaces[0].address: 10.1.0.1: no address of a machine in 10.0.0.0/24 (blue4)",
+    ),
+    "interface without gateway": (ROUTER + "{interfaces: [red4]}", "red4: the subnet has no gateway"),
+    "interface to external": (ROUTER + "{interfaces: [pub4]}", "pub4: of the external network public: use gateway"),
+    "overlap on a router": (
+        ROUTER + "{interfaces: [blue4, {subnet: red4, address: 10.0.0.7}]}",
+        "routers.r1.interfaces[1]: 10.0.0.0/24: overlaps 10.0.0.0/24 of routers.r1.interfaces[0] on the same router",
+    ),
+    "two routers, one address": (
+        ROUTER + "{interfaces: [blue4]}\n  r2: {interfaces: [blue4]}",
+        "11: routers.r2.interf",
+    ),
+    "route to itself": (
+        ROUTER + "{interfaces: [blue4], routes: [{destination: 192.0.2.0/24, nexthop: 10.0.0.1}]}",
+        "routes[0]: 10.0.0.1: a next hop must be another machine",
+    ),
+    "route to what is connected": (
+        ROUTER + "{interfaces: [blue4], routes: [{destination: 10.0.0.0/24, nexthop: 10.0.0.9}]}",
+        "routes[0]: 10.0.0.0/24: directly connected",
+    ),
+    "route twice": (
+        ROUTER + "{interfaces: [blue4], routes: [&r {destination: 192.0.2.0/24, nexthop: 10.0.0.9}, *r]}",
+        "192.0.2.0/24 via 10.0.0.9: given twice",
+    ),
+    "families": (
+        ROUTER + "{interfaces: [blue4], routes: [{destination: '2001:db8:9::/64', nexthop: 10.0.0.9}]}",
+        "routes[0].nexthop: 10.0.0.9: not of the family of 2001:db8:9::/64",
+    ),
+    "floating IP without gateway": (
+        ROUTER + "{interfaces: [blue4], floating_ips: {203.0.113.100: 10.0.0.5}}",
+        "floating IPs need a gateway",
+    ),
+    "floating IP outside": (
+        ROUTER + "{" + GATEWAY + ", interfaces: [blue4], floating_ips: {192.0.2.1: 10.0.0.5}}",
+        "192.0.2.1: in no subnet of public",
+    ),
+    "floating IP is the gateway": (
+        ROUTER + "{" + GATEWAY + ", interfaces: [blue4], floating_ips: {203.0.113.1: 10.0.0.5}}",
+        "203.0.113.1: the gateway of pub4",
+    ),
+    "floating IP of the router": (
+        ROUTER + "{" + GATEWAY + ", interfaces: [blue4], floating_ips: {203.0.113.10: 10.0.0.5}}",
+        "203.0.113.10: routers.r1.gateway.addresses[0] (line 10) has this address already",
+    ),
+    "floating IP twice": (
+        ROUTER + "{" + GATEWAY + ", interfaces: [blue4], floating_ips: {203.0.113.100: 10.0.0.5}}\n"
+        "  r2: {gateway: {network: public, addresses: [203.0.113.11]}, interfaces: [{subnet: red4, address: 10.0.0.1}],"
+        " floating_ips: {203.0.113.100: 10.0.0.5}}",
+        "11: routers.r2.floating_ips.203.0.113.100: 203.0.113.100: routers.r1.floating_ips.203.0.113.100 (line 10) has",
+    ),
+    "two floating IPs for one": (
+        ROUTER + "{" + GATEWAY + ", interfaces: [blue4], floating_ips: {203.0.113.8: 10.0.0.5, 203.0.113.9: 10.0.0.5}}",
+        "floating_ips.203.0.113.9: 10.0.0.5: 203.0.113.8 of this router stands for it already",
+    ),
+    "floating IP for nobody": (
+        ROUTER + "{" + GATEWAY + ", interfaces: [blue4], floating_ips: {203.0.113.100: vm9}}",
+        "vm9: neither a host of this file nor an IPv4 address",
+    ),
+    "floating IP for another network": (
+        ROUTER + "{" + GATEWAY + ", interfaces: [blue4], floating_ips: {203.0.113.100: 10.7.0.5}}",
+        "10.7.0.5: in no IPv4 subnet of this router",
+    ),
+    "floating IP for a host elsewhere": (
+        ROUTER + "{" + GATEWAY + ", interfaces: [blue4], floating_ips: {203.0.113.100: vm1}}\n"
+        "hosts:\n  vm1: {network: red, addresses: [10.0.0.5]}",
+        "vm1: this host has no IPv4 address in a subnet of this router",
+    ),
+    "IPv6 floating IP": (
+        ROUTER + "{" + GATEWAY + ", interfaces: [blue4], floating_ips: {'2001:db8:ffff::9': 10.0.0.5}}",
+        "2001:db8:ffff::9: no IPv4 address",
+    ),
+    "key is a list": (NETWORKS + "? [a]\n: b", "9: file: [...]: a key must be a single value"),
+    "tab": (
+        "networks:\n\tpublic: {}",
+        "2: file: no valid YAML: while scanning for the next token found character '\\t' th",
+    ),
+    "bracket": ("networks:\n  a: [1,\n", "file: no valid YAML"),
+    "two documents": ("networks: {}\n---\nrouters: {}", "2: file: no valid YAML"),
+    "undefined alias": ("networks: *a", "1: file: no valid YAML"),
+    "control character": ("networks:\n a: \x00", "2: file: no valid YAML: special characters are not allowed"),
+    "depth": ("[" * 20000, "1: file: no valid YAML: nested too deep"),
+    "recursion": ("networks: &a {a: *a}", "networks.a.a: a: unknown key"),
+    "empty": ("", "1: file: empty"),
+    "only comments": ("# nothing\n", "1: file: empty"),
+    "a word": ("hello", "hello: a mapping (key: value) is expected"),
+    "too large": ("#" * (16 * 1024 * 1024 + 1), "1: file: more than 16777216 bytes"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_bad_file_is_refused_with_line_path_value_and_reason(tmp_path: Path, name: str) -> None:
+    text, expected = BAD[name]
+    found = problems(tmp_path, text)
+    assert any(expected in line for line in found), found
+
+
+@pytest.mark.parametrize("name", sorted(BAD.keys() - {"recursion"}))
+def test_one_mistake_is_one_problem(tmp_path: Path, name: str) -> None:
+    assert len(problems(tmp_path, BAD[name][0])) == 1
+
+
+def test_bytes_that_are_no_text_are_refused_with_their_line(tmp_path: Path) -> None:
+    path = tmp_path / "topology.yaml"
+    path.write_bytes(b"networks:\n  caf\xe9: {}\n")
+    with pytest.raises(ConfigError, match=r":2: file: byte 0xe9: not UTF-8"):
+        load(path)
+
+
+def test_a_file_that_is_not_there_is_refused_by_name(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"nowhere.yaml:1: file: cannot be read: No such file"):
+        load(tmp_path / "nowhere.yaml")
+
+
+def test_the_sample_shows_what_the_demo_needs() -> None:
+    topology = load(sample("topology.yaml"))
+    by_name = {network.name: network for network in topology.networks}
+    assert by_name["blue"].subnets[0].cidr == by_name["red"].subnets[0].cidr
+    assert {router.snat for router in topology.routers} == {True, False}
+    assert any(router.routes for router in topology.routers)
+    assert {host.name for host in topology.hosts} >= {"vm1", "vm2", "outside"}
+    outside = next(host for host in topology.hosts if host.name == "outside")
+    assert ip_interface("203.0.113.1/24") in outside.addresses
+    assert ip_interface("2001:db8:ffff::1/64") in outside.addresses
+
+
+@pytest.mark.parametrize("name", ["l3_agent.conf", "standalone.conf", "topology.yaml"])
+def test_samples_are_found(name: str) -> None:
+    assert sample(name).is_file()
