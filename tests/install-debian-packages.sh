@@ -1,0 +1,23 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# Installs what the functional tests need from Debian (12): a kernel's view by ip, nft, conntrack and tcpdump, what the benchmark compares with (iptables), and a
+# RabbitMQ of which the tests start a private node. Needs root; the broker of the machine is not started.
+set -eu
+
+if [ "$(id -u)" -ne 0 ] || ! command -v apt-get > /dev/null; then
+    echo "$0: needs root and apt-get; without these packages the tests that need them are left out" >&2
+    exit 77
+fi
+
+# invoke-rc.d asks this file whether it may start what was just installed (101: it may not).
+policy=/usr/sbin/policy-rc.d
+if [ ! -e "$policy" ]; then
+    trap 'rm -f "$policy"' EXIT
+    printf '#!/bin/sh\nexit 101\n' > "$policy"
+    chmod 755 "$policy"
+fi
+
+export DEBIAN_FRONTEND=noninteractive
+apt-get update -q
+apt-get install -y -q --no-install-recommends \
+    conntrack iproute2 iptables nftables procps python3-venv rabbitmq-server tcpdump util-linux
