@@ -1,7 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# Installs what the functional tests need from Debian (12): a kernel's view by ip, nft, conntrack and tcpdump, what the benchmark compares with (iptables), and a
-# RabbitMQ of which the tests start a private node. Needs root; the broker of the machine is not started.
+# Installs what the functional tests need from Debian (12): a kernel's view by ip, nft, conntrack and tcpdump, iptables
+# for what the benchmark compares with, and a RabbitMQ of which the tests start a private node. Needs root; the broker
+# of the machine is not started.
 set -eu
 
 if [ "$(id -u)" -ne 0 ] || ! command -v apt-get > /dev/null; then

@@ -19,6 +19,8 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[str, Any]]:
+    if reason := ProcessPerStep.missing():
+        pytest.skip(reason)
     figures = tmp_path_factory.mktemp("bench") / "figures.json"
     argv = [sys.executable, "-m", "tests.bench", "--quick", "--json", str(figures)]
     done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
