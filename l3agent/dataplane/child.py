@@ -6,6 +6,7 @@ Nothing here waits but by the ``sleep`` it is given, so it never blocks the hub.
 
 from __future__ import annotations
 
+import os
 import subprocess
 import time
 from collections.abc import Callable, Sequence
@@ -18,6 +19,8 @@ LOG = logging.getLogger(__name__)
 
 # Exit statuses of sysexits.h.
 EX_NOPERM, EX_CONFIG = 77, 78
+#: How sudo ends when it may not run something.
+_HELPER_REFUSED = 1
 _END_S = 5.0
 _POLL_S = 0.02
 
@@ -26,10 +29,12 @@ class Child:
     """A process that is started when it is needed.
 
     :param argv: command and arguments.
+    :param helper: what the command is prefixed with to get its privilege, such as ``sudo``; nothing where it has it.
     """
 
-    def __init__(self, argv: Sequence[str]) -> None:
-        self._argv = list(argv)
+    def __init__(self, argv: Sequence[str], *, helper: Sequence[str] = ()) -> None:
+        self._argv = [*helper, *argv]
+        self._has_helper = bool(helper)
         self._process: subprocess.Popen[bytes] | None = None
 
     def ensure(self) -> None:
@@ -44,7 +49,7 @@ class Child:
         status = self._process.poll()
         if status is not None:
             self._process = None
-            raise _reason(self._argv, status)
+            raise self._reason(status)
 
     def end(self, sleep: Callable[[float], object]) -> None:
         """Wait for the process, which goes by itself when its client is gone; after a while end it."""
@@ -55,16 +60,32 @@ class Child:
             if _ends_within(process, _END_S, sleep):
                 return
             LOG.warning("Process %d (%s) still runs after %g s; ending it", process.pid, self._argv[0], _END_S)
-            insist()
+            try:
+                insist()
+            except PermissionError as exc:
+                LOG.error("Process %d cannot be ended: %s", process.pid, exc)
+                return
         _ends_within(process, _END_S, sleep)
 
     def _start(self) -> None:
         try:
             # A session of its own: Ctrl-C at the terminal ends the agent first, and that needs its data plane to drain.
-            self._process = subprocess.Popen(self._argv, stdin=subprocess.DEVNULL, start_new_session=True)
+            # Nothing of our environment: it may run with more privilege than we have.
+            self._process = subprocess.Popen(
+                self._argv,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+                env={"PATH": os.defpath, "LANG": "C.UTF-8"},
+            )
         except OSError as exc:
             raise DataplaneUnavailable(f"{self._argv[0]} cannot be started: {exc}") from exc
         LOG.info("Started l3-dataplane, process %d", self._process.pid)
+
+    def _reason(self, status: int) -> Exception:
+        text = f"{' '.join(self._argv)}: ended with status {status}; it said why on its standard error or in its log"
+        if status == EX_NOPERM or (self._has_helper and status == _HELPER_REFUSED):
+            return PermissionMissing(text)
+        return ConfigError(text) if status == EX_CONFIG else DataplaneUnavailable(text)
 
 
 def _ends_within(process: subprocess.Popen[bytes], seconds: float, sleep: Callable[[float], object]) -> bool:
@@ -72,13 +93,3 @@ def _ends_within(process: subprocess.Popen[bytes], seconds: float, sleep: Callab
     while process.poll() is None and time.monotonic() < deadline:
         sleep(_POLL_S)
     return process.returncode is not None
-
-
-def _reason(argv: Sequence[str], status: int) -> Exception:
-    text = f"{' '.join(argv)}: ended with status {status}; it said why on its standard error or in its log"
-    match status:
-        case 77:
-            return PermissionMissing(text)
-        case 78:
-            return ConfigError(text)
-    return DataplaneUnavailable(text)

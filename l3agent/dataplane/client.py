@@ -2,7 +2,7 @@
 """The green end of the socket to the data-plane process: requests multiplexed by id, a deadline for each.
 
 A lost connection fails every request under way with :class:`~l3agent.exceptions.DataplaneUnavailable`; who asked tries
-again. The connection comes back by itself, and with ``spawn`` the process too. What the kernel holds stands meanwhile.
+again. The connection comes back by itself, and with a ``child`` the process too; the kernel state stands meanwhile.
 
 Review: can a request wait for ever? Can a killed greenthread leave half a frame on the socket?
 """
@@ -10,7 +10,7 @@ Review: can a request wait for ever? Can a killed greenthread leave half a frame
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import eventlet
@@ -42,13 +42,13 @@ class DataplaneClient:
 
     :param socket_path: where it listens.
     :param timeout: seconds it has for one request.
-    :param spawn: how to start it when nobody listens; None leaves that to others.
+    :param child: how to start it when nobody listens; None leaves that to others.
     """
 
-    def __init__(self, socket_path: str, *, timeout: float, spawn: Sequence[str] | None = None) -> None:
+    def __init__(self, socket_path: str, *, timeout: float, child: Child | None = None) -> None:
         self._path = socket_path
         self._timeout = timeout
-        self._child = Child(spawn) if spawn else None
+        self._child = child
         self._ids = itertools.count(1)
         self._waiting: dict[int, Event] = {}
         self._sending = Semaphore()

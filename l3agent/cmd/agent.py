@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``l3-agent``: the agent, in a process that eventlet has patched. Composition only."""
+
+import warnings
+
+with warnings.catch_warnings():
+    # It says at import that it is deprecated; operators cannot do anything about that.
+    warnings.simplefilter("ignore")
+    import eventlet
+
+    eventlet.monkey_patch()
+
+import os
+import shlex
+import shutil
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from oslo_config import cfg
+from oslo_log import log as logging
+
+from l3agent import __version__
+from l3agent.agent.l3_agent import BINARY, L3_AGENT_TOPIC, L3NATAgent
+from l3agent.conf import register_opts
+from l3agent.dataplane.child import Child
+from l3agent.dataplane.client import DataplaneClient
+from l3agent.dataplane.drivers import load_driver
+from l3agent.exceptions import ConfigError, PermissionMissing
+from l3agent.ops.asking import CONTROL_SOCKET
+from l3agent.ops.control import ControlSocket
+from l3agent.ops.status import plans, status
+from l3agent.rpc import get_transport
+from l3agent.service import Service, launch
+from l3agent.standalone.service import PluginService
+
+EX_NOPERM, EX_CONFIG = 77, 78
+
+#: What an agent that serves itself talks over; others of the process would have to know the name.
+_LOCAL = "local:///l3-agent"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the agent until SIGTERM or SIGINT; return the exit status: see ``l3agent.service``."""
+    try:
+        conf = _configured(sys.argv[1:] if argv is None else argv)
+        return _run(conf)
+    except ConfigError as exc:
+        return _said(exc, EX_CONFIG)
+    except PermissionMissing as exc:
+        return _said(exc, EX_NOPERM)
+
+
+def _said(exc: Exception, exit_status: int) -> int:
+    for line in str(exc).splitlines():
+        print(f"l3-agent: {line}", file=sys.stderr)
+    return exit_status
+
+
+def _configured(argv: Sequence[str]) -> cfg.ConfigOpts:
+    conf = cfg.ConfigOpts()
+    register_opts(conf)
+    logging.register_options(conf)
+    try:
+        conf(list(argv), project="l3agent", prog="l3-agent", version=__version__)
+        load_driver(conf.interface_driver)
+        os.makedirs(conf.state_path, exist_ok=True)
+        logging.setup(conf, "l3agent", version=__version__)
+    except cfg.Error as exc:
+        raise ConfigError(" ".join(str(exc).split())) from exc
+    except OSError as exc:
+        raise ConfigError(f"state_path: {conf.state_path}: {exc.strerror}") from exc
+    except logging.LogConfigError as exc:
+        raise ConfigError(" ".join(str(exc).split())) from exc
+    return conf
+
+
+def _run(conf: cfg.ConfigOpts) -> int:
+    transport = get_transport(conf, _LOCAL if conf.standalone.topology else None)
+    dataplane = DataplaneClient(conf.dataplane.socket, timeout=conf.dataplane.timeout, child=_child(conf))
+    agent = L3NATAgent(conf, conf.host, dataplane=dataplane, transport=transport)
+    services = [_control_socket(conf, agent, dataplane), *_server(conf, transport, dataplane)]
+    services.append(
+        Service.create(
+            BINARY,
+            L3_AGENT_TOPIC,
+            conf.AGENT.report_interval,
+            agent,
+            conf=conf,
+            host=conf.host,
+            transport=transport,
+            periodic_interval=conf.periodic_interval,
+            periodic_fuzzy_delay=conf.periodic_fuzzy_delay,
+        )
+    )
+    try:
+        dataplane.start()
+        return int(launch(conf, services).wait())
+    finally:
+        dataplane.stop()
+
+
+def _server(conf: cfg.ConfigOpts, transport: Any, dataplane: DataplaneClient) -> list[Any]:
+    """Return the server inside this process, where a topology file takes the place of one outside."""
+    if not conf.standalone.topology:
+        return []
+    interval = conf.standalone.watch_interval
+    return [PluginService(transport, conf.standalone.topology, dataplane=dataplane, watch_interval=interval)]
+
+
+def _control_socket(conf: cfg.ConfigOpts, agent: L3NATAgent, dataplane: DataplaneClient) -> ControlSocket:
+    return ControlSocket(
+        os.path.join(conf.state_path, CONTROL_SOCKET),
+        {
+            "status": lambda request: status(agent, dataplane),
+            "plan": lambda request: {"plans": plans(agent, dataplane, request.get("router"))},
+        },
+    )
+
+
+def _child(conf: cfg.ConfigOpts) -> Child | None:
+    """Return how the data plane is started when nobody listens; None when that is left to others."""
+    if not conf.dataplane.spawn:
+        return None
+    script = os.path.join(os.path.dirname(sys.executable), "l3-dataplane")
+    program = [script] if os.access(script, os.X_OK) else [sys.executable, "-m", "l3agent.cmd.dataplane"]
+    files = [f"--config-file={path}" for path in conf.config_file or []]
+    folders = [f"--config-dir={path}" for path in conf.config_dir or []]
+    arguments = [*files, *folders, *(["--debug"] if conf.debug else []), "--exit-with-client"]
+    return Child([*program, *arguments], helper=_helper(conf))
+
+
+def _helper(conf: cfg.ConfigOpts) -> list[str]:
+    """Return what a command is prefixed with to get the privilege of the data plane.
+
+    :raises PermissionMissing: there is no way to get it, and no data plane that somebody else has started.
+    """
+    if os.geteuid() == 0:
+        return []
+    helper = shlex.split(conf.AGENT.root_helper or "")
+    if helper and shutil.which(helper[0]):
+        return helper
+    if os.path.exists(conf.dataplane.socket):
+        return helper
+    raise PermissionMissing(
+        f"l3-dataplane needs root and [AGENT] root_helper ({conf.AGENT.root_helper!r}) is no command: start it as "
+        f"root, set root_helper, or run l3-agent as root; to only try it, run `l3-agentctl demo`"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
