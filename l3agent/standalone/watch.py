@@ -68,15 +68,22 @@ class TopologyWatch:
             latest = _signature(self._path)
 
     def _read(self) -> None:
-        try:
-            # A native thread: parsing takes 6 ms a router, and the hub must not wait for that. The function is pure.
-            topology = tpool.execute(load, self._path)
-        except ConfigError as exc:
-            for problem in str(exc).splitlines():
-                LOG.error("%s", problem)
-            LOG.error("%s: not taken over, the topology stays as it was", self._path)
+        # A native thread: parsing takes 6 ms a router, and the hub must not wait for that. The function is pure.
+        found = tpool.execute(_topology_or_problems, self._path)
+        if isinstance(found, Topology):
+            self._on_change(found)
             return
-        self._on_change(topology)
+        for problem in found.splitlines():
+            LOG.error("%s", problem)
+        LOG.error("%s: not taken over, the topology stays as it was", self._path)
+
+
+def _topology_or_problems(path: Path) -> Topology | str:
+    """Return what a file describes, or what is wrong with it, one line each."""
+    try:
+        return load(path)
+    except ConfigError as exc:
+        return str(exc)
 
 
 def _signature(path: Path) -> tuple[int, int, int] | None:
