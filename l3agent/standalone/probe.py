@@ -104,8 +104,8 @@ def ping(parent: socket.socket, target: str, interval: float = 0.01, count: int 
     """Send echo requests, one each ``interval`` seconds, until told to stop or ``count`` are sent.
 
     :param patience: seconds to wait for the last answers.
-    :returns: ``sent``, ``received``, ``lost`` (sequence numbers), ``gap`` (longest time between two answers) and
-        ``rtt`` (median; None without an answer), both in seconds.
+    :returns: ``sent``, ``received``, ``lost`` (sequence numbers), ``gap`` (longest time between two answers),
+        ``rtt`` (median) and ``slowest``; times in seconds, the last two None without an answer.
     """
     with _Pinger(ipaddress.ip_address(target)) as pinger:
         next_send = time.monotonic()
@@ -226,6 +226,7 @@ class _Pinger:
             "lost": sorted(set(self.sent) - set(self.answered)),
             "gap": max((later - earlier for earlier, later in itertools.pairwise(times)), default=0.0),
             "rtt": trips[len(trips) // 2] if trips else None,
+            "slowest": trips[-1] if trips else None,
         }
 
     def __enter__(self) -> _Pinger:

@@ -157,6 +157,9 @@ def _body_process(body: Callable[[str], int], entrance: str) -> NoReturn:
         status = body(entrance)
     except KeyboardInterrupt:
         status = 130
+    except BrokenPipeError:  # whoever read the output has seen enough
+        status = 1
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except BaseException:
         traceback.print_exc()
     finally:

@@ -107,7 +107,7 @@ def test_the_demo_passes_for_an_ordinary_user_in_time_and_leaves_nothing(nothing
 
 def test_keep_stays_up_lets_one_look_around_and_goes_at_ctrl_c(nothing_left: Path) -> None:
     demo = Demo([*_CTL, "demo", "--keep"], nothing_left)
-    command = demo.read_until("ip netns").strip()
+    command = demo.read_until("nsenter").strip()
     namespaces = subprocess.run(command.split(), capture_output=True, text=True, timeout=20, check=True).stdout
     assert re.search(r"^qrouter-", namespaces, re.M) and re.search(r"^l3host-vm1\b", namespaces, re.M)
     status = demo.read_until("l3-agentctl status").strip().replace("l3-agentctl", " ".join(_CTL))
@@ -191,9 +191,12 @@ def _ordinary_user(folder: Path) -> list[str]:
     if os.geteuid() != 0:
         return _CTL
     leave_root = ["setpriv", f"--reuid={_NOBODY}", f"--regid={_NOBODY}", "--clear-groups"]
-    # The interpreter of the tests may lie in root's home; another of the same version serves as well.
+    # The interpreter of the tests may lie in root's home; another of the same version serves as well. setpriv itself
+    # executes with privilege, so the question is whether what it started can start it again.
+    again = "import subprocess, sys; subprocess.run([sys.executable, '-c', ''], check=True)"
     for python in (sys.executable, f"/usr/bin/python{sys.version_info.major}.{sys.version_info.minor}"):
-        if Path(python).exists() and subprocess.run([*leave_root, python, "-c", ""], check=False).returncode == 0:
+        trial = subprocess.run([*leave_root, python, "-c", again], capture_output=True, check=False)
+        if trial.returncode == 0:
             return [*leave_root, str(_environment(python, folder)), *_CTL[1:]]
     pytest.skip("an ordinary user can run no Python of this version")
 

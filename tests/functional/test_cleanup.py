@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``l3-agentctl cleanup``: all that is ours goes, nothing else does, and never beside a running agent."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import uuid
+from ipaddress import ip_interface
+from pathlib import Path
+
+import pytest
+
+from l3agent.model.states import HostState, Kind, Port, RouterState
+from tests.functional.support.processes import Dataplane
+from tests.functional.support.sandbox import Sandbox
+
+pytestmark = pytest.mark.kernel
+
+_CLEANUP = [sys.executable, "-m", "l3agent.cmd.ctl", "cleanup"]
+
+
+@pytest.fixture
+def trial(sandbox: Sandbox, folder: Path) -> Dataplane:
+    """Two routers and a host in the kernel, beside a namespace and a bridge of somebody else."""
+    dataplane = Dataplane(sandbox, folder)
+    dataplane.start()
+    states = [_router(1), _router(2), HostState("vm1", _port(3, "eth0"), frozenset())]
+    kinds: tuple[Kind, ...] = ("router", "router", "host")
+    reports = dataplane.reconcile(*(((kind, state.id), state) for kind, state in zip(kinds, states, strict=True)))
+    assert [report.error for report in reports] == [None] * 3
+    sandbox.run(["ip", "netns", "add", "foreign"])
+    sandbox.run(["ip", "link", "add", "brforeign", "type", "bridge"])
+    return dataplane
+
+
+def test_cleanup_removes_all_of_ours_and_nothing_else(trial: Dataplane) -> None:
+    trial.stop()
+    sandbox = trial.sandbox
+    before = sandbox.namespaces()
+    said = _cleanup(sandbox, "--dry-run")
+    assert (said.returncode, sandbox.namespaces()) == (0, before)
+    assert said.stdout.count("would remove router") == 2 and said.stdout.count("would remove host") == 1
+    said = _cleanup(sandbox)
+    assert said.returncode == 0, said.stderr
+    assert sandbox.namespaces() == {"foreign"}
+    assert {link["ifname"] for link in sandbox.json("ip -j link")} == {"lo", "brforeign"}
+    said = _cleanup(sandbox)
+    assert (said.returncode, said.stdout) == (0, "nothing of ours is here\n")
+
+
+def test_cleanup_refuses_while_a_data_plane_is_at_work(trial: Dataplane, folder: Path) -> None:
+    before = trial.sandbox.namespaces()
+    config = folder / "dataplane.conf"
+    said = _cleanup(trial.sandbox, "--config-file", str(config))
+    assert said.returncode == 1
+    assert len(said.stderr.splitlines()) == 1 and "is running" in said.stderr
+    said = _cleanup(trial.sandbox)  # one whose socket is elsewhere is met at the lock of the folder
+    assert said.returncode == 69
+    assert len(said.stderr.splitlines()) == 1 and "another data plane works on /run/netns" in said.stderr
+    assert trial.sandbox.namespaces() == before
+
+
+def test_cleanup_without_root_says_so() -> None:
+    code = "import os; from l3agent.cmd import ctl; os.geteuid() or os.seteuid(65534); exit(ctl.main(['cleanup']))"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert said.returncode == 77
+    assert len(said.stderr.splitlines()) == 1 and "only root may remove" in said.stderr
+
+
+def _router(number: int) -> RouterState:
+    ports = frozenset((_port(number, f"qr-{number}"),))
+    return RouterState(str(uuid.UUID(int=number)), ports, None, frozenset(), frozenset(), None, False)
+
+
+def _port(number: int, device: str) -> Port:
+    address = ip_interface(f"10.0.0.{number}/24")
+    return Port(f"{number}" * 36, "c" * 36, device, f"fa:16:3e:00:00:0{number}", 1500, frozenset((address,)))
+
+
+def _cleanup(sandbox: Sandbox, *options: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(sandbox.argv([*_CLEANUP, *options]), capture_output=True, text=True, timeout=60, check=False)
