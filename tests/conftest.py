@@ -21,7 +21,7 @@ from tests.parts import MISSING
 #: Nothing may be left out: a part that is missing is a failure.
 REQUIRE_ALL = os.environ.get("CI") == "true" or os.environ.get("L3AGENT_REQUIRE_ALL") == "1"
 #: The fixture that needs a part of the machine, and the part.
-_NEEDS = {"sandbox": "kernel", "rabbit": "broker", "rabbit_node": "broker"}
+_NEEDS = {"sandbox": "kernel", "machine": "kernel", "rabbit": "broker", "rabbit_node": "broker"}
 # Tests of these run greenthreads. Not of l3agent.service: oslo.service has SIGALRM for itself.
 _WATCHED = ("tests/unit/rpc", "tests/unit/agent", "tests/unit/standalone")
 _HUB_SECONDS = 5

@@ -19,6 +19,8 @@ from l3agent.exceptions import ApplyError
 _LOOPBACK = 1
 #: ENOENT, ESRCH, ENODEV, EADDRNOTAVAIL: what should go is gone already.
 _ALREADY_GONE = frozenset((2, 3, 19, 99))
+#: EAFNOSUPPORT: a device without IPv6 (its MTU is too small, or the kernel has none) needs not be kept from using it.
+_NO_IPV6 = frozenset((97,))
 #: ENOENT: no flow matched.
 _NO_SUCH_FLOW = frozenset((2,))
 
@@ -40,7 +42,7 @@ def carry_out(kernel: Kernel, plan: Plan, seen: Observed, namespace: str | None,
         stray=seen.stray,
         flush=flush,
     )
-    _send(kernel.host, batches.outside, namespace)
+    _send(kernel.host, batches.outside, namespace, ignore=_NO_IPV6)
     if handle is not None:
         _send_rules(handle, batches.rules, namespace)
         if any(operation.verb == "remove" for operation in plan.of(Namespace)):
@@ -76,7 +78,7 @@ def _make_namespace(kernel: Kernel, plan: Plan, seen: Observed) -> None:
 def _make_bridges(kernel: Kernel, plan: Plan, seen: Observed) -> None:
     batch = encode.bridges(plan)
     if batch:
-        _send(kernel.host, batch, None)
+        _send(kernel.host, batch, None, ignore=_NO_IPV6)
     wanted = [entry.bridge for one in plan.of(Link) if isinstance(entry := one.entry, Link) and entry.bridge]
     missing = {name for name in wanted if name not in seen.bridges}
     for answer in kernel.host.ask([rtnl.get_link(name=name) for name in missing]):

@@ -19,6 +19,9 @@ from l3agent.dataplane.plan import (
 from l3agent.model.names import namespace_name
 from l3agent.model.states import HostState, Key, NetworkState, Port, Route, RouterState, State
 
+#: A device with a smaller MTU has no IPv6 at all (RFC 8200 section 5), and the kernel refuses to speak of it there.
+IPV6_MTU_MIN = 1280
+
 #: Settings of a router namespace, by path below /proc/sys (ip-sysctl and nf_conntrack-sysctl of the kernel
 #: documentation). Addresses are answered for and announced only on their own device; windows are not checked, since a
 #: router sees asymmetric paths; new devices get the link-local address that we give them, not one of the kernel's.
@@ -103,7 +106,8 @@ def _network(state: NetworkState, driver: InterfaceDriver) -> Iterator[Entry]:
 def _port(port: Port, driver: InterfaceDriver) -> Iterator[Entry]:
     yield driver.network(port.network_id)
     yield driver.link(port)
-    yield DeviceAddress(port.device, link_local(port.mac))
+    if port.mtu is None or port.mtu >= IPV6_MTU_MIN:
+        yield DeviceAddress(port.device, link_local(port.mac))
     for interface in port.addresses:
         yield DeviceAddress(port.device, interface)
 

@@ -8,9 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.functional.support.cloud import HOST, Cloud, options
+from tests.functional.support.kernel import RouterFacts, golden
+from tests.functional.support.neutron_server import NeutronServer
 from tests.functional.support.processes import Agent, Dataplane, Options
 from tests.functional.support.rabbit import Rabbit
 from tests.functional.support.sandbox import Sandbox
+from tests.payloads import legacy_payload
 
 
 @pytest.fixture
@@ -35,6 +39,19 @@ def dataplane(sandbox: Sandbox, folder: Path) -> Iterator[Dataplane]:
     dataplane.start()
     yield dataplane
     dataplane.hang_up()
+    show(dataplane.log)
+
+
+@pytest.fixture(scope="module")
+def machine() -> Iterator[Dataplane]:
+    """A data plane in a sandbox that the tests of a file share; each uses ids of its own."""
+    folder = Path(tempfile.mkdtemp(prefix="l3-"))
+    with Sandbox() as sandbox:
+        shared = Dataplane(sandbox, folder)
+        shared.start()
+        yield shared
+        shared.hang_up()
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
@@ -69,3 +86,30 @@ def start_agent(folder: Path) -> Iterator[Callable[[Options], Agent]]:
     yield start
     for agent in agents:
         agent.kill()
+        show(agent.log)
+
+
+@pytest.fixture
+def cloud(
+    rabbit: Rabbit, dataplane: Dataplane, folder: Path, start_agent: Callable[[Options], Agent]
+) -> Iterator[Cloud]:
+    """A running cloud with the captured router, in sync."""
+    server = NeutronServer(rabbit.url, HOST, [legacy_payload()])
+    server.start()
+    try:
+        agent = start_agent(options(rabbit, dataplane, folder))
+        agent.wait_in_sync()
+        yield Cloud(server, agent, dataplane)
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def expected() -> RouterFacts:
+    """What Neutron's agent made of the captured router; a test changes its copy."""
+    return golden(Path(__file__).parents[1] / "scenarios" / "legacy" / "kernel.json")
+
+
+def show(log: Path) -> None:
+    """Print a log; pytest shows it with a test that failed."""
+    print(f"--- {log.name}\n{log.read_text(errors='replace')}")
