@@ -27,11 +27,13 @@ OWN_SHARE = 0.9
 
 
 class Manager(periodic_task.PeriodicTasks):  # type: ignore[misc]
-    """What a service is about: its public methods are its RPC, the methods here are called by its :class:`Service`.
+    """What a service is about: its public methods are its RPC, the methods here are for its :class:`Service` alone.
 
     A subclass states the version of its RPC in ``target = Target(version=...)``, and decorates periodic tasks with
     ``oslo_service.periodic_task.periodic_task``.
     """
+
+    not_rpc: frozenset[str]
 
     def __init__(self, conf: cfg.ConfigOpts, host: str) -> None:
         super().__init__(conf)
@@ -69,6 +71,10 @@ class Manager(periodic_task.PeriodicTasks):  # type: ignore[misc]
 
     def stop(self, graceful: bool = True) -> None:
         """Bring work in hand to an end; called when no message arrives any more, before the threads go."""
+
+
+# Whoever reaches the broker may call an endpoint; nobody there shall stop an agent or make it start twice.
+Manager.not_rpc = frozenset(dir(Manager)) - {"agent_updated"}
 
 
 class Service(oslo_service.Service):  # type: ignore[misc]
