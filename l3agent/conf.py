@@ -1,76 +1,135 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every option, once. Names and groups are Neutron's where the meaning is the same.
 
-Reading happens in ``cmd/``; everything below gets values. ``list_opts`` feeds ``oslo-config-generator``.
+Only ``cmd/`` imports this module; everything below gets values, or the parsed object. ``list_opts`` feeds
+``oslo-config-generator``.
 """
 
 from __future__ import annotations
 
 import socket
+from collections.abc import Sequence
 from typing import Any
 
 from oslo_config import cfg
+from oslo_log import log as logging
+
+from l3agent import __version__
+from l3agent.exceptions import ConfigError
 
 CORE_OPTS = [
-    cfg.StrOpt("host", default=socket.getfqdn(), sample_default="node1.example.org",
-               help="Name of this node, the identity of the agent towards the server. Must not change."),
-    cfg.StrOpt("state_path", default="/var/lib/neutron",
-               help="Folder for the sockets and files of the agent."),
-    cfg.StrOpt("interface_driver", default="bridge",
-               help="How ports are plugged into networks. `bridge`: a Linux bridge a network, veth pairs into the namespaces."),
-    cfg.StrOpt("agent_mode", default="legacy", choices=["legacy"],
-               help="Mode of the agent. Only `legacy` is built."),
-    cfg.BoolOpt("handle_internal_only_routers", default=True,
-                help="Serve routers without a gateway too."),
-    cfg.FloatOpt("periodic_interval", default=40, min=0.01,
-                 help="Seconds between two runs of the periodic tasks."),
-    cfg.FloatOpt("periodic_fuzzy_delay", default=5, min=0,
-                 help="The first run of the periodic tasks comes after a random time up to this, in seconds."),
-    cfg.FloatOpt("rpc_response_max_timeout", default=600, min=1,
-                 help="Upper bound, in seconds, of the time allowed for an answer of the server after it was doubled on timeouts."),
-    cfg.IntOpt("send_arp_for_ha", default=3, min=0, max=20,
-               help="How many times a new address is announced by gratuitous ARP or unsolicited neighbour advertisement."),
+    cfg.StrOpt(
+        "host",
+        sample_default="node1.example.org",
+        help="Name of this node, the identity of the agent towards the server. Must not change. The fully qualified "
+        "name of the node when left out.",
+    ),
+    cfg.StrOpt("state_path", default="/var/lib/neutron", help="Folder for the sockets and files of the agent."),
+    cfg.StrOpt(
+        "interface_driver",
+        default="bridge",
+        help="How ports are plugged into networks. `bridge`: a Linux bridge a network, veth pairs into the namespaces.",
+    ),
+    cfg.StrOpt("agent_mode", default="legacy", choices=["legacy"], help="Mode of the agent. Only `legacy` is built."),
+    cfg.BoolOpt("handle_internal_only_routers", default=True, help="Serve routers without a gateway too."),
+    cfg.FloatOpt("periodic_interval", default=40, min=0.01, help="Seconds between two runs of the periodic tasks."),
+    cfg.FloatOpt(
+        "periodic_fuzzy_delay",
+        default=5,
+        min=0,
+        help="The first run of the periodic tasks comes after a random time up to this, in seconds.",
+    ),
+    cfg.FloatOpt(
+        "rpc_response_max_timeout",
+        default=600,
+        min=1,
+        help="Upper bound, in seconds, of the time the server has for an answer, which doubles on each timeout.",
+    ),
+    cfg.IntOpt(
+        "send_arp_for_ha",
+        default=3,
+        min=0,
+        max=20,
+        help="How many times a new address is announced by gratuitous ARP or unsolicited neighbour advertisement.",
+    ),
 ]
 
 AGENT_OPTS = [
-    cfg.FloatOpt("report_interval", default=30, min=0.1,
-                 help="Seconds between two state reports; should be less than half of the server's agent_down_time."),
-    cfg.BoolOpt("log_agent_heartbeats", default=False,
-                help="Ask the server to log each state report."),
+    cfg.FloatOpt(
+        "report_interval",
+        default=30,
+        min=0.1,
+        help="Seconds between two state reports; should be less than half of the server's agent_down_time.",
+    ),
+    cfg.BoolOpt("log_agent_heartbeats", default=False, help="Ask the server to log each state report."),
     cfg.StrOpt("availability_zone", default="nova", help="Availability zone of this node."),
-    cfg.StrOpt("root_helper", default="sudo",
-               help="Command that runs l3-dataplane with privilege when the agent has none, for example `sudo`."),
+    cfg.StrOpt(
+        "root_helper",
+        default="sudo",
+        help="Command that runs l3-dataplane with privilege when the agent has none, for example `sudo`.",
+    ),
 ]
 
 DATAPLANE_OPTS = [
-    cfg.BoolOpt("spawn", default=True,
-                help="Start l3-dataplane when none listens on the socket, and start it again when it dies."),
+    cfg.BoolOpt(
+        "spawn",
+        default=True,
+        help="Start l3-dataplane when none listens on the socket, and start it again when it dies.",
+    ),
     cfg.StrOpt("socket", default="$state_path/l3-dataplane.sock", help="Unix socket of the data-plane process."),
-    cfg.StrOpt("netns_path", default="/run/netns",
-               help="Folder where network namespaces are pinned; the default is where `ip netns` looks."),
-    cfg.FloatOpt("timeout", default=60, min=1,
-                 help="Seconds the data plane has for one request before the agent gives it up and tries again."),
+    cfg.StrOpt(
+        "netns_path",
+        default="/run/netns",
+        help="Folder where network namespaces are pinned; the default is where `ip netns` looks.",
+    ),
+    cfg.FloatOpt(
+        "timeout",
+        default=60,
+        min=1,
+        help="Seconds the data plane has for one request before the agent gives it up and tries again.",
+    ),
     cfg.StrOpt("log_file", help="Log file of the data-plane process; without one it logs to its standard error."),
-    cfg.FloatOpt("announce_interval", default=2, min=0.05,
-                 help="Seconds between two announcements of the same address."),
+    cfg.FloatOpt(
+        "announce_interval", default=2, min=0.05, help="Seconds between two announcements of the same address."
+    ),
 ]
 
 L3AGENT_OPTS = [
-    cfg.IntOpt("router_workers", default=8, min=1, max=256,
-               help="How many routers are processed at the same time (size of the GreenPool)."),
-    cfg.FloatOpt("retry_min", default=1, min=0.01, help="Seconds before a failed router is tried again the first time."),
+    cfg.IntOpt(
+        "router_workers",
+        default=8,
+        min=1,
+        max=256,
+        help="How many routers are processed at the same time (size of the GreenPool).",
+    ),
+    cfg.FloatOpt(
+        "retry_min", default=1, min=0.01, help="Seconds before a failed router is tried again the first time."
+    ),
     cfg.FloatOpt("retry_max", default=60, min=0.01, help="Upper bound, in seconds, of the growing time between tries."),
-    cfg.IntOpt("fetch_batch", default=32, min=1, max=256,
-               help="How many waiting routers are fetched from the server in one call."),
-    cfg.FloatOpt("resync_jitter", default=5, min=0,
-                 help="A full sync after a lost connection to the broker waits a random time up to this, in seconds, "
-                      "so that not every agent asks at once."),
+    cfg.IntOpt(
+        "fetch_batch",
+        default=32,
+        min=1,
+        max=256,
+        help="How many waiting routers are fetched from the server in one call.",
+    ),
+    cfg.FloatOpt(
+        "resync_jitter",
+        default=5,
+        min=0,
+        help="A full sync after a lost connection to the broker waits a random time up to this, in seconds, "
+        "so that not every agent asks at once.",
+    ),
 ]
 
 STANDALONE_OPTS = [
-    cfg.StrOpt("topology", help="Topology file (YAML). When set, the agent needs no server and no broker: it serves the file to itself."),
-    cfg.FloatOpt("watch_interval", default=1, min=0.05,
-                 help="Seconds between two looks at the topology file for a change."),
+    cfg.StrOpt(
+        "topology",
+        help="Topology file (YAML). When set, the agent needs no server and no broker: it serves the file to itself.",
+    ),
+    cfg.FloatOpt(
+        "watch_interval", default=1, min=0.05, help="Seconds between two looks at the topology file for a change."
+    ),
 ]
 
 
@@ -89,3 +148,36 @@ def register_opts(conf: Any) -> None:
     """Register all options on a ``ConfigOpts``; doing it twice is harmless."""
     for group, opts in list_opts():
         conf.register_opts(opts, group=group)
+
+
+def configured(argv: Sequence[str], *, prog: str, cli_opts: Sequence[Any] = ()) -> Any:
+    """Return the options of a program, parsed from its arguments and configuration files, every one of them read.
+
+    oslo.config converts a value when it is first read; reading all of them here finds the wrong one before anything
+    is started.
+
+    :param prog: name of the program, for its help.
+    :param cli_opts: options that only this program has.
+    :raises ConfigError: a missing file, a file that is no configuration, an unknown argument's or option's bad value.
+    """
+    conf = cfg.ConfigOpts()
+    register_opts(conf)
+    logging.register_options(conf)
+    conf.register_cli_opts(cli_opts)
+    try:
+        conf(list(argv), project="l3agent", prog=prog, version=__version__)
+    except cfg.Error as exc:
+        raise ConfigError(" ".join(str(exc).split())) from exc
+    for group, opts in list_opts():
+        for opt in opts:
+            _read(conf, group, opt.dest)
+    if conf.host is None:
+        conf.set_default("host", socket.getfqdn())
+    return conf
+
+
+def _read(conf: Any, group: str | None, name: str) -> None:
+    try:
+        getattr(conf if group is None else conf[group], name)
+    except cfg.ConfigSourceValueError as exc:
+        raise ConfigError(f"[{group or 'DEFAULT'}] {name}: {str(exc).rpartition('is not valid: ')[2]}") from exc

@@ -17,12 +17,11 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from oslo_config import cfg
 from oslo_log import log as logging
 
 from l3agent import __version__
 from l3agent.agent.l3_agent import BINARY, L3_AGENT_TOPIC, L3NATAgent
-from l3agent.conf import register_opts
+from l3agent.conf import configured
 from l3agent.dataplane.child import Child
 from l3agent.dataplane.client import DataplaneClient
 from l3agent.dataplane.drivers import load_driver
@@ -57,17 +56,12 @@ def _said(exc: Exception, exit_status: int) -> int:
     return exit_status
 
 
-def _configured(argv: Sequence[str]) -> cfg.ConfigOpts:
-    conf = cfg.ConfigOpts()
-    register_opts(conf)
-    logging.register_options(conf)
+def _configured(argv: Sequence[str]) -> Any:
+    conf = configured(argv, prog="l3-agent")
+    load_driver(conf.interface_driver)
     try:
-        conf(list(argv), project="l3agent", prog="l3-agent", version=__version__)
-        load_driver(conf.interface_driver)
         os.makedirs(conf.state_path, exist_ok=True)
         logging.setup(conf, "l3agent", version=__version__)
-    except cfg.Error as exc:
-        raise ConfigError(" ".join(str(exc).split())) from exc
     except OSError as exc:
         raise ConfigError(f"state_path: {conf.state_path}: {exc.strerror}") from exc
     except logging.LogConfigError as exc:
@@ -75,7 +69,7 @@ def _configured(argv: Sequence[str]) -> cfg.ConfigOpts:
     return conf
 
 
-def _run(conf: cfg.ConfigOpts) -> int:
+def _run(conf: Any) -> int:
     transport = get_transport(conf, _LOCAL if conf.standalone.topology else None)
     dataplane = DataplaneClient(conf.dataplane.socket, timeout=conf.dataplane.timeout, child=_child(conf))
     agent = L3NATAgent(conf, conf.host, dataplane=dataplane, transport=transport)
@@ -100,7 +94,7 @@ def _run(conf: cfg.ConfigOpts) -> int:
         dataplane.stop()
 
 
-def _server(conf: cfg.ConfigOpts, transport: Any, dataplane: DataplaneClient) -> list[Any]:
+def _server(conf: Any, transport: Any, dataplane: DataplaneClient) -> list[Any]:
     """Return the server inside this process, where a topology file takes the place of one outside."""
     if not conf.standalone.topology:
         return []
@@ -108,7 +102,7 @@ def _server(conf: cfg.ConfigOpts, transport: Any, dataplane: DataplaneClient) ->
     return [PluginService(transport, conf.standalone.topology, dataplane=dataplane, watch_interval=interval)]
 
 
-def _control_socket(conf: cfg.ConfigOpts, agent: L3NATAgent, dataplane: DataplaneClient) -> ControlSocket:
+def _control_socket(conf: Any, agent: L3NATAgent, dataplane: DataplaneClient) -> ControlSocket:
     return ControlSocket(
         os.path.join(conf.state_path, CONTROL_SOCKET),
         {
@@ -118,7 +112,7 @@ def _control_socket(conf: cfg.ConfigOpts, agent: L3NATAgent, dataplane: Dataplan
     )
 
 
-def _child(conf: cfg.ConfigOpts) -> Child | None:
+def _child(conf: Any) -> Child | None:
     """Return how the data plane is started when nobody listens; None when that is left to others."""
     if not conf.dataplane.spawn:
         return None
@@ -130,7 +124,7 @@ def _child(conf: cfg.ConfigOpts) -> Child | None:
     return Child([*program, *arguments], helper=_helper(conf))
 
 
-def _helper(conf: cfg.ConfigOpts) -> list[str]:
+def _helper(conf: Any) -> list[str]:
     """Return what a command is prefixed with to get the privilege of the data plane.
 
     :raises PermissionMissing: there is no way to get it, and no data plane that somebody else has started.

@@ -15,7 +15,7 @@ from oslo_config import cfg
 from oslo_log import log as logging
 
 from l3agent import __version__
-from l3agent.conf import register_opts
+from l3agent.conf import configured
 from l3agent.dataplane import privilege
 from l3agent.dataplane.announcer import Announcer
 from l3agent.dataplane.drivers import load_driver
@@ -30,6 +30,10 @@ LOG = logging.getLogger(__name__)
 EX_SOFTWARE, EX_TEMPFAIL, EX_NOPERM, EX_CONFIG = 70, 75, 77, 78
 #: Seconds to wait for another data plane of the same namespace folder to leave.
 _LOCK_S = 5.0
+
+_EXIT_WITH_CLIENT = cfg.BoolOpt(
+    "exit-with-client", default=False, help="End when the agent that started this process has gone."
+)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -52,17 +56,8 @@ def _said(exc: Exception, status: int) -> int:
 
 
 def _configured(argv: list[str]) -> Any:
-    conf = cfg.ConfigOpts()
-    register_opts(conf)
-    logging.register_options(conf)
-    conf.register_cli_opt(
-        cfg.BoolOpt("exit-with-client", default=False, help="End when the agent that started this process has gone.")
-    )
-    try:
-        conf(argv, project="l3agent", prog="l3-dataplane", version=__version__)
-        load_driver(conf.interface_driver)
-    except cfg.Error as exc:
-        raise ConfigError(str(exc).replace("\n", " ")) from exc
+    conf = configured(argv, prog="l3-dataplane", cli_opts=[_EXIT_WITH_CLIENT])
+    load_driver(conf.interface_driver)
     # The file named by log_file is the agent's; two processes would rotate it under each other.
     conf.set_override("log_file", conf.dataplane.log_file)
     conf.set_override("use_stderr", conf.dataplane.log_file is None)

@@ -13,12 +13,13 @@ with warnings.catch_warnings():
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from oslo_config import cfg
 from oslo_log import log as logging
 
 from l3agent import __version__
-from l3agent.conf import register_opts
+from l3agent.conf import configured
 from l3agent.exceptions import ConfigError
 from l3agent.rpc import get_transport
 from l3agent.service import launch
@@ -54,20 +55,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     return int(launch(conf, service).wait())
 
 
-def _configured(argv: Sequence[str]) -> cfg.ConfigOpts:
-    conf = cfg.ConfigOpts()
-    register_opts(conf)
-    logging.register_options(conf)
-    conf.register_cli_opts(_CLI_OPTS)
+def _configured(argv: Sequence[str]) -> Any:
+    conf = configured(argv, prog="l3-agentctl serve", cli_opts=_CLI_OPTS)
     try:
-        conf(list(argv), project="l3agent", prog="l3-agentctl serve", version=__version__)
         logging.setup(conf, "l3agent", version=__version__)
-    except (cfg.Error, logging.LogConfigError) as exc:
+    except logging.LogConfigError as exc:
         raise ConfigError(" ".join(str(exc).split())) from exc
     return conf
 
 
-def _service(conf: cfg.ConfigOpts) -> PluginService:
+def _service(conf: Any) -> PluginService:
     transport = get_transport(conf, conf.broker)
     if (conf.broker or conf.transport_url).startswith("local:"):
         raise ConfigError(
