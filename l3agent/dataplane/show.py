@@ -83,7 +83,7 @@ def _address(address: DeviceAddress, was: object, inside: str, add: bool) -> lis
     if not add:
         return [f"{inside} address delete {interface} dev {address.device}"]
     if isinstance(interface, IPv4Interface):
-        extra = f" broadcast {interface.network.broadcast_address}" if interface.network.prefixlen != 31 else ""
+        extra = f" broadcast {interface.network.broadcast_address}" if interface.network.prefixlen < 31 else ""
     else:
         extra = " nodad"
     made = f"{inside} address add {interface}{extra} dev {address.device}"

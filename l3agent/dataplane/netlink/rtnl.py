@@ -210,13 +210,12 @@ def _parse_link(data: bytes, start: int, end: int) -> LinkInfo:
 def new_address(index: int, interface: Interface) -> bytes:
     """Put an address on a link: IPv4 with its broadcast address, IPv6 without duplicate address detection.
 
-    With detection an IPv6 address stays unusable for seconds (RFC 4862 5.4); the server hands addresses out once.
+    With detection an IPv6 address stays unusable for seconds (RFC 4862 5.4); the server hands addresses out once. A
+    network of one or two addresses has no broadcast address (RFC 3021).
     """
     body = _address_body(index, interface, _IFA_F_NODAD if interface.version == 6 else 0)
     if isinstance(interface, IPv4Interface) and interface.network.prefixlen < 31:
         body += attribute(_IFA_BROADCAST, interface.network.broadcast_address.packed)
-    elif isinstance(interface, IPv4Interface) and interface.network.prefixlen == 32:
-        body += attribute(_IFA_BROADCAST, interface.ip.packed)
     return message(NEWADDR, CREATE | REPLACE, body)
 
 
