@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import os
 import resource
@@ -38,6 +39,17 @@ def raise_descriptor_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
         if hard < _DESCRIPTORS:
             LOG.warning("at most %d open descriptors (RLIMIT_NOFILE): enough for about %d routers", hard, hard // 4)
+    _make_room()
+
+
+def _make_room() -> None:
+    """Have the kernel make the table of descriptors as large as it may become, by using the last one for a moment.
+
+    Once there are threads, each doubling of the table waits for an RCU grace period.
+    """
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with open(os.devnull) as file:
+        os.close(fcntl.fcntl(file, fcntl.F_DUPFD_CLOEXEC, min(limit, _DESCRIPTORS) - 1))
 
 
 def drop() -> None:

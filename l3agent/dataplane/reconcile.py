@@ -71,19 +71,21 @@ class Reconciler:
             "network": our_networks(self._kernel),
         }
 
+    def untidy(self) -> bool:
+        """Tell whether there may be a bridge without ports: something was removed a short time ago."""
+        return time.monotonic() < self._tidy_until
+
     def tidy(self) -> bool:
-        """Remove one bridge that lost its last port, and tell whether there may be more to do.
+        """Remove one bridge that lost its last port, and tell whether there was one.
 
         Removing a bridge waits for RCU grace periods, tens of milliseconds: it is done when nothing else waits, one at
         a time. Whatever is left when the process dies is found by the next one.
         """
-        if time.monotonic() > self._tidy_until:
-            return False
         unused = unused_bridges(self._kernel)
         if unused:
             self._kernel.host.batch(rtnl.delete_link(name=unused[0]), ignore=_NO_SUCH_DEVICE)
             self._tidy_until = time.monotonic() + _TIDY_S
-        return True
+        return bool(unused)
 
     # ---- private ---------------------------------------------------------------------------------------------
 

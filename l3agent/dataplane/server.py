@@ -31,8 +31,8 @@ LOG = logging.getLogger(__name__)
 _READ_BYTES = 1 << 18
 #: A frame larger than this is no request of ours (10,000 routers take about 8 MB).
 _FRAME_BYTES = 64 << 20
-#: Seconds between two looks for bridges that lost their last port, while that is likely.
-_TIDY_PAUSE_S = 0.1
+#: Seconds without a request before a look for bridges that lost their last port, and after one was removed.
+_TIDY_PAUSE_S, _TIDY_NEXT_S = 0.1, 0.02
 #: Seconds a client may leave an answer unread before it is dropped.
 _SEND_S = 10
 
@@ -176,11 +176,12 @@ class Server:
 
     def _next_request(self, reconciler: Reconciler) -> tuple[Client, Any] | None:
         """Wait for a request; what is left to tidy is done while there is none."""
+        pause = _TIDY_PAUSE_S
         while True:
             try:
-                return self._requests.get(timeout=_TIDY_PAUSE_S if _tidied(reconciler) else None)
+                return self._requests.get(timeout=pause if reconciler.untidy() else None)
             except Empty:
-                continue
+                pause = _TIDY_NEXT_S if _tidied(reconciler) else _TIDY_PAUSE_S
 
 
 def _tidied(reconciler: Reconciler) -> bool:
@@ -188,7 +189,7 @@ def _tidied(reconciler: Reconciler) -> bool:
         return reconciler.tidy()
     except L3AgentError as exc:
         LOG.warning("tidying up: %s; tried again later", exc)
-        return True
+        return False
 
 
 def _hung_up(connection: socket.socket) -> bool:
