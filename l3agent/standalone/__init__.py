@@ -3,7 +3,7 @@
 
 ::
 
-    topology.yaml -> document -> topology (routers, routes) -> entities     pure: text to frozen values, or every problem
+    topology.yaml -> document -> topology (routers, routes) -> entities     text to values, or every problem
     entities -> plugin -> payload -> endpoints                              what the agents ask, in Neutron's own words
     watch -> plugin.replace -> notifier                                     a changed file becomes the server's casts
                             -> hosts                                        and the difference of the stand-ins

@@ -221,5 +221,8 @@ def _address_of_host(
 
 
 def _network_of(address: Address, interfaces: tuple[RouterPort, ...]) -> VirtualNetwork | None:
-    owners = (port.network for port in interfaces for fixed in port.fixed_ips if address in fixed.subnet.cidr)
-    return next(owners, None)
+    for port in interfaces:
+        for fixed in port.fixed_ips:
+            if address in fixed.subnet.cidr and not is_end(address, fixed.subnet.cidr):
+                return port.network
+    return None

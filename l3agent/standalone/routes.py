@@ -7,7 +7,7 @@ from collections.abc import Collection
 from ipaddress import ip_network
 
 from l3agent.model.states import Address, Interface, Network
-from l3agent.standalone.addresses import read_address, read_network
+from l3agent.standalone.addresses import is_end, read_address, read_network
 from l3agent.standalone.document import Item
 from l3agent.standalone.entities import ExtraRoute, VirtualNetwork
 
@@ -54,7 +54,7 @@ def _refuse_unreachable(
         item.fail("directly connected, no route leads there", value=route.destination)
     if route.nexthop in own:
         item.fail("a next hop must be another machine", value=route.nexthop)
-    elif not any(route.nexthop in network for network in connected):
+    elif not any(route.nexthop in network and not is_end(route.nexthop, network) for network in connected):
         item.fail("no neighbour: the next hop is in none of the connected subnets", value=route.nexthop)
 
 

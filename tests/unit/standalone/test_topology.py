@@ -190,6 +190,14 @@ BAD = {
         HOST + "{network: blue, addresses: [10.0.0.5], routes: [{destination: 192.0.2.0/24, nexthop: 10.1.0.1}]}",
         "routes[0]: 10.1.0.1: no neighbour",
     ),
+    "broadcast for a next hop": (
+        ROUTER + "{interfaces: [blue4], routes: [{destination: 192.0.2.0/24, nexthop: 10.0.0.255}]}",
+        "routes[0]: 10.0.0.255: no neighbour",
+    ),
+    "floating IP for a broadcast address": (
+        ROUTER + "{" + GATEWAY + ", interfaces: [blue4], floating_ips: {203.0.113.100: 10.0.0.255}}",
+        "10.0.0.255: in no IPv4 subnet of this router",
+    ),
     "gateway not external": (ROUTER + "{gateway: {network: blue, addresses: [10.0.0.3]}}", "blue: not external"),
     "no gateway address": (ROUTER + "{gateway: {network: public, addresses: []}}", "a gateway needs an address"),
     "gateway outside": (
