@@ -15,7 +15,7 @@ from l3agent.standalone.daemon import in_sync, named
 from l3agent.standalone.progress import CheckFailed, Row, Table
 from l3agent.standalone.stage import PORT, Stage
 
-_DEADLINE_S = 10.0
+_DEADLINE_S = 20.0
 #: How much of a plan is shown: operations, and characters of each.
 _SHOWN, _SHOWN_CHARACTERS = 6, 112
 _UUID = re.compile(r"([0-9a-f]{8})-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
@@ -144,6 +144,7 @@ def _traffic(row: Row, stage: Stage) -> Iterator[None]:
     time.sleep(_CALM_S)
     results = [ping.finish() for ping in pings]
     lines = connection.finish()["lines"]
-    lost, sent = (sum(map(len, (r["lost"] for r in results))), sum(r["sent"] for r in results))
-    gap = max(result["gap"] for result in results)
-    row.expect(not lost and lines, f"{lost} of {sent} pings lost, longest gap {gap * 1000:.0f} ms, TCP stays connected")
+    lost, sent = sum(len(result["lost"]) for result in results), sum(result["sent"] for result in results)
+    gap, slowest = (max(result[key] or 0.0 for result in results) * 1000 for key in ("gap", "slowest"))
+    row.details.append(f"longest time between two answers {gap:.0f} ms, slowest answer {slowest:.1f} ms")
+    row.expect(not lost and lines, f"{lost} of {sent} pings lost on 3 paths, a TCP connection lives on")
