@@ -9,17 +9,17 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from l3agent.dataplane import show
 from l3agent.dataplane.announcer import Announcer
 from l3agent.dataplane.apply import carry_out
 from l3agent.dataplane.drivers import InterfaceDriver
-from l3agent.dataplane.kernel import Kernel
+from l3agent.dataplane.kernel import Kernel, NamespaceHandle
 from l3agent.dataplane.netlink import rtnl
-from l3agent.dataplane.observe import Observed, observe, our_networks, unused_bridges
-from l3agent.dataplane.plan import DeviceAddress, Entry, Plan, diff, removed_mappings
+from l3agent.dataplane.observe import observe, our_networks, unused_bridges
+from l3agent.dataplane.plan import Card, DeviceAddress, Entry, Link, Namespace, Plan, diff, removed_mappings
 from l3agent.dataplane.render import entries
 from l3agent.exceptions import ApplyError
 from l3agent.model.names import HOST_NAMESPACE, ROUTER_NAMESPACE, namespace_name
@@ -106,33 +106,50 @@ class Reconciler:
             if dry_run:
                 return
             if plan or flush:
-                with _timed(timings, "apply"):
-                    carry_out(self._kernel, plan, seen, namespace, flush)
-                self._tidy_until = time.monotonic() + _TIDY_S if plan.may_disturb() else self._tidy_until
-            self._announce(namespace, state, plan, seen)
+                if any(one.verb != "add" for one in plan.of(Namespace, Link, Card)):
+                    self._tidy_until = time.monotonic() + _TIDY_S
+                try:
+                    with _timed(timings, "apply"):
+                        carry_out(self._kernel, plan, seen, namespace, flush)
+                except ApplyError:
+                    self._tidy_until = time.monotonic() + _TIDY_S
+                    if seen.handle is not None:
+                        # What came about all the same is news to the neighbours, and no later plan will name it again.
+                        after = observe(self._kernel, namespace, desired, network)
+                        self._announce(seen.handle, state, plan, after.entries)
+                    raise
+            if seen.handle is not None:
+                self._announce(seen.handle, state, plan, desired)
             if not plan.may_disturb() or state is None:
                 return
         raise ApplyError(f"the kernel keeps differing from what was asked: {'; '.join(_names(plan, namespace))}")
 
-    def _announce(self, namespace: str | None, state: State | None, plan: Plan, seen: Observed) -> None:
-        """Announce what is new; at first sight of a namespace that was found, announce all of it."""
-        handle = seen.handle
-        if namespace is None or handle is None:
-            return
+    def _announce(self, handle: NamespaceHandle, state: State | None, plan: Plan, present: Iterable[Entry]) -> None:
+        """Announce what is new and present; at first sight of a namespace that was found, announce all of it."""
         if not isinstance(state, RouterState):
-            self._announcer.withdraw(namespace)
+            self._announcer.withdraw(handle.name)
+            return
+        if not plan and not handle.adopted:
             return
         adopted, handle.adopted = handle.adopted, False
-        fresh = {_place(one.entry) for one in plan.of(DeviceAddress) if one.verb != "remove"}
+        there = set(map(_place, present))
+        moved, fresh = _news(plan)
         for one in plan.of(DeviceAddress):
             if one.verb == "remove" and isinstance(one.entry, DeviceAddress):
-                self._announcer.withdraw(namespace, one.entry.device, one.entry.interface.ip)
+                self._announcer.withdraw(handle.name, one.entry.device, one.entry.interface.ip)
         outside = [] if state.gateway is None else [fip.floating for fip in state.floating_ips]
         for port in state.all_ports():
-            addresses = [interface.ip for interface in port.addresses]
-            addresses += outside if port is state.gateway else []
-            wanted = [one for one in addresses if adopted or (port.device, one) in fresh]
-            self._announcer.announce(namespace, handle.packet, port.device, port.mac, wanted)
+            addresses = {interface.ip for interface in port.addresses} | set(outside if port is state.gateway else ())
+            news = there if adopted or port.device in moved else there & fresh
+            wanted = [one for one in addresses if (port.device, one) in news]
+            self._announcer.announce(handle.name, handle.packet, port.device, port.mac, wanted)
+
+
+def _news(plan: Plan) -> tuple[set[str], set[object]]:
+    """Return the devices that got another MAC address or network, and the places of new addresses."""
+    links = [one.entry for one in plan.of(Link) if one.verb == "change"]
+    addresses = [one.entry for one in plan.of(DeviceAddress) if one.verb != "remove"]
+    return {link.device for link in links if isinstance(link, Link)}, set(map(_place, addresses))
 
 
 def _place(entry: Entry) -> object:
