@@ -6,7 +6,7 @@ Every check uses sockets of our own on the hosts of the topology; the daemon is 
 
 from __future__ import annotations
 
-import signal
+import sys
 import time
 from pathlib import Path
 
@@ -70,19 +70,17 @@ def _conclude(table: Table, stage: Stage, took: float) -> None:
 
 def _stay(stage: Stage, entrance: str) -> None:
     """Print how to look around, and wait for Ctrl-C."""
-    routers = stage.daemon.status()["routers"]
-    namespace = stage.router_namespace(next(iter(routers))).name
-    print("\nStill up until Ctrl-C. Look around from another terminal, for example:")
+    (router_id,) = (key for key, entry in stage.daemon.status()["routers"].items() if entry["name"] == "r1")
+    namespace = stage.router_namespace(router_id).name
+    print("\nStill up until Ctrl-C. Look around from another terminal, for example (the agent follows the file):")
     for command in (
         "ip netns",
         f"ip netns exec {namespace} ip address",
         f"ip netns exec {namespace} nft list ruleset",
         f"ip netns exec l3host-vm1 ping -c 3 {stage.address('outside')}",
-        f"l3-agentctl status --socket {stage.daemon.socket}",
+        f"{sys.executable} -m l3agent.cmd.ctl status --socket {stage.daemon.socket}",
         f"vi {stage.topology_file}",
     ):
         print(f"  {entrance} {command}", flush=True)
-    try:
-        signal.pause()
-    except KeyboardInterrupt:
-        print("\nEverything is taken down.")
+    sandbox.wait_for_interrupt()
+    print("\nEverything is taken down.")

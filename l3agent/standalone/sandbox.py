@@ -55,7 +55,7 @@ def run(body: Callable[[str], int]) -> int:
     """Run ``body`` as root in a sandbox and return its exit status.
 
     The calling process must have one thread. It ends up in the sandbox's user, network and mount namespaces itself, so
-    this is the last thing it does. An interrupt (Ctrl-C) reaches the body as ``KeyboardInterrupt``.
+    this is the last thing it does. An interrupt (Ctrl-C) ends it all with status 130, unless the body waits for it.
 
     :param body: gets the ``nsenter`` command that leads into the sandbox from outside.
     :raises PermissionMissing: the machine allows no such namespaces, or no veth pair inside them.
@@ -80,6 +80,12 @@ def run(body: Callable[[str], int]) -> int:
     finally:
         os.close(refusal[0])
         os.close(alive[1])
+
+
+def wait_for_interrupt() -> None:
+    """Wait, in the body, until the caller of :func:`run` is interrupted."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    signal.sigwait({signal.SIGTERM})
 
 
 def enter(namespace: str) -> None:
@@ -151,12 +157,9 @@ def _first_process(body: Callable[[str], int], user: str, alive: int, refusal: i
 
 
 def _body_process(body: Callable[[str], int], entrance: str) -> NoReturn:
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     status = 70  # EX_SOFTWARE
     try:
         status = body(entrance)
-    except KeyboardInterrupt:
-        status = 130
     except BrokenPipeError:  # whoever read the output has seen enough
         status = 1
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -241,7 +244,8 @@ def _interrupt(init: int) -> int:
             os.kill(init, signal.SIGKILL)
     finally:
         os.close(descriptor)
-    return _exit_status(os.waitpid(init, 0)[1])
+    status = _exit_status(os.waitpid(init, 0)[1])
+    return 130 if status in (128 + signal.SIGTERM, 128 + signal.SIGKILL) else status
 
 
 def _exit_status(status: int) -> int:

@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -110,10 +111,10 @@ def test_keep_stays_up_lets_one_look_around_and_goes_at_ctrl_c(nothing_left: Pat
     command = demo.read_until("nsenter").strip()
     namespaces = subprocess.run(command.split(), capture_output=True, text=True, timeout=20, check=True).stdout
     assert re.search(r"^qrouter-", namespaces, re.M) and re.search(r"^l3host-vm1\b", namespaces, re.M)
-    status = demo.read_until("l3-agentctl status").strip().replace("l3-agentctl", " ".join(_CTL))
+    status = demo.read_until(" status --socket ").strip()
     said = subprocess.run(status.split(), capture_output=True, text=True, timeout=20, check=True, cwd="/").stdout
     assert re.search(r"r1 +active", said), said
-    demo.read_until(".yaml")
+    demo.read_until("/topology.yaml")
     assert demo.process.poll() is None
     demo.process.send_signal(signal.SIGINT)
     assert demo.end() == 0, demo.text
@@ -126,6 +127,16 @@ def test_killing_the_demo_takes_everything_along(nothing_left: Path) -> None:
     assert len(_members(demo.sandbox)) > 3
     demo.process.kill()
     demo.end()
+    demo.assert_gone()
+
+
+def test_ctrl_c_ends_the_demo_at_once_with_status_130(nothing_left: Path) -> None:
+    demo = Demo([*_CTL, "demo"], nothing_left)
+    demo.read_until("TRAFFIC")
+    demo.process.send_signal(signal.SIGINT)
+    start = time.monotonic()
+    assert demo.end() == 130, demo.text
+    assert time.monotonic() - start < 4 and "Traceback" not in demo.text
     demo.assert_gone()
 
 
