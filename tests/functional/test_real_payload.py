@@ -8,95 +8,19 @@ measure in the one place where they should, and in no other.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from l3agent.testing import wait_until
-from tests.functional.support.kernel import RouterFacts, golden, observed
-from tests.functional.support.neutron_server import NeutronServer
-from tests.functional.support.processes import Agent, Dataplane, Options
-from tests.functional.support.rabbit import Rabbit
+from tests.functional.support.cloud import Cloud, assert_same
+from tests.functional.support.kernel import RouterFacts
 from tests.payloads import a_gateway, a_router, legacy_payload
 
-HOST = "node1"
 ROUTER = legacy_payload()["id"]
 NAMESPACE = f"qrouter-{ROUTER}"
 QR4, QR6, QG = "qr-03dbf1c2-f7", "qr-06382499-80", "qg-bb04a719-1a"
 FLOATING_IP = legacy_payload()["_floatingips"][0]["id"]
-
-
-class Cloud:
-    """Server, broker, agent and data plane together."""
-
-    def __init__(self, server: NeutronServer, agent: Agent, dataplane: Dataplane) -> None:
-        self.server = server
-        self.agent = agent
-        self.dataplane = dataplane
-        self.sandbox = dataplane.sandbox
-
-    def facts(self, router_id: str = ROUTER) -> RouterFacts:
-        return observed(self.sandbox, f"qrouter-{router_id}")
-
-    def put(self, router: dict[str, Any]) -> dict[str, Any]:
-        """Change a router as a user of the API does, and wait until the agent has processed the cast."""
-        before = self._updates(router["id"])
-        self.server.put(router)
-        return self.agent.wait_for(lambda status: self._updates(router["id"], status) > before and _idle(status))
-
-    def _updates(self, router_id: str, status: dict[str, Any] | None = None) -> int:
-        known = (status or self.agent.status())["routers"].get(router_id)
-        return known["updates"] if known else 0
-
-
-def _idle(status: dict[str, Any]) -> bool:
-    return not status["queue"]["waiting"] and not status["queue"]["processing"]
-
-
-def options(rabbit: Rabbit, dataplane: Dataplane, folder: Path) -> Options:
-    return {
-        "DEFAULT": {
-            "host": HOST,
-            "state_path": folder,
-            "transport_url": rabbit.url,
-            "debug": True,
-            "rpc_response_timeout": 10,
-            "periodic_interval": 1,
-            "periodic_fuzzy_delay": 0,
-        },
-        "AGENT": {"report_interval": 5},
-        "dataplane": {"spawn": False, "socket": dataplane.socket_path},
-        "l3agent": {"resync_jitter": 0.1},
-    }
-
-
-@pytest.fixture
-def cloud(
-    rabbit: Rabbit, dataplane: Dataplane, folder: Path, start_agent: Callable[[Options], Agent]
-) -> Iterator[Cloud]:
-    """A running cloud with the captured router, in sync."""
-    server = NeutronServer(rabbit.url, HOST, [legacy_payload()])
-    server.start()
-    try:
-        agent = start_agent(options(rabbit, dataplane, folder))
-        agent.wait_in_sync()
-        yield Cloud(server, agent, dataplane)
-    finally:
-        server.stop()
-
-
-@pytest.fixture
-def expected() -> RouterFacts:
-    """What Neutron's agent made of the captured router; a test changes its copy."""
-    return golden(Path(__file__).parents[1] / "scenarios" / "legacy" / "kernel.json")
-
-
-def assert_same(found: RouterFacts, expected: RouterFacts) -> None:
-    """Compare subject by subject, so that a failure names the one that differs."""
-    for subject in vars(expected):
-        assert getattr(found, subject) == getattr(expected, subject), subject
 
 
 def test_the_kernel_holds_what_neutrons_agent_made_of_the_same_payload(cloud: Cloud, expected: RouterFacts) -> None:

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The broker goes and comes back. Its queues are transient: what was cast meanwhile is lost, and nobody says so."""
+
+from __future__ import annotations
+
+import os
+import time
+
+import eventlet
+import pytest
+
+from l3agent.testing import wait_until
+from tests.functional.support.cloud import ROUTER, Cloud, assert_same
+from tests.functional.support.kernel import RouterFacts
+from tests.functional.support.rabbit import Rabbit
+from tests.payloads import a_gateway, a_router, legacy_payload
+
+#: Seconds from the moment the broker answers again. Both ends try once a second; the agent's full sync waits a jitter.
+BACK_WITHIN = 30
+
+
+@pytest.mark.parametrize("outage", [2, 30, 90])
+def test_the_agent_is_back_by_itself_and_misses_nothing(
+    cloud: Cloud, rabbit: Rabbit, expected: RouterFacts, outage: float
+) -> None:
+    pid = cloud.agent.pid
+    down_since = time.monotonic()
+    rabbit.stop()
+    # What users do meanwhile; no cast gets through.
+    new = a_router(gw_port=a_gateway(fixed_ips=[{"ip_address": "203.0.113.54", "prefixlen": 24, "subnet_id": "s"}]))
+    cloud.server.put(legacy_payload() | {"enable_snat": False}, cast=False)
+    cloud.server.put(new, cast=False)
+    assert_same(cloud.facts(), expected)
+    eventlet.sleep(max(0, outage - (time.monotonic() - down_since)))
+    rabbit.start()
+
+    expected.snat_out.clear()
+    wait_until(lambda: cloud.facts().snat_out == {}, timeout=BACK_WITHIN)
+    wait_until(lambda: f"qrouter-{new['id']}" in cloud.sandbox.namespaces(), timeout=BACK_WITHIN)
+    assert_same(cloud.facts(), expected)
+    assert cloud.agent.pid == pid and os.path.exists(f"/proc/{pid}")
+
+    # Casts arrive again, without the help of a full sync.
+    cloud.put(legacy_payload())
+    expected.snat_out["qg-bb04a719-1a"] = "203.0.113.53"
+    assert_same(cloud.facts(), expected)
+
+
+def test_a_router_deleted_during_an_outage_goes_when_the_broker_is_back(cloud: Cloud, rabbit: Rabbit) -> None:
+    rabbit.kill()
+    cloud.server.delete(ROUTER, cast=False)
+    cloud.server.put(a_router(), cast=False)
+    rabbit.start()
+    wait_until(lambda: cloud.sandbox.namespaces() == {f"qrouter-{a_router()['id']}"}, timeout=BACK_WITHIN)
+
+
+def test_an_agent_that_starts_without_a_broker_waits_for_it(
+    cloud: Cloud, rabbit: Rabbit, expected: RouterFacts
+) -> None:
+    cloud.agent.kill()
+    rabbit.kill()
+    cloud.server.put(legacy_payload() | {"enable_snat": False}, cast=False)
+    cloud.agent.start()
+    wait_until(lambda: cloud.agent.status().get("dataplane", {}).get("connected"), timeout=20)
+    assert_same(cloud.facts(), expected)
+    rabbit.start()
+    cloud.agent.wait_in_sync(timeout=BACK_WITHIN)
+    expected.snat_out.clear()
+    assert_same(cloud.facts(), expected)
