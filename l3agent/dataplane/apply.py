@@ -12,7 +12,7 @@ from l3agent.dataplane import encode, show
 from l3agent.dataplane.kernel import Kernel, NamespaceHandle
 from l3agent.dataplane.netlink import conntrack, rtnl
 from l3agent.dataplane.observe import Observed
-from l3agent.dataplane.plan import Link, Namespace, Operation, PendingFlush, Plan, Sysctl
+from l3agent.dataplane.plan import Card, Link, Namespace, Operation, PendingFlush, Plan, Sysctl
 from l3agent.dataplane.sockets import KernelRefused, NetlinkSocket
 from l3agent.exceptions import ApplyError
 
@@ -79,7 +79,8 @@ def _make_bridges(kernel: Kernel, plan: Plan, seen: Observed) -> None:
     batch = encode.bridges(plan)
     if batch:
         _send(kernel.host, batch, None, ignore=_NO_IPV6)
-    wanted = [entry.bridge for one in plan.of(Link) if isinstance(entry := one.entry, Link) and entry.bridge]
+    ports = [one.entry for one in plan.of(Link, Card) if one.verb != "remove"]
+    wanted = [entry.bridge for entry in ports if isinstance(entry, Link | Card)]
     missing = {name for name in wanted if name not in seen.bridges}
     for answer in kernel.host.ask([rtnl.get_link(name=name) for name in missing]):
         for info in rtnl.parse_links(answer):

@@ -21,8 +21,9 @@ from l3agent.dataplane.plan import (
     Table,
 )
 
-#: What marks a bridge as ours (its alias, shown by ``ip link``), followed by the id of the network.
-BRIDGE_MARK = "l3agent:network:"
+#: What marks a bridge as ours (its alias, shown by ``ip link``): this, the id of the network, and, where there is a
+#: card, the second mark and its name. All other ports are somebody else's.
+BRIDGE_MARK, CARD_MARK = "l3agent:network:", ":card:"
 
 Batch = list[tuple[bytes, Operation]]
 
@@ -79,6 +80,19 @@ def batches(
     return made
 
 
+def mark(network_id: str, card: str | None = None) -> str:
+    """Return the alias of a bridge of ours."""
+    return BRIDGE_MARK + network_id + (f"{CARD_MARK}{card}" if card else "")
+
+
+def marked(alias: str) -> tuple[str, str] | None:
+    """Return network id and name of the card (or nothing) from the alias of a bridge; None when it is not ours."""
+    if not alias.startswith(BRIDGE_MARK):
+        return None
+    network_id, _, card = alias.removeprefix(BRIDGE_MARK).partition(CARD_MARK)
+    return network_id, card
+
+
 def bridge_mac(network_id: str) -> str:
     """Return the fixed MAC address of a bridge: locally administered, from its network (IEEE 802, second bit)."""
     return bytes((0x02, *hashlib.sha256(network_id.encode()).digest()[:5])).hex(":")
@@ -96,7 +110,7 @@ def _new_bridge(bridge: Bridge) -> list[bytes]:
     return [
         rtnl.new_bridge(bridge.name, bridge_mac(bridge.network_id)),
         rtnl.no_link_local(bridge.name),
-        rtnl.set_link(name=bridge.name, up=True, alias=BRIDGE_MARK + bridge.network_id),
+        rtnl.set_link(name=bridge.name, up=True, alias=mark(bridge.network_id)),
     ]
 
 
@@ -121,7 +135,10 @@ def _outside(
                 made.outside_gone.append((rtnl.set_link(name=card.interface, master=0), operation))
             case Card() as card:
                 master = bridge_index[card.bridge]
-                made.outside.append((rtnl.set_link(name=card.interface, master=master, up=True), operation))
+                made.outside += [
+                    (rtnl.set_link(index=master, alias=mark(card.network_id, card.interface)), operation),
+                    (rtnl.set_link(name=card.interface, master=master, up=True), operation),
+                ]
             case _:
                 pass
 

@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address
 
-from l3agent.dataplane.encode import BRIDGE_MARK
+from l3agent.dataplane.encode import marked
 from l3agent.dataplane.kernel import Kernel, NamespaceHandle, read_fingerprint
 from l3agent.dataplane.netlink import nft, rtnl
 from l3agent.dataplane.plan import (
@@ -23,7 +23,8 @@ from l3agent.dataplane.plan import (
     Sysctl,
     Table,
 )
-from l3agent.model.names import GATEWAY_DEVICE, HOST_DEVICE, INTERNAL_DEVICE, TAP_DEVICE
+from l3agent.dataplane.sockets import NetlinkSocket
+from l3agent.model.names import GATEWAY_DEVICE, HOST_DEVICE, INTERNAL_DEVICE
 
 #: Stands for the MTU of a link whose two ends differ.
 _DISAGREE = 0
@@ -72,22 +73,31 @@ def observe(kernel: Kernel, namespace: str | None, desired: frozenset[Entry], ne
 
 
 def _observe_inside(kernel: Kernel, seen: Observed, handle: NamespaceHandle, desired: frozenset[Entry]) -> list[Link]:
-    infos = rtnl.parse_links(handle.route.dump(rtnl.dump_links()))
+    infos = handle.read(rtnl.dump_links(), _links, None)
     seen.devices = {info.name: info.index for info in infos}
     names = {info.index: info.name for info in infos}
     ours = [info for info in infos if info.name.startswith(_OURS)]
     any_mtu = {entry.device for entry in desired if isinstance(entry, Link) and entry.mtu is None}
     links = [replace(link, mtu=None) if link.device in any_mtu else link for link in _outer_ends(kernel, seen, ours)]
     seen.entries.update(links)
-    ours_by_index = {info.index: info.name for info in ours}
-    for index, interface in rtnl.parse_addresses(handle.route.dump(rtnl.dump_addresses())):
-        if index in ours_by_index:
-            seen.entries.add(DeviceAddress(ours_by_index[index], interface))
-    for version in (4, 6):
-        for destination, hops in rtnl.parse_routes(handle.route.dump(rtnl.dump_routes(version)), names).items():
-            seen.entries.add(KernelRoute(destination, hops))
-    _observe_table(kernel, seen, handle)
+    seen.entries |= handle.read(rtnl.dump_addresses(), _addresses, names)
+    seen.entries |= handle.read(rtnl.dump_routes(4), _routes, names)
+    seen.entries |= handle.read(rtnl.dump_routes(6), _routes, names)
+    seen.entries |= _rules(kernel, handle)
     return links
+
+
+def _links(data: bytes, _: None) -> list[rtnl.LinkInfo]:
+    return rtnl.parse_links(data)
+
+
+def _addresses(data: bytes, names: dict[int, str]) -> frozenset[Entry]:
+    found = ((names.get(index, ""), interface) for index, interface in rtnl.parse_addresses(data))
+    return frozenset(DeviceAddress(name, interface) for name, interface in found if name.startswith(_OURS))
+
+
+def _routes(data: bytes, names: dict[int, str]) -> frozenset[Entry]:
+    return frozenset(KernelRoute(destination, hops) for destination, hops in rtnl.parse_routes(data, names).items())
 
 
 def _outer_ends(kernel: Kernel, seen: Observed, infos: list[rtnl.LinkInfo]) -> list[Link]:
@@ -112,14 +122,21 @@ def _outer_ends(kernel: Kernel, seen: Observed, infos: list[rtnl.LinkInfo]) -> l
     ]
 
 
-def _observe_table(kernel: Kernel, seen: Observed, handle: NamespaceHandle) -> None:
-    found = read_fingerprint(handle.netfilter)
-    if not found:
-        return
-    seen.entries.add(Table(intact=found == kernel.intact_table))
-    for name in nft.SETS:
-        for key, value in nft.parse_elements(handle.netfilter.dump(nft.dump_elements(name))).items():
-            seen.entries.add(_element(name, key, value))
+def _rules(kernel: Kernel, handle: NamespaceHandle) -> frozenset[Entry]:
+    """Return our table and its elements, read only when somebody changed rules of the namespace since the last time."""
+    (generation,) = handle.netfilter.ask([nft.get_generation()])
+    if handle.rules is None or handle.rules[0] != generation:
+        handle.rules = generation, frozenset(_read_rules(kernel, handle.netfilter))
+    return handle.rules[1]
+
+
+def _read_rules(kernel: Kernel, netfilter: NetlinkSocket) -> Iterator[Entry]:
+    found = read_fingerprint(netfilter)
+    if found:
+        yield Table(intact=found == kernel.intact_table)
+        for name in nft.SETS:
+            for key, value in nft.parse_elements(netfilter.dump(nft.dump_elements(name))).items():
+                yield _element(name, key, value)
 
 
 def _element(name: str, key: bytes, value: bytes | None) -> Entry:
@@ -136,37 +153,38 @@ def _observe_switch(kernel: Kernel, seen: Observed, desired: frozenset[Entry], l
     """Look for wanted bridges, and for strays that are in the way of wanted taps."""
     wanted_links = [entry for entry in desired if isinstance(entry, Link)]
     wanted_bridges = {entry.name: entry for entry in desired if isinstance(entry, Bridge)}
-    for info in _ask(kernel, [rtnl.get_link(name=name) for name in wanted_bridges]):
+    # A bridge with one of our ports was met on the way from that port.
+    for info in _ask(kernel, [rtnl.get_link(name=name) for name in wanted_bridges if name not in seen.bridges]):
         if info is not None:
             seen.bridges[info.name] = info.index
-            seen.entries.add(wanted_bridges[info.name])
+    seen.entries.update(entry for name, entry in wanted_bridges.items() if name in seen.bridges)
     paired = {link.tap for link in links}
     missing = [link.tap for link in wanted_links if link.tap not in paired]
     seen.stray = [info.name for info in _ask(kernel, [rtnl.get_link(name=tap) for tap in missing]) if info is not None]
 
 
 def _observe_card(kernel: Kernel, seen: Observed, name: str) -> None:
-    """Find the real card among the ports of a network's bridge: the port that is no tap of a router or host."""
+    """Find the real card of a network: the one that the mark of its bridge names, if it is a port there."""
     (bridge,) = _ask(kernel, [rtnl.get_link(name=name)])
-    if bridge is not None:
-        seen.bridges[name] = bridge.index
-        for port in rtnl.parse_links(kernel.host.dump(rtnl.dump_links(master=bridge.index))):
-            # The kernel filters by bridge where it can; an old one sends all links.
-            if port.master == bridge.index and not port.name.startswith(TAP_DEVICE):
-                seen.entries.add(Card(port.name, name))
+    if bridge is None or (ours := marked(bridge.alias)) is None:
+        return
+    network_id, interface = ours
+    (card,) = _ask(kernel, [rtnl.get_link(name=interface)]) if interface else (None,)
+    if card is not None and card.master == bridge.index:
+        seen.entries.add(Card(interface, name, network_id))
 
 
 def unused_bridges(kernel: Kernel) -> list[str]:
     """Return the names of our bridges that have no port left."""
     links = rtnl.parse_links(kernel.host.dump(rtnl.dump_links()))
     used = {info.master for info in links}
-    return [info.name for info in links if info.alias.startswith(BRIDGE_MARK) and info.index not in used]
+    return [info.name for info in links if marked(info.alias) is not None and info.index not in used]
 
 
 def our_networks(kernel: Kernel) -> list[str]:
     """Return the ids of the networks whose bridges are marked as ours."""
     links = rtnl.parse_links(kernel.host.dump(rtnl.dump_links()))
-    return sorted(info.alias.removeprefix(BRIDGE_MARK) for info in links if info.alias.startswith(BRIDGE_MARK))
+    return sorted(ours[0] for info in links if (ours := marked(info.alias)) is not None)
 
 
 def _ask(kernel: Kernel, requests: Iterable[bytes]) -> list[rtnl.LinkInfo | None]:

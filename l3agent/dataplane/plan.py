@@ -35,10 +35,11 @@ class Bridge:
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """A real network card as a port of a bridge."""
+    """A real network card as a port of the bridge of a network; the bridge's mark says which card is ours."""
 
     interface: str
     bridge: str
+    network_id: str
 
     def key(self) -> Hashable:
         """Return what makes two entries the same object."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from ipaddress import IPv4Interface
 
-from l3agent.dataplane.encode import BRIDGE_MARK, bridge_mac
+from l3agent.dataplane.encode import bridge_mac, mark
 from l3agent.dataplane.netlink import nft
 from l3agent.dataplane.netlink.rtnl import ROUTE_PROTOCOL
 from l3agent.dataplane.plan import (
@@ -36,8 +36,8 @@ def lines(operation: Operation, namespace: str | None) -> list[str]:
             return [f"{enter} sysctl -w {path.replace('/', '.')}={value}"]
         case Bridge() as bridge:
             return _bridge(bridge)
-        case Card(interface, bridge_name):
-            return [f"ip link set {interface} " + (f"master {bridge_name} up" if add else "nomaster")]
+        case Card() as card:
+            return _card(card) if add else [f"ip link set {card.interface} nomaster"]
         case Link() as link:
             return _link(link, operation.was, namespace) if add else [f"{inside} link delete {link.device}"]
         case DeviceAddress() as address:
@@ -59,7 +59,14 @@ def lines(operation: Operation, namespace: str | None) -> list[str]:
 def _bridge(bridge: Bridge) -> list[str]:
     return [
         f"ip link add {bridge.name} address {bridge_mac(bridge.network_id)} type bridge mcast_snooping 0",
-        f"ip link set {bridge.name} alias {BRIDGE_MARK}{bridge.network_id} addrgenmode none up",
+        f"ip link set {bridge.name} alias {mark(bridge.network_id)} addrgenmode none up",
+    ]
+
+
+def _card(card: Card) -> list[str]:
+    return [
+        f"ip link set {card.bridge} alias {mark(card.network_id, card.interface)}",
+        f"ip link set {card.interface} master {card.bridge} up",
     ]
 
 

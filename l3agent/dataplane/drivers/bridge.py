@@ -17,7 +17,7 @@ class BridgeDriver:
 
     def card(self, state: NetworkState) -> Card | None:
         """Return the card that leads the network outside."""
-        return None if state.interface is None else Card(state.interface, self.network(state.id).name)
+        return None if state.interface is None else Card(state.interface, self.network(state.id).name, state.id)
 
     def link(self, port: Port) -> Link:
         """Return the veth pair of a port."""
