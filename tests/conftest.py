@@ -33,6 +33,10 @@ hypothesis.settings.register_profile("l3agent", deadline=None, print_blob=True)
 hypothesis.settings.load_profile("l3agent")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--update-golden", action="store_true", help="write the plans of tests/scenarios anew")
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     needed = {_NEEDS[name] for name in getattr(item, "fixturenames", ()) if name in _NEEDS}
     needed |= {mark.name for mark in item.iter_markers() if mark.name in MISSING}
