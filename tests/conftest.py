@@ -10,6 +10,7 @@ with warnings.catch_warnings():
 
 # isort: split
 import os
+from collections import Counter
 from collections.abc import Iterator
 
 import eventlet.debug
@@ -69,9 +70,9 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     count = sum(map(len, _left_out.values()))
     terminal.write_line(f"Did not run here: {count} tests.", yellow=True)
     for reason, tests in sorted(_left_out.items()):
-        terminal.write_line(f"  {len(tests)} because of {reason}", yellow=True)
-        for name in tests:
-            terminal.write_line(f"    {name}", yellow=True)
+        terminal.write_line(f"  {reason}", yellow=True)
+        for path, number in Counter(name.partition("::")[0] for name in tests).items():
+            terminal.write_line(f"    {path}: {number} tests", yellow=True)
 
 
 @pytest.fixture(autouse=True)
