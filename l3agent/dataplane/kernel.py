@@ -10,13 +10,14 @@ import errno
 import logging
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 from l3agent.dataplane import syscalls
 from l3agent.dataplane.netlink import nft
-from l3agent.dataplane.plan import Sysctl
+from l3agent.dataplane.plan import Entry, Sysctl
 from l3agent.dataplane.reaper import Reaper
 from l3agent.dataplane.sockets import NETLINK_NETFILTER, NETLINK_ROUTE, NetlinkSocket
 from l3agent.exceptions import ApplyError
@@ -24,6 +25,8 @@ from l3agent.exceptions import ApplyError
 LOG = logging.getLogger(__name__)
 
 _OWN_NAMESPACE = "/proc/thread-self/ns/net"
+C = TypeVar("C")
+R = TypeVar("R")
 Fingerprint = frozenset[tuple[int, int, bytes]]
 
 
@@ -33,6 +36,7 @@ class NamespaceHandle:
 
     :param sysctls: the settings as they were read or written last; they are read once in the life of the process.
     :param adopted: it was found, not made by this process, and nothing was announced from it yet.
+    :param rules: generation of the rules when they were read last, and what they were.
     """
 
     name: str
@@ -42,6 +46,20 @@ class NamespaceHandle:
     packet: socket.socket
     sysctls: frozenset[Sysctl] = frozenset()
     adopted: bool = False
+    rules: tuple[bytes, frozenset[Entry]] | None = None
+    _dumps: dict[bytes, tuple[bytes, object, Any]] = field(default_factory=dict)
+
+    def read(self, request: bytes, parse: Callable[[bytes, C], R], context: C) -> R:
+        """Dump something and return what it means; it is parsed only when it differs from the last time.
+
+        :param context: what the meaning depends on besides the bytes.
+        """
+        data = self.route.dump(request)
+        known = self._dumps.get(request)
+        if known is None or known[:2] != (data, context):
+            known = self._dumps[request] = data, context, parse(data, context)
+        meaning: R = known[2]
+        return meaning
 
     def close(self) -> None:
         """Close everything; may wait for grace periods."""

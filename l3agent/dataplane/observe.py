@@ -80,10 +80,12 @@ def _observe_inside(kernel: Kernel, seen: Observed, handle: NamespaceHandle, des
     any_mtu = {entry.device for entry in desired if isinstance(entry, Link) and entry.mtu is None}
     links = [replace(link, mtu=None) if link.device in any_mtu else link for link in _outer_ends(kernel, seen, ours)]
     seen.entries.update(links)
-    seen.entries |= handle.read(rtnl.dump_addresses(), _addresses, names)
-    seen.entries |= handle.read(rtnl.dump_routes(4), _routes, names)
-    seen.entries |= handle.read(rtnl.dump_routes(6), _routes, names)
-    seen.entries |= _rules(kernel, handle)
+    # When all goes, only links are named; the rest goes with the namespace.
+    if desired:
+        seen.entries |= handle.read(rtnl.dump_addresses(), _addresses, names)
+        seen.entries |= handle.read(rtnl.dump_routes(4), _routes, names)
+        seen.entries |= handle.read(rtnl.dump_routes(6), _routes, names)
+        seen.entries |= _rules(kernel, handle)
     return links
 
 
@@ -123,9 +125,12 @@ def _outer_ends(kernel: Kernel, seen: Observed, infos: list[rtnl.LinkInfo]) -> l
 
 
 def _rules(kernel: Kernel, handle: NamespaceHandle) -> frozenset[Entry]:
-    """Return our table and its elements, read only when somebody changed rules of the namespace since the last time."""
+    """Return our table and its elements, read only when somebody changed rules of the namespace since the last time.
+
+    The generation is asked for first: what changes while we read is read again the next time.
+    """
     (generation,) = handle.netfilter.ask([nft.get_generation()])
-    if handle.rules is None or handle.rules[0] != generation:
+    if not generation or handle.rules is None or handle.rules[0] != generation:
         handle.rules = generation, frozenset(_read_rules(kernel, handle.netfilter))
     return handle.rules[1]
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 from ipaddress import IPv4Address
-from typing import Literal
+from typing import Any, Literal
 
 from l3agent.model.states import Interface, Network, NextHop
 
@@ -85,7 +85,7 @@ class Link:
 
     def key(self) -> Hashable:
         """Return what makes two entries the same object."""
-        return self.device
+        return self.device, self.tap
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +184,15 @@ class Plan:
         """Return the operations on entries of these kinds, in order."""
         return [operation for operation in self.operations if isinstance(operation.entry, kinds)]
 
+    def in_the_way(self) -> list[Operation]:
+        """Return the removals of devices in whose place the plan puts new ones."""
+        new = {one.entry.device for one in self.of(Link) if isinstance(one.entry, Link) and one.verb == "add"}
+        return [
+            one
+            for one in self.of(Link)
+            if isinstance(one.entry, Link) and one.verb == "remove" and one.entry.device in new
+        ]
+
     def may_disturb(self) -> bool:
         """Tell whether carrying it out may take along something that should stay, so that a second look is due.
 
@@ -199,11 +208,13 @@ class Plan:
 def diff(desired: Iterable[Entry], observed: Iterable[Entry]) -> Plan:
     """Return the plan that turns ``observed`` into ``desired``.
 
-    A namespace that should go takes along everything inside it, so then only it and what lies outside is named. A
+    A link that hangs on another tap is made anew, with its addresses and routes. A namespace that should go takes along everything inside it, so then only it and what lies outside is named. A
     table whose rules are not ours to the letter is written anew, with all of its elements.
     """
     wanted, present = set(desired), set(observed)
     present = _without_broken_table(wanted, present)
+    replaced = _replaced_devices(wanted, present)
+    present = {entry for entry in present if not _leans_on(entry, replaced)} if replaced else present
     if not any(isinstance(entry, Namespace) for entry in wanted):
         present = _outermost(present)
     before = {_identity(entry): entry for entry in present - wanted}
@@ -213,7 +224,7 @@ def diff(desired: Iterable[Entry], observed: Iterable[Entry]) -> Plan:
         for identity, entry in after.items()
     ]
     removals = [Operation("remove", entry) for identity, entry in before.items() if identity not in after]
-    return Plan(tuple(sorted((*additions, *removals), key=_order)))
+    return Plan(tuple(sorted((*additions, *removals), key=lambda operation: _order(operation, replaced))))
 
 
 def _identity(entry: Entry) -> tuple[type, Hashable]:
@@ -226,6 +237,18 @@ def _without_broken_table(wanted: set[Entry], present: set[Entry]) -> set[Entry]
     return present
 
 
+def _replaced_devices(wanted: set[Entry], present: set[Entry]) -> set[str]:
+    """Return the devices that are there and hang on another tap than they should, or on none."""
+    old = {entry.device: entry.tap for entry in present if isinstance(entry, Link)}
+    return {entry.device for entry in wanted if isinstance(entry, Link) and old.get(entry.device, entry.tap) != entry.tap}
+
+
+def _leans_on(entry: Entry, devices: set[str]) -> bool:
+    if isinstance(entry, KernelRoute):
+        return any(hop.device in devices for hop in entry.hops)
+    return isinstance(entry, DeviceAddress) and entry.device in devices
+
+
 def _outermost(present: set[Entry]) -> set[Entry]:
     """Keep what does not vanish with the namespace by itself; links are named, for they reach outside."""
     if any(isinstance(entry, Namespace) for entry in present):
@@ -233,16 +256,25 @@ def _outermost(present: set[Entry]) -> set[Entry]:
     return present
 
 
-def _order(operation: Operation) -> tuple[int, int, str]:
-    table = _REMOVED if operation.verb == "remove" else _ADDED
-    return table[type(operation.entry)], _within(operation.entry), str(operation.entry.key())
+def _order(operation: Operation, replaced: set[str]) -> tuple[Any, ...]:
+    entry = operation.entry
+    in_the_way = operation.verb == "remove" and isinstance(entry, Link) and entry.device in replaced
+    table = _REMOVED if operation.verb == "remove" and not in_the_way else _ADDED
+    return table[type(entry)], not in_the_way, *_within(entry)
 
 
-def _within(entry: Entry) -> int:
+def _within(entry: Entry) -> tuple[Any, ...]:
     """Order inside a kind: an on-link route comes before the ones that lean on it."""
-    if isinstance(entry, KernelRoute):
-        return 0 if any(hop.via is None for hop in entry.hops) else 1
-    return 0
+    match entry:
+        case DeviceAddress(device, interface):
+            return device, interface.version, int(interface.ip)
+        case KernelRoute(destination, hops):
+            leans = all(hop.via is not None for hop in hops)
+            return leans, destination.version, int(destination.network_address), destination.prefixlen
+        case Element(name, left):
+            return name, str(left)
+        case _:
+            return (str(entry.key()),)
 
 
 def _is_host(interface: Interface) -> bool:

@@ -50,7 +50,7 @@ TABLE = "l3agent"
 
 _SUBSYSTEM = 10 << 8
 _NEWTABLE, _DELTABLE, _NEWCHAIN, _GETCHAIN, _NEWRULE, _GETRULE = 0, 2, 3, 4, 6, 7
-_NEWSET, _GETSET, _NEWSETELEM, _GETSETELEM, _DELSETELEM = 9, 10, 12, 13, 14
+_NEWSET, _GETSET, _NEWSETELEM, _GETSETELEM, _DELSETELEM, _GETGEN = 9, 10, 12, 13, 14, 16
 #: nfgenmsg of family ip (NFPROTO_IPV4).
 _FAMILY_IP = b"\x02\x00\x00\x00"
 _BATCH_BEGIN, _BATCH_END = 16, 17
@@ -242,6 +242,11 @@ def _elements(name: str, elements: Iterable[tuple[bytes, bytes | None]]) -> byte
 
 
 # ---- reading back ----------------------------------------------------------------------------------------------
+
+
+def get_generation() -> bytes:
+    """Ask for the generation of all rules of the namespace: whoever changes one, the answer changes."""
+    return _request(_GETGEN, b"")
 
 
 def dump_chains() -> bytes:
