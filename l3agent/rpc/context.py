@@ -26,6 +26,9 @@ class Context(RequestContext):  # type: ignore[misc]
         super().__init__(overwrite=overwrite, **values)
         self.timestamp = timestamp or str(datetime.datetime.now(datetime.UTC).replace(tzinfo=None))
 
+    def update_store(self) -> None:
+        """Do nothing: a context left in the thread would name its request in the log lines of later ones."""
+
     def to_dict(self) -> dict[str, Any]:
         """Return the values that travel, as JSON knows them."""
         values: dict[str, Any] = super().to_dict()

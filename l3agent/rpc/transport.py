@@ -18,6 +18,7 @@ import amqp
 import eventlet
 import kombu.exceptions
 import oslo_messaging
+from eventlet.event import Event
 from oslo_config import cfg
 from oslo_log import log as logging
 from oslo_messaging import RemoteError, Target
@@ -63,7 +64,7 @@ def get_transport(conf: cfg.ConfigOpts, url: str | None = None) -> oslo_messagin
         parsed = oslo_messaging.TransportURL.parse(conf, url)
         _set_defaults(conf, None, {"control_exchange": CONTROL_EXCHANGE})
         transport = oslo_messaging.get_rpc_transport(conf, parsed)
-    except (oslo_messaging.InvalidTransportURL, oslo_messaging.DriverLoadFailure) as error:
+    except (ValueError, oslo_messaging.InvalidTransportURL, oslo_messaging.DriverLoadFailure) as error:
         raise ConfigError(f"transport_url: {_without_password(url or conf.transport_url)}: {error}") from error
     _register_private_options(conf)
     if "oslo_messaging_rabbit" in conf:
@@ -243,7 +244,9 @@ class Client:
         :raises RemoteError: the method raised; ``exc_type`` and ``value`` tell what.
         """
         allowed = timeout or self._allowed.get(method, self._timeout)
-        rpc = self._prepare(server=server, version=version, timeout=allowed, transport_options=_TOLD_WHEN_NOBODY_LISTENS)
+        rpc = self._prepare(
+            server=server, version=version, timeout=allowed, transport_options=_TOLD_WHEN_NOBODY_LISTENS
+        )
         started = time.monotonic()
         try:
             answer = _in_time(allowed, f"{self.topic}.{method}", rpc.call, context, method, **arguments)
@@ -282,27 +285,44 @@ class Client:
         return self._rpc.prepare(**{name: value for name, value in settings.items() if value is not None})
 
 
+class _GivenUpError(Exception):
+    """Thrown into the driver when nobody waits for it any longer.
+
+    An ``Exception``, unlike ``eventlet.Timeout``: the driver's pool counts its connections right for those only.
+    """
+
+
 def _in_time(timeout: float, what: str, send: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
     """Run a call or cast of the driver with a deadline of our own, and sort its errors.
 
-    The driver's timeout covers the wait for the reply alone: without a broker it tries to connect for ever.
+    The driver's timeout covers the wait for the reply alone: without a broker it tries to connect for ever, and it may
+    hold on to a lock while it is interrupted. So it runs, and is left to end, in a greenthread of its own.
 
     :raises TimeoutError: the deadline passed.
     :raises PluginUnavailable: the broker refused.
     """
+    answer = Event()
+    sender = eventlet.spawn(_send, answer, send, args, kwargs)
     try:
         with time_limit(timeout):
-            return send(*args, **kwargs)
+            return answer.wait()
     except (TimeoutError, oslo_messaging.MessagingTimeout):
         raise TimeoutError(f"{what}: no answer within {timeout:.3g} s") from None
     except RemoteError:
         raise
-    except oslo_messaging.MessageUndeliverable as error:
-        raise PluginUnavailable(f"{what}: nobody consumes this topic") from error
     except BROKER_ERRORS as error:
         raise PluginUnavailable(f"{what}: {error}") from error
     except Exception as error:
         raise _remote_error(error) from error
+    finally:
+        sender.kill(_GivenUpError(f"{what}: the caller waits no longer"))
+
+
+def _send(answer: Event, send: Callable[..., Any], args: Any, kwargs: Any) -> None:
+    try:
+        answer.send(send(*args, **kwargs))
+    except Exception as error:
+        answer.send_exception(error)
 
 
 def _remote_error(error: Exception) -> RemoteError:

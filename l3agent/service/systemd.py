@@ -14,7 +14,7 @@ from oslo_log import log as logging
 
 LOG = logging.getLogger(__name__)
 
-SOCKET = "NOTIFYSOCKET"
+SOCKET = "NOTIFY_SOCKET"
 
 
 def notify(state: str) -> bool:

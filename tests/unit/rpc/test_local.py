@@ -1,0 +1,250 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The driver behind local://, seen through oslo.messaging as its users see it."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import eventlet
+import oslo_messaging
+import pytest
+from oslo_config import cfg
+
+from l3agent.exceptions import PluginUnavailable
+from l3agent.rpc import Client, Connection, RemoteError, Target, admin_context, get_transport
+from l3agent.testing import wait_until
+
+CONTEXT = admin_context()
+
+
+class Endpoint:
+    target = Target(version="1.3")
+
+    def __init__(self) -> None:
+        self.got: list[Any] = []
+
+    def keep(self, context: Any, value: Any) -> None:
+        self.got.append(value)
+
+    def echo(self, context: Any, value: Any) -> Any:
+        self.got.append(value)
+        return value
+
+    def who(self, context: Any) -> Any:
+        return context.to_dict()
+
+    def late(self, context: Any, seconds: float) -> str:
+        eventlet.sleep(seconds)
+        return "late"
+
+    def fail(self, context: Any) -> None:
+        raise KeyError("nothing there")
+
+    def fail_in_its_own_way(self, context: Any) -> None:
+        raise PluginUnavailable("busy")
+
+
+@pytest.fixture
+def conf() -> cfg.ConfigOpts:
+    conf = cfg.ConfigOpts()
+    conf([])
+    return conf
+
+
+@pytest.fixture
+def url() -> str:
+    return f"local:///{uuid.uuid4()}"
+
+
+@pytest.fixture
+def listen(conf: cfg.ConfigOpts, url: str) -> Iterator[Callable[..., tuple[Endpoint, Connection]]]:
+    connections: list[Connection] = []
+
+    def listen(host: str = "node1", topic: str = "topic") -> tuple[Endpoint, Connection]:
+        endpoint = Endpoint()
+        connections.append(Connection(get_transport(conf, url), host=host))
+        connections[-1].create_consumer(topic, [endpoint])
+        connections[-1].consume_in_threads()
+        return endpoint, connections[-1]
+
+    yield listen
+    for connection in connections:
+        connection.close()
+
+
+@pytest.fixture
+def client(conf: cfg.ConfigOpts, url: str) -> Client:
+    return Client(get_transport(conf, url), "topic", version="1.3", timeout=5)
+
+
+def test_a_call_returns_the_answer_as_json_would_carry_it(listen: Any, client: Client) -> None:
+    listen()
+    assert client.call(CONTEXT, "echo", value={"a": (1, 2), "b": None}) == {"a": [1, 2], "b": None}
+
+
+def test_neither_side_sees_changes_that_the_other_makes(listen: Any, client: Client) -> None:
+    endpoint, _ = listen()
+    sent = {"list": [1]}
+    answer = client.call(CONTEXT, "echo", value=sent)
+    sent["list"].append(2)
+    answer["list"].append(3)
+    assert endpoint.got == [{"list": [1]}]
+
+
+def test_a_large_payload_passes(listen: Any, client: Client) -> None:
+    listen()
+    value = [{"id": str(number), "text": "x" * 100} for number in range(5000)]
+    assert client.call(CONTEXT, "echo", value=value) == value
+
+
+def test_the_context_arrives(listen: Any, client: Client) -> None:
+    listen()
+    assert client.call(CONTEXT, "who") == CONTEXT.to_dict()
+
+
+@pytest.mark.parametrize(
+    ("method", "exc_type", "value"),
+    [
+        ("fail", "KeyError", "'nothing there'"),
+        ("fail_in_its_own_way", "PluginUnavailable", "busy"),
+        ("no_such_method", "NoSuchMethod", "Endpoint does not support RPC method no_such_method"),
+    ],
+)
+def test_an_error_is_carried_back(listen: Any, client: Client, method: str, exc_type: str, value: str) -> None:
+    listen()
+    with pytest.raises(RemoteError) as error:
+        client.call(CONTEXT, method)
+    assert (error.value.exc_type, error.value.value) == (exc_type, value)
+
+
+def test_a_version_that_the_endpoint_does_not_have_is_refused(listen: Any, client: Client) -> None:
+    listen()
+    with pytest.raises(RemoteError) as error:
+        client.call(CONTEXT, "echo", version="1.4", value=1)
+    assert error.value.exc_type == "UnsupportedVersion"
+
+
+def test_a_call_that_nobody_listens_for_ends_at_its_deadline(client: Client) -> None:
+    before = time.monotonic()
+    with pytest.raises(PluginUnavailable, match=r"topic.echo: no answer within 0.1 s"):
+        client.call(CONTEXT, "echo", timeout=0.1, value=1)
+    assert 0.1 <= time.monotonic() - before < 0.5
+
+
+def test_a_call_that_is_answered_late_ends_at_its_deadline(listen: Any, client: Client) -> None:
+    listen()
+    before = time.monotonic()
+    with pytest.raises(PluginUnavailable):
+        client.call(CONTEXT, "late", timeout=0.05, seconds=0.2)
+    assert time.monotonic() - before < 0.2
+    assert client.call(CONTEXT, "echo", value="next") == "next"
+
+
+def test_the_driver_itself_keeps_the_timeout(conf: cfg.ConfigOpts, url: str) -> None:
+    rpc = oslo_messaging.get_rpc_client(get_transport(conf, url), Target(topic="topic"), timeout=0.05)
+    with pytest.raises(oslo_messaging.MessagingTimeout):
+        rpc.call({}, "echo", value=1)
+
+
+def test_a_cast_that_nobody_listens_for_is_lost(listen: Any, client: Client) -> None:
+    client.cast(CONTEXT, "keep", value="early")
+    endpoint, _ = listen()
+    client.cast(CONTEXT, "keep", value="in time")
+    wait_until(lambda: endpoint.got)
+    assert endpoint.got == ["in time"]
+
+
+def test_casts_arrive_in_order(listen: Any, client: Client) -> None:
+    endpoint, _ = listen()
+    for number in range(50):
+        client.cast(CONTEXT, "keep", value=number)
+    wait_until(lambda: len(endpoint.got) == 50)
+    assert endpoint.got == list(range(50))
+
+
+def test_servers_of_a_topic_take_turns(listen: Any, client: Client) -> None:
+    endpoints = [listen(host)[0] for host in ("node1", "node2", "node3")]
+    for number in range(30):
+        client.cast(CONTEXT, "keep", value=number)
+    wait_until(lambda: sum(len(endpoint.got) for endpoint in endpoints) == 30)
+    assert [len(endpoint.got) for endpoint in endpoints] == [10, 10, 10]
+
+
+def test_a_message_to_one_server_reaches_that_one(listen: Any, client: Client) -> None:
+    first, second = listen("node1")[0], listen("node2")[0]
+    for number in range(3):
+        client.cast(CONTEXT, "keep", server="node2", value=number)
+    wait_until(lambda: len(second.got) == 3)
+    client.cast(CONTEXT, "keep", server="node9", value="nobody")
+    assert client.call(CONTEXT, "echo", server="node1", value="here") == "here"
+    assert first.got == ["here"]
+
+
+def test_a_fanout_reaches_each_server_once(listen: Any, client: Client) -> None:
+    endpoints = [listen(host)[0] for host in ("node1", "node2")]
+    client.cast(CONTEXT, "keep", fanout=True, value="all")
+    wait_until(lambda: all(endpoint.got for endpoint in endpoints))
+    assert [endpoint.got for endpoint in endpoints] == [["all"], ["all"]]
+
+
+def test_transports_of_another_virtual_host_do_not_hear(listen: Any, conf: cfg.ConfigOpts, client: Client) -> None:
+    endpoint, _ = listen()
+    Client(get_transport(conf, "local:///elsewhere"), "topic", timeout=5).cast(CONTEXT, "keep", value="elsewhere")
+    client.call(CONTEXT, "echo", value="here")
+    assert endpoint.got == ["here"]
+
+
+def test_a_closed_consumer_gets_nothing_and_closes_within_milliseconds(listen: Any, client: Client) -> None:
+    endpoint, connection = listen()
+    before = time.monotonic()
+    connection.close()
+    assert time.monotonic() - before < 0.05
+    client.cast(CONTEXT, "keep", value=1)
+    eventlet.sleep(0.01)
+    assert endpoint.got == []
+
+
+def test_a_close_lets_the_message_in_hand_be_answered(listen: Any, client: Client) -> None:
+    _, connection = listen()
+    caller = eventlet.spawn(client.call, CONTEXT, "late", seconds=0.05)
+    eventlet.sleep(0.01)
+    connection.close()
+    with eventlet.Timeout(1):
+        assert caller.wait() == "late"
+
+
+def test_an_idle_consumer_costs_nothing(listen: Any) -> None:
+    for number in range(20):
+        listen(str(number))
+    eventlet.sleep(0.1)
+    before = time.process_time()
+    eventlet.sleep(0.5)
+    assert time.process_time() - before < 0.01
+
+
+def test_notifications_reach_their_listener(conf: cfg.ConfigOpts, url: str) -> None:
+    got: list[Any] = []
+
+    class Notified:
+        def info(self, context: Any, publisher: str, event: str, payload: Any, metadata: Any) -> None:
+            got.append((publisher, event, payload))
+
+    targets = [Target(topic="notifications")]
+    transport = oslo_messaging.get_notification_transport(conf, url)
+    listener = oslo_messaging.get_notification_listener(transport, targets, [Notified()])
+    listener.start()
+    oslo_messaging.Notifier(transport, "me", driver="messaging", topics=["notifications"]).info({}, "up", {"a": 1})
+    wait_until(lambda: got)
+    listener.stop()
+    listener.wait()
+    assert got == [("me", "up", {"a": 1})]
+
+
+def test_notification_pools_are_refused(conf: cfg.ConfigOpts, url: str) -> None:
+    transport = oslo_messaging.get_notification_transport(conf, url)
+    listener = oslo_messaging.get_notification_listener(transport, [Target(topic="n")], [object()], pool="p")
+    with pytest.raises(NotImplementedError, match="pool 'p'"):
+        listener.start()
