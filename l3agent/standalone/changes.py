@@ -25,7 +25,7 @@ _CALM_S = 0.3
 
 def show_changes(table: Table, stage: Stage) -> None:
     """Change the topology file, thrice."""
-    table.title("CHANGES OF THE FILE")
+    table.title("CHANGES (time from the file to the kernel)")
     floating = stage.floating_ip("r1")
     with table.check("move a floating IP to another host") as row:
         _update(row, stage, "r1", move_floating_ip)
@@ -42,7 +42,7 @@ def show_changes(table: Table, stage: Stage) -> None:
 
 def show_deaths(table: Table, stage: Stage) -> None:
     """Kill the agent, and the data plane, under running traffic; both come back."""
-    table.title("SUDDEN DEATH (SIGKILL) UNDER TRAFFIC")
+    table.title("SIGKILL UNDER TRAFFIC (time until in sync)")
     with table.check("kill l3-agent, start it again") as row, _traffic(row, stage):
         start = time.monotonic()
         stage.daemon.kill()

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -73,6 +73,9 @@ class Demo:
         wait_until(lambda: not _members(self.sandbox), timeout=5)
 
 
+Start = Callable[..., Demo]
+
+
 @pytest.fixture
 def nothing_left(tmp_path: Path) -> Iterator[Path]:
     """Give a temporary folder, and fail when something is in it or a mount was added after the test."""
@@ -84,13 +87,28 @@ def nothing_left(tmp_path: Path) -> Iterator[Path]:
     assert Path("/proc/self/mountinfo").read_text() == mounts
 
 
-def test_the_demo_passes_for_an_ordinary_user_in_time_and_leaves_nothing(nothing_left: Path, folder: Path) -> None:
+@pytest.fixture
+def start(nothing_left: Path) -> Iterator[Start]:
+    """Start a demo by its command line; it ends with the test at the latest."""
+    demos: list[Demo] = []
+
+    def start(*argv: str) -> Demo:
+        demos.append(Demo(list(argv), nothing_left))
+        return demos[-1]
+
+    yield start
+    for demo in demos:
+        demo.process.kill()
+        demo.process.wait(_PATIENCE_S)
+
+
+def test_the_demo_passes_for_an_ordinary_user_in_time_and_leaves_nothing(start: Start, folder: Path) -> None:
     folder.chmod(0o755)
-    demo = Demo([*_ordinary_user(folder), "demo"], nothing_left)
+    demo = start(*_ordinary_user(folder), "demo")
     demo.read_until("START")
     assert demo.end() == 0, demo.text
     demo.assert_gone()
-    for heading in ("TRAFFIC", "CHANGES OF THE FILE", "SUDDEN DEATH"):
+    for heading in ("TRAFFIC", "CHANGES", "SIGKILL UNDER TRAFFIC"):
         assert heading in demo.text
     rows = [line for line in demo.lines if re.match(r" ok   .* [0-9.]+ m?s$", line)]
     (passed, seconds) = re.search(r"All (\d+) checks passed in ([0-9.]+) s", demo.text).groups()  # type: ignore[union-attr]
@@ -106,14 +124,17 @@ def test_the_demo_passes_for_an_ordinary_user_in_time_and_leaves_nothing(nothing
         assert re.search(proof, demo.text), demo.text
 
 
-def test_keep_stays_up_lets_one_look_around_and_goes_at_ctrl_c(nothing_left: Path) -> None:
-    demo = Demo([*_CTL, "demo", "--keep"], nothing_left)
+def test_keep_stays_up_lets_one_look_around_and_goes_at_ctrl_c(start: Start) -> None:
+    demo = start(*_CTL, "demo", "--keep")
     command = demo.read_until("nsenter").strip()
     namespaces = subprocess.run(command.split(), capture_output=True, text=True, timeout=20, check=True).stdout
     assert re.search(r"^qrouter-", namespaces, re.M) and re.search(r"^l3host-vm1\b", namespaces, re.M)
     status = demo.read_until(" status --socket ").strip()
     said = subprocess.run(status.split(), capture_output=True, text=True, timeout=20, check=True, cwd="/").stdout
     assert re.search(r"r1 +active", said), said
+    plan = status.replace(" status ", " plan r1 ")
+    said = subprocess.run(plan.split(), capture_output=True, text=True, timeout=20, check=True, cwd="/").stdout
+    assert re.fullmatch(r"# router [0-9a-f-]{36}: 0 operations\n", said), said
     demo.read_until("/topology.yaml")
     assert demo.process.poll() is None
     demo.process.send_signal(signal.SIGINT)
@@ -121,8 +142,8 @@ def test_keep_stays_up_lets_one_look_around_and_goes_at_ctrl_c(nothing_left: Pat
     demo.assert_gone()
 
 
-def test_killing_the_demo_takes_everything_along(nothing_left: Path) -> None:
-    demo = Demo([*_CTL, "demo"], nothing_left)
+def test_killing_the_demo_takes_everything_along(start: Start) -> None:
+    demo = start(*_CTL, "demo")
     demo.read_until("hosts are up")
     assert len(_members(demo.sandbox)) > 3
     demo.process.kill()
@@ -130,8 +151,8 @@ def test_killing_the_demo_takes_everything_along(nothing_left: Path) -> None:
     demo.assert_gone()
 
 
-def test_ctrl_c_ends_the_demo_at_once_with_status_130(nothing_left: Path) -> None:
-    demo = Demo([*_CTL, "demo"], nothing_left)
+def test_ctrl_c_ends_the_demo_at_once_with_status_130(start: Start) -> None:
+    demo = start(*_CTL, "demo")
     demo.read_until("TRAFFIC")
     demo.process.send_signal(signal.SIGINT)
     start = time.monotonic()
@@ -140,7 +161,7 @@ def test_ctrl_c_ends_the_demo_at_once_with_status_130(nothing_left: Path) -> Non
     demo.assert_gone()
 
 
-def test_a_check_that_fails_fails_the_demo(nothing_left: Path, tmp_path: Path) -> None:
+def test_a_check_that_fails_fails_the_demo(start: Start, tmp_path: Path) -> None:
     sample = (_REPOSITORY / "etc/l3agent/topology.yaml").read_text()
     broken = tmp_path / "topology.yaml"
     broken.write_text(sample.replace('"2001:db8:ffff::10"]}', '"2001:db8:ffff::10"], snat: false}', 1))
@@ -149,10 +170,11 @@ def test_a_check_that_fails_fails_the_demo(nothing_left: Path, tmp_path: Path) -
         "import sys, pathlib; from l3agent.standalone import stage; from l3agent.cmd import ctl;"
         f"stage.sample = lambda name: pathlib.Path({str(tmp_path)!r}, name); sys.exit(ctl.main(['demo']))"
     )
-    demo = Demo([sys.executable, "-c", code], nothing_left)
+    demo = start(sys.executable, "-c", code)
     demo.read_until("START")
     assert demo.end() == 1
     assert re.search(r"^FAIL  tenant reaches outside through SNAT", demo.text, re.M), demo.text
+    assert re.search(r"^FAIL  kill l3-agent, .* [1-9]\d* of \d+ pings lost", demo.text, re.M), demo.text
     assert re.search(r"of \d+ checks FAILED: tenant reaches outside through SNAT", demo.text), demo.text
     demo.assert_gone()
 
