@@ -310,6 +310,8 @@ def _in_time(timeout: float, what: str, send: Callable[..., Any], /, *args: Any,
         raise TimeoutError(f"{what}: no answer within {timeout:.3g} s") from None
     except RemoteError:
         raise
+    except oslo_messaging.MessageUndeliverable as error:
+        raise PluginUnavailable(f"{what}: nobody consumes this topic") from error
     except BROKER_ERRORS as error:
         raise PluginUnavailable(f"{what}: {error}") from error
     except Exception as error:
