@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The RPC half of the library over a real broker that comes and goes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import eventlet
+import pytest
+from oslo_config import cfg
+
+from l3agent.exceptions import PluginUnavailable
+from l3agent.rpc import Client, Connection, RemoteError, Target, admin_context, get_transport
+from l3agent.testing import wait_until
+from tests.functional.support.rabbit import Rabbit
+
+CONTEXT = admin_context()
+
+
+class Endpoint:
+    target = Target(version="1.0")
+
+    def __init__(self) -> None:
+        self.got: list[Any] = []
+
+    def echo(self, context: Any, value: Any) -> Any:
+        self.got.append(value)
+        return value
+
+    def fail(self, context: Any) -> None:
+        raise LookupError("nothing there")
+
+
+class Consumer:
+    def __init__(self, url: str, host: str) -> None:
+        conf = cfg.ConfigOpts()
+        conf([])
+        self.endpoint = Endpoint()
+        self.lost: list[float] = []
+        transport = get_transport(conf, url)
+        self.connection = Connection(transport, host=host, on_lost=lambda: self.lost.append(time.monotonic()))
+        self.connection.create_consumer("topic", [self.endpoint])
+        self.connection.consume_in_threads()
+
+
+@pytest.fixture
+def consume(rabbit: Rabbit) -> Iterator[Callable[[str], Consumer]]:
+    consumers: list[Consumer] = []
+
+    def consume(host: str = "node1") -> Consumer:
+        consumers.append(Consumer(rabbit.url, host))
+        return consumers[-1]
+
+    yield consume
+    for consumer in consumers:
+        consumer.connection.close()
+
+
+@pytest.fixture
+def client(rabbit: Rabbit) -> Iterator[Client]:
+    conf = cfg.ConfigOpts()
+    conf([])
+    transport = get_transport(conf, rabbit.url)
+    yield Client(transport, "topic", timeout=5)
+    with eventlet.Timeout(10, False):
+        transport.cleanup()
+
+
+def test_calls_casts_fanout_and_errors_are_as_over_local(consume: Any, client: Client) -> None:
+    first, second = consume("node1"), consume("node2")
+    assert client.call(CONTEXT, "echo", server="node2", value=[1, None]) == [1, None]
+    client.cast(CONTEXT, "echo", fanout=True, value="all")
+    wait_until(lambda: "all" in first.endpoint.got and "all" in second.endpoint.got)
+    for number in range(10):
+        client.cast(CONTEXT, "echo", value=number)
+    wait_until(lambda: len(first.endpoint.got) + len(second.endpoint.got) == 13)
+    assert first.endpoint.got.count("all") == second.endpoint.got.count("all") == 1
+    with pytest.raises(RemoteError) as error:
+        client.call(CONTEXT, "fail")
+    assert (error.value.exc_type, error.value.value) == ("LookupError", "nothing there")
+
+
+def test_a_call_that_nobody_consumes_fails_at_once(client: Client) -> None:
+    before = time.monotonic()
+    with pytest.raises(PluginUnavailable, match="nobody consumes this topic"):
+        client.call(CONTEXT, "echo", server="no-such-node", value=1)
+    assert time.monotonic() - before < 2
+
+
+def test_a_consumer_closes_within_a_second(consume: Any) -> None:
+    consumer = consume()
+    before = time.monotonic()
+    consumer.connection.close()
+    assert time.monotonic() - before < 1.5
+
+
+@pytest.mark.parametrize("end", [Rabbit.stop, Rabbit.kill], ids=["stopped", "killed"])
+def test_consumers_tell_when_the_broker_is_back_and_calls_keep_their_deadline_while_it_is_away(
+    consume: Any, client: Client, rabbit: Rabbit, end: Callable[[Rabbit], None]
+) -> None:
+    consumer = consume()
+    assert client.call(CONTEXT, "echo", value="before") == "before"
+    end(rabbit)
+    for what in (client.call, client.cast):
+        before = time.monotonic()
+        with pytest.raises(PluginUnavailable):
+            what(CONTEXT, "echo", value="lost")
+        assert time.monotonic() - before < 7
+    # More than the driver's pool has connections: one that is given up must not use up a place for good.
+    for _ in range(35):
+        with pytest.raises(PluginUnavailable):
+            client.call(CONTEXT, "echo", timeout=0.05, value="lost")
+    assert not consumer.lost
+    rabbit.start()
+    up = time.monotonic()
+    wait_until(lambda: consumer.lost, timeout=20)
+    assert consumer.lost[0] - up < 5
+    client.cast(CONTEXT, "echo", value="after")
+    wait_until(lambda: "after" in consumer.endpoint.got, timeout=10)
+    assert client.call(CONTEXT, "echo", timeout=20, value="answered") == "answered"
+    assert len(consumer.lost) == 1
+
+
+def test_a_consumer_closes_soon_without_its_broker(consume: Any, rabbit: Rabbit) -> None:
+    consumer = consume()
+    rabbit.stop()
+    before = time.monotonic()
+    consumer.connection.close()
+    assert time.monotonic() - before < 3
