@@ -19,6 +19,7 @@ from l3agent.dataplane import syscalls
 from l3agent.dataplane.netlink import nft
 from l3agent.dataplane.plan import Entry, Sysctl
 from l3agent.dataplane.reaper import Reaper
+from l3agent.dataplane.settings import Settings
 from l3agent.dataplane.sockets import NETLINK_NETFILTER, NETLINK_ROUTE, NetlinkSocket
 from l3agent.exceptions import ApplyError
 
@@ -77,6 +78,7 @@ class Kernel:
         self._reaper = reaper
         self._home = os.open(_OWN_NAMESPACE, os.O_RDONLY | os.O_CLOEXEC)
         self._handles: dict[str, NamespaceHandle] = {}
+        self._settings = Settings(reaper)
         self.host = NetlinkSocket(NETLINK_ROUTE)
         self._share_path()
         self.intact_table = self._learn_table()
@@ -99,6 +101,7 @@ class Kernel:
 
     def create(self, name: str) -> NamespaceHandle:
         """Make a namespace, pin it and keep its sockets."""
+        self._settings.renew()
         with self._inside(None):
             handle = self._open(name, os.open(_OWN_NAMESPACE, os.O_RDONLY | os.O_CLOEXEC))
             try:
@@ -128,7 +131,7 @@ class Kernel:
         with self._inside(handle.fd):
             for sysctl in wanted:
                 try:
-                    _write(sysctl)
+                    self._settings.write(sysctl)
                 except FileNotFoundError:
                     LOG.warning("%s: this kernel has no %s; going on without it", handle.name, sysctl.path)
                 except OSError as exc:
@@ -167,7 +170,7 @@ class Kernel:
         try:
             with self._inside(fd):
                 handle = self._open(name, fd)
-                handle.sysctls = frozenset(map(_read, sysctls))
+                handle.sysctls = frozenset(map(self._read_setting, sysctls))
         except OSError as exc:
             os.close(fd)
             if exc.errno != errno.EINVAL:
@@ -179,6 +182,13 @@ class Kernel:
         handle.adopted = True
         self._handles[name] = handle
         return handle
+
+    def _read_setting(self, sysctl: Sysctl) -> Sysctl:
+        """Return a setting as it is; one that this kernel does not have counts as it should be."""
+        try:
+            return self._settings.read(sysctl)
+        except FileNotFoundError:
+            return sysctl
 
     def _pin_here(self, name: str) -> None:
         pin = self._pin(name)
@@ -208,17 +218,3 @@ class Kernel:
 def read_fingerprint(netfilter: NetlinkSocket) -> Fingerprint:
     """Return what a namespace holds of our table, without elements."""
     return nft.fingerprint(*map(netfilter.dump, (nft.dump_chains(), nft.dump_sets(), nft.dump_rules())))
-
-
-def _write(sysctl: Sysctl) -> None:
-    with open(f"/proc/sys/{sysctl.path}", "w") as file:
-        file.write(sysctl.value)
-
-
-def _read(sysctl: Sysctl) -> Sysctl:
-    """Return a setting as it is; one that this kernel does not have counts as it should be."""
-    try:
-        with open(f"/proc/sys/{sysctl.path}") as file:
-            return Sysctl(sysctl.path, file.read().strip())
-    except FileNotFoundError:
-        return sysctl

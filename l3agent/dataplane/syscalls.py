@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """System calls Python 3.11 has no names for.
 
-Source: setns(2), unshare(2), mount(2), umount2(2), prctl(2), capset(2).
+Source: setns(2), unshare(2), mount(2), umount2(2), prctl(2), capset(2); for fsopen and its kin the kernel's
+Documentation/filesystems/mount_api.rst, linux/mount.h and asm-generic/unistd.h (one number on all architectures).
 """
 
 from __future__ import annotations
@@ -15,6 +16,9 @@ _libc = ctypes.CDLL(None, use_errno=True)
 CLONE_NEWNET = 0x40000000
 MS_BIND, MS_REC, MS_SHARED = 0x1000, 0x4000, 1 << 20
 _MNT_DETACH = 2
+_SYS_FSOPEN, _SYS_FSCONFIG, _SYS_FSMOUNT = 430, 431, 432
+_FSOPEN_CLOEXEC = _FSMOUNT_CLOEXEC = 1
+_FSCONFIG_CMD_CREATE = 6
 _PR_CAPBSET_DROP = 24
 _CAPABILITY_VERSION_3 = 0x20080522
 _LAST_CAPABILITY = 63
@@ -39,6 +43,19 @@ def unshare_net() -> None:
 def mount(source: str, target: str, flags: int) -> None:
     """Mount without a file system type, as for bind mounts and changes of propagation."""
     _checked(_libc.mount(source.encode(), target.encode(), b"none", ctypes.c_ulong(flags), None), f"mount {target}")
+
+
+def mount_proc() -> int:
+    """Mount a proc file system where nobody sees it; return its root. It is unmounted when that is closed."""
+    context = _libc.syscall(_SYS_FSOPEN, b"proc", _FSOPEN_CLOEXEC)
+    _checked(context, "fsopen proc")
+    try:
+        _checked(_libc.syscall(_SYS_FSCONFIG, context, _FSCONFIG_CMD_CREATE, None, None, 0), "fsconfig proc")
+        root: int = _libc.syscall(_SYS_FSMOUNT, context, _FSMOUNT_CLOEXEC, 0)
+        _checked(root, "fsmount proc")
+    finally:
+        os.close(context)
+    return root
 
 
 def unmount(target: str) -> None:

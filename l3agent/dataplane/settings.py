@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Settings of a namespace (/proc/sys), through a proc file system of our own.
+
+In the one proc file system that all share, the entries of one name of all namespaces hang in one chain of the kernel's
+name cache, so that a write takes longer with every live namespace (seven writes: 0.18 ms at first, 0.55 ms with 250
+namespaces). One of our own has only the namespaces that were set up through it, and it is renewed now and then.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+
+from l3agent.dataplane import syscalls
+from l3agent.dataplane.plan import Sysctl
+from l3agent.dataplane.reaper import Reaper
+
+LOG = logging.getLogger(__name__)
+
+_RENEWED_AFTER = 32
+
+
+class Settings:
+    """Reads and writes settings of the network namespace that the calling thread is in."""
+
+    def __init__(self, reaper: Reaper) -> None:
+        self._reaper = reaper
+        self._used = 0
+        self._proc = _open_proc()
+
+    def renew(self) -> None:
+        """Count one more namespace to come, and take a new proc file system when it is time."""
+        self._used += 1
+        if self._used % _RENEWED_AFTER == 0:
+            old, self._proc = self._proc, _open_proc()
+            # Unmounting waits for an RCU grace period.
+            self._reaper.close(lambda: os.close(old))
+
+    def write(self, sysctl: Sysctl) -> None:
+        """Write a setting.
+
+        :raises FileNotFoundError: this kernel has no such setting.
+        :raises OSError: it refuses the value.
+        """
+        fd = self._open(sysctl, os.O_WRONLY)
+        try:
+            os.write(fd, sysctl.value.encode())
+        finally:
+            os.close(fd)
+
+    def read(self, sysctl: Sysctl) -> Sysctl:
+        """Return a setting as it is.
+
+        :raises FileNotFoundError: this kernel has no such setting.
+        """
+        fd = self._open(sysctl, os.O_RDONLY)
+        try:
+            return Sysctl(sysctl.path, os.read(fd, 4096).decode().strip())
+        finally:
+            os.close(fd)
+
+    def _open(self, sysctl: Sysctl, flags: int) -> int:
+        return os.open(f"sys/{sysctl.path}", flags | os.O_CLOEXEC, dir_fd=self._proc)
+
+
+def _open_proc() -> int:
+    """Return the root of a new proc file system; of the common one where the kernel gives us none.
+
+    It gives none without a pid namespace of our own user namespace.
+    """
+    try:
+        return syscalls.mount_proc()
+    except OSError as exc:
+        LOG.debug("no proc file system of our own (%s); settings are written to /proc", exc)
+        return os.open("/proc", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
