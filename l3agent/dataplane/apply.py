@@ -32,26 +32,37 @@ def carry_out(kernel: Kernel, plan: Plan, seen: Observed, namespace: str | None,
     :raises ApplyError: the kernel refused an operation; what came before it stays, the caller looks again.
     """
     _make_namespace(kernel, plan, seen)
-    handle = seen.handle
     _make_bridges(kernel, plan, seen)
-    batches = encode.batches(
-        plan,
-        namespace_fd=handle.fd if handle else None,
-        devices=seen.devices,
-        bridge_index=seen.bridges,
-        stray=seen.stray,
-        flush=flush,
+    handle = seen.handle
+    outside = encode.outside(
+        plan, namespace_fd=handle.fd if handle else None, bridge_index=seen.bridges, stray=seen.stray
     )
-    _send(kernel.host, batches.outside, namespace, ignore=_NO_IPV6)
     if handle is not None:
-        _send_rules(handle, batches.rules, namespace)
+        _send(handle.route, encode.in_the_way(plan, seen.devices), namespace, ignore=_ALREADY_GONE)
+    # What an unpinned namespace left behind: the kernel may just now be taking it apart itself.
+    _send(kernel.host, outside.in_the_way, namespace, ignore=_ALREADY_GONE)
+    _send(kernel.host, outside.come, namespace, ignore=_NO_IPV6)
+    if handle is not None:
+        _send_rules(handle, encode.rules(plan, flush), namespace)
         if any(operation.verb == "remove" for operation in plan.of(Namespace)):
             _remove_namespace(kernel, handle)
         else:
-            _send(handle.route, batches.inside, namespace)
-            _send(handle.route, batches.inside_gone, namespace, ignore=_ALREADY_GONE)
+            inside = encode.inside(plan, _devices(handle, plan, seen))
+            _send(handle.route, inside.come, namespace)
+            _send(handle.route, inside.gone, namespace, ignore=_ALREADY_GONE)
             _drop_flows(handle, flush)
-    _send(kernel.host, batches.outside_gone, namespace, ignore=_ALREADY_GONE)
+    _send(kernel.host, outside.gone, namespace, ignore=_ALREADY_GONE)
+
+
+def _devices(handle: NamespaceHandle, plan: Plan, seen: Observed) -> dict[str, int]:
+    """Return the index of each device, those that were just made too.
+
+    Only the kernel knows: a new namespace may have devices of its own (fallback tunnels), and an index that was in use
+    once is not given again.
+    """
+    new = [one.entry.device for one in plan.of(Link) if isinstance(one.entry, Link) and one.verb == "add"]
+    answers = handle.route.ask([rtnl.get_link(name=device) for device in new])
+    return seen.devices | {info.name: info.index for answer in answers for info in rtnl.parse_links(answer)}
 
 
 def _remove_namespace(kernel: Kernel, handle: NamespaceHandle) -> None:
@@ -68,7 +79,6 @@ def _make_namespace(kernel: Kernel, plan: Plan, seen: Observed) -> None:
     for operation in plan.of(Namespace):
         if operation.verb == "add" and isinstance(operation.entry, Namespace):
             seen.handle = kernel.create(operation.entry.name)
-            seen.devices = {"lo": _LOOPBACK}
     settings = [one.entry for one in plan.of(Sysctl) if one.verb != "remove" and isinstance(one.entry, Sysctl)]
     if seen.handle is not None and settings:
         kernel.write_sysctls(seen.handle, settings)

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from l3agent.dataplane.netlink import nft, rtnl
@@ -30,20 +30,16 @@ Batch = list[tuple[bytes, Operation]]
 
 @dataclass(slots=True)
 class Batches:
-    """Messages by send, each with the operation it belongs to, so that a refusal can be named.
+    """Messages for one socket, each with the operation it belongs to, so that a refusal can be named.
 
-    :param outside: switch namespace: cards, taps, new veth pairs.
-    :param rules: nf_tables, one atomic batch.
-    :param inside: the namespace: what comes or changes.
-    :param inside_gone: the namespace: what goes; "not there" is no error.
-    :param outside_gone: switch namespace: what goes.
+    :param in_the_way: what must go before something comes; "not there" is no error.
+    :param come: what comes or changes.
+    :param gone: what goes; "not there" is no error.
     """
 
-    outside: Batch = field(default_factory=list)
-    rules: Batch = field(default_factory=list)
-    inside: Batch = field(default_factory=list)
-    inside_gone: Batch = field(default_factory=list)
-    outside_gone: Batch = field(default_factory=list)
+    in_the_way: Batch = field(default_factory=list)
+    come: Batch = field(default_factory=list)
+    gone: Batch = field(default_factory=list)
 
 
 def bridges(plan: Plan) -> Batch:
@@ -54,30 +50,6 @@ def bridges(plan: Plan) -> Batch:
         if operation.verb == "add" and isinstance(operation.entry, Bridge)
         for one in _new_bridge(operation.entry)
     ]
-
-
-def batches(
-    plan: Plan,
-    *,
-    namespace_fd: int | None,
-    devices: Mapping[str, int],
-    bridge_index: Mapping[str, int],
-    stray: Iterable[str],
-    flush: Iterable[PendingFlush],
-) -> Batches:
-    """Return all other messages of a plan.
-
-    :param devices: index of each device in the namespace.
-    :param stray: taps to delete before new ones of that name are made.
-    :param flush: mappings that go and are journalled in the same atomic batch.
-    """
-    made = Batches()
-    index = dict(devices)
-    _outside(plan, made, index, namespace_fd, bridge_index, list(stray))
-    made.rules = _rules(plan, list(flush))
-    for operation in plan.operations:
-        _inside(operation, made, index)
-    return made
 
 
 def mark(network_id: str, card: str | None = None) -> str:
@@ -114,46 +86,44 @@ def _new_bridge(bridge: Bridge) -> list[bytes]:
     ]
 
 
-def _outside(
-    plan: Plan,
-    made: Batches,
-    index: dict[str, int],
-    namespace_fd: int | None,
-    bridge_index: Mapping[str, int],
-    stray: list[str],
-) -> None:
+def outside(
+    plan: Plan, *, namespace_fd: int | None, bridge_index: Mapping[str, int], stray: Collection[str]
+) -> Batches:
+    """Return the other messages for the switch namespace: veth pairs, taps, cards.
+
+    :param namespace_fd: where the inner ends are born.
+    :param stray: taps to delete before new ones of that name are made.
+    """
+    made = Batches()
     for operation in plan.operations:
         match operation.entry:
             case Link() as link if operation.verb == "add" and namespace_fd is not None:
-                index[link.device] = max(index.values(), default=1) + 1
                 if link.tap in stray:
-                    made.outside.append((rtnl.delete_link(name=link.tap), operation))
-                made.outside += [(one, operation) for one in _new_link(link, namespace_fd, index, bridge_index)]
+                    made.in_the_way.append((rtnl.delete_link(name=link.tap), operation))
+                made.come += [(one, operation) for one in _new_link(link, namespace_fd, bridge_index)]
             case Link() as link if operation.verb == "change" and isinstance(operation.was, Link):
-                made.outside.append((_changed_tap(link, operation.was, bridge_index), operation))
+                made.come.append((_changed_tap(link, operation.was, bridge_index), operation))
             case Card() as card if operation.verb == "remove":
-                made.outside_gone.append((rtnl.set_link(name=card.interface, master=0), operation))
+                made.gone.append((rtnl.set_link(name=card.interface, master=0), operation))
             case Card() as card:
-                master = bridge_index[card.bridge]
-                made.outside += [
-                    (rtnl.set_link(index=master, alias=mark(card.network_id, card.interface)), operation),
-                    (rtnl.set_link(name=card.interface, master=master, up=True), operation),
-                ]
+                made.come += [(one, operation) for one in _card(card, bridge_index[card.bridge])]
             case _:
                 pass
+    return made
 
 
-def _new_link(link: Link, namespace_fd: int, index: Mapping[str, int], bridge_index: Mapping[str, int]) -> list[bytes]:
-    pair = rtnl.new_veth(
-        link.tap,
-        link.device,
-        mac=link.mac,
-        mtu=link.mtu,
-        namespace_fd=namespace_fd,
-        inner_index=index[link.device],
-    )
-    # The tap gets no IPv6 address: its solicitations and reports would be flooded to every other port.
-    return [pair, rtnl.no_link_local(link.tap), rtnl.set_link(name=link.tap, master=bridge_index[link.bridge], up=True)]
+def _card(card: Card, master: int) -> list[bytes]:
+    alias = mark(card.network_id, card.interface)
+    return [rtnl.set_link(index=master, alias=alias), rtnl.set_link(name=card.interface, master=master, up=True)]
+
+
+def _new_link(link: Link, namespace_fd: int, bridge_index: Mapping[str, int]) -> list[bytes]:
+    return [
+        rtnl.new_veth(link.tap, link.device, mac=link.mac, mtu=link.mtu, namespace_fd=namespace_fd),
+        # The tap gets no IPv6 address: its solicitations and reports would be flooded to every other port.
+        rtnl.no_link_local(link.tap),
+        rtnl.set_link(name=link.tap, master=bridge_index[link.bridge], up=True),
+    ]
 
 
 def _changed_tap(link: Link, was: Link, bridge_index: Mapping[str, int]) -> bytes:
@@ -168,8 +138,11 @@ def _changed_tap(link: Link, was: Link, bridge_index: Mapping[str, int]) -> byte
 # ---- the rules -------------------------------------------------------------------------------------------------
 
 
-def _rules(plan: Plan, flush: list[PendingFlush]) -> Batch:
-    """Return the nf_tables batch; elements of one map that come or go share a message."""
+def rules(plan: Plan, flush: Collection[PendingFlush]) -> Batch:
+    """Return the nf_tables batch, which is atomic; elements of one map that come or go share a message.
+
+    :param flush: mappings that go and are journalled in the same batch.
+    """
     made: Batch = []
     for operation in plan.of(Table):
         if operation.verb != "add":
@@ -209,21 +182,40 @@ def _flush_key(pending: PendingFlush) -> bytes:
 # ---- inside the namespace --------------------------------------------------------------------------------------
 
 
+def in_the_way(plan: Plan, index: Mapping[str, int]) -> Batch:
+    """Return the messages that make room for new devices."""
+    links = ((one, one.entry) for one in plan.in_the_way())
+    return [(rtnl.delete_link(index=index[link.device]), one) for one, link in links if isinstance(link, Link)]
+
+
+def inside(plan: Plan, index: Mapping[str, int]) -> Batches:
+    """Return the messages for the namespace.
+
+    :param index: index of each device that is there now.
+    """
+    made = Batches()
+    replaced = plan.in_the_way()
+    for operation in plan.operations:
+        if operation not in replaced:
+            _inside(operation, made, index)
+    return made
+
+
 def _inside(operation: Operation, made: Batches, index: Mapping[str, int]) -> None:
     match operation.entry:
         case Link() as link if operation.verb == "remove":
-            made.inside_gone.append((rtnl.delete_link(index=index[link.device]), operation))
+            made.gone.append((rtnl.delete_link(index=index[link.device]), operation))
         case Link() as link:
-            made.inside.append((_brought_up(link, operation.was, index[link.device]), operation))
+            made.come.append((_brought_up(link, operation.was, index[link.device]), operation))
         case DeviceAddress() as address if operation.verb == "remove":
-            made.inside_gone.append((rtnl.delete_address(index[address.device], address.interface), operation))
+            made.gone.append((rtnl.delete_address(index[address.device], address.interface), operation))
         case DeviceAddress() as address:
-            made.inside += [(one, operation) for one in _address(address, operation.was, index[address.device])]
+            made.come += [(one, operation) for one in _address(address, operation.was, index[address.device])]
         case KernelRoute() as route if operation.verb == "remove":
-            made.inside_gone.append((rtnl.delete_route(route.destination), operation))
+            made.gone.append((rtnl.delete_route(route.destination), operation))
         case KernelRoute() as route:
             hops = [(index[hop.device], hop.via) for hop in route.hops]
-            made.inside.append((rtnl.new_route(route.destination, hops), operation))
+            made.come.append((rtnl.new_route(route.destination, hops), operation))
         case _:
             pass
 

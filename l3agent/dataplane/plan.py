@@ -208,8 +208,9 @@ class Plan:
 def diff(desired: Iterable[Entry], observed: Iterable[Entry]) -> Plan:
     """Return the plan that turns ``observed`` into ``desired``.
 
-    A link that hangs on another tap is made anew, with its addresses and routes. A namespace that should go takes along everything inside it, so then only it and what lies outside is named. A
-    table whose rules are not ours to the letter is written anew, with all of its elements.
+    A namespace that should go takes along everything inside it, so then only it and what lies outside is named. A
+    table whose rules are not ours to the letter is written anew, with all of its elements; a link that hangs on
+    another tap is, with its addresses and routes.
     """
     wanted, present = set(desired), set(observed)
     present = _without_broken_table(wanted, present)
@@ -240,7 +241,9 @@ def _without_broken_table(wanted: set[Entry], present: set[Entry]) -> set[Entry]
 def _replaced_devices(wanted: set[Entry], present: set[Entry]) -> set[str]:
     """Return the devices that are there and hang on another tap than they should, or on none."""
     old = {entry.device: entry.tap for entry in present if isinstance(entry, Link)}
-    return {entry.device for entry in wanted if isinstance(entry, Link) and old.get(entry.device, entry.tap) != entry.tap}
+    return {
+        entry.device for entry in wanted if isinstance(entry, Link) and old.get(entry.device, entry.tap) != entry.tap
+    }
 
 
 def _leans_on(entry: Entry, devices: set[str]) -> bool:

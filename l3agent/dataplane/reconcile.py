@@ -31,6 +31,8 @@ LOG = logging.getLogger(__name__)
 _LOOKS = 3
 #: Seconds after a removal during which a bridge may still lose its last port: namespaces go in the background.
 _TIDY_S = 5.0
+#: Seconds that the kernel may take to take a namespace apart; then its taps are deleted one by one.
+_APART_S = 2.0
 _NO_SUCH_DEVICE = frozenset((19,))
 
 
@@ -42,6 +44,8 @@ class Reconciler:
         self._driver = driver
         self._announcer = announcer
         self._tidy_until = time.monotonic() + _TIDY_S
+        #: Taps of removed namespaces, and when they must be gone.
+        self._leaving: dict[str, float] = {}
 
     def reconcile(self, key: Key, state: State | None, *, dry_run: bool = False) -> Report:
         """Bring one state about, or tell what that would take; errors are in the report, never raised."""
@@ -72,20 +76,31 @@ class Reconciler:
         }
 
     def untidy(self) -> bool:
-        """Tell whether there may be a bridge without ports: something was removed a short time ago."""
-        return time.monotonic() < self._tidy_until
+        """Tell whether there may be a tap or a bridge left over: something was removed a short time ago."""
+        return bool(self._leaving) or time.monotonic() < self._tidy_until
 
     def tidy(self) -> bool:
-        """Remove one bridge that lost its last port, and tell whether there was one.
+        """Remove one tap of a namespace that is kept alive, or one bridge without ports; tell whether there was one.
 
-        Removing a bridge waits for RCU grace periods, tens of milliseconds: it is done when nothing else waits, one at
-        a time. Whatever is left when the process dies is found by the next one.
+        A process inside a namespace, such as an operator's shell, keeps it alive after its removal. Removing links
+        waits for RCU grace periods, tens of milliseconds: it is done when nothing else waits, one at a time. Whatever
+        is left when the process dies is found by the next one.
         """
-        unused = unused_bridges(self._kernel)
-        if unused:
-            self._kernel.host.batch(rtnl.delete_link(name=unused[0]), ignore=_NO_SUCH_DEVICE)
+        left = self._left_behind() or unused_bridges(self._kernel)
+        if left:
+            self._kernel.host.batch(rtnl.delete_link(name=left[0]), ignore=_NO_SUCH_DEVICE)
             self._tidy_until = time.monotonic() + _TIDY_S
-        return bool(unused)
+        return bool(left)
+
+    def _left_behind(self) -> list[str]:
+        """Return the taps that should be gone by now and are there, and forget those that are not."""
+        now = time.monotonic()
+        due = [tap for tap, when in self._leaving.items() if when < now]
+        answers = zip(due, self._kernel.host.ask([rtnl.get_link(name=tap) for tap in due]), strict=True)
+        there = [tap for tap, answer in answers if rtnl.parse_links(answer)]
+        for tap in set(due).difference(there):
+            del self._leaving[tap]
+        return there
 
     # ---- private ---------------------------------------------------------------------------------------------
 
@@ -96,6 +111,7 @@ class Reconciler:
         namespace = None if kind == "network" else namespace_name(kind, state_id)
         network = self._driver.network(state_id).name if kind == "network" else None
         desired = entries(key, state, self._driver)
+        self._note_taps(desired)
         for _ in range(_LOOKS):
             with _timed(timings, "observe"):
                 seen = observe(self._kernel, namespace, desired, network)
@@ -106,8 +122,7 @@ class Reconciler:
             if dry_run:
                 return
             if plan or flush:
-                if any(one.verb != "add" for one in plan.of(Namespace, Link, Card)):
-                    self._tidy_until = time.monotonic() + _TIDY_S
+                self._note_removals(plan)
                 try:
                     with _timed(timings, "apply"):
                         carry_out(self._kernel, plan, seen, namespace, flush)
@@ -123,6 +138,19 @@ class Reconciler:
             if not plan.may_disturb() or state is None:
                 return
         raise ApplyError(f"the kernel keeps differing from what was asked: {'; '.join(_names(plan, namespace))}")
+
+    def _note_taps(self, desired: Iterable[Entry]) -> None:
+        for entry in desired if self._leaving else ():
+            if isinstance(entry, Link):
+                self._leaving.pop(entry.tap, None)
+
+    def _note_removals(self, plan: Plan) -> None:
+        removed = [one.entry for one in plan.of(Namespace, Link, Card) if one.verb != "add"]
+        if removed:
+            self._tidy_until = time.monotonic() + _TIDY_S
+        if any(isinstance(entry, Namespace) for entry in removed):
+            taps = [entry.tap for entry in removed if isinstance(entry, Link)]
+            self._leaving |= dict.fromkeys(taps, time.monotonic() + _APART_S)
 
     def _announce(self, handle: NamespaceHandle, state: State | None, plan: Plan, present: Iterable[Entry]) -> None:
         """Announce what is new and present; at first sight of a namespace that was found, announce all of it."""

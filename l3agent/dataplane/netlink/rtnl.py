@@ -95,7 +95,7 @@ def mac_text(raw: bytes) -> str:
     return raw.hex(":")
 
 
-def new_veth(outer: str, inner: str, *, mac: str, mtu: int | None, namespace_fd: int, inner_index: int) -> bytes:
+def new_veth(outer: str, inner: str, *, mac: str, mtu: int | None, namespace_fd: int) -> bytes:
     """Make a veth pair: ``outer`` stays here and down, ``inner`` is born in another namespace with its MAC address.
 
     The queue counts are explicit: without them the driver makes one queue per CPU and then lowers the count, and each
@@ -104,7 +104,7 @@ def new_veth(outer: str, inner: str, *, mac: str, mtu: int | None, namespace_fd:
     queues = u32(_NUM_TX_QUEUES, 1) + u32(_NUM_RX_QUEUES, 1)
     size = u32(_MTU, mtu) if mtu else b""
     peer = (
-        _IFINFO.pack(AF_UNSPEC, 0, inner_index, 0, 0)
+        _IFINFO.pack(AF_UNSPEC, 0, 0, 0, 0)
         + text(_IFNAME, inner)
         + attribute(_ADDRESS, mac_bytes(mac))
         + u32(_NET_NS_FD, namespace_fd)

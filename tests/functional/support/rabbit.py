@@ -12,15 +12,23 @@ from pathlib import Path
 
 import eventlet
 
+from tests.functional.support.sandbox import Sandbox, end_group
+
 # The scripts themselves: the one in /usr/sbin changes to the user and the folders of the machine's broker.
 SCRIPTS = Path("/usr/lib/rabbitmq/bin")
+# By a program, because a socket of ours does not reach into a sandbox.
+_HELLO = r"exec 3<> /dev/tcp/127.0.0.1/$0 && printf 'AMQP\0\0\t\1' >&3 && head -c 1 <&3"
 
 
 class Rabbit:
-    """One node. It may be stopped, killed and started again, and keeps its port."""
+    """One node. It may be stopped, killed and started again, and keeps its port.
 
-    def __init__(self, folder: Path) -> None:
+    :param sandbox: where it runs; without one, on the loopback of the machine.
+    """
+
+    def __init__(self, folder: Path, sandbox: Sandbox | None = None) -> None:
         self.folder = folder
+        self._entered = sandbox.argv if sandbox else list[str]
         self.port, self._dist_port, epmd_port = free_ports(3)
         self._node = f"l3agent-{os.getpid()}@localhost"
         (folder / "rabbitmq.conf").write_text(f"listeners.tcp.default = 127.0.0.1:{self.port}\n")
@@ -44,7 +52,10 @@ class Rabbit:
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "+S 2:2 +sbwt none -kernel inet_dist_use_interface {127,0,0,1}",
         }
         self._epmd = subprocess.Popen(
-            ["epmd", "-port", str(epmd_port), "-address", "127.0.0.1"], env=self._environment, **_silent()
+            self._entered(["epmd", "-port", str(epmd_port), "-address", "127.0.0.1"]),
+            env=self._environment,
+            start_new_session=True,
+            **_silent(),
         )
         self._server: subprocess.Popen[bytes] | None = None
 
@@ -63,7 +74,10 @@ class Rabbit:
         assert not self.running, "the node runs"
         # A session of its own, so that one signal reaches the shell and the virtual machine under it.
         self._server = subprocess.Popen(
-            [str(SCRIPTS / "rabbitmq-server")], env=self._environment, start_new_session=True, **_silent()
+            self._entered([str(SCRIPTS / "rabbitmq-server")]),
+            env=self._environment,
+            start_new_session=True,
+            **_silent(),
         )
         try:
             with eventlet.Timeout(timeout):
@@ -86,24 +100,23 @@ class Rabbit:
         """End everything that was started here."""
         if self._server is not None:
             self.kill()
-        self._epmd.terminate()
-        self._epmd.wait(10)
+        end_group(self._epmd, signal.SIGTERM, 10)
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _end(self, number: signal.Signals, timeout: float) -> None:
         assert self._server is not None, "the node does not run"
-        os.killpg(self._server.pid, number)
-        self._server.wait(timeout)
+        end_group(self._server, number, timeout)
         self._server = None
 
     def _speaks_amqp(self) -> bool:
         """Say hello as AMQP 0-9-1 does; a node that is ready answers with a method frame (type 1)."""
         try:
-            with socket.create_connection(("127.0.0.1", self.port), timeout=1) as connection:
-                connection.sendall(b"AMQP\x00\x00\x09\x01")
-                return connection.recv(1) == b"\x01"
-        except OSError:
+            answer = subprocess.run(
+                self._entered(["bash", "-c", _HELLO, str(self.port)]), capture_output=True, timeout=2, check=False
+            )
+        except subprocess.TimeoutExpired:
             return False
+        return answer.stdout == b"\x01"
 
     def _last_log_lines(self) -> str:
         logs = sorted((self.folder / "log").glob("*.log"))

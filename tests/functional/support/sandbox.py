@@ -7,10 +7,13 @@ kernel ends everything inside. Files are those of the machine, but /run is empty
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
+import time
+from pathlib import Path
 from typing import Any
 
 # The ignored SIGCHLD outlives exec: the kernel then buries the orphans that init inherits.
@@ -135,3 +138,34 @@ def children(pid: int) -> list[int]:
     """Return the children of a process with one thread."""
     with open(f"/proc/{pid}/task/{pid}/children") as listing:
         return [int(word) for word in listing.read().split()]
+
+
+def end_group(process: subprocess.Popen[Any], number: signal.Signals, timeout: float) -> None:
+    """Send a signal to the process group that a process leads, and wait until nobody is left of it.
+
+    Where ``nsenter`` leads it, that is not signalled: it would leave the program that it waits for to an init that may
+    not bury it. It ends with the program.
+
+    :raises TimeoutError: somebody is left.
+    """
+    for pid in _members(process.pid):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
+    deadline = time.monotonic() + timeout
+    while process.poll() is None or _members(process.pid):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{_members(process.pid)} still run {timeout:g} s after {number.name}")
+        time.sleep(0.05)
+
+
+def _members(group: int) -> list[int]:
+    """Return the processes of a group that live, without ``nsenter``."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            pid, _, rest = path.read_text().partition(" (")
+            command, _, fields = rest.rpartition(") ")
+            state, _, in_group = fields.split()[:3]
+            if int(in_group) == group and state != "Z" and command != "nsenter":
+                found.append(int(pid))
+    return found

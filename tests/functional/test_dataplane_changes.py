@@ -1,0 +1,342 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Changes of a living router end where a fresh build ends, and flows that have nothing to do with them live."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from ipaddress import ip_interface
+from typing import Any
+
+import pytest
+
+from l3agent.model.states import HostState, Port, Route, RouterState
+from l3agent.testing import wait_until
+from tests.functional.support.kernel import observed
+from tests.functional.support.processes import Dataplane
+from tests.functional.support.states import (
+    bridge,
+    floating_ips,
+    host,
+    key,
+    mac_of,
+    namespace,
+    new_id,
+    port,
+    route,
+    router,
+    tap,
+)
+from tests.functional.support.traffic import Traffic
+
+Change = Callable[["World"], RouterState]
+
+
+class World:
+    """A router with a blue and a red network and a gateway; a flow inside red's and one from red to the outside."""
+
+    def __init__(self, machine: Dataplane) -> None:
+        self.machine = machine
+        self.blue = port(new_id(), "10.0.0.1/24", "2001:db8:1::1/64")
+        self.red = port(new_id(), "10.0.1.1/24", "2001:db8:2::1/64")
+        self.gateway = port(new_id(), "203.0.113.10/24", "2001:db8:ffff::10/64", gateway=True)
+        self.routes = [
+            route("0.0.0.0/0", (self.gateway, "203.0.113.1")),
+            route("::/0", (self.gateway, "2001:db8:ffff::1")),
+            route("172.30.0.0/24", (self.blue, "10.0.0.7"), (self.red, "10.0.1.7")),
+            route("2001:db8:30::/48", (self.blue, "2001:db8:1::7"), (self.blue, "2001:db8:1::8")),
+        ]
+        self.fips = {"203.0.113.100": "10.0.0.5", "203.0.113.101": "10.0.1.5"}
+        self.state = router(self.blue, self.red, gateway=self.gateway, routes=self.routes, fips=self.fips)
+
+    def settle(self, *states: RouterState | HostState) -> None:
+        reports = self.machine.reconcile(*((key(state), state) for state in states))
+        assert [report.error for report in reports] == [None] * len(states)
+
+    def with_blue(self, **changes: Any) -> RouterState:
+        return replace(self.state, ports=frozenset({replace(self.blue, **changes), self.red}))
+
+
+def another_mac(world: World) -> RouterState:
+    return world.with_blue(mac="fa:16:3e:aa:bb:cc")
+
+
+def a_smaller_mtu(world: World) -> RouterState:
+    return world.with_blue(mtu=1400)
+
+
+def a_larger_mtu(world: World) -> RouterState:
+    return world.with_blue(mtu=9000)
+
+
+def mac_and_mtu_of_the_gateway(world: World) -> RouterState:
+    return replace(world.state, gateway=replace(world.gateway, mac="fa:16:3e:aa:bb:cc", mtu=1450))
+
+
+def longer_prefixes(world: World) -> RouterState:
+    return world.with_blue(addresses=frozenset(map(ip_interface, ("10.0.0.1/25", "2001:db8:1::1/80"))))
+
+
+def shorter_prefixes(world: World) -> RouterState:
+    return world.with_blue(addresses=frozenset(map(ip_interface, ("10.0.0.1/23", "2001:db8:1::1/48"))))
+
+
+def other_addresses_of_the_same_subnets(world: World) -> RouterState:
+    return world.with_blue(addresses=frozenset(map(ip_interface, ("10.0.0.254/24", "2001:db8:1::fe/64"))))
+
+
+def more_addresses(world: World) -> RouterState:
+    more = map(ip_interface, ("10.0.0.2/24", "10.0.9.1/24", "2001:db8:9::1/64"))
+    return world.with_blue(addresses=world.blue.addresses | frozenset(more))
+
+
+def another_network(world: World) -> RouterState:
+    return world.with_blue(network_id=new_id())
+
+
+def the_port_is_gone(world: World) -> RouterState:
+    routes = _without_device(world.routes, world.blue)
+    return replace(
+        world.state,
+        ports=frozenset({world.red}),
+        routes=routes,
+        floating_ips=floating_ips({"203.0.113.101": "10.0.1.5"}),
+    )
+
+
+def a_port_more(world: World) -> RouterState:
+    return replace(world.state, ports=world.state.ports | {port(new_id(), "10.0.2.1/24", "2001:db8:3::1/64")})
+
+
+def routes_come_change_and_go(world: World) -> RouterState:
+    routes = [
+        route("0.0.0.0/0", (world.gateway, "203.0.113.2")),
+        route("::/0", (world.gateway, "2001:db8:ffff::1"), (world.gateway, "2001:db8:ffff::2")),
+        route("172.30.0.0/24", (world.red, "10.0.1.7")),
+        route("172.31.0.0/24", (world.blue, "10.0.0.7"), (world.blue, "10.0.0.8")),
+        route("198.51.100.0/24", (world.gateway, None)),
+        route("2001:db8:31::/48", (world.red, "2001:db8:2::7")),
+    ]
+    return replace(world.state, routes=frozenset(routes))
+
+
+def no_gateway(world: World) -> RouterState:
+    return replace(
+        world.state,
+        gateway=None,
+        routes=_without_device(world.routes, world.gateway),
+        floating_ips=frozenset(),
+        nat_address=None,
+        snat=False,
+    )
+
+
+def another_gateway_port_on_another_network(world: World) -> RouterState:
+    gateway = port(new_id(), "203.0.113.77/24", "2001:db8:ffff::77/64", gateway=True)
+    routes = [
+        route("0.0.0.0/0", (gateway, "203.0.113.1")),
+        route("::/0", (gateway, "2001:db8:ffff::1")),
+        *_without_device(world.routes, world.gateway),
+    ]
+    (nat,) = {one.ip for one in gateway.addresses if one.version == 4}
+    return replace(world.state, gateway=gateway, routes=frozenset(routes), nat_address=nat)
+
+
+def another_gateway_address(world: World) -> RouterState:
+    addresses = frozenset(map(ip_interface, ("203.0.113.99/24", "2001:db8:ffff::99/64")))
+    return replace(
+        world.state, gateway=replace(world.gateway, addresses=addresses), nat_address=ip_interface("203.0.113.99").ip
+    )
+
+
+def no_snat(world: World) -> RouterState:
+    return replace(world.state, snat=False)
+
+
+def other_floating_ips(world: World) -> RouterState:
+    return replace(world.state, floating_ips=floating_ips({"203.0.113.100": "10.0.1.5", "203.0.113.150": "10.0.0.9"}))
+
+
+def _without_device(routes: list[Route], gone: Port) -> frozenset[Route]:
+    left = (replace(one, hops=frozenset(hop for hop in one.hops if hop.device != gone.device)) for one in routes)
+    return frozenset(one for one in left if one.hops)
+
+
+CHANGES: list[Change] = [
+    another_mac,
+    a_smaller_mtu,
+    a_larger_mtu,
+    mac_and_mtu_of_the_gateway,
+    longer_prefixes,
+    shorter_prefixes,
+    other_addresses_of_the_same_subnets,
+    more_addresses,
+    another_network,
+    the_port_is_gone,
+    a_port_more,
+    routes_come_change_and_go,
+    no_gateway,
+    another_gateway_port_on_another_network,
+    another_gateway_address,
+    no_snat,
+    other_floating_ips,
+]
+
+
+def meaning(machine: Dataplane, state: RouterState) -> dict[str, Any]:
+    """Return all that a router is: what ``observed`` reads, and where its ports are plugged in and how."""
+    outside = {link["ifname"]: link for link in machine.sandbox.json("ip -j link")}
+    taps = {
+        one.device: (outside[tap(one)]["master"], outside[tap(one)]["mtu"], "UP" in outside[tap(one)]["flags"])
+        for one in state.all_ports()
+    }
+    flags = {
+        (link["ifname"], info["local"]): (info.get("broadcast"), info["scope"], info.get("dynamic"))
+        for link in machine.sandbox.json("ip -j addr", netns=namespace(state))
+        for info in link["addr_info"]
+    }
+    return {**dataclasses.asdict(observed(machine.sandbox, namespace(state))), "taps": taps, "flags": flags}
+
+
+def fresh(machine: Dataplane, state: RouterState) -> dict[str, Any]:
+    """Build a state from nothing, look at it, and take it away."""
+    gone(machine, state)
+    (report,) = machine.reconcile((key(state), state))
+    assert report.error is None
+    found = meaning(machine, state)
+    gone(machine, state)
+    return found
+
+
+def gone(machine: Dataplane, state: RouterState) -> None:
+    (report,) = machine.reconcile((key(state), None))
+    assert report.error is None
+
+
+@pytest.fixture
+def world(machine: Dataplane) -> Iterator[World]:
+    world = World(machine)
+    yield world
+    gone(machine, world.state)
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__.replace("_", "-"))
+def test_a_change_and_its_way_back_end_like_a_fresh_build(machine: Dataplane, world: World, change: Change) -> None:
+    changed = change(world)
+    before, wanted = fresh(machine, world.state), fresh(machine, changed)
+    world.settle(world.state)
+    for state, expected in ((changed, wanted), (world.state, before), (changed, wanted)):
+        world.settle(state)
+        assert meaning(machine, state) == expected
+        assert machine.reconcile((key(state), state))[0].operations == ()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [one for one in CHANGES if one not in (no_gateway, another_gateway_port_on_another_network)],
+    ids=lambda change: change.__name__.replace("_", "-"),
+)
+def test_flows_that_have_nothing_to_do_with_a_change_survive_it(
+    machine: Dataplane, world: World, change: Change
+) -> None:
+    to_red = {"0.0.0.0/0": "10.0.1.1"}
+    vm, other = host(world.red.network_id, "10.0.1.6/24", routes=to_red), host(world.red.network_id, "10.0.1.8/24")
+    far = host(world.red.network_id, "10.0.1.9/24", routes=to_red)
+    outside = host(world.gateway.network_id, "203.0.113.1/24")
+    world.settle(world.state, vm, other, far, outside)
+    with Traffic(machine.sandbox) as traffic:
+        traffic.listen(outside)
+        flow = traffic.connect(vm, "203.0.113.1")
+        assert flow.seen == "203.0.113.10"
+        if change in (another_gateway_address, no_snat):
+            return
+        world.settle(change(world))
+        assert traffic.alive(flow)
+    machine.reconcile(*((key(one), None) for one in (vm, other, far, outside)))
+
+
+# ---- hosts --------------------------------------------------------------------------------------------------------
+
+
+def test_a_host_with_another_port_is_plugged_in_anew(machine: Dataplane) -> None:
+    first = host(new_id(), "10.0.0.5/24", "2001:db8:1::5/64", routes={"0.0.0.0/0": "10.0.0.1", "::/0": "2001:db8:1::1"})
+    new_port = new_id()
+    moved = replace(first, port=replace(first.port, id=new_port, network_id=new_id(), mac=mac_of(new_port)))
+    for state in (first, moved, first):
+        (report,) = machine.reconcile((key(state), state))
+        assert report.error is None
+        (again,) = machine.reconcile((key(state), state))
+        assert again.operations == ()
+        (inner,) = (
+            link for link in machine.sandbox.json("ip -j addr", netns=namespace(state)) if link["ifname"] == "eth0"
+        )
+        assert inner["address"] == state.port.mac
+        assert {"10.0.0.5", "2001:db8:1::5"} <= {info["local"] for info in inner["addr_info"]}
+        (outer,) = machine.sandbox.json(f"ip -j link show dev {tap(state.port)}")
+        assert outer["master"] == bridge(state.port.network_id)
+        assert "10.0.0.1" in machine.sandbox.run(["ip", "route", "show", "default"], netns=namespace(state))
+    machine.reconcile((key(first), None))
+
+
+# ---- removal ------------------------------------------------------------------------------------------------------
+
+
+def leftovers(machine: Dataplane, state: RouterState) -> list[str]:
+    names = {tap(one) for one in state.all_ports()} | {bridge(one.network_id) for one in state.all_ports()}
+    found = [link["ifname"] for link in machine.sandbox.json("ip -j link") if link["ifname"] in names]
+    return found + [one for one in machine.sandbox.namespaces() if one == namespace(state)]
+
+
+def test_a_removed_router_takes_its_taps_along_and_the_bridges_that_nobody_uses(machine: Dataplane) -> None:
+    world = World(machine)
+    other = router(port(world.blue.network_id, "10.0.0.2/24"))
+    world.settle(world.state, other)
+    gone(machine, world.state)
+    assert namespace(world.state) not in machine.sandbox.namespaces()
+    wait_until(lambda: leftovers(machine, world.state) == [bridge(world.blue.network_id)], timeout=10)
+    gone(machine, other)
+    wait_until(lambda: leftovers(machine, world.state) == [], timeout=10)
+
+
+def test_a_router_goes_although_somebody_is_inside_its_namespace(machine: Dataplane) -> None:
+    """An operator's shell keeps the namespace alive; its devices must not stay in the tenants' networks."""
+    world = World(machine)
+    world.settle(world.state)
+    shell = machine.sandbox.popen(["cat"], netns=namespace(world.state), stdin=-1, stdout=-1)
+    shell.entrance.stdin.write(b"in\n")
+    shell.entrance.stdin.flush()
+    assert shell.entrance.stdout.readline() == b"in\n"
+    gone(machine, world.state)
+    try:
+        wait_until(lambda: leftovers(machine, world.state) == [], timeout=10)
+    finally:
+        shell.entrance.communicate()
+
+
+def test_a_router_that_is_removed_is_there_again_at_once(machine: Dataplane) -> None:
+    world = World(machine)
+    world.settle(world.state)
+    wanted = meaning(machine, world.state)
+    for _ in range(10):
+        reports = machine.reconcile((key(world.state), None), (key(world.state), world.state))
+        assert [report.error for report in reports] == [None, None]
+        assert meaning(machine, world.state) == wanted
+    gone(machine, world.state)
+
+
+def test_what_does_not_exist_is_removed_without_a_word(machine: Dataplane) -> None:
+    keys: list[Any] = [("router", new_id()), ("host", "nobody"), ("network", new_id())]
+    reports = machine.reconcile(*((one, None) for one in keys))
+    assert [(report.error, report.operations) for report in reports] == [(None, ())] * 3
+
+
+def test_a_plain_file_in_the_place_of_a_namespace_is_healed(machine: Dataplane) -> None:
+    world = World(machine)
+    machine.sandbox.run(["touch", f"/run/netns/{namespace(world.state)}"])
+    world.settle(world.state)
+    assert meaning(machine, world.state)["dnat"] == world.fips
+    gone(machine, world.state)
+    machine.sandbox.run(["touch", f"/run/netns/{namespace(world.state)}"])
+    gone(machine, world.state)
+    assert namespace(world.state) not in machine.sandbox.namespaces()
