@@ -98,7 +98,7 @@ def test_a_consumer_closes_within_a_second(consume: Any) -> None:
 
 @pytest.mark.parametrize("end", [Rabbit.stop, Rabbit.kill], ids=["stopped", "killed"])
 def test_consumers_tell_when_the_broker_is_back_and_calls_keep_their_deadline_while_it_is_away(
-    consume: Any, client: Client, rabbit: Rabbit, end: Callable[[Rabbit], None]
+    consume: Any, client: Client, rabbit: Rabbit, end: Callable[[Rabbit], None], caplog: pytest.LogCaptureFixture
 ) -> None:
     consumer = consume()
     assert client.call(CONTEXT, "echo", value="before") == "before"
@@ -112,6 +112,7 @@ def test_consumers_tell_when_the_broker_is_back_and_calls_keep_their_deadline_wh
     for _ in range(35):
         with pytest.raises(PluginUnavailable):
             client.call(CONTEXT, "echo", timeout=0.05, value="lost")
+    assert "Connection pool limit exceeded" not in caplog.text
     assert not consumer.lost
     rabbit.start()
     up = time.monotonic()
