@@ -7,6 +7,8 @@ Only ``cmd/`` imports this module; everything below gets values, or the parsed o
 
 from __future__ import annotations
 
+import contextlib
+import io
 import socket
 from collections.abc import Sequence
 from typing import Any
@@ -164,10 +166,17 @@ def configured(argv: Sequence[str], *, prog: str, cli_opts: Sequence[Any] = ()) 
     register_opts(conf)
     logging.register_options(conf)
     conf.register_cli_opts(cli_opts)
+    said = io.StringIO()
     try:
-        conf(list(argv), project="l3agent", prog=prog, version=__version__)
+        with contextlib.redirect_stderr(said):
+            conf(list(argv), project="l3agent", prog=prog, version=__version__)
     except cfg.Error as exc:
         raise ConfigError(" ".join(str(exc).split())) from exc
+    except SystemExit as exc:
+        if not exc.code:  # --help, --version
+            raise
+        # argparse has printed its usage, over many lines, and last what is wrong.
+        raise ConfigError(said.getvalue().strip().rpartition("error: ")[2]) from exc
     for group, opts in list_opts():
         for opt in opts:
             _read(conf, group, opt.dest)

@@ -36,6 +36,10 @@ _BACKOFF_MIN_S, _BACKOFF_MAX_S = 0.1, 5.0
 _CONNECTING_S = 5.0
 _HELLO_S = 5.0
 
+_NOT_UNDERSTOOD = (ValueError, TypeError, KeyError, msgpack.UnpackException)
+#: A greeted socket and the frames that come from it.
+_Connection = tuple[Any, msgpack.Unpacker]
+
 
 class DataplaneClient:
     """Brings states to the data-plane process.
@@ -83,11 +87,12 @@ class DataplaneClient:
         if self._keeper is not None:
             return
         try:
-            stream = self._connect()
+            connection = self._connect()
         except DataplaneUnavailable as exc:
             LOG.warning("%s; trying again", exc)
-            stream = None
-        self._keeper = eventlet.spawn(self._keep_connected, stream)
+            self._trouble = str(exc)
+            connection = None
+        self._keeper = eventlet.spawn(self._keep_connected, connection)
 
     def stop(self) -> None:
         """End the connection, and with it the process if it was started here. The kernel state stays."""
@@ -126,13 +131,18 @@ class DataplaneClient:
             except eventlet.Timeout as expired:
                 if expired is not deadline:
                     raise
+        if not self.connected:
+            raise self._no_connection()
         raise DataplaneUnavailable(f"l3-dataplane gave no answer to {operation} within {self._timeout:g} s")
 
     def _wait_for_connection(self) -> None:
         if not self.connected:
             self._connected.wait(timeout=_CONNECTING_S)
         if not self.connected:
-            raise DataplaneUnavailable(f"no connection to l3-dataplane at {self._path}: {self._trouble}")
+            raise self._no_connection()
+
+    def _no_connection(self) -> DataplaneUnavailable:
+        return DataplaneUnavailable(f"no connection to l3-dataplane: {self._trouble}")
 
     def _exchange(self, operation: str, arguments: dict[str, Any]) -> Any:
         request_id = next(self._ids)
@@ -146,7 +156,7 @@ class DataplaneClient:
     def _send(self, frame: bytes) -> None:
         with self._sending:
             if self._socket is None:
-                raise DataplaneUnavailable(f"no connection to l3-dataplane at {self._path}: {self._trouble}")
+                raise self._no_connection()
             try:
                 self._socket.sendall(frame)
             except OSError as exc:
@@ -158,26 +168,33 @@ class DataplaneClient:
 
     # The connection
 
-    def _keep_connected(self, stream: msgpack.Unpacker | None) -> None:
+    def _keep_connected(self, connection: _Connection | None) -> None:
         delay = _BACKOFF_MIN_S
         while True:
-            if stream is not None:
+            if connection is not None:
                 delay = _BACKOFF_MIN_S
-                self._disconnect(self._read(stream))
+                self._serve(connection)
                 LOG.warning("The connection to l3-dataplane is lost: %s; the kernel state stands", self._trouble)
             try:
-                stream = self._connect()
+                connection = self._connect()
             except L3AgentError as exc:
-                stream = None
+                connection = None
                 if str(exc) != self._trouble:
                     LOG.warning("%s; trying again", exc)
                 self._trouble = str(exc)
                 eventlet.sleep(delay)
                 delay = min(delay * 2, _BACKOFF_MAX_S)
 
-    def _connect(self) -> msgpack.Unpacker:
+    def _serve(self, connection: _Connection) -> None:
+        """Hand out answers until the connection ends."""
+        try:
+            self._disconnect(self._read(*connection))
+        finally:
+            connection[0].close()
+
+    def _connect(self) -> _Connection:
         """Open the connection, with a new process where nobody listens, and greet."""
-        with eventlet.Timeout(self._timeout, DataplaneUnavailable(f"l3-dataplane at {self._path}: no connection")):
+        with eventlet.Timeout(self._timeout, self._refusal("no connection")):
             sock = self._open()
             try:
                 stream, pid = self._greet(sock)
@@ -191,7 +208,7 @@ class DataplaneClient:
         if former not in (None, pid):
             for callback in self._callbacks:
                 eventlet.spawn_n(callback)
-        return stream
+        return sock, stream
 
     def _open(self) -> Any:
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -212,40 +229,38 @@ class DataplaneClient:
             raise
 
     def _greet(self, sock: Any) -> tuple[msgpack.Unpacker, int]:
+        """Return the stream of answers, and the process id of the other end, which is of our version."""
         stream = msgpack.Unpacker(raw=False, max_buffer_size=_FRAME_BYTES_MAX)
-        request_id = next(self._ids)
-        with eventlet.Timeout(_HELLO_S, DataplaneUnavailable(f"l3-dataplane at {self._path}: no answer to hello")):
+        with eventlet.Timeout(_HELLO_S, self._refusal("no answer to hello")):
             try:
-                sock.sendall(msgpack.packb((request_id, "hello", {})))
-                answer = _first_frame(sock, stream)
-            except OSError as exc:
-                raise DataplaneUnavailable(f"l3-dataplane at {self._path}: {exc}") from exc
-        if answer is None:
-            raise DataplaneUnavailable(f"l3-dataplane at {self._path} hung up; it serves one agent at a time")
-        _, error, hello = answer
+                sock.sendall(msgpack.packb((next(self._ids), "hello", {})))
+                _, error, hello = _first_frame(sock, stream)
+                version, pid = ("", 0) if error else (hello["version"], hello["pid"])
+            except (OSError, *_NOT_UNDERSTOOD) as exc:
+                raise self._refusal(f"no greeting: {exc}") from exc
         if error:
-            raise DataplaneUnavailable(f"l3-dataplane at {self._path}: {error['message']}")
-        if hello["version"] != __version__:
-            raise DataplaneUnavailable(
-                f"l3-dataplane at {self._path} is version {hello['version']}, l3-agent is {__version__}: restart it"
-            )
-        return stream, hello["pid"]
+            raise self._refusal(str(error["message"]))
+        if version != __version__:
+            raise self._refusal(f"it is version {version}, l3-agent is {__version__}: restart it")
+        return stream, pid
 
-    def _read(self, stream: msgpack.Unpacker) -> str:
-        """Hand out answers until the connection ends; return why it did."""
+    def _refusal(self, reason: str) -> DataplaneUnavailable:
+        return DataplaneUnavailable(f"l3-dataplane at {self._path}: {reason}")
+
+    def _read(self, sock: Any, stream: msgpack.Unpacker) -> str:
+        """Hand out answers; return why there are no more."""
         try:
-            while self._socket is not None:
+            while True:
                 for request_id, error, result in stream:
                     self._answer(request_id, error, result)
-                data = self._socket.recv(_RECEIVE_BYTES)
+                data = sock.recv(_RECEIVE_BYTES)
                 if not data:
-                    return "it closed the connection"
+                    return self._trouble if self._socket is None else "it closed the connection"
                 stream.feed(data)
         except OSError as exc:
             return str(exc)
-        except (ValueError, TypeError, msgpack.UnpackException) as exc:
-            return f"not understood: {exc}"
-        return self._trouble
+        except _NOT_UNDERSTOOD as exc:
+            return f"not understood: {exc!r}"
 
     def _answer(self, request_id: int, error: dict[str, str] | None, result: Any) -> None:
         answer = self._waiting.pop(request_id, None)
@@ -262,9 +277,11 @@ class DataplaneClient:
         if sock is None:
             return
         self._connected = Event()
-        # Shutdown first: it wakes the reader, which closing alone would not.
-        _quietly(sock.shutdown, socket.SHUT_RDWR)
-        _quietly(sock.close)
+        try:
+            # Not closed here: closing would not wake the greenthread that reads, which closes it when it wakes.
+            sock.shutdown(socket.SHUT_RDWR)
+        except OSError as exc:
+            LOG.debug("The other end is gone already: %s", exc)
         waiting, self._waiting = self._waiting, {}
         for answer in waiting.values():
             answer.send(exc=DataplaneUnavailable(f"the connection to l3-dataplane was lost: {trouble}"))
@@ -275,12 +292,4 @@ def _first_frame(sock: Any, stream: msgpack.Unpacker) -> Any:
         stream.feed(data)
         for frame in stream:
             return frame
-    return None
-
-
-def _quietly(function: Callable[..., object], *args: Any) -> None:
-    """Call what may fail because the other end is gone already."""
-    try:
-        function(*args)
-    except OSError:
-        LOG.debug("%s: the other end is gone", function.__name__)
+    raise ConnectionResetError("it hung up")

@@ -206,6 +206,13 @@ def test_a_notice_after_the_fetch_of_a_worker_runs_the_router_again(queue):
     assert take(queue).needs_fetch
 
 
+def test_an_answer_to_a_call_older_than_the_notice_is_not_attached(queue):
+    with queue.fetching() as stamp:
+        notice(queue)
+        queue.attach("r1", {"name": "old"}, stamp)
+    assert take(queue).needs_fetch
+
+
 def test_a_retry_keeps_the_data_it_has(queue, clock):
     notice(queue)
     with (

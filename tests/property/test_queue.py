@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The laws of the queue, on any order of notices, answers, failures and the passing of time."""
+
+from __future__ import annotations
+
+import itertools
+
+import eventlet
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from l3agent.agent.processing_queue import PRIORITY_FULL_SYNC, PRIORITY_RPC, Action, ResourceProcessingQueue
+
+RETRY_MIN, RETRY_MAX = 1.0, 8.0
+ALL = ("r1", "r2")
+ROUTERS = st.sampled_from(ALL)
+
+
+class Failed(Exception):
+    pass
+
+
+class QueueMachine(RuleBasedStateMachine):
+    """The server is a version of each router; what a worker makes of it must in the end be the last version."""
+
+    def __init__(self):
+        super().__init__()
+        self.now = 0.0
+        self.queue = ResourceProcessingQueue(retry_min=RETRY_MIN, retry_max=RETRY_MAX, clock=lambda: self.now)
+        self.server = {}
+        self.kernel = {}
+        self.workers = {}
+        self.fetches = []
+        self.versions = itertools.count(1)
+
+    # The server changes, and says so.
+
+    @rule(router=ROUTERS)
+    def change(self, router):
+        self.server[router] = next(self.versions)
+        self.queue.add(router, Action.UPDATE, PRIORITY_RPC)
+
+    @rule(router=ROUTERS)
+    def delete(self, router):
+        self.server.pop(router, None)
+        self.queue.add(router, Action.DELETE, PRIORITY_RPC)
+
+    # A full sync: asked for at one time, answered at another.
+
+    @precondition(lambda self: len(self.fetches) < 2)
+    @rule()
+    def ask_for_all(self):
+        fetch = self.queue.fetching()
+        self.fetches.append((fetch, fetch.__enter__(), dict(self.server)))
+
+    @precondition(lambda self: self.fetches)
+    @rule()
+    def answer_for_all(self):
+        fetch, stamp, answer = self.fetches.pop(0)
+        for router, version in answer.items():
+            self.queue.add(router, Action.UPDATE, PRIORITY_FULL_SYNC, resource={"version": version}, stamp=stamp)
+        for router in set(ALL) - answer.keys():
+            self.queue.add(router, Action.DELETE, PRIORITY_FULL_SYNC, stamp=stamp)
+        fetch.__exit__(None, None, None)
+
+    # Workers: take, fetch, and succeed or fail.
+
+    @precondition(lambda self: self.queue.counts()["waiting"])
+    @rule()
+    def take(self):
+        work = self.queue.each_update_to_next_router()
+        with eventlet.Timeout(0.2):
+            update = work.__enter__()
+        assert update.id not in self.workers, "a router is in two workers"
+        self.workers[update.id] = work
+
+    @precondition(lambda self: self.queue.counts()["waiting"])
+    @rule()
+    def work_off_one(self):
+        with eventlet.Timeout(0.2), self.queue.each_update_to_next_router() as update, self.queue.fetching() as stamp:
+            assert update.id not in self.workers, "a router is in two workers"
+            version = self.server.get(update.id)
+            self.queue.attach(update.id, None if version is None else {"version": version}, stamp)
+            self.apply(self.queue.in_work(update.id))
+
+    @precondition(lambda self: self.workers)
+    @rule(data=st.data())
+    def fetch(self, data):
+        router = data.draw(st.sampled_from(sorted(self.workers)))
+        with self.queue.fetching() as stamp:
+            version = self.server.get(router)
+            self.queue.attach(router, None if version is None else {"version": version}, stamp)
+
+    @precondition(lambda self: self.workers)
+    @rule(data=st.data(), fails=st.booleans())
+    def finish(self, data, fails):
+        router = data.draw(st.sampled_from(sorted(self.workers)))
+        update = self.queue.in_work(router)
+        if fails or update.needs_fetch:
+            self.workers.pop(router).__exit__(Failed, Failed(), None)
+        else:
+            self.apply(update)
+            self.workers.pop(router).__exit__(None, None, None)
+
+    def apply(self, update):
+        if update.action is Action.DELETE:
+            self.kernel.pop(update.id, None)
+        else:
+            version = update.resource["version"]
+            assert version >= self.kernel.get(update.id, 0), "old data came after new"
+            self.kernel[update.id] = version
+
+    @rule(seconds=st.sampled_from([0.5, 1.0, RETRY_MAX]))
+    def time_passes(self, seconds):
+        self.now += seconds
+        self.queue._collect_due_retries()
+
+    # Laws
+
+    @invariant()
+    def a_router_is_waiting_or_failed_or_in_work_and_counted_once(self):
+        counts = self.queue.counts()
+        assert counts["processing"] == len(self.workers)
+        assert sum(counts.values()) <= len(ALL) + len(self.workers)
+
+    @invariant()
+    def no_retry_is_further_away_than_the_bound(self):
+        assert all(self.queue.seconds_to_retry(router) <= RETRY_MAX for router in ALL)
+
+    def teardown(self):
+        """However it went: what is worked off in the end is what the server holds, so no last update was lost."""
+        while self.fetches:
+            self.answer_for_all()
+        for router in list(self.workers):
+            self.workers.pop(router).__exit__(Failed, Failed(), None)
+        for _ in range(20):
+            self.now += RETRY_MAX
+            self.queue._collect_due_retries()
+            if self.queue.counts()["waiting"]:
+                self.work_off_one()
+        assert self.kernel == self.server
+        assert not any(self.queue.counts().values())
+        assert not self.queue._settled, "memory of routers nobody needs"
+
+
+QueueMachine.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestQueue = QueueMachine.TestCase

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an operator sees who starts ``l3-agent`` wrongly: one line on stderr and a status, at once."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from l3agent.cmd.agent import main
+
+EX_NOPERM, EX_CONFIG = 77, 78
+
+
+def start(*arguments, **environment):
+    return subprocess.run(
+        [sys.executable, "-m", "l3agent", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        env=os.environ | environment,
+        check=False,
+    )
+
+
+def refused(result, status, *words):
+    assert result.returncode == status, result
+    assert len(result.stderr.splitlines()) == 1, result.stderr
+    assert result.stderr.startswith("l3-agent: ")
+    for word in words:
+        assert word in result.stderr
+
+
+@pytest.fixture
+def options(tmp_path):
+    def write(text, group="DEFAULT"):
+        path = tmp_path / "agent.conf"
+        path.write_text(f"[DEFAULT]\nstate_path = {tmp_path}/state\n[{group}]\n{text}\n")
+        return path
+
+    return write
+
+
+def test_a_file_that_is_missing():
+    refused(start("--config-file", "/nonexistent.conf"), EX_CONFIG, "/nonexistent.conf")
+
+
+def test_a_folder_that_is_missing():
+    refused(start("--config-dir", "/nonexistent"), EX_CONFIG, "/nonexistent")
+
+
+def test_a_value_that_is_wrong(options):
+    refused(start("--config-file", options("router_workers = many", "l3agent")), EX_CONFIG, "router_workers", "many")
+
+
+def test_an_interface_driver_that_does_not_exist(options):
+    refused(start("--config-file", options("interface_driver = tape")), EX_CONFIG, "interface_driver", "tape")
+
+
+@pytest.mark.parametrize("url", ["rabbit//nonsense", "carrier-pigeon://host"])
+def test_a_transport_url_that_leads_nowhere(options, url):
+    refused(start("--config-file", options(f"transport_url = {url}")), EX_CONFIG, "transport_url")
+
+
+def test_a_state_path_that_cannot_be(options):
+    refused(start("--config-file", options("state_path = /proc/nonexistent")), EX_CONFIG, "state_path")
+
+
+def test_a_topology_that_is_missing(options):
+    refused(
+        start("--config-file", options("topology = /nonexistent.yaml", "standalone")), EX_CONFIG, "nonexistent.yaml"
+    )
+
+
+def test_an_option_that_does_not_exist():
+    refused(start("--nonsense"), EX_CONFIG, "--nonsense")
+
+
+def test_a_user_without_privilege_and_without_a_helper(options, monkeypatch, capsys):
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert main(["--config-file", str(options("root_helper = /nonexistent/sudo", "AGENT"))]) == EX_NOPERM
+    [line] = capsys.readouterr().err.splitlines()
+    assert "/nonexistent/sudo" in line
+    assert "l3-agentctl demo" in line
+
+
+def test_the_version():
+    assert "0." in start("--version").stdout

@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+import json
+import os
+import shutil
+import stat
+import tempfile
+from pathlib import Path
+
+import pytest
+from eventlet.green import socket
+
+from l3agent.exceptions import ConfigError, DataplaneUnavailable
+from l3agent.ops.control import ControlSocket
+from l3agent.ops.status import plans, status
+from l3agent.testing import running, wait_until
+from tests.payloads import a_router
+
+R1 = "cffffff1-0000-4000-8000-000000000000"
+
+
+@pytest.fixture
+def path():
+    folder = Path(tempfile.mkdtemp(prefix="l3-"))
+    yield folder / "c.sock"
+    shutil.rmtree(folder)
+
+
+def ask(path, *lines):
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(path))
+        client.sendall(
+            b"".join(line if isinstance(line, bytes) else json.dumps(line).encode() + b"\n" for line in lines)
+        )
+        with client.makefile("rb") as answers:
+            return [json.loads(answers.readline()) for _ in lines]
+
+
+def refuse(request):
+    raise DataplaneUnavailable("gone")
+
+
+@pytest.fixture
+def control(path):
+    operations = {"echo": lambda request: {"you": request["name"]}, "refuse": refuse}
+    with running(control := ControlSocket(str(path), operations)):
+        yield control
+
+
+def test_requests_are_answered_line_by_line(control, path):
+    assert ask(path, {"op": "echo", "name": "a"}, {"op": "echo", "name": "b"}) == [{"you": "a"}, {"you": "b"}]
+
+
+@pytest.mark.parametrize("line", [b"nonsense\n", b"[]\n", b'{"op": "destroy"}\n', b"{}\n", b'{"op": []}\n', b"\xff\n"])
+def test_what_is_no_request_gets_an_error_that_names_the_operations(control, path, line):
+    [answer] = ask(path, line)
+    assert "echo, refuse" in answer["error"]
+    assert ask(path, {"op": "echo", "name": "still here"})
+
+
+def test_an_error_of_ours_is_told_as_it_is(control, path):
+    assert ask(path, {"op": "refuse"}) == [{"error": "gone"}]
+
+
+def test_a_bug_in_an_operation_costs_one_answer(control, path):
+    assert "KeyError" in ask(path, {"op": "echo"})[0]["error"]
+
+
+def test_only_the_user_of_the_agent_can_open_it(control, path):
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_a_socket_left_by_a_dead_agent_is_replaced_and_ours_is_removed(path):
+    left = socket.socket(socket.AF_UNIX)
+    left.bind(str(path))
+    left.close()
+    with running(ControlSocket(str(path), {"ping": lambda request: {}})):
+        assert ask(path, {"op": "ping"}) == [{}]
+    assert os.listdir(path.parent) == []
+
+
+def test_a_folder_that_cannot_be_is_a_wrong_configuration(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match="state_path"):
+        ControlSocket(str(tmp_path / "file" / "c.sock"), {}).start()
+
+
+def test_the_status_tells_all_of_each_router(agent, plugin, dataplane):
+    wait_until(lambda: agent.full_sync.in_sync)
+    plugin.routers = {R1: a_router(id=R1)}
+    agent.routers_updated(None, [R1])
+    wait_until(lambda: agent.full_sync.in_sync and agent.router_info and not any(agent.queue.counts().values()))
+    answer = json.loads(json.dumps(status(agent, dataplane)))
+    assert answer.pop("full_syncs") == 1
+    router = answer["routers"].pop(R1)
+    assert answer == {
+        "in_sync": True,
+        "queue": {"waiting": 0, "processing": 0, "retrying": 0},
+        "workers": {"size": 8, "busy": 0},
+        "dataplane": {"connected": True, "pid": 1},
+        "routers": {},
+        "removed": [],
+    }
+    assert (router["name"], router["state"], router["error"]) == ("r1", "active", None)
+    assert router["last"]["operations"] == [f"make router {R1}"]
+    assert router["last"]["timings"].keys() >= {"wait", "observe", "plan", "apply"}
+
+
+def test_a_plan_changes_nothing(agent, plugin, dataplane):
+    plugin.routers = {R1: a_router(id=R1)}
+    agent.routers_updated(None, [R1])
+    wait_until(lambda: ("router", R1) in dataplane.states and agent.router_info[R1].status == "active")
+    dataplane.states.clear()
+    assert plans(agent, dataplane, None) == {R1: [f"make router {R1}"]}
+    assert plans(agent, dataplane, R1) == {R1: [f"make router {R1}"]}
+    assert not dataplane.states

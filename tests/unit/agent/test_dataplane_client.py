@@ -1,0 +1,315 @@
+# SPDX-License-Identifier: Apache-2.0
+import contextlib
+import shutil
+import signal
+import sys
+import tempfile
+from pathlib import Path
+
+import eventlet
+import msgpack
+import pytest
+from eventlet.green import os, socket
+
+from l3agent import __version__
+from l3agent.dataplane.child import Child
+from l3agent.dataplane.client import DataplaneClient
+from l3agent.exceptions import ApplyError, ConfigError, DataplaneUnavailable, PermissionMissing
+from l3agent.testing import wait_until
+
+R1 = ("router", "c0000000-0000-4000-8000-000000000000")
+
+
+class Peer:
+    """The other end of the socket: answers as it is told to."""
+
+    def __init__(self, path, pid=1, version=__version__):
+        self.path, self.pid, self.version = str(path), pid, version
+        self.requests = []
+        self.answers = {"inventory": {"router": [], "host": [], "network": []}}
+        self.delays = {}
+        self.silent = False
+        self._connections = []
+        Path(path).unlink(missing_ok=True)
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(self.path)
+        self._listener.listen(5)
+        self._acceptor = eventlet.spawn(self._accept)
+
+    def _accept(self):
+        while True:
+            connection, _ = self._listener.accept()
+            self._connections.append(connection)
+            eventlet.spawn_n(self._serve, connection)
+
+    def _serve(self, connection):
+        stream = msgpack.Unpacker(raw=False)
+        try:
+            while data := connection.recv(65536):
+                stream.feed(data)
+                for request in stream:
+                    self.requests.append(request[1])
+                    eventlet.spawn_n(self._answer, connection, *request)
+        except (OSError, EOFError):
+            pass
+
+    def _answer(self, connection, number, operation, args):
+        if operation == "hello":
+            self.send(connection, (number, None, {"version": self.version, "pid": self.pid}))
+            return
+        eventlet.sleep(self.delays.get(operation, 0))
+        if self.silent:
+            return
+        answer = self.answers.get(operation, [])
+        if callable(answer):
+            answer = answer(args)
+        error = {"type": type(answer).__name__, "message": str(answer)} if isinstance(answer, Exception) else None
+        self.send(connection, (number, error, None if error else answer))
+
+    @staticmethod
+    def send(connection, frame):
+        with contextlib.suppress(OSError):
+            connection.sendall(msgpack.packb(frame))
+
+    def drop(self):
+        for connection in self._connections:
+            connection.shutdown(socket.SHUT_RDWR)
+            connection.close()
+        self._connections = []
+
+    def close(self):
+        self._acceptor.kill()
+        self.drop()
+        self._listener.close()
+
+
+@pytest.fixture
+def folder():
+    path = Path(tempfile.mkdtemp(prefix="l3-"))
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.fixture
+def path(folder):
+    return folder / "dp.sock"
+
+
+@pytest.fixture
+def peer(path):
+    peer = Peer(path)
+    yield peer
+    peer.close()
+
+
+@pytest.fixture
+def client(path, peer):
+    client = DataplaneClient(str(path), timeout=0.3)
+    client.start()
+    yield client
+    client.stop()
+
+
+def reports(args):
+    return [
+        {"kind": one["kind"], "id": one["id"], "operations": ["x"], "error": None, "timings": {"plan": 0.5}}
+        for one in args["states"]
+    ]
+
+
+def test_reports_come_back_for_the_states_sent(client, peer):
+    peer.answers["reconcile"] = reports
+    [report] = client.reconcile([(R1, None)])
+    assert (report.kind, report.id, report.operations, report.timings) == (*R1, ("x",), {"plan": 0.5})
+
+
+def test_a_slow_request_does_not_hold_up_another(client, peer):
+    peer.delays["reconcile"] = 0.2
+    slow = eventlet.spawn(client.reconcile, [(R1, None)])
+    eventlet.sleep(0)
+    with eventlet.Timeout(0.1):
+        assert client.inventory() == {"router": [], "host": [], "network": []}
+    assert slow.wait() == []
+
+
+def test_a_request_without_an_answer_ends_at_its_deadline_and_leaves_nothing_behind(client, peer):
+    peer.silent = True
+    with pytest.raises(DataplaneUnavailable, match=r"no answer to inventory within 0\.3 s"):
+        client.inventory()
+    assert not client._waiting
+    peer.silent = False
+    assert client.inventory()
+
+
+def test_an_answer_after_the_deadline_is_dropped(client, peer):
+    peer.delays["inventory"] = 0.4
+    with pytest.raises(DataplaneUnavailable):
+        client.inventory()
+    eventlet.sleep(0.2)
+    peer.delays.clear()
+    assert client.connected
+    assert client.inventory()
+
+
+def test_a_lost_connection_fails_every_request_under_way_and_comes_back(client, peer):
+    peer.delays["inventory"] = 10
+    requests = [eventlet.spawn(client.inventory) for _ in range(5)]
+    wait_until(lambda: peer.requests.count("inventory") == 5)
+    peer.drop()
+    for request in requests:
+        with pytest.raises(DataplaneUnavailable, match="lost"):
+            request.wait()
+    peer.delays.clear()
+    assert client.inventory()
+
+
+def test_a_request_waits_for_the_connection_that_is_being_made(path, peer):
+    client = DataplaneClient(str(path), timeout=2)
+    peer.close()
+    client.start()
+    request = eventlet.spawn(client.inventory)
+    eventlet.sleep(0.05)
+    again = Peer(path)
+    assert request.wait()
+    client.stop()
+    again.close()
+
+
+def test_a_request_with_nobody_there_fails_within_its_deadline(path):
+    client = DataplaneClient(str(path), timeout=0.1)
+    client.start()
+    with pytest.raises(DataplaneUnavailable):
+        client.inventory()
+    client.stop()
+
+
+def test_an_error_of_an_operation_is_told_with_its_reason(client, peer):
+    peer.answers["inventory"] = OSError("no netlink")
+    with pytest.raises(ApplyError, match="OSError: no netlink"):
+        client.inventory()
+
+
+def test_another_process_is_noticed_and_the_same_one_is_not(client, peer):
+    noticed = []
+    client.on_new_process(lambda: noticed.append(client.pid))
+    peer.drop()
+    wait_until(lambda: peer.requests.count("hello") == 2 and client.connected)
+    assert noticed == []
+    peer.pid = 2
+    peer.drop()
+    wait_until(lambda: noticed == [2])
+
+
+def test_another_version_is_refused_with_what_to_do(path):
+    peer = Peer(path, version="0.0.0")
+    client = DataplaneClient(str(path), timeout=0.3)
+    client.start()
+    with pytest.raises(DataplaneUnavailable, match=r"version 0\.0\.0, .*restart it"):
+        client.inventory()
+    peer.version = __version__
+    wait_until(lambda: client.connected)
+    client.stop()
+    peer.close()
+
+
+def test_nonsense_from_the_other_end_costs_only_the_connection(client, peer):
+    peer._connections[0].sendall(b"\xc1nonsense")
+    wait_until(lambda: len(peer._connections) == 2 and client.connected)
+    assert client.inventory()
+
+
+def test_a_sender_killed_in_mid_frame_costs_only_the_connection(client, peer):
+    """A frame larger than the socket's buffer is stuck half-way until the peer has run."""
+    request = eventlet.spawn(client.reconcile, [(("router", "x" * 1000), None)] * 2000)
+    eventlet.sleep(0)
+    request.kill()
+    assert not client.connected
+    wait_until(lambda: client.connected)
+    assert client.inventory()
+    assert peer.requests.count("reconcile") == 0
+
+
+def test_a_stopped_client_fails_what_is_under_way(client, peer):
+    peer.silent = True
+    request = eventlet.spawn(client.inventory)
+    wait_until(lambda: "inventory" in peer.requests)
+    client.stop()
+    with pytest.raises(DataplaneUnavailable):
+        request.wait()
+
+
+# The process
+
+SCRIPT = """
+import os, socket, sys, time
+{before}
+sys.path[:0] = {path!r}
+import msgpack
+listener = socket.socket(socket.AF_UNIX)
+try:
+    os.unlink({sock!r})
+except OSError:
+    pass
+listener.bind({sock!r})
+listener.listen(1)
+c, _ = listener.accept()
+unpacker = msgpack.Unpacker(raw=False)
+while data := c.recv(65536):
+    unpacker.feed(data)
+    for number, op, args in unpacker:
+        seen = {{"router": sorted(os.environ), "fds": os.listdir("/proc/self/fd")}}
+        answer = {{"version": {version!r}, "pid": os.getpid()}} if op == "hello" else seen
+        c.sendall(msgpack.packb((number, None, answer)))
+"""
+
+
+def child(path, before=""):
+    script = SCRIPT.format(sock=str(path), version=__version__, path=sys.path, before=before)
+    return Child([sys.executable, "-c", script])
+
+
+def test_the_process_is_started_again_when_it_dies_and_none_is_left(path):
+    client = DataplaneClient(str(path), timeout=10, child=child(path))
+    client.start()
+    first = client.pid
+    os.kill(first, signal.SIGKILL)
+    wait_until(lambda: client.pid != first and client.connected, timeout=10)
+    second = client.pid
+    assert not os.path.exists(f"/proc/{first}")
+    client.stop()
+    assert not os.path.exists(f"/proc/{second}")
+
+
+def test_the_process_inherits_neither_environment_nor_sockets(path):
+    os.environ["SECRET"] = "1"
+    sockets = [socket.socket() for _ in range(20)]
+    client = DataplaneClient(str(path), timeout=10, child=child(path))
+    client.start()
+    found = client.inventory()
+    assert "SECRET" not in found["router"]
+    assert len(found["fds"]) < 10
+    client.stop()
+    del os.environ["SECRET"], sockets
+
+
+@pytest.mark.parametrize(("status", "error"), [(77, PermissionMissing), (78, ConfigError)])
+def test_a_process_that_ends_at_once_says_why_by_its_status(path, status, error):
+    client = DataplaneClient(str(path), timeout=10, child=child(path, f"sys.exit({status})"))
+    with pytest.raises(error, match=f"status {status}"):
+        client.start()
+
+
+def test_a_helper_that_refuses_is_a_missing_permission(path):
+    client = DataplaneClient(str(path), timeout=10, child=Child(["l3-dataplane"], helper=["false"]))
+    with pytest.raises(PermissionMissing, match="false l3-dataplane"):
+        client.start()
+
+
+def test_a_process_that_fails_otherwise_is_started_again_with_growing_pauses(path, folder):
+    count = folder / "count"
+    before = f"open({str(count)!r}, 'a').write('x'); sys.exit(1)"
+    client = DataplaneClient(str(path), timeout=10, child=child(path, before))
+    client.start()
+    wait_until(lambda: count.exists() and len(count.read_text()) >= 3, timeout=10)
+    assert not client.connected
+    client.stop()
