@@ -86,7 +86,7 @@ def _translations(state: RouterState, gateway: str) -> Iterator[Entry]:
     for fip in state.floating_ips:
         yield Element("floating_dnat", fip.floating, fip.fixed)
         yield Element("floating_snat", fip.fixed, fip.floating)
-        yield DeviceAddress(gateway, IPv4Interface((fip.floating, 32)))
+        yield DeviceAddress(gateway, IPv4Interface((fip.floating.packed, 32)))
 
 
 def _host(state: HostState, driver: InterfaceDriver) -> Iterator[Entry]:
