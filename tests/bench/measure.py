@@ -5,22 +5,17 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from l3agent.model.states import FloatingIP, RouterState
 from tests.bench.canonical import with_one_more
 
-BUILD, NO_OP, ADD, REMOVE, DELETE, GONE = (
-    "build",
-    "no-op",
-    "floating IP add",
-    "floating IP remove",
-    "delete",
-    "delete until gone",
-)
-OPERATIONS = (BUILD, NO_OP, ADD, REMOVE, DELETE, GONE)
+BUILD, FIRST, NO_OP = "build", "first look", "no-op"
+ADD, REMOVE = "floating IP add", "floating IP remove"
+DELETE, GONE = "delete", "delete until gone"
+OPERATIONS = (BUILD, FIRST, NO_OP, ADD, REMOVE, DELETE, GONE)
 _GONE_S = 120
 
 #: Seconds by phase, of a way that tells.
@@ -32,7 +27,9 @@ class Way(Protocol):
 
     name: str
     tribe: int
+    #: How names of links begin that go with the routers, and those that go at leisure afterwards.
     traces: tuple[str, ...]
+    leftovers: tuple[str, ...]
 
     def start(self, routers: Iterable[RouterState]) -> None: ...
     def cpu(self) -> float: ...
@@ -41,6 +38,10 @@ class Way(Protocol):
     def add(self, router: RouterState, fip: FloatingIP) -> Phases: ...
     def remove(self, router: RouterState, fip: FloatingIP) -> Phases: ...
     def delete(self, router: RouterState) -> Phases: ...
+
+
+#: A way and its routers.
+Crowd = tuple[Way, Sequence[RouterState]]
 
 
 @dataclass
@@ -62,24 +63,33 @@ class Series:
 #: Name of the way -> operation -> what was measured.
 Measured = dict[str, dict[str, Series]]
 
+#: What an operation asks of a way; the last two are the router with one more floating IP, and that one.
+_CALLS: dict[str, Callable[[Way, RouterState, RouterState, FloatingIP], Phases]] = {
+    BUILD: lambda way, router, _, __: way.build(router),
+    FIRST: lambda way, router, _, __: way.look(router),
+    NO_OP: lambda way, router, _, __: way.look(router),
+    ADD: lambda way, _, more, fip: way.add(more, fip),
+    REMOVE: lambda way, router, _, fip: way.remove(router, fip),
+    DELETE: lambda way, router, _, __: way.delete(router),
+}
 
-def measure(crowds: Sequence[tuple[Way, Sequence[RouterState]]], rounds: int) -> Measured:
+
+def measure(crowds: Sequence[Crowd], rounds: int) -> Measured:
     """Have every way take its routers through all operations, ``rounds`` times."""
     measured: Measured = {way.name: {operation: Series() for operation in OPERATIONS} for way, _ in crowds}
     for _ in range(rounds):
-        for operation in (BUILD, NO_OP, ADD, REMOVE):
-            before = {way.name: len(measured[way.name][operation].walls) for way, _ in crowds}
+        for operation in (BUILD, FIRST, NO_OP, ADD, REMOVE):
+            totals = dict.fromkeys(measured, 0.0)
             for way, routers in _turns(crowds):
-                _take(way, operation, routers, measured[way.name][operation])
-            for way, _ in crowds:
-                series = measured[way.name][operation]
-                series.totals.append(sum(series.walls[before[way.name] :]))
+                totals[way.name] += _take(way, operation, routers, measured[way.name][operation])
+            for name, total in totals.items():
+                measured[name][operation].totals.append(total)
         for way, routers in crowds:
             _delete(way, routers, measured[way.name])
     return measured
 
 
-def _turns(crowds: Sequence[tuple[Way, Sequence[RouterState]]]) -> Iterator[tuple[Way, Sequence[RouterState]]]:
+def _turns(crowds: Sequence[Crowd]) -> Iterator[Crowd]:
     """Split every crowd into as many turns as the smallest has routers."""
     turns = min(len(routers) for _, routers in crowds)
     for turn in range(turns):
@@ -87,41 +97,35 @@ def _turns(crowds: Sequence[tuple[Way, Sequence[RouterState]]]) -> Iterator[tupl
             yield way, routers[turn * len(routers) // turns : (turn + 1) * len(routers) // turns]
 
 
-def _take(way: Way, operation: str, routers: Sequence[RouterState], series: Series) -> None:
-    cpu = way.cpu()
+def _take(way: Way, operation: str, routers: Sequence[RouterState], series: Series) -> float:
+    """Do an operation on some routers and return the seconds it took."""
+    call, cpu, total = _CALLS[operation], way.cpu(), 0.0
     for router in routers:
         more, fip = with_one_more(router)
         started = time.perf_counter()
-        match operation:
-            case "build":
-                phases = way.build(router)
-            case "no-op":
-                phases = way.look(router)
-            case "floating IP add":
-                phases = way.add(more, fip)
-            case "floating IP remove":
-                phases = way.remove(router, fip)
-            case _:
-                phases = way.delete(router)
-        series.walls.append(time.perf_counter() - started)
+        phases = call(way, router, more, fip)
+        wall = time.perf_counter() - started
+        series.walls.append(wall)
         series.phases.append(phases or {})
+        total += wall
     series.cpus.append((way.cpu() - cpu) / len(routers))
+    return total
 
 
 def _delete(way: Way, routers: Sequence[RouterState], series: Mapping[str, Series]) -> None:
     cpu, started = way.cpu(), time.perf_counter()
-    _take(way, DELETE, routers, series[DELETE])
-    series[DELETE].totals.append(time.perf_counter() - started)
+    series[DELETE].totals.append(_take(way, DELETE, routers, series[DELETE]))
     _wait_until_gone(way.traces)
     total = time.perf_counter() - started
-    series[GONE].walls.append(total / len(routers))
     series[GONE].totals.append(total)
+    series[GONE].walls.append(total / len(routers))
     series[GONE].cpus.append((way.cpu() - cpu) / len(routers))
+    _wait_until_gone(way.leftovers)
 
 
 def _wait_until_gone(traces: tuple[str, ...]) -> None:
     deadline = time.monotonic() + _GONE_S
     while any(name.startswith(traces) for _, name in socket.if_nameindex()):
         if time.monotonic() > deadline:
-            raise RuntimeError(f"links {', '.join(traces)}* are still there after {_GONE_S} s")
+            raise RuntimeError(f"links named {', '.join(traces)}... are still there after {_GONE_S} s")
         time.sleep(0.005)

@@ -28,8 +28,8 @@ class DataplaneProcess:
 
     name = "l3agent"
     tribe = 0
-    #: Links that are gone when its routers are; the bridge of a network goes with its last port.
-    traces = (f"{TAP_DEVICE}{tribe:02x}", f"{BRIDGE_DEVICE}{tribe:02x}")
+    traces = (f"{TAP_DEVICE}{tribe:02x}",)
+    leftovers = (f"{BRIDGE_DEVICE}{tribe:02x}",)
 
     def __init__(self) -> None:
         self._ids = itertools.count(1)

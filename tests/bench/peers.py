@@ -35,8 +35,8 @@ class ProcessPerStep:
 
     name = "a process a step"
     tribe = 1
-    #: Links that are gone when its routers are.
     traces = (f"{TAP_DEVICE}{tribe:02x}",)
+    leftovers = ()
 
     @staticmethod
     def missing() -> str | None:

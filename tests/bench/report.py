@@ -14,8 +14,10 @@ from tests.bench.measure import OPERATIONS, Measured, Series
 _NOTES = """\
 wall: from the decision to the answer, one router at a time. total: all routers of a round, median of the rounds.
 CPU: user and system, kernel work in its name included, child processes too. The kernel takes namespaces apart in a
-worker of its own, which is in nobody's CPU time; "until gone" has its wall time. "times": this way / {ours}.
-The other ways do less: bridges are there before, and rootwrap or privsep, arping and the rules of IPv6 are left out."""
+worker of its own, which is in nobody's CPU time; "until gone" has its wall time, to the last device of a router.
+A first look reads what the next one, the no-op, finds unchanged. "times": this way / {ours}.
+The other ways do less: their bridges are made before and stay, and rootwrap or privsep, arping and the rules of IPv6
+are left out."""
 
 
 def machine() -> dict[str, Any]:
