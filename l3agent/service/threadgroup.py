@@ -32,7 +32,7 @@ CrashHandler = Callable[[BaseException], None]
 def status_of(error: BaseException) -> int:
     """Return the exit status a process ends with when a thread of it died of ``error``."""
     if isinstance(error, SystemExit):
-        return error.code if isinstance(error.code, int) else 1
+        return error.code if isinstance(error.code, int) else int(error.code is not None)
     return EX_SOFTWARE
 
 
