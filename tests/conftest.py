@@ -26,6 +26,8 @@ _NEEDS = {"sandbox": "kernel", "machine": "kernel", "rabbit": "broker", "rabbit_
 # Tests of these run greenthreads. Not of l3agent.service: oslo.service has SIGALRM for itself.
 _WATCHED = ("tests/unit/rpc", "tests/unit/agent", "tests/unit/standalone")
 _HUB_SECONDS = 5
+#: Seconds for each of setup, call and teardown of a test.
+_PHASE_SECONDS = 240
 
 _left_out: dict[str, list[str]] = {}
 
@@ -38,7 +40,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="write the plans of tests/scenarios anew")
 
 
-def pytest_runtest_setup(item: pytest.Item) -> None:
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item: pytest.Item) -> Iterator[None]:
     needed = {_NEEDS[name] for name in getattr(item, "fixturenames", ()) if name in _NEEDS}
     needed |= {mark.name for mark in item.iter_markers() if mark.name in MISSING}
     for part in sorted(needed):
@@ -46,6 +49,21 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
             if REQUIRE_ALL:
                 pytest.fail(f"{part} is missing: {reason}", pytrace=False)
             pytest.skip(f"{part}: {reason}")
+    # A test that waits for ever must not keep the others from being run.
+    with eventlet.Timeout(_PHASE_SECONDS):
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    with eventlet.Timeout(_PHASE_SECONDS):
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
+    with eventlet.Timeout(_PHASE_SECONDS):
+        return (yield)
 
 
 @pytest.hookimpl(wrapper=True)

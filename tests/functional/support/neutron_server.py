@@ -10,6 +10,7 @@ import copy
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import eventlet
 import oslo_messaging
 from oslo_config import cfg
 
@@ -56,11 +57,12 @@ class NeutronServer:
             server.start()
 
     def stop(self) -> None:
-        """Consume no more."""
-        for server in self._servers:
-            server.stop()
-            server.wait()
-        self._transport.cleanup()
+        """Consume no more. Without a broker there is nobody to take leave of."""
+        with eventlet.Timeout(10, False):
+            for server in self._servers:
+                server.stop()
+                server.wait()
+            self._transport.cleanup()
 
     # What operators do
 
