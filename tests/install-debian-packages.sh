@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # Installs what the functional tests need from Debian (12): a kernel's view by ip, nft, conntrack and tcpdump, iptables
 # for what the benchmark compares with, and a RabbitMQ of which the tests start a private node. Needs root; the broker
-# of the machine is not started.
+# of the machine is not started. With the argument "neutron" also what a real neutron-server and its agents need
+# (tox -e neutron): a database, Open vSwitch and the programs of Neutron's own L3 agent; none of them is started either.
 set -eu
 
 if [ "$(id -u)" -ne 0 ] || ! command -v apt-get > /dev/null; then
@@ -20,5 +21,9 @@ fi
 
 export DEBIAN_FRONTEND=noninteractive
 apt-get update -q
-apt-get install -y -q --no-install-recommends \
-    conntrack iproute2 iptables nftables procps python3-venv rabbitmq-server tcpdump util-linux
+packages="conntrack iproute2 iptables nftables procps python3-venv rabbitmq-server tcpdump util-linux"
+if [ "${1-}" = neutron ]; then
+    packages="$packages mariadb-server openvswitch-switch keepalived haproxy radvd ipset iputils-arping"
+fi
+# shellcheck disable=SC2086
+apt-get install -y -q --no-install-recommends $packages

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import shutil
 from collections.abc import Callable
 
@@ -11,6 +12,7 @@ from tests.functional.support.rabbit import SCRIPTS
 from tests.functional.support.sandbox import Sandbox
 
 _KERNEL_TOOLS = ("unshare", "nsenter", "ip", "nft", "conntrack", "tcpdump")
+_NEUTRON_TOOLS = ("mariadbd", "ovs-vswitchd", "keepalived", "haproxy", "radvd", "ipset", "arping", "iptables-save")
 
 
 @functools.cache
@@ -36,4 +38,18 @@ def missing_broker() -> str | None:
     return None
 
 
-MISSING: dict[str, Callable[[], str | None]] = {"kernel": missing_kernel, "broker": missing_broker}
+@functools.cache
+def missing_neutron() -> str | None:
+    """Say why there can be no bed with a real neutron-server; None when there can."""
+    if os.geteuid() != 0:
+        return "a neutron-server of our own needs root"
+    if tools := [tool for tool in _NEUTRON_TOOLS if shutil.which(tool) is None]:
+        return f"not installed: {', '.join(tools)} (tests/install-debian-packages.sh neutron installs them)"
+    return missing_broker() or missing_kernel()
+
+
+MISSING: dict[str, Callable[[], str | None]] = {
+    "kernel": missing_kernel,
+    "broker": missing_broker,
+    "neutron": missing_neutron,
+}

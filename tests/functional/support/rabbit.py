@@ -5,14 +5,13 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import socket
 import subprocess
 from pathlib import Path
 
 import eventlet
 
-from tests.functional.support.sandbox import Sandbox, end_group
+from tests.functional.support.sandbox import Sandbox, end_group, kill_family
 
 # The scripts themselves: the one in /usr/sbin changes to the user and the folders of the machine's broker.
 SCRIPTS = Path("/usr/lib/rabbitmq/bin")
@@ -90,23 +89,24 @@ class Rabbit:
 
     def stop(self, timeout: float = 60) -> None:
         """Stop the node in good order, as an operator would."""
-        self._end(signal.SIGTERM, timeout)
+        end_group(self._started(), timeout)
+        self._server = None
 
-    def kill(self, timeout: float = 10) -> None:
+    def kill(self) -> None:
         """Kill the node with SIGKILL."""
-        self._end(signal.SIGKILL, timeout)
+        kill_family(self._started())
+        self._server = None
 
     def close(self) -> None:
         """End everything that was started here."""
         if self._server is not None:
             self.kill()
-        end_group(self._epmd, signal.SIGTERM, 10)
+        kill_family(self._epmd)
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _end(self, number: signal.Signals, timeout: float) -> None:
+    def _started(self) -> subprocess.Popen[bytes]:
         assert self._server is not None, "the node does not run"
-        end_group(self._server, number, timeout)
-        self._server = None
+        return self._server
 
     def _speaks_amqp(self) -> bool:
         """Say hello as AMQP 0-9-1 does; a node that is ready answers with a method frame (type 1)."""

@@ -13,6 +13,7 @@ import os
 import signal
 import subprocess
 import time
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -140,32 +141,61 @@ def children(pid: int) -> list[int]:
         return [int(word) for word in listing.read().split()]
 
 
-def end_group(process: subprocess.Popen[Any], number: signal.Signals, timeout: float) -> None:
-    """Send a signal to the process group that a process leads, and wait until nobody is left of it.
-
-    Where ``nsenter`` leads it, that is not signalled: it would leave the program that it waits for to an init that may
-    not bury it. It ends with the program.
+def end_group(process: subprocess.Popen[Any], timeout: float) -> None:
+    """Ask the process group that a process leads to end, and wait until it and all of its descendants have.
 
     :raises TimeoutError: somebody is left.
     """
-    for pid in _members(process.pid):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, number)
-    deadline = time.monotonic() + timeout
-    while process.poll() is None or _members(process.pid):
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"{_members(process.pid)} still run {timeout:g} s after {number.name}")
-        time.sleep(0.05)
+    family = _family(process.pid)
+    _signal((pid for pid, group in family.items() if group == process.pid), signal.SIGTERM)
+    _wait_gone(process, family, timeout)
 
 
-def _members(group: int) -> list[int]:
-    """Return the processes of a group that live, without ``nsenter``."""
-    found = []
+def kill_family(process: subprocess.Popen[Any], timeout: float = 10) -> None:
+    """Kill a process with its group and all of its descendants, whatever sessions they have made for themselves.
+
+    :raises TimeoutError: somebody is left.
+    """
+    family = _family(process.pid)
+    _signal(family, signal.SIGKILL)
+    _wait_gone(process, family, timeout)
+
+
+def _family(leader: int) -> dict[int, int]:
+    """Return the living members of a process's group and its descendants, by process id: the group of each.
+
+    ``nsenter`` is left out. Signalled, it would leave the program that it waits for to an init that may not bury it;
+    left alone, it ends with the program.
+    """
+    living = _processes()
+    family = {pid for pid, (_, group, _) in living.items() if pid == leader or group == leader}
+    while more := {pid for pid, (parent, _, _) in living.items() if parent in family} - family:
+        family |= more
+    return {pid: living[pid][1] for pid in family if living[pid][2] != "nsenter"}
+
+
+def _processes() -> dict[int, tuple[int, int, str]]:
+    """Return parent, group and command of every process that is no zombie."""
+    found = {}
     for path in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):
             pid, _, rest = path.read_text().partition(" (")
             command, _, fields = rest.rpartition(") ")
-            state, _, in_group = fields.split()[:3]
-            if int(in_group) == group and state != "Z" and command != "nsenter":
-                found.append(int(pid))
+            state, parent, group = fields.split()[:3]
+            if state != "Z":
+                found[int(pid)] = int(parent), int(group), command
     return found
+
+
+def _signal(pids: Iterable[int], number: signal.Signals) -> None:
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
+
+
+def _wait_gone(process: subprocess.Popen[Any], family: Mapping[int, int], timeout: float) -> None:
+    deadline = time.monotonic() + timeout
+    while (left := family.keys() & _processes().keys()) or process.poll() is None:
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"of process {process.pid}, {left} still there after {timeout:g} s")
+        time.sleep(0.05)

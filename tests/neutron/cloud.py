@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What users do: networks, routers, floating IPs, through the REST API alone."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from typing import Any
+
+from tests.neutron.openvswitch import PHYSICAL_NETWORK
+from tests.neutron.rest import ApiError, Rest
+
+#: TEST-NET-2 and a part of the range for benchmarks (RFC 5737, RFC 2544), and the prefix for documentation (RFC 3849).
+EXTERNAL_CIDR = "198.18.0.0/16"
+#: Members of a collection in one bulk call; the server makes them in one transaction.
+_BULK = 25
+
+Member = dict[str, Any]
+
+
+class Cloud:
+    """Makes things through the API, and clears them all away."""
+
+    def __init__(self, rest: Rest, host: str) -> None:
+        self.rest = rest
+        self._host = host
+        self._numbers = itertools.count(1)
+
+    def external_network(self) -> Member:
+        """Make a network that leads outside, with one IPv4 subnet."""
+        network = self.rest.create(
+            "networks",
+            name="public",
+            **{
+                "router:external": True,
+                "provider:network_type": "flat",
+                "provider:physical_network": PHYSICAL_NETWORK,
+            },
+        )
+        self.rest.create("subnets", network_id=network["id"], ip_version=4, cidr=EXTERNAL_CIDR, enable_dhcp=False)
+        return network
+
+    def subnet(self, cidr: str | None = None) -> Member:
+        """Make a network of a tenant with one IPv4 subnet; return the subnet."""
+        number = next(self._numbers)
+        network = self.rest.create("networks", name=f"tenant{number}")
+        cidr = cidr or f"10.{number // 256}.{number % 256}.0/24"
+        return self.rest.create("subnets", network_id=network["id"], ip_version=4, cidr=cidr, enable_dhcp=False)
+
+    def router(self, external: Member | None = None, *subnets: Member) -> Member:
+        """Make a router with a gateway and interfaces."""
+        gateway = {} if external is None else {"external_gateway_info": {"network_id": external["id"]}}
+        router = self.rest.create("routers", name=f"router{next(self._numbers)}", **gateway)
+        for subnet in subnets:
+            self.add_interface(router, subnet)
+        return router
+
+    def add_interface(self, router: Member, subnet: Member) -> None:
+        """Give a router an interface in a subnet."""
+        self.rest.request("PUT", f"routers/{router['id']}/add_router_interface", {"subnet_id": subnet["id"]})
+
+    def remove_interface(self, router: Member, subnet: Member) -> None:
+        """Take the interface in a subnet away."""
+        self.rest.request("PUT", f"routers/{router['id']}/remove_router_interface", {"subnet_id": subnet["id"]})
+
+    def port(self, subnet: Member) -> Member:
+        """Make the port of an instance on this host."""
+        owner = {"device_owner": "compute:nova", "binding:host_id": self._host}
+        return self.rest.create("ports", network_id=subnet["network_id"], **owner)
+
+    def floating_ip(self, external: Member, port: Member) -> Member:
+        """Give a port a floating IP."""
+        return self.rest.create("floatingips", floating_network_id=external["id"], port_id=port["id"])
+
+    def build(self, count: int, external: Member, floating_ips: int = 2) -> list[Member]:
+        """Make routers by bulk calls: each with a gateway, one interface and some floating IPs.
+
+        :return: the routers.
+        """
+        numbers = [next(self._numbers) for _ in range(count)]
+        networks = self._bulk("networks", [{"name": f"bulk{number}"} for number in numbers])
+        subnets = self._bulk(
+            "subnets",
+            [
+                {
+                    "network_id": network["id"],
+                    "ip_version": 4,
+                    "cidr": f"10.{number // 256}.{number % 256}.0/24",
+                    "enable_dhcp": False,
+                }
+                for number, network in zip(numbers, networks, strict=True)
+            ],
+        )
+        gateway = {"external_gateway_info": {"network_id": external["id"]}}
+        routers = self._bulk("routers", [{"name": f"bulk{number}", **gateway} for number in numbers])
+        for router, subnet in zip(routers, subnets, strict=True):
+            self.add_interface(router, subnet)
+        owner = {"device_owner": "compute:nova", "binding:host_id": self._host}
+        ports = self._bulk(
+            "ports",
+            [{"network_id": subnet["network_id"], **owner} for subnet in subnets for _ in range(floating_ips)],
+        )
+        for port in ports:
+            self.floating_ip(external, port)
+        return routers
+
+    def clear(self) -> None:
+        """Delete everything, in the order that the server allows."""
+        for floating_ip in self.rest.list("floatingips"):
+            self.rest.delete("floatingips", floating_ip["id"])
+        for router in self.rest.list("routers"):
+            self.clear_router(router)
+        for port in self.rest.list("ports"):
+            # Those of the server itself go with their owner.
+            with contextlib.suppress(ApiError):
+                self.rest.delete("ports", port["id"])
+        for network in self.rest.list("networks"):
+            self.rest.delete("networks", network["id"])
+
+    def clear_router(self, router: Member) -> None:
+        """Delete a router with its interfaces; its floating IPs must be gone."""
+        if router["routes"]:
+            self.rest.update("routers", router["id"], routes=[])
+        for port in self.rest.list("ports", device_id=router["id"], device_owner="network:router_interface"):
+            path = f"routers/{router['id']}/remove_router_interface"
+            self.rest.request("PUT", path, {"port_id": port["id"]})
+        self.rest.delete("routers", router["id"])
+
+    def _bulk(self, collection: str, members: list[Member]) -> list[Member]:
+        made: list[Member] = []
+        for start in range(0, len(members), _BULK):
+            made += self.rest.create_many(collection, members[start : start + _BULK])
+        return made
