@@ -16,7 +16,6 @@ from l3agent.dataplane.plan import Card, Link, Namespace, Operation, PendingFlus
 from l3agent.dataplane.sockets import KernelRefused, NetlinkSocket
 from l3agent.exceptions import ApplyError
 
-_LOOPBACK = 1
 #: ENOENT, ESRCH, ENODEV, EADDRNOTAVAIL: what should go is gone already.
 _ALREADY_GONE = frozenset((2, 3, 19, 99))
 #: EAFNOSUPPORT: a device without IPv6 (its MTU is too small, or the kernel has none) needs not be kept from using it.
@@ -82,7 +81,6 @@ def _make_namespace(kernel: Kernel, plan: Plan, seen: Observed) -> None:
     settings = [one.entry for one in plan.of(Sysctl) if one.verb != "remove" and isinstance(one.entry, Sysctl)]
     if seen.handle is not None and settings:
         kernel.write_sysctls(seen.handle, settings)
-        seen.handle.route.batch(rtnl.set_link(index=_LOOPBACK, up=True))
 
 
 def _make_bridges(kernel: Kernel, plan: Plan, seen: Observed) -> None:

@@ -15,6 +15,7 @@ from l3agent.dataplane.plan import (
     Element,
     KernelRoute,
     Link,
+    Namespace,
     Operation,
     PendingFlush,
     Plan,
@@ -24,6 +25,9 @@ from l3agent.dataplane.plan import (
 #: What marks a bridge as ours (its alias, shown by ``ip link``): this, the id of the network, and, where there is a
 #: card, the second mark and its name. All other ports are somebody else's.
 BRIDGE_MARK, CARD_MARK = "l3agent:network:", ":card:"
+
+#: Index of ``lo`` in every namespace (linux/net_namespace.h, LOOPBACK_IFINDEX).
+_LOOPBACK = 1
 
 Batch = list[tuple[bytes, Operation]]
 
@@ -43,13 +47,9 @@ class Batches:
 
 
 def bridges(plan: Plan) -> Batch:
-    """Return the messages that make new bridges; they come first, for a port names its bridge by index."""
-    return [
-        (one, operation)
-        for operation in plan.of(Bridge)
-        if operation.verb == "add" and isinstance(operation.entry, Bridge)
-        for one in _new_bridge(operation.entry)
-    ]
+    """Return the messages that make bridges and set them up; they come first, for a port names its bridge by index."""
+    found = ((one, one.entry) for one in plan.of(Bridge))
+    return [(message, one) for one, entry in found if isinstance(entry, Bridge) for message in _bridge(entry, one.verb)]
 
 
 def mark(network_id: str, card: str | None = None) -> str:
@@ -78,7 +78,9 @@ def forget_flushes(done: Iterable[PendingFlush]) -> list[bytes]:
 # ---- the switch namespace --------------------------------------------------------------------------------------
 
 
-def _new_bridge(bridge: Bridge) -> list[bytes]:
+def _bridge(bridge: Bridge, verb: str) -> list[bytes]:
+    if verb == "change":
+        return [rtnl.set_link(name=bridge.name, up=True)]
     return [
         rtnl.new_bridge(bridge.name, bridge_mac(bridge.network_id)),
         rtnl.no_link_local(bridge.name),
@@ -203,6 +205,8 @@ def inside(plan: Plan, index: Mapping[str, int]) -> Batches:
 
 def _inside(operation: Operation, made: Batches, index: Mapping[str, int]) -> None:
     match operation.entry:
+        case Namespace():
+            made.come.append((rtnl.set_link(index=_LOOPBACK, up=True), operation))
         case Link() as link if operation.verb == "remove":
             made.gone.append((rtnl.delete_link(index=index[link.device]), operation))
         case Link() as link:

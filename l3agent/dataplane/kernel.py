@@ -37,11 +37,13 @@ class NamespaceHandle:
 
     :param sysctls: the settings as they were read or written last; they are read once in the life of the process.
     :param adopted: it was found, not made by this process, and nothing was announced from it yet.
+    :param identity: device and inode of the namespace file.
     :param rules: generation of the rules when they were read last, and what they were.
     """
 
     name: str
     fd: int
+    identity: tuple[int, int]
     route: NetlinkSocket
     netfilter: NetlinkSocket
     packet: socket.socket
@@ -95,6 +97,10 @@ class Kernel:
         :param sysctls: which settings to read at first sight.
         """
         handle = self._handles.get(name)
+        if handle is not None and not self._is_pinned(handle):
+            LOG.warning("%s was removed or replaced by somebody else", name)
+            self._reaper.close(self._handles.pop(name).close)
+            handle = None
         if handle is None and os.path.exists(self._pin(name)):
             handle = self._adopt(name, sysctls)
         return handle
@@ -141,6 +147,12 @@ class Kernel:
 
     # ---- private ---------------------------------------------------------------------------------------------
 
+    def _is_pinned(self, handle: NamespaceHandle) -> bool:
+        try:
+            return _identity(os.stat(self._pin(handle.name))) == handle.identity
+        except FileNotFoundError:
+            return False
+
     def _pin(self, name: str) -> str:
         return os.path.join(self._path, name)
 
@@ -162,7 +174,8 @@ class Kernel:
 
     def _open(self, name: str, fd: int) -> NamespaceHandle:
         packet = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
-        return NamespaceHandle(name, fd, NetlinkSocket(NETLINK_ROUTE), NetlinkSocket(NETLINK_NETFILTER), packet)
+        route, netfilter = NetlinkSocket(NETLINK_ROUTE), NetlinkSocket(NETLINK_NETFILTER)
+        return NamespaceHandle(name, fd, _identity(os.fstat(fd)), route, netfilter, packet)
 
     def _adopt(self, name: str, sysctls: frozenset[Sysctl]) -> NamespaceHandle | None:
         pin = self._pin(name)
@@ -217,4 +230,10 @@ class Kernel:
 
 def read_fingerprint(netfilter: NetlinkSocket) -> Fingerprint:
     """Return what a namespace holds of our table, without elements."""
-    return nft.fingerprint(*map(netfilter.dump, (nft.dump_chains(), nft.dump_sets(), nft.dump_rules())))
+    parts = (nft.dump_tables(), nft.dump_chains(), nft.dump_sets(), nft.dump_rules())
+    return nft.fingerprint(*map(netfilter.dump, parts))
+
+
+def _identity(found: os.stat_result) -> tuple[int, int]:
+    """Return what tells a namespace from all others."""
+    return found.st_dev, found.st_ino

@@ -37,6 +37,7 @@ class Observed:
 
     :param devices: index of each link inside the namespace, foreign ones too.
     :param bridges: index of each bridge that was seen.
+    :param down: those of them that are down.
     :param stray: taps in the switch namespace with a wanted name whose other end is not where it should be.
     """
 
@@ -44,7 +45,14 @@ class Observed:
     handle: NamespaceHandle | None = None
     devices: dict[str, int] = field(default_factory=dict)
     bridges: dict[str, int] = field(default_factory=dict)
+    down: set[str] = field(default_factory=set)
     stray: list[str] = field(default_factory=list)
+
+    def met(self, bridge: rtnl.LinkInfo) -> None:
+        """Take note of a bridge."""
+        self.bridges[bridge.name] = bridge.index
+        if not bridge.up:
+            self.down.add(bridge.name)
 
 
 def observe(kernel: Kernel, namespace: str | None, desired: frozenset[Entry], network: str | None = None) -> Observed:
@@ -60,7 +68,6 @@ def observe(kernel: Kernel, namespace: str | None, desired: frozenset[Entry], ne
         sysctls = frozenset(entry for entry in desired if isinstance(entry, Sysctl))
         seen.handle = kernel.find(namespace, sysctls)
         if seen.handle is not None:
-            seen.entries.add(Namespace(namespace))
             seen.entries |= {one for one in seen.handle.sysctls if any(one.path == s.path for s in sysctls)}
             links = _observe_inside(kernel, seen, seen.handle, desired)
     _observe_switch(kernel, seen, desired, links)
@@ -76,6 +83,7 @@ def _observe_inside(kernel: Kernel, seen: Observed, handle: NamespaceHandle, des
     infos = handle.read(rtnl.dump_links(), _links, None)
     seen.devices = {info.name: info.index for info in infos}
     names = {info.index: info.name for info in infos}
+    seen.entries.add(Namespace(handle.name, loopback=any(info.name == "lo" and info.up for info in infos)))
     ours = [info for info in infos if info.name.startswith(_OURS)]
     any_mtu = {entry.device for entry in desired if isinstance(entry, Link) and entry.mtu is None}
     links = [replace(link, mtu=None) if link.device in any_mtu else link for link in _outer_ends(kernel, seen, ours)]
@@ -104,13 +112,15 @@ def _routes(data: bytes, names: dict[int, str]) -> frozenset[Entry]:
 
 def _outer_ends(kernel: Kernel, seen: Observed, infos: list[rtnl.LinkInfo]) -> list[Link]:
     """Return links with their taps and bridges, asked for by index: two calls for all of them."""
-    taps = _ask(kernel, [rtnl.get_link(index=info.link) for info in infos])
+    found = _ask(kernel, [rtnl.get_link(index=info.link) for info in infos])
+    # An index counts in one namespace: it may be that of another device, when somebody moved the tap away.
+    taps = [tap if tap and tap.link == info.index else None for info, tap in zip(infos, found, strict=True)]
     masters = _ask(kernel, [rtnl.get_link(index=tap.master) for tap in taps if tap and tap.master])
     bridge_names = {}
     for master in masters:
         if master is not None:
             bridge_names[master.index] = master.name
-            seen.bridges[master.name] = master.index
+            seen.met(master)
     return [
         Link(
             device=info.name,
@@ -161,8 +171,10 @@ def _observe_switch(kernel: Kernel, seen: Observed, desired: frozenset[Entry], l
     # A bridge with one of our ports was met on the way from that port.
     for info in _ask(kernel, [rtnl.get_link(name=name) for name in wanted_bridges if name not in seen.bridges]):
         if info is not None:
-            seen.bridges[info.name] = info.index
-    seen.entries.update(entry for name, entry in wanted_bridges.items() if name in seen.bridges)
+            seen.met(info)
+    seen.entries |= {
+        replace(entry, up=name not in seen.down) for name, entry in wanted_bridges.items() if name in seen.bridges
+    }
     paired = {link.tap for link in links}
     missing = [link.tap for link in wanted_links if link.tap not in paired]
     seen.stray = [info.name for info in _ask(kernel, [rtnl.get_link(name=tap) for tap in missing]) if info is not None]

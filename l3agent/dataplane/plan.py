@@ -27,6 +27,7 @@ class Bridge:
 
     name: str
     network_id: str
+    up: bool = True
 
     def key(self) -> Hashable:
         """Return what makes two entries the same object."""
@@ -48,9 +49,10 @@ class Card:
 
 @dataclass(frozen=True, slots=True)
 class Namespace:
-    """A pinned network namespace."""
+    """A pinned network namespace; ``loopback`` when its device ``lo`` is up."""
 
     name: str
+    loopback: bool = True
 
     def key(self) -> Hashable:
         """Return what makes two entries the same object."""

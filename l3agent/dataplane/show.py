@@ -31,11 +31,12 @@ def lines(operation: Operation, namespace: str | None) -> list[str]:
     enter = f"ip netns exec {namespace}"
     match operation.entry:
         case Namespace(name):
-            return [f"ip netns add {name}", f"ip -n {name} link set lo up"] if add else [f"ip netns delete {name}"]
+            made = [] if exists else [f"ip netns add {name}"]
+            return [*made, f"{inside} link set lo up"] if add else [f"ip netns delete {name}"]
         case Sysctl(path, value):
             return [f"{enter} sysctl -w {path.replace('/', '.')}={value}"]
         case Bridge() as bridge:
-            return _bridge(bridge)
+            return [f"ip link set {bridge.name} up"] if exists else _bridge(bridge)
         case Card() as card:
             return _card(card) if add else [f"ip link set {card.interface} nomaster"]
         case Link() as link:

@@ -188,7 +188,8 @@ def meaning(machine: Dataplane, state: RouterState) -> dict[str, Any]:
     """Return all that a router is: what ``observed`` reads, and where its ports are plugged in and how."""
     outside = {link["ifname"]: link for link in machine.sandbox.json("ip -j link")}
     taps = {
-        one.device: (outside[tap(one)]["master"], outside[tap(one)]["mtu"], "UP" in outside[tap(one)]["flags"])
+        one.device: [outside[tap(one)]["master"], outside[tap(one)]["mtu"]]
+        + ["UP" in outside[device]["flags"] for device in (tap(one), bridge(one.network_id))]
         for one in state.all_ports()
     }
     flags = {
@@ -196,7 +197,10 @@ def meaning(machine: Dataplane, state: RouterState) -> dict[str, Any]:
         for link in machine.sandbox.json("ip -j addr", netns=namespace(state))
         for info in link["addr_info"]
     }
-    return {**dataclasses.asdict(observed(machine.sandbox, namespace(state))), "taps": taps, "flags": flags}
+    (table,) = machine.sandbox.json("nft -j list tables ip", netns=namespace(state))["nftables"][1:]
+    of_the_table = table["table"].get("flags")
+    facts = dataclasses.asdict(observed(machine.sandbox, namespace(state)))
+    return {**facts, "taps": taps, "flags": flags, "table": of_the_table}
 
 
 def fresh(machine: Dataplane, state: RouterState) -> dict[str, Any]:

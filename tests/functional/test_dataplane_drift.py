@@ -1,88 +1,266 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What somebody else did to a router is found at the next look, although the data plane remembers what it saw last."""
+"""Somebody's hands: what is ours is brought back by one reconcile, what is not ours is never touched."""
 
 from __future__ import annotations
 
-import dataclasses
-import itertools
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
 
 import pytest
 
-from l3agent.model.names import TAP_DEVICE, device_name, namespace_name
-from l3agent.model.states import Key, RouterState
-from tests.bench.canonical import router
-from tests.functional.support.kernel import observed, rules
+from l3agent.model.states import NetworkState, Port, RouterState
+from l3agent.testing import wait_until
+from tests.functional.support.kernel import rules
 from tests.functional.support.processes import Dataplane
-from tests.functional.support.sandbox import Sandbox
+from tests.functional.support.states import bridge, floating_ips, key, namespace, new_id, port, route, router, tap
+from tests.functional.test_dataplane_changes import gone, leftovers, meaning
 
-_numbers = itertools.count()
-
-#: Commands; {inside} and {outside} are the devices, {fip} a floating IP.
-DAMAGES = {
-    "an address gone": "ip address delete 10.0.0.1/16 dev {inside}",
-    "an address more": "ip address add 192.0.2.1/24 dev {inside}",
-    "an IPv6 address gone": "ip -6 address delete fd00::1/64 dev {inside}",
-    "a floating IP gone from the device": "ip address delete {fip}/32 dev {outside}",
-    "the default route gone": "ip route delete default",
-    "a route led elsewhere": "ip route replace 172.30.0.0/24 via 10.0.0.99 protocol 201",
-    "a link down": "ip link set {outside} down",
-    "another MAC address": "ip link set {inside} address fa:16:3e:ff:ff:ff",
-    "another MTU": "ip link set {outside} mtu 1400",
-    "an element gone": "nft delete element ip l3agent floating_snat {{ 10.0.1.0 }}",
-    "an element more": "nft add element ip l3agent floating_dnat {{ 192.0.2.1 : 10.0.9.9 }}",
-    "an element with another value": "nft delete element ip l3agent floating_dnat {{ {fip} }}; "
-    "add element ip l3agent floating_dnat {{ {fip} : 10.0.9.9 }}",
-    "a rule more": "nft insert rule ip l3agent postrouting accept",
-    "a chain flushed": "nft flush chain ip l3agent prerouting",
-    "the table gone": "nft delete table ip l3agent",
-}
+FIP = "203.0.113.100"
 
 
-@pytest.mark.parametrize("damage", DAMAGES)
-def test_the_next_look_finds_it_and_mends_it(machine: Dataplane, damage: str) -> None:
-    state, key, namespace = _built(machine)
-    whole = _facts(machine.sandbox, namespace)
-    machine.sandbox.run(_words(DAMAGES[damage], state), netns=namespace)
-    (report,) = machine.reconcile((key, state))
-    assert report.error is None and report.operations
-    assert _facts(machine.sandbox, namespace) == whole
-    assert machine.reconcile((key, state))[0].operations == ()
+@dataclass
+class World:
+    """A router with a gateway, built; ``inside`` runs a command in its namespace."""
+
+    machine: Dataplane
+    state: RouterState
+    inner: Port
+    gateway: Port
+
+    def inside(self, command: str) -> str:
+        return self.machine.sandbox.run(["sh", "-c", self._filled(command)], netns=namespace(self.state))
+
+    def outside(self, command: str) -> str:
+        return self.machine.sandbox.run(["sh", "-c", self._filled(command)])
+
+    def _filled(self, command: str) -> str:
+        words = {
+            "QR": self.inner.device,
+            "QG": self.gateway.device,
+            "TAP": tap(self.inner),
+            "BRIDGE": bridge(self.inner.network_id),
+            "NS": namespace(self.state),
+        }
+        for word, meant in words.items():
+            command = command.replace(word, meant)
+        return command
+
+    def reconcile(self) -> tuple[str, ...]:
+        (report,) = self.machine.reconcile((key(self.state), self.state))
+        assert report.error is None
+        return report.operations
+
+    def everything(self) -> tuple[Any, Any]:
+        return meaning(self.machine, self.state), rules(self.machine.sandbox, namespace(self.state))
 
 
-def test_a_tap_taken_off_its_bridge_is_put_back(machine: Dataplane) -> None:
-    state, key, _ = _built(machine)
-    assert state.gateway is not None
-    tap = device_name(TAP_DEVICE, state.gateway.id)
-    machine.sandbox.run(["ip", "link", "set", tap, "nomaster"])
-    assert machine.reconcile((key, state))[0].operations
-    (link,) = machine.sandbox.json(f"ip -j link show {tap}")
-    assert link["master"] == device_name("brq", state.gateway.network_id)
+def a_world(machine: Dataplane) -> World:
+    inner = port(new_id(), "10.0.0.1/24", "10.0.9.1/24", "2001:db8:1::1/64")
+    gateway = port(new_id(), "203.0.113.10/24", "2001:db8:ffff::10/64", gateway=True)
+    routes = [
+        route("0.0.0.0/0", (gateway, "192.0.2.1")),
+        route("192.0.2.1/32", (gateway, None)),
+        route("::/0", (gateway, "2001:db8:ffff::1")),
+        route("172.30.0.0/24", (inner, "10.0.0.7"), (inner, "10.0.0.8")),
+    ]
+    return World(machine, router(inner, gateway=gateway, routes=routes, fips={FIP: "10.0.0.5"}), inner, gateway)
 
 
-def test_rules_of_somebody_else_are_left_alone(machine: Dataplane) -> None:
-    state, key, namespace = _built(machine)
-    machine.sandbox.run(["nft", "add table ip foreign; add chain ip foreign mine"], netns=namespace)
-    assert machine.reconcile((key, state))[0].operations == ()
-    assert "chain mine" in machine.sandbox.run(["nft", "list", "table", "ip", "foreign"], netns=namespace)
+@pytest.fixture
+def world(machine: Dataplane) -> Iterator[World]:
+    world = a_world(machine)
+    world.reconcile()
+    yield world
+    gone(machine, world.state)
 
 
-def _built(machine: Dataplane) -> tuple[RouterState, Key, str]:
-    """Return a router that was made and looked at twice since."""
-    state = router(0, next(_numbers), 3)
-    key: Key = ("router", state.id)
-    machine.reconcile((key, state))
-    assert [machine.reconcile((key, state))[0].operations for _ in range(2)] == [(), ()]
-    return state, key, namespace_name("router", state.id)
+INSIDE = [
+    "ip address delete 10.0.0.1/24 dev QR",
+    "ip address delete 2001:db8:1::1/64 dev QR",
+    f"ip address delete {FIP}/32 dev QG",
+    "ip address delete 203.0.113.10/24 dev QG",
+    "ip address flush dev QR",
+    "ip address add 203.0.113.99/24 dev QG",
+    "ip address add 2001:db8:ffff::99/64 dev QG",
+    "ip address delete 10.0.0.1/24 dev QR; ip address add 10.0.0.1/16 dev QR",
+    "ip route delete default",
+    "ip -6 route delete default",
+    "ip route flush protocol 201",
+    "ip route replace default via 203.0.113.254 protocol 201",
+    "ip route replace 172.30.0.0/24 via 10.0.0.7 protocol 201",
+    "ip route add 198.18.0.0/15 via 10.0.0.9 protocol 201",
+    "ip -6 route append default via 2001:db8:ffff::2 protocol 201",
+    "ip link set QR down",
+    "ip link set QG down",
+    "ip link set lo down",
+    "ip link set QR address 02:00:00:00:00:01",
+    "ip link set QR mtu 1300",
+    "ip link delete QR",
+    f"nft delete element ip l3agent floating_dnat {{ {FIP} }}",
+    "nft delete element ip l3agent floating_snat { 10.0.0.5 }",
+    f"nft 'delete element ip l3agent floating_dnat {{ {FIP} }}; "
+    f"add element ip l3agent floating_dnat {{ {FIP} : 10.0.0.9 }}'",
+    "nft add element ip l3agent floating_dnat { 203.0.113.150 : 10.0.0.9 }",
+    'nft add element ip l3agent external "{ \\"QR\\" }"',
+    "nft flush map ip l3agent gateway_snat",
+    "nft delete table ip l3agent",
+    "nft flush ruleset",
+    "nft flush table ip l3agent",
+    "nft flush chain ip l3agent postrouting",
+    "nft insert rule ip l3agent prerouting ip daddr 10.0.0.5 accept",
+    "nft add rule ip l3agent prerouting counter",
+    "nft add chain ip l3agent more '{ type filter hook forward priority 0; policy drop; }'",
+    "nft add chain ip l3agent prerouting '{ policy drop; }'",
+    "nft add set ip l3agent more '{ type ipv4_addr; }'",
+    "nft add table ip l3agent '{ flags dormant; }'",
+]
+OUTSIDE = [
+    "ip link set TAP nomaster",
+    "ip link set TAP down",
+    "ip link set TAP mtu 1300",
+    "ip link delete TAP",
+    "ip link set BRIDGE down",
+    "ip link delete BRIDGE",
+    "ip link add other0 type bridge; ip link set TAP master other0",
+    "ip netns add other1; ip link set TAP netns other1",
+    "ip link set TAP down; ip link set TAP name other2",
+    "ip netns delete NS",
+]
 
 
-def _words(command: str, state: RouterState) -> list[str]:
-    assert state.gateway is not None
-    (port,) = state.ports
-    fip = next(one.floating for one in state.floating_ips if str(one.fixed) == "10.0.1.0")
-    words = command.format(inside=port.device, outside=state.gateway.device, fip=fip).split()
-    # nft wants its commands in one word.
-    return ["nft", " ".join(words[1:])] if words[0] == "nft" else words
+@pytest.mark.parametrize("command", INSIDE)
+def test_a_hand_inside_the_namespace_is_undone_by_one_reconcile(world: World, command: str) -> None:
+    before = world.everything()
+    world.inside(command)
+    world.reconcile()
+    assert world.everything() == before
+    assert world.reconcile() == ()
 
 
-def _facts(sandbox: Sandbox, namespace: str) -> object:
-    return dataclasses.asdict(observed(sandbox, namespace)), rules(sandbox, namespace)
+@pytest.mark.parametrize("command", OUTSIDE)
+def test_a_hand_in_the_switch_is_undone_by_one_reconcile(world: World, command: str) -> None:
+    before = world.everything()
+    world.outside(command)
+    world.reconcile()
+    assert world.everything() == before
+    assert world.reconcile() == ()
+
+
+def test_hands_are_undone_by_the_next_process_too(dataplane: Dataplane) -> None:
+    world = a_world(dataplane)
+    world.reconcile()
+    before = world.everything()
+    dataplane.kill()
+    world.inside("ip address delete 10.0.0.1/24 dev QR; ip link set lo down; nft flush chain ip l3agent output")
+    world.inside("sysctl -qw net.ipv4.ip_forward=0 net.ipv6.conf.all.forwarding=0 net.ipv4.conf.all.arp_ignore=0")
+    world.outside("ip link set TAP nomaster")
+    dataplane.start()
+    world.reconcile()
+    assert world.everything() == before
+    assert world.reconcile() == ()
+
+
+def test_loopback_is_up(world: World) -> None:
+    world.inside("ping -c1 -W2 127.0.0.1")
+    world.inside("ip link set lo down")
+    world.reconcile()
+    world.inside("ping -c1 -W2 127.0.0.1")
+
+
+# ---- what is not ours ---------------------------------------------------------------------------------------------
+
+FOREIGN_INSIDE = """
+ip link add mine0 type veth peer name mine9
+ip link set mine0 addrgenmode none
+ip link set mine9 addrgenmode none
+ip link set mine9 up
+ip link set mine0 up
+ip address add 198.51.100.1/24 dev mine0
+ip route add 198.18.0.0/15 via 198.51.100.7
+ip route add 198.18.9.0/24 via 198.51.100.7 protocol bird
+ip route add 203.0.113.0/24 via 198.51.100.7 table 77
+ip -6 route add 2001:db8:77::/48 dev mine0 protocol static
+ip rule add from 198.51.100.0/24 lookup 77 priority 777
+nft add table ip mine
+nft add chain ip mine input '{ type filter hook input priority 0; }'
+nft add rule ip mine input tcp dport 9 counter drop
+nft add table ip6 l3agent
+nft add table inet mine
+"""
+FOREIGN_OUTSIDE = """
+ip link add mine1 type bridge
+ip link add mine2 type veth peer name mine3
+ip link set mine2 master mine1
+ip link set mine3 master BRIDGE
+ip link set mine3 up
+ip link add brqffffffff-ff type bridge
+ip netns add mine
+ip netns add qdhcp-11111111
+ip -n mine link add qr-ffffffff-ff type bridge
+ip route add 198.18.0.0/15 dev lo protocol 201
+nft add table ip l3agent
+nft add table ip mine
+"""
+
+
+def foreign(world: World) -> list[Any]:
+    """Return all that is neither the router's nor the kernel's."""
+    inside = [
+        world.inside("ip -j address show dev mine0"),
+        world.inside("ip route show table all | grep -v -e QR -e QG -e 'dev lo' -e 'proto 201'"),
+        world.inside("ip -6 route show table all | grep mine0"),
+        world.inside("ip rule"),
+        world.inside("nft list table ip mine; nft list table ip6 l3agent; nft list table inet mine"),
+    ]
+    return [*inside, *foreign_outside(world)]
+
+
+def foreign_outside(world: World) -> list[Any]:
+    links = json.loads(world.outside("ip -j link"))
+    return [
+        {(one["ifname"], one.get("master"), tuple(one["flags"])) for one in links if one["ifname"].startswith("mine")},
+        "brqffffffff-ff" in {one["ifname"] for one in links},
+        world.outside("ip route show protocol 201"),
+        world.outside("nft list ruleset"),
+        world.outside("ip -n mine link"),
+        {"mine", "qdhcp-11111111"} <= world.machine.sandbox.namespaces(),
+    ]
+
+
+def test_nothing_foreign_is_touched_by_change_repair_and_removal(dataplane: Dataplane) -> None:
+    world = a_world(dataplane)
+    world.reconcile()
+    world.inside("set -e" + FOREIGN_INSIDE)
+    world.outside("set -e" + FOREIGN_OUTSIDE)
+    before = foreign(world)
+    assert world.reconcile() == ()
+    default = route("0.0.0.0/0", (world.gateway, "203.0.113.1"))
+    world.state = replace(world.state, floating_ips=floating_ips({FIP: "10.0.0.6"}), routes=frozenset({default}))
+    world.reconcile()
+    assert foreign(world) == before
+    world.inside("ip address flush dev QR; nft flush chain ip l3agent output")
+    world.reconcile()
+    assert foreign(world) == before
+    dataplane.kill()
+    dataplane.start()
+    world.reconcile()
+    assert foreign(world) == before
+    for state in (NetworkState(world.inner.network_id, None), None):
+        (report,) = dataplane.reconcile((("network", world.inner.network_id), state))
+        assert (report.error, report.operations) == (None, ())
+    gone(dataplane, world.state)
+    wait_until(lambda: leftovers(dataplane, world.state) == [bridge(world.inner.network_id)], timeout=10)
+    assert foreign_outside(world) == before[-6:]
+
+
+def test_the_inventory_names_what_is_ours_and_nothing_else(dataplane: Dataplane) -> None:
+    world = a_world(dataplane)
+    world.reconcile()
+    world.outside("set -e" + FOREIGN_OUTSIDE)
+    assert dataplane.request("inventory", {}) == {
+        "router": [world.state.id],
+        "host": [],
+        "network": sorted([world.inner.network_id, world.gateway.network_id]),
+    }

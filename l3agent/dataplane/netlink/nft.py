@@ -49,7 +49,7 @@ from l3agent.dataplane.netlink.message import (
 TABLE = "l3agent"
 
 _SUBSYSTEM = 10 << 8
-_NEWTABLE, _DELTABLE, _NEWCHAIN, _GETCHAIN, _NEWRULE, _GETRULE = 0, 2, 3, 4, 6, 7
+_NEWTABLE, _GETTABLE, _DELTABLE, _NEWCHAIN, _GETCHAIN, _NEWRULE, _GETRULE = 0, 1, 2, 3, 4, 6, 7
 _NEWSET, _GETSET, _NEWSETELEM, _GETSETELEM, _DELSETELEM, _GETGEN = 9, 10, 12, 13, 14, 16
 #: nfgenmsg of family ip (NFPROTO_IPV4).
 _FAMILY_IP = b"\x02\x00\x00\x00"
@@ -249,6 +249,11 @@ def get_generation() -> bytes:
     return _request(_GETGEN, b"")
 
 
+def dump_tables() -> bytes:
+    """Ask for the tables of the family; all but ours are left out by :func:`fingerprint`."""
+    return message(_SUBSYSTEM | _GETTABLE, DUMP, _FAMILY_IP)
+
+
 def dump_chains() -> bytes:
     """Ask for the chains of the family; those of other tables are left out by :func:`fingerprint`."""
     return message(_SUBSYSTEM | _GETCHAIN, DUMP, _FAMILY_IP)
@@ -269,8 +274,10 @@ def dump_elements(name: str) -> bytes:
     return message(_SUBSYSTEM | _GETSETELEM, DUMP, _FAMILY_IP + text(1, TABLE) + text(2, name))
 
 
-#: What of a chain, a set and a rule is the same in every router; handles, use counts and user data are not.
+#: What of a table (its flags), a chain, a set and a rule is the same in every router; handles, use counts and user data
+#: are not.
 _LASTING = {
+    _NEWTABLE: (2,),
     _NEWCHAIN: (3, 4, 5, 7),
     _NEWSET: (2, 3, 4, 5, 6, 7),
     _NEWRULE: (2, 4),
@@ -278,7 +285,7 @@ _LASTING = {
 
 
 def fingerprint(*dumps: bytes) -> frozenset[tuple[int, int, bytes]]:
-    """Return what the dumps of chains, sets and rules say of our table, comparable between routers.
+    """Return what the dumps of tables, chains, sets and rules say of our table, comparable between routers.
 
     Rules carry their place in the chain, so that order counts. Empty when there is no table.
     """
