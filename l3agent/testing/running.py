@@ -35,7 +35,7 @@ def running(*services: ServiceLike, timeout: float = 10.0) -> Iterator[Services]
         container.stop()
 
 
-def wait_until(predicate: Callable[[], _T], timeout: float = 5.0) -> _T:
+def wait_until(predicate: Callable[[], _T], timeout: float = 10.0) -> _T:
     """Wait until a predicate says something true, and return that.
 
     :param timeout: seconds.

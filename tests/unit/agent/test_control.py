@@ -106,6 +106,7 @@ def test_the_status_tells_all_of_each_router(agent, plugin, dataplane):
 
 
 def test_a_plan_changes_nothing(agent, plugin, dataplane):
+    wait_until(lambda: agent.full_sync.in_sync)
     plugin.routers = {R1: a_router(id=R1)}
     agent.routers_updated(None, [R1])
     wait_until(lambda: ("router", R1) in dataplane.states and agent.router_info[R1].status == "active")
