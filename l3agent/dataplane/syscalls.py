@@ -1,15 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """System calls Python 3.11 has no names for.
 
-Source: setns(2), unshare(2), mount(2), umount2(2), prctl(2), capset(2); for fsopen and its kin the kernel's
-Documentation/filesystems/mount_api.rst, linux/mount.h and asm-generic/unistd.h (one number on all architectures).
+Source: setns(2), unshare(2), mount(2), umount2(2), prctl(2), capset(2), sendmmsg(2), packet(7); for fsopen and its kin
+the kernel's Documentation/filesystems/mount_api.rst, linux/mount.h and asm-generic/unistd.h (one number on all
+architectures).
 """
 
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import os
-from struct import pack
+import socket
+from collections.abc import Sequence
+from struct import pack, unpack_from
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -19,6 +23,7 @@ _MNT_DETACH = 2
 _SYS_FSOPEN, _SYS_FSCONFIG, _SYS_FSMOUNT = 430, 431, 432
 _FSOPEN_CLOEXEC = _FSMOUNT_CLOEXEC = 1
 _FSCONFIG_CMD_CREATE = 6
+_SIOCGIFINDEX = 0x8933
 _PR_CAPBSET_DROP = 24
 _CAPABILITY_VERSION_3 = 0x20080522
 _LAST_CAPABILITY = 63
@@ -61,6 +66,49 @@ def mount_proc() -> int:
 def unmount(target: str) -> None:
     """Detach a mount now and let it go when nobody uses it any more."""
     _checked(_libc.umount2(target.encode(), _MNT_DETACH), f"unmount {target}")
+
+
+class _Part(ctypes.Structure):
+    """struct iovec."""
+
+    _fields_ = (("base", ctypes.c_char_p), ("length", ctypes.c_size_t))
+
+
+class _Message(ctypes.Structure):
+    """struct msghdr."""
+
+    _fields_ = (
+        ("name", ctypes.c_char_p),
+        ("name_length", ctypes.c_uint),
+        ("parts", ctypes.POINTER(_Part)),
+        ("part_count", ctypes.c_size_t),
+        ("control", ctypes.c_void_p),
+        ("control_length", ctypes.c_size_t),
+        ("flags", ctypes.c_int),
+    )
+
+
+class _CountedMessage(ctypes.Structure):
+    """struct mmsghdr."""
+
+    _fields_ = (("message", _Message), ("sent", ctypes.c_uint))
+
+
+def send_frames(packet: socket.socket, device: str, frames: Sequence[bytes]) -> None:
+    """Send Ethernet frames through a device, all in one system call.
+
+    :param packet: a packet socket of the namespace of the device.
+    :raises OSError: no such device there, or it is down.
+    """
+    answer = fcntl.ioctl(packet, _SIOCGIFINDEX, pack("=16s24x", device.encode()))
+    (index,) = unpack_from("=i", answer, 16)
+    # struct sockaddr_ll: the protocol is read off the frames.
+    address = pack("=HHiHBB8x", socket.AF_PACKET, 0, index, 0, 0, 0)
+    parts = (_Part * len(frames))(*(_Part(frame, len(frame)) for frame in frames))
+    messages = (_CountedMessage * len(frames))()
+    for message, part in zip(messages, parts, strict=True):
+        message.message = _Message(address, len(address), ctypes.pointer(part), 1, None, 0, 0)
+    _checked(_libc.sendmmsg(packet.fileno(), messages, len(frames), 0), f"sendmmsg through {device}")
 
 
 def keep_capabilities(kept: frozenset[int]) -> None:
