@@ -133,8 +133,9 @@ class ServiceLauncher(oslo_service.ServiceLauncher):  # type: ignore[misc]
         return status
 
     def _announce(self) -> None:
-        self.services.wait_started()
-        systemd.notify(f"READY=1\nSTATUS=running, {len(self.services.services)} service(s)")
+        with suppress(SystemExit):  # one that could not start: ``wait`` knows
+            self.services.wait_started()
+            systemd.notify(f"READY=1\nSTATUS=running, {len(self.services.services)} service(s)")
 
     def _end(self, signo: int) -> None:
         _let_the_next_one_kill(signo, self.conf.graceful_shutdown_timeout)

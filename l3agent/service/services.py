@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
+import eventlet
 from eventlet.event import Event
 from oslo_log import log as logging
 
@@ -108,9 +109,21 @@ class Services:
         done.wait()
 
     def wait_started(self) -> None:
-        """Wait until all services added so far have started."""
-        if self._runs:
-            self._runs[-1].started.wait()
+        """Wait until all services added so far have started.
+
+        :raises SystemExit: they shall stop, or one of them could not start, before that.
+        """
+        if not self._runs:
+            return
+        started, either = self._runs[-1].started, Event()
+        waiting = [eventlet.spawn(_pass_on, event, either) for event in (started, self._outcome)]
+        try:
+            either.wait()
+        finally:
+            for greenthread in waiting:
+                greenthread.kill()
+        if not started.ready():
+            raise SystemExit(self.wait_end())
 
     def wait_end(self) -> int:
         """Wait until the services shall stop: ``end`` or ``stop`` was called, a start failed or a thread died.
@@ -191,6 +204,12 @@ def _stop(service: ServiceLike, deadline: Deadline) -> bool:
         LOG.exception("Error stopping %s", _name(service))
         return False
     return True
+
+
+def _pass_on(event: Event, to: Event) -> None:
+    event.wait()
+    if not to.ready():
+        to.send()
 
 
 def _sent() -> Event:

@@ -123,6 +123,14 @@ def test_a_failing_start_ends_the_services_with_its_status(services: Services, e
     assert failed(services) == status
 
 
+def test_waiting_for_the_start_ends_when_one_fails(services: Services) -> None:
+    services.add(Recorded([], "bad", start=ConfigError("x")))
+    services.add(Recorded([], "never"))
+    with eventlet.Timeout(5), pytest.raises(SystemExit) as exit_:
+        services.wait_started()
+    assert exit_.value.code == 78
+
+
 def test_a_failing_start_stops_those_started_and_leaves_out_those_after_it(services: Services, log: list[str]) -> None:
     services.add(Recorded(log, "first"))
     services.add(Recorded(log, "bad", start=RuntimeError("x")))
