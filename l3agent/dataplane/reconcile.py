@@ -110,8 +110,9 @@ class Reconciler:
         kind, state_id = key
         namespace = None if kind == "network" else namespace_name(kind, state_id)
         network = self._driver.network(state_id).name if kind == "network" else None
-        desired = entries(key, state, self._driver)
-        self._note_taps(desired)
+        with _timed(timings, "plan"):
+            desired = entries(key, state, self._driver)
+            self._note_taps(desired)
         for _ in range(_LOOKS):
             with _timed(timings, "observe"):
                 seen = observe(self._kernel, namespace, desired, network)
