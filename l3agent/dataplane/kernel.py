@@ -105,6 +105,22 @@ class Kernel:
             handle = self._adopt(name, sysctls)
         return handle
 
+    def holds_our_table(self, name: str) -> bool:
+        """Tell whether our table is in a namespace; what is no namespace holds none."""
+        try:
+            fd = os.open(self._pin(name), os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                with self._inside(fd):
+                    netfilter = NetlinkSocket(NETLINK_NETFILTER)
+            finally:
+                os.close(fd)
+        except OSError:
+            return False
+        try:
+            return bool(read_fingerprint(netfilter))
+        finally:
+            self._reaper.close(netfilter.close)
+
     def create(self, name: str) -> NamespaceHandle:
         """Make a namespace, pin it and keep its sockets."""
         self._settings.renew()

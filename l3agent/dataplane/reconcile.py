@@ -66,11 +66,19 @@ class Reconciler:
             error = f"internal error: {type(exc).__name__}: {exc}"
         return Report(kind, state_id, tuple(operations), error, timings)
 
-    def inventory(self) -> dict[str, list[str]]:
-        """Return the ids of what exists in the kernel and is ours, by kind."""
+    def inventory(self, *, marked: bool = False) -> dict[str, list[str]]:
+        """Return the ids of what exists in the kernel and is ours, by kind.
+
+        :param marked: leave out routers whose namespace does not hold our table: another agent may have made them.
+        """
         names = self._kernel.names()
+        routers = [name for name in names if name.startswith(ROUTER_NAMESPACE)]
         return {
-            "router": [name.removeprefix(ROUTER_NAMESPACE) for name in names if name.startswith(ROUTER_NAMESPACE)],
+            "router": [
+                name.removeprefix(ROUTER_NAMESPACE)
+                for name in routers
+                if not marked or self._kernel.holds_our_table(name)
+            ],
             "host": [name.removeprefix(HOST_NAMESPACE) for name in names if name.startswith(HOST_NAMESPACE)],
             "network": our_networks(self._kernel),
         }

@@ -208,8 +208,8 @@ def _hello(_: Reconciler, __: Mapping[str, Any]) -> object:
     return {"version": __version__, "pid": os.getpid()}
 
 
-def _inventory(reconciler: Reconciler, _: Mapping[str, Any]) -> object:
-    return reconciler.inventory()
+def _inventory(reconciler: Reconciler, args: Mapping[str, Any]) -> object:
+    return reconciler.inventory(marked=bool(args.get("marked", False)))
 
 
 def _reconcile(reconciler: Reconciler, args: Mapping[str, Any]) -> object:

@@ -2,7 +2,7 @@
 """Undo a trial: remove every router, host and network of ours from the machine, by the data plane's own operations.
 
 It starts a data-plane process for itself and speaks to it; it blocks and imports no eventlet. Nothing is removed that
-the data plane does not call ours.
+the data plane does not call ours: a router without our table may be that of another agent.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class _Dataplane:
 
     def inventory(self) -> list[Key]:
         """Return the keys of all that is ours, in the order in which it can be removed."""
-        found = self.request("inventory", {})
+        found = self.request("inventory", {"marked": True})
         return [(kind, state_id) for kind in _ORDER for state_id in sorted(found[kind])]
 
     def remove(self, keys: list[Key], *, dry_run: bool) -> list[Report]:

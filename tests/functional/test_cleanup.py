@@ -17,6 +17,8 @@ from tests.functional.support.sandbox import Sandbox
 
 pytestmark = pytest.mark.kernel
 
+# A router of neutron-l3-agent looks like ours but for the table in it.
+_OF_ANOTHER_AGENT = f"qrouter-{uuid.UUID(int=7)}"
 _CLEANUP = [sys.executable, "-m", "l3agent.cmd.ctl", "cleanup"]
 
 
@@ -30,6 +32,7 @@ def trial(sandbox: Sandbox, folder: Path) -> Dataplane:
     reports = dataplane.reconcile(*(((kind, state.id), state) for kind, state in zip(kinds, states, strict=True)))
     assert [report.error for report in reports] == [None] * 3
     sandbox.run(["ip", "netns", "add", "foreign"])
+    sandbox.run(["ip", "netns", "add", _OF_ANOTHER_AGENT])
     sandbox.run(["ip", "link", "add", "brforeign", "type", "bridge"])
     return dataplane
 
@@ -43,7 +46,7 @@ def test_cleanup_removes_all_of_ours_and_nothing_else(trial: Dataplane) -> None:
     assert said.stdout.count("would remove router") == 2 and said.stdout.count("would remove host") == 1
     said = _cleanup(sandbox)
     assert said.returncode == 0, said.stderr
-    assert sandbox.namespaces() == {"foreign"}
+    assert sandbox.namespaces() == {"foreign", _OF_ANOTHER_AGENT}
     assert {link["ifname"] for link in sandbox.json("ip -j link")} == {"lo", "brforeign"}
     said = _cleanup(sandbox)
     assert (said.returncode, said.stdout) == (0, "nothing of ours is here\n")
