@@ -14,6 +14,7 @@ import socket
 import subprocess
 import sysconfig
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,11 @@ class Dataplane:
             argv = [str(SCRIPTS / "l3-dataplane"), "--config-file", str(self._conf)]
             self._process = self.sandbox.popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         wait_until(self._listens, timeout=15)
+
+    def paused(self) -> AbstractContextManager[None]:
+        """Have the process stand still for the time of a block."""
+        assert self._process is not None
+        return self._process.paused()
 
     def kill(self) -> None:
         """End the process by SIGKILL."""

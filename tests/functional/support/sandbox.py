@@ -13,7 +13,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +123,17 @@ class Inside:
     def send_signal(self, number: signal.Signals) -> None:
         """Send a signal to the process itself."""
         os.kill(self.pid, number)
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Have it stand still."""
+        self.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            # nsenter stops with what it started.
+            for pid in (self.pid, self.entrance.pid):
+                os.kill(pid, signal.SIGCONT)
 
     def kill(self, timeout: float = 10) -> None:
         """End it with SIGKILL and wait until it is gone."""

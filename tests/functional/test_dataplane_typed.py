@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The plan is what an operator would type: typed by hand, it does the same, and nothing is left to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import pytest
+
+from l3agent.model.desired import desired_state
+from l3agent.model.states import HostState, NetworkState, RouterState
+from l3agent.testing import wait_until
+from tests.functional.support.kernel import rules
+from tests.functional.support.processes import Dataplane
+from tests.functional.support.states import host, key, namespace, new_id
+from tests.functional.test_dataplane_changes import CHANGES, Change, World, leftovers, meaning
+from tests.payloads import legacy_payload
+
+State = RouterState | HostState
+
+
+def plan(machine: Dataplane, state: State, wanted: State | None) -> tuple[str, ...]:
+    (report,) = machine.reconcile((key(state), wanted), dry_run=True)
+    assert report.error is None
+    return report.operations
+
+
+def typed(machine: Dataplane, lines: Iterable[str]) -> None:
+    """Type lines while the data plane stands still: it would take a bridge that has no port yet for a left-over."""
+    with machine.paused():
+        machine.sandbox.run(["sh", "-e", "-c", "\n".join(lines)])
+
+
+def build(machine: Dataplane, state: State) -> None:
+    (report,) = machine.reconcile((key(state), state))
+    assert report.error is None
+
+
+def test_a_typed_build_leaves_nothing_to_do(machine: Dataplane) -> None:
+    state = World(machine).state
+    typed(machine, plan(machine, state, state))
+    assert plan(machine, state, state) == ()
+    by_hand = meaning(machine, state), rules(machine.sandbox, namespace(state))
+    assert machine.reconcile((key(state), None))[0].error is None
+    build(machine, state)
+    assert (meaning(machine, state), rules(machine.sandbox, namespace(state))) == by_hand
+    machine.reconcile((key(state), None))
+
+
+def test_a_typed_build_of_the_captured_router_leaves_nothing_to_do(machine: Dataplane) -> None:
+    state = desired_state(legacy_payload())
+    typed(machine, plan(machine, state, state))
+    assert plan(machine, state, state) == ()
+    machine.reconcile((key(state), None))
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__.replace("_", "-"))
+def test_a_typed_change_leaves_nothing_to_do(machine: Dataplane, change: Change) -> None:
+    """Nothing, or what the kernel took along with something that changed: that is what a second look is for."""
+    world = World(machine)
+    build(machine, world.state)
+    changed = change(world)
+    typed(machine, plan(machine, changed, changed))
+    if rest := plan(machine, changed, changed):
+        typed(machine, rest)
+        assert all(" route replace " in line or " address add " in line for line in rest), rest
+    assert plan(machine, changed, changed) == ()
+    machine.reconcile((key(world.state), None))
+
+
+def test_a_typed_removal_leaves_nothing_but_bridges(machine: Dataplane) -> None:
+    world = World(machine)
+    build(machine, world.state)
+    typed(machine, plan(machine, world.state, None))
+    assert plan(machine, world.state, None) == ()
+    wait_until(lambda: not [one for one in leftovers(machine, world.state) if not one.startswith("brq")], timeout=10)
+
+
+def test_a_typed_host_leaves_nothing_to_do(machine: Dataplane) -> None:
+    state = host(new_id(), "10.0.0.5/24", "2001:db8:1::5/64", routes={"0.0.0.0/0": "10.0.0.1", "::/0": "2001:db8:1::1"})
+    typed(machine, plan(machine, state, state))
+    assert plan(machine, state, state) == ()
+    machine.reconcile((key(state), None))
+
+
+def test_a_typed_card_leaves_nothing_to_do(machine: Dataplane) -> None:
+    machine.sandbox.run(["ip", "link", "add", "card1", "type", "veth", "peer", "name", "wire1"])
+    network = new_id()
+    wanted = (("network", network), NetworkState(network, "card1"))
+    typed(machine, machine.reconcile(wanted, dry_run=True)[0].operations)
+    assert machine.reconcile(wanted, dry_run=True)[0].operations == ()
+    typed(machine, machine.reconcile((("network", network), None), dry_run=True)[0].operations)
+    assert machine.reconcile((("network", network), None), dry_run=True)[0].operations == ()
+    machine.sandbox.run(["ip", "link", "delete", "card1"])
+
+
+def test_typed_hands_off_rules_that_were_tampered_with_make_them_ours_again(machine: Dataplane) -> None:
+    world = World(machine)
+    build(machine, world.state)
+    machine.sandbox.run(["nft", "flush", "chain", "ip", "l3agent", "output"], netns=namespace(world.state))
+    typed(machine, plan(machine, world.state, world.state))
+    assert plan(machine, world.state, world.state) == ()
+    machine.reconcile((key(world.state), None))
