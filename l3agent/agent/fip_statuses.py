@@ -25,15 +25,18 @@ class FloatingIPStatuses:
     def __init__(self, tell: Callable[[str, Mapping[str, str]], None], *, retry_min: float, retry_max: float) -> None:
         self._tell = tell
         self._pending: dict[str, dict[str, str]] = {}
+        self._router_of: dict[str, str] = {}
         self._queue = ResourceProcessingQueue(retry_min=retry_min, retry_max=retry_max)
 
     def report(self, router_id: str, statuses: Mapping[str, str]) -> None:
         """Have the server told; what was to be said of the same floating IPs before is forgotten."""
         if not statuses:
             return
-        for pending in self._pending.values():
-            for fip_id in statuses:
-                pending.pop(fip_id, None)
+        for fip_id in statuses:
+            former = self._router_of.get(fip_id)
+            if former is not None:
+                self._pending[former].pop(fip_id)
+            self._router_of[fip_id] = router_id
         self._pending.setdefault(router_id, {}).update(statuses)
         self._queue.add(router_id, Action.UPDATE, PRIORITY_RPC)
 
@@ -55,6 +58,9 @@ class FloatingIPStatuses:
         told = dict(self._pending.get(router_id, {}))
         if told:
             self._tell(router_id, told)
-        left = {fip: status for fip, status in self._pending.pop(router_id, {}).items() if told.get(fip) != status}
+        pending = self._pending.pop(router_id, {})
+        left = {fip: status for fip, status in pending.items() if told.get(fip) != status}
+        for fip_id in pending.keys() - left.keys():
+            del self._router_of[fip_id]
         if left:
             self._pending[router_id] = left

@@ -1,26 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """What an operator sees who starts ``l3-agent`` wrongly: one line on stderr and a status, at once."""
 
-import os
 import subprocess
 import sys
 
 import pytest
 
-from l3agent.cmd.agent import main
-
 EX_NOPERM, EX_CONFIG = 77, 78
 
 
-def start(*arguments, **environment):
-    return subprocess.run(
-        [sys.executable, "-m", "l3agent", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=30,
-        env=os.environ | environment,
-        check=False,
-    )
+def run(*argv):
+    return subprocess.run([*map(str, argv)], capture_output=True, text=True, timeout=30, check=False)
+
+
+def start(*arguments):
+    return run(sys.executable, "-m", "l3agent", *arguments)
 
 
 def refused(result, status, *words):
@@ -76,12 +70,13 @@ def test_an_option_that_does_not_exist():
     refused(start("--nonsense"), EX_CONFIG, "--nonsense")
 
 
-def test_a_user_without_privilege_and_without_a_helper(options, monkeypatch, capsys):
-    monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    assert main(["--config-file", str(options("root_helper = /nonexistent/sudo", "AGENT"))]) == EX_NOPERM
-    [line] = capsys.readouterr().err.splitlines()
-    assert "/nonexistent/sudo" in line
-    assert "l3-agentctl demo" in line
+def test_a_user_without_privilege_and_without_a_helper(options):
+    path = options("root_helper = /nonexistent/sudo", "AGENT")
+    program = (
+        "import os, sys; os.geteuid = lambda: 1000; from l3agent.cmd.agent import main; sys.exit(main(sys.argv[1:]))"
+    )
+    result = run(sys.executable, "-c", program, "--config-file", path)
+    refused(result, EX_NOPERM, "/nonexistent/sudo", "l3-agentctl demo")
 
 
 def test_the_version():

@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+import eventlet
+import pytest
+
+from l3agent.agent.fip_statuses import FloatingIPStatuses
+from l3agent.testing import wait_until
+
+
+class Server:
+    def __init__(self):
+        self.told = []
+        self.failures = 0
+        self.delay = 0.0
+
+    def tell(self, router_id, statuses):
+        eventlet.sleep(self.delay)
+        if self.failures:
+            self.failures -= 1
+            raise OSError("deadlock")
+        self.told.append((router_id, dict(statuses)))
+
+
+@pytest.fixture
+def server():
+    return Server()
+
+
+@pytest.fixture
+def statuses(server):
+    statuses = FloatingIPStatuses(server.tell, retry_min=0.01, retry_max=0.02)
+    worker = eventlet.spawn(statuses.run)
+    yield statuses
+    worker.kill()
+
+
+def is_done(statuses):
+    return not statuses._pending and not any(statuses._queue.counts().values())
+
+
+def test_what_comes_while_a_call_is_under_way_is_told_next(server, statuses):
+    server.delay = 0.02
+    statuses.report("r1", {"f1": "ACTIVE", "f2": "ACTIVE"})
+    eventlet.sleep(0.01)
+    statuses.report("r1", {"f1": "DOWN"})
+    wait_until(lambda: is_done(statuses))
+    assert server.told == [("r1", {"f1": "ACTIVE", "f2": "ACTIVE"}), ("r1", {"f1": "DOWN"})]
+    assert not statuses._router_of
+
+
+def test_only_the_last_word_on_a_floating_ip_is_told(server, statuses):
+    statuses.report("r1", {"f1": "ERROR", "f2": "ACTIVE"})
+    statuses.report("r2", {"f1": "ACTIVE"})
+    statuses.report("r1", {"f2": "DOWN"})
+    wait_until(lambda: is_done(statuses))
+    assert server.told == [("r1", {"f2": "DOWN"}), ("r2", {"f1": "ACTIVE"})]
+
+
+def test_a_failed_call_is_repeated_with_what_is_true_by_then(server, statuses):
+    server.failures = 3
+    statuses.report("r1", {"f1": "ACTIVE", "f2": "ACTIVE"})
+    wait_until(lambda: server.failures < 3)
+    statuses.report("r2", {"f1": "ACTIVE"})
+    wait_until(lambda: is_done(statuses))
+    assert sorted(server.told) == [("r1", {"f2": "ACTIVE"}), ("r2", {"f1": "ACTIVE"})]
+
+
+def test_nothing_to_say_is_no_call(server, statuses):
+    statuses.report("r1", {})
+    eventlet.sleep(0.01)
+    assert server.told == []
