@@ -70,8 +70,8 @@ def _serve(conf: Any) -> int:
     lock = _locked(conf.dataplane.netns_path)
     if lock is None:
         return _said(L3AgentError(f"another data plane works on {conf.dataplane.netns_path}"), EX_TEMPFAIL)
-    privilege.raise_descriptor_limit()
     listener, owner = _listen(path)
+    privilege.raise_descriptor_limit()
     privilege.drop()
 
     def reconciler() -> Reconciler:
@@ -97,9 +97,12 @@ def _serve(conf: Any) -> int:
 
 def _locked(netns_path: str) -> int | None:
     """Lock the namespace folder for the life of this process; the descriptor, or None when it stays taken."""
-    os.makedirs(netns_path, exist_ok=True)
-    # A mount appears on the folder later; the lock is on the file beside it.
-    fd = os.open(netns_path.rstrip("/") + ".l3agent.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        os.makedirs(netns_path, exist_ok=True)
+        # A mount appears on the folder later; the lock is on the file beside it.
+        fd = os.open(netns_path.rstrip("/") + ".l3agent.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as exc:
+        raise ConfigError(f"[dataplane] netns_path: {netns_path!r}: {exc.strerror}") from exc
     deadline = time.monotonic() + _LOCK_S
     while True:
         try:
@@ -130,7 +133,7 @@ def _listen(path: str) -> tuple[socket.socket, int]:
         os.chown(path, owner, -1)
         listener.listen(4)
     except OSError as exc:
-        raise ConfigError(f"[dataplane] socket: {path!r}: {exc.strerror}") from exc
+        raise ConfigError(f"[dataplane] socket: {path!r}: {exc.strerror or exc}") from exc
     return listener, owner
 
 

@@ -25,6 +25,9 @@ from l3agent.model.states import (
     State,
 )
 
+#: A file name has 255 bytes; the prefix of a namespace takes some of them.
+_ID_BYTES = 200
+
 
 def pack_state(key: Key, state: State | None) -> dict[str, Any]:
     """Return the wire form of a desired state; ``None`` asks for its removal."""
@@ -57,6 +60,8 @@ def unpack_state(wire: Mapping[str, Any]) -> tuple[Key, State | None]:
     kind, state_id, body = wire["kind"], str(wire["id"]), wire["state"]
     if kind not in ("router", "network", "host"):
         raise ValueError(f"unknown kind of state {kind!r}")
+    if not 0 < len(state_id.encode()) <= _ID_BYTES or "/" in state_id or "\0" in state_id:
+        raise ValueError(f"{kind} {state_id!r}: an id is part of a file name")
     key: Key = (kind, state_id)
     if body is None:
         return key, None

@@ -5,16 +5,22 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
 import signal
 import socket
 import subprocess
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 
+import eventlet
+
 from l3agent.model.desired import desired_state
-from l3agent.model.states import NextHop, Route
+from l3agent.model.names import GATEWAY_DEVICE, INTERNAL_DEVICE, device_name
+from l3agent.model.states import NextHop, Port, Route, RouterState
 from l3agent.testing import wait_until
+from tests.functional.support.kernel import observed
 from tests.functional.support.processes import SCRIPTS, Dataplane, last_lines
+from tests.functional.support.states import port, route, router
 from tests.payloads import a_router, legacy_payload
 
 ROUTER = legacy_payload()["id"]
@@ -91,22 +97,52 @@ def test_a_second_data_plane_of_one_namespace_folder_leaves_with_status_75(datap
     second.entrance.stderr.close()
 
 
+def many(count: int, variant: int) -> list[RouterState]:
+    """Return routers with the same ids and ports each time; ``variant`` changes what else they have."""
+    made = []
+    for number in range(count):
+        inner = port_of(number, f"10.0.{number}.1/24", f"2001:db8:{number:x}::1/64")
+        gateway = port_of(number, f"203.0.113.{number + 1}/24", gateway=True)
+        routes = [route("0.0.0.0/0", (gateway, "203.0.113.254"))]
+        routes += [route("172.30.0.0/24", (inner, f"10.0.{number}.7"))] if variant else []
+        fips = {f"198.51.100.{number + 1}": f"10.0.{number}.{5 + variant}"}
+        state = router(inner, gateway=gateway, routes=routes, fips=fips)
+        made.append(dataclasses.replace(state, id=f"c{number:07x}-0000-4000-8000-000000000000"))
+    return made
+
+
+def port_of(number: int, *addresses: str, gateway: bool = False) -> Port:
+    kind = "e" if gateway else "f"
+    port_id = f"{kind}{number:07x}-0000-4000-8000-000000000000"
+    network = "d0000000-0000-4000-8000-000000000000" if gateway else f"d{number + 1:07x}-0000-4000-8000-000000000000"
+    device = device_name(GATEWAY_DEVICE if gateway else INTERNAL_DEVICE, port_id)
+    return dataclasses.replace(port(network, *addresses, gateway=gateway), id=port_id, device=device)
+
+
 def test_sigkill_at_any_moment_is_survived(dataplane: Dataplane) -> None:
-    key = ("router", ROUTER)
-    states = [desired_state(legacy_payload()), None]
-    for moment in range(1, 9):
-        state = states[moment % 2]
-        victim = dataplane.pid
-        request = subprocess.Popen(
-            ["sh", "-c", f"sleep {moment * 0.002}; kill -{signal.SIGKILL.value} {victim}"], stdin=subprocess.DEVNULL
-        )
+    """Twenty routers are built, changed and removed again and again, by processes that are killed meanwhile."""
+    first, second = many(20, 0), many(20, 1)
+    links = {link["ifname"] for link in dataplane.sandbox.json("ip -j link")}
+    for moment in range(12):
+        states = [(("router", one.id), one if moment % 3 < 2 else None) for one in (first, second, first)[moment % 3]]
+        killer = eventlet.spawn_after(0.003 + moment * 0.004, os.kill, dataplane.pid, signal.SIGKILL)
         with contextlib.suppress(OSError, EOFError):
-            dataplane.reconcile((key, state))
-        request.wait(10)
+            dataplane.reconcile(*states)
+        killer.wait()
         wait_until(lambda: dataplane.status is not None, timeout=10)
         dataplane.hang_up()
         dataplane.start()
-        (report,) = dataplane.reconcile((key, state))
-        assert report.error is None, last_lines(dataplane.log)
-        (again,) = dataplane.reconcile((key, state))
-        assert again.operations == ()
+        if moment % 3 == 1:
+            # Half done in one direction, then another: what counts is the last.
+            continue
+        reports = dataplane.reconcile(*states)
+        assert [report.error for report in reports] == [None] * len(states), last_lines(dataplane.log)
+        assert [report.operations for report in dataplane.reconcile(*states)] == [()] * len(states)
+    wait_until(lambda: {link["ifname"] for link in dataplane.sandbox.json("ip -j link")} == links, timeout=20)
+    assert dataplane.sandbox.namespaces() == set()
+    assert [report.error for report in dataplane.reconcile(*((("router", one.id), one) for one in second))] == [
+        None
+    ] * 20
+    (last,) = (one for one in second if one.id == second[-1].id)
+    facts = observed(dataplane.sandbox, f"qrouter-{last.id}")
+    assert facts.dnat == {"198.51.100.20": "10.0.19.6"}
