@@ -16,7 +16,8 @@ BUILD, FIRST, NO_OP = "build", "first look", "no-op"
 ADD, REMOVE = "floating IP add", "floating IP remove"
 DELETE, GONE = "delete", "delete until gone"
 OPERATIONS = (BUILD, FIRST, NO_OP, ADD, REMOVE, DELETE, GONE)
-_GONE_S = 120
+#: Seconds; bridges go one at a time, about sixteen a second.
+_GONE_S = 600
 
 #: Seconds by phase, of a way that tells.
 Phases = Mapping[str, float] | None
