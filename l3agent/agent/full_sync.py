@@ -73,10 +73,13 @@ class FullSync:
         return self.completed > 0 and self._done == self._asked and not self._untried
 
     def ask(self, reason: str, *, delay: float = 0.0) -> None:
-        """Ask for a full sync; one under way may have missed what is the reason, and starts over.
+        """Ask for a full sync. One under way may have missed the reason, and starts over; one that waits will not.
 
         :param delay: seconds to wait first, so that not every agent of a site asks at once.
         """
+        if delay and self._asked > self._due:
+            LOG.debug("A full sync waits already: %s", reason)
+            return
         LOG.info("Full sync in %.1f s: %s", delay, reason)
         self._asked += 1
         eventlet.spawn_after(delay, self._fall_due, self._asked)

@@ -14,6 +14,7 @@ from greenlet import GreenletExit
 from oslo_log import log as logging
 from oslo_service import periodic_task
 
+from l3agent.agent.distributed import DistributedRouterCasts
 from l3agent.agent.fip_statuses import FloatingIPStatuses
 from l3agent.agent.full_sync import FullSync
 from l3agent.agent.plugin_api import TOPIC, L3PluginApi
@@ -30,11 +31,13 @@ from l3agent.exceptions import ApplyError, InvalidRouter, PluginUnavailable, Rou
 from l3agent.model.desired import desired_state
 from l3agent.model.states import Key, Report, RouterState, State
 from l3agent.rpc import Client, StateReporter, Target
-from l3agent.service import Manager
+from l3agent.service import Manager, Service
 
 LOG = logging.getLogger(__name__)
 
 L3_AGENT_TOPIC = "l3_agent"
+#: Where the server says, to all agents, that a network changed.
+NETWORK_UPDATE_TOPIC = "q-agent-notifier-network-update"
 #: How the server's table of agents names this kind.
 BINARY, AGENT_TYPE = "neutron-l3-agent", "L3 agent"
 _REMOVED_KEPT = 100
@@ -54,7 +57,7 @@ class Dataplane(Protocol):
         """Call back when the data plane is another process than before."""
 
 
-class L3NATAgent(Manager):
+class L3NATAgent(DistributedRouterCasts, Manager):
     """The manager of the L3 agent service, and the endpoint that the server calls.
 
     The methods the server calls only put something into the queue; all work is done by the workers of a pool.
@@ -66,7 +69,7 @@ class L3NATAgent(Manager):
 
     * 1.0 ``router_deleted``, ``router_removed_from_agent``, ``router_added_to_agent``, ``agent_updated``
     * 1.1 ``routers_updated`` with ids
-    * 1.4 the newest that servers ask for
+    * 1.4 ``network_update``
     """
 
     target = Target(version="1.4")
@@ -136,10 +139,21 @@ class L3NATAgent(Manager):
         """Take notice that an administrator changed this agent."""
         self.full_sync.ask(f"the server changed this agent: {payload}")
 
+    def network_update(self, context: Any, network: Mapping[str, Any]) -> None:
+        """Take notice that a network changed; its MTU is that of the routers' ports."""
+        for info in self.router_info.values():
+            if info.state is not None and network["id"] in {port.network_id for port in info.state.all_ports()}:
+                self._notice(info.id, Action.UPDATE)
+
     def _notice(self, router_id: str, action: Action) -> None:
         self.queue.add(str(router_id), action, PRIORITY_RPC)
 
     # Life
+
+    def initialize_service_hook(self, service: Service) -> None:
+        """Listen to changes of networks too."""
+        assert service.conn is not None
+        service.conn.create_consumer(NETWORK_UPDATE_TOPIC, [self], fanout=True)
 
     def after_start(self) -> None:
         """Start the workers, and bring the node in sync."""

@@ -64,9 +64,9 @@ class FakePlugin:
         """Have the next calls of a method fail."""
         self._failures.plan(method, error, times)
 
-    def tell_agents(self, method: str, **arguments: Any) -> None:
+    def tell_agents(self, method: str, *, topic: str = AGENT_TOPIC, version: str = "1.0", **arguments: Any) -> None:
         """Cast a method to all agents."""
-        Client(self._transport, AGENT_TOPIC, version="1.0").cast(admin_context(), method, fanout=True, **arguments)
+        Client(self._transport, topic, version=version).cast(admin_context(), method, fanout=True, **arguments)
 
     def called(self, method: str) -> list[dict[str, Any]]:
         """Return the arguments of all calls of one method, in order."""

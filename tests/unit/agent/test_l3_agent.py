@@ -2,11 +2,11 @@
 import eventlet
 import pytest
 
-from l3agent.agent.l3_agent import L3NATAgent
+from l3agent.agent.l3_agent import NETWORK_UPDATE_TOPIC, L3NATAgent
 from l3agent.exceptions import ApplyError, DataplaneUnavailable, PluginUnavailable
 from l3agent.rpc import Client, admin_context
 from l3agent.testing import FakeDataplane, FakePlugin, running, wait_until
-from tests.payloads import a_floating_ip, a_router
+from tests.payloads import a_floating_ip, a_gateway, a_router
 
 # None of those that routers() makes.
 R1, R2, R3 = (f"cffffff{number}-0000-4000-8000-000000000000" for number in (1, 2, 3))
@@ -105,6 +105,16 @@ def test_whatever_may_have_cost_an_update_brings_a_full_sync(agent, plugin, data
     wait_until(lambda: here(dataplane) == {R1})
 
 
+def test_one_broker_lost_by_both_consumers_brings_one_full_sync(agent, plugin, conf):
+    settle(agent)
+    conf.set_override("resync_jitter", 0.2, group="l3agent")
+    before = agent.full_sync.completed
+    agent.connection_lost()
+    agent.connection_lost()
+    settle(agent)
+    assert agent.full_sync.completed == before + 1
+
+
 def test_a_full_sync_goes_on_from_the_chunk_that_failed(make_agent, service_of, plugin, dataplane, conf, transport):
     serve(plugin, *routers(600))
     agent = make_agent()
@@ -139,6 +149,36 @@ def test_a_router_is_made_changed_and_removed_by_casts(agent, plugin, dataplane)
     plugin.tell_agents("router_deleted", router_id=R1)
     wait_until(lambda: not here(dataplane) and not agent.router_info)
     assert agent.removed[-1]["id"] == R1
+
+
+def test_a_changed_network_updates_the_routers_on_it_and_no_others(agent, plugin, dataplane):
+    serve(plugin, a_router(id=R1, gw_port=a_gateway()), a_router(id=R2, gw_port=None))
+    agent.connection_lost()
+    wait_until(lambda: here(dataplane) == {R1, R2})
+    settle(agent)
+    before = len(plugin.called("sync_routers"))
+    serve(plugin, a_router(id=R1, gw_port=a_gateway(mtu=1400)))
+    network = {"id": a_gateway()["network_id"], "mtu": 1400}
+    plugin.tell_agents("network_update", topic=NETWORK_UPDATE_TOPIC, version="1.4", network=network)
+    wait_until(lambda: dataplane.states[("router", R1)].gateway.mtu == 1400)
+    assert [call["router_ids"] for call in plugin.called("sync_routers")[before:]] == [[R1]]
+
+
+@pytest.mark.parametrize(
+    ("method", "arguments"),
+    [
+        ("add_arp_entry", {"payload": {"router_id": R1, "arp_table": {}}}),
+        ("del_arp_entry", {"payload": {"router_id": R1, "arp_table": {}}}),
+        ("fipnamespace_delete_on_ext_net", {"ext_net_id": "public"}),
+    ],
+)
+def test_what_concerns_distributed_routers_is_taken_and_ignored(agent, plugin, caplog, method, arguments):
+    plugin.tell_agents(method, version="1.3", **arguments)
+    # A fanout of the same topic is worked on in order.
+    serve(plugin, a_router(id=R1))
+    plugin.tell_agents("routers_updated", routers=[R1])
+    wait_until(lambda: R1 in agent.router_info)
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
 
 
 def test_a_router_that_moves_away_is_removed_and_one_that_comes_is_made(agent, plugin, dataplane):
