@@ -3,17 +3,21 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
+from collections.abc import Callable
 from typing import Any
 
-from tests.neutron.openvswitch import PHYSICAL_NETWORK
-from tests.neutron.rest import ApiError, Rest
+import eventlet
 
-#: TEST-NET-2 and a part of the range for benchmarks (RFC 5737, RFC 2544), and the prefix for documentation (RFC 3849).
+from tests.neutron.openvswitch import PHYSICAL_NETWORK
+from tests.neutron.rest import Rest
+
+#: A part of the range for benchmarks (RFC 2544).
 EXTERNAL_CIDR = "198.18.0.0/16"
 #: Members of a collection in one bulk call; the server makes them in one transaction.
 _BULK = 25
+#: More would only wait in the server.
+_CALLS_AT_ONCE = 4
 
 Member = dict[str, Any]
 
@@ -23,7 +27,7 @@ class Cloud:
 
     def __init__(self, rest: Rest, host: str) -> None:
         self.rest = rest
-        self._host = host
+        self._compute = {"device_owner": "compute:nova", "binding:host_id": host}
         self._numbers = itertools.count(1)
 
     def external_network(self) -> Member:
@@ -65,15 +69,14 @@ class Cloud:
 
     def port(self, subnet: Member) -> Member:
         """Make the port of an instance on this host."""
-        owner = {"device_owner": "compute:nova", "binding:host_id": self._host}
-        return self.rest.create("ports", network_id=subnet["network_id"], **owner)
+        return self.rest.create("ports", network_id=subnet["network_id"], **self._compute)
 
     def floating_ip(self, external: Member, port: Member) -> Member:
         """Give a port a floating IP."""
         return self.rest.create("floatingips", floating_network_id=external["id"], port_id=port["id"])
 
     def build(self, count: int, external: Member, floating_ips: int = 2) -> list[Member]:
-        """Make routers by bulk calls: each with a gateway, one interface and some floating IPs.
+        """Make routers, each with a gateway, one interface and some floating IPs, by bulk calls where there are such.
 
         :return: the routers.
         """
@@ -91,31 +94,21 @@ class Cloud:
                 for number, network in zip(numbers, networks, strict=True)
             ],
         )
-        gateway = {"external_gateway_info": {"network_id": external["id"]}}
-        routers = self._bulk("routers", [{"name": f"bulk{number}", **gateway} for number in numbers])
-        for router, subnet in zip(routers, subnets, strict=True):
-            self.add_interface(router, subnet)
-        owner = {"device_owner": "compute:nova", "binding:host_id": self._host}
         ports = self._bulk(
             "ports",
-            [{"network_id": subnet["network_id"], **owner} for subnet in subnets for _ in range(floating_ips)],
+            [{"network_id": subnet["network_id"], **self._compute} for subnet in subnets for _ in range(floating_ips)],
         )
-        for port in ports:
-            self.floating_ip(external, port)
+        # Of routers, interfaces and floating IPs there is no bulk call.
+        routers = self._at_once(lambda subnet: self.router(external, subnet), subnets)
+        self._at_once(lambda port: self.floating_ip(external, port), ports)
         return routers
 
     def clear(self) -> None:
         """Delete everything, in the order that the server allows."""
-        for floating_ip in self.rest.list("floatingips"):
-            self.rest.delete("floatingips", floating_ip["id"])
-        for router in self.rest.list("routers"):
-            self.clear_router(router)
-        for port in self.rest.list("ports"):
-            # Those of the server itself go with their owner.
-            with contextlib.suppress(ApiError):
-                self.rest.delete("ports", port["id"])
-        for network in self.rest.list("networks"):
-            self.rest.delete("networks", network["id"])
+        self._at_once(lambda member: self.rest.delete("floatingips", member["id"]), self.rest.list("floatingips"))
+        self._at_once(self.clear_router, self.rest.list("routers"))
+        self._at_once(lambda member: self.rest.delete("ports", member["id"]), self.rest.list("ports"))
+        self._at_once(lambda member: self.rest.delete("networks", member["id"]), self.rest.list("networks"))
 
     def clear_router(self, router: Member) -> None:
         """Delete a router with its interfaces; its floating IPs must be gone."""
@@ -125,6 +118,10 @@ class Cloud:
             path = f"routers/{router['id']}/remove_router_interface"
             self.rest.request("PUT", path, {"port_id": port["id"]})
         self.rest.delete("routers", router["id"])
+
+    def _at_once(self, work: Callable[[Member], Any], members: list[Member]) -> list[Any]:
+        """Do something for each of many, a few at a time."""
+        return list(eventlet.GreenPool(_CALLS_AT_ONCE).imap(work, members))
 
     def _bulk(self, collection: str, members: list[Member]) -> list[Member]:
         made: list[Member] = []
