@@ -281,6 +281,7 @@ class L3NATAgent(DistributedRouterCasts, Manager):
     def _router_removed(self, router_id: str, timings: dict[str, float]) -> None:
         report = self._reconcile(router_id, None, timings)
         self.router_info.pop(router_id, None)
+        self._fip_statuses.forget(router_id)
         self.removed.append({"id": router_id, "operations": list(report.operations), "timings": timings})
 
     def _reconcile(self, router_id: str, state: RouterState | None, timings: dict[str, float]) -> Report:

@@ -68,3 +68,13 @@ def test_nothing_to_say_is_no_call(server, statuses):
     statuses.report("r1", {})
     eventlet.sleep(0.01)
     assert server.told == []
+
+
+def test_of_a_router_that_is_gone_nothing_more_is_told(server, statuses):
+    server.failures = 1
+    statuses.report("r1", {"f1": "ACTIVE"})
+    wait_until(lambda: not server.failures)
+    statuses.forget("r1")
+    statuses.report("r2", {"f1": "ACTIVE"})
+    wait_until(lambda: is_done(statuses))
+    assert server.told == [("r2", {"f1": "ACTIVE"})]
