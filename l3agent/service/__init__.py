@@ -39,9 +39,10 @@ The life of a process::
 from __future__ import annotations
 
 from l3agent.rpc import backend as backend  # the first import: it chooses the backend that the next ones would fix
+from l3agent.service.crash import restarted
 from l3agent.service.launcher import ProcessLauncher, ServiceLauncher, launch
 from l3agent.service.service import Manager, Service
 from l3agent.service.services import Services
 from l3agent.service.threadgroup import ThreadGroup
 
-__all__ = ["Manager", "ProcessLauncher", "Service", "ServiceLauncher", "Services", "ThreadGroup", "launch"]
+__all__ = ["Manager", "ProcessLauncher", "Service", "ServiceLauncher", "Services", "ThreadGroup", "launch", "restarted"]

@@ -66,6 +66,10 @@ class Manager(periodic_task.PeriodicTasks):  # type: ignore[misc]
         """Take a change of the agent's record on the server (RPC)."""
         LOG.debug("agent_updated: %s", payload)
 
+    def healthy(self) -> bool:
+        """Tell whether all goes well; while it does not, the watchdog is not fed, and may end the process."""
+        return True
+
     def reset(self) -> None:
         """Take over changed options; called on SIGHUP."""
 
@@ -130,7 +134,8 @@ class Service(oslo_service.Service):  # type: ignore[misc]
         :param manager: a manager, or what makes one of ``(conf, host)``, or the dotted path of that.
         :param host: name of this node; option ``host`` or the node's own name when left out.
         :param transport: from ``get_transport``; made from ``conf`` at the start when left out.
-        :param periodic_interval: seconds between two looks for periodic tasks that are due; 0: none.
+        :param periodic_interval: most seconds between two looks for periodic tasks that are due; 0: none. A task with
+            a shorter spacing is run when it is due.
         :param periodic_fuzzy_delay: the first look comes after a random time up to this, in seconds.
         :raises ConfigError: no name, no manager, or its dotted path leads nowhere.
         """
@@ -164,21 +169,34 @@ class Service(oslo_service.Service):  # type: ignore[misc]
 
     def _start_timers(self) -> None:
         if self.report_interval:
-            self._add_timer(self.report_interval, self.report_state, self.report_interval)
+            self.tg.add_timer_args(
+                self.report_interval, self.report_state, initial_delay=self.report_interval, stop_on_exception=False
+            )
         if self.periodic_interval:
-            delay = random.uniform(0, self.periodic_fuzzy_delay)
-            self._add_timer(self.periodic_interval, self.periodic_tasks, delay)
-
-    def _add_timer(self, interval: float, callback: Callable[[], None], initial_delay: float) -> None:
-        self.tg.add_timer_args(interval, callback, initial_delay=initial_delay, stop_on_exception=False)
+            self.tg.add_dynamic_timer_args(
+                self.periodic_tasks,
+                initial_delay=random.uniform(0, self.periodic_fuzzy_delay),
+                periodic_interval_max=self.periodic_interval,
+            )
 
     def report_state(self) -> None:
         """Let the manager report; called by a timer."""
         self.manager.report_state()
 
-    def periodic_tasks(self) -> None:
-        """Let the manager run what is due; called by a timer."""
-        self.manager.periodic_tasks(admin_context())
+    def periodic_tasks(self) -> float:
+        """Let the manager run what is due; called by a timer.
+
+        :returns: seconds until the next one is.
+        """
+        try:
+            return self.manager.periodic_tasks(admin_context())
+        except Exception:
+            LOG.exception("Error in the periodic tasks of %s, they go on", self.binary)
+            return self.periodic_interval
+
+    def healthy(self) -> bool:
+        """Ask the manager."""
+        return self.manager.healthy()
 
     def reset(self) -> None:
         """Let the manager take over changed options."""

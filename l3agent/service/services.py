@@ -9,10 +9,12 @@ from typing import Any, Protocol, runtime_checkable
 import eventlet
 from eventlet.event import Event
 from oslo_log import log as logging
+from oslo_service import threadgroup as oslo_threadgroup
 
 from l3agent.exceptions import ConfigError, PermissionMissing
-from l3agent.rpc.deadline import Deadline
-from l3agent.service.threadgroup import ThreadGroup, status_of
+from l3agent.rpc.deadline import Deadline, time_limit
+from l3agent.service.crash import status_of
+from l3agent.service.threadgroup import ThreadGroup
 
 LOG = logging.getLogger(__name__)
 
@@ -21,11 +23,16 @@ EX_CONFIG = 78
 STOP_TIMEOUT_S = 60.0
 # What a service gets to stop in even when those before it used the time up.
 LEAST_STOP_S = 0.5
+# What a service has to say whether it is healthy.
+HEALTH_LIMIT_S = 1.0
 
 
 @runtime_checkable
 class ServiceLike(Protocol):
-    """The four methods of a service, as oslo.service's ``ServiceBase`` names them."""
+    """The four methods of a service, as oslo.service's ``ServiceBase`` names them.
+
+    A fifth, ``healthy() -> bool``, is optional: see :meth:`Services.unhealthy`.
+    """
 
     def start(self) -> None:
         """Start; returns when the service works."""
@@ -70,17 +77,26 @@ class Services:
         self._runs: list[_Run] = []
 
     def add(self, service: ServiceLike) -> None:
-        """Add a service; it starts, in a greenthread of its own, when those added before have started."""
+        """Add a service; it starts, in a greenthread of its own, when those added before have started.
+
+        A group ``tg`` that a service of oslo.service has not used yet becomes a :class:`ThreadGroup`, so that a thread
+        of it that dies is not silent either.
+        """
         self.services.append(service)
         self._run(service)
 
     def _run(self, service: ServiceLike) -> None:
         run = _Run(service, self._runs[-1].started if self._runs else _sent())
         self._runs.append(run)
-        group = getattr(service, "tg", None)
+        self._watch(service)
+        run.thread = self.tg.add_thread(self._run_in_turn, run)
+
+    def _watch(self, service: Any) -> None:
+        group: Any = getattr(service, "tg", None)
+        if type(group) is oslo_threadgroup.ThreadGroup and not group.threads + group.timers:
+            service.tg = group = ThreadGroup(group.thread_pool_size)
         if isinstance(group, ThreadGroup):
             group.on_crash = self._crashed
-        run.thread = self.tg.add_thread(self._run_in_turn, run)
 
     def _run_in_turn(self, run: _Run) -> None:
         run.turn.wait()
@@ -124,6 +140,17 @@ class Services:
                 greenthread.kill()
         if not started.ready():
             raise SystemExit(self.wait_end())
+
+    def unhealthy(self) -> list[str]:
+        """Return the names of the services whose ``healthy()`` says no, fails, or says nothing within a second."""
+        return [_name(service) for service in self.services if not _healthy(service)]
+
+    def summary(self) -> dict[str, str]:
+        """Return what each service is doing, by its name, for people."""
+        return {
+            f"{number} {_name(run.service)}": "started" if run.started.ready() else "starting"
+            for number, run in enumerate(self._runs, 1)
+        }
 
     def wait_end(self) -> int:
         """Wait until the services shall stop: ``end`` or ``stop`` was called, a start failed or a thread died.
@@ -198,12 +225,27 @@ def _stop(service: ServiceLike, deadline: Deadline) -> bool:
             service.stop()
             service.wait()
     except TimeoutError:
-        LOG.error("%s did not stop in time, it is left behind", _name(service))
+        LOG.error("%s did not stop in time; killed: %s", _name(service), ", ".join(_kill(service)) or "nothing")
         return False
     except Exception:
         LOG.exception("Error stopping %s", _name(service))
         return False
     return True
+
+
+def _kill(service: ServiceLike) -> list[str]:
+    """Kill the threads and timers of a service that did not do it itself; return their names."""
+    group = getattr(service, "tg", None)
+    return group.stop() if isinstance(group, ThreadGroup) else []
+
+
+def _healthy(service: Any) -> bool:
+    try:
+        with time_limit(HEALTH_LIMIT_S):
+            return bool(getattr(service, "healthy", lambda: True)())
+    except Exception:
+        LOG.exception("Error asking %s whether it is healthy", _name(service))
+        return False
 
 
 def _pass_on(event: Event, to: Event) -> None:

@@ -7,9 +7,7 @@ silent, timers keep their beat, and a stop can drain: wait for work in hand unti
 
 from __future__ import annotations
 
-import math
 import sys
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -17,55 +15,14 @@ from typing import Any
 from eventlet import greenthread
 from greenlet import GreenletExit
 from oslo_log import log as logging
-from oslo_service import loopingcall, threadgroup
+from oslo_service import threadgroup
 from oslo_utils import reflection
 
 from l3agent.rpc.deadline import time_limit
+from l3agent.service.crash import CrashHandler, end_process
+from l3agent.service.timers import DynamicTimer, Timer
 
 LOG = logging.getLogger(__name__)
-
-EX_SOFTWARE = 70  # sysexits(3): an internal error
-
-CrashHandler = Callable[[BaseException], None]
-
-
-def status_of(error: BaseException) -> int:
-    """Return the exit status a process ends with when a thread of it died of ``error``."""
-    if isinstance(error, SystemExit):
-        return error.code if isinstance(error.code, int) else int(error.code is not None)
-    return EX_SOFTWARE
-
-
-class Timer(loopingcall.FixedIntervalLoopingCall):  # type: ignore[misc]
-    """Calls a function at fixed points in time, and ends at once when told to.
-
-    Each call is due one interval after the last was due, however long that took; points that passed meanwhile are left
-    out.
-    """
-
-    def __init__(self, on_crash: CrashHandler, callback: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
-        super().__init__(callback, *args, **kwargs)
-        self._on_crash = on_crash
-
-    def start(self, interval: float, initial_delay: float | None = None, stop_on_exception: bool = True) -> Any:
-        """Start calling, first after ``initial_delay`` seconds, then every ``interval`` seconds.
-
-        :param stop_on_exception: an error of the function is a crash; otherwise it is logged and the beat goes on.
-        :returns: an event that tells the end.
-        """
-        due = time.monotonic() + (initial_delay or 0)
-
-        def idle_for(_result: Any, _elapsed: float) -> float:
-            nonlocal due
-            now = time.monotonic()
-            due += interval * max(1, math.ceil((now - due) / interval))
-            return max(0.0, due - now)
-
-        return self._start(idle_for, initial_delay=initial_delay, stop_on_exception=stop_on_exception)
-
-    def _send_exception(self, exc_type: Any, exc_value: BaseException, tb: Any) -> None:
-        super()._send_exception(exc_type, exc_value, tb)
-        self._on_crash(exc_value)
 
 
 class ThreadGroup(threadgroup.ThreadGroup):  # type: ignore[misc]
@@ -73,12 +30,12 @@ class ThreadGroup(threadgroup.ThreadGroup):  # type: ignore[misc]
 
     :param thread_pool_size: most threads at a time; ``add_thread`` waits for a place. Unlimited when left out.
     :param on_crash: called with the error when a thread or timer dies of one. When left out the process ends with the
-        status of :func:`status_of`; a ``Services`` that the group's service is added to puts its own orderly stop here.
+        status that fits; a ``Services`` that the group's service is added to puts its own orderly stop here.
     """
 
     def __init__(self, thread_pool_size: int = sys.maxsize, *, on_crash: CrashHandler | None = None) -> None:
         super().__init__(thread_pool_size)
-        self.on_crash: CrashHandler = on_crash or _end_process
+        self.on_crash: CrashHandler = on_crash or end_process
 
     def add_thread(self, callback: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Run a function in a new greenthread; returns its ``Thread`` before it runs."""
@@ -100,6 +57,9 @@ class ThreadGroup(threadgroup.ThreadGroup):  # type: ignore[misc]
 
     def _create_fixed_timer(self, callback: Callable[..., Any], args: Any, kwargs: Any) -> Timer:
         return Timer(self._timer_crashed, callback, *args, **kwargs)
+
+    def _create_dynamic_timer(self, callback: Callable[..., Any], args: Any, kwargs: Any) -> DynamicTimer:
+        return DynamicTimer(self._timer_crashed, callback, *args, **kwargs)
 
     def _timer_crashed(self, error: BaseException) -> None:
         self.on_crash(error)
@@ -137,8 +97,3 @@ class ThreadGroup(threadgroup.ThreadGroup):  # type: ignore[misc]
     @staticmethod
     def _running(timers: list[Any]) -> list[Any]:
         return [timer for timer in timers if timer._thread not in (None, greenthread.getcurrent())]
-
-
-def _end_process(error: BaseException) -> None:
-    """End the process by what its main greenthread waits in; eventlet carries SystemExit there."""
-    raise SystemExit(status_of(error)) from error

@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Services as this process: readiness, health, signals, stop within a deadline, exit status."""
+
+from __future__ import annotations
+
+import signal
+import time
+from contextlib import suppress
+from typing import Any
+
+import eventlet
+from eventlet.semaphore import Semaphore
+from oslo_config import cfg
+from oslo_log import log as logging
+from oslo_service import service as oslo_service
+
+from l3agent.service import reload, report, systemd
+from l3agent.service.hub import LIMIT_S, HubWatch
+from l3agent.service.services import ServiceLike, Services
+from l3agent.service.signals import FINAL_SIGNALS, Signals, let_the_next_one_kill
+from l3agent.service.systemd import Watchdog
+
+LOG = logging.getLogger(__name__)
+
+# How often the watchdog is fed within the time that it waits.
+_FEEDS = 3
+
+
+class ServiceLauncher(oslo_service.ServiceLauncher):  # type: ignore[misc]
+    """Runs services in this process.
+
+    :param hub_limit: seconds that the hub may be blocked before the log names what blocks it; 0: not looked at.
+    :param watchdog: who wants to hear that the services are healthy; the service manager when left out.
+    """
+
+    def __init__(
+        self,
+        conf: cfg.ConfigOpts,
+        restart_method: str = "mutate",
+        *,
+        hub_limit: float = LIMIT_S,
+        watchdog: Watchdog | None = None,
+    ) -> None:
+        super().__init__(conf, restart_method=restart_method)
+        report.register_options(conf)
+        self.services = Services(restart_method, stop_timeout=conf.graceful_shutdown_timeout)
+        self.hub = HubWatch(hub_limit)
+        self.watchdog = watchdog or systemd.watchdog()
+        self._signals: Signals | None = None  # a worker process takes them over before it waits
+        self._reloading = Semaphore()
+
+    def launch_service(self, service: ServiceLike, workers: int | None = 1) -> None:
+        """Add a service; ``workers`` is there for the sake of the launcher of many."""
+        check(service)
+        self.services.add(service)
+
+    def handle_signal(self) -> Signals:
+        """Take over SIGTERM, SIGINT, SIGHUP and SIGUSR2."""
+        handlers = {signal.SIGHUP: self._hang_up, signal.SIGUSR2: self._report}
+        self._signals = Signals({**handlers, **dict.fromkeys(FINAL_SIGNALS, self._end)})
+        return self._signals
+
+    def wait(self) -> int:
+        """Run until a signal, the death of a thread, or ``stop`` from elsewhere; then stop the services.
+
+        :returns: the exit status of the process: see ``l3agent.service``.
+        """
+        signals = self._signals or self.handle_signal()
+        self.hub.start()
+        log_options(self.conf)
+        announcing = eventlet.spawn(self._announce)
+        status = self.services.wait_end()
+        announcing.kill()
+        systemd.notify("STOPPING=1\nSTATUS=stopping")
+        if not self.services.stop():
+            status = status or 1
+        self.hub.stop()
+        signals.close()
+        LOG.info("Stopped, exit status %s", status)
+        return status
+
+    def _announce(self) -> None:
+        with suppress(SystemExit):  # one that could not start: ``wait`` knows
+            self.services.wait_started()
+            systemd.notify(f"READY=1\n{self._status([])}")
+            self._feed_watchdog()
+
+    def _feed_watchdog(self) -> None:
+        sick: list[str] = []
+        while self.watchdog.interval:
+            before, sick = sick, self.services.unhealthy()
+            if not sick:
+                self.watchdog.feed()
+            if sick != before:
+                LOG.warning("Not healthy, the watchdog is not fed: %s", ", ".join(sick) or "over")
+                systemd.notify(self._status(sick))
+            eventlet.sleep(self.watchdog.interval / _FEEDS)
+
+    def _status(self, sick: list[str]) -> str:
+        state = f"not healthy: {', '.join(sick)}" if sick else "running"
+        return f"STATUS={state}, {len(self.services.services)} services"
+
+    def _end(self, signo: int) -> None:
+        let_the_next_one_kill(signo, self.conf.graceful_shutdown_timeout)
+        self.services.end()
+
+    def _hang_up(self, signo: int) -> None:
+        eventlet.spawn_n(self.restart)
+
+    def _report(self, signo: int) -> None:
+        report.write(self.conf, {"Services": self.services.summary, "Hub": self._hub_summary})
+
+    def _hub_summary(self) -> dict[str, Any]:
+        return {"lag_s": self.hub.lag_s, "worst_lag_s": self.hub.worst_lag_s, "blocks": self.hub.blocks}
+
+    def restart(self) -> None:
+        """Take over changed options and reset the services, as SIGHUP asks; an error leaves all as it was."""
+        with self._reloading:
+            LOG.info("Reloading")
+            systemd.notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
+            reload.reopen_log_files()
+            if reload.read_again(self.conf, self.restart_method):
+                self.services.restart()
+            with suppress(SystemExit):
+                self.services.wait_started()
+                systemd.notify("READY=1")
+
+
+def check(service: object) -> None:
+    """Make sure that something is a service.
+
+    :raises TypeError: it lacks one of the four methods.
+    """
+    if not isinstance(service, ServiceLike):
+        raise TypeError(f"{service!r} is no service: it must have start, stop, wait and reset")
+
+
+def log_options(conf: cfg.ConfigOpts) -> None:
+    """Log all options at level DEBUG, unless ``log_options`` says no."""
+    if conf.log_options and LOG.isEnabledFor(logging.DEBUG):
+        conf.log_opt_values(LOG, logging.DEBUG)

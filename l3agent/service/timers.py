@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The timers of a ``ThreadGroup``: oslo.service's, with a beat that holds and an end that is never silent."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from typing import Any
+
+from greenlet import GreenletExit
+from oslo_log import log as logging
+from oslo_service import loopingcall
+from oslo_utils import reflection
+
+from l3agent.service.crash import CrashHandler
+
+LOG = logging.getLogger(__name__)
+
+
+class _Loud:
+    """A looping call that tells when it dies.
+
+    :param on_crash: is told, with the error.
+    """
+
+    def __init__(self, on_crash: CrashHandler, callback: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
+        super().__init__(callback, *args, **kwargs)  # type: ignore[call-arg]
+        self._on_crash = on_crash
+
+    def _run_loop(self, *args: Any, **kwargs: Any) -> None:
+        """Run; the original's own handlers see to any ``Exception``."""
+        try:
+            super()._run_loop(*args, **kwargs)  # type: ignore[misc]
+        except GreenletExit:
+            raise
+        except BaseException as error:
+            if not isinstance(error, SystemExit):
+                LOG.exception("Timer %s died", reflection.get_callable_name(self.f))  # type: ignore[attr-defined]
+            self._on_crash(error)
+
+    def _send_exception(self, exc_type: Any, exc_value: BaseException, tb: Any) -> None:
+        super()._send_exception(exc_type, exc_value, tb)  # type: ignore[misc]
+        self._on_crash(exc_value)
+
+
+class Timer(_Loud, loopingcall.FixedIntervalLoopingCall):  # type: ignore[misc]
+    """Calls a function at fixed points in time, and ends at once when told to.
+
+    Each call is due one interval after the last was due, however long that took; points that passed meanwhile are left
+    out, and counted in ``overruns``.
+    """
+
+    overruns = 0
+
+    def start(self, interval: float, initial_delay: float | None = None, stop_on_exception: bool = True) -> Any:
+        """Start calling, first after ``initial_delay`` seconds, then every ``interval`` seconds.
+
+        :param stop_on_exception: an error of the function is a crash; otherwise it is logged and the beat goes on.
+        :returns: an event that tells the end.
+        """
+        due = time.monotonic() + (initial_delay or 0)
+
+        def idle_for(_result: Any, _elapsed: float) -> float:
+            nonlocal due
+            now = time.monotonic()
+            beats = max(1, math.ceil((now - due) / interval))
+            self.overruns += beats - 1
+            due += interval * beats
+            return max(0.0, due - now)
+
+        return self._start(idle_for, initial_delay=initial_delay, stop_on_exception=stop_on_exception)
+
+
+class DynamicTimer(_Loud, loopingcall.DynamicLoopingCall):  # type: ignore[misc]
+    """Calls a function that says itself, by what it returns, after how many seconds it wants to be called again."""
