@@ -75,8 +75,9 @@ def _serve(conf: Any) -> int:
     privilege.drop()
 
     def reconciler() -> Reconciler:
-        announcer = Announcer(conf.send_arp_for_ha, conf.dataplane.announce_interval)
-        return Reconciler(Kernel(conf.dataplane.netns_path, Reaper()), load_driver(conf.interface_driver), announcer)
+        reaper = Reaper()
+        announcer = Announcer(conf.send_arp_for_ha, conf.dataplane.announce_interval, reaper.close)
+        return Reconciler(Kernel(conf.dataplane.netns_path, reaper), load_driver(conf.interface_driver), announcer)
 
     server = Server(
         listener,

@@ -1,6 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """A thread that tells the neighbours where addresses live, several times over some seconds, from kept sockets.
 
+A packet socket is kept as long as its namespace has something to announce. Closing one waits for an RCU grace period,
+so a thread of its own does it; and a process that is killed leaves few for the kernel to close one after the other
+(with one socket kept for each of 200 routers its successor had to wait 9 s for the lock).
+
 It sends the frames of a device in one system call: every call gives up the interpreter's lock and has to wait for it
 again, against the lane that does the kernel work meanwhile (thirteen calls a router made a build 2 ms longer).
 """
@@ -13,7 +17,7 @@ import logging
 import socket
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from l3agent.dataplane import syscalls
@@ -29,7 +33,6 @@ class _Round:
     """Addresses of one device that are announced together, ``left`` times more."""
 
     namespace: str
-    packet: socket.socket
     device: str
     frames: dict[Address, bytes]
     left: int
@@ -40,11 +43,15 @@ class Announcer:
 
     :param repeats: how many times; 0 announces nothing.
     :param interval: seconds between two announcements of one address.
+    :param close: has a socket closed, elsewhere.
     """
 
-    def __init__(self, repeats: int, interval: float) -> None:
+    def __init__(self, repeats: int, interval: float, close: Callable[[Callable[[], None]], None]) -> None:
         self._repeats = repeats
         self._interval = interval
+        self._close = close
+        self._packets: dict[str, socket.socket] = {}
+        self._idle: list[str] = []
         self._wake = threading.Condition()
         self._numbers = itertools.count()
         self._due: list[tuple[float, int, _Round]] = []
@@ -52,18 +59,26 @@ class Announcer:
         threading.Thread(target=self._run, name="announcer", daemon=True).start()
 
     def announce(
-        self, namespace: str, packet: socket.socket, device: str, mac: str, addresses: Iterable[Address]
+        self,
+        namespace: str,
+        device: str,
+        mac: str,
+        addresses: Iterable[Address],
+        *,
+        open_packet: Callable[[], socket.socket],
     ) -> None:
-        """Announce addresses of a device; ``packet`` is a packet socket of its namespace.
+        """Announce addresses of a device; a newer announcement of an address takes the place of an older one.
 
-        A newer announcement of an address takes the place of an older one.
+        :param open_packet: makes a packet socket in the namespace; called in the calling thread, when none is kept.
         """
         sender = mac_bytes(mac)
         frames = {address: frame(sender, address) for address in addresses}
         if not frames or not self._repeats:
             return
-        new = _Round(namespace, packet, device, frames, self._repeats)
+        new = _Round(namespace, device, frames, self._repeats)
         with self._wake:
+            if namespace not in self._packets:
+                self._packets[namespace] = open_packet()
             self._forget(namespace, device, frames)
             self._rounds.setdefault(namespace, []).append(new)
             heapq.heappush(self._due, (time.monotonic(), next(self._numbers), new))
@@ -75,8 +90,9 @@ class Announcer:
             if device is not None and address is not None:
                 self._forget(namespace, device, (address,))
                 return
-            for one in self._rounds.pop(namespace, ()):
+            for one in self._rounds.get(namespace, ()):
                 one.frames.clear()
+            self._end(namespace)
 
     # ---- private ---------------------------------------------------------------------------------------------
 
@@ -91,9 +107,10 @@ class Announcer:
             for packet, device, frames in self._take_due():
                 try:
                     syscalls.send_frames(packet, device, frames)
-                except OSError as exc:
-                    # The device or the namespace went between the decision and now.
+                except (OSError, ValueError) as exc:
+                    # The device or the namespace went between the decision and now, and its socket may be closed.
                     LOG.debug("announcements on %s not sent: %s", device, exc)
+            self._close_idle()
 
     def _take_due(self) -> list[tuple[socket.socket, str, list[bytes]]]:
         with self._wake:
@@ -105,7 +122,7 @@ class Announcer:
             while self._due and self._due[0][0] <= now:
                 due = heapq.heappop(self._due)[2]
                 if due.frames:
-                    taken.append((due.packet, due.device, list(due.frames.values())))
+                    taken.append((self._packets[due.namespace], due.device, list(due.frames.values())))
                 self._put_back(due, now)
             return taken
 
@@ -117,3 +134,18 @@ class Announcer:
             self._rounds[sent.namespace] = others
         else:
             self._rounds.pop(sent.namespace, None)
+            self._idle.append(sent.namespace)
+
+    def _close_idle(self) -> None:
+        """Close sockets after their last round was sent, unless there is something new to announce meanwhile."""
+        with self._wake:
+            for namespace in self._idle:
+                if namespace not in self._rounds:
+                    self._end(namespace)
+            self._idle.clear()
+
+    def _end(self, namespace: str) -> None:
+        self._rounds.pop(namespace, None)
+        packet = self._packets.pop(namespace, None)
+        if packet is not None:
+            self._close(packet.close)

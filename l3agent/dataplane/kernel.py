@@ -33,7 +33,7 @@ Fingerprint = frozenset[tuple[int, int, bytes]]
 
 @dataclass
 class NamespaceHandle:
-    """Kept sockets of one namespace.
+    """Kept netlink sockets of one namespace.
 
     :param sysctls: the settings as they were read or written last; they are read once in the life of the process.
     :param adopted: it was found, not made by this process, and nothing was announced from it yet.
@@ -46,7 +46,6 @@ class NamespaceHandle:
     identity: tuple[int, int]
     route: NetlinkSocket
     netfilter: NetlinkSocket
-    packet: socket.socket
     sysctls: frozenset[Sysctl] = frozenset()
     adopted: bool = False
     rules: tuple[bytes, frozenset[Entry]] | None = None
@@ -68,7 +67,6 @@ class NamespaceHandle:
         """Close everything; may wait for grace periods."""
         self.route.close()
         self.netfilter.close()
-        self.packet.close()
         os.close(self.fd)
 
 
@@ -145,6 +143,11 @@ class Kernel:
         if handle is not None:
             self._reaper.close(handle.close)
 
+    def packet_socket(self, handle: NamespaceHandle) -> socket.socket:
+        """Return a new packet socket of a namespace; it receives nothing."""
+        with self._inside(handle.fd):
+            return socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
+
     def write_sysctls(self, handle: NamespaceHandle, wanted: list[Sysctl]) -> None:
         """Write settings of a namespace.
 
@@ -189,9 +192,8 @@ class Kernel:
                 os._exit(70)
 
     def _open(self, name: str, fd: int) -> NamespaceHandle:
-        packet = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
         route, netfilter = NetlinkSocket(NETLINK_ROUTE), NetlinkSocket(NETLINK_NETFILTER)
-        return NamespaceHandle(name, fd, _identity(os.fstat(fd)), route, netfilter, packet)
+        return NamespaceHandle(name, fd, _identity(os.fstat(fd)), route, netfilter)
 
     def _adopt(self, name: str, sysctls: frozenset[Sysctl]) -> NamespaceHandle | None:
         pin = self._pin(name)

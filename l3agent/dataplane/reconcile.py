@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 from l3agent.dataplane import show
 from l3agent.dataplane.announcer import Announcer
@@ -169,6 +170,7 @@ class Reconciler:
         if not plan and not handle.adopted:
             return
         adopted, handle.adopted = handle.adopted, False
+        open_packet = partial(self._kernel.packet_socket, handle)
         there = set(map(_place, present))
         moved, fresh = _news(plan)
         for one in plan.of(DeviceAddress):
@@ -179,7 +181,7 @@ class Reconciler:
             addresses = {interface.ip for interface in port.addresses} | set(outside if port is state.gateway else ())
             news = there if adopted or port.device in moved else there & fresh
             wanted = [one for one in addresses if (port.device, one) in news]
-            self._announcer.announce(handle.name, handle.packet, port.device, port.mac, wanted)
+            self._announcer.announce(handle.name, port.device, port.mac, wanted, open_packet=open_packet)
 
 
 def _news(plan: Plan) -> tuple[set[str], set[object]]:
