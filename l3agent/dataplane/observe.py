@@ -147,14 +147,23 @@ def _rules(kernel: Kernel, handle: NamespaceHandle) -> frozenset[Entry]:
 
 def _read_rules(kernel: Kernel, netfilter: NetlinkSocket) -> Iterator[Entry]:
     found = read_fingerprint(netfilter)
-    if found:
-        yield Table(intact=found == kernel.intact_table)
-        for name in nft.SETS:
-            for key, value in nft.parse_elements(netfilter.dump(nft.dump_elements(name))).items():
-                yield _element(name, key, value)
+    if not found:
+        return
+    intact = found == kernel.intact_table
+    for name in nft.SETS:
+        for key, value in nft.parse_elements(netfilter.dump(nft.dump_elements(name))).items():
+            element = _element(name, key, value)
+            intact = intact and element is not None
+            if element is not None:
+                yield element
+    yield Table(intact)
 
 
-def _element(name: str, key: bytes, value: bytes | None) -> Entry:
+def _element(name: str, key: bytes, value: bytes | None) -> Entry | None:
+    """Return what an element of ours means, None for one that somebody else made (of another type, or a catch-all)."""
+    _, key_length, has_value = nft.SETS[name]
+    if (len(key), None if value is None else len(value)) != (key_length, 4 if has_value else None):
+        return None
     if name == "pending_flush":
         return PendingFlush(IPv4Address(key[:4]), IPv4Address(key[4:]))
     left = IPv4Address(key) if len(key) == 4 else key.rstrip(b"\0").decode(errors="replace")

@@ -298,4 +298,5 @@ def removed_mappings(desired: Iterable[Entry], observed: Iterable[Entry]) -> lis
         and entry.right is not None
         and entry not in wanted
     ]
-    return [*gone, *(entry for entry in observed if isinstance(entry, PendingFlush))]
+    journalled = (entry for entry in observed if isinstance(entry, PendingFlush))
+    return list(dict.fromkeys((*gone, *journalled)))

@@ -31,6 +31,8 @@ _BUFFER_BYTES = 4 << 20
 #: Seconds until a silent kernel is an error: it answers in the same system call, so this is never reached in health.
 _ANSWER_S = 10
 _TRIES_OF_A_DUMP = 5
+#: Sequence numbers have 32 bits; they begin anew long before.
+_LAST_NUMBER = 1 << 31
 
 
 class KernelRefused(ApplyError):
@@ -62,6 +64,7 @@ class NetlinkSocket:
         self._grow_buffers()
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, pack("@ll", _ANSWER_S, 0))
         self._socket.bind((0, 0))
+        self._next = 1
 
     def close(self) -> None:
         """Close it; for nf_tables that may wait for an RCU grace period, so not on the hot path."""
@@ -74,10 +77,11 @@ class NetlinkSocket:
         :raises KernelRefused: the first refusal, when all messages were tried.
         """
         if body:
-            numbers = bytearray(body)
-            last = numbered(numbers)
-            self._send(numbers)
-            self._wait(last, ignore)
+            first = self._first_number()
+            numbered_body = bytearray(body)
+            self._next = numbered(numbered_body, first) + 1
+            self._send(numbered_body)
+            self._wait(first, self._next - 1, first - 1, ignore)
 
     def nft_batch(self, parts: list[bytes]) -> None:
         """Send an nf_tables batch: all of it happens, or nothing.
@@ -85,9 +89,11 @@ class NetlinkSocket:
         :raises KernelRefused: nothing of it happened.
         """
         if parts:
-            body, last = nft.batch(parts)
+            begin = self._first_number()
+            body, last = nft.batch(parts, begin)
+            self._next = last + 1
             self._send(body)
-            self._wait(last, frozenset())
+            self._wait(begin, last, begin, frozenset())
 
     def dump(self, request: bytes) -> bytes:
         """Return the messages of a dump; empty when the table asked for does not exist.
@@ -97,8 +103,10 @@ class NetlinkSocket:
         :raises ApplyError: it was interrupted again and again.
         """
         for _ in range(_TRIES_OF_A_DUMP):
-            self._send(request)
-            data, interrupted = self._read_dump()
+            number = self._first_number()
+            self._next = number + 1
+            self._send(request[:8] + pack("=I", number) + request[12:])
+            data, interrupted = self._read_dump(number)
             if not interrupted:
                 return data
         raise ApplyError("a netlink dump was interrupted by changes five times in a row")
@@ -108,14 +116,20 @@ class NetlinkSocket:
         if not requests:
             return []
         body = bytearray(b"".join(requests))
+        first = self._first_number()
+        self._next = first + len(requests)
         offset = 0
-        for number, request in enumerate(requests, start=1):
+        for number, request in enumerate(requests, start=first):
             body[offset + 8 : offset + 12] = pack("=I", number)
             offset += len(request)
         self._send(body)
-        return self._answers(len(requests))
+        return self._answers(first, len(requests))
 
     # ---- private ---------------------------------------------------------------------------------------------
+
+    def _first_number(self) -> int:
+        """Return a number that no message of this socket had lately: an answer that comes late is told from others."""
+        return self._next if self._next < _LAST_NUMBER else 1
 
     def _grow_buffers(self) -> None:
         for forced, plain in ((_SO_SNDBUFFORCE, socket.SO_SNDBUF), (_SO_RCVBUFFORCE, socket.SO_RCVBUF)):
@@ -140,46 +154,52 @@ class NetlinkSocket:
             raise ApplyError(f"reading a netlink answer: {exc.strerror}") from exc
         return bytes(memoryview(self._buffer)[:size])
 
-    def _wait(self, last: int, ignore: frozenset[int]) -> None:
+    def _wait(self, first: int, last: int, begin: int, ignore: frozenset[int]) -> None:
+        """Wait for the acknowledgement of the last message, or for an error of all of them, which has ``begin``."""
         refused: KernelRefused | None = None
         while True:
             data = self._receive()
             for kind, _, number, start, end in messages(data):
-                if kind != ERROR:
+                if kind != ERROR or not first <= number <= last:
                     continue
                 code = -unpack_from("=i", data, start)[0]
                 if code and code not in ignore and refused is None:
-                    refused = KernelRefused(number, code, _reason(data, start, end))
-                if number == last or (code and number == 0):
+                    refused = KernelRefused(number - begin, code, _reason(data, start, end))
+                if number == last or (code and number == begin):
                     if refused is not None:
                         raise refused
                     return
 
-    def _read_dump(self) -> tuple[bytes, bool]:
-        parts, interrupted = [], False
+    def _read_dump(self, number: int) -> tuple[bytes, bool]:
+        parts: list[bytes] = []
+        interrupted = False
         while True:
             data = self._receive()
-            parts.append(data)
-            for kind, flags, _, start, _ in messages(data):
+            for kind, flags, answered, start, end in messages(data):
+                if answered != number:
+                    break
                 interrupted = interrupted or bool(flags & DUMP_INTERRUPTED)
-                if kind == DONE:
-                    return b"".join(parts), interrupted
-                if kind == ERROR:
-                    code = -unpack_from("=i", data, start)[0]
+                if kind in (DONE, ERROR):
+                    # The end of a dump carries an error too, when it came in the middle of it.
+                    code = -unpack_from("=i", data, start)[0] if end - start >= 4 else 0
                     if code in _NOTHING_THERE:
                         return b"", False
-                    raise KernelRefused(0, code, "")
+                    if code:
+                        raise KernelRefused(0, code, "")
+                    return b"".join((*parts, data)), interrupted
+            else:
+                parts.append(data)
 
-    def _answers(self, count: int) -> list[bytes]:
+    def _answers(self, first: int, count: int) -> list[bytes]:
         answers = [b""] * count
         missing = count
         while missing:
             data = self._receive()
             for kind, _, number, start, end in messages(data):
-                if 1 <= number <= count:
+                if first <= number < first + count:
                     missing -= 1
                     if kind != ERROR:
-                        answers[number - 1] = data[start - 16 : end]
+                        answers[number - first] = data[start - 16 : end]
         return answers
 
 

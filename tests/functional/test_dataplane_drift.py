@@ -104,6 +104,9 @@ INSIDE = [
     f"add element ip l3agent floating_dnat {{ {FIP} : 10.0.0.9 }}'",
     "nft add element ip l3agent floating_dnat { 203.0.113.150 : 10.0.0.9 }",
     'nft add element ip l3agent external "{ \\"QR\\" }"',
+    "nft add element ip l3agent floating_dnat '{ * : 10.0.0.9 }'",
+    "nft delete table ip l3agent; nft add table ip l3agent; nft add map ip l3agent floating_dnat "
+    "'{ type inet_service : ipv4_addr; elements = { 80 : 10.0.0.9 } }'",
     "nft flush map ip l3agent gateway_snat",
     "nft delete table ip l3agent",
     "nft flush ruleset",
@@ -160,6 +163,17 @@ def test_hands_are_undone_by_the_next_process_too(dataplane: Dataplane) -> None:
     world.reconcile()
     assert world.everything() == before
     assert world.reconcile() == ()
+
+
+def test_a_foreign_device_whose_name_is_no_text_harms_nobody(world: World) -> None:
+    name = "\"$(printf 'mine\\377')\""
+    world.outside(f"ip link add {name} type bridge")
+    try:
+        assert world.reconcile() == ()
+        inventory = world.machine.request("inventory", {})
+        assert world.state.id in inventory["router"] and world.inner.network_id in inventory["network"]
+    finally:
+        world.outside(f"ip link delete {name}")
 
 
 def test_loopback_is_up(world: World) -> None:

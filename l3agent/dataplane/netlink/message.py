@@ -70,8 +70,8 @@ def message(kind: int, flags: int, body: bytes) -> bytes:
     return HEADER.pack(len(body) + 16, kind, flags | REQUEST, 0, 0) + body
 
 
-def numbered(messages: bytearray, first: int = 1) -> int:
-    """Number the messages of a batch and ask an acknowledgement of the last one; return its number.
+def numbered(messages: bytearray, first: int) -> int:
+    """Number the messages of a batch from ``first`` on and ask an acknowledgement of the last one; return its number.
 
     One acknowledgement is enough: the kernel reports an error of any message regardless.
     """
@@ -89,19 +89,27 @@ def numbered(messages: bytearray, first: int = 1) -> int:
 
 
 def messages(data: bytes) -> Iterator[tuple[int, int, int, int, int]]:
-    """Walk received bytes: yields (type, flags, sequence, start of the body, end of the message)."""
+    """Walk received bytes: yields (type, flags, sequence, start of the body, end of the message).
+
+    What is cut off is left out.
+    """
     offset, size = 0, len(data)
     while offset + 16 <= size:
         length, kind, flags, sequence, _ = HEADER.unpack_from(data, offset)
+        if length < 16 or offset + length > size:
+            return
         yield kind, flags, sequence, offset + 16, offset + length
         offset += (length + 3) & ~3
 
 
 def attributes(data: bytes, start: int, end: int) -> Iterator[tuple[int, int, int]]:
-    """Walk attributes: yields (type without its flag bits, start of the value, end of the value)."""
+    """Walk attributes: yields (type without its flag bits, start of the value, end of the value).
+
+    What is cut off is left out.
+    """
     while start + 4 <= end:
         length, kind = _ATTRIBUTE.unpack_from(data, start)
-        if length < 4:
+        if length < 4 or start + length > end:
             return
         yield kind & _TYPE_MASK, start + 4, start + length
         start += (length + 3) & ~3

@@ -96,11 +96,14 @@ def device_key(device: str) -> bytes:
     return device.encode().ljust(_IFNAMSIZ, b"\0")
 
 
-def batch(parts: Iterable[bytes]) -> tuple[bytes, int]:
-    """Return an atomic batch and the number of the message whose acknowledgement ends it."""
-    body = bytearray(b"".join(parts))
-    last = numbered(body)
-    return message(_BATCH_BEGIN, 0, _BATCH) + bytes(body) + message(_BATCH_END, 0, _BATCH), last
+def batch(parts: Iterable[bytes], first: int) -> tuple[bytes, int]:
+    """Return an atomic batch, numbered from ``first`` on, and the number whose acknowledgement ends it.
+
+    The first number is that of the batch as a whole.
+    """
+    body = bytearray(b"".join((message(_BATCH_BEGIN, 0, _BATCH), *parts)))
+    last = numbered(body, first)
+    return bytes(body) + message(_BATCH_END, 0, _BATCH), last
 
 
 # ---- the table -------------------------------------------------------------------------------------------------
@@ -316,7 +319,8 @@ def parse_elements(data: bytes) -> dict[bytes, bytes | None]:
 
 
 def _parse_element(data: bytes, start: int, end: int) -> tuple[bytes, bytes | None]:
+    """Return key and value; the element that catches all has the empty key."""
     parts = attribute_map(data, start, end)
-    key = attribute_map(parts[1], 0, len(parts[1]))[1]
+    key = attribute_map(parts[1], 0, len(parts[1]))[1] if 1 in parts else b""
     value = attribute_map(parts[2], 0, len(parts[2])).get(1) if 2 in parts else None
     return key, value

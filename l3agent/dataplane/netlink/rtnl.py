@@ -187,7 +187,8 @@ def _parse_link(data: bytes, start: int, end: int) -> LinkInfo:
     mtu = master = link = 0
     for what, first, last in attributes(data, start + _IFINFO.size, end):
         if what == _IFNAME:
-            name = data[first : last - 1].decode()
+            # Names are bytes to the kernel; those that are no text are never ours.
+            name = data[first : last - 1].decode(errors="replace")
         elif what == _ADDRESS:
             mac = mac_text(data[first:last])
         elif what == _MTU:
@@ -199,7 +200,7 @@ def _parse_link(data: bytes, start: int, end: int) -> LinkInfo:
         elif what == _IFALIAS:
             alias = data[first : last - 1].decode(errors="replace")
         elif what == _LINKINFO:
-            kind = attribute_map(data, first, last).get(_INFO_KIND, b"").rstrip(b"\0").decode()
+            kind = attribute_map(data, first, last).get(_INFO_KIND, b"").rstrip(b"\0").decode(errors="replace")
     return LinkInfo(index, name, mac, mtu, bool(flags & IFF_UP), kind, master, link, alias)
 
 
@@ -244,7 +245,9 @@ def parse_addresses(data: bytes) -> list[tuple[int, Interface]]:
             continue
         family, prefix, _, _, index = _IFADDR.unpack_from(data, start)
         parts = attribute_map(data, start + _IFADDR.size, end)
-        raw = parts.get(_IFA_LOCAL) or parts[_IFA_ADDRESS]
+        raw = parts.get(_IFA_LOCAL) or parts.get(_IFA_ADDRESS)
+        if raw is None or family not in (AF_INET, AF_INET6):
+            continue
         found.append((index, IPv4Interface((raw, prefix)) if family == AF_INET else IPv6Interface((raw, prefix))))
     return found
 

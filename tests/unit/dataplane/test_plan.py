@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Order and shape of plans. The laws that hold for all of them are in tests/property/test_plan_laws.py."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from ipaddress import IPv4Address, ip_interface, ip_network
+
+from l3agent.dataplane import encode
+from l3agent.dataplane.drivers import load_driver
+from l3agent.dataplane.netlink.message import messages
+from l3agent.dataplane.plan import (
+    Bridge,
+    DeviceAddress,
+    Element,
+    Entry,
+    KernelRoute,
+    Link,
+    Namespace,
+    PendingFlush,
+    Table,
+    diff,
+    removed_mappings,
+)
+from l3agent.dataplane.render import entries, link_local
+from l3agent.model.states import FloatingIP, NextHop, Port, Route, RouterState
+
+INNER = Port("aaaaaaaa-aaaa", "n1", "qr-a", "fa:16:3e:00:00:01", 1500, frozenset({ip_interface("10.0.0.1/24")}))
+OUTER = Port("bbbbbbbb-bbbb", "n2", "qg-b", "fa:16:3e:00:00:02", 1500, frozenset({ip_interface("203.0.113.10/24")}))
+DEFAULT = Route(ip_network("0.0.0.0/0"), frozenset({NextHop("qg-b", IPv4Address("192.0.2.1"))}))
+GATEWAY = Route(ip_network("192.0.2.1/32"), frozenset({NextHop("qg-b", None)}))
+ROUTER = RouterState(
+    "r",
+    frozenset({INNER}),
+    OUTER,
+    frozenset({DEFAULT, GATEWAY}),
+    frozenset({FloatingIP(IPv4Address("203.0.113.100"), IPv4Address("10.0.0.5"))}),
+    IPv4Address("203.0.113.10"),
+    True,
+)
+
+
+def rendered(state: RouterState | None) -> frozenset[Entry]:
+    return entries(("router", "r"), state, load_driver("bridge"))
+
+
+def kinds(wanted: RouterState | None, held: RouterState | None) -> list[tuple[str, type]]:
+    return [(one.verb, type(one.entry)) for one in diff(rendered(wanted), rendered(held)).operations]
+
+
+def test_rules_come_before_the_links_are_up_and_addresses_before_routes() -> None:
+    plan = diff(rendered(ROUTER), frozenset())
+    inside = encode.inside(plan, {"qr-a": 2, "qg-b": 3})
+    places = {kind: at for at, (_, kind) in enumerate(kinds(ROUTER, None))}
+    assert places[Namespace] < places[Bridge] < places[Link] < places[Table] < places[Element]
+    assert places[Element] < places[DeviceAddress] < places[KernelRoute]
+    # Links are made in the send before the rules, and brought up in the send after them.
+    assert {type(one.entry) for _, one in inside.come} == {Namespace, Link, DeviceAddress, KernelRoute}
+
+
+def test_the_route_to_a_gateway_outside_its_subnet_comes_first() -> None:
+    plan = diff(rendered(ROUTER), frozenset())
+    assert [one.entry for one in plan.of(KernelRoute)] == [
+        KernelRoute(GATEWAY.destination, GATEWAY.hops),
+        KernelRoute(DEFAULT.destination, DEFAULT.hops),
+    ]
+
+
+def test_a_removed_router_is_its_links_and_its_namespace() -> None:
+    assert kinds(None, ROUTER) == [("remove", Link), ("remove", Link), ("remove", Namespace)]
+
+
+def test_a_link_on_another_tap_goes_before_it_comes_with_all_that_leans_on_it() -> None:
+    moved = {replace(entry, tap="") if isinstance(entry, Link) else entry for entry in rendered(ROUTER)}
+    plan = diff(rendered(ROUTER), moved)
+    verbs = [(one.verb, one.entry.device) for one in plan.of(Link) if isinstance(one.entry, Link)]
+    assert verbs == [("remove", "qg-b"), ("remove", "qr-a"), ("add", "qg-b"), ("add", "qr-a")]
+    assert len(plan.of(DeviceAddress)) == 5 and len(plan.of(KernelRoute)) == 2
+    assert plan.of(Table, Element, Namespace) == []
+    assert len(encode.in_the_way(plan, {"qr-a": 2, "qg-b": 3})) == 2
+    assert encode.inside(plan, {"qr-a": 2, "qg-b": 3}).gone == []
+
+
+def test_a_link_that_is_down_is_brought_up_and_nothing_else() -> None:
+    down = {replace(entry, up=False) if isinstance(entry, Link) else entry for entry in rendered(ROUTER)}
+    assert {(one.verb, type(one.entry)) for one in diff(rendered(ROUTER), down).operations} == {("change", Link)}
+
+
+def test_a_network_below_the_mtu_of_ipv6_has_no_link_local_address() -> None:
+    for mtu, there in ((1279, False), (1280, True), (None, True)):
+        state = replace(ROUTER, ports=frozenset({replace(INNER, mtu=mtu)}))
+        assert (DeviceAddress("qr-a", link_local(INNER.mac)) in rendered(state)) is there
+
+
+def test_only_what_takes_something_along_asks_for_a_second_look() -> None:
+    fewer = replace(ROUTER, floating_ips=frozenset())
+    assert not diff(rendered(ROUTER), frozenset()).may_disturb()
+    assert not diff(rendered(fewer), rendered(ROUTER)).may_disturb()
+    assert diff(rendered(replace(ROUTER, ports=frozenset())), rendered(ROUTER)).may_disturb()
+
+
+# ---- floating IPs -------------------------------------------------------------------------------------------------
+
+
+def test_a_moved_floating_ip_is_one_delete_and_one_add_a_map_in_one_batch() -> None:
+    moved = replace(ROUTER, floating_ips=frozenset({FloatingIP(IPv4Address("203.0.113.100"), IPv4Address("10.0.0.6"))}))
+    plan = diff(rendered(moved), rendered(ROUTER))
+    flush = removed_mappings(rendered(moved), rendered(ROUTER))
+    assert flush == [PendingFlush(IPv4Address("203.0.113.100"), IPv4Address("10.0.0.5"))]
+    batch = encode.rules(plan, flush)
+    types = [next(messages(data))[0] & 0xFF for data, _ in batch]
+    assert types == [14, 12, 14, 12, 12]
+    assert batch[-1][0].count(b"pending_flush") == 1
+
+
+def test_a_mapping_that_goes_and_is_journalled_already_is_flushed_once() -> None:
+    pending = PendingFlush(IPv4Address("203.0.113.100"), IPv4Address("10.0.0.5"))
+    assert removed_mappings(frozenset(), rendered(ROUTER) | {pending}) == [pending]

@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_interface, ip_network
+from struct import pack, pack_into
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from l3agent.dataplane.netlink import rtnl
+from l3agent.dataplane.netlink.message import CREATE, EXCLUSIVE, REPLACE, attribute_map, messages
+from l3agent.model.states import Address, Interface, Network, NextHop
+from tests.property.strategies import interfaces4, interfaces6, ipv4, macs
+
+interfaces = interfaces4 | interfaces6
+names = {1: "lo", 2: "qr-a", 3: "qr-b", 4: "qg-c"}
+ipv6 = interfaces6.map(lambda one: one.ip)
+
+
+def as_answer(data: bytes, kind: int) -> bytes:
+    """Return requests as the kernel would send them back: the same form, another type."""
+    turned = bytearray(data)
+    for _, _, _, start, _ in messages(data):
+        pack_into("=H", turned, start - 12, kind)
+    return bytes(turned)
+
+
+# ---- addresses ----------------------------------------------------------------------------------------------------
+
+
+@given(st.lists(st.tuples(st.integers(1, 2**31 - 1), interfaces), max_size=5))
+def test_addresses_are_read_back(listed: list[tuple[int, Interface]]) -> None:
+    assert rtnl.parse_addresses(b"".join(rtnl.new_address(*one) for one in listed)) == listed
+
+
+@given(st.integers(1, 100), interfaces)
+def test_a_deleted_address_is_named_by_the_same_index_address_and_length(index: int, interface: Interface) -> None:
+    assert rtnl.parse_addresses(as_answer(rtnl.delete_address(index, interface), rtnl.NEWADDR)) == [(index, interface)]
+
+
+@pytest.mark.parametrize(
+    ("address", "broadcast"),
+    [("10.0.0.1/24", "10.0.0.255"), ("10.0.7.1/25", "10.0.7.127"), ("10.0.0.0/31", None), ("203.0.113.5/32", None)],
+)
+def test_only_networks_with_a_broadcast_address_get_one(address: str, broadcast: str | None) -> None:
+    data = rtnl.new_address(7, ip_interface(address))
+    found = attribute_map(data, 16 + 8, len(data)).get(4)
+    assert found == (broadcast and IPv4Address(broadcast).packed)
+
+
+@pytest.mark.parametrize(("address", "flags", "scope"), [("fe80::1/64", 2, 253), ("2001:db8::1/64", 2, 0)])
+def test_ipv6_addresses_skip_duplicate_detection_and_have_their_scope(address: str, flags: int, scope: int) -> None:
+    (_, _, found_flags, found_scope) = rtnl.new_address(7, ip_interface(address))[16:20]
+    assert (found_flags, found_scope) == (flags, scope)
+
+
+def test_addresses_of_other_families_are_left_out() -> None:
+    data = bytearray(rtnl.new_address(2, ip_interface("10.0.0.1/24")))
+    data[16] = 45
+    good = rtnl.new_address(3, ip_interface("10.0.0.2/24"))
+    assert rtnl.parse_addresses(bytes(data) + good) == [(3, ip_interface("10.0.0.2/24"))]
+
+
+# ---- routes -------------------------------------------------------------------------------------------------------
+
+networks: st.SearchStrategy[Network] = interfaces.map(lambda one: ip_network(one.network))
+
+
+@st.composite
+def kernel_routes(draw: st.DrawFn) -> tuple[Network, frozenset[tuple[int, Address | None]]]:
+    destination = draw(networks)
+    vias: st.SearchStrategy[Any] = ipv4 if destination.version == 4 else ipv6
+    hops = st.tuples(st.sampled_from([2, 3, 4]), st.none() | vias)
+    return destination, draw(st.frozensets(hops, min_size=1, max_size=4))
+
+
+@given(kernel_routes())
+def test_a_route_is_read_back(drawn: tuple[Network, frozenset[tuple[int, Address | None]]]) -> None:
+    destination, hops = drawn
+    expected = frozenset(NextHop(names[index], via) for index, via in hops)
+    assert rtnl.parse_routes(rtnl.new_route(destination, hops), names) == {destination: expected}
+
+
+@pytest.mark.parametrize("destination", ["0.0.0.0/0", "::/0"])
+def test_the_default_route_has_no_destination_attribute_and_is_read_back(destination: str) -> None:
+    via = ip_address("10.0.0.1" if "." in destination else "2001:db8::1")
+    data = rtnl.new_route(ip_network(destination), [(2, via)])
+    assert 1 not in attribute_map(data, 28, len(data))
+    assert rtnl.parse_routes(data, names) == {ip_network(destination): frozenset({NextHop("qr-a", via)})}
+
+
+@pytest.mark.parametrize(("offset", "value"), [(5, 3), (4, 255), (7, 6)], ids=["protocol", "table", "type"])
+def test_routes_of_others_are_left_out(offset: int, value: int) -> None:
+    data = bytearray(rtnl.new_route(ip_network("10.0.0.0/8"), [(2, None)]))
+    data[16 + offset] = value
+    assert rtnl.parse_routes(bytes(data), names) == {}
+
+
+def test_a_next_hop_through_an_unknown_device_differs_from_all_that_are_known() -> None:
+    found = rtnl.parse_routes(rtnl.new_route(ip_network("10.0.0.0/8"), [(77, None)]), names)
+    assert {hop.device for hop in found[ip_network("10.0.0.0/8")]} == {"index 77"}
+
+
+def test_next_hops_sent_as_routes_of_their_own_are_joined() -> None:
+    destination, first, second = ip_network("2001:db8::/48"), IPv6Address("2001:db8:1::7"), IPv6Address("2001:db8:1::8")
+    data = rtnl.new_route(destination, [(2, first)]) + rtnl.new_route(destination, [(2, second)])
+    assert rtnl.parse_routes(data, names) == {destination: frozenset({NextHop("qr-a", first), NextHop("qr-a", second)})}
+
+
+# ---- links --------------------------------------------------------------------------------------------------------
+
+
+@given(macs, st.integers(68, 65535), st.integers(1, 1000), st.booleans())
+def test_a_link_is_read_back(mac: str, mtu: int, master: int, up: bool) -> None:
+    data = rtnl.set_link(index=7, name="qr-a", up=up, master=master, mac=mac, mtu=mtu, alias="l3agent:network:x")
+    (link,) = rtnl.parse_links(data)
+    assert (link.index, link.name, link.mac, link.mtu) == (7, "qr-a", mac, mtu)
+    assert (link.master, link.up, link.alias) == (master, up, "l3agent:network:x")
+
+
+@given(macs, st.none() | st.integers(68, 65535))
+def test_both_ends_of_a_pair_have_their_mtu_and_one_queue(mac: str, mtu: int | None) -> None:
+    data = rtnl.new_veth("tapx", "qr-x", mac=mac, mtu=mtu, namespace_fd=9)
+    ((kind, flags, _, start, end),) = messages(data)
+    assert kind == rtnl.NEWLINK and flags & CREATE and flags & EXCLUSIVE
+    outer = attribute_map(data, start + 16, end)
+    info = attribute_map(outer[18], 0, len(outer[18]))
+    assert info[1] == b"veth\0"
+    (peer,) = attribute_map(info[2], 0, len(info[2])).values()
+    inner = attribute_map(peer, 16, len(peer))
+    assert (outer[3], inner[3]) == (b"tapx\0", b"qr-x\0")
+    assert inner[1].hex(":") == mac
+    assert inner[28] == pack("=I", 9)
+    for end_of_pair in (outer, inner):
+        assert end_of_pair[31] == end_of_pair[32] == pack("=I", 1)
+        assert end_of_pair.get(4) == (None if mtu is None else pack("=I", mtu))
+
+
+def test_a_foreign_name_that_is_no_text_is_read() -> None:
+    data = rtnl.set_link(index=7, name="xxxx").replace(b"xxxx\0", b"x\xff\xfex\0")
+    (link,) = rtnl.parse_links(data)
+    assert link.name.startswith("x")
+
+
+def test_a_route_and_an_address_are_replaced_not_doubled() -> None:
+    for data in (
+        rtnl.new_route(ip_network("10.0.0.0/8"), [(2, None)]),
+        rtnl.new_address(2, ip_interface("10.0.0.1/8")),
+    ):
+        ((_, flags, _, _, _),) = messages(data)
+        assert flags & CREATE and flags & REPLACE
+
+
+# ---- malformed ----------------------------------------------------------------------------------------------------
+
+
+@given(st.data())
+def test_a_cut_dump_is_read_up_to_the_cut(data: st.DataObject) -> None:
+    whole = b"".join(
+        [
+            rtnl.set_link(index=7, name="qr-a", mtu=1500),
+            rtnl.new_address(2, ip_interface("10.0.0.1/24")),
+            rtnl.new_route(ip_network("10.0.0.0/8"), [(2, IPv4Address("10.0.0.7")), (3, IPv4Address("10.0.0.8"))]),
+            rtnl.new_address(2, ip_interface("2001:db8::1/64")),
+        ]
+    )
+    part = whole[: data.draw(st.integers(0, len(whole)))]
+    assert rtnl.parse_links(part) in ([], rtnl.parse_links(whole))
+    assert rtnl.parse_addresses(whole)[: len(rtnl.parse_addresses(part))] == rtnl.parse_addresses(part)
+    assert rtnl.parse_routes(part, names) in ({}, rtnl.parse_routes(whole, names))

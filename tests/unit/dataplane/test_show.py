@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Lines an operator would type. That they do the same is in tests/functional/test_dataplane_typed.py."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address, ip_interface, ip_network
+
+import pytest
+
+from l3agent.dataplane.plan import (
+    Bridge,
+    Card,
+    DeviceAddress,
+    Element,
+    Entry,
+    KernelRoute,
+    Link,
+    Namespace,
+    Operation,
+    PendingFlush,
+    Sysctl,
+    Table,
+)
+from l3agent.dataplane.show import lines
+from l3agent.model.states import NextHop
+
+LINK = Link("qr-a", "fa:16:3e:00:00:01", 1450, True, "tapa", "brqn")
+A, B = IPv4Address("10.0.0.7"), IPv4Address("10.0.0.8")
+
+
+@pytest.mark.parametrize(
+    ("verb", "entry", "was", "expected"),
+    [
+        ("add", Namespace("ns"), None, ["ip netns add ns", "ip -n ns link set lo up"]),
+        ("change", Namespace("ns"), Namespace("ns", loopback=False), ["ip -n ns link set lo up"]),
+        ("remove", Namespace("ns"), None, ["ip netns delete ns"]),
+        ("add", Sysctl("net/ipv4/ip_forward", "1"), None, ["ip netns exec ns sysctl -w net.ipv4.ip_forward=1"]),
+        ("change", Bridge("brqn", "n"), Bridge("brqn", "n", up=False), ["ip link set brqn up"]),
+        ("remove", Card("eth1", "brqn", "n"), None, ["ip link set eth1 nomaster"]),
+        (
+            "add",
+            Card("eth1", "brqn", "n"),
+            None,
+            ["ip link set brqn alias l3agent:network:n:card:eth1", "ip link set eth1 master brqn up"],
+        ),
+        (
+            "add",
+            LINK,
+            None,
+            [
+                "ip link add tapa mtu 1450 type veth peer name qr-a address fa:16:3e:00:00:01 mtu 1450 netns ns",
+                "ip link set tapa addrgenmode none",
+                "ip link set tapa master brqn up",
+                "ip -n ns link set qr-a up",
+            ],
+        ),
+        (
+            "change",
+            LINK,
+            Link("qr-a", "02:00:00:00:00:01", 1500, True, "tapa", "brqn"),
+            [
+                "ip link set tapa master brqn mtu 1450 up",
+                "ip -n ns link set qr-a address fa:16:3e:00:00:01 mtu 1450 up",
+            ],
+        ),
+        ("remove", LINK, None, ["ip -n ns link delete qr-a"]),
+        (
+            "add",
+            DeviceAddress("qr-a", ip_interface("10.0.0.1/24")),
+            None,
+            ["ip -n ns address add 10.0.0.1/24 broadcast 10.0.0.255 dev qr-a"],
+        ),
+        (
+            "add",
+            DeviceAddress("qg-b", ip_interface("203.0.113.5/32")),
+            None,
+            ["ip -n ns address add 203.0.113.5/32 dev qg-b"],
+        ),
+        (
+            "change",
+            DeviceAddress("qr-a", ip_interface("10.0.0.1/24")),
+            DeviceAddress("qr-a", ip_interface("10.0.0.1/16")),
+            [
+                "ip -n ns address add 10.0.0.1/24 broadcast 10.0.0.255 dev qr-a",
+                "ip -n ns address delete 10.0.0.1/16 dev qr-a",
+            ],
+        ),
+        (
+            "change",
+            DeviceAddress("qr-a", ip_interface("2001:db8::1/64")),
+            DeviceAddress("qr-a", ip_interface("2001:db8::1/48")),
+            [
+                "ip -n ns address delete 2001:db8::1/48 dev qr-a",
+                "ip -n ns address add 2001:db8::1/64 nodad dev qr-a",
+            ],
+        ),
+        (
+            "add",
+            KernelRoute(ip_network("172.30.0.0/24"), frozenset({NextHop("qr-a", B), NextHop("qr-a", A)})),
+            None,
+            [
+                "ip -n ns route replace 172.30.0.0/24 protocol 201"
+                " nexthop via 10.0.0.7 dev qr-a nexthop via 10.0.0.8 dev qr-a"
+            ],
+        ),
+        (
+            "remove",
+            KernelRoute(ip_network("::/0"), frozenset({NextHop("qr-a", None)})),
+            None,
+            ["ip -6 -n ns route delete ::/0 protocol 201"],
+        ),
+        ("remove", Table(), None, ["ip netns exec ns nft 'delete table ip l3agent'"]),
+        (
+            "change",
+            Element("floating_dnat", A, B),
+            Element("floating_dnat", A, A),
+            [
+                "ip netns exec ns nft 'delete element ip l3agent floating_dnat { 10.0.0.7 };"
+                " add element ip l3agent floating_dnat { 10.0.0.7 : 10.0.0.8 }'"
+            ],
+        ),
+        (
+            "remove",
+            Element("external", "qg-b", None),
+            None,
+            ["ip netns exec ns nft 'delete element ip l3agent external { \"qg-b\" }'"],
+        ),
+        (
+            "remove",
+            PendingFlush(A, B),
+            None,
+            [
+                "ip netns exec ns conntrack -D --orig-dst 10.0.0.7 --reply-src 10.0.0.8",
+                "ip netns exec ns conntrack -D --orig-src 10.0.0.8 --reply-dst 10.0.0.7",
+                "ip netns exec ns nft delete element ip l3agent pending_flush { 10.0.0.7 . 10.0.0.8 }",
+            ],
+        ),
+    ],
+    ids=lambda value: type(value).__name__ if not isinstance(value, str) else value,
+)
+def test_an_operation_is_the_lines_one_would_type(
+    verb: str, entry: Entry, was: Entry | None, expected: list[str]
+) -> None:
+    assert lines(Operation(verb, entry, was), "ns") == expected  # type: ignore[arg-type]
