@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A program around one service that says on stdout what happens to it, and when. Run by the tests of the launcher.
+"""A program around one service that says on stdout what happens to it, and when. Run by tests.
 
-``python program.py MODE WORKERS [--config-file FILE]``
+``python program.py ours|oslo MODE WORKERS [--config-file FILE]``: the same service, an unchanged subclass of
+oslo.service's, under our launcher or under the original one.
 """
 
 from __future__ import annotations
@@ -21,8 +22,11 @@ import time  # noqa: E402
 from oslo_config import cfg  # noqa: E402
 from oslo_log import log as logging  # noqa: E402
 
+import l3agent.service as ours  # noqa: E402
 from l3agent.exceptions import ConfigError, PermissionMissing  # noqa: E402
-from l3agent.service import ThreadGroup, launch  # noqa: E402
+
+# isort: split
+from oslo_service import service as oslo  # noqa: E402
 
 _sleep_for_real = eventlet.patcher.original("time").sleep
 _ERRORS = {"error": RuntimeError("broken"), "config": ConfigError("x: wrong"), "permission": PermissionMissing("no")}
@@ -32,14 +36,15 @@ def say(what: str) -> None:
     os.write(1, f"{what} {os.getpid()} {time.monotonic()}\n".encode())  # in one piece: workers share the pipe
 
 
-class Program:
+class Program(oslo.Service):  # type: ignore[misc]
     def __init__(self, mode: str, conf: cfg.ConfigOpts) -> None:
+        super().__init__()
         self.mode, self.conf = mode, conf
-        self.tg = ThreadGroup()
 
     def start(self) -> None:
         eventlet.sleep(0.1)
         if self.mode in _ERRORS:
+            say("starting")
             raise _ERRORS[self.mode]
         if self.mode == "hanging_start":
             say("starting")
@@ -51,27 +56,38 @@ class Program:
     def stop(self) -> None:
         say("stop")
         if self.mode == "hanging_stop":
+            self.tg.add_thread(eventlet.sleep, 60)
             eventlet.sleep(60)
         if self.mode == "stuck_stop":
             _sleep_for_real(60)
-        self.tg.stop()
+        super().stop()
         say("stopped")
 
-    def wait(self) -> None:
-        self.tg.wait()
+    def healthy(self) -> bool:
+        return bool(self.conf.word != "sick")
 
     def reset(self) -> None:
         say(f"reset {self.conf.word}")
+        if self.conf.word == "block":
+            hold_the_hub()
+
+
+def hold_the_hub() -> None:
+    _sleep_for_real(1)
 
 
 def main() -> int:
+    library, mode, workers = sys.argv[1:4]
     conf = cfg.ConfigOpts()
-    conf.register_opt(cfg.StrOpt("word", default="none", mutable=True))
+    conf.register_opts([cfg.StrOpt("word", default="none", mutable=True), cfg.StrOpt("fixed", default="none")])
     logging.register_options(conf)
-    conf(sys.argv[3:], project="program")
+    conf(sys.argv[4:], project="program")
     logging.setup(conf, "program")
-    launcher = launch(conf, Program(sys.argv[1], conf), workers=int(sys.argv[2]))
-    return launcher.wait()
+    service = Program(mode, conf)
+    if library == "oslo":
+        return int(oslo.launch(conf, service, workers=int(workers), restart_method="mutate").wait() or 0)
+    method, mode = ("reload", "plain") if mode == "reload" else ("mutate", mode)
+    return ours.launch(conf, service, int(workers), method, hub_limit=0.2).wait()
 
 
 if __name__ == "__main__":

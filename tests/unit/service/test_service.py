@@ -134,6 +134,59 @@ def test_timers_run_the_report_and_the_periodic_tasks(service: Service) -> None:
     wait_until(lambda: service.manager.log.count("report") > 1 and service.manager.log.count("tick True") > 1)
 
 
+def test_a_task_runs_at_its_spacing_however_long_the_periodic_interval_is(service: Service) -> None:
+    """In the original a task with a spacing of 1 s runs every 40 s, since nobody looks more often."""
+    service.periodic_interval = 40
+    service.start()
+    wait_until(lambda: service.manager.log.count("tick True") > 3)
+
+
+def test_tasks_run_when_their_spacing_says(conf: cfg.ConfigOpts, transport: Any) -> None:
+    class Tasks(Manager):
+        def __init__(self, conf: cfg.ConfigOpts, host: str) -> None:
+            super().__init__(conf, host)
+            self.log: list[str] = []
+
+        @periodic_task.periodic_task(spacing=30)
+        def late(self, context: Any) -> None:
+            self.log.append("late")
+
+        @periodic_task.periodic_task(spacing=30, run_immediately=True)
+        def at_once(self, context: Any) -> None:
+            self.log.append("at once")
+
+        @periodic_task.periodic_task(spacing=0.02, run_immediately=True, external_process_ok=True)
+        def external(self, context: Any) -> None:
+            self.log.append("external")
+
+        @periodic_task.periodic_task(spacing=0.02, run_immediately=True)
+        def failing(self, context: Any) -> None:
+            self.log.append("failing")
+            raise RuntimeError("x")
+
+    def ran(**overrides: Any) -> list[str]:
+        for name, value in overrides.items():
+            conf.set_override(name, value)
+        service = Service.create(
+            "tasks", manager=Tasks, conf=conf, host="h", transport=transport, periodic_fuzzy_delay=0
+        )
+        with running(service):
+            wait_until(lambda: service.manager.log.count("failing") >= 3)
+        return service.manager.log
+
+    log = ran()
+    assert (log.count("late"), log.count("at once")) == (0, 1)
+    assert log.count("external") >= 3
+    # The tasks that another process may do are left to it.
+    assert "external" not in ran(run_external_periodic_tasks=False)
+
+
+def test_the_health_of_a_service_is_its_managers(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert service.healthy()
+    monkeypatch.setattr(service.manager, "healthy", lambda: False)
+    assert not service.healthy()
+
+
 def test_the_first_report_comes_after_one_interval(service: Service) -> None:
     service.report_interval = 0.2
     service.start()

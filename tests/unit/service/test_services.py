@@ -156,6 +156,58 @@ def test_a_thread_that_dies_ends_the_services_with_status_70(services: Services,
     assert failed(services) == 70
 
 
+def test_a_thread_of_an_unchanged_service_of_oslo_that_dies_is_not_silent(services: Services) -> None:
+    """In the original container its traceback goes to stderr, and the service lives on half dead."""
+    theirs = oslo_service.Service()
+    services.add(theirs)
+    started(services)
+    theirs.tg.add_thread(lambda: 1 / 0)
+    assert failed(services) == 70
+
+
+def test_a_group_that_is_in_use_already_stays_as_it_is(services: Services) -> None:
+    theirs = oslo_service.Service()
+    thread = theirs.tg.add_thread(eventlet.sleep, 60)
+    group = theirs.tg
+    services.add(theirs)
+    assert theirs.tg is group
+    services.stop()
+    assert thread.thread.dead
+
+
+def test_what_had_to_be_killed_is_named(log: list[str], caplog: pytest.LogCaptureFixture) -> None:
+    def hang() -> None:
+        eventlet.sleep(60)
+
+    services = Services(stop_timeout=0.1)
+    service: Any = Recorded(log, "a", stop=hang)
+    service.tg = ThreadGroup()
+    service.tg.add_thread(hang)
+    services.add(service)
+    started(services)
+    assert not services.stop()
+    assert "a did not stop in time; killed: " in caplog.text
+    assert "hang" in caplog.text
+    assert not service.tg.threads
+
+
+@pytest.mark.parametrize("answer", [False, RuntimeError("x"), lambda: eventlet.sleep(60)])
+def test_a_service_that_is_not_healthy_is_named(
+    services: Services, log: list[str], monkeypatch: pytest.MonkeyPatch, answer: Any
+) -> None:
+    def healthy() -> bool:
+        if isinstance(answer, Exception):
+            raise answer
+        return bool(answer() if callable(answer) else answer)
+
+    monkeypatch.setattr("l3agent.service.services.HEALTH_LIMIT_S", 0.05)
+    services.add(Recorded(log, "without an opinion"))
+    service: Any = Recorded(log, "sick")
+    service.healthy = healthy
+    services.add(service)
+    assert services.unhealthy() == ["sick"]
+
+
 def test_wait_before_start_waits_for_the_end(services: Services, log: list[str]) -> None:
     services.add(Recorded(log, "a"))
     waiter = eventlet.spawn(services.wait)

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``program.py`` as a process that can be signalled and listened to."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import eventlet
+
+PROGRAM = Path(__file__).with_name("program.py")
+
+
+class Process:
+    """The program, and what it said.
+
+    :param folder: for its configuration, its log, and the socket ``notify`` of its service manager.
+    """
+
+    def __init__(
+        self, folder: Path, mode: str = "plain", workers: int = 1, *, library: str = "ours", **environment: str
+    ) -> None:
+        self.folder = folder
+        self.configure("first")
+        self.process = subprocess.Popen(
+            [sys.executable, str(PROGRAM), library, mode, str(workers), "--config-file", str(folder / "conf")],
+            stdout=subprocess.PIPE,
+            stderr=(folder / "log").open("w"),
+            text=True,
+            env={**os.environ, "NOTIFY_SOCKET": str(folder / "notify"), **environment},
+        )
+
+    def configure(self, word: str, **options: str) -> None:
+        values = {"word": word, "graceful_shutdown_timeout": "1", "use_stderr": "true", **options}
+        (self.folder / "conf").write_text(
+            "[DEFAULT]\n" + "".join(f"{name} = {value}\n" for name, value in values.items())
+        )
+
+    @property
+    def log(self) -> str:
+        return (self.folder / "log").read_text()
+
+    def line(self, what: str, timeout: float = 15) -> tuple[int, float]:
+        """Wait until the program says this; return the process that said it, and when."""
+        with eventlet.Timeout(timeout, TimeoutError(f"never said: {what}\n{self.log}")):
+            for line in iter(self.process.stdout.readline, ""):  # type: ignore[union-attr]
+                said, pid, moment = line.rsplit(maxsplit=2)
+                if said == what:
+                    return int(pid), float(moment)
+        raise AssertionError(f"ended without saying: {what}\n{self.log}")
+
+    def signal(self, number: signal.Signals) -> float:
+        """Send a signal; return when."""
+        moment = time.monotonic()
+        self.process.send_signal(number)
+        return moment
+
+    def status(self, timeout: float = 15) -> int:
+        with eventlet.Timeout(timeout, TimeoutError(f"still runs\n{self.log}")):
+            return self.process.wait()
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        self.process.stdout.close()  # type: ignore[union-attr]

@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+
+import eventlet
+import pytest
+
+from l3agent.service.hub import HubWatch
+from l3agent.testing import wait_until
+
+_sleep_for_real = eventlet.patcher.original("time").sleep
+
+
+def hold(seconds: float) -> str:
+    _sleep_for_real(seconds)
+    return "not interrupted"
+
+
+@pytest.fixture
+def watch() -> Iterator[HubWatch]:
+    watch = HubWatch(limit=0.1)
+    watch.start()
+    eventlet.sleep(0.05)
+    yield watch
+    watch.stop()
+
+
+def test_a_block_is_logged_with_its_stack_and_not_interrupted(
+    watch: HubWatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert hold(0.4) == "not interrupted"
+    wait_until(lambda: watch.blocks)
+    assert "in hold\n" in caplog.text
+    assert "test_hub.py" in caplog.text
+    assert watch.blocks == 1
+
+
+def test_the_lag_is_measured(watch: HubWatch) -> None:
+    assert watch.lag_s < 0.1
+    hold(0.3)
+    wait_until(lambda: watch.worst_lag_s > 0.2)
+    wait_until(lambda: watch.lag_s < 0.1)
+
+
+def test_waiting_is_no_block(watch: HubWatch, caplog: pytest.LogCaptureFixture) -> None:
+    eventlet.sleep(0.4)
+    assert "blocked" not in caplog.text
+
+
+def test_it_ends_its_thread_at_once_and_can_begin_again(watch: HubWatch) -> None:
+    threads = threading._active  # type: ignore[attr-defined]
+    before = len(threads)
+    for _ in range(3):
+        watch.stop()
+        watch.start()
+    assert len(threads) == before
+    hold(0.4)
+    wait_until(lambda: watch.blocks)
+
+
+def test_without_a_limit_nothing_is_watched() -> None:
+    watch = HubWatch(limit=0)
+    watch.start()
+    hold(0.05)
+    watch.stop()
+    assert (watch.blocks, watch.worst_lag_s) == (0, 0.0)
+
+
+_STUCK = """
+import warnings; warnings.simplefilter("ignore")
+import eventlet; eventlet.monkey_patch()
+from l3agent.service.hub import HubWatch
+def for_ever():
+    eventlet.patcher.original("time").sleep(60)
+HubWatch(limit=0.05).start()
+eventlet.sleep(0)
+for_ever()
+"""
+
+
+def test_a_block_that_never_ends_is_said_on_stderr() -> None:
+    with subprocess.Popen([sys.executable, "-c", _STUCK], stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        with eventlet.Timeout(20):
+            while "in for_ever" not in process.stderr.readline():
+                pass
+        process.kill()
