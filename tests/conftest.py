@@ -28,6 +28,8 @@ _WATCHED = ("tests/unit/rpc", "tests/unit/agent", "tests/unit/standalone")
 _HUB_SECONDS = 5
 #: Seconds for each of setup, call and teardown of a test.
 _PHASE_SECONDS = 240
+#: Of one under a real neutron-server, which takes a second or more for most answers.
+_NEUTRON_PHASE_SECONDS = 1200
 
 _left_out: dict[str, list[str]] = {}
 
@@ -50,20 +52,24 @@ def pytest_runtest_setup(item: pytest.Item) -> Iterator[None]:
                 pytest.fail(f"{part} is missing: {reason}", pytrace=False)
             pytest.skip(f"{part}: {reason}")
     # A test that waits for ever must not keep the others from being run.
-    with eventlet.Timeout(_PHASE_SECONDS):
+    with eventlet.Timeout(_phase_seconds(item)):
         return (yield)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
-    with eventlet.Timeout(_PHASE_SECONDS):
+    with eventlet.Timeout(_phase_seconds(item)):
         return (yield)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
-    with eventlet.Timeout(_PHASE_SECONDS):
+    with eventlet.Timeout(_phase_seconds(item)):
         return (yield)
+
+
+def _phase_seconds(item: pytest.Item) -> int:
+    return _NEUTRON_PHASE_SECONDS if item.get_closest_marker("neutron") else _PHASE_SECONDS
 
 
 @pytest.hookimpl(wrapper=True)
