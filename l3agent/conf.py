@@ -33,6 +33,7 @@ CORE_OPTS = [
         help="How ports are plugged into networks. `bridge`: a Linux bridge a network, veth pairs into the namespaces.",
     ),
     cfg.StrOpt("agent_mode", default="legacy", choices=["legacy"], help="Mode of the agent. Only `legacy` is built."),
+    cfg.BoolOpt("cleanup_on_shutdown", default=False, help="Remove all routers of this node when the agent stops."),
     cfg.BoolOpt("handle_internal_only_routers", default=True, help="Serve routers without a gateway too."),
     cfg.FloatOpt("periodic_interval", default=40, min=0.01, help="Seconds between two runs of the periodic tasks."),
     cfg.FloatOpt(
@@ -121,6 +122,28 @@ L3AGENT_OPTS = [
         min=0,
         help="A full sync after a lost connection to the broker waits a random time up to this, in seconds, "
         "so that not every agent asks at once.",
+    ),
+    cfg.FloatOpt(
+        "mass_delete_share",
+        default=0.25,
+        min=0,
+        max=1,
+        help="When the server's answer leaves out more than this share of the routers that are here (more than one, or "
+        "all), they are kept until a second answer says the same.",
+    ),
+    cfg.FloatOpt(
+        "mass_delete_confirm",
+        default=30,
+        min=0,
+        help="Seconds between an answer that leaves out many routers and the one that confirms it. 0: they are removed "
+        "at once, as neutron-l3-agent does.",
+    ),
+    cfg.FloatOpt(
+        "last_known_interval",
+        default=5,
+        min=0,
+        help="Seconds between two writes, at least, of the file with the last known routers, from which the agent "
+        "serves them when the server does not answer at start. 0: no such file.",
     ),
 ]
 

@@ -4,21 +4,24 @@
 It is asked for at start and after anything that may have cost an update. What it brings goes the way of any update,
 through the queue, behind what the server says meanwhile.
 
-Review: is anything removed before one sync was complete? Does a failure cost what was fetched already?
+Review: is anything removed before one sync was complete? Does a failure cost what was fetched already? Can one wrong
+answer wipe the node?
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Set
 from typing import Any, TypeVar
 
 import eventlet
 from eventlet.event import Event
 from oslo_log import log as logging
 
+from l3agent.agent.mass_delete import MassDelete
 from l3agent.agent.plugin_api import L3PluginApi
 from l3agent.agent.processing_queue import PRIORITY_FULL_SYNC, Action, ResourceProcessingQueue
+from l3agent.agent.router_info import importance
 from l3agent.agent.shared_fetch import BatchSize
 from l3agent.exceptions import PluginUnavailable, TransientError
 
@@ -38,7 +41,10 @@ class FullSync:
     """Brings everything the server wants here into the queue, when that is asked for.
 
     :param here: ids of all routers that are here, by the memory of the agent and by the kernel.
+    :param rank: of a router by its id, as far as it is known: those with a low number are asked for first.
     :param report_state: tells the server that this agent lives; it must know that before it hands out routers.
+    :param on_silence: called when a step failed, before it is tried again.
+    :param doubt: what of the routers that the server does not name may be removed.
     :param retry_min: seconds before a failed step is tried again the first time; doubled at each failure.
     :param retry_max: upper bound of that, in seconds.
     """
@@ -49,14 +55,20 @@ class FullSync:
         queue: ResourceProcessingQueue,
         *,
         here: Callable[[], Iterable[str]],
+        rank: Callable[[str], int],
         report_state: Callable[[], object],
+        on_silence: Callable[[], None],
+        doubt: MassDelete,
         retry_min: float,
         retry_max: float,
     ) -> None:
         self._plugin = plugin
         self._queue = queue
         self._here = here
+        self._rank = rank
         self._report_state = report_state
+        self._on_silence = on_silence
+        self._doubt = doubt
         self._retry_min, self._retry_max = retry_min, retry_max
         self._chunk = BatchSize(CHUNK_MAX, CHUNK_MIN)
         self._untried: set[str] = set()
@@ -121,16 +133,33 @@ class FullSync:
         # One fetch from the first call to the last: the list of ids must not undo what was done since it was asked for.
         with self._queue.fetching() as stamp:
             self._insist(request, self._report_state)
-            missing = self._insist(request, self._plugin.get_router_ids)
+            missing = sorted(self._insist(request, self._plugin.get_router_ids), key=self._rank)
             named: set[str] = set()
             while missing:
                 named |= self._insist(request, lambda: self._fetch_chunk(missing))
-            gone = set(self._insist(request, self._here)) - named
+            here = set(self._insist(request, self._here))
+            left_out = {one for one in here - named if not self._queue.is_overtaken(one, stamp)}
+            gone = self._may_go(left_out, len(here))
             for router_id in gone:
                 self._enqueue(router_id, Action.DELETE, stamp)
         self.completed += 1
         seconds = time.monotonic() - started
         LOG.info("Full sync complete: %d routers, %d to be removed, %.3f s", len(named), len(gone), seconds)
+
+    def _may_go(self, missing: set[str], here: int) -> Set[str]:
+        """Return what may be removed of the routers the server does not name; of the others it is asked once more."""
+        gone = self._doubt.may_go(missing, here)
+        if held := len(self._doubt.held):
+            LOG.warning(
+                "Full sync: the server leaves out %d of the %d routers here: %d are kept, and removed when it leaves "
+                "them out in %g s too ([l3agent] mass_delete_share, mass_delete_confirm)",
+                len(missing),
+                here,
+                held,
+                self._doubt.confirm,
+            )
+            self.ask(f"{held} routers may be gone", delay=self._doubt.confirm)
+        return gone
 
     def _insist(self, request: int, step: Callable[[], _T]) -> _T:
         """Take one step, again and again until it works; what was reached before stays reached."""
@@ -144,6 +173,7 @@ class FullSync:
                 LOG.warning("Full sync: %s; going on in %.1f s", exc, delay)
             except Exception:
                 LOG.exception("Full sync: going on in %.1f s", delay)
+            self._on_silence()
             self._more_due.wait(timeout=delay)
             delay = min(delay * 2, self._retry_max)
 
@@ -171,7 +201,7 @@ class FullSync:
     def _enqueue_answer(self, chunk: list[str]) -> set[str]:
         with self._queue.fetching() as stamp:
             routers = {router["id"]: router for router in self._plugin.sync_routers(chunk)}
-            for router_id, router in routers.items():
+            for router_id, router in sorted(routers.items(), key=lambda item: importance(item[1])):
                 self._enqueue(router_id, Action.UPDATE, stamp, router)
         return set(routers)
 

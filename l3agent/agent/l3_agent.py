@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
+import os
 import random
 import time
-from collections import deque
 from collections.abc import Container, Iterable, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import eventlet
 from greenlet import GreenletExit
@@ -17,6 +17,8 @@ from oslo_service import periodic_task
 from l3agent.agent.distributed import DistributedRouterCasts
 from l3agent.agent.fip_statuses import FloatingIPStatuses
 from l3agent.agent.full_sync import FullSync
+from l3agent.agent.last_known import LastKnownRouters
+from l3agent.agent.mass_delete import MassDelete
 from l3agent.agent.plugin_api import TOPIC, L3PluginApi
 from l3agent.agent.processing_queue import (
     PRIORITY_FULL_SYNC,
@@ -25,36 +27,22 @@ from l3agent.agent.processing_queue import (
     ResourceProcessingQueue,
     ResourceUpdate,
 )
-from l3agent.agent.router_info import ACTIVE, ERROR, RouterInfo
+from l3agent.agent.recall import Recall
+from l3agent.agent.registration import Registration
+from l3agent.agent.router_info import UNKNOWN
+from l3agent.agent.routers import Dataplane, Routers
 from l3agent.agent.shared_fetch import SharedFetch
-from l3agent.exceptions import ApplyError, InvalidRouter, PluginUnavailable, RouterNotCompatible, TransientError
-from l3agent.model.desired import desired_state
-from l3agent.model.states import Key, Report, RouterState, State
-from l3agent.rpc import Client, StateReporter, Target
+from l3agent.exceptions import TransientError
+from l3agent.rpc import Client, Target
 from l3agent.service import Manager, Service
 
 LOG = logging.getLogger(__name__)
 
-L3_AGENT_TOPIC = "l3_agent"
 #: Where the server says, to all agents, that a network changed.
 NETWORK_UPDATE_TOPIC = "q-agent-notifier-network-update"
-#: How the server's table of agents names this kind.
-BINARY, AGENT_TYPE = "neutron-l3-agent", "L3 agent"
-_REMOVED_KEPT = 100
+#: File with the routers that were here last, below ``state_path``.
+LAST_KNOWN = "l3-agent-routers.jsonl"
 _DRAIN_POLL_S = 0.02
-
-
-class Dataplane(Protocol):
-    """What the agent needs of :class:`l3agent.dataplane.client.DataplaneClient`."""
-
-    def reconcile(self, states: Iterable[tuple[Key, State | None]], *, dry_run: bool = False) -> list[Report]:
-        """Make the kernel equal to some states."""
-
-    def inventory(self) -> dict[str, list[str]]:
-        """Return the ids of what exists."""
-
-    def on_new_process(self, callback: Any) -> None:
-        """Call back when the data plane is another process than before."""
 
 
 class L3NATAgent(DistributedRouterCasts, Manager):
@@ -77,44 +65,58 @@ class L3NATAgent(DistributedRouterCasts, Manager):
     def __init__(self, conf: Any, host: str, *, dataplane: Dataplane, transport: Any) -> None:
         super().__init__(conf, host)
         self.dataplane = dataplane
-        #: What is known of each router of this node, by id.
-        self.router_info: dict[str, RouterInfo] = {}
-        #: The last removals, newest last: id, operations, timings.
-        self.removed: deque[dict[str, Any]] = deque(maxlen=_REMOVED_KEPT)
         backoff = {"retry_min": conf.l3agent.retry_min, "retry_max": conf.l3agent.retry_max}
         self.queue = ResourceProcessingQueue(**backoff)
         self.pool = eventlet.GreenPool(size=conf.l3agent.router_workers)
-        # Workers by their greenthread: those that have a router in hand, and those whose router the kernel gets now.
+        # Workers that have a router in hand, by their greenthread.
         self._busy: dict[Any, str] = {}
-        self._applying: dict[Any, str] = {}
-        self.reporter = self._state_reporter(transport)
+        self.registration = self._registration(transport)
         self.plugin = self._plugin_api(transport)
+        self._fip_statuses = FloatingIPStatuses(self.plugin.update_floatingip_statuses, **backoff)
+        path = os.path.join(conf.state_path, LAST_KNOWN)
+        self._last_known = LastKnownRouters(path, host, interval=conf.l3agent.last_known_interval)
+        self.routers = Routers(conf, dataplane, self._fip_statuses, self._last_known, self._fetch_again)
+        #: What is known of each router of this node, by id.
+        self.router_info = self.routers.info
+        #: What of the routers that the server does not name any more may go.
+        self.doubt = MassDelete(share=conf.l3agent.mass_delete_share, confirm=conf.l3agent.mass_delete_confirm)
+        self._recall = Recall(
+            self.routers,
+            self._last_known,
+            self.queue,
+            dataplane,
+            needed=lambda: not self.full_sync.completed,
+            retry=conf.l3agent.retry_min,
+        )
         self._fetch = SharedFetch(self.plugin.sync_routers, self.queue, batch=conf.l3agent.fetch_batch)
         self.full_sync = FullSync(
-            self.plugin, self.queue, here=self._routers_here, report_state=self._report_first, **backoff
+            self.plugin,
+            self.queue,
+            here=self._routers_here,
+            rank=self._rank,
+            report_state=self.registration.report_first,
+            on_silence=self._recall.serve_all,
+            doubt=self.doubt,
+            **backoff,
         )
-        self._fip_statuses = FloatingIPStatuses(self.plugin.update_floatingip_statuses, **backoff)
         self._greenthreads: list[Any] = []
         dataplane.on_new_process(self.reapply_all)
+
+    def _registration(self, transport: Any) -> Registration:
+        return Registration(
+            self.conf,
+            self.host,
+            transport,
+            routers=lambda: self.router_info.values(),
+            ha_routers=lambda: self.plugin.get_host_ha_router_count(),
+            on_revived=lambda: self.full_sync.ask("the server had thought this agent dead"),
+        )
 
     def _plugin_api(self, transport: Any) -> L3PluginApi:
         # Read now: making a client is what registers the option.
         timeout = self.conf.rpc_response_timeout
         client = Client(transport, TOPIC, timeout=timeout, max_timeout=self.conf.rpc_response_max_timeout)
         return L3PluginApi(client, self.host)
-
-    def _state_reporter(self, transport: Any) -> StateReporter:
-        return StateReporter(
-            transport,
-            host=self.host,
-            binary=BINARY,
-            topic=L3_AGENT_TOPIC,
-            agent_type=AGENT_TYPE,
-            configurations=self._configurations,
-            availability_zone=self.conf.AGENT.availability_zone,
-            timeout=self.conf.AGENT.report_interval,
-            on_revived=lambda: self.full_sync.ask("the server had thought this agent dead"),
-        )
 
     # What the server calls. Nothing here waits.
 
@@ -157,7 +159,8 @@ class L3NATAgent(DistributedRouterCasts, Manager):
 
     def after_start(self) -> None:
         """Start the workers, and bring the node in sync."""
-        self._greenthreads = [eventlet.spawn(self._process_routers_loop), eventlet.spawn(self._fip_statuses.run)]
+        parts = (self._process_routers_loop, self._fip_statuses.run, self._recall.run, self._last_known.run)
+        self._greenthreads = [eventlet.spawn(part) for part in parts]
         self.full_sync.ask("the agent starts")
 
     def connection_lost(self) -> None:
@@ -167,7 +170,7 @@ class L3NATAgent(DistributedRouterCasts, Manager):
 
     def report_state(self) -> None:
         """Tell the server that this agent lives."""
-        self.reporter.report()
+        self.registration.report()
 
     @periodic_task.periodic_task(spacing=1, run_immediately=True)  # type: ignore[untyped-decorator]
     def periodic_sync_routers_task(self, context: Any) -> None:
@@ -175,20 +178,34 @@ class L3NATAgent(DistributedRouterCasts, Manager):
         self.full_sync.ensure_running()
 
     def stop(self, graceful: bool = True) -> None:
-        """Take no new work, let the data plane finish what it has in hand, and leave everything in the kernel."""
+        """Take no new work, let the data plane finish what it has in hand, and leave everything in the kernel.
+
+        With option ``cleanup_on_shutdown`` the routers are removed instead of left.
+        """
         self.full_sync.stop()
         for greenthread in self._greenthreads:
             greenthread.kill()
         try:
             if graceful:
-                self._kill_workers(spare=self._applying)
+                self._kill_workers(spare=self.routers.applying)
                 self._drain()
+                if self.conf.cleanup_on_shutdown:
+                    self._remove_all()
         finally:
             self._kill_workers(spare={})
+            self._last_known.write()
+
+    def _remove_all(self) -> None:
+        LOG.info("Removing %d routers: cleanup_on_shutdown is on", len(self.router_info))
+        for router_id in list(self.router_info):
+            try:
+                self.routers.remove(router_id, {})
+            except TransientError as exc:
+                LOG.error("router %s is left behind: %s", router_id, exc)
 
     def _drain(self) -> None:
         """Wait for the data plane, which has a deadline of its own for each request."""
-        while self._applying:
+        while self.routers.applying:
             eventlet.sleep(_DRAIN_POLL_S)
 
     def _kill_workers(self, *, spare: Container[Any]) -> None:
@@ -239,108 +256,28 @@ class L3NATAgent(DistributedRouterCasts, Manager):
             timings["fetch"] = time.monotonic() - taken
         match update.action:
             case Action.UPDATE:
-                self._router_updated(update, timings)
+                self.routers.update(update, timings)
             case Action.DELETE:
-                self._router_removed(update.id, timings)
+                self.routers.remove(update.id, timings)
+            case Action.MISSING:
+                self._router_missing(update.id, timings)
             case Action.REAPPLY:
-                self._apply(self.router_info[update.id], timings)
+                self.routers.apply(update.id, timings)
 
-    def _router_updated(self, update: ResourceUpdate, timings: dict[str, float]) -> None:
-        try:
-            state = self._desired_state(update)
-        except InvalidRouter as exc:
-            self._refuse(update, exc)
-        except RouterNotCompatible as exc:
-            LOG.info("router %s is not for this agent: %s", update.id, exc)
-            self._router_removed(update.id, timings)
+    def _router_missing(self, router_id: str, timings: dict[str, float]) -> None:
+        """Remove a router that the server was asked for and did not name; leave the many to the full sync."""
+        if self.doubt.one_may_go(len(self.router_info)):
+            self.routers.remove(router_id, timings)
         else:
-            info = self.router_info.setdefault(update.id, RouterInfo(update.id))
-            for note in info.take(update.resource or {}, state, update.stamp):
-                LOG.warning("router %s: %s", update.id, note)
-            self._apply(info, timings)
+            delay = self.conf.l3agent.retry_min
+            self.full_sync.ask(f"router {router_id} is missing, as were others of late", delay=delay)
 
-    def _desired_state(self, update: ResourceUpdate) -> RouterState:
-        payload = update.resource or {}
-        state = desired_state(payload, handle_internal_only_routers=self.conf.handle_internal_only_routers)
-        if state.id != update.id:
-            raise InvalidRouter("id", state.id, f"the server was asked for {update.id}")
-        return state
-
-    def _refuse(self, update: ResourceUpdate, error: InvalidRouter) -> None:
-        """Leave the router as it is in the kernel until the server says something else."""
-        LOG.error("router %s refused until its next update: %s", update.id, error)
-        info = self.router_info.setdefault(update.id, RouterInfo(update.id))
-        info.failed(str(error), time.monotonic())
-        self._fip_statuses.report(info.id, info.floating_ips_to_report(ERROR))
-
-    def _apply(self, info: RouterInfo, timings: dict[str, float]) -> None:
-        report = self._reconcile(info.id, info.state, timings)
-        info.succeeded(report, timings, time.monotonic())
-        self._fip_statuses.report(info.id, self._only_ours(info, info.floating_ips_to_report(ACTIVE)))
-
-    def _router_removed(self, router_id: str, timings: dict[str, float]) -> None:
-        report = self._reconcile(router_id, None, timings)
-        self.router_info.pop(router_id, None)
-        self._fip_statuses.forget(router_id)
-        self.removed.append({"id": router_id, "operations": list(report.operations), "timings": timings})
-
-    def _reconcile(self, router_id: str, state: RouterState | None, timings: dict[str, float]) -> Report:
-        """Have the data plane do it; a failure is kept for those who ask, and raised."""
-        info = self.router_info.get(router_id)
-        self._applying[eventlet.getcurrent()] = router_id
-        try:
-            [report] = self.dataplane.reconcile([(("router", router_id), state)])
-            if report.error:
-                raise ApplyError(report.error)
-        except TransientError as exc:
-            if info is not None:
-                info.failed(str(exc), time.monotonic())
-                if isinstance(exc, ApplyError):
-                    self._fip_statuses.report(info.id, info.floating_ips_to_report(ERROR))
-            raise
-        finally:
-            del self._applying[eventlet.getcurrent()]
-        timings |= report.timings
-        LOG.info(
-            "router %s %s: %d operations, %s",
-            router_id,
-            "updated" if state else "removed",
-            len(report.operations),
-            ", ".join(f"{phase} {seconds:.4f} s" for phase, seconds in timings.items()),
-        )
-        for operation in report.operations:
-            LOG.debug("router %s: %s", router_id, operation)
-        return report
-
-    def _only_ours(self, info: RouterInfo, statuses: Mapping[str, str]) -> dict[str, str]:
-        """Leave out what is gone from this router because another one of this node has it now."""
-        return {
-            fip_id: status
-            for fip_id, status in statuses.items()
-            if fip_id in info.floating_ips
-            or not any(fip_id in other.floating_ips for other in self.router_info.values())
-        }
-
-    # What the server is told
+    def _fetch_again(self, router_id: str) -> None:
+        eventlet.spawn_after(self.conf.l3agent.retry_min, self._notice, router_id, Action.UPDATE)
 
     def _routers_here(self) -> set[str]:
         return self.router_info.keys() | set(self.dataplane.inventory()["router"])
 
-    def _report_first(self) -> None:
-        self.reporter.report()
-        if not self.reporter.started:
-            raise PluginUnavailable("the server has not taken a state report of this agent yet")
-
-    def _configurations(self) -> dict[str, Any]:
-        states = [info.state for info in self.router_info.values() if info.state is not None]
-        return {
-            "agent_mode": self.conf.agent_mode,
-            "handle_internal_only_routers": self.conf.handle_internal_only_routers,
-            "interface_driver": self.conf.interface_driver,
-            "log_agent_heartbeats": self.conf.AGENT.log_agent_heartbeats,
-            "extensions": [],
-            "routers": len(states),
-            "ex_gw_ports": sum(state.gateway is not None for state in states),
-            "interfaces": sum(len(state.ports) for state in states),
-            "floating_ips": sum(len(state.floating_ips) for state in states),
-        }
+    def _rank(self, router_id: str) -> int:
+        info = self.router_info.get(router_id)
+        return UNKNOWN if info is None else info.rank

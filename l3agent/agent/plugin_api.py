@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the agent asks the server, on topic ``q-l3-plugin``.
+"""What an L3 agent asks the server, on topic ``q-l3-plugin``: the whole of it.
 
-Each method is sent with the lowest version that has it, so that servers of any age understand.
+Each method is sent with the lowest version that has it, so that servers of any age understand. Those that old servers
+lack are tried once; that a server lacks one is remembered.
 Source: neutron ``api/rpc/handlers/l3_rpc.py``, version history of ``L3RpcCallback``.
 """
 
@@ -10,7 +11,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
+from oslo_log import log as logging
+
+from l3agent.rpc import RemoteError, is_unknown_method
 from l3agent.rpc.context import admin_context
+
+LOG = logging.getLogger(__name__)
 
 TOPIC = "q-l3-plugin"
 
@@ -21,9 +27,12 @@ class RpcClient(Protocol):
     def call(self, context: Any, method: str, /, *, version: str | None = None, **arguments: Any) -> Any:
         """Call a method of the server and return its answer."""
 
+    def cast(self, context: Any, method: str, /, *, version: str | None = None, **arguments: Any) -> None:
+        """Tell the server something it does not answer."""
+
 
 class L3PluginApi:
-    """The server's L3 plug-in, as this agent sees it.
+    """The server's L3 plug-in, as an agent sees it.
 
     Every method raises :class:`~l3agent.exceptions.PluginUnavailable` when no answer came in time.
 
@@ -34,29 +43,73 @@ class L3PluginApi:
     def __init__(self, client: RpcClient, host: str) -> None:
         self._client = client
         self._host = host
+        self._lacking: set[str] = set()
 
     def get_router_ids(self) -> list[str]:
         """Return the ids of the routers that the server wants on this node; it may schedule some to it now."""
-        return list(self._client.call(admin_context(), "get_router_ids", version="1.9", host=self._host))
+        return list(self._call("get_router_ids", "1.9", host=self._host))
 
     def sync_routers(self, router_ids: Iterable[str]) -> list[dict[str, Any]]:
         """Return the payloads of those routers that belong on this node; the server binds their ports to it."""
-        return list(
-            self._client.call(
-                admin_context(), "sync_routers", version="1.0", host=self._host, router_ids=list(router_ids)
-            )
-        )
+        return list(self._call("sync_routers", "1.0", host=self._host, router_ids=list(router_ids)))
 
     def update_floatingip_statuses(self, router_id: str, statuses: Mapping[str, str]) -> None:
         """Tell the server ``ACTIVE``, ``DOWN`` or ``ERROR`` by id of the floating IP."""
-        self._client.call(
-            admin_context(),
-            "update_floatingip_statuses",
-            version="1.1",
-            router_id=router_id,
-            fip_statuses=dict(statuses),
-        )
+        self._call("update_floatingip_statuses", "1.1", router_id=router_id, fip_statuses=dict(statuses))
 
     def get_service_plugin_list(self) -> list[str]:
         """Return the service plug-ins that the server has loaded."""
-        return list(self._client.call(admin_context(), "get_service_plugin_list", version="1.3"))
+        return list(self._call("get_service_plugin_list", "1.3"))
+
+    # HA routers
+
+    def get_host_ha_router_count(self) -> int | None:
+        """Return how many HA routers belong on this node; None from a server that cannot tell (before Stein)."""
+        count: int | None = self._call_if_there("get_host_ha_router_count", "1.11", host=self._host)
+        return count
+
+    def update_ha_routers_states(self, states: Mapping[str, str]) -> None:
+        """Tell the server ``active``, ``standby`` or ``unknown`` by id of the router; it does not answer."""
+        arguments = {"host": self._host, "states": dict(states)}
+        self._client.cast(admin_context(), "update_ha_routers_states", version="1.5", **arguments)
+
+    def update_all_ha_network_port_statuses(self) -> None:
+        """Have the server take the HA ports of this node for down, until its L2 agent says otherwise (Pike)."""
+        self._call_if_there("update_all_ha_network_port_statuses", "1.10", host=self._host)
+
+    # Distributed routers
+
+    def get_ports_by_subnet(self, subnet_id: str) -> list[dict[str, Any]]:
+        """Return the ports with an address in a subnet."""
+        return list(self._call("get_ports_by_subnet", "1.2", host=self._host, subnet_id=subnet_id))
+
+    def get_agent_gateway_port(self, network_id: str) -> dict[str, Any]:
+        """Return the port of this node on an external network; the server makes it when there is none."""
+        port: dict[str, Any] = self._call("get_agent_gateway_port", "1.2", network_id=network_id, host=self._host)
+        return port
+
+    def delete_agent_gateway_port(self, network_id: str) -> None:
+        """Have the server delete the port of this node on an external network."""
+        self._call("delete_agent_gateway_port", "1.7", host=self._host, network_id=network_id)
+
+    def get_networks(
+        self, filters: Mapping[str, Any] | None = None, fields: list[str] | None = None
+    ) -> list[dict[str, Any]]:
+        """Return networks; none from a server that does not tell (before Train)."""
+        return list(self._call_if_there("get_networks", "1.12", filters=filters, fields=fields) or [])
+
+    def _call(self, method: str, version: str, **arguments: Any) -> Any:
+        return self._client.call(admin_context(), method, version=version, **arguments)
+
+    def _call_if_there(self, method: str, version: str, **arguments: Any) -> Any:
+        """Call a method that old servers lack; None from one of them."""
+        if method in self._lacking:
+            return None
+        try:
+            return self._call(method, version, **arguments)
+        except RemoteError as error:
+            if not is_unknown_method(error):
+                raise
+            LOG.info("The server has no %s (%s): going on without it", method, version)
+            self._lacking.add(method)
+            return None

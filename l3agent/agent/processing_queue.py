@@ -30,6 +30,8 @@ class Action(enum.Enum):
 
     UPDATE = "update"
     DELETE = "delete"
+    #: Remove it, for the server was asked for it and did not name it.
+    MISSING = "missing"
     #: Bring the state that is known already to the data plane once more; no call to the server.
     REAPPLY = "reapply"
 
@@ -56,8 +58,8 @@ class ResourceUpdate:
         return self.action is Action.UPDATE and self.resource is None
 
     def answered(self, resource: Mapping[str, Any] | None, stamp: int) -> ResourceUpdate:
-        """Return this update with the server's answer; a router the server does not name is to be deleted."""
-        action = Action.DELETE if resource is None else Action.UPDATE
+        """Return this update with the server's answer; a router the server does not name is missing."""
+        action = Action.MISSING if resource is None else Action.UPDATE
         return replace(self, action=action, resource=resource, stamp=stamp)
 
 
@@ -106,19 +108,22 @@ class ResourceProcessingQueue:
         :returns: False when something newer was said about the router or done with it, so that this counts for nothing.
         """
         stamp = next(self._stamps) if stamp is None else stamp
-        if stamp < self._settled.get(router_id, 0):
+        if self.is_overtaken(router_id, stamp):
             return False
         update = ResourceUpdate(router_id, action, priority, stamp, self._clock(), resource)
         waiting = self._dirty.get(router_id)
         if waiting is not None:
-            if stamp < waiting.stamp:
-                return False
             update = replace(
                 update, priority=min(priority, waiting.priority), created_at=min(update.created_at, waiting.created_at)
             )
         self._dirty[router_id] = update
         self._make_ready(router_id)
         return True
+
+    def is_overtaken(self, router_id: str, stamp: int) -> bool:
+        """Tell whether something newer than a stamp was said about a router, or done with it while a fetch lasts."""
+        known = (self._dirty.get(router_id), self._processing.get(router_id))
+        return any(stamp < update.stamp for update in known if update) or stamp < self._settled.get(router_id, 0)
 
     @contextmanager
     def fetching(self) -> Iterator[int]:

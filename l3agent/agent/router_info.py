@@ -12,6 +12,14 @@ from l3agent.model.states import Report, RouterState
 #: Statuses of a floating IP, as the server spells them.
 ACTIVE, DOWN, ERROR = "ACTIVE", "DOWN", "ERROR"
 
+#: Rank of a router of which nothing is known.
+UNKNOWN = 2
+
+
+def importance(payload: Mapping[str, Any]) -> int:
+    """Return the rank of a payload: 0 with floating IPs, 1 with a gateway, 2 without; low ones are worked on first."""
+    return 0 if payload.get("_floatingips") else 1 if payload.get("gw_port") else 2
+
 
 @dataclass(slots=True)
 class RouterInfo:
@@ -22,6 +30,8 @@ class RouterInfo:
     :param floating_ips: status by id of the floating IP, as the server knows it or was told; empty text when unknown.
     :param gone: ids of floating IPs that are no longer here, which the server was not told yet.
     :param updated_at: monotonic seconds of the last outcome.
+    :param revision: the server's number for the payload behind ``state``; it grows with each change of the router.
+    :param older_revision: one below it that an answer had; a second answer of the same is believed.
     """
 
     id: str
@@ -36,6 +46,25 @@ class RouterInfo:
     operations: tuple[str, ...] = ()
     timings: dict[str, float] = field(default_factory=dict)
     updated_at: float = 0.0
+    revision: int = 0
+    older_revision: int | None = None
+
+    def is_older(self, payload: Mapping[str, Any]) -> bool:
+        """Tell whether an answer is older than what is known, and so to be asked for again.
+
+        The same answer twice is the truth: a server whose database was put back to yesterday's counts from there.
+        """
+        revision = _revision(payload)
+        older = revision is not None and revision < self.revision and revision != self.older_revision
+        self.older_revision = revision if older else None
+        return older
+
+    @property
+    def rank(self) -> int:
+        """Return the rank by what is known (see :func:`importance`)."""
+        if self.state is None:
+            return UNKNOWN
+        return 0 if self.state.floating_ips else 1 if self.state.gateway else 2
 
     def take(self, payload: Mapping[str, Any], state: RouterState, stamp: int) -> list[str]:
         """Take a new desired state, and the payload behind it; return what of it could not be had and is news."""
@@ -52,7 +81,13 @@ class RouterInfo:
                     floating_ips[fip_id] = known
         self.name = str(payload.get("name") or "")
         self.state, self.stamp, self.floating_ips = state, stamp, floating_ips
+        self.revision = _revision(payload) or 0
         return [note for note in state.notes if note not in former_notes]
+
+    def recall(self, payload: Mapping[str, Any], state: RouterState) -> None:
+        """Take what was known when an agent was here last; what the server was told then, it is not told again."""
+        self.take(payload, state, 0)
+        self.floating_ips = dict.fromkeys(self.floating_ips, ACTIVE)
 
     def succeeded(self, report: Report, timings: Mapping[str, float], now: float) -> None:
         """Note that the kernel is now as ``state`` says."""
@@ -83,3 +118,8 @@ def _floating_ip_statuses(payload: Mapping[str, Any]) -> dict[str, str]:
         for fip in payload.get("_floatingips") or []
         if fip.get("id") and fip.get("fixed_ip_address")
     }
+
+
+def _revision(payload: Mapping[str, Any]) -> int | None:
+    revision = payload.get("revision_number")
+    return revision if isinstance(revision, int) else None

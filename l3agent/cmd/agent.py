@@ -20,7 +20,8 @@ from typing import Any
 from oslo_log import log as logging
 
 from l3agent import __version__
-from l3agent.agent.l3_agent import BINARY, L3_AGENT_TOPIC, L3NATAgent
+from l3agent.agent.l3_agent import L3NATAgent
+from l3agent.agent.registration import BINARY, L3_AGENT_TOPIC
 from l3agent.conf import configured
 from l3agent.dataplane.child import Child
 from l3agent.dataplane.client import DataplaneClient

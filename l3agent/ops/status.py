@@ -19,10 +19,11 @@ def status(agent: L3NATAgent, dataplane: DataplaneClient) -> dict[str, Any]:
         "in_sync": agent.full_sync.in_sync,
         "full_syncs": agent.full_sync.completed,
         "queue": agent.queue.counts(),
+        "mass_delete": {"held": sorted(agent.doubt.held), "doubted": agent.doubt.doubted},
         "workers": {"size": agent.pool.size, "busy": agent.busy_workers},
         "dataplane": {"connected": dataplane.connected, "pid": dataplane.pid},
         "routers": {router_id: _router(info) for router_id, info in agent.router_info.items()},
-        "removed": list(agent.removed),
+        "removed": list(agent.routers.gone),
     }
 
 

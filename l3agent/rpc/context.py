@@ -40,6 +40,9 @@ class Context(RequestContext):  # type: ignore[misc]
             tenant=self.project_id,
             tenant_id=self.project_id,
             tenant_name=self.project_name,
+            # Two that neutron-lib's context adds: an administrator may see and set everything.
+            has_global_access=self.is_admin,
+            can_set_project_id=self.is_admin,
         )
         return values
 

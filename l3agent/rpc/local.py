@@ -3,13 +3,14 @@
 
 Driven by events only: a message goes straight into the work queue of the server that gets it, so there is no thread, no
 poll and no idle time. Transports with the same virtual host (``local:///name``) see each other, others do not.
-As with a broker, arguments and results travel as JSON, a message that nobody listens for is lost, and a call that
-nobody answers ends at its deadline.
+As with a broker, arguments and results travel as JSON, a message that nobody listens for is lost (or, sent at least
+once, refused), and a call that nobody answers ends at its deadline: from then on no server begins with it.
 """
 
 from __future__ import annotations
 
 import threading
+import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar, NamedTuple
@@ -31,19 +32,26 @@ class Address(NamedTuple):
 class _Answer:
     """What a caller waits for."""
 
-    def __init__(self) -> None:
+    def __init__(self, timeout: float | None) -> None:
         self._arrived = threading.Event()
+        self._timeout = timeout
+        self._asked = time.monotonic()
         self._reply: str = "null"
         self._failure: str | None = None
+
+    @property
+    def expired(self) -> bool:
+        """Tell whether nobody waits any longer."""
+        return self._timeout is not None and time.monotonic() - self._asked >= self._timeout
 
     def put(self, reply: Any, failure: Any) -> None:
         self._failure = common.serialize_remote_exception(failure) if failure else None
         self._reply = "null" if failure else jsonutils.dumps(reply)
         self._arrived.set()
 
-    def get(self, timeout: float | None, topic: str, allowed_modules: list[str]) -> Any:
-        if not self._arrived.wait(timeout):
-            raise oslo_messaging.MessagingTimeout(f"No reply on topic {topic} within {timeout} s")
+    def get(self, topic: str, allowed_modules: list[str]) -> Any:
+        if not self._arrived.wait(self._timeout):
+            raise oslo_messaging.MessagingTimeout(f"No reply on topic {topic} within {self._timeout} s")
         if self._failure is not None:
             raise common.deserialize_remote_exception(self._failure, allowed_modules)
         return jsonutils.loads(self._reply)
@@ -52,11 +60,16 @@ class _Answer:
 class LocalMessage(base.RpcIncomingMessage):  # type: ignore[misc]
     """A message as its server sees it: a copy of its own, made from JSON."""
 
-    def __init__(self, encoded: str, answer: _Answer | None, redeliver: Callable[[], None]) -> None:
+    def __init__(self, encoded: str, answer: _Answer | None, redeliver: Callable[[], object]) -> None:
         ctxt, message = jsonutils.loads(encoded)
         super().__init__(ctxt, message)
         self._answer = answer
         self._redeliver = redeliver
+
+    @property
+    def expired(self) -> bool:
+        """Tell whether this is a call that nobody waits for any longer: time spent in a server's queue counts."""
+        return self._answer is not None and self._answer.expired
 
     def reply(self, reply: Any = None, failure: Any = None) -> None:
         """Send a result, or the ``exc_info`` of an error, to the caller if there is one."""
@@ -110,13 +123,17 @@ class Broker:
             if listener in self._listeners[address[:2]]:
                 self._listeners[address[:2]].remove(listener)
 
-    def deliver(self, address: Address, encoded: str, *, fanout: bool = False, answer: _Answer | None = None) -> None:
-        """Hand a message to all listeners of a topic, or to the one whose turn it is; to nobody if there is none."""
+    def deliver(self, address: Address, encoded: str, *, fanout: bool = False, answer: _Answer | None = None) -> bool:
+        """Hand a message to all listeners of a topic, or to the one whose turn it is.
+
+        :returns: whether there is one.
+        """
         listeners = self._listeners[address[:2]]
         chosen = list(listeners) if fanout else self._next(listeners, address)
         for listener in chosen:
             again = lambda: self.deliver(address, encoded, fanout=fanout, answer=answer)  # noqa: E731
             listener.on_incoming_callback([LocalMessage(encoded, answer, again)])
+        return bool(chosen)
 
     @staticmethod
     def _next(listeners: deque[LocalListener], address: Address) -> list[LocalListener]:
@@ -160,11 +177,14 @@ class LocalDriver(base.BaseDriver):  # type: ignore[misc]
         """Deliver a message; wait for its answer when ``wait_for_reply`` is set.
 
         :raises MessagingTimeout: no answer within ``timeout`` seconds.
+        :raises MessageUndeliverable: nobody listens, and ``transport_options`` ask for at least once.
         """
-        answer = _Answer() if wait_for_reply else None
-        encoded = jsonutils.dumps((ctxt, message))
-        self._broker.deliver(self._address(target), encoded, fanout=bool(target.fanout), answer=answer)
-        return answer.get(timeout, target.topic, self._allowed_remote_exmods) if answer else None
+        answer = _Answer(timeout) if wait_for_reply else None
+        address, encoded = self._address(target), jsonutils.dumps((ctxt, message))
+        taken = self._broker.deliver(address, encoded, fanout=bool(target.fanout), answer=answer)
+        if not taken and transport_options is not None and transport_options.at_least_once:
+            raise oslo_messaging.MessageUndeliverable(None, address.exchange, target.topic, message)
+        return answer.get(target.topic, self._allowed_remote_exmods) if answer else None
 
     def send_notification(
         self, target: oslo_messaging.Target, ctxt: dict[str, Any], message: Any, version: float, retry: Any = None

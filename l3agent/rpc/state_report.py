@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import oslo_messaging
@@ -17,6 +17,7 @@ from oslo_log import log as logging
 from l3agent.exceptions import PluginUnavailable
 from l3agent.rpc.context import admin_context
 from l3agent.rpc.transport import Client, RemoteError
+from l3agent.rpc.versions import is_unknown_method
 
 LOG = logging.getLogger(__name__)
 
@@ -33,6 +34,7 @@ class StateReporter:
     :param configurations: called for each report; what the server's schedulers read, and figures for people.
     :param availability_zone: of this node; not sent when None.
     :param timeout: seconds the server has for one report; the report interval is the sensible value.
+    :param versions: of the server's API, the best first; one that the server turns out to lack is not tried again.
     :param on_revived: called when the server says that it had thought the agent dead: what it sent meanwhile is lost.
     """
 
@@ -47,6 +49,7 @@ class StateReporter:
         configurations: Callable[[], Mapping[str, Any]],
         availability_zone: str | None = None,
         timeout: float = 30.0,
+        versions: Sequence[str] = ("1.0",),
         on_revived: Callable[[], None] | None = None,
     ) -> None:
         self._identity = {"binary": binary, "host": host, "topic": topic, "agent_type": agent_type}
@@ -54,6 +57,7 @@ class StateReporter:
             self._identity["availability_zone"] = availability_zone
         self._configurations = configurations
         self._timeout = timeout
+        self._versions = list(versions)
         self._on_revived = on_revived
         self._client = Client(transport, TOPIC)
         self._started = False
@@ -65,15 +69,8 @@ class StateReporter:
 
     def report(self) -> str | None:
         """Send one report and return the server's word: ``new``, ``alive``, ``revived``; None when it failed."""
-        now = datetime.datetime.now(datetime.UTC).replace(tzinfo=None)
         try:
-            word: str | None = self._client.call(
-                admin_context(),
-                "report_state",
-                timeout=self._timeout,
-                agent_state={"agent_state": self._state()},
-                time=now.isoformat(timespec="microseconds"),
-            )
+            word = self._send()
         except (PluginUnavailable, RemoteError) as error:
             LOG.warning("State report failed, the next one comes at the interval: %s", error)
             return None
@@ -82,6 +79,25 @@ class StateReporter:
             LOG.info("The server had thought this agent dead")
             self._on_revived()
         return word
+
+    def _send(self) -> str | None:
+        while True:
+            now = datetime.datetime.now(datetime.UTC).replace(tzinfo=None)
+            try:
+                word: str | None = self._client.call(
+                    admin_context(),
+                    "report_state",
+                    timeout=self._timeout,
+                    version=self._versions[0],
+                    agent_state={"agent_state": self._state()},
+                    time=now.isoformat(timespec="microseconds"),
+                )
+            except RemoteError as error:
+                if len(self._versions) == 1 or not is_unknown_method(error):
+                    raise
+                del self._versions[0]
+            else:
+                return word
 
     def _state(self) -> dict[str, Any]:
         first = {} if self._started else {"start_flag": True}

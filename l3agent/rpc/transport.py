@@ -1,17 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Transport, consumers and clients over oslo.messaging, with what a long-lived agent needs on top.
-
-A consumer tells when its broker went and came back: transient queues vanish with their broker, and nobody else will say
-that messages are missing. A client keeps its deadline even when there is no broker to send to.
-"""
+"""Transport and clients over oslo.messaging. A client keeps its deadline even when there is no broker to send to."""
 
 from __future__ import annotations
 
-import inspect
 import re
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable
 from typing import Any
 
 import amqp
@@ -22,14 +16,12 @@ from eventlet.event import Event
 from oslo_config import cfg
 from oslo_log import log as logging
 from oslo_messaging import RemoteError, Target
-from oslo_messaging.rpc.dispatcher import DefaultRPCAccessPolicy
-from oslo_messaging.rpc.server import RPCServer
 
 from l3agent.exceptions import ConfigError, PluginUnavailable
 from l3agent.rpc.context import Context, ContextSerializer
 from l3agent.rpc.deadline import time_limit
 
-__all__ = ["Client", "Connection", "RemoteError", "Target", "get_transport"]
+__all__ = ["Client", "RemoteError", "Target", "get_transport"]
 
 LOG = logging.getLogger(__name__)
 
@@ -43,10 +35,6 @@ RABBIT_DEFAULTS = {
     "kombu_reconnect_delay": 0.1,
     "heartbeat_timeout_threshold": 30,
 }
-# How long one look for messages lasts, and so how long a consumer may need to notice that it shall stop. The driver's
-# own (up to 5 s) makes every stop as slow; each look costs 1 ms of CPU.
-POLL_S = 0.5
-CLOSE_TIMEOUT_S = 10.0
 # A server that is not back yet is known in 2 ms, instead of after the whole time allowed for its answer.
 _TOLD_WHEN_NOBODY_LISTENS = oslo_messaging.TransportOptions(at_least_once=True)
 BROKER_ERRORS = (oslo_messaging.MessagingException, kombu.exceptions.KombuError, amqp.AMQPError, OSError)
@@ -92,108 +80,6 @@ def _register_private_options(conf: cfg.ConfigOpts) -> None:
         return
     conf.register_opts(oslo_messaging_tracing, "oslo_messaging_tracing")
     conf.register_opts(oslo_messaging_metrics, "oslo_messaging_metrics")
-
-
-class _OwnMethods(DefaultRPCAccessPolicy):  # type: ignore[misc]
-    """Lets callers reach methods only, and none that the endpoint keeps for its own process in ``not_rpc``."""
-
-    def is_allowed(self, endpoint: object, method: str) -> bool:
-        """Tell whether a message may call this method of an endpoint."""
-        hidden = method.startswith("_") or method in getattr(endpoint, "not_rpc", ())
-        return not hidden and inspect.isroutine(getattr(endpoint, method))
-
-
-class _Server(RPCServer):  # type: ignore[misc]
-    """A server that stops soon, and that tells when its connection to the broker was replaced."""
-
-    on_reconnected: Callable[[], None]
-
-    def _create_listener(self) -> Any:
-        listener = self.transport._listen(self._target, 1, POLL_S)
-        with suppress(AttributeError):  # drivers without a broker have no connection to watch
-            self._watch(listener._poll_style_listener.conn.connection)
-        return listener
-
-    def _watch(self, connection: Any) -> None:
-        """Hook the one place through which the rabbit driver passes each new channel, queues declared again."""
-        adopt = connection._set_current_channel
-
-        def adopt_and_tell(channel: Any) -> None:
-            replaced = channel is not None and channel is not connection.channel
-            adopt(channel)
-            if replaced:
-                self.on_reconnected()
-
-        connection._set_current_channel = adopt_and_tell
-
-
-class Connection:
-    """The consumers of one agent: made first, started together, closed together.
-
-    :param transport: from :func:`get_transport`.
-    :param host: name of this node; messages to ``<topic>.<host>`` arrive here.
-    :param on_lost: called in a greenthread each time a consumer lost its broker *and* is back, queues declared again:
-        whatever was sent meanwhile is gone.
-    """
-
-    def __init__(
-        self, transport: oslo_messaging.RPCTransport, *, host: str, on_lost: Callable[[], None] | None = None
-    ) -> None:
-        self.servers: list[_Server] = []
-        self._transport = transport
-        self._host = host
-        self._on_lost = on_lost
-
-    def create_consumer(self, topic: str, endpoints: Sequence[object], *, fanout: bool = False) -> None:
-        """Add a consumer of ``topic``, ``<topic>.<host>`` and the fanout of ``topic``; it starts to consume later.
-
-        :param endpoints: objects whose public methods can be called, as ``method(context, **arguments)``; an attribute
-            ``target`` (:class:`Target`) states their version, names in an attribute ``not_rpc`` cannot be called.
-        :param fanout: part of the target, as Neutron's agents pass it; oslo.messaging subscribes to all three anyway,
-            so a second consumer for the fanout alone would get each message twice.
-        """
-        server = oslo_messaging.get_rpc_server(
-            self._transport,
-            Target(topic=topic, server=self._host, fanout=fanout),
-            list(endpoints),
-            serializer=ContextSerializer(),
-            access_policy=_OwnMethods,
-            server_cls=_Server,
-        )
-        server.on_reconnected = self._reconnected
-        self.servers.append(server)
-
-    def consume_in_threads(self) -> None:
-        """Start all consumers; returns when their queues exist. Waits for the broker as long as there is none."""
-        for server in self.servers:
-            server.start()
-
-    def close(self, timeout: float = CLOSE_TIMEOUT_S) -> None:
-        """Stop all consumers, let the messages in hand be worked off, and leave the broker. Safe at any time.
-
-        :param timeout: seconds for all of it; what is not done by then is left to its end.
-        """
-        closing = [eventlet.spawn(self._close, server) for server in self.servers if server.listener is not None]
-        self.servers = []
-        try:
-            with time_limit(timeout):
-                for greenthread in closing:
-                    greenthread.wait()
-        except TimeoutError:
-            LOG.warning("Consumers did not close within %s s; they are left to end by themselves", timeout)
-
-    @staticmethod
-    def _close(server: _Server) -> None:
-        try:
-            server.stop()
-            server.wait()
-        except Exception as error:  # a broker that is gone cannot be left in an orderly way
-            LOG.debug("Leaving the broker: %s", error)
-
-    def _reconnected(self) -> None:
-        LOG.warning("The consumer's connection to the broker was lost and is back: messages may be missing")
-        if self._on_lost is not None:
-            eventlet.spawn_n(self._on_lost)
 
 
 class Client:
@@ -266,6 +152,7 @@ class Client:
         *,
         server: str | None = None,
         fanout: bool = False,
+        at_least_once: bool = False,
         version: str | None = None,
         **arguments: Any,
     ) -> None:
@@ -273,9 +160,13 @@ class Client:
 
         :param server: host of the one server to tell.
         :param fanout: tell all servers of the topic.
-        :raises PluginUnavailable: the broker did not take it within the client's ``timeout``.
+        :param at_least_once: for a message that matters: it is an error when there is no queue to put it into. After an
+            error send it again; it may arrive twice.
+        :raises PluginUnavailable: the broker did not take it within the client's ``timeout``, or nobody consumes the
+            topic and ``at_least_once`` is asked for.
         """
-        rpc = self._prepare(server=server, fanout=fanout or None, version=version)
+        options = _TOLD_WHEN_NOBODY_LISTENS if at_least_once else None
+        rpc = self._prepare(server=server, fanout=fanout or None, version=version, transport_options=options)
         try:
             _in_time(self._timeout, f"{self.topic}.{method}", rpc.cast, context, method, **arguments)
         except TimeoutError as error:

@@ -98,6 +98,11 @@ class FakePlugin:
         self._take("get_service_plugin_list", arguments)
         return ["L3_ROUTER_NAT"]
 
+    def get_host_ha_router_count(self, context: Any, **arguments: Any) -> int:
+        """Return how many HA routers there are: none."""
+        self._take("get_host_ha_router_count", arguments)
+        return 0
+
     def report_state(self, context: Any, **arguments: Any) -> str:
         """Take a report."""
         self._take("report_state", arguments)

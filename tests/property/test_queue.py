@@ -104,7 +104,7 @@ class QueueMachine(RuleBasedStateMachine):
             self.workers.pop(router).__exit__(None, None, None)
 
     def apply(self, update):
-        if update.action is Action.DELETE:
+        if update.action in (Action.DELETE, Action.MISSING):
             self.kernel.pop(update.id, None)
         else:
             version = update.resource["version"]

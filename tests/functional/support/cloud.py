@@ -56,7 +56,7 @@ def options(rabbit: Rabbit, dataplane: Dataplane, folder: Path) -> Options:
         },
         "AGENT": {"report_interval": 5},
         "dataplane": {"spawn": False, "socket": dataplane.socket_path},
-        "l3agent": {"resync_jitter": 0.1},
+        "l3agent": {"resync_jitter": 0.1, "mass_delete_confirm": 1},
     }
 
 

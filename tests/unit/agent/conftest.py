@@ -10,11 +10,13 @@ from l3agent.testing import FakeDataplane, FakePlugin, running
 
 
 @pytest.fixture
-def conf(request):
+def conf(request, tmp_path):
     conf = cfg.ConfigOpts()
     register_opts(conf)
     conf([])
     conf.set_override("host", "node1")
+    conf.set_override("state_path", str(tmp_path))
+    conf.set_override("last_known_interval", 0.05, group="l3agent")
     conf.set_override("rpc_response_max_timeout", 2)
     conf.set_override("retry_min", 0.02, group="l3agent")
     conf.set_override("retry_max", 0.1, group="l3agent")

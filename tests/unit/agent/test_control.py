@@ -95,6 +95,7 @@ def test_the_status_tells_all_of_each_router(agent, plugin, dataplane):
     assert answer == {
         "in_sync": True,
         "queue": {"waiting": 0, "processing": 0, "retrying": 0},
+        "mass_delete": {"held": [], "doubted": 0},
         "workers": {"size": 8, "busy": 0},
         "dataplane": {"connected": True, "pid": 1},
         "routers": {},

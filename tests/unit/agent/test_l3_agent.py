@@ -148,7 +148,7 @@ def test_a_router_is_made_changed_and_removed_by_casts(agent, plugin, dataplane)
     wait_until(lambda: dataplane.states[("router", R1)].gateway is None)
     plugin.tell_agents("router_deleted", router_id=R1)
     wait_until(lambda: not here(dataplane) and not agent.router_info)
-    assert agent.removed[-1]["id"] == R1
+    assert agent.routers.gone[-1]["id"] == R1
 
 
 def test_a_changed_network_updates_the_routers_on_it_and_no_others(agent, plugin, dataplane):
@@ -425,7 +425,7 @@ def test_a_stopping_agent_finishes_what_is_in_the_data_plane_and_takes_nothing_n
     with running(plugin, service_of(agent := make_agent())):
         wait_until(lambda: agent.busy_workers == 8)
     assert len(here(dataplane)) == 8
-    assert agent.pool.running() == 0 or not agent._applying
+    assert agent.pool.running() == 0 or not agent.routers.applying
 
 
 def test_a_stopping_agent_removes_nothing(make_agent, service_of, plugin, dataplane):

@@ -226,11 +226,11 @@ def test_a_retry_keeps_the_data_it_has(queue, clock):
     assert take(queue).resource == {"name": "new"}
 
 
-def test_a_router_the_server_does_not_name_is_to_be_deleted(queue):
+def test_a_router_the_server_does_not_name_is_missing(queue):
     notice(queue)
     with queue.each_update_to_next_router() as update, queue.fetching() as stamp:
         queue.attach(update.id, None, stamp)
-        assert queue.in_work(update.id).action is Action.DELETE
+        assert queue.in_work(update.id).action is Action.MISSING
 
 
 def test_nothing_is_remembered_of_routers_when_no_fetch_is_under_way(queue):

@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The routers this node had last, kept in a file: an agent that finds no server still knows what it serves.
+
+One JSON object a line: first what wrote it and for whom, then a payload each, as the server sent it. A line that is
+damaged costs one router.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from typing import Any
+
+import eventlet
+from eventlet.event import Event
+from oslo_log import log as logging
+
+LOG = logging.getLogger(__name__)
+
+_FORMAT = 1
+#: Lines between two chances for other greenthreads.
+_LINES_AT_ONCE = 50
+
+
+class LastKnownRouters:
+    """The file, and what shall be in it.
+
+    :param path: of the file; it is replaced as a whole.
+    :param host: name of this node; the file of another one is ignored.
+    :param interval: seconds between two writes at least; 0: the file is neither read nor written.
+    """
+
+    def __init__(self, path: str, host: str, *, interval: float) -> None:
+        self._path = path
+        self._header = {"l3agent_routers": _FORMAT, "host": host}
+        self._interval = interval
+        self._lines: dict[str, str] = {}
+        self._changed = Event()
+
+    def remember(self, router_id: str, payload: Mapping[str, Any]) -> None:
+        """Keep the payload of a router."""
+        if self._interval:
+            self._change(router_id, json.dumps(payload, separators=(",", ":")))
+
+    def forget(self, router_id: str) -> None:
+        """Keep nothing of a router that is no longer here."""
+        if router_id in self._lines:
+            self._change(router_id, None)
+
+    def _change(self, router_id: str, line: str | None) -> None:
+        if self._lines.get(router_id) == line:
+            return
+        if line is None:
+            del self._lines[router_id]
+        else:
+            self._lines[router_id] = line
+        if not self._changed.ready():
+            self._changed.send()
+
+    def load(self) -> Iterator[dict[str, Any]]:
+        """Return the payloads of the file, as they were; a file that is none of ours is said and ignored."""
+        if not self._interval:
+            return
+        try:
+            with open(self._path, encoding="utf-8") as lines:
+                header = json.loads(lines.readline())
+                if header != self._header:
+                    raise ValueError(f"written as {header}, expected {self._header}")
+                for number, line in enumerate(lines, start=2):
+                    if number % _LINES_AT_ONCE == 0:
+                        eventlet.sleep(0)
+                    yield from self._payload(number, line)
+        except FileNotFoundError:
+            LOG.debug("No routers are known from before: %s does not exist", self._path)
+        except (OSError, ValueError) as exc:
+            LOG.warning("Last known routers: %s is ignored: %s", self._path, exc)
+
+    def _payload(self, number: int, line: str) -> Iterator[dict[str, Any]]:
+        try:
+            payload = json.loads(line)
+            router_id = payload["id"]
+        except (ValueError, KeyError, TypeError) as exc:
+            LOG.warning("Last known routers: %s, line %d is ignored: %s", self._path, number, exc)
+            return
+        self._lines.setdefault(router_id, line.rstrip("\n"))
+        yield payload
+
+    def run(self) -> None:
+        """Write the file after each change, at most once an interval, for ever."""
+        while True:
+            self._changed.wait()
+            eventlet.sleep(self._interval)
+            self.write()
+
+    def write(self) -> None:
+        """Write the file if something changed since the last time; a failure is said and tried at the next change."""
+        if not self._changed.ready():
+            return
+        self._changed = Event()
+        fresh = f"{self._path}.new"
+        try:
+            with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+                file.write(json.dumps(self._header) + "\n")
+                for number, line in enumerate(list(self._lines.values())):
+                    if number % _LINES_AT_ONCE == 0:
+                        eventlet.sleep(0)
+                    file.write(line + "\n")
+            os.replace(fresh, self._path)
+        except OSError as exc:
+            LOG.warning("Last known routers: %s: %s", self._path, exc)
+            with suppress(OSError):
+                os.unlink(fresh)

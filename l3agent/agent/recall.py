@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A start without a server: the routers that were here last are served until the server says otherwise.
+
+Nothing is removed for what is remembered, and nothing remembered wins over an answer of the server.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import eventlet
+from oslo_log import log as logging
+
+from l3agent.agent.last_known import LastKnownRouters
+from l3agent.agent.processing_queue import PRIORITY_FULL_SYNC, Action, ResourceProcessingQueue
+from l3agent.agent.router_info import RouterInfo
+from l3agent.agent.routers import Dataplane, Routers
+from l3agent.exceptions import RouterError, TransientError
+
+LOG = logging.getLogger(__name__)
+
+
+class Recall:
+    """Brings routers known from before to the data plane.
+
+    :param needed: tells whether the server still has not told all; False ends the waiting for the data plane.
+    :param retry: seconds between two tries to reach the data plane.
+    """
+
+    def __init__(
+        self,
+        routers: Routers,
+        last_known: LastKnownRouters,
+        queue: ResourceProcessingQueue,
+        dataplane: Dataplane,
+        *,
+        needed: Callable[[], bool],
+        retry: float,
+    ) -> None:
+        self._routers = routers
+        self._last_known = last_known
+        self._queue = queue
+        self._dataplane = dataplane
+        self._needed = needed
+        self._retry = retry
+
+    def run(self) -> None:
+        """Take the routers that were here last, and bring those in order that the kernel has too."""
+        for payload in self._last_known.load():
+            try:
+                self._routers.recall(payload)
+            except RouterError as exc:
+                LOG.warning("router %s: what was known of it is of no use: %s", payload["id"], exc)
+        if waiting := self._waiting():
+            LOG.info("%d routers are known from before", len(waiting))
+            in_kernel = self._in_kernel()
+            self._serve([info for info in self._waiting() if info.id in in_kernel])
+
+    def serve_all(self) -> None:
+        """Bring back also what the kernel does not have, for the server, which may have moved it, does not answer."""
+        self._serve(self._waiting())
+
+    def _serve(self, chosen: list[RouterInfo]) -> None:
+        for info in chosen:
+            self._queue.add(info.id, Action.REAPPLY, PRIORITY_FULL_SYNC, stamp=info.stamp)
+
+    def _waiting(self) -> list[RouterInfo]:
+        return [info for info in self._routers.info.values() if info.stamp == 0 and info.status == "pending"]
+
+    def _in_kernel(self) -> set[str]:
+        while self._needed():
+            try:
+                return set(self._dataplane.inventory()["router"])
+            except TransientError as exc:
+                LOG.warning("Routers known from before wait for the data plane: %s", exc)
+                eventlet.sleep(self._retry)
+        return set()

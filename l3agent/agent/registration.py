@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the server knows this agent by, and what it is told at each heartbeat."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from oslo_log import log as logging
+
+from l3agent.agent.router_info import RouterInfo
+from l3agent.exceptions import PluginUnavailable
+from l3agent.rpc import StateReporter
+
+LOG = logging.getLogger(__name__)
+
+L3_AGENT_TOPIC = "l3_agent"
+#: How the server's table of agents names this kind.
+BINARY, AGENT_TYPE = "neutron-l3-agent", "L3 agent"
+#: Of the server's API for state reports: today's, and that of the oldest servers. The report is the same.
+_VERSIONS = ("1.4", "1.0")
+
+
+class Registration:
+    """The row of this agent in the server's table, kept alive.
+
+    :param conf: the parsed options.
+    :param routers: returns what is known of the routers of this node.
+    :param ha_routers: asks the server how many HA routers it has for this node; None when it cannot tell.
+    :param on_revived: called when the server says that it had thought this agent dead.
+    """
+
+    def __init__(
+        self,
+        conf: Any,
+        host: str,
+        transport: Any,
+        *,
+        routers: Callable[[], Iterable[RouterInfo]],
+        ha_routers: Callable[[], int | None],
+        on_revived: Callable[[], None],
+    ) -> None:
+        self._conf = conf
+        self._routers = routers
+        self._ha_routers = ha_routers
+        self._ha_routers_told = False
+        self._reporter = StateReporter(
+            transport,
+            host=host,
+            binary=BINARY,
+            topic=L3_AGENT_TOPIC,
+            agent_type=AGENT_TYPE,
+            configurations=self._configurations,
+            availability_zone=conf.AGENT.availability_zone,
+            timeout=conf.AGENT.report_interval,
+            versions=_VERSIONS,
+            on_revived=on_revived,
+        )
+
+    def report(self) -> None:
+        """Tell the server that this agent lives."""
+        self._reporter.report()
+
+    def report_first(self) -> None:
+        """See to it that the server knows this agent before it is asked for routers.
+
+        :raises PluginUnavailable: it has not taken a report yet.
+        """
+        self._tell_of_ha_routers()
+        self._reporter.report()
+        if not self._reporter.started:
+            raise PluginUnavailable("the server has not taken a state report of this agent yet")
+
+    def _tell_of_ha_routers(self) -> None:
+        if not self._ha_routers_told:
+            count = self._ha_routers()
+            self._ha_routers_told = True
+            if count:
+                LOG.error("The server has %d HA routers for this node, and this agent serves none: move them", count)
+
+    def _configurations(self) -> dict[str, Any]:
+        return {
+            "agent_mode": self._conf.agent_mode,
+            "handle_internal_only_routers": self._conf.handle_internal_only_routers,
+            "interface_driver": self._conf.interface_driver,
+            "log_agent_heartbeats": self._conf.AGENT.log_agent_heartbeats,
+            "extensions": [],
+            **_counts(self._routers()),
+        }
+
+
+def _counts(routers: Iterable[RouterInfo]) -> dict[str, int]:
+    states = [info.state for info in routers if info.state is not None]
+    return {
+        "routers": len(states),
+        "ex_gw_ports": sum(state.gateway is not None for state in states),
+        "interfaces": sum(len(state.ports) for state in states),
+        "floating_ips": sum(len(state.floating_ips) for state in states),
+    }

@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The routers of this node, and what is done for one of them: from a payload to the kernel, or out of it."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Protocol
+
+import eventlet
+from oslo_log import log as logging
+
+from l3agent.agent.fip_statuses import FloatingIPStatuses
+from l3agent.agent.last_known import LastKnownRouters
+from l3agent.agent.processing_queue import ResourceUpdate
+from l3agent.agent.router_info import ACTIVE, ERROR, RouterInfo
+from l3agent.exceptions import ApplyError, InvalidRouter, RouterNotCompatible, TransientError
+from l3agent.model.desired import desired_state
+from l3agent.model.states import Key, Report, RouterState, State
+
+LOG = logging.getLogger(__name__)
+
+_REMOVED_KEPT = 100
+
+
+class Dataplane(Protocol):
+    """What the agent needs of :class:`l3agent.dataplane.client.DataplaneClient`."""
+
+    def reconcile(self, states: Iterable[tuple[Key, State | None]], *, dry_run: bool = False) -> list[Report]:
+        """Make the kernel equal to some states."""
+
+    def inventory(self) -> dict[str, list[str]]:
+        """Return the ids of what exists."""
+
+    def on_new_process(self, callback: Any) -> None:
+        """Call back when the data plane is another process than before."""
+
+
+class Routers:
+    """What is known of each router of this node, and the steps a worker takes for one.
+
+    A step raises :class:`~l3agent.exceptions.TransientError` when it is to be tried again.
+
+    :param conf: the parsed options.
+    :param dataplane: makes the kernel follow.
+    :param statuses: tells the server how floating IPs do.
+    :param last_known: keeps what is known for the next start.
+    :param fetch_again: has a router fetched from the server once more.
+    """
+
+    def __init__(
+        self,
+        conf: Any,
+        dataplane: Dataplane,
+        statuses: FloatingIPStatuses,
+        last_known: LastKnownRouters,
+        fetch_again: Callable[[str], None],
+    ) -> None:
+        self._conf = conf
+        self._dataplane = dataplane
+        self._statuses = statuses
+        self._last_known = last_known
+        self._fetch_again = fetch_again
+        #: By id.
+        self.info: dict[str, RouterInfo] = {}
+        #: The last removals, newest last: id, operations, timings.
+        self.gone: deque[dict[str, Any]] = deque(maxlen=_REMOVED_KEPT)
+        #: Routers that the data plane has in hand, by the greenthread that waits.
+        self.applying: dict[Any, str] = {}
+
+    def desired_state(self, router_id: str, payload: Mapping[str, Any]) -> RouterState:
+        """Return the state of a payload.
+
+        :raises InvalidRouter: the payload breaks the contract, or is that of another router.
+        :raises RouterNotCompatible: the router is not for this agent.
+        """
+        state = desired_state(payload, handle_internal_only_routers=self._conf.handle_internal_only_routers)
+        if state.id != router_id:
+            raise InvalidRouter("id", state.id, f"the server was asked for {router_id}")
+        return state
+
+    def recall(self, payload: Mapping[str, Any]) -> None:
+        """Take a router as an agent knew it that was here before; nothing is done to the kernel.
+
+        :raises RouterError: it cannot be served.
+        """
+        state = self.desired_state(payload["id"], payload)
+        if state.id not in self.info:
+            self.info[state.id] = RouterInfo(state.id)
+            self.info[state.id].recall(payload, state)
+
+    # Steps
+
+    def update(self, update: ResourceUpdate, timings: dict[str, float]) -> None:
+        """Make the kernel follow the payload of an update."""
+        payload = update.resource or {}
+        info = self.info.get(update.id)
+        if info is not None and info.is_older(payload):
+            LOG.info("router %s: an answer older than revision %d is asked for again", update.id, info.revision)
+            self._fetch_again(update.id)
+            return
+        try:
+            state = self.desired_state(update.id, payload)
+        except InvalidRouter as exc:
+            self._refuse(update.id, exc)
+        except RouterNotCompatible as exc:
+            LOG.info("router %s is not for this agent: %s", update.id, exc)
+            self.remove(update.id, timings)
+        else:
+            info = self.info.setdefault(update.id, RouterInfo(update.id))
+            for note in info.take(payload, state, update.stamp):
+                LOG.warning("router %s: %s", update.id, note)
+            self._last_known.remember(update.id, payload)
+            self.apply(update.id, timings)
+
+    def apply(self, router_id: str, timings: dict[str, float]) -> None:
+        """Make the kernel follow what is known of a router."""
+        info = self.info[router_id]
+        report = self._reconcile(router_id, info.state, timings)
+        info.succeeded(report, timings, time.monotonic())
+        self._statuses.report(router_id, self._only_ours(info, info.floating_ips_to_report(ACTIVE)))
+
+    def remove(self, router_id: str, timings: dict[str, float]) -> None:
+        """Take a router out of the kernel and forget it."""
+        report = self._reconcile(router_id, None, timings)
+        self.info.pop(router_id, None)
+        self._last_known.forget(router_id)
+        self._statuses.forget(router_id)
+        self.gone.append({"id": router_id, "operations": list(report.operations), "timings": timings})
+
+    def _refuse(self, router_id: str, error: InvalidRouter) -> None:
+        """Leave the router as it is in the kernel until the server says something else."""
+        LOG.error("router %s refused until its next update: %s", router_id, error)
+        info = self.info.setdefault(router_id, RouterInfo(router_id))
+        info.failed(str(error), time.monotonic())
+        self._statuses.report(router_id, info.floating_ips_to_report(ERROR))
+
+    def _reconcile(self, router_id: str, state: RouterState | None, timings: dict[str, float]) -> Report:
+        """Have the data plane do it; a failure is kept for those who ask, and raised."""
+        self.applying[eventlet.getcurrent()] = router_id
+        try:
+            [report] = self._dataplane.reconcile([(("router", router_id), state)])
+            if report.error:
+                raise ApplyError(report.error)
+        except TransientError as exc:
+            self._failed(router_id, exc)
+            raise
+        finally:
+            del self.applying[eventlet.getcurrent()]
+        timings |= report.timings
+        LOG.info(
+            "router %s %s: %d operations, %s",
+            router_id,
+            "updated" if state else "removed",
+            len(report.operations),
+            ", ".join(f"{phase} {seconds:.4f} s" for phase, seconds in timings.items()),
+        )
+        for operation in report.operations:
+            LOG.debug("router %s: %s", router_id, operation)
+        return report
+
+    def _failed(self, router_id: str, error: TransientError) -> None:
+        info = self.info.get(router_id)
+        if info is None:
+            return
+        info.failed(str(error), time.monotonic())
+        if isinstance(error, ApplyError):
+            self._statuses.report(router_id, info.floating_ips_to_report(ERROR))
+
+    def _only_ours(self, info: RouterInfo, statuses: Mapping[str, str]) -> dict[str, str]:
+        """Leave out what is gone from this router because another one of this node has it now."""
+        return {
+            fip_id: status
+            for fip_id, status in statuses.items()
+            if fip_id in info.floating_ips or not any(fip_id in other.floating_ips for other in self.info.values())
+        }
