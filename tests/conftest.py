@@ -9,6 +9,7 @@ with warnings.catch_warnings():
     eventlet.monkey_patch()
 
 # isort: split
+import logging
 import os
 from collections import Counter
 from collections.abc import Iterator
@@ -108,3 +109,16 @@ def _hub_is_never_blocked(request: pytest.FixtureRequest) -> Iterator[None]:
     yield
     if watched:
         eventlet.debug.hub_blocking_detection(False)
+
+
+@pytest.fixture(autouse=True)
+def _log_handlers_end_with_their_test() -> Iterator[None]:
+    """Take away what a program under test put on the root logger: it writes to a stderr that ends with the test."""
+    root = logging.getLogger()
+    before, level = list(root.handlers), root.level
+    yield
+    for handler in set(root.handlers) - set(before):
+        # Those of pytest come and go with each phase.
+        if not type(handler).__module__.startswith("_pytest."):
+            root.removeHandler(handler)
+    root.setLevel(level)

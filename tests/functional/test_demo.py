@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import sysconfig
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -235,10 +236,16 @@ def _ordinary_user(folder: Path) -> list[str]:
 
 
 def _environment(python: str, folder: Path) -> Path:
-    """Make a virtual environment with the packages of this one, and return its interpreter."""
+    """Make a virtual environment with copies of the packages of this one, and return its interpreter.
+
+    Copies, for the folders above this environment may be closed to others: tox makes its own with mode 0700.
+    """
     subprocess.run([python, "-m", "venv", "--without-pip", str(folder)], check=True, timeout=_PATIENCE_S)
     (packages,) = folder.glob("lib/python*/site-packages")
-    (packages / "tests.pth").write_text("\n".join([str(_REPOSITORY), *filter(os.path.isdir, sys.path)]))
+    compiled = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(sysconfig.get_path("purelib"), packages, ignore=compiled, dirs_exist_ok=True)
+    for part in ("l3agent", "etc"):
+        shutil.copytree(_REPOSITORY / part, packages / part, ignore=compiled, dirs_exist_ok=True)
     return folder / "bin" / "python"
 
 
