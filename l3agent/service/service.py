@@ -15,9 +15,10 @@ from oslo_service import service as oslo_service
 from oslo_utils import importutils
 
 from l3agent.exceptions import ConfigError
+from l3agent.rpc.connection import Connection
 from l3agent.rpc.context import Context, admin_context
 from l3agent.rpc.deadline import Deadline
-from l3agent.rpc.transport import Connection, get_transport
+from l3agent.rpc.transport import get_transport
 from l3agent.service.threadgroup import ThreadGroup
 
 LOG = logging.getLogger(__name__)

@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The consumers of an agent.
+
+They tell when their broker went and came back: transient queues vanish with their broker, and nobody else will say that
+messages are missing.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any
+
+import eventlet
+import oslo_messaging
+from oslo_log import log as logging
+from oslo_messaging import Target
+from oslo_messaging.rpc.dispatcher import DefaultRPCAccessPolicy
+from oslo_messaging.rpc.server import RPCServer
+
+from l3agent.exceptions import ConfigError
+from l3agent.rpc.context import ContextSerializer
+from l3agent.rpc.deadline import time_limit
+
+LOG = logging.getLogger(__name__)
+
+# How long one look for messages lasts, and so how long a consumer may need to notice that it shall stop. The driver's
+# own (up to 5 s) makes every stop as slow; each look costs 1 ms of CPU.
+POLL_S = 0.5
+CLOSE_TIMEOUT_S = 10.0
+
+
+class _OwnMethods(DefaultRPCAccessPolicy):  # type: ignore[misc]
+    """Lets callers reach methods only, and none that the endpoint keeps for its own process in ``not_rpc``."""
+
+    def is_allowed(self, endpoint: object, method: str) -> bool:
+        """Tell whether a message may call this method of an endpoint."""
+        hidden = method.startswith("_") or method in getattr(endpoint, "not_rpc", ())
+        return not hidden and inspect.isroutine(getattr(endpoint, method))
+
+
+class _Server(RPCServer):  # type: ignore[misc]
+    """A server that stops soon, and that tells when its connection to the broker was replaced."""
+
+    on_reconnected: Callable[[], None]
+
+    def _process_incoming(self, incoming: Any) -> None:
+        if getattr(incoming[0], "expired", False):
+            LOG.warning("A call of %s is not worked on, its caller waits no longer", incoming[0].message.get("method"))
+            return
+        super()._process_incoming(incoming)
+
+    def _create_listener(self) -> Any:
+        listener = self.transport._listen(self._target, 1, POLL_S)
+        with suppress(AttributeError):  # drivers without a broker have no connection to watch
+            self._watch(listener._poll_style_listener.conn.connection)
+        return listener
+
+    def _watch(self, connection: Any) -> None:
+        """Hook the one place through which the rabbit driver passes each new channel, queues declared again."""
+        adopt = connection._set_current_channel
+
+        def adopt_and_tell(channel: Any) -> None:
+            replaced = channel is not None and channel is not connection.channel
+            adopt(channel)
+            if replaced:
+                self.on_reconnected()
+
+        connection._set_current_channel = adopt_and_tell
+
+
+class Connection:
+    """The consumers of one agent: made first, started together, closed together.
+
+    :param transport: from :func:`get_transport`.
+    :param host: name of this node; messages to ``<topic>.<host>`` arrive here.
+    :param on_lost: called in a greenthread each time a consumer lost its broker *and* is back, queues declared again:
+        whatever was sent meanwhile is gone.
+    """
+
+    def __init__(
+        self, transport: oslo_messaging.RPCTransport, *, host: str, on_lost: Callable[[], None] | None = None
+    ) -> None:
+        self.servers: list[_Server] = []
+        self._transport = transport
+        self._host = host
+        self._on_lost = on_lost
+
+    def create_consumer(self, topic: str, endpoints: Sequence[object], *, fanout: bool = False) -> None:
+        """Add a consumer of ``topic``, ``<topic>.<host>`` and the fanout of ``topic``; it starts to consume later.
+
+        :param endpoints: objects whose public methods can be called, as ``method(context, **arguments)``; an attribute
+            ``target`` (:class:`Target`) states their version, names in an attribute ``not_rpc`` cannot be called.
+        :param fanout: part of the target, as Neutron's agents pass it; oslo.messaging subscribes to all three anyway,
+            so a second consumer for the fanout alone would get each message twice.
+        """
+        server = oslo_messaging.get_rpc_server(
+            self._transport,
+            Target(topic=topic, server=self._host, fanout=fanout),
+            list(endpoints),
+            serializer=ContextSerializer(),
+            access_policy=_OwnMethods,
+            server_cls=_Server,
+        )
+        server.on_reconnected = self._reconnected
+        self.servers.append(server)
+
+    def consume_in_threads(self) -> None:
+        """Start all consumers; returns when their queues exist. Waits for the broker as long as there is none.
+
+        :raises ConfigError: a queue or exchange is there with other settings (durable, quorum) than ours.
+        """
+        for server in self.servers:
+            try:
+                server.start()
+            except oslo_messaging.MessageDeliveryFailure as error:
+                if "PRECONDITION_FAILED" not in str(error):
+                    raise
+                raise ConfigError(
+                    f"[oslo_messaging_rabbit]: {error}. All who share a virtual host need the same amqp_durable_queues "
+                    "and rabbit_quorum_queue; use theirs, or a virtual host of your own."
+                ) from error
+
+    def close(self, timeout: float = CLOSE_TIMEOUT_S) -> None:
+        """Stop all consumers, let the messages in hand be worked off, and leave the broker. Safe at any time.
+
+        :param timeout: seconds for all of it; what is not done by then is left to its end.
+        """
+        closing = [eventlet.spawn(self._close, server) for server in self.servers if server.listener is not None]
+        self.servers = []
+        try:
+            with time_limit(timeout):
+                for greenthread in closing:
+                    greenthread.wait()
+        except TimeoutError:
+            LOG.warning("Consumers did not close within %s s; they are left to end by themselves", timeout)
+
+    @staticmethod
+    def _close(server: _Server) -> None:
+        try:
+            server.stop()
+            server.wait()
+        except Exception as error:  # a broker that is gone cannot be left in an orderly way
+            LOG.debug("Leaving the broker: %s", error)
+
+    def _reconnected(self) -> None:
+        LOG.warning("The consumer's connection to the broker was lost and is back: messages may be missing")
+        if self._on_lost is not None:
+            eventlet.spawn_n(self._on_lost)
