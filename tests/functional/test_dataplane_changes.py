@@ -121,6 +121,14 @@ def routes_come_change_and_go(world: World) -> RouterState:
     return replace(world.state, routes=frozenset(routes))
 
 
+def no_ipv4_address_under_an_ipv4_route(world: World) -> RouterState:
+    """With the last IPv4 address of a device the kernel takes all IPv4 routes of it, those that stay too."""
+    on_link = route("198.51.100.0/24", (world.blue, None))
+    routes = _without_device(world.routes, world.blue) | {on_link}
+    only_ipv6 = world.with_blue(addresses=frozenset({ip_interface("2001:db8:1::1/64")}))
+    return replace(only_ipv6, routes=frozenset(routes), floating_ips=floating_ips({"203.0.113.101": "10.0.1.5"}))
+
+
 def no_gateway(world: World) -> RouterState:
     return replace(
         world.state,
@@ -176,6 +184,7 @@ CHANGES: list[Change] = [
     the_port_is_gone,
     a_port_more,
     routes_come_change_and_go,
+    no_ipv4_address_under_an_ipv4_route,
     no_gateway,
     another_gateway_port_on_another_network,
     another_gateway_address,
