@@ -18,11 +18,15 @@ from l3agent import __version__
 from l3agent.conf import configured
 from l3agent.dataplane import privilege
 from l3agent.dataplane.announcer import Announcer
+from l3agent.dataplane.drift import Drift
 from l3agent.dataplane.drivers import load_driver
+from l3agent.dataplane.events import Listener
 from l3agent.dataplane.kernel import Kernel
+from l3agent.dataplane.lane import Crew, Lane
 from l3agent.dataplane.reaper import Reaper
 from l3agent.dataplane.reconcile import Reconciler
 from l3agent.dataplane.server import Server
+from l3agent.dataplane.tidy import Tidier
 from l3agent.exceptions import ConfigError, L3AgentError, PermissionMissing
 
 LOG = logging.getLogger(__name__)
@@ -74,15 +78,18 @@ def _serve(conf: Any) -> int:
     privilege.raise_descriptor_limit()
     privilege.drop()
 
-    def reconciler() -> Reconciler:
+    def gather() -> Crew:
         reaper = Reaper()
+        driver = load_driver(conf.interface_driver)
+        kernel = Kernel(conf.dataplane.netns_path, reaper)
         announcer = Announcer(conf.send_arp_for_ha, conf.dataplane.announce_interval, reaper.close)
-        return Reconciler(Kernel(conf.dataplane.netns_path, reaper), load_driver(conf.interface_driver), announcer)
+        tidier, drift = Tidier(kernel), Drift(Listener(conf.dataplane.netns_path), driver)
+        return Crew(Reconciler(kernel, driver, announcer, tidier, drift), tidier, drift)
 
     server = Server(
         listener,
         allowed=frozenset((owner,)),
-        reconciler=reconciler,
+        lane=Lane(gather),
         exit_with_client=conf.exit_with_client,
     )
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -46,22 +46,23 @@ def carry_out(kernel: Kernel, plan: Plan, seen: Observed, namespace: str | None,
         if any(operation.verb == "remove" for operation in plan.of(Namespace)):
             _remove_namespace(kernel, handle)
         else:
-            inside = encode.inside(plan, _devices(handle, plan, seen))
+            _note_new_devices(handle, plan, seen)
+            inside = encode.inside(plan, seen.devices)
             _send(handle.route, inside.come, namespace)
             _send(handle.route, inside.gone, namespace, ignore=_ALREADY_GONE)
             _drop_flows(handle, flush)
     _send(kernel.host, outside.gone, namespace, ignore=_ALREADY_GONE)
 
 
-def _devices(handle: NamespaceHandle, plan: Plan, seen: Observed) -> dict[str, int]:
-    """Return the index of each device, those that were just made too.
+def _note_new_devices(handle: NamespaceHandle, plan: Plan, seen: Observed) -> None:
+    """Ask for the indexes of the devices that were just made.
 
     Only the kernel knows: a new namespace may have devices of its own (fallback tunnels), and an index that was in use
     once is not given again.
     """
     new = [one.entry.device for one in plan.of(Link) if isinstance(one.entry, Link) and one.verb == "add"]
     answers = handle.route.ask([rtnl.get_link(name=device) for device in new])
-    return seen.devices | {info.name: info.index for answer in answers for info in rtnl.parse_links(answer)}
+    seen.devices |= {info.name: info.index for answer in answers for info in rtnl.parse_links(answer)}
 
 
 def _remove_namespace(kernel: Kernel, handle: NamespaceHandle) -> None:

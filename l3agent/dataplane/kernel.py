@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The rim towards the kernel: network namespaces, their pins, settings and kept sockets.
 
-Only the lane thread (:mod:`l3agent.dataplane.server`) may use it: entering a namespace moves the calling thread.
+Only the lane thread (:mod:`l3agent.dataplane.lane`) may use it: entering a namespace moves the calling thread.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from l3agent.dataplane import syscalls
-from l3agent.dataplane.netlink import nft
+from l3agent.dataplane.netlink import nft, nsid
 from l3agent.dataplane.plan import Entry, Sysctl
 from l3agent.dataplane.reaper import Reaper
 from l3agent.dataplane.settings import Settings
@@ -38,12 +38,14 @@ class NamespaceHandle:
     :param sysctls: the settings as they were read or written last; they are read once in the life of the process.
     :param adopted: it was found, not made by this process, and nothing was announced from it yet.
     :param identity: device and inode of the namespace file.
+    :param nsid: what events of the namespace are marked with; None where the kernel gives it no number.
     :param rules: generation of the rules when they were read last, and what they were.
     """
 
     name: str
     fd: int
     identity: tuple[int, int]
+    nsid: int | None
     route: NetlinkSocket
     netfilter: NetlinkSocket
     sysctls: frozenset[Sysctl] = frozenset()
@@ -193,7 +195,11 @@ class Kernel:
 
     def _open(self, name: str, fd: int) -> NamespaceHandle:
         route, netfilter = NetlinkSocket(NETLINK_ROUTE), NetlinkSocket(NETLINK_NETFILTER)
-        return NamespaceHandle(name, fd, _identity(os.fstat(fd)), route, netfilter)
+        return NamespaceHandle(name, fd, _identity(os.fstat(fd)), self._number(fd), route, netfilter)
+
+    def _number(self, fd: int) -> int | None:
+        _, answer = self.host.ask([nsid.new_nsid(fd), nsid.get_nsid(fd)])
+        return nsid.parse_nsid(answer)
 
     def _adopt(self, name: str, sysctls: frozenset[Sysctl]) -> NamespaceHandle | None:
         pin = self._pin(name)

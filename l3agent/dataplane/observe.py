@@ -28,7 +28,8 @@ from l3agent.model.names import GATEWAY_DEVICE, HOST_DEVICE, INTERNAL_DEVICE
 
 #: Stands for the MTU of a link whose two ends differ.
 _DISAGREE = 0
-_OURS = (INTERNAL_DEVICE, GATEWAY_DEVICE, HOST_DEVICE)
+#: How the names of our devices inside a namespace begin.
+OURS = (INTERNAL_DEVICE, GATEWAY_DEVICE, HOST_DEVICE)
 
 
 @dataclass
@@ -37,6 +38,7 @@ class Observed:
 
     :param devices: index of each link inside the namespace, foreign ones too.
     :param bridges: index of each bridge that was seen.
+    :param taps: index of the outer end of each of our links.
     :param down: those of them that are down.
     :param stray: taps in the switch namespace with a wanted name whose other end is not where it should be.
     """
@@ -45,6 +47,7 @@ class Observed:
     handle: NamespaceHandle | None = None
     devices: dict[str, int] = field(default_factory=dict)
     bridges: dict[str, int] = field(default_factory=dict)
+    taps: dict[str, int] = field(default_factory=dict)
     down: set[str] = field(default_factory=set)
     stray: list[str] = field(default_factory=list)
 
@@ -84,7 +87,7 @@ def _observe_inside(kernel: Kernel, seen: Observed, handle: NamespaceHandle, des
     seen.devices = {info.name: info.index for info in infos}
     names = {info.index: info.name for info in infos}
     seen.entries.add(Namespace(handle.name, loopback=any(info.name == "lo" and info.up for info in infos)))
-    ours = [info for info in infos if info.name.startswith(_OURS)]
+    ours = [info for info in infos if info.name.startswith(OURS)]
     any_mtu = {entry.device for entry in desired if isinstance(entry, Link) and entry.mtu is None}
     links = [replace(link, mtu=None) if link.device in any_mtu else link for link in _outer_ends(kernel, seen, ours)]
     seen.entries.update(links)
@@ -103,7 +106,7 @@ def _links(data: bytes, _: None) -> list[rtnl.LinkInfo]:
 
 def _addresses(data: bytes, names: dict[int, str]) -> frozenset[Entry]:
     found = ((names.get(index, ""), interface) for index, interface in rtnl.parse_addresses(data))
-    return frozenset(DeviceAddress(name, interface) for name, interface in found if name.startswith(_OURS))
+    return frozenset(DeviceAddress(name, interface) for name, interface in found if name.startswith(OURS))
 
 
 def _routes(data: bytes, names: dict[int, str]) -> frozenset[Entry]:
@@ -115,6 +118,7 @@ def _outer_ends(kernel: Kernel, seen: Observed, infos: list[rtnl.LinkInfo]) -> l
     found = _ask(kernel, [rtnl.get_link(index=info.link) for info in infos])
     # An index counts in one namespace: it may be that of another device, when somebody moved the tap away.
     taps = [tap if tap and tap.link == info.index else None for info, tap in zip(infos, found, strict=True)]
+    seen.taps = {tap.name: tap.index for tap in taps if tap}
     masters = _ask(kernel, [rtnl.get_link(index=tap.master) for tap in taps if tap and tap.master])
     bridge_names = {}
     for master in masters:

@@ -16,12 +16,13 @@ from functools import partial
 from l3agent.dataplane import show
 from l3agent.dataplane.announcer import Announcer
 from l3agent.dataplane.apply import carry_out
+from l3agent.dataplane.drift import Drift
 from l3agent.dataplane.drivers import InterfaceDriver
 from l3agent.dataplane.kernel import Kernel, NamespaceHandle
-from l3agent.dataplane.netlink import rtnl
-from l3agent.dataplane.observe import observe, our_networks, unused_bridges
-from l3agent.dataplane.plan import Card, DeviceAddress, Entry, Link, Namespace, Plan, diff, removed_mappings
+from l3agent.dataplane.observe import observe, our_networks
+from l3agent.dataplane.plan import DeviceAddress, Entry, Link, Plan, diff, removed_mappings
 from l3agent.dataplane.render import entries
+from l3agent.dataplane.tidy import Tidier
 from l3agent.exceptions import ApplyError
 from l3agent.model.names import HOST_NAMESPACE, ROUTER_NAMESPACE, namespace_name
 from l3agent.model.states import Key, Report, RouterState, State
@@ -30,23 +31,19 @@ LOG = logging.getLogger(__name__)
 
 #: How often a state is looked at and mended in one request before the difference that stays is an error.
 _LOOKS = 3
-#: Seconds after a removal during which a bridge may still lose its last port: namespaces go in the background.
-_TIDY_S = 5.0
-#: Seconds that the kernel may take to take a namespace apart; then its taps are deleted one by one.
-_APART_S = 2.0
-_NO_SUCH_DEVICE = frozenset((19,))
 
 
 class Reconciler:
     """Makes the kernel match desired states, one at a time, in the lane thread."""
 
-    def __init__(self, kernel: Kernel, driver: InterfaceDriver, announcer: Announcer) -> None:
+    def __init__(
+        self, kernel: Kernel, driver: InterfaceDriver, announcer: Announcer, tidier: Tidier, drift: Drift
+    ) -> None:
         self._kernel = kernel
         self._driver = driver
         self._announcer = announcer
-        self._tidy_until = time.monotonic() + _TIDY_S
-        #: Taps of removed namespaces, and when they must be gone.
-        self._leaving: dict[str, float] = {}
+        self._drift = drift
+        self._tidier = tidier
 
     def reconcile(self, key: Key, state: State | None, *, dry_run: bool = False) -> Report:
         """Bring one state about, or tell what that would take; errors are in the report, never raised."""
@@ -84,32 +81,14 @@ class Reconciler:
             "network": our_networks(self._kernel),
         }
 
-    def untidy(self) -> bool:
-        """Tell whether there may be a tap or a bridge left over: something was removed a short time ago."""
-        return bool(self._leaving) or time.monotonic() < self._tidy_until
-
-    def tidy(self) -> bool:
-        """Remove one tap of a namespace that is kept alive, or one bridge without ports; tell whether there was one.
-
-        A process inside a namespace, such as an operator's shell, keeps it alive after its removal. Removing links
-        waits for RCU grace periods, tens of milliseconds: it is done when nothing else waits, one at a time. Whatever
-        is left when the process dies is found by the next one.
-        """
-        left = self._left_behind() or unused_bridges(self._kernel)
-        if left:
-            self._kernel.host.batch(rtnl.delete_link(name=left[0]), ignore=_NO_SUCH_DEVICE)
-            self._tidy_until = time.monotonic() + _TIDY_S
-        return bool(left)
-
-    def _left_behind(self) -> list[str]:
-        """Return the taps that should be gone by now and are there, and forget those that are not."""
-        now = time.monotonic()
-        due = [tap for tap, when in self._leaving.items() if when < now]
-        answers = zip(due, self._kernel.host.ask([rtnl.get_link(name=tap) for tap in due]), strict=True)
-        there = [tap for tap, answer in answers if rtnl.parse_links(answer)]
-        for tap in set(due).difference(there):
-            del self._leaving[tap]
-        return there
+    def repair(self) -> bool:
+        """Look at one state that somebody else may have changed, and mend it; tell whether there was one."""
+        due = self._drift.take()
+        if due is None:
+            return False
+        key, state = due
+        self._drift.done(key, self.reconcile(key, state))
+        return True
 
     # ---- private ---------------------------------------------------------------------------------------------
 
@@ -119,9 +98,12 @@ class Reconciler:
         kind, state_id = key
         namespace = None if kind == "network" else namespace_name(kind, state_id)
         network = self._driver.network(state_id).name if kind == "network" else None
+        if not dry_run:
+            self._drift.begin(key, state)
+        plans: list[Plan] = []
         with _timed(timings, "plan"):
             desired = entries(key, state, self._driver)
-            self._note_taps(desired)
+            self._tidier.note_wanted(desired)
         for _ in range(_LOOKS):
             with _timed(timings, "observe"):
                 seen = observe(self._kernel, namespace, desired, network)
@@ -131,13 +113,14 @@ class Reconciler:
                 operations += [line for one in plan.operations for line in show.lines(one, namespace)]
             if dry_run:
                 return
+            plans.append(plan)
             if plan or flush:
-                self._note_removals(plan)
+                self._tidier.note_removals(plan)
                 try:
                     with _timed(timings, "apply"):
                         carry_out(self._kernel, plan, seen, namespace, flush)
                 except ApplyError:
-                    self._tidy_until = time.monotonic() + _TIDY_S
+                    self._tidier.expect()
                     if seen.handle is not None:
                         # What came about all the same is news to the neighbours, and no later plan will name it again.
                         after = observe(self._kernel, namespace, desired, network)
@@ -146,21 +129,9 @@ class Reconciler:
             if seen.handle is not None:
                 self._announce(seen.handle, state, plan, desired)
             if not plan.may_disturb() or state is None:
+                self._drift.settled(key, state, desired, seen, plans)
                 return
         raise ApplyError(f"the kernel keeps differing from what was asked: {'; '.join(_names(plan, namespace))}")
-
-    def _note_taps(self, desired: Iterable[Entry]) -> None:
-        for entry in desired if self._leaving else ():
-            if isinstance(entry, Link):
-                self._leaving.pop(entry.tap, None)
-
-    def _note_removals(self, plan: Plan) -> None:
-        removed = [one.entry for one in plan.of(Namespace, Link, Card) if one.verb != "add"]
-        if removed:
-            self._tidy_until = time.monotonic() + _TIDY_S
-        if any(isinstance(entry, Namespace) for entry in removed):
-            taps = [entry.tap for entry in removed if isinstance(entry, Link)]
-            self._leaving |= dict.fromkeys(taps, time.monotonic() + _APART_S)
 
     def _announce(self, handle: NamespaceHandle, state: State | None, plan: Plan, present: Iterable[Entry]) -> None:
         """Announce what is new and present; at first sight of a namespace that was found, announce all of it."""

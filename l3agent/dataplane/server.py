@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The socket of the data plane: frames in, frames out, and the lane that does the kernel work.
+"""The socket of the data plane: frames in, frames out.
 
 A request is the msgpack array ``(id, op, args)``, an answer ``(id, error, result)``; ``error`` is None or a map of
-``type`` and ``message``. The operations are a closed list. One client at a time; the kernel has one lock for links
-and addresses (rtnl), so one thread does all of it.
+``type`` and ``message``. One client at a time; what it asks for is done in the lane.
 """
 
 from __future__ import annotations
@@ -13,32 +12,29 @@ import os
 import selectors
 import socket
 import struct
-import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
-from queue import Empty, SimpleQueue
-from typing import Any
 
 import msgpack
 
-from l3agent import __version__
-from l3agent.dataplane.reconcile import Reconciler
-from l3agent.exceptions import L3AgentError
-from l3agent.model.wire import pack_report, unpack_state
+from l3agent.dataplane.lane import Lane
 
 LOG = logging.getLogger(__name__)
 
 _READ_BYTES = 1 << 18
 #: A frame larger than this is no request of ours (10,000 routers take about 8 MB).
 _FRAME_BYTES = 64 << 20
-#: Seconds without a request before a look for bridges that lost their last port, and after one was removed.
-_TIDY_PAUSE_S, _TIDY_NEXT_S = 0.1, 0.02
 #: Seconds a client may leave an answer unread before it is dropped.
 _SEND_S = 10
 
 
 class Client:
     """A connected agent."""
+
+    @property
+    def connected(self) -> bool:
+        """Whether anybody waits for an answer."""
+        return self.connection.fileno() >= 0
 
     def __init__(self, connection: socket.socket) -> None:
         connection.setblocking(True)
@@ -62,7 +58,7 @@ class Server:
 
     :param listener: a listening unix stream socket.
     :param allowed: user ids that may connect; 0 always may.
-    :param reconciler: made in the lane thread by this call, since it opens sockets that stay with that thread.
+    :param lane: does the work; it is started and ended here.
     :param exit_with_client: end when the first client has gone.
     """
 
@@ -71,18 +67,15 @@ class Server:
         listener: socket.socket,
         *,
         allowed: frozenset[int],
-        reconciler: Callable[[], Reconciler],
+        lane: Lane,
         exit_with_client: bool,
     ) -> None:
         self._listener = listener
         self._allowed = allowed | {0}
-        self._make_reconciler = reconciler
+        self._lane = lane
         self._exit_with_client = exit_with_client
         self._client: Client | None = None
-        self._requests: SimpleQueue[tuple[Client, Any] | None] = SimpleQueue()
         self._stop_read, self._stop_write = os.pipe()
-        self._failure: BaseException | None = None
-        self._lane = threading.Thread(target=self._run_lane, name="lane")
 
     def stop(self) -> None:
         """Have :meth:`run` return once the request in hand is done; safe in a signal handler."""
@@ -93,7 +86,7 @@ class Server:
 
         :raises Exception: what the lane failed with at its start.
         """
-        self._lane.start()
+        self._lane.start(on_failure=self.stop)
         try:
             with selectors.DefaultSelector() as selector:
                 selector.register(self._listener, selectors.EVENT_READ)
@@ -101,10 +94,7 @@ class Server:
                 self._serve(selector)
         finally:
             # However this ends: a lane that goes on alone would be a process that listens and never answers.
-            self._requests.put(None)
-        self._lane.join()
-        if self._failure is not None:
-            raise self._failure
+            self._lane.end()
 
     # ---- private ---------------------------------------------------------------------------------------------
 
@@ -148,7 +138,7 @@ class Server:
             if data:
                 client.unpacker.feed(data)
                 for request in client.unpacker:
-                    self._requests.put((client, request))
+                    self._lane.put(client, request)
                 return True
         except (ValueError, msgpack.UnpackException) as exc:
             LOG.error("the client sent something that is no frame: %s", exc)
@@ -161,36 +151,6 @@ class Server:
         if self._client is client:
             self._client = None
 
-    def _run_lane(self) -> None:
-        try:
-            reconciler = self._make_reconciler()
-        except Exception as exc:
-            self._failure = exc
-            self.stop()
-            return
-        while (job := self._next_request(reconciler)) is not None:
-            client, request = job
-            # Nobody waits for the answer of a client that is gone; its successor asks again.
-            if client.connection.fileno() >= 0:
-                _execute(reconciler, client, request)
-
-    def _next_request(self, reconciler: Reconciler) -> tuple[Client, Any] | None:
-        """Wait for a request; what is left to tidy is done while there is none."""
-        pause = _TIDY_PAUSE_S
-        while True:
-            try:
-                return self._requests.get(timeout=pause if reconciler.untidy() else None)
-            except Empty:
-                pause = _TIDY_NEXT_S if _tidied(reconciler) else _TIDY_PAUSE_S
-
-
-def _tidied(reconciler: Reconciler) -> bool:
-    try:
-        return reconciler.tidy()
-    except L3AgentError as exc:
-        LOG.warning("tidying up: %s; tried again later", exc)
-        return False
-
 
 def _hung_up(connection: socket.socket) -> bool:
     try:
@@ -199,41 +159,3 @@ def _hung_up(connection: socket.socket) -> bool:
         return False
     except OSError:
         return True
-
-
-# ---- the closed list of operations -----------------------------------------------------------------------------
-
-
-def _hello(_: Reconciler, __: Mapping[str, Any]) -> object:
-    return {"version": __version__, "pid": os.getpid()}
-
-
-def _inventory(reconciler: Reconciler, args: Mapping[str, Any]) -> object:
-    return reconciler.inventory(marked=bool(args.get("marked", False)))
-
-
-def _reconcile(reconciler: Reconciler, args: Mapping[str, Any]) -> object:
-    states = [unpack_state(one) for one in args["states"]]
-    dry_run = bool(args.get("dry_run", False))
-    return [pack_report(reconciler.reconcile(key, state, dry_run=dry_run)) for key, state in states]
-
-
-OPERATIONS: dict[str, Callable[[Reconciler, Mapping[str, Any]], object]] = {
-    "hello": _hello,
-    "inventory": _inventory,
-    "reconcile": _reconcile,
-}
-
-
-def _execute(reconciler: Reconciler, client: Client, request: Any) -> None:
-    number: object = 0
-    try:
-        number, name, args = request
-        if name not in OPERATIONS:
-            raise ValueError(f"unknown operation {name!r}; known are {', '.join(sorted(OPERATIONS))}")
-        result = OPERATIONS[name](reconciler, args)
-    except (L3AgentError, ValueError, KeyError, TypeError, OSError) as exc:
-        LOG.error("request %r: %s: %s", number, type(exc).__name__, exc)
-        client.answer(number, {"type": type(exc).__name__, "message": str(exc)}, None)
-    else:
-        client.answer(number, None, result)

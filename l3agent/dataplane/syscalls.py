@@ -24,6 +24,7 @@ _SYS_FSOPEN, _SYS_FSCONFIG, _SYS_FSMOUNT = 430, 431, 432
 _FSOPEN_CLOEXEC = _FSMOUNT_CLOEXEC = 1
 _FSCONFIG_CMD_CREATE = 6
 _SIOCGIFINDEX = 0x8933
+_IN_DELETE, _IN_MOVED_FROM, IN_Q_OVERFLOW = 0x200, 0x40, 0x4000
 _PR_CAPBSET_DROP = 24
 _CAPABILITY_VERSION_3 = 0x20080522
 _LAST_CAPABILITY = 63
@@ -66,6 +67,14 @@ def mount_proc() -> int:
 def unmount(target: str) -> None:
     """Detach a mount now and let it go when nobody uses it any more."""
     _checked(_libc.umount2(target.encode(), _MNT_DETACH), f"unmount {target}")
+
+
+def watch_removals(folder: str) -> int:
+    """Return a descriptor that tells which names vanish from a folder (inotify(7)); reading it never blocks."""
+    watch: int = _libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
+    _checked(watch, "inotify_init1")
+    _checked(_libc.inotify_add_watch(watch, folder.encode(), _IN_DELETE | _IN_MOVED_FROM), f"inotify {folder}")
+    return watch
 
 
 class _Part(ctypes.Structure):

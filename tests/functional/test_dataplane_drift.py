@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -29,11 +30,20 @@ class World:
     inner: Port
     gateway: Port
 
+    @property
+    def namespace(self) -> str:
+        return namespace(self.state)
+
     def inside(self, command: str) -> str:
-        return self.machine.sandbox.run(["sh", "-c", self._filled(command)], netns=namespace(self.state))
+        return self._typed(command, self.namespace)
 
     def outside(self, command: str) -> str:
-        return self.machine.sandbox.run(["sh", "-c", self._filled(command)])
+        return self._typed(command, None)
+
+    def _typed(self, command: str, netns: str | None) -> str:
+        """Type a command to its end before the data plane hears of its beginning."""
+        with self.machine.paused() if self.machine.status is None else nullcontext():
+            return self.machine.sandbox.run(["sh", "-c", self._filled(command)], netns=netns)
 
     def _filled(self, command: str) -> str:
         words = {

@@ -38,6 +38,7 @@ IFF_UP = 1
 
 # IFLA_* (linux/if_link.h)
 _ADDRESS, _IFNAME, _MTU, _LINK, _MASTER, _LINKINFO, _IFALIAS, _AF_SPEC = 1, 3, 4, 5, 10, 18, 20, 26
+_GROUP = 27
 _NET_NS_FD, _EXT_MASK, _NUM_TX_QUEUES, _NUM_RX_QUEUES, _LINK_NETNSID = 28, 29, 31, 32, 37
 _INFO_KIND, _INFO_DATA = 1, 2
 _VETH_INFO_PEER = 1
@@ -137,6 +138,7 @@ def set_link(
     mac: str | None = None,
     mtu: int | None = None,
     alias: str | None = None,
+    group: int | None = None,
 ) -> bytes:
     """Change a link, named by its index or its name. ``master`` 0 takes it out of its bridge."""
     change = 0 if up is None else IFF_UP
@@ -151,6 +153,8 @@ def set_link(
         body += u32(_MTU, mtu)
     if alias is not None:
         body += text(_IFALIAS, alias)
+    if group is not None:
+        body += u32(_GROUP, group)
     return message(NEWLINK, 0, body)
 
 
@@ -160,9 +164,10 @@ def no_link_local(name: str) -> bytes:
     return message(NEWLINK, 0, _IFINFO.pack(AF_UNSPEC, 0, 0, 0, 0) + text(_IFNAME, name) + mode)
 
 
-def delete_link(*, index: int = 0, name: str | None = None) -> bytes:
-    """Delete a link; a veth takes its other end along."""
-    return message(DELLINK, 0, _IFINFO.pack(AF_UNSPEC, 0, index, 0, 0) + (text(_IFNAME, name) if name else b""))
+def delete_link(*, index: int = 0, name: str | None = None, group: int = 0) -> bytes:
+    """Delete a link, or all of a group together; a veth takes its other end along."""
+    which = text(_IFNAME, name) if name else u32(_GROUP, group) if group else b""
+    return message(DELLINK, 0, _IFINFO.pack(AF_UNSPEC, 0, index, 0, 0) + which)
 
 
 def get_link(*, index: int = 0, name: str | None = None) -> bytes:

@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What was served is kept as it was asked for: events say where to look, and nothing is looked at without reason."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+
+from l3agent.dataplane.drivers import InterfaceDriver
+from l3agent.dataplane.events import Listener, Lost, Notice
+from l3agent.dataplane.observe import Observed
+from l3agent.dataplane.plan import Entry, Plan
+from l3agent.dataplane.render import entries
+from l3agent.dataplane.repairs import Repairs
+from l3agent.dataplane.served import Served
+from l3agent.model.states import Key, Report, State
+
+
+class Drift:
+    """Knows the served states and which of them somebody else may have changed; used by the lane thread."""
+
+    def __init__(self, listener: Listener, driver: InterfaceDriver) -> None:
+        self._listener = listener
+        self._served = Served(lambda key, state: entries(key, state, driver))
+        self._repairs = Repairs()
+        self._lost = 0
+        self.descriptors = listener.descriptors
+
+    def begin(self, key: Key, state: State | None) -> None:
+        """A state is going to be brought about, or removed."""
+        self._served.expect(key, state)
+        self._repairs.unmark(key)
+        if state is None:
+            self._repairs.forget(key)
+
+    def settled(
+        self, key: Key, state: State | None, desired: frozenset[Entry], seen: Observed, plans: Sequence[Plan]
+    ) -> None:
+        """A state was brought about by plans, or removed; hear what happened meanwhile."""
+        if state is not None:
+            self._served.stands(key, state, desired, seen)
+        self.hear(plans)
+
+    def hear(self, plans: Sequence[Plan] = ()) -> None:
+        """Read the events that came, and mark what they concern."""
+        now = time.monotonic()
+        for key in self._served.concerned(self._counted(self._listener.read()), plans):
+            self._repairs.mark(key, now)
+
+    def wait(self) -> float | None:
+        """Return the seconds until something is due for a look, None when nothing is."""
+        return self._repairs.wait(time.monotonic())
+
+    def overdue(self) -> bool:
+        """Tell whether something waits for so long that requests must wait for it."""
+        return self._repairs.overdue(time.monotonic())
+
+    def take(self) -> tuple[Key, State] | None:
+        """Return what is due for a look, one at a time."""
+        key = self._repairs.take(time.monotonic())
+        state = None if key is None else self._served.state(key)
+        return None if key is None or state is None else (key, state)
+
+    def done(self, key: Key, report: Report) -> None:
+        """Record what a look led to."""
+        self._repairs.done(key, report.operations, report.error, time.monotonic())
+
+    def stats(self) -> dict[str, int]:
+        """Return counters since the start of the process, and how many states are served."""
+        return {
+            "served": len(self._served.keys()),
+            "looks": self._repairs.looks,
+            "repairs": self._repairs.repaired,
+            "lost_events": self._lost,
+        }
+
+    def _counted(self, notices: Iterable[Notice]) -> Iterable[Notice]:
+        for notice in notices:
+            self._lost += isinstance(notice[1], Lost)
+            yield notice

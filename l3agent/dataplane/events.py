@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Hears what others do: one socket a family for all namespaces, and a watch on the folder of their pins.
+
+The kernel leaves out what this process did itself (:mod:`l3agent.dataplane.netlink.events`), so that building a router
+costs no look at it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import logging
+import os
+import socket
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from struct import Struct, pack, unpack
+
+from l3agent.dataplane import syscalls
+from l3agent.dataplane.netlink import events
+from l3agent.dataplane.sockets import NETLINK_NETFILTER, NETLINK_ROUTE
+
+LOG = logging.getLogger(__name__)
+
+_SOL_NETLINK = 270
+# Socket options (linux/netlink.h, asm-generic/socket.h).
+_ADD_MEMBERSHIP, _LISTEN_ALL_NSID = 1, 8
+_SO_ATTACH_FILTER, _SO_RCVBUFFORCE = 26, 33
+#: Room for what comes while one state is brought about; what is lost all the same costs a look at everything.
+_BUFFER_BYTES = 16 << 20
+_READ_BYTES = 1 << 16
+_CONTROL_BYTES = socket.CMSG_SPACE(4)
+#: struct inotify_event without the name.
+_PIN_EVENT = Struct("=iIII")
+
+
+@dataclass(frozen=True, slots=True)
+class PinGone:
+    """The pin of a namespace was removed."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """More happened than the kernel kept for us: anything may have changed."""
+
+
+#: What happened, and the number of the namespace where; None for the one of this process.
+Notice = tuple[int | None, events.Event | PinGone | Lost]
+
+
+class Listener:
+    """Collects events until they are read; used by one thread.
+
+    :param netns_path: the folder of the pins.
+    """
+
+    def __init__(self, netns_path: str) -> None:
+        self._sources: dict[int, Callable[[], Iterator[Notice]]] = {}
+        # The port that the kernel gives the first socket that a process opens in a namespace (netlink_autobind).
+        port = os.getpid()
+        self._open(NETLINK_ROUTE, events.ROUTE_GROUPS, events.route_filter(port), events.route_events)
+        self._open(NETLINK_NETFILTER, events.NETFILTER_GROUPS, events.rules_filter(port), events.rules_events)
+        pins = syscalls.watch_removals(netns_path)
+        self._sources[pins] = lambda: _pins_gone(pins)
+
+    @property
+    def descriptors(self) -> list[int]:
+        """What becomes readable when something happened."""
+        return list(self._sources)
+
+    def read(self) -> Iterator[Notice]:
+        """Yield what happened since the last call, each family in its order."""
+        for source in self._sources.values():
+            yield from source()
+
+    # ---- private ---------------------------------------------------------------------------------------------
+
+    def _open(
+        self,
+        protocol: int,
+        groups: tuple[int, ...],
+        program: bytes,
+        decode: Callable[[bytes], Iterator[events.Event]],
+    ) -> None:
+        listening = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
+        listening.setblocking(False)
+        try:
+            listening.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER_BYTES)
+        except PermissionError:
+            # Inside a user namespace the host's limit stands.
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER_BYTES)
+        _attach(listening, program)
+        listening.bind((0, 0))
+        for group in groups:
+            listening.setsockopt(_SOL_NETLINK, _ADD_MEMBERSHIP, group)
+        try:
+            listening.setsockopt(_SOL_NETLINK, _LISTEN_ALL_NSID, 1)
+        except PermissionError:
+            LOG.warning(
+                "no capability NET_BROADCAST: what others change in namespaces is not noticed until a full sync"
+            )
+        self._sources[listening.fileno()] = lambda: _received(listening, decode)
+
+
+def _received(listening: socket.socket, decode: Callable[[bytes], Iterator[events.Event]]) -> Iterator[Notice]:
+    while True:
+        try:
+            data, control, _, _ = listening.recvmsg(_READ_BYTES, _CONTROL_BYTES)
+        except BlockingIOError:
+            return
+        except OSError as exc:
+            if exc.errno != errno.ENOBUFS:
+                raise
+            yield None, Lost()
+            continue
+        nsid = next((unpack("=i", value)[0] for level, _, value in control if level == _SOL_NETLINK), None)
+        for event in decode(data):
+            yield nsid, event
+
+
+def _attach(listening: socket.socket, program: bytes) -> None:
+    """Have the kernel run a filter program (struct sock_fprog) on whatever comes."""
+    code = ctypes.create_string_buffer(program, len(program))
+    listening.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, pack("@HP", len(program) // 8, ctypes.addressof(code)))
+
+
+def _pins_gone(pins: int) -> Iterator[Notice]:
+    while True:
+        try:
+            data = os.read(pins, _READ_BYTES)
+        except BlockingIOError:
+            return
+        offset = 0
+        while offset < len(data):
+            _, mask, _, length = _PIN_EVENT.unpack_from(data, offset)
+            offset += _PIN_EVENT.size + length
+            name = os.fsdecode(data[offset - length : offset].rstrip(b"\0"))
+            yield None, Lost() if mask & syscalls.IN_Q_OVERFLOW else PinGone(name)

@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the kernel tells without being asked: links, addresses, routes and rules that came, changed or went.
+
+Source: linux/rtnetlink.h, linux/netfilter/nf_tables.h, linux/filter.h, netlink(7). The message that tells a removal has
+the form of the one that told the addition.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from struct import pack, unpack_from
+
+from l3agent.dataplane.netlink import rtnl
+from l3agent.dataplane.netlink.message import HEADER, attributes, messages
+from l3agent.dataplane.netlink.nft import TABLE
+from l3agent.model.states import Interface, Network
+
+#: RTNLGRP_LINK, _IPV4_IFADDR, _IPV4_ROUTE, _IPV6_IFADDR, _IPV6_ROUTE (linux/rtnetlink.h).
+ROUTE_GROUPS = (1, 5, 7, 9, 11)
+#: NFNLGRP_NFTABLES (linux/netfilter/nfnetlink.h).
+NETFILTER_GROUPS = (7,)
+
+_IFINFO_SIZE, _IFNAME = 16, 3
+_NFT_SUBSYSTEM, _NFT_NEW_GENERATION = 10, 15
+_FAMILY_IP = 2
+
+# Classic BPF (linux/bpf_common.h): load from a place in the message, compare, return how much of it to keep.
+_LOAD_WORD, _LOAD_HALF, _LOAD_BYTE, _EQUAL, _RETURN = 0x20, 0x28, 0x30, 0x15, 0x06
+_TYPE_AT, _PORT_AT, _FAMILY_AT, _ROUTE_PROTOCOL_AT = 4, 12, 16, 21
+_ALL = 0xFFFFFFFF
+
+
+@dataclass(frozen=True, slots=True)
+class LinkEvent:
+    """A link came, changed or went; ``raw`` is read when more than its name and index counts."""
+
+    gone: bool
+    index: int
+    name: str
+    raw: bytes
+
+    @property
+    def info(self) -> rtnl.LinkInfo:
+        """What the kernel says of the link."""
+        return rtnl.parse_links(self.raw)[0]
+
+
+@dataclass(frozen=True, slots=True)
+class AddressEvent:
+    """An address came or went."""
+
+    gone: bool
+    index: int
+    interface: Interface
+
+
+@dataclass(frozen=True, slots=True)
+class RouteEvent:
+    """A route of our protocol in the main table came, changed or went."""
+
+    gone: bool
+    destination: Network
+
+
+@dataclass(frozen=True, slots=True)
+class RulesEvent:
+    """Something in our table, or the table itself, came, changed or went."""
+
+
+Event = LinkEvent | AddressEvent | RouteEvent | RulesEvent
+
+
+def route_events(data: bytes) -> Iterator[Event]:
+    """Yield what rtnetlink tells; the rest is left out."""
+    for kind, flags, _, start, end in messages(data):
+        # Types come in fours (RTM_FAM): new, delete, get, set.
+        gone = kind & 3 == 1
+        raw = HEADER.pack(end - start + 16, kind & ~3, flags, 0, 0) + data[start:end]
+        if kind in (rtnl.NEWLINK, rtnl.DELLINK) and data[start] != rtnl.AF_BRIDGE:
+            yield LinkEvent(gone, unpack_from("=i", data, start + 4)[0], _link_name(data, start, end), raw)
+        elif kind in (rtnl.NEWADDR, rtnl.DELADDR):
+            for index, interface in rtnl.parse_addresses(raw):
+                yield AddressEvent(gone, index, interface)
+        elif kind in (rtnl.NEWROUTE, rtnl.DELROUTE):
+            for destination in rtnl.parse_routes(raw, {}):
+                yield RouteEvent(gone, destination)
+
+
+def rules_events(data: bytes) -> Iterator[Event]:
+    """Yield an event for each message about our table."""
+    table = TABLE.encode() + b"\0"
+    for kind, _, _, start, end in messages(data):
+        if kind >> 8 != _NFT_SUBSYSTEM or kind & 0xFF == _NFT_NEW_GENERATION or data[start] != _FAMILY_IP:
+            continue
+        # Attribute 1 is the name of the table in every message but that of the generation.
+        if any(what == 1 and data[first:last] == table for what, first, last in attributes(data, start + 4, end)):
+            yield RulesEvent()
+
+
+def _link_name(data: bytes, start: int, end: int) -> str:
+    for what, first, last in attributes(data, start + _IFINFO_SIZE, end):
+        if what == _IFNAME:
+            return data[first : last - 1].decode(errors="replace")
+    return ""
+
+
+# ---- what the kernel need not tell -----------------------------------------------------------------------------
+
+
+def route_filter(port: int) -> bytes:
+    """Return the filter program of a socket for rtnetlink events.
+
+    It leaves out what our own sockets did, which have the netlink port ``port`` in every namespace, what bridges say
+    of their ports, and the routes of others, such as those that the kernel makes with every address.
+    """
+    links, routes, drop, keep = 10, 12, 14, 15
+    return _program(
+        (_LOAD_WORD, 0, 0, _PORT_AT),
+        (_EQUAL, drop - 2, 0, _in_network_order("=I", port)),
+        (_LOAD_HALF, 0, 0, _TYPE_AT),
+        (_EQUAL, links - 4, 0, _in_network_order("=H", rtnl.NEWLINK)),
+        (_EQUAL, links - 5, 0, _in_network_order("=H", rtnl.DELLINK)),
+        (_EQUAL, routes - 6, 0, _in_network_order("=H", rtnl.NEWROUTE)),
+        (_EQUAL, routes - 7, 0, _in_network_order("=H", rtnl.DELROUTE)),
+        (_EQUAL, keep - 8, 0, _in_network_order("=H", rtnl.NEWADDR)),
+        (_EQUAL, keep - 9, 0, _in_network_order("=H", rtnl.DELADDR)),
+        (_RETURN, 0, 0, 0),
+        (_LOAD_BYTE, 0, 0, _FAMILY_AT),
+        (_EQUAL, drop - 12, keep - 12, rtnl.AF_BRIDGE),
+        (_LOAD_BYTE, 0, 0, _ROUTE_PROTOCOL_AT),
+        (_EQUAL, keep - 14, 0, rtnl.ROUTE_PROTOCOL),
+        (_RETURN, 0, 0, 0),
+        (_RETURN, 0, 0, _ALL),
+    )
+
+
+def rules_filter(port: int) -> bytes:
+    """Return the filter program of a socket for nf_tables events: what our own sockets did is left out."""
+    return _program(
+        (_LOAD_WORD, 0, 0, _PORT_AT),
+        (_EQUAL, 0, 1, _in_network_order("=I", port)),
+        (_RETURN, 0, 0, 0),
+        (_RETURN, 0, 0, _ALL),
+    )
+
+
+def _program(*instructions: tuple[int, int, int, int]) -> bytes:
+    return b"".join(pack("=HBBI", *one) for one in instructions)
+
+
+def _in_network_order(form: str, value: int) -> int:
+    """Return what a load of the filter makes of a value in host order: it takes all for network order."""
+    return int.from_bytes(pack(form, value), "big")

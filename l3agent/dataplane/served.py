@@ -1,0 +1,216 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What was served, and which of it an event concerns. Pure: values in, keys out.
+
+An event is held against what is wanted: what it tells is as it should be, or its key is worth a look. So what the
+kernel does in consequence of our own changes (link states, IPv6 addresses) costs no look.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from dataclasses import dataclass, field
+
+from l3agent.dataplane.events import Lost, Notice, PinGone
+from l3agent.dataplane.netlink.events import AddressEvent, Event, LinkEvent, RouteEvent
+from l3agent.dataplane.netlink.rtnl import LinkInfo
+from l3agent.dataplane.observe import OURS, Observed
+from l3agent.dataplane.plan import Bridge, Card, DeviceAddress, Entry, KernelRoute, Link, Namespace, Plan
+from l3agent.model.states import Key, State
+
+Entries = frozenset[Entry]
+
+
+@dataclass(slots=True)
+class _Place:
+    """Where a state is.
+
+    :param namespace: name of its namespace, and its number.
+    :param devices: our devices inside, by index.
+    :param outside: what it has in the switch namespace, by name.
+    """
+
+    state: State
+    namespace: str | None = None
+    nsid: int | None = None
+    devices: dict[int, str] = field(default_factory=dict)
+    outside: dict[str, Link | Bridge | Card] = field(default_factory=dict)
+
+
+class Served:
+    """The states that stand as they were asked for.
+
+    :param render: what the kernel should hold for a state; called for what seldom happens.
+    """
+
+    def __init__(self, render: Callable[[Key, State], Entries]) -> None:
+        self._render = render
+        self._places: dict[Key, _Place] = {}
+        self._by_number: dict[int, Key] = {}
+        self._by_pin: dict[str, Key] = {}
+        #: Names in the switch namespace: who has them, and their indexes as far as they are known.
+        self._users: dict[str, set[Key]] = {}
+        self._index: dict[str, int] = {}
+        self._name: dict[int, str] = {}
+        self._last: tuple[State, Entries] | None = None
+
+    def keys(self) -> list[Key]:
+        """Return the keys of all that is served."""
+        return list(self._places)
+
+    def state(self, key: Key) -> State | None:
+        """Return what was asked for under a key."""
+        place = self._places.get(key)
+        return None if place is None else place.state
+
+    def expect(self, key: Key, state: State | None) -> None:
+        """A state is wanted, or none any more; until it stands, no event concerns it."""
+        self._forget(key)
+        if state is not None:
+            self._places[key] = _Place(state)
+
+    def stands(self, key: Key, state: State, desired: Entries, seen: Observed) -> None:
+        """A state was brought about.
+
+        :param seen: as it was seen last, with the indexes of what was made since.
+        """
+        self._forget(key)
+        ours = {entry.device for entry in desired if isinstance(entry, Link)}
+        place = self._places[key] = _Place(state)
+        if seen.handle is not None:
+            place.namespace, place.nsid = seen.handle.name, seen.handle.nsid
+            place.devices = {index: name for name, index in seen.devices.items() if name in ours}
+            self._by_pin[seen.handle.name] = key
+            if place.nsid is not None:
+                self._by_number[place.nsid] = key
+        for entry in desired:
+            if isinstance(entry, Link | Bridge | Card):
+                name = _outer_name(entry)
+                place.outside[name] = entry
+                self._users.setdefault(name, set()).add(key)
+        for name, index in (*seen.bridges.items(), *seen.taps.items()):
+            self._note(name, index)
+        self._last = state, desired
+
+    def concerned(self, notices: Iterable[Notice], plans: Iterable[Plan] = ()) -> set[Key]:
+        """Return the keys that events concern and that may not be as they should.
+
+        :param plans: what was carried out meanwhile: of what they touched only the last word counts.
+        """
+        touched = {name for plan in plans for name in _touched(plan)}
+        last: dict[Hashable, Notice] = {}
+        found: set[Key] = set()
+        for number, event in notices:
+            if isinstance(event, LinkEvent) and event.name in touched:
+                last[number, event.name] = number, event
+            else:
+                found.update(self._concerned(number, event))
+        for number, event in last.values():
+            found.update(self._concerned(number, event))
+        return found
+
+    # ---- private ---------------------------------------------------------------------------------------------
+
+    def _forget(self, key: Key) -> None:
+        place = self._places.pop(key, None)
+        if place is None:
+            return
+        if place.nsid is not None and self._by_number.get(place.nsid) == key:
+            del self._by_number[place.nsid]
+        if place.namespace is not None:
+            del self._by_pin[place.namespace]
+        for name in place.outside:
+            self._users[name].discard(key)
+            if not self._users[name]:
+                del self._users[name]
+                self._name.pop(self._index.pop(name, 0), None)
+
+    def _concerned(self, number: int | None, event: Event | PinGone | Lost) -> Iterable[Key]:
+        if isinstance(event, Lost):
+            return self.keys()
+        if isinstance(event, PinGone):
+            return filter(None, (self._by_pin.get(event.name),))
+        if number is None:
+            return self._outside(event) if isinstance(event, LinkEvent) else ()
+        key = self._by_number.get(number)
+        return () if key is None or self._is_right_inside(key, self._places[key], event) else (key,)
+
+    def _is_right_inside(self, key: Key, place: _Place, event: Event) -> bool:
+        match event:
+            case LinkEvent(gone, index):
+                known = place.devices.get(index)
+                return known is None if gone else self._is_right_link(key, place, event, known)
+            case AddressEvent(gone, index, interface):
+                device = place.devices.get(index)
+                return device is None or (DeviceAddress(device, interface) in self._desired(key, place)) != gone
+            case RouteEvent(gone, destination):
+                return gone and not any(
+                    isinstance(entry, KernelRoute) and entry.destination == destination
+                    for entry in self._desired(key, place)
+                )
+            case _:
+                return False
+
+    def _is_right_link(self, key: Key, place: _Place, event: LinkEvent, known: str | None) -> bool:
+        if event.name == "lo":
+            return event.info.up
+        if known is None:
+            return not event.name.startswith(OURS)
+        wanted = (one for one in self._desired(key, place) if isinstance(one, Link) and one.device == known)
+        link, info = next(wanted), event.info
+        return (info.name, info.mac, info.up) == (known, link.mac, True) and link.mtu in (None, info.mtu)
+
+    def _outside(self, event: LinkEvent) -> Iterator[Key]:
+        """Yield who has a link of this name, or of this index under another name, unless it is as it should be."""
+        users = self._users.get(event.name, ())
+        known = self._name.get(event.index)
+        if known not in (None, event.name):
+            yield from self._users.get(known, ())
+        if not users:
+            return
+        if event.gone:
+            self._name.pop(self._index.pop(event.name, 0), None)
+            yield from users
+        elif not self._is_right_outside(self._places[next(iter(users))].outside[event.name], event.info):
+            yield from users
+        else:
+            self._note(event.name, event.index)
+
+    def _is_right_outside(self, entry: Link | Bridge | Card, info: LinkInfo) -> bool:
+        if self._index.get(info.name, info.index) != info.index:
+            return False
+        if isinstance(entry, Bridge):
+            return info.up
+        right = info.master == self._index.get(entry.bridge) and info.up
+        return right and (isinstance(entry, Card) or entry.mtu in (None, info.mtu))
+
+    def _note(self, name: str, index: int) -> None:
+        if name in self._users:
+            self._index[name] = index
+            self._name[index] = name
+
+    def _desired(self, key: Key, place: _Place) -> Entries:
+        if self._last is None or self._last[0] is not place.state:
+            self._last = place.state, self._render(key, place.state)
+        return self._last[1]
+
+
+def _outer_name(entry: Link | Bridge | Card) -> str:
+    if isinstance(entry, Link):
+        return entry.tap
+    return entry.name if isinstance(entry, Bridge) else entry.interface
+
+
+def _touched(plan: Plan) -> set[str]:
+    """Return the names of links that a plan makes or changes."""
+    names: set[str] = set()
+    for operation in plan.of(Namespace, Link, Bridge, Card):
+        match operation.entry:
+            case Namespace():
+                names.add("lo")
+            case Link(device=device, tap=tap):
+                names |= {device, tap}
+            case Bridge() | Card() as entry:
+                names.add(_outer_name(entry))
+            case _:
+                pass
+    return names

@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What removed states leave behind in the switch namespace goes when nothing else waits."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+
+from l3agent.dataplane.kernel import Kernel
+from l3agent.dataplane.netlink import rtnl
+from l3agent.dataplane.observe import unused_bridges
+from l3agent.dataplane.plan import Card, Entry, Link, Namespace, Plan
+
+#: Seconds after a removal during which a bridge may still lose its last port: namespaces go in the background.
+_TIDY_S = 5.0
+#: Seconds that the kernel may take to take a namespace apart; then its taps are deleted one by one.
+_APART_S = 2.0
+#: How many links go in one call: together they wait for as many RCU grace periods as one alone does, tens of ms.
+_TOGETHER = 128
+#: Group of links (ip-link(8)) that are deleted in the same call that puts them there.
+_GOING = 0x6C336167
+_NO_SUCH_DEVICE = frozenset((19,))
+
+
+class Tidier:
+    """Remembers where something may be left over, and removes it."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        self._kernel = kernel
+        self._until = time.monotonic() + _TIDY_S
+        #: Taps of removed namespaces, and when they must be gone.
+        self._leaving: dict[str, float] = {}
+
+    def expect(self) -> None:
+        """Something was removed, or may have been left half made."""
+        self._until = time.monotonic() + _TIDY_S
+
+    def note_wanted(self, desired: Iterable[Entry]) -> None:
+        """A tap that is wanted again stays."""
+        for entry in desired if self._leaving else ():
+            if isinstance(entry, Link):
+                self._leaving.pop(entry.tap, None)
+
+    def note_removals(self, plan: Plan) -> None:
+        """Take note of what a plan removes."""
+        removed = [one.entry for one in plan.of(Namespace, Link, Card) if one.verb != "add"]
+        if removed:
+            self.expect()
+        if any(isinstance(entry, Namespace) for entry in removed):
+            taps = [entry.tap for entry in removed if isinstance(entry, Link)]
+            self._leaving |= dict.fromkeys(taps, time.monotonic() + _APART_S)
+
+    def untidy(self) -> bool:
+        """Tell whether there may be a tap or a bridge left over: something was removed a short time ago."""
+        return bool(self._leaving) or time.monotonic() < self._until
+
+    def tidy(self) -> bool:
+        """Remove taps of namespaces that are kept alive, or bridges without ports; tell whether there were any.
+
+        A process inside a namespace, such as an operator's shell, keeps it alive after its removal. Whatever is left
+        when this process dies is found by the next one.
+        """
+        left = (self._left_behind() or unused_bridges(self._kernel))[:_TOGETHER]
+        if left:
+            grouped = (rtnl.set_link(name=name, group=_GOING) for name in left)
+            # One call, so that no crash leaves a link in the group that may be used again.
+            batch = b"".join((*grouped, rtnl.delete_link(group=_GOING)))
+            self._kernel.host.batch(batch, ignore=_NO_SUCH_DEVICE)
+            self.expect()
+        return bool(left)
+
+    def _left_behind(self) -> list[str]:
+        """Return the taps that should be gone by now and are there, and forget those that are not."""
+        now = time.monotonic()
+        due = [tap for tap, when in self._leaving.items() if when < now]
+        answers = zip(due, self._kernel.host.ask([rtnl.get_link(name=tap) for tap in due]), strict=True)
+        there = [tap for tap, answer in answers if rtnl.parse_links(answer)]
+        for tap in set(due).difference(there):
+            del self._leaving[tap]
+        return there

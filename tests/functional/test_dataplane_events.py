@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Somebody's hands again: what is ours is brought back without being asked, by what the kernel tells."""
+
+from __future__ import annotations
+
+import itertools
+import statistics
+from collections.abc import Iterator
+from datetime import datetime
+from functools import partial
+
+import pytest
+
+from l3agent.testing import wait_until
+from tests.functional.support.processes import Dataplane
+from tests.functional.support.sandbox import SandboxError
+from tests.functional.support.states import key
+from tests.functional.support.watch import Program
+from tests.functional.test_dataplane_changes import CHANGES, Change, gone
+from tests.functional.test_dataplane_changes import World as Changing
+from tests.functional.test_dataplane_drift import FOREIGN_INSIDE, FOREIGN_OUTSIDE, INSIDE, OUTSIDE, World, a_world
+
+#: How long a busy machine may take.
+_PATIENCE_S = 10
+_LINK_EVENTS = 20_000
+
+pytestmark = pytest.mark.kernel
+
+
+@pytest.fixture
+def world(machine: Dataplane) -> Iterator[World]:
+    world = a_world(machine)
+    world.reconcile()
+    yield world
+    gone(machine, world.state)
+
+
+@pytest.fixture
+def looks(machine: Dataplane) -> Iterator[Looks]:
+    looks = Looks(machine)
+    yield looks
+    looks.close()
+
+
+def stats(machine: Dataplane) -> dict[str, int]:
+    return dict(machine.request("stats", {}))
+
+
+class Looks:
+    """Counts looks at routers; whatever happened before the count has been heard, for a mark of ours has."""
+
+    def __init__(self, machine: Dataplane) -> None:
+        self._mark = a_world(machine)
+        self._mark.reconcile()
+
+    def count(self) -> int:
+        """Return the looks so far, those at the mark left out."""
+        machine = self._mark.machine
+        before = stats(machine)
+        self._mark.inside("ip address add 10.0.0.99/24 dev QR")
+        wait_until(lambda: stats(machine)["repairs"] > before["repairs"], timeout=_PATIENCE_S)
+        return before["looks"] if stats(machine)["looks"] == before["looks"] + 1 else -1
+
+    def close(self) -> None:
+        gone(self._mark.machine, self._mark.state)
+
+
+# ---- what is undone -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", [one for one in [*INSIDE, *OUTSIDE] if "printf" not in one])
+def test_a_hand_is_undone_without_being_asked(world: World, command: str) -> None:
+    before, counted = world.everything(), stats(world.machine)["repairs"]
+    if command in OUTSIDE:
+        world.outside(command)
+    else:
+        world.inside(command)
+    wait_until(lambda: stats(world.machine)["repairs"] > counted, timeout=_PATIENCE_S)
+    wait_until(lambda: same(world, before), timeout=_PATIENCE_S)
+    assert world.reconcile() == ()
+    assert "somebody changed it; repaired" in world.machine.log.read_text()
+
+
+def same(world: World, before: object) -> bool:
+    """Tell whether all is as before; while it is mended, something may not be there to be asked."""
+    try:
+        return world.everything() == before
+    except (SandboxError, ValueError, AssertionError):
+        return False
+
+
+def test_a_repair_is_there_within_100_ms(world: World) -> None:
+    machine, times = world.machine, []
+    watching = Program(machine.sandbox, ["ip", "-4", "-ts", "monitor", "address"], world.namespace)
+    # Another address each time: the same again and again would be a fight.
+    numbers = itertools.count(101)
+    wait_until(lambda: world.inside(f"ip address add 10.0.0.{next(numbers)}/24 dev QR") or watching.lines())
+    for number in itertools.islice(numbers, 9):
+        address = f"10.0.0.{number}/24"
+        machine.sandbox.run(["ip", "address", "add", address, "dev", world.inner.device], netns=world.namespace)
+        wait_until(partial(came_and_went, watching, address), timeout=_PATIENCE_S)
+        times.append(lasted(watching, address))
+    watching.close()
+    print(f"repaired after {statistics.median(times) * 1000:.1f} ms (median), at most {max(times) * 1000:.1f} ms")
+    assert statistics.median(times) < 0.1
+
+
+def came_and_went(watching: Program, address: str) -> bool:
+    return sum(f"inet {address}" in line for line in watching.lines()) == 2
+
+
+def lasted(watching: Program, address: str) -> float:
+    """Return the seconds between coming and going; the monitor tells the time before each."""
+    lines = watching.lines()
+    came, went = (at for at, line in enumerate(lines) if f"inet {address}" in line)
+    times = [next(line for line in reversed(lines[: at + 1]) if line.startswith("[20")) for at in (came, went)]
+    first, second = (datetime.fromisoformat(line.split("]")[0][1:]) for line in times)
+    return (second - first).total_seconds()
+
+
+def test_events_that_were_lost_lead_to_a_look_at_everything(machine: Dataplane) -> None:
+    worlds = [a_world(machine), a_world(machine)]
+    before = []
+    for world in worlds:
+        world.reconcile()
+        before.append(world.everything())
+    lost = stats(machine)["lost_events"]
+    renamed = "".join(f"link set lo alias number-{number}\n" for number in range(_LINK_EVENTS))
+    with machine.paused():
+        machine.sandbox.run(["ip", "-batch", "-"], input=renamed)
+        for world in worlds:
+            machine.sandbox.run(["ip", "address", "flush", "dev", world.inner.device], netns=world.namespace)
+            machine.sandbox.run(["nft", "flush", "ruleset"], netns=world.namespace)
+    for world, as_it_was in zip(worlds, before, strict=True):
+        wait_until(partial(same, world, as_it_was), timeout=_PATIENCE_S)
+    assert stats(machine)["lost_events"] > lost
+    for world in worlds:
+        gone(machine, world.state)
+
+
+# ---- what costs no look -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__.replace("_", "-"))
+def test_what_we_do_ourselves_costs_no_look(machine: Dataplane, looks: Looks, change: Change) -> None:
+    world, before = Changing(machine), looks.count()
+    for state in (world.state, change(world), world.state):
+        assert machine.reconcile((key(world.state), state))[0].error is None
+        assert looks.count() == (before := before + 1)
+    gone(machine, world.state)
+
+
+def test_what_is_not_ours_costs_no_look(world: World, looks: Looks) -> None:
+    before = looks.count()
+    world.inside("set -e" + FOREIGN_INSIDE)
+    world.outside("set -e" + FOREIGN_OUTSIDE)
+    assert looks.count() == before + 1
+
+
+# ---- a fight ------------------------------------------------------------------------------------------------------
+
+
+def test_a_fight_is_said_and_not_fought_at_full_speed(world: World) -> None:
+    machine, before, counted = world.machine, world.everything(), stats(world.machine)["repairs"]
+    fighter = "for _ in $(seq 300); do ip address delete 10.0.0.1/24 dev QR 2>/dev/null; sleep 0.01; done"
+    machine.sandbox.run(["sh", "-c", fighter.replace("QR", world.inner.device)], netns=world.namespace)
+    assert 3 <= stats(machine)["repairs"] - counted <= 8
+    assert "somebody undoes the same repair again and again" in machine.log.read_text()
+    wait_until(partial(same, world, before), timeout=_PATIENCE_S)
