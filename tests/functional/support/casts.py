@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Casts that must not be lost, while their broker is killed again and again, and the account of each."""
+
+from __future__ import annotations
+
+import uuid
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import eventlet
+from oslo_config import cfg
+
+from l3agent.exceptions import PluginUnavailable
+from l3agent.rpc import Client, Connection, admin_context, get_transport
+from l3agent.testing import wait_until
+from tests.functional.support.rabbit import Rabbit
+
+#: What makes a broker keep what it has taken, by name; see ``l3agent.rpc``.
+RELIABLE: dict[str, dict[str, bool]] = {
+    "durable": {"amqp_durable_queues": True},
+    "quorum": {"rabbit_quorum_queue": True},
+}
+_SENDERS = 8
+
+
+@dataclass
+class Account:
+    """What became of the casts."""
+
+    sent: int = 0
+    #: Casts that were refused, and sent again.
+    refused: int = 0
+    #: How often each number arrived.
+    arrived: Counter[int] = field(default_factory=Counter)
+
+    def lost(self) -> int:
+        """Return how many casts the client took and nobody got."""
+        return self.sent - len(self.arrived)
+
+    def twice(self) -> int:
+        """Return how many arrived more than once."""
+        return sum(count > 1 for count in self.arrived.values())
+
+
+class _Counting:
+    def __init__(self, account: Account) -> None:
+        self._account = account
+
+    def count(self, context: object, number: int) -> None:
+        self._account.arrived[number] += 1
+
+
+def cast_through_outages(
+    rabbit: Rabbit, options: Mapping[str, bool], *, casts: int, kills: int, at_least_once: bool = True
+) -> Account:
+    """Send casts from several greenthreads while the broker is killed by SIGKILL, evenly spread, and started again.
+
+    :param options: of ``[oslo_messaging_rabbit]``.
+    """
+    account = Account()
+    # Names of its own: an exchange and a queue stay as they were declared first, and refuse to be declared otherwise.
+    name = f"casts-{uuid.uuid4()}"
+    conf = _configured(options, name)
+    receiving, sending = get_transport(conf, rabbit.url), get_transport(conf, rabbit.url)
+    connection = Connection(receiving, host="receiver")
+    connection.create_consumer(name, [_Counting(account)])
+    connection.consume_in_threads()
+    client = Client(sending, name, timeout=60)
+    numbers = iter(range(casts))
+    senders = [eventlet.spawn(_send, client, numbers, account, at_least_once) for _ in range(_SENDERS)]
+    for kill in range(1, kills + 1):
+        wait_until(lambda kill=kill: account.sent >= casts * kill / (kills + 1), timeout=120)  # type: ignore[misc]
+        rabbit.kill()
+        rabbit.start()
+    for sender in senders:
+        sender.wait()
+    _settle(account)
+    connection.close()
+    for transport in (receiving, sending):
+        with eventlet.Timeout(10, False):
+            transport.cleanup()
+    return account
+
+
+def _configured(options: Mapping[str, bool], exchange: str) -> cfg.ConfigOpts:
+    conf = cfg.ConfigOpts()
+    conf([])
+    get_transport(conf, "rabbit://")  # registers the options
+    conf.set_override("control_exchange", exchange)
+    for name, value in options.items():
+        conf.set_override(name, value, group="oslo_messaging_rabbit")
+    return conf
+
+
+def _send(client: Client, numbers: object, account: Account, at_least_once: bool) -> None:
+    for number in numbers:  # type: ignore[attr-defined]
+        while True:
+            try:
+                client.cast(admin_context(), "count", at_least_once=at_least_once, number=number)
+                break
+            except PluginUnavailable:
+                account.refused += 1
+                eventlet.sleep(0.1)
+        account.sent += 1
+
+
+def _settle(account: Account, quiet: float = 5, timeout: float = 60) -> None:
+    """Wait until all have arrived, or nothing more comes."""
+    with eventlet.Timeout(timeout, False):
+        before = -1
+        while account.lost() and before != (before := len(account.arrived)):
+            eventlet.sleep(quiet)
