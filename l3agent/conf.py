@@ -23,8 +23,8 @@ CORE_OPTS = [
     cfg.StrOpt(
         "host",
         sample_default="node1.example.org",
-        help="Name of this node, the identity of the agent towards the server. Must not change. The fully qualified "
-        "name of the node when left out.",
+        help="Name of this node, the identity of the agent towards the server. Must not change. What `hostname` says "
+        "when left out, as for all of Neutron's agents.",
     ),
     cfg.StrOpt("state_path", default="/var/lib/neutron", help="Folder for the sockets and files of the agent."),
     cfg.StrOpt(
@@ -32,7 +32,12 @@ CORE_OPTS = [
         default="bridge",
         help="How ports are plugged into networks. `bridge`: a Linux bridge a network, veth pairs into the namespaces.",
     ),
-    cfg.StrOpt("agent_mode", default="legacy", choices=["legacy"], help="Mode of the agent. Only `legacy` is built."),
+    cfg.StrOpt(
+        "agent_mode",
+        default="legacy",
+        choices=["legacy", "dvr", "dvr_snat", "dvr_no_external"],
+        help="Mode of the agent. Only `legacy` is built; the others, of distributed routers, are refused at start.",
+    ),
     cfg.BoolOpt("cleanup_on_shutdown", default=False, help="Remove all routers of this node when the agent stops."),
     cfg.BoolOpt("handle_internal_only_routers", default=True, help="Serve routers without a gateway too."),
     cfg.FloatOpt("periodic_interval", default=40, min=0.01, help="Seconds between two runs of the periodic tasks."),
@@ -203,8 +208,10 @@ def configured(argv: Sequence[str], *, prog: str, cli_opts: Sequence[Any] = ()) 
     for group, opts in list_opts():
         for opt in opts:
             _read(conf, group, opt.dest)
+    if conf.agent_mode != "legacy":
+        raise ConfigError(f"[DEFAULT] agent_mode: {conf.agent_mode}: distributed routers are not built, use `legacy`")
     if conf.host is None:
-        conf.set_default("host", socket.getfqdn())
+        conf.set_default("host", socket.gethostname())
     return conf
 
 

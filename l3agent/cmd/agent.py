@@ -27,12 +27,15 @@ from l3agent.dataplane.child import Child
 from l3agent.dataplane.client import DataplaneClient
 from l3agent.dataplane.drivers import load_driver
 from l3agent.exceptions import ConfigError, PermissionMissing
+from l3agent.neutron_options import old_transport_url, without_effect
 from l3agent.ops.asking import CONTROL_SOCKET
 from l3agent.ops.control import ControlSocket
 from l3agent.ops.status import plans, status
 from l3agent.rpc import get_transport
 from l3agent.service import Service, launch
 from l3agent.standalone.service import PluginService
+
+LOG = logging.getLogger(__name__)
 
 EX_NOPERM, EX_CONFIG = 77, 78
 
@@ -71,7 +74,10 @@ def _configured(argv: Sequence[str]) -> Any:
 
 
 def _run(conf: Any) -> int:
-    transport = get_transport(conf, _LOCAL if conf.standalone.topology else None)
+    LOG.info("l3-agent %s is %s on host %s", __version__, BINARY, conf.host)
+    if said := without_effect(conf):
+        LOG.warning("Options without effect: %s", said)
+    transport = get_transport(conf, _LOCAL if conf.standalone.topology else old_transport_url(conf))
     dataplane = DataplaneClient(conf.dataplane.socket, timeout=conf.dataplane.timeout, child=_child(conf))
     agent = L3NATAgent(conf, conf.host, dataplane=dataplane, transport=transport)
     services = [_control_socket(conf, agent, dataplane), *_server(conf, transport, dataplane)]

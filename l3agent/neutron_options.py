@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Configuration files of a neutron deployment: what in them has no effect here, and what old ones say in other words.
+
+The files are shared by many programs, so an option nobody here knows is none of our business. Those of neutron-l3-agent
+are: each is an option of ours, or stands in the table below with the reason why it changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from oslo_config import cfg
+
+_HA = "HA routers are not built"
+_METADATA = "there is no metadata proxy"
+_RA = "there are no router advertisements"
+_EXTENSIONS = "there are no agent extensions"
+_PREFIXES = "there is no prefix delegation"
+_ONE_NETWORK = "an agent serves all external networks and routers, each told by the server"
+_OVS = "another interface driver is in use"
+_NO_COMMANDS = "no command is run as root"
+_NO_IPTABLES = "rules are nftables, changed by element; source ports are always fully random"
+_NO_CHILDREN = "there are no child processes of routers"
+_PORT_MTU = "the MTU of each port comes from the server"
+_NO_BACKDOOR = "there is no backdoor; l3-agentctl status tells what goes on inside"
+_PRIVSEP = "l3-dataplane is the one process with privilege"
+_BROKER = "the broker is named by transport_url"
+
+_PRIVSEP_GROUPS = (
+    "privsep",
+    "privsep_namespace",
+    "privsep_link",
+    "privsep_conntrack",
+    "privsep_ovs_vsctl",
+    "privsep_dhcp_release",
+)
+_PRIVSEP_NAMES = "user group capabilities helper_command thread_pool_size logger_name log_daemon_traceback"
+
+#: Why an option of neutron-l3-agent, of the oldest release or today's, has no effect: reason -> group -> names. What an
+#: option of ours is called is not looked up here.
+_REASONS: Mapping[str, Mapping[str, str]] = {
+    _HA: {
+        "DEFAULT": "ha_confs_path ha_vrrp_auth_type ha_vrrp_auth_password ha_vrrp_advert_int "
+        "ha_vrrp_health_check_interval ha_keepalived_state_change_server_threads ha_conntrackd_enabled "
+        "ha_conntrackd_hashsize ha_conntrackd_hashlimit ha_conntrackd_unix_backlog ha_conntrackd_socketbuffersize "
+        "ha_conntrackd_socketbuffersize_max_grown ha_conntrackd_ipv4_mcast_addr ha_conntrackd_group "
+        "ha_conntrackd_sndsocketbuffer ha_conntrackd_rcvsocketbuffer per_router_log_files router_log_files_in_ha_confs"
+    },
+    _METADATA: {
+        "DEFAULT": "metadata_port enable_metadata_proxy metadata_access_mark metadata_proxy_socket metadata_proxy_user "
+        "metadata_proxy_group metadata_proxy_watch_log",
+        "metadata_rate_limiting": "rate_limit_enabled ip_versions base_window_duration base_query_rate_limit "
+        "burst_window_duration burst_query_rate_limit",
+        "metadata_haproxy": "timeout_connect timeout_client timeout_server timeout_http_request "
+        "timeout_http_keep_alive",
+    },
+    _RA: {"DEFAULT": "radvd_user ra_confs min_rtr_adv_interval max_rtr_adv_interval"},
+    _EXTENSIONS: {"AGENT": "extensions"},
+    _PREFIXES: {"DEFAULT": "prefix_delegation_driver pd_dhcp_driver pd_confs vendor_pen"},
+    _ONE_NETWORK: {"DEFAULT": "router_id gateway_external_network_id external_network_bridge"},
+    _OVS: {
+        "DEFAULT": "ovs_use_veth ovs_integration_bridge",
+        "OVS": "integration_bridge datapath_type ovsdb_connection ovsdb_interface ovsdb_timeout ovsdb_debug "
+        "ssl_key_file ssl_cert_file ssl_ca_cert_file",
+    },
+    "an IPv6 gateway comes from the subnet": {"DEFAULT": "ipv6_gateway"},
+    _NO_COMMANDS: {
+        "DEFAULT": "ip_lib_force_root ovs_vsctl_timeout",
+        "AGENT": "root_helper_daemon use_helper_for_ns_read kill_scripts_path",
+        "oslo_concurrency": "lock_path",
+    },
+    _NO_IPTABLES: {
+        "DEFAULT": "external_ingress_mark",
+        "AGENT": "comment_iptables_rules debug_iptables_rules use_random_fully",
+    },
+    _NO_CHILDREN: {
+        "DEFAULT": "external_pids",
+        "AGENT": "check_child_processes_action check_child_processes_interval",
+    },
+    _PORT_MTU: {"DEFAULT": "network_device_mtu"},
+    _NO_BACKDOOR: {"DEFAULT": "backdoor_port backdoor_socket"},
+    _PRIVSEP: dict.fromkeys(_PRIVSEP_GROUPS, _PRIVSEP_NAMES),
+    _BROKER: {
+        "DEFAULT": "rpc_backend",
+        "oslo_messaging_rabbit": "rabbit_host rabbit_port rabbit_hosts rabbit_userid rabbit_password "
+        "rabbit_virtual_host",
+    },
+}
+
+#: Values by which a file asks for what is the case anyway.
+_NOTHING_ASKED = frozenset({"", "false", "none", "0", "no", "off"})
+
+
+def without_effect(conf: Any) -> str:
+    """Return the options of neutron-l3-agent that the files set and that change nothing, with the reasons, in one line.
+
+    :param conf: the parsed options; those registered on it have an effect.
+    :returns: an empty text when there is nothing to say.
+    """
+    chosen = _chosen(conf)
+    found = []
+    for reason, groups in _REASONS.items():
+        if reason == _BROKER and old_transport_url(conf):
+            continue
+        names = [
+            name if group == "DEFAULT" else f"[{group}] {name}"
+            for group, words in groups.items()
+            for name in words.split()
+            if not _is_registered(conf, group, name)
+            and chosen.get((group.lower(), name), "").lower() not in _NOTHING_ASKED
+        ]
+        if names:
+            found.append(f"{', '.join(names)} ({reason})")
+    return "; ".join(found)
+
+
+def reason_for(group: str, name: str) -> str | None:
+    """Return why an option of neutron-l3-agent has no effect; None for one that is not in the table."""
+    for reason, groups in _REASONS.items():
+        for other, words in groups.items():
+            if other.lower() == group.lower() and name in words.split():
+                return reason
+    return None
+
+
+def old_transport_url(conf: Any) -> str | None:
+    """Return the URL of the broker that files of old releases name by its parts; None when they do not.
+
+    Source: the options of ``[oslo_messaging_rabbit]`` before ``transport_url`` took their place.
+    """
+    chosen = _chosen(conf)
+    part = {name: value for (group, name), value in chosen.items() if group == "oslo_messaging_rabbit"}
+    if ("default", "transport_url") in chosen or not part.keys() & {"rabbit_host", "rabbit_hosts"}:
+        return None
+    hosts = part.get("rabbit_hosts") or f"{part['rabbit_host']}:{part.get('rabbit_port', 5672)}"
+    user = quote(part.get("rabbit_userid", "guest"), safe="")
+    password = quote(part.get("rabbit_password", "guest"), safe="")
+    nodes = ",".join(f"{user}:{password}@{host.strip()}" for host in hosts.split(","))
+    virtual_host = part.get("rabbit_virtual_host", "/")
+    return f"rabbit://{nodes}/{'' if virtual_host == '/' else quote(virtual_host, safe='')}"
+
+
+def _is_registered(conf: Any, group: str, name: str) -> bool:
+    if group == "DEFAULT":
+        return name in conf
+    return group in conf and name in conf[group]
+
+
+def _chosen(conf: Any) -> dict[tuple[str, str], str]:
+    """Return the values in the configuration files by group and name, groups in lower case, the last file first."""
+    found: dict[tuple[str, str], str] = {}
+    for path in _files(conf):
+        sections: dict[str, dict[str, list[str]]] = {}
+        cfg.ConfigParser(str(path), sections).parse()
+        for section, members in sections.items():
+            found |= {(section.lower(), name): values[-1].strip() for name, values in members.items()}
+    return found
+
+
+def _files(conf: Any) -> Iterable[Path]:
+    yield from map(Path, conf.config_file or [])
+    for folder in conf.config_dir or []:
+        yield from sorted(Path(folder).glob("*.conf"))
