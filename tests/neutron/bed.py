@@ -16,7 +16,6 @@ from tests.functional.support.rabbit import Rabbit
 from tests.functional.support.sandbox import Sandbox
 from tests.neutron.database import Database
 from tests.neutron.files import Deployment
-from tests.neutron.kernel import in_api, in_kernel
 from tests.neutron.openvswitch import EXTERNAL_BRIDGE, PHYSICAL_NETWORK, OpenVSwitch
 from tests.neutron.programs import Program, neutron_venv
 from tests.neutron.rest import Rest
@@ -80,10 +79,6 @@ class Bed:
             started = time.monotonic()
             step()
             self.took[name] = round(time.monotonic() - started, 1)
-
-    def kernel_is_as_the_api_says(self) -> bool:
-        """Tell whether the kernel has exactly the routers that the API has."""
-        return in_kernel(self.sandbox) == in_api(self.rest)
 
     def agent_row(self, binary: str) -> dict[str, Any] | None:
         """Return the row that the server has of an agent of this host, None when it has none."""

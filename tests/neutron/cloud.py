@@ -105,10 +105,14 @@ class Cloud:
 
     def clear(self) -> None:
         """Delete everything, in the order that the server allows."""
-        self._at_once(lambda member: self.rest.delete("floatingips", member["id"]), self.rest.list("floatingips"))
+        self.clear_floating_ips()
         self._at_once(self.clear_router, self.rest.list("routers"))
         self._at_once(lambda member: self.rest.delete("ports", member["id"]), self.rest.list("ports"))
         self._at_once(lambda member: self.rest.delete("networks", member["id"]), self.rest.list("networks"))
+
+    def clear_floating_ips(self) -> None:
+        """Delete all floating IPs."""
+        self._at_once(lambda member: self.rest.delete("floatingips", member["id"]), self.rest.list("floatingips"))
 
     def clear_router(self, router: Member) -> None:
         """Delete a router with its interfaces; its floating IPs must be gone."""

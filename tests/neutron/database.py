@@ -25,7 +25,8 @@ class Database:
         self._sandbox = sandbox
         self._data = folder / "mariadb"
         self._socket = folder / "mariadb.sock"
-        self.url = f"mysql+pymysql://root@127.0.0.1:{port}/neutron?charset=utf8"
+        # Without TLS: reading all certificate authorities for each connection was a fifth of the server's work.
+        self.url = f"mysql+pymysql://root@127.0.0.1:{port}/neutron?charset=utf8&ssl_disabled=true"
         place = [f"--datadir={self._data}", "--user=root"]
         self._install = ["mariadb-install-db", "--no-defaults", *place, "--auth-root-authentication-method=normal"]
         listen = [f"--socket={self._socket}", f"--port={port}", "--bind-address=127.0.0.1"]

@@ -7,27 +7,11 @@ import pytest
 
 from tests.neutron.bed import Bed
 from tests.neutron.cloud import Cloud, Member
-from tests.neutron.kernel import in_api, in_kernel
+from tests.neutron.expect import wait_equal, wait_status
+from tests.neutron.kernel import in_kernel
 from tests.neutron.l3_agents import BINARY, L3Agent
-from tests.neutron.waiting import wait_for
 
 pytestmark = pytest.mark.neutron
-
-#: Seconds from the answer of the API to the kernel; the server has most of them.
-SOON = 20
-
-
-def wait_equal(bed: Bed, timeout: float = SOON) -> None:
-    """Wait until the kernel has what the API says."""
-    try:
-        wait_for(bed.kernel_is_as_the_api_says, timeout)
-    except TimeoutError:
-        assert in_kernel(bed.sandbox) == in_api(bed.rest)
-
-
-def wait_status(bed: Bed, floating_ip: Member, status: str) -> None:
-    """Wait until the API gives a floating IP this status."""
-    wait_for(lambda: bed.rest.get("floatingips", floating_ip["id"])["status"] == status, SOON)
 
 
 def test_the_server_shows_the_agent_alive_with_what_its_scheduler_reads(bed: Bed, agent: L3Agent) -> None:
@@ -102,13 +86,6 @@ def test_a_router_that_is_switched_off_goes_and_comes_back(
     bed.rest.update("routers", router["id"], admin_state_up=True)
     wait_equal(bed)
     assert set(in_kernel(bed.sandbox)) == {router["id"]}
-
-
-def test_fifty_routers_built_by_bulk_calls(bed: Bed, agent: L3Agent, cloud: Cloud, external: Member) -> None:
-    cloud.build(50, external)
-    wait_equal(bed, timeout=120)
-    assert len(in_kernel(bed.sandbox)) == 50
-    wait_for(lambda: {fip["status"] for fip in bed.rest.list("floatingips")} == {"ACTIVE"}, 60)
 
 
 def _second(subnet: Member) -> str:
