@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: Apache-2.0
+import json
+
+import eventlet
+import pytest
+
+from l3agent.agent.l3_agent import LAST_KNOWN
+from l3agent.agent.last_known import LastKnownRouters
+from l3agent.exceptions import DataplaneUnavailable
+from l3agent.model.desired import desired_state
+from l3agent.testing import running, wait_until
+from tests.payloads import a_floating_ip, a_router
+
+R1, R2, R3 = (f"cffffff{number}-0000-4000-8000-000000000000" for number in (1, 2, 3))
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / LAST_KNOWN
+
+
+@pytest.fixture
+def remember(path):
+    def write(*payloads):
+        last_known = LastKnownRouters(str(path), "node1", interval=1)
+        for payload in payloads:
+            last_known.remember(payload["id"], payload)
+        last_known.write()
+
+    return write
+
+
+def loaded(path, host="node1"):
+    return list(LastKnownRouters(str(path), host, interval=1).load())
+
+
+def here(dataplane):
+    return {router_id for kind, router_id in dataplane.states if kind == "router"}
+
+
+# The file
+
+
+def test_what_is_remembered_is_loaded(path, remember):
+    remember(a_router(id=R1), a_router(id=R2))
+    assert loaded(path) == [a_router(id=R1), a_router(id=R2)]
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_damaged_line_costs_one_router(path, remember, caplog):
+    remember(a_router(id=R1), a_router(id=R2), a_router(id=R3))
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([lines[0], lines[1], lines[2][:40], "[]", lines[3]]))
+    assert [payload["id"] for payload in loaded(path)] == [R1, R3]
+    assert len([record for record in caplog.records if "is ignored" in record.getMessage()]) == 2
+
+
+@pytest.mark.parametrize("content", ["", "nonsense\n", '{"l3agent_routers": 2, "host": "node1"}\n', b"\xff\xfe\n"])
+def test_a_file_that_is_none_of_ours_is_said_and_ignored(path, content, caplog):
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    assert loaded(path) == []
+    assert "is ignored" in caplog.text
+
+
+def test_the_file_of_another_node_is_ignored(path, remember):
+    remember(a_router(id=R1))
+    assert loaded(path, "node2") == []
+
+
+def test_a_file_that_cannot_be_written_is_said_and_the_former_one_stays(path, remember, caplog):
+    remember(a_router(id=R1))
+    path.with_name(path.name + ".new").mkdir()
+    last_known = LastKnownRouters(str(path), "node1", interval=1)
+    last_known.remember(R2, a_router(id=R2))
+    last_known.write()
+    assert str(path) in caplog.text
+    assert [payload["id"] for payload in loaded(path)] == [R1]
+
+
+def test_nothing_is_written_when_nothing_changed(path, remember):
+    remember(a_router(id=R1))
+    last_known = LastKnownRouters(str(path), "node1", interval=1)
+    list(last_known.load())
+    before = path.stat().st_ino
+    last_known.remember(R1, a_router(id=R1))
+    last_known.write()
+    assert path.stat().st_ino == before
+
+
+# The agent
+
+
+def test_an_agent_keeps_what_it_serves_and_forgets_what_is_gone(agent, plugin, path):
+    wait_until(lambda: agent.full_sync.in_sync)
+    plugin.routers = {R1: a_router(id=R1), R2: a_router(id=R2)}
+    agent.routers_updated(None, [R1, R2])
+    wait_until(lambda: path.exists() and {payload["id"] for payload in loaded(path)} == {R1, R2})
+    agent.router_deleted(None, R2)
+    wait_until(lambda: {payload["id"] for payload in loaded(path)} == {R1})
+
+
+def test_without_a_server_the_routers_of_the_last_time_are_served(make_agent, service_of, dataplane, remember):
+    remember(a_router(id=R1), a_router(id=R2))
+    dataplane.states[("router", R1)] = "somebody changed it"
+    dataplane.states[("router", "unknown")] = object()
+    with running(service_of(agent := make_agent())):
+        wait_until(lambda: here(dataplane) == {R1, R2, "unknown"})
+        wait_until(lambda: dataplane.states[("router", R1)] == desired_state(a_router(id=R1)))
+        assert {info.status for info in agent.router_info.values()} <= {"active", "pending"}
+        assert agent.full_sync.completed == 0
+    assert all(state is not None for _, state in dataplane.applied), "something was removed"
+
+
+def test_what_the_kernel_has_is_brought_in_order_before_the_server_answers(
+    make_agent, service_of, plugin, dataplane, remember
+):
+    """What it does not have waits: the server may have moved it elsewhere while this node was away."""
+    remember(a_router(id=R1), a_router(id=R2))
+    dataplane.states[("router", R1)] = "somebody changed it"
+    plugin.routers = {R1: a_router(id=R1)}
+    plugin.delays["get_router_ids"] = 0.6
+    with running(plugin, service_of(agent := make_agent())):
+        wait_until(lambda: dataplane.applied)
+        assert agent.full_sync.completed == 0
+        wait_until(lambda: agent.full_sync.in_sync and R2 not in agent.router_info)
+    assert {key for key, state in dataplane.applied if state is not None} == {("router", R1)}
+
+
+def test_the_word_of_the_server_wins_over_what_is_remembered(make_agent, service_of, plugin, dataplane, remember):
+    remember(a_router(id=R1, gw_port=None, revision_number=3))
+    dataplane.states[("router", R1)] = object()
+    plugin.routers = {R1: a_router(id=R1, revision_number=4)}
+    with running(plugin, service_of(agent := make_agent())):
+        wait_until(lambda: agent.full_sync.in_sync and agent.router_info[R1].stamp)
+        wait_until(lambda: dataplane.states[("router", R1)] == desired_state(a_router(id=R1)))
+
+
+def test_what_is_remembered_is_checked_like_an_answer(make_agent, service_of, dataplane, remember, caplog):
+    remember(a_router(id=R1, routes="nonsense"), a_router(id=R2, ha=True), a_router(id=R3))
+    with running(service_of(make_agent())):
+        wait_until(lambda: here(dataplane) == {R3})
+    assert "routes" in caplog.text
+
+
+def test_floating_ips_known_from_before_are_not_told_again(make_agent, service_of, plugin, dataplane, remember):
+    fip = a_floating_ip("203.0.113.99", "10.0.0.9")
+    remember(a_router(id=R1, _floatingips=[fip]))
+    dataplane.states[("router", R1)] = object()
+    plugin.routers = {R1: a_router(id=R1, _floatingips=[fip | {"status": "ACTIVE"}])}
+    with running(plugin, service_of(agent := make_agent())):
+        wait_until(lambda: agent.full_sync.in_sync and agent.router_info[R1].stamp)
+        eventlet.sleep(0.05)
+    assert not plugin.called("update_floatingip_statuses")
+
+
+def test_a_data_plane_that_is_late_is_waited_for(make_agent, service_of, dataplane, remember):
+    remember(a_router(id=R1))
+    dataplane.states[("router", R1)] = object()
+    dataplane.fail_next(DataplaneUnavailable("not yet"), times=3, operation="inventory")
+    with running(service_of(make_agent())):
+        wait_until(lambda: dataplane.states[("router", R1)] == desired_state(a_router(id=R1)))
+
+
+# Answers older than what is known
+
+
+def test_an_answer_older_than_what_is_known_is_asked_for_again(agent, plugin, dataplane):
+    wait_until(lambda: agent.full_sync.in_sync)
+    plugin.routers = {R1: a_router(id=R1, revision_number=7)}
+    agent.routers_updated(None, [R1])
+    wait_until(lambda: here(dataplane) == {R1})
+    real, old = plugin.sync_routers, [a_router(id=R1, gw_port=None, revision_number=6)]
+    plugin.sync_routers = lambda context, **arguments: [old.pop()] if old else real(context, **arguments)
+    agent.routers_updated(None, [R1])
+    wait_until(lambda: agent.router_info[R1].updates == 2)
+    assert all(state.gateway for _, state in dataplane.applied)
+
+
+def test_the_same_older_answer_twice_is_the_truth(agent, plugin, dataplane):
+    """A database put back to yesterday's."""
+    wait_until(lambda: agent.full_sync.in_sync)
+    plugin.routers = {R1: a_router(id=R1, revision_number=7)}
+    agent.routers_updated(None, [R1])
+    wait_until(lambda: here(dataplane) == {R1})
+    plugin.routers = {R1: a_router(id=R1, gw_port=None, revision_number=6)}
+    agent.routers_updated(None, [R1])
+    wait_until(lambda: dataplane.states[("router", R1)].gateway is None)
+    assert agent.router_info[R1].revision == 6
+
+
+def test_the_file_is_one_json_object_a_line(path, remember):
+    remember(a_router(id=R1))
+    header, payload = map(json.loads, path.read_text().splitlines())
+    assert header == {"l3agent_routers": 1, "host": "node1"}
+    assert payload["id"] == R1

@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: Apache-2.0
+import pytest
+
+from l3agent.agent.l3_agent import L3NATAgent
+from l3agent.agent.mass_delete import MassDelete
+from l3agent.testing import FakeDataplane, FakePlugin, running, wait_until
+from tests.payloads import a_router
+
+ROUTERS = [a_router(id=f"c{number:07x}-0000-4000-8000-000000000000") for number in range(8)]
+IDS = {router["id"] for router in ROUTERS}
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def doubt(clock):
+    return MassDelete(share=0.25, confirm=30, clock=clock)
+
+
+def here(dataplane):
+    return {router_id for kind, router_id in dataplane.states if kind == "router"}
+
+
+# The rule
+
+
+@pytest.mark.parametrize(
+    ("gone", "of", "may_go"),
+    [("a", 2, "a"), ("a", 100, "a"), ("abc", 12, "abc"), ("abcd", 12, ""), ("ab", 4, ""), ("ab", 2, ""), ("a", 1, "")],
+)
+def test_few_go_at_once_many_or_all_wait(doubt, gone, of, may_go):
+    assert doubt.may_go(set(gone), of) == set(may_go)
+    assert bool(doubt.held) is (may_go == "")
+
+
+def test_a_second_answer_in_time_confirms_what_both_leave_out(doubt, clock):
+    doubt.may_go({"a", "b", "c"}, 4)
+    clock.now = 29
+    assert doubt.may_go({"a", "b", "c"}, 4) == set()
+    clock.now = 31
+    assert doubt.may_go({"a", "b", "d"}, 4) == {"a", "b"}
+    assert set(doubt.held) == {"d"}
+
+
+def test_routers_that_are_back_are_forgotten(doubt, clock):
+    doubt.may_go({"a", "b", "c"}, 4)
+    assert doubt.may_go(set(), 4) == set()
+    assert not doubt.held
+    clock.now = 100
+    assert doubt.may_go({"a", "b", "c"}, 4) == set()
+    assert doubt.doubted == 2
+
+
+def test_without_a_delay_all_go_at_once():
+    doubt = MassDelete(share=0.25, confirm=0)
+    assert doubt.may_go({"a", "b"}, 2) == {"a", "b"}
+    assert all(doubt.one_may_go(1) for _ in range(10))
+
+
+def test_of_routers_missing_one_by_one_only_so_many_go_in_a_time(doubt, clock):
+    assert [doubt.one_may_go(12) for _ in range(5)] == [True, True, True, False, False]
+    clock.now = 31
+    assert doubt.one_may_go(12)
+
+
+# The agent
+
+
+@pytest.fixture
+def node(conf, transport):
+    """An agent with eight routers that the server knows."""
+    conf.set_override("mass_delete_confirm", 0.5, group="l3agent")
+    plugin, dataplane = FakePlugin(transport, ROUTERS), FakeDataplane()
+    agent = L3NATAgent(conf, "node1", dataplane=dataplane, transport=transport)
+    return agent, plugin, dataplane
+
+
+@pytest.fixture
+def full_node(node, service_of):
+    agent, plugin, dataplane = node
+    with running(plugin, service_of(agent)):
+        wait_until(lambda: agent.full_sync.in_sync and here(dataplane) == IDS)
+        yield node
+
+
+@pytest.mark.parametrize("left", [0, 3], ids=["empty", "shrunken"])
+def test_an_answer_that_would_wipe_the_node_is_held_said_and_confirmed(full_node, caplog, left):
+    agent, plugin, dataplane = full_node
+    plugin.routers = {router["id"]: router for router in ROUTERS[:left]}
+    agent.agent_updated(None, {"admin_state_up": False})
+    wait_until(lambda: agent.doubt.held)
+    assert here(dataplane) == IDS
+    assert not agent.full_sync.in_sync
+    assert len([one for one in caplog.records if "mass_delete_share" in one.getMessage()]) == 1
+    wait_until(lambda: here(dataplane) == set(plugin.routers))
+    wait_until(lambda: agent.full_sync.in_sync)
+    assert (len(agent.doubt.held), agent.doubt.doubted) == (0, 1)
+
+
+def test_an_answer_that_was_wrong_costs_nothing(full_node):
+    agent, plugin, dataplane = full_node
+    known, plugin.routers = plugin.routers, {}
+    agent.full_sync.ask("test")
+    wait_until(lambda: agent.doubt.held)
+    plugin.routers = known
+    before = agent.full_sync.completed
+    wait_until(lambda: agent.full_sync.completed > before and agent.full_sync.in_sync)
+    assert here(dataplane) == IDS
+    assert all(state is not None for _, state in dataplane.applied)
+
+
+def test_orphans_are_found_at_every_full_sync_not_only_the_first(full_node):
+    agent, _, dataplane = full_node
+    dataplane.states[("router", "orphan")] = object()
+    agent.full_sync.ask("test")
+    wait_until(lambda: here(dataplane) == IDS)
+
+
+def test_routers_asked_for_one_by_one_and_missing_are_bounded_too(full_node):
+    agent, plugin, dataplane = full_node
+    plugin.routers = {}
+    agent.routers_updated(None, sorted(IDS))
+    wait_until(lambda: agent.doubt.held)
+    assert len(here(dataplane)) == 6
+    wait_until(lambda: not here(dataplane))
+
+
+def test_what_the_server_says_of_a_router_by_name_is_never_doubted(full_node):
+    agent, plugin, dataplane = full_node
+    plugin.routers = {}
+    for router_id in IDS:
+        agent.router_deleted(None, router_id)
+    wait_until(lambda: not here(dataplane), timeout=5)
+    assert agent.doubt.doubted == 0
+
+
+def test_important_routers_go_first(conf, transport, service_of):
+    conf.set_override("router_workers", 1, group="l3agent")
+    inner = [router | {"gw_port": None} for router in ROUTERS[:3]]
+    busy = ROUTERS[5] | {
+        "_floatingips": [{"id": "f", "floating_ip_address": "203.0.113.99", "fixed_ip_address": "10.0.0.9"}]
+    }
+    plugin, dataplane = FakePlugin(transport, [*inner, ROUTERS[4], busy]), FakeDataplane()
+    agent = L3NATAgent(conf, "node1", dataplane=dataplane, transport=transport)
+    with running(plugin, service_of(agent)):
+        wait_until(lambda: len(here(dataplane)) == 5)
+    order = [router_id for (_, router_id), _ in dataplane.applied]
+    assert order[:2] == [busy["id"], ROUTERS[4]["id"]]
+
+
+@pytest.mark.parametrize("remove", [True, False])
+def test_a_stop_removes_the_routers_only_when_asked_to(node, conf, service_of, remove):
+    agent, plugin, dataplane = node
+    conf.set_override("cleanup_on_shutdown", remove)
+    with running(plugin, service_of(agent)):
+        wait_until(lambda: here(dataplane) == IDS)
+        wait_until(lambda: agent.full_sync.in_sync)
+    assert here(dataplane) == (set() if remove else IDS)
