@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import pytest
 
@@ -11,12 +11,19 @@ from l3agent.model.desired import desired_state
 from l3agent.model.states import HostState, NetworkState, RouterState
 from l3agent.testing import wait_until
 from tests.functional.support.kernel import rules
-from tests.functional.support.processes import Dataplane
+from tests.functional.support.processes import Dataplane, a_machine
 from tests.functional.support.states import host, key, namespace, new_id
 from tests.functional.test_dataplane_changes import CHANGES, Change, World, leftovers, meaning
 from tests.payloads import legacy_payload
 
 State = RouterState | HostState
+
+
+@pytest.fixture(scope="module")
+def machine() -> Iterator[Dataplane]:
+    """A data plane that lets hands do: what is typed here is not what was asked for."""
+    with a_machine(repair=False) as machine:
+        yield machine
 
 
 def plan(machine: Dataplane, state: State, wanted: State | None) -> tuple[str, ...]:
@@ -31,9 +38,15 @@ def typed(machine: Dataplane, lines: Iterable[str]) -> None:
         machine.sandbox.run(["sh", "-e", "-c", "\n".join(lines)])
 
 
-def build(machine: Dataplane, state: State) -> None:
-    (report,) = machine.reconcile((key(state), state))
-    assert report.error is None
+@pytest.fixture(scope="module")
+def worlds(machine: Dataplane) -> dict[str, World]:
+    """A router for each test that changes one, by its name. The process that built them would undo typed changes."""
+    worlds = {name: World(machine) for name in (*(change.__name__ for change in CHANGES), "removal", "tampering")}
+    reports = machine.reconcile(*((key(world.state), world.state) for world in worlds.values()))
+    assert [report.error for report in reports] == [None] * len(worlds)
+    machine.kill()
+    machine.start()
+    return worlds
 
 
 def test_a_typed_build_leaves_nothing_to_do(machine: Dataplane) -> None:
@@ -41,8 +54,8 @@ def test_a_typed_build_leaves_nothing_to_do(machine: Dataplane) -> None:
     typed(machine, plan(machine, state, state))
     assert plan(machine, state, state) == ()
     by_hand = meaning(machine, state), rules(machine.sandbox, namespace(state))
-    assert machine.reconcile((key(state), None))[0].error is None
-    build(machine, state)
+    reports = machine.reconcile((key(state), None), (key(state), state))
+    assert [report.error for report in reports] == [None, None]
     assert (meaning(machine, state), rules(machine.sandbox, namespace(state))) == by_hand
     machine.reconcile((key(state), None))
 
@@ -55,10 +68,9 @@ def test_a_typed_build_of_the_captured_router_leaves_nothing_to_do(machine: Data
 
 
 @pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__.replace("_", "-"))
-def test_a_typed_change_leaves_nothing_to_do(machine: Dataplane, change: Change) -> None:
+def test_a_typed_change_leaves_nothing_to_do(machine: Dataplane, worlds: dict[str, World], change: Change) -> None:
     """Nothing, or what the kernel took along with something that changed: that is what a second look is for."""
-    world = World(machine)
-    build(machine, world.state)
+    world = worlds[change.__name__]
     changed = change(world)
     typed(machine, plan(machine, changed, changed))
     if rest := plan(machine, changed, changed):
@@ -68,9 +80,8 @@ def test_a_typed_change_leaves_nothing_to_do(machine: Dataplane, change: Change)
     machine.reconcile((key(world.state), None))
 
 
-def test_a_typed_removal_leaves_nothing_but_bridges(machine: Dataplane) -> None:
-    world = World(machine)
-    build(machine, world.state)
+def test_a_typed_removal_leaves_nothing_but_bridges(machine: Dataplane, worlds: dict[str, World]) -> None:
+    world = worlds["removal"]
     typed(machine, plan(machine, world.state, None))
     assert plan(machine, world.state, None) == ()
     wait_until(lambda: not [one for one in leftovers(machine, world.state) if not one.startswith("brq")], timeout=10)
@@ -94,10 +105,9 @@ def test_a_typed_card_leaves_nothing_to_do(machine: Dataplane) -> None:
     machine.sandbox.run(["ip", "link", "delete", "card1"])
 
 
-def test_typed_hands_off_rules_that_were_tampered_with_make_them_ours_again(machine: Dataplane) -> None:
-    world = World(machine)
-    build(machine, world.state)
-    machine.sandbox.run(["nft", "flush", "chain", "ip", "l3agent", "output"], netns=namespace(world.state))
-    typed(machine, plan(machine, world.state, world.state))
-    assert plan(machine, world.state, world.state) == ()
-    machine.reconcile((key(world.state), None))
+def test_typed_rules_that_were_tampered_with_are_ours_again(machine: Dataplane, worlds: dict[str, World]) -> None:
+    state = worlds["tampering"].state
+    machine.sandbox.run(["nft", "flush", "chain", "ip", "l3agent", "output"], netns=namespace(state))
+    typed(machine, plan(machine, state, state))
+    assert plan(machine, state, state) == ()
+    machine.reconcile((key(state), None))
