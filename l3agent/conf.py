@@ -96,6 +96,18 @@ DATAPLANE_OPTS = [
         min=1,
         help="Seconds the data plane has for one request before the agent gives it up and tries again.",
     ),
+    cfg.BoolOpt(
+        "repair",
+        default=True,
+        help="Undo at once what somebody else changes in what the agent made. When off, the next full sync does.",
+    ),
+    cfg.IntOpt(
+        "pool_size",
+        default=16,
+        min=0,
+        max=256,
+        help="How many empty namespaces are kept ready for new routers; each takes about 0.4 MB of kernel memory.",
+    ),
     cfg.StrOpt("log_file", help="Log file of the data-plane process; without one it logs to its standard error."),
     cfg.FloatOpt(
         "announce_interval", default=2, min=0.05, help="Seconds between two announcements of the same address."

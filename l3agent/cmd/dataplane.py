@@ -23,8 +23,10 @@ from l3agent.dataplane.drivers import load_driver
 from l3agent.dataplane.events import Listener
 from l3agent.dataplane.kernel import Kernel
 from l3agent.dataplane.lane import Crew, Lane
+from l3agent.dataplane.pool import Pool
 from l3agent.dataplane.reaper import Reaper
 from l3agent.dataplane.reconcile import Reconciler
+from l3agent.dataplane.render import ROUTER_SYSCTLS
 from l3agent.dataplane.server import Server
 from l3agent.dataplane.tidy import Tidier
 from l3agent.exceptions import ConfigError, L3AgentError, PermissionMissing
@@ -81,9 +83,11 @@ def _serve(conf: Any) -> int:
     def gather() -> Crew:
         reaper = Reaper()
         driver = load_driver(conf.interface_driver)
-        kernel = Kernel(conf.dataplane.netns_path, reaper)
+        pool = Pool(conf.dataplane.pool_size, ROUTER_SYSCTLS, reaper)
+        kernel = Kernel(conf.dataplane.netns_path, reaper, pool)
         announcer = Announcer(conf.send_arp_for_ha, conf.dataplane.announce_interval, reaper.close)
-        tidier, drift = Tidier(kernel), Drift(Listener(conf.dataplane.netns_path), driver)
+        listener = Listener(conf.dataplane.netns_path) if conf.dataplane.repair else None
+        tidier, drift = Tidier(kernel), Drift(listener, driver)
         return Crew(Reconciler(kernel, driver, announcer, tidier, drift), tidier, drift)
 
     server = Server(

@@ -30,7 +30,7 @@ def carry_out(kernel: Kernel, plan: Plan, seen: Observed, namespace: str | None,
     :param flush: mappings whose flows must be dropped afterwards.
     :raises ApplyError: the kernel refused an operation; what came before it stays, the caller looks again.
     """
-    _make_namespace(kernel, plan, seen)
+    plan = _make_namespace(kernel, plan, seen)
     _make_bridges(kernel, plan, seen)
     handle = seen.handle
     outside = encode.outside(
@@ -75,13 +75,16 @@ def _remove_namespace(kernel: Kernel, handle: NamespaceHandle) -> None:
     kernel.remove(handle.name)
 
 
-def _make_namespace(kernel: Kernel, plan: Plan, seen: Observed) -> None:
+def _make_namespace(kernel: Kernel, plan: Plan, seen: Observed) -> Plan:
+    """Make the namespace, set it up, and return what is still to do."""
     for operation in plan.of(Namespace):
         if operation.verb == "add" and isinstance(operation.entry, Namespace):
             seen.handle = kernel.create(operation.entry.name)
+            plan, seen.handle.ready = plan.without(seen.handle.ready), frozenset()
     settings = [one.entry for one in plan.of(Sysctl) if one.verb != "remove" and isinstance(one.entry, Sysctl)]
     if seen.handle is not None and settings:
         kernel.write_sysctls(seen.handle, settings)
+    return plan
 
 
 def _make_bridges(kernel: Kernel, plan: Plan, seen: Observed) -> None:

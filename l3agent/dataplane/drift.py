@@ -17,14 +17,17 @@ from l3agent.model.states import Key, Report, State
 
 
 class Drift:
-    """Knows the served states and which of them somebody else may have changed; used by the lane thread."""
+    """Knows the served states and which of them somebody else may have changed; used by the lane thread.
 
-    def __init__(self, listener: Listener, driver: InterfaceDriver) -> None:
+    :param listener: hears what happens; with None nothing is heard, so nothing is looked at without being asked.
+    """
+
+    def __init__(self, listener: Listener | None, driver: InterfaceDriver) -> None:
         self._listener = listener
         self._served = Served(lambda key, state: entries(key, state, driver))
         self._repairs = Repairs()
         self._lost = 0
-        self.descriptors = listener.descriptors
+        self.descriptors = listener.descriptors if listener else []
 
     def begin(self, key: Key, state: State | None) -> None:
         """A state is going to be brought about, or removed."""
@@ -43,6 +46,8 @@ class Drift:
 
     def hear(self, plans: Sequence[Plan] = ()) -> None:
         """Read the events that came, and mark what they concern."""
+        if self._listener is None:
+            return
         now = time.monotonic()
         for key in self._served.concerned(self._counted(self._listener.read()), plans):
             self._repairs.mark(key, now)

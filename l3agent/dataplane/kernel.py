@@ -10,22 +10,24 @@ import errno
 import logging
 import os
 import socket
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from l3agent.dataplane import syscalls
 from l3agent.dataplane.netlink import nft, nsid
 from l3agent.dataplane.plan import Entry, Sysctl
+from l3agent.dataplane.pool import Blank, Pool, open_here
 from l3agent.dataplane.reaper import Reaper
 from l3agent.dataplane.settings import Settings
 from l3agent.dataplane.sockets import NETLINK_NETFILTER, NETLINK_ROUTE, NetlinkSocket
+from l3agent.dataplane.visit import own_namespace, visiting
 from l3agent.exceptions import ApplyError
+from l3agent.model.names import ROUTER_NAMESPACE
 
 LOG = logging.getLogger(__name__)
 
-_OWN_NAMESPACE = "/proc/thread-self/ns/net"
 C = TypeVar("C")
 R = TypeVar("R")
 Fingerprint = frozenset[tuple[int, int, bytes]]
@@ -39,6 +41,7 @@ class NamespaceHandle:
     :param adopted: it was found, not made by this process, and nothing was announced from it yet.
     :param identity: device and inode of the namespace file.
     :param nsid: what events of the namespace are marked with; None where the kernel gives it no number.
+    :param ready: what the namespace had when it was taken from the pool, until its first plan is carried out.
     :param rules: generation of the rules when they were read last, and what they were.
     """
 
@@ -50,6 +53,7 @@ class NamespaceHandle:
     netfilter: NetlinkSocket
     sysctls: frozenset[Sysctl] = frozenset()
     adopted: bool = False
+    ready: frozenset[Entry] = frozenset()
     rules: tuple[bytes, frozenset[Entry]] | None = None
     _dumps: dict[bytes, tuple[bytes, object, Any]] = field(default_factory=dict)
 
@@ -75,10 +79,11 @@ class NamespaceHandle:
 class Kernel:
     """The switch namespace (the one this process started in) and the namespaces below ``netns_path``."""
 
-    def __init__(self, netns_path: str, reaper: Reaper) -> None:
+    def __init__(self, netns_path: str, reaper: Reaper, pool: Pool) -> None:
         self._path = netns_path
         self._reaper = reaper
-        self._home = os.open(_OWN_NAMESPACE, os.O_RDONLY | os.O_CLOEXEC)
+        self._pool = pool
+        self._home = own_namespace()
         self._handles: dict[str, NamespaceHandle] = {}
         self._settings = Settings(reaper)
         self.host = NetlinkSocket(NETLINK_ROUTE)
@@ -110,7 +115,7 @@ class Kernel:
         try:
             fd = os.open(self._pin(name), os.O_RDONLY | os.O_CLOEXEC)
             try:
-                with self._inside(fd):
+                with visiting(self._home, fd):
                     netfilter = NetlinkSocket(NETLINK_NETFILTER)
             finally:
                 os.close(fd)
@@ -122,15 +127,16 @@ class Kernel:
             self._reaper.close(netfilter.close)
 
     def create(self, name: str) -> NamespaceHandle:
-        """Make a namespace, pin it and keep its sockets."""
-        self._settings.renew()
-        with self._inside(None):
-            handle = self._open(name, os.open(_OWN_NAMESPACE, os.O_RDONLY | os.O_CLOEXEC))
-            try:
-                self._pin_here(name)
-            except OSError:
-                handle.close()
-                raise
+        """Make a namespace, or take one that is ready for a router; pin it and keep its sockets."""
+        blank = (self._pool.take() if name.startswith(ROUTER_NAMESPACE) else None) or self._make()
+        handle = self._handle(name, blank)
+        try:
+            self._pin_it(name, blank.fd)
+        except OSError:
+            self._reaper.close(handle.close)
+            raise
+        handle.ready = blank.has
+        handle.sysctls = frozenset(one for one in blank.has if isinstance(one, Sysctl))
         self._handles[name] = handle
         return handle
 
@@ -147,7 +153,7 @@ class Kernel:
 
     def packet_socket(self, handle: NamespaceHandle) -> socket.socket:
         """Return a new packet socket of a namespace; it receives nothing."""
-        with self._inside(handle.fd):
+        with visiting(self._home, handle.fd):
             return socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
 
     def write_sysctls(self, handle: NamespaceHandle, wanted: list[Sysctl]) -> None:
@@ -155,7 +161,7 @@ class Kernel:
 
         One that the kernel does not have (conntrack not loaded, no IPv6) is said once and counts as written.
         """
-        with self._inside(handle.fd):
+        with visiting(self._home, handle.fd):
             for sysctl in wanted:
                 try:
                     self._settings.write(sysctl)
@@ -168,6 +174,11 @@ class Kernel:
 
     # ---- private ---------------------------------------------------------------------------------------------
 
+    def _make(self) -> Blank:
+        self._settings.renew()
+        with visiting(self._home, None):
+            return open_here()
+
     def _is_pinned(self, handle: NamespaceHandle) -> bool:
         try:
             return _identity(os.stat(self._pin(handle.name))) == handle.identity
@@ -177,25 +188,9 @@ class Kernel:
     def _pin(self, name: str) -> str:
         return os.path.join(self._path, name)
 
-    @contextmanager
-    def _inside(self, fd: int | None) -> Iterator[None]:
-        """Be in a namespace, a new one for None; the thread always returns home, or the process ends."""
-        if fd is None:
-            syscalls.unshare_net()
-        else:
-            syscalls.setns(fd)
-        try:
-            yield
-        finally:
-            try:
-                syscalls.setns(self._home)
-            except OSError:
-                LOG.critical("cannot return to the own network namespace; exiting before anything lands in a wrong one")
-                os._exit(70)
-
-    def _open(self, name: str, fd: int) -> NamespaceHandle:
-        route, netfilter = NetlinkSocket(NETLINK_ROUTE), NetlinkSocket(NETLINK_NETFILTER)
-        return NamespaceHandle(name, fd, _identity(os.fstat(fd)), self._number(fd), route, netfilter)
+    def _handle(self, name: str, blank: Blank) -> NamespaceHandle:
+        identity, number = _identity(os.fstat(blank.fd)), self._number(blank.fd)
+        return NamespaceHandle(name, blank.fd, identity, number, blank.route, blank.netfilter)
 
     def _number(self, fd: int) -> int | None:
         _, answer = self.host.ask([nsid.new_nsid(fd), nsid.get_nsid(fd)])
@@ -205,8 +200,8 @@ class Kernel:
         pin = self._pin(name)
         fd = os.open(pin, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            with self._inside(fd):
-                handle = self._open(name, fd)
+            with visiting(self._home, fd):
+                handle = self._handle(name, Blank(fd, NetlinkSocket(NETLINK_ROUTE), NetlinkSocket(NETLINK_NETFILTER)))
                 handle.sysctls = frozenset(map(self._read_setting, sysctls))
         except OSError as exc:
             os.close(fd)
@@ -227,10 +222,10 @@ class Kernel:
         except FileNotFoundError:
             return sysctl
 
-    def _pin_here(self, name: str) -> None:
+    def _pin_it(self, name: str, fd: int) -> None:
         pin = self._pin(name)
         os.close(os.open(pin, os.O_CREAT | os.O_EXCL | os.O_RDONLY | os.O_CLOEXEC, 0o444))
-        syscalls.mount(_OWN_NAMESPACE, pin, syscalls.MS_BIND)
+        syscalls.mount(f"/proc/thread-self/fd/{fd}", pin, syscalls.MS_BIND)
 
     def _share_path(self) -> None:
         """Make the folder a shared mount as ip-netns(8) does, so that other programs see the pins made here."""
@@ -243,7 +238,7 @@ class Kernel:
 
     def _learn_table(self) -> Fingerprint:
         """Write our table into a namespace of its own and read it back: what this kernel prints of an intact one."""
-        with self._inside(None):
+        with visiting(self._home, None):
             scratch = NetlinkSocket(NETLINK_NETFILTER)
         try:
             scratch.nft_batch(list(nft.new_table()))

@@ -10,7 +10,7 @@ Review: does a plan stopped anywhere leave tenants apart? Rules come before the 
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Collection, Hashable, Iterable
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import Any, Literal
@@ -185,6 +185,12 @@ class Plan:
     def of(self, *kinds: type) -> list[Operation]:
         """Return the operations on entries of these kinds, in order."""
         return [operation for operation in self.operations if isinstance(operation.entry, kinds)]
+
+    def without(self, ready: Collection[Entry]) -> Plan:
+        """Return the plan without the additions of what is there already."""
+        if not ready:
+            return self
+        return Plan(tuple(one for one in self.operations if one.verb != "add" or one.entry not in ready))
 
     def in_the_way(self) -> list[Operation]:
         """Return the removals of devices in whose place the plan puts new ones."""

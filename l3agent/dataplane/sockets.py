@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
 from struct import error as struct_error
 from struct import pack, unpack_from
 
@@ -49,11 +50,18 @@ class KernelRefused(ApplyError):
         super().__init__(f"{os.strerror(code)}{': ' + reason if reason else ''}")
 
 
+class _Own(threading.local):
+    """What a thread has for itself."""
+
+    def __init__(self) -> None:
+        self.buffer = bytearray(1 << 18)
+
+
 class NetlinkSocket:
     """One netlink socket in the calling thread's network namespace."""
 
-    # One buffer serves all sockets: every read is copied out before the next one, in one thread.
-    _buffer = bytearray(1 << 18)
+    # One buffer serves all sockets of a thread: every read is copied out before the next one.
+    _own = _Own()
 
     def __init__(self, protocol: int) -> None:
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
@@ -147,12 +155,12 @@ class NetlinkSocket:
 
     def _receive(self) -> bytes:
         try:
-            size = self._socket.recv_into(self._buffer)
+            size = self._socket.recv_into(self._own.buffer)
         except BlockingIOError as exc:
             raise ApplyError(f"the kernel did not answer a netlink request within {_ANSWER_S} s") from exc
         except OSError as exc:
             raise ApplyError(f"reading a netlink answer: {exc.strerror}") from exc
-        return bytes(memoryview(self._buffer)[:size])
+        return bytes(memoryview(self._own.buffer)[:size])
 
     def _wait(self, first: int, last: int, begin: int, ignore: frozenset[int]) -> None:
         """Wait for the acknowledgement of the last message, or for an error of all of them, which has ``begin``."""

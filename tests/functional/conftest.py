@@ -11,7 +11,7 @@ import pytest
 from tests.functional.support.cloud import HOST, Cloud, options
 from tests.functional.support.kernel import RouterFacts, golden
 from tests.functional.support.neutron_server import NeutronServer
-from tests.functional.support.processes import Agent, Dataplane, Options
+from tests.functional.support.processes import Agent, Dataplane, Options, a_machine
 from tests.functional.support.rabbit import Rabbit
 from tests.functional.support.sandbox import Sandbox
 from tests.payloads import legacy_payload
@@ -45,13 +45,8 @@ def dataplane(sandbox: Sandbox, folder: Path) -> Iterator[Dataplane]:
 @pytest.fixture(scope="module")
 def machine() -> Iterator[Dataplane]:
     """A data plane in a sandbox that the tests of a file share; each uses ids of its own."""
-    folder = Path(tempfile.mkdtemp(prefix="l3-"))
-    with Sandbox() as sandbox:
-        shared = Dataplane(sandbox, folder)
-        shared.start()
-        yield shared
-        shared.hang_up()
-    shutil.rmtree(folder, ignore_errors=True)
+    with a_machine() as machine:
+        yield machine
 
 
 @pytest.fixture(scope="session")

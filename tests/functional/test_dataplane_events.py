@@ -8,12 +8,13 @@ import statistics
 from collections.abc import Iterator
 from datetime import datetime
 from functools import partial
+from pathlib import Path
 
 import pytest
 
 from l3agent.testing import wait_until
 from tests.functional.support.processes import Dataplane
-from tests.functional.support.sandbox import SandboxError
+from tests.functional.support.sandbox import Sandbox, SandboxError
 from tests.functional.support.states import key
 from tests.functional.support.watch import Program
 from tests.functional.test_dataplane_changes import CHANGES, Change, gone
@@ -167,3 +168,14 @@ def test_a_fight_is_said_and_not_fought_at_full_speed(world: World) -> None:
     assert 3 <= stats(machine)["repairs"] - counted <= 8
     assert "somebody undoes the same repair again and again" in machine.log.read_text()
     wait_until(partial(same, world, before), timeout=_PATIENCE_S)
+
+
+def test_hands_are_let_do_where_repair_is_off(sandbox: Sandbox, folder: Path) -> None:
+    machine = Dataplane(sandbox, folder, repair=False)
+    machine.start()
+    world = a_world(machine)
+    world.reconcile()
+    world.inside("ip address delete 10.0.0.1/24 dev QR")
+    assert stats(machine)["looks"] == 0
+    assert len(world.reconcile()) == 1
+    machine.hang_up()

@@ -7,13 +7,16 @@ The unix socket between them is a file, and files cross network namespaces.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sysconfig
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -47,15 +50,19 @@ class Dataplane:
     """``l3-dataplane`` in a sandbox and a plain client of its socket.
 
     :param folder: where its socket, configuration and log are; a short path, for a socket's has at most 107 bytes.
+    :param options: more of the group ``dataplane``.
     """
 
-    def __init__(self, sandbox: Sandbox, folder: Path) -> None:
+    def __init__(self, sandbox: Sandbox, folder: Path, **options: object) -> None:
         self.sandbox = sandbox
         self.log = folder / "l3-dataplane.log"
         self.socket_path = folder / "dp.sock"
         self._conf = write_conf(
             folder / "dataplane.conf",
-            {"DEFAULT": {"state_path": folder}, "dataplane": {"socket": self.socket_path, "announce_interval": 0.1}},
+            {
+                "DEFAULT": {"state_path": folder},
+                "dataplane": {"socket": self.socket_path, "announce_interval": 0.1, **options},
+            },
         )
         self._process: Inside | None = None
         self._client: socket.socket | None = None
@@ -138,6 +145,20 @@ class Dataplane:
         if self._client is not None:
             self._client.close()
         self._client, self._frames = None, msgpack.Unpacker(raw=False)
+
+
+@contextlib.contextmanager
+def a_machine(**options: object) -> Iterator[Dataplane]:
+    """Have a running data plane in a sandbox of its own."""
+    folder = Path(tempfile.mkdtemp(prefix="l3-"))
+    try:
+        with Sandbox() as sandbox:
+            dataplane = Dataplane(sandbox, folder, **options)
+            dataplane.start()
+            yield dataplane
+            dataplane.hang_up()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 class Agent:

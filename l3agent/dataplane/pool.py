@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Namespaces made in advance: half of the time that a router takes to build is its empty namespace.
+
+They have no name before they are used, so those that are left vanish with the process.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections import deque
+from dataclasses import dataclass
+
+from l3agent.dataplane.netlink import nft, rtnl
+from l3agent.dataplane.plan import Entry, Sysctl, Table
+from l3agent.dataplane.reaper import Reaper
+from l3agent.dataplane.settings import Settings
+from l3agent.dataplane.sockets import NETLINK_NETFILTER, NETLINK_ROUTE, NetlinkSocket
+from l3agent.dataplane.visit import own_namespace, visiting
+from l3agent.exceptions import ApplyError
+
+LOG = logging.getLogger(__name__)
+
+#: Index of ``lo`` in every namespace (linux/net_namespace.h, LOOPBACK_IFINDEX).
+_LOOPBACK = 1
+#: Seconds until the next try when a namespace could not be made.
+_PAUSE_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Blank:
+    """A namespace without a name: its descriptor, its sockets, and what it already has."""
+
+    fd: int
+    route: NetlinkSocket
+    netfilter: NetlinkSocket
+    has: frozenset[Entry] = frozenset()
+
+
+class Pool:
+    """Keeps namespaces ready for routers; a thread of its own makes them.
+
+    :param size: how many; 0 keeps none.
+    :param settings: what each is set to.
+    """
+
+    def __init__(self, size: int, settings: frozenset[Sysctl], reaper: Reaper) -> None:
+        self._size = size
+        self._wanted = settings
+        self._home = own_namespace()
+        self._settings = Settings(reaper)
+        self._ready: deque[Blank] = deque()
+        self._missing = threading.Semaphore(size)
+        if size:
+            threading.Thread(target=self._fill, name="pool", daemon=True).start()
+
+    def take(self) -> Blank | None:
+        """Return a namespace that is the caller's from now on, None when none is ready."""
+        try:
+            blank = self._ready.popleft()
+        except IndexError:
+            return None
+        self._missing.release()
+        return blank
+
+    # ---- private ---------------------------------------------------------------------------------------------
+
+    def _fill(self) -> None:
+        gate = threading.Event()
+        while self._missing.acquire():
+            try:
+                self._ready.append(self._make())
+            except (OSError, ApplyError) as exc:
+                LOG.warning("no namespace can be made in advance: %s; tried again in %g s", exc, _PAUSE_S)
+                self._missing.release()
+                gate.wait(_PAUSE_S)
+
+    def _make(self) -> Blank:
+        self._settings.renew()
+        with visiting(self._home, None):
+            blank = open_here()
+            has: set[Entry] = {one for one in self._wanted if self._set(one)}
+        blank.route.batch(rtnl.set_link(index=_LOOPBACK, up=True))
+        blank.netfilter.nft_batch(list(nft.new_table()))
+        return Blank(blank.fd, blank.route, blank.netfilter, frozenset((*has, Table())))
+
+    def _set(self, sysctl: Sysctl) -> bool:
+        try:
+            self._settings.write(sysctl)
+        except OSError:
+            # Whoever uses the namespace tries again and says what is wrong.
+            return False
+        return True
+
+
+def open_here() -> Blank:
+    """Return the namespace that the calling thread is in, with sockets of it."""
+    fd = own_namespace()
+    try:
+        return Blank(fd, NetlinkSocket(NETLINK_ROUTE), NetlinkSocket(NETLINK_NETFILTER))
+    except OSError:
+        os.close(fd)
+        raise

@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The laws of hearing: what is as wanted concerns nobody, what is not concerns the one whose it is."""
+
+from __future__ import annotations
+
+from ipaddress import ip_interface
+from types import SimpleNamespace
+from typing import Any, cast
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from l3agent.dataplane.drivers import load_driver
+from l3agent.dataplane.events import Lost, Notice, PinGone
+from l3agent.dataplane.netlink import rtnl
+from l3agent.dataplane.netlink.events import AddressEvent, LinkEvent, RouteEvent, RulesEvent, route_events
+from l3agent.dataplane.observe import Observed
+from l3agent.dataplane.plan import Bridge, DeviceAddress, Entry, KernelRoute, Link, diff
+from l3agent.dataplane.render import entries
+from l3agent.dataplane.served import Served
+from l3agent.model.names import namespace_name
+from l3agent.model.states import Key, RouterState
+from tests.property.strategies import router_states
+
+DRIVER = load_driver("bridge")
+NSID = 7
+
+
+class Standing:
+    """A router that stands, and what the kernel would tell of it."""
+
+    def __init__(self, state: RouterState) -> None:
+        self.key: Key = ("router", state.id)
+        self.desired = entries(self.key, state, DRIVER)
+        self.links = [one for one in self.desired if isinstance(one, Link)]
+        self.devices = {link.device: index for index, link in enumerate(self.links, start=2)}
+        self.taps = {link.tap: index for index, link in enumerate(self.links, start=100)}
+        self.bridges = {one.name: index for index, one in enumerate(self.of(Bridge), start=200)}
+        handle = cast(Any, SimpleNamespace(name=namespace_name(*self.key), nsid=NSID))
+        seen = Observed(handle=handle, devices=self.devices, taps=self.taps, bridges=self.bridges)
+        self.served = Served(lambda key, state: entries(key, state, DRIVER))
+        self.served.expect(self.key, state)
+        self.served.stands(self.key, state, self.desired, seen)
+
+    def of(self, kind: type[Any]) -> list[Any]:
+        return [one for one in self.desired if isinstance(one, kind)]
+
+    def concerned(self, *notices: Notice, plans: Any = ()) -> set[Key]:
+        return self.served.concerned(notices, plans)
+
+    def inner(self, link: Link, **other: Any) -> Notice:
+        right = {"name": link.device, "mac": link.mac, "mtu": link.mtu, "up": True}
+        return NSID, _link_event(self.devices[link.device], **(right | other))
+
+    def outer(self, link: Link, **other: Any) -> Notice:
+        right = {"name": link.tap, "mtu": link.mtu, "up": True, "master": self.bridges[link.bridge]}
+        return None, _link_event(self.taps[link.tap], **(right | other))
+
+    def all_as_wanted(self) -> list[Notice]:
+        addresses = [
+            (NSID, AddressEvent(False, self.devices[one.device], one.interface)) for one in self.of(DeviceAddress)
+        ]
+        bridges = [(None, _link_event(index, name=name, up=True)) for name, index in self.bridges.items()]
+        return [*addresses, *bridges, *map(self.inner, self.links), *map(self.outer, self.links)]
+
+
+def _link_event(index: int, **told: Any) -> LinkEvent:
+    (event,) = route_events(rtnl.set_link(index=index, **told))
+    assert isinstance(event, LinkEvent)
+    return event
+
+
+standing = router_states().map(Standing)
+
+
+@given(standing)
+def test_what_is_as_wanted_concerns_nobody(router: Standing) -> None:
+    assert router.concerned(*router.all_as_wanted()) == set()
+
+
+@given(standing, st.data())
+def test_whatever_goes_concerns_its_router(router: Standing, data: st.DataObject) -> None:
+    goes: list[Notice] = [(None, PinGone(namespace_name(*router.key))), (NSID, RulesEvent()), (None, Lost())]
+    for one in router.desired:
+        goes += _removals(router, one)
+    assert router.concerned(data.draw(st.sampled_from(goes))) == {router.key}
+
+
+def _removals(router: Standing, entry: Entry) -> list[Notice]:
+    match entry:
+        case DeviceAddress(device, interface):
+            return [(NSID, AddressEvent(True, router.devices[device], interface))]
+        case KernelRoute(destination):
+            return [(NSID, RouteEvent(True, destination)), (NSID, RouteEvent(False, destination))]
+        case Bridge(name):
+            index = router.bridges[name]
+            down = _link_event(index, name=name, up=False)
+            return [(None, LinkEvent(True, index, name, b"")), (None, down)]
+        case Link() as link:
+            wrong = [{"up": False}, {"mtu": 599}, {"name": "renamed"}]
+            inside = [router.inner(link, **one) for one in [*wrong, {"mac": "02:00:00:00:00:01"}]]
+            outside = [router.outer(link, **one) for one in [*wrong, {"master": 4711}]]
+            gone: list[Notice] = [
+                (NSID, LinkEvent(True, router.devices[link.device], link.device, b"")),
+                (None, LinkEvent(True, router.taps[link.tap], link.tap, b"")),
+            ]
+            if link.mtu is None:
+                return [*gone, inside[0], outside[0]]
+            return [*inside, *outside, *gone]
+        case _:
+            return []
+
+
+@given(standing)
+def test_what_comes_where_only_ours_should_be_concerns_its_router(router: Standing) -> None:
+    stray = NSID, AddressEvent(False, next(iter(router.devices.values()), 0), ip_interface("198.51.100.77/32"))
+    assert router.concerned(stray) == ({router.key} if router.devices else set())
+    assert router.concerned((NSID, _link_event(99, name="qr-stray", up=True))) == {router.key}
+
+
+@given(standing)
+def test_what_is_not_ours_concerns_nobody(router: Standing) -> None:
+    elsewhere = [(NSID + 1, event) for number, event in router.all_as_wanted() if number == NSID]
+    foreign: list[Notice] = [
+        (NSID, AddressEvent(False, 99, ip_interface("198.51.100.77/32"))),
+        (NSID, _link_event(99, name="mine0", up=False)),
+        (None, _link_event(99, name="mine1", up=False)),
+        (None, PinGone("mine")),
+        (NSID + 1, RulesEvent()),
+        *elsewhere,
+    ]
+    assert router.concerned(*foreign) == set()
+
+
+@given(standing)
+def test_of_what_a_plan_touches_only_the_last_word_counts(router: Standing) -> None:
+    plan = diff(router.desired, frozenset())
+    born = [event for link in router.links for event in (router.inner(link, up=False), router.outer(link, up=False))]
+    as_wanted = router.all_as_wanted()
+    assert router.concerned(*born, *as_wanted, plans=[plan]) == set()
+    assert router.concerned(*as_wanted, *born, plans=[plan]) == ({router.key} if born else set())
+
+
+@given(standing)
+def test_what_is_not_wanted_any_more_is_not_heard(router: Standing) -> None:
+    router.served.expect(router.key, None)
+    assert router.concerned(*router.all_as_wanted(), (NSID, RulesEvent()), (None, Lost())) == set()
+    assert router.served.keys() == []

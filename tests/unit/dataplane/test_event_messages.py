@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Events as bytes: what is read from them, and what the filters in the kernel let through."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address, ip_interface, ip_network
+from struct import iter_unpack, pack, pack_into
+
+import pytest
+
+from l3agent.dataplane.netlink import nft, nsid, rtnl
+from l3agent.dataplane.netlink.events import (
+    AddressEvent,
+    LinkEvent,
+    RouteEvent,
+    RulesEvent,
+    route_events,
+    route_filter,
+    rules_events,
+    rules_filter,
+)
+from l3agent.dataplane.netlink.message import message
+
+OURS, THEIRS = 0x7AAA, 0x7AAB
+
+
+def keeps(program: bytes, data: bytes) -> bool:
+    """Run a classic BPF program as the kernel does (linux/filter.h)."""
+    instructions, at, value = list(iter_unpack("=HBBI", program)), 0, 0
+    while True:
+        code, if_so, if_not, number = instructions[at]
+        at += 1
+        match code:
+            case 0x20 | 0x28 | 0x30:
+                value = int.from_bytes(data[number : number + {0x20: 4, 0x28: 2, 0x30: 1}[code]], "big")
+            case 0x15:
+                at += if_so if value == number else if_not
+            case 0x06:
+                return bool(number)
+
+
+def told(data: bytes, port: int = THEIRS) -> bytes:
+    """Return a message as an event that somebody caused."""
+    event = bytearray(data)
+    pack_into("=I", event, 12, port)
+    return bytes(event)
+
+
+KERNEL_ROUTE = bytearray(rtnl.new_route(ip_network("10.0.0.0/24"), [(2, None)]))
+KERNEL_ROUTE[16 + 5] = 2
+BRIDGE_PORT = bytearray(rtnl.set_link(index=2, name="tap0"))
+BRIDGE_PORT[16] = rtnl.AF_BRIDGE
+KEPT = {
+    "link": rtnl.set_link(index=2, name="qr-1", up=True),
+    "link gone": rtnl.delete_link(index=2, name="qr-1"),
+    "address": rtnl.new_address(2, ip_interface("10.0.0.1/24")),
+    "address gone": rtnl.delete_address(2, ip_interface("2001:db8::1/64")),
+    "route": rtnl.new_route(ip_network("0.0.0.0/0"), [(2, ip_address("10.0.0.7"))]),
+    "route gone": rtnl.delete_route(ip_network("::/0")),
+}
+DROPPED = {
+    "route of the kernel": bytes(KERNEL_ROUTE),
+    "what a bridge says of its port": bytes(BRIDGE_PORT),
+    "neighbour": message(28, 0, bytes(12)),
+}
+
+
+@pytest.mark.parametrize("what", KEPT)
+def test_what_others_do_is_heard_and_what_we_do_is_not(what: str) -> None:
+    assert keeps(route_filter(OURS), told(KEPT[what]))
+    assert keeps(route_filter(OURS), told(KEPT[what], 0))
+    assert not keeps(route_filter(OURS), told(KEPT[what], OURS))
+
+
+@pytest.mark.parametrize("what", DROPPED)
+def test_what_concerns_nobody_is_not_heard(what: str) -> None:
+    assert not keeps(route_filter(OURS), told(DROPPED[what]))
+
+
+def test_rules_are_heard_unless_we_changed_them() -> None:
+    event = nft.delete_table()
+    assert keeps(rules_filter(OURS), told(event))
+    assert not keeps(rules_filter(OURS), told(event, OURS))
+
+
+def test_links_addresses_and_routes_are_read() -> None:
+    link, link_gone, address, address_gone, route, route_gone = list(route_events(b"".join(KEPT.values())))
+    assert isinstance(link, LinkEvent) and isinstance(link_gone, LinkEvent)
+    assert (link.gone, link.index, link.name, link.info.up) == (False, 2, "qr-1", True)
+    assert (link_gone.gone, link_gone.index, link_gone.name) == (True, 2, "qr-1")
+    assert address == AddressEvent(False, 2, ip_interface("10.0.0.1/24"))
+    assert address_gone == AddressEvent(True, 2, ip_interface("2001:db8::1/64"))
+    assert route == RouteEvent(False, ip_network("0.0.0.0/0"))
+    assert route_gone == RouteEvent(True, ip_network("::/0"))
+
+
+def test_only_messages_about_our_table_tell_of_rules() -> None:
+    element = nft.new_elements("external", [(nft.device_key("qg-1"), None)])
+    assert list(rules_events(element)) == [RulesEvent()]
+    assert list(rules_events(element.replace(b"l3agent\0", b"another\0"))) == []
+    other_family = bytearray(element)
+    other_family[16] = 10
+    assert list(rules_events(bytes(other_family))) == []
+    generation = message(10 << 8 | 15, 0, b"\x02\0\0\0" + pack(">HHI", 8, 1, 7))
+    assert list(rules_events(generation)) == []
+
+
+@pytest.mark.parametrize("cut", range(0, 60, 3))
+def test_what_is_cut_off_is_left_out(cut: int) -> None:
+    for data in KEPT.values():
+        list(route_events(data[:cut]))
+    list(rules_events(nft.delete_table()[:cut]))
+
+
+def test_the_number_of_a_namespace_is_read() -> None:
+    answer = message(88, 0, bytes(4) + pack("=HHi", 8, 1, 7))
+    assert nsid.parse_nsid(answer) == 7
+    assert nsid.parse_nsid(message(88, 0, bytes(4) + pack("=HHi", 8, 1, -1))) is None
+    assert nsid.parse_nsid(b"") is None
