@@ -61,6 +61,7 @@ class L3NATAgent(DistributedRouterCasts, Manager):
     """
 
     target = Target(version="1.4")
+    not_rpc = Manager.not_rpc | {"reapply_all", "periodic_sync_routers_task"}
 
     def __init__(self, conf: Any, host: str, *, dataplane: Dataplane, transport: Any) -> None:
         super().__init__(conf, host)

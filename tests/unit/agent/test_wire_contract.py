@@ -1,0 +1,284 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What crosses the wire, by name, version and arguments: to today's servers, and to those of Mitaka."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from l3agent.agent.plugin_api import L3PluginApi
+from l3agent.exceptions import RouterNotCompatible
+from l3agent.model.desired import desired_state
+from l3agent.rpc import Client, Connection, RemoteError, Target, admin_context
+from l3agent.testing import running, wait_until
+from tests.payloads import a_floating_ip, a_router, legacy_payload
+
+R1, R2 = (f"cffffff{number}-0000-4000-8000-000000000000" for number in (1, 2))
+LEGACY = legacy_payload()["id"]
+HERE = Path(__file__).parent
+
+
+def here(dataplane):
+    return {router_id for kind, router_id in dataplane.states if kind == "router"}
+
+
+# Agent to server
+
+
+class Recorder:
+    """Remembers what would be sent."""
+
+    def __init__(self, answer=()):
+        self.sent = []
+        self.answer = answer
+
+    def call(self, context, method, /, *, version=None, **arguments):
+        self.sent.append(("call", method, version, arguments))
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+    def cast(self, context, method, /, *, version=None, **arguments):
+        self.sent.append(("cast", method, version, arguments))
+
+
+CALLS = [
+    ("get_router_ids", (), "call", "1.9", {"host": "node1"}),
+    ("sync_routers", (["r"],), "call", "1.0", {"host": "node1", "router_ids": ["r"]}),
+    (
+        "update_floatingip_statuses",
+        ("r", {"f": "ACTIVE"}),
+        "call",
+        "1.1",
+        {"router_id": "r", "fip_statuses": {"f": "ACTIVE"}},
+    ),
+    ("get_service_plugin_list", (), "call", "1.3", {}),
+    ("get_host_ha_router_count", (), "call", "1.11", {"host": "node1"}),
+    (
+        "update_ha_routers_states",
+        ({"r": "active"},),
+        "cast",
+        "1.5",
+        {"host": "node1", "states": {"r": "active"}},
+    ),
+    ("update_all_ha_network_port_statuses", (), "call", "1.10", {"host": "node1"}),
+    ("get_ports_by_subnet", ("s",), "call", "1.2", {"host": "node1", "subnet_id": "s"}),
+    ("get_agent_gateway_port", ("n",), "call", "1.2", {"network_id": "n", "host": "node1"}),
+    ("delete_agent_gateway_port", ("n",), "call", "1.7", {"host": "node1", "network_id": "n"}),
+    ("get_networks", ({"id": ["n"]}, ["mtu"]), "call", "1.12", {"filters": {"id": ["n"]}, "fields": ["mtu"]}),
+]
+
+
+@pytest.mark.parametrize(("method", "arguments", "kind", "version", "sent"), CALLS, ids=[call[0] for call in CALLS])
+def test_each_request_has_the_name_the_version_and_the_arguments_of_the_contract(
+    method, arguments, kind, version, sent
+):
+    recorder = Recorder()
+    getattr(L3PluginApi(recorder, "node1"), method)(*arguments)
+    assert recorder.sent == [(kind, method, version, sent)]
+
+
+@pytest.mark.parametrize("error", ["NoSuchMethod", "UnsupportedVersion"])
+@pytest.mark.parametrize("method", ["get_host_ha_router_count", "update_all_ha_network_port_statuses", "get_networks"])
+def test_a_method_that_an_old_server_lacks_is_tried_once(method, error):
+    recorder = Recorder(RemoteError(error, "older"))
+    api = L3PluginApi(recorder, "node1")
+    assert [getattr(api, method)() for _ in range(3)] in ([None] * 3, [[]] * 3)
+    assert len(recorder.sent) == 1
+
+
+def test_another_error_of_such_a_method_is_an_error():
+    with pytest.raises(RemoteError):
+        L3PluginApi(Recorder(RemoteError("DBDeadlock", "later")), "node1").get_networks()
+
+
+# Server to agent
+
+
+def test_a_method_nobody_knows_and_a_version_too_new_are_answered_as_the_real_agent_does(agent, plugin):
+    client = Client(plugin._transport, "l3_agent", timeout=5)
+    for method, version, kind in (("no_such_thing", "1.0", "NoSuchMethod"), ("agent_updated", "1.9", "Unsupported")):
+        with pytest.raises(RemoteError) as error:
+            client.call(admin_context(), method, version=version, payload={})
+        assert error.value.exc_type.startswith(kind)
+
+
+@pytest.mark.parametrize("method", ["stop", "init_host", "report_state", "periodic_sync_routers_task", "reapply_all"])
+def test_who_reaches_the_broker_cannot_run_the_agents_life(agent, plugin, method):
+    client = Client(plugin._transport, "l3_agent", timeout=5)
+    with pytest.raises(RemoteError) as error:
+        client.call(admin_context(), method)
+    assert error.value.exc_type == "NoSuchMethod"
+
+
+def test_a_router_with_another_type_is_removed_and_taken_again(agent, plugin, dataplane, caplog):
+    wait_until(lambda: agent.full_sync.in_sync)
+    for there, change in ((True, {}), (False, {"ha": True}), (True, {}), (False, {"distributed": True}), (True, {})):
+        plugin.routers = {R1: a_router(id=R1) | change}
+        agent.routers_updated(None, [R1])
+        wait_until(lambda expected={R1} if there else set(): here(dataplane) == expected)
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
+@pytest.mark.parametrize("kind", ["ha-primary", "dvr-compute", "dvr-snat", "dvr-ha-snat"])
+def test_routers_of_another_kind_as_real_servers_send_them_are_refused(kind):
+    for router in json.loads((HERE / "payloads" / f"{kind}.json").read_text()):
+        with pytest.raises(RouterNotCompatible):
+            desired_state(router)
+
+
+def test_internal_only_routers_are_removed_when_they_are_not_wanted(agent, plugin, dataplane, conf):
+    wait_until(lambda: agent.full_sync.in_sync)
+    plugin.routers = {R1: a_router(id=R1, gw_port=None), R2: a_router(id=R2)}
+    agent.routers_updated(None, [R1, R2])
+    wait_until(lambda: here(dataplane) == {R1, R2})
+    conf.set_override("handle_internal_only_routers", False)
+    agent.full_sync.ask("test")
+    wait_until(lambda: here(dataplane) == {R2})
+
+
+def test_a_floating_ip_that_moves_to_another_port_is_told_active(agent, plugin, dataplane):
+    wait_until(lambda: agent.full_sync.in_sync)
+    for fixed in ("10.0.0.5", "10.0.0.6"):
+        fip = a_floating_ip("203.0.113.99", fixed)  # the server has it DOWN until it is told
+        plugin.routers = {R1: a_router(id=R1, _floatingips=[fip])}
+        plugin.fip_statuses.clear()
+        agent.routers_updated(None, [R1])
+        wait_until(lambda: plugin.fip_statuses == {"floating 203.0.113.99": "ACTIVE"})
+        (pair,) = dataplane.states[("router", R1)].floating_ips
+        assert str(pair.fixed) == fixed
+
+
+def test_many_floating_ips_of_a_router_are_told_in_one_call(agent, plugin):
+    wait_until(lambda: agent.full_sync.in_sync)
+    fips = [a_floating_ip(f"203.0.113.{number}", f"10.0.0.{number}") for number in range(20, 120)]
+    plugin.routers = {R1: a_router(id=R1, _floatingips=fips)}
+    agent.routers_updated(None, [R1])
+    wait_until(lambda: len(plugin.fip_statuses) == 100)
+    assert len(plugin.called("update_floatingip_statuses")) == 1
+
+
+# A server of Mitaka
+
+
+class MitakaServer:
+    """What neutron-server 8 answers: versions 1.9 of the L3 API and 1.1 of state reports, keys of that time."""
+
+    class Reports:
+        target = Target(version="1.1")
+
+        def __init__(self, server):
+            self.server = server
+
+        def report_state(self, context, **arguments):
+            self.server.calls.append(("report_state", arguments))
+            return "alive"
+
+    target = Target(version="1.9")
+
+    def __init__(self, transport, routers):
+        self.transport = transport
+        self.routers = routers
+        self.calls = []
+        self.contexts = []
+
+    def start(self):
+        self.connection = Connection(self.transport, host="server")
+        self.connection.create_consumer("q-l3-plugin", [self])
+        self.connection.create_consumer("q-reports-plugin", [self.Reports(self)])
+        self.connection.consume_in_threads()
+
+    def stop(self):
+        self.connection.close()
+
+    def wait(self):
+        pass
+
+    def reset(self):
+        pass
+
+    def get_router_ids(self, context, **arguments):
+        self.calls.append(("get_router_ids", arguments))
+        self.contexts.append(context)
+        return [router["id"] for router in self.routers]
+
+    def sync_routers(self, context, **arguments):
+        self.calls.append(("sync_routers", arguments))
+        return [router for router in self.routers if router["id"] in arguments["router_ids"]]
+
+    def update_floatingip_statuses(self, context, router_id, fip_statuses):
+        self.calls.append(("update_floatingip_statuses", fip_statuses))
+
+    def update_ha_routers_states(self, context, **arguments):
+        self.calls.append(("update_ha_routers_states", arguments))
+
+
+#: Keys of today's payloads that a server of Mitaka does not send.
+NEWER = {
+    "_pf_floatingips",
+    "port_forwardings_fip_set",
+    "fip_managed_by_port_forwardings",
+    "conntrack_helpers",
+    "enable_ndp_proxy",
+    "enable_default_route_bfd",
+    "enable_default_route_ecmp",
+    "revision_number",
+    "tags",
+    "created_at",
+    "updated_at",
+}
+
+
+@pytest.fixture
+def mitaka(transport):
+    assert legacy_payload().keys() & NEWER
+    router = {key: value for key, value in legacy_payload().items() if key not in NEWER}
+    for fip in router["_floatingips"]:
+        fip["status"] = "DOWN"
+    del router["ha"], router["distributed"]  # absent unless their plug-ins are loaded
+    return MitakaServer(transport, [router])
+
+
+@pytest.fixture
+def old_cloud(mitaka, make_agent, service_of):
+    agent = make_agent()
+    with running(mitaka, service_of(agent)):
+        wait_until(lambda: agent.full_sync.in_sync)
+        yield agent
+
+
+def test_an_agent_serves_a_server_of_mitaka(old_cloud, mitaka, dataplane):
+    (fip,) = mitaka.routers[0]["_floatingips"]
+    wait_until(lambda: ("update_floatingip_statuses", {fip["id"]: "ACTIVE"}) in mitaka.calls)
+    assert dataplane.states[("router", LEGACY)] == desired_state(legacy_payload())
+    assert mitaka.contexts[0].is_admin
+
+
+def test_what_mitaka_lacks_is_tried_once_and_reports_go_on(old_cloud, mitaka, caplog):
+    for _ in range(3):
+        old_cloud.report_state()
+        old_cloud.full_sync.ask("test")
+        wait_until(lambda: old_cloud.full_sync.in_sync)
+    lacking = [
+        one
+        for one in caplog.get_records("setup") + caplog.records
+        if one.exc_info and "does not support" in str(one.exc_info[1])
+    ]
+    assert len(lacking) == 2, "get_host_ha_router_count 1.11, report_state 1.4"
+    assert len([call for call in mitaka.calls if call[0] == "report_state"]) >= 4
+
+
+def test_casts_of_mitaka_are_understood(old_cloud, mitaka, dataplane):
+    """Whole payloads instead of ids, and the version 1.3 of the agent's API."""
+    client = Client(mitaka.transport, "l3_agent", timeout=5)
+    mitaka.routers.append(a_router(id=R2))
+    client.cast(admin_context(), "routers_updated", version="1.1", server="node1", routers=[a_router(id=R2)])
+    wait_until(lambda: here(dataplane) == {LEGACY, R2})
+    client.cast(admin_context(), "fipnamespace_delete_on_ext_net", version="1.3", fanout=True, ext_net_id="n")
+    client.cast(admin_context(), "router_deleted", version="1.0", fanout=True, router_id=R2)
+    wait_until(lambda: here(dataplane) == {LEGACY})
+
+
+def test_states_of_ha_routers_are_cast_which_old_servers_take_as_well(old_cloud, mitaka):
+    old_cloud.plugin.update_ha_routers_states({R1: "active"})
+    wait_until(lambda: ("update_ha_routers_states", {"host": "node1", "states": {R1: "active"}}) in mitaka.calls)
