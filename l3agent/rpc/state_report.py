@@ -35,7 +35,8 @@ class StateReporter:
     :param availability_zone: of this node; not sent when None.
     :param timeout: seconds the server has for one report; the report interval is the sensible value.
     :param versions: of the server's API, the best first; one that the server turns out to lack is not tried again.
-    :param on_revived: called when the server says that it had thought the agent dead: what it sent meanwhile is lost.
+    :param on_revived: called when the server says that it had thought the agent dead, or that it did not know it any
+        more: what it sent meanwhile is lost.
     """
 
     def __init__(
@@ -74,9 +75,11 @@ class StateReporter:
         except (PluginUnavailable, RemoteError) as error:
             LOG.warning("State report failed, the next one comes at the interval: %s", error)
             return None
+        # New to the server, but not for the first time: somebody deleted its record, and with it what was placed here.
+        lost = word == "revived" or (word == "new" and self._started)
         self._started = True
-        if word == "revived" and self._on_revived is not None:
-            LOG.info("The server had thought this agent dead")
+        if lost and self._on_revived is not None:
+            LOG.info("The server had thought this agent dead, or forgotten it: %s", word)
             self._on_revived()
         return word
 

@@ -106,6 +106,14 @@ def test_revived_is_passed_on_and_nothing_else_is(server: Server, reporter: Stat
     assert revived == ["revived"]
 
 
+def test_an_agent_that_the_server_has_forgotten_learns_it(
+    server: Server, reporter: StateReporter, revived: list[str]
+) -> None:
+    for server.answer in ("new", "alive", "new"):
+        reporter.report()
+    assert revived == ["revived"]
+
+
 def test_a_server_that_is_not_there_is_a_warning_only(
     reporter: StateReporter, caplog: pytest.LogCaptureFixture
 ) -> None:
