@@ -11,6 +11,7 @@ import contextlib
 import io
 import socket
 from collections.abc import Sequence
+from ipaddress import IPv6Address
 from typing import Any
 
 from oslo_config import cfg
@@ -40,6 +41,12 @@ CORE_OPTS = [
     ),
     cfg.BoolOpt("cleanup_on_shutdown", default=False, help="Remove all routers of this node when the agent stops."),
     cfg.BoolOpt("handle_internal_only_routers", default=True, help="Serve routers without a gateway too."),
+    cfg.StrOpt(
+        "ipv6_gateway",
+        default="",
+        help="IPv6 address of the next hop where the external network has no IPv6 subnet with a gateway; as a rule a "
+        "link-local address. Empty: none.",
+    ),
     cfg.FloatOpt("periodic_interval", default=40, min=0.01, help="Seconds between two runs of the periodic tasks."),
     cfg.FloatOpt(
         "periodic_fuzzy_delay",
@@ -222,9 +229,19 @@ def configured(argv: Sequence[str], *, prog: str, cli_opts: Sequence[Any] = ()) 
             _read(conf, group, opt.dest)
     if conf.agent_mode != "legacy":
         raise ConfigError(f"[DEFAULT] agent_mode: {conf.agent_mode}: distributed routers are not built, use `legacy`")
+    _check_ipv6_gateway(conf.ipv6_gateway)
     if conf.host is None:
         conf.set_default("host", socket.gethostname())
     return conf
+
+
+def _check_ipv6_gateway(text: str) -> None:
+    try:
+        address = IPv6Address(text or "::1")
+    except ValueError as exc:
+        raise ConfigError(f"[DEFAULT] ipv6_gateway: {text}: expected an IPv6 address") from exc
+    if address.is_multicast or address.scope_id:
+        raise ConfigError(f"[DEFAULT] ipv6_gateway: {text}: expected the address of one machine, without a zone")
 
 
 def _read(conf: Any, group: str | None, name: str) -> None:

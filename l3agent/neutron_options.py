@@ -66,7 +66,6 @@ _REASONS: Mapping[str, Mapping[str, str]] = {
         "OVS": "integration_bridge datapath_type ovsdb_connection ovsdb_interface ovsdb_timeout ovsdb_debug "
         "ssl_key_file ssl_cert_file ssl_ca_cert_file",
     },
-    "an IPv6 gateway comes from the subnet": {"DEFAULT": "ipv6_gateway"},
     _NO_COMMANDS: {
         "DEFAULT": "ip_lib_force_root ovs_vsctl_timeout",
         "AGENT": "root_helper_daemon use_helper_for_ns_read kill_scripts_path",

@@ -6,6 +6,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
+from ipaddress import IPv6Address
 from typing import Any, Protocol
 
 import eventlet
@@ -75,7 +76,11 @@ class Routers:
         :raises InvalidRouter: the payload breaks the contract, or is that of another router.
         :raises RouterNotCompatible: the router is not for this agent.
         """
-        state = desired_state(payload, handle_internal_only_routers=self._conf.handle_internal_only_routers)
+        state = desired_state(
+            payload,
+            handle_internal_only_routers=self._conf.handle_internal_only_routers,
+            ipv6_gateway=IPv6Address(self._conf.ipv6_gateway) if self._conf.ipv6_gateway else None,
+        )
         if state.id != router_id:
             raise InvalidRouter("id", state.id, f"the server was asked for {router_id}")
         return state

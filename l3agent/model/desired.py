@@ -16,7 +16,7 @@ Where Neutron's agent leaves a choice to the order of its commands, the outcome 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from ipaddress import IPv4Address, IPv4Network, ip_interface, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_interface, ip_network
 from typing import Any
 
 from l3agent.exceptions import RouterNotCompatible
@@ -30,11 +30,17 @@ _OWNER = {INTERNAL_DEVICE: "network:router_interface", GATEWAY_DEVICE: "network:
 _EVERYTHING: Mapping[int, Network] = {4: ip_network("0.0.0.0/0"), 6: ip_network("::/0")}
 
 
-def desired_state(payload: Mapping[str, Any], *, handle_internal_only_routers: bool = True) -> RouterState:
+def desired_state(
+    payload: Mapping[str, Any],
+    *,
+    handle_internal_only_routers: bool = True,
+    ipv6_gateway: IPv6Address | None = None,
+) -> RouterState:
     """Return the state that a router should have.
 
     :param payload: one element of the server's answer to ``sync_routers``; unknown keys are ignored.
     :param handle_internal_only_routers: serve routers without a gateway too.
+    :param ipv6_gateway: IPv6 next hop where no subnet of the external network names one; often link-local.
     :raises InvalidRouter: a value breaks the contract; the error names its path.
     :raises RouterNotCompatible: the router is not for this agent, or is administratively down.
     """
@@ -53,7 +59,7 @@ def desired_state(payload: Mapping[str, Any], *, handle_internal_only_routers: b
         id=router["id"].identifier(),
         ports=ports,
         gateway=gateway,
-        routes=_routes(router, ports, gateway, floating_ips, notes),
+        routes=_routes(router, ports, gateway, floating_ips, ipv6_gateway, notes),
         floating_ips=floating_ips,
         nat_address=nat_address,
         snat=_snat_enabled(router) and nat_address is not None,
@@ -237,6 +243,7 @@ def _routes(
     ports: frozenset[Port],
     gateway: Port | None,
     floating_ips: frozenset[FloatingIP],
+    ipv6_gateway: IPv6Address | None,
     notes: list[str],
 ) -> frozenset[Route]:
     """Return all routes but the connected ones, which the kernel makes."""
@@ -247,6 +254,8 @@ def _routes(
     on_link: dict[Network, str] = {}
     if gateway is not None:
         defaults = _default_routes(router["gw_port"], gateway, own, notes)
+        if ipv6_gateway is not None and _speaks_ipv6(gateway) and ipv6_gateway not in own:
+            defaults.setdefault(_EVERYTHING[6], frozenset({NextHop(gateway.device, ipv6_gateway)}))
         on_link = _gateways_off_link(defaults, gateway) | _extra_subnets(router["gw_port"], gateway, direct, notes)
     extra = _extra_routes(router, own, direct | on_link, notes)
     hops = defaults | {network: frozenset({NextHop(device, None)}) for network, device in on_link.items()} | extra
@@ -268,6 +277,10 @@ def _default_routes(
         elif via.version in families:
             routes[_EVERYTHING[via.version]] = frozenset({NextHop(gateway.device, via)})
     return routes
+
+
+def _speaks_ipv6(port: Port) -> bool:
+    return port.mtu is None or port.mtu >= _MTU_MIN_IPV6
 
 
 def _gateways_off_link(defaults: Mapping[Network, frozenset[NextHop]], gateway: Port) -> dict[Network, str]:
