@@ -40,7 +40,8 @@ def restarted(function: Callable[..., Any], *, delay_min: float = 1.0, delay_max
     """Return a function that calls this one again whenever it dies, as in ``tg.add_thread(restarted(self.listen))``.
 
     The first time after ``delay_min`` seconds, then after twice the time each, up to ``delay_max``; a run that lasted
-    that long begins anew with ``delay_min``. It ends when the function returns, is killed, or raises SystemExit.
+    that long begins anew with ``delay_min``. It ends when the function returns, is killed, or raises SystemExit. A stop
+    of its group does not wait for it: what begins again for ever has no end to wait for.
     """
 
     @functools.wraps(function)
@@ -59,4 +60,5 @@ def restarted(function: Callable[..., Any], *, delay_min: float = 1.0, delay_max
             eventlet.sleep(delay)
             delay = min(2 * delay, delay_max)
 
+    run.endless = True  # type: ignore[attr-defined]
     return run

@@ -41,6 +41,7 @@ class ThreadGroup(threadgroup.ThreadGroup):  # type: ignore[misc]
         """Run a function in a new greenthread; returns its ``Thread`` before it runs."""
         thread = super().add_thread(self._guarded, callback, *args, **kwargs)
         thread.name = reflection.get_callable_name(callback)
+        thread.endless = getattr(callback, "endless", False)
         return thread
 
     def _guarded(self, callback: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -67,7 +68,7 @@ class ThreadGroup(threadgroup.ThreadGroup):  # type: ignore[misc]
     def stop(self, graceful: bool = False, timeout: float | None = None) -> list[str]:
         """Stop all timers and threads but the calling one.
 
-        :param graceful: let what runs come to its end; otherwise it is killed at once.
+        :param graceful: let what runs come to its end, except what is ``restarted``; otherwise it is killed at once.
         :param timeout: seconds until what still runs is killed nevertheless; None: wait for ever.
         :returns: names of what was killed.
         """
@@ -81,6 +82,9 @@ class ThreadGroup(threadgroup.ThreadGroup):  # type: ignore[misc]
         return killed
 
     def _drain(self, timers: list[Any], timeout: float | None) -> None:
+        for thread in [thread for thread in self.threads if thread.endless]:
+            if thread.thread is not greenthread.getcurrent():
+                thread.stop()
         with suppress(TimeoutError), time_limit(timeout):
             self._wait_threads()
             for timer in self._running(timers):

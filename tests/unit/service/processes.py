@@ -8,6 +8,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import eventlet
@@ -19,20 +21,36 @@ class Process:
     """The program, and what it said.
 
     :param folder: for its configuration, its log, and the socket ``notify`` of its service manager.
+    :param terminal: run it in the foreground of a terminal.
     """
 
     def __init__(
-        self, folder: Path, mode: str = "plain", workers: int = 1, *, library: str = "ours", **environment: str
+        self,
+        folder: Path,
+        mode: str = "plain",
+        workers: int = 1,
+        *,
+        library: str = "ours",
+        terminal: bool = False,
+        **environment: str,
     ) -> None:
         self.folder = folder
         self.configure("first")
-        self.process = subprocess.Popen(
-            [sys.executable, str(PROGRAM), library, mode, str(workers), "--config-file", str(folder / "conf")],
-            stdout=subprocess.PIPE,
-            stderr=(folder / "log").open("w"),
-            text=True,
-            env={**os.environ, "NOTIFY_SOCKET": str(folder / "notify"), **environment},
-        )
+        reader, writer = os.openpty() if terminal else os.pipe()
+        with (folder / "log").open("w") as log:
+            self.process = subprocess.Popen(
+                [
+                    *(["setsid", "--ctty"] if terminal else []),
+                    *(sys.executable, str(PROGRAM), library, mode, str(workers)),
+                    *("--config-file", str(folder / "conf")),
+                ],
+                stdin=writer if terminal else subprocess.DEVNULL,
+                stdout=writer,
+                stderr=log,
+                env={**os.environ, "NOTIFY_SOCKET": str(folder / "notify"), **environment},
+            )
+        os.close(writer)
+        self._said = os.fdopen(reader)
 
     def configure(self, word: str, **options: str) -> None:
         values = {"word": word, "graceful_shutdown_timeout": "1", "use_stderr": "true", **options}
@@ -46,12 +64,19 @@ class Process:
 
     def line(self, what: str, timeout: float = 15) -> tuple[int, float]:
         """Wait until the program says this; return the process that said it, and when."""
-        with eventlet.Timeout(timeout, TimeoutError(f"never said: {what}\n{self.log}")):
-            for line in iter(self.process.stdout.readline, ""):  # type: ignore[union-attr]
-                said, pid, moment = line.rsplit(maxsplit=2)
-                if said == what:
-                    return int(pid), float(moment)
+        try:
+            with eventlet.Timeout(timeout):
+                for line in self._lines():
+                    said, pid, moment = line.rsplit(maxsplit=2)
+                    if said == what:
+                        return int(pid), float(moment)
+        except eventlet.Timeout:
+            raise TimeoutError(f"never said: {what}\n{self.log}") from None
         raise AssertionError(f"ended without saying: {what}\n{self.log}")
+
+    def _lines(self) -> Iterator[str]:
+        with suppress(OSError):  # how a terminal tells that its program has ended
+            yield from iter(self._said.readline, "")
 
     def signal(self, number: signal.Signals) -> float:
         """Send a signal; return when."""
@@ -66,4 +91,4 @@ class Process:
     def close(self) -> None:
         self.process.kill()
         self.process.wait()
-        self.process.stdout.close()  # type: ignore[union-attr]
+        self._said.close()

@@ -52,6 +52,8 @@ class Program(oslo.Service):  # type: ignore[misc]
         if self.mode == "crash":
             self.tg.add_thread(lambda: 1 / 0)
         say("started")
+        if self.mode == "block":
+            eventlet.spawn_after(0.1, hold_the_hub)
 
     def stop(self) -> None:
         say("stop")
@@ -76,6 +78,12 @@ def hold_the_hub() -> None:
     _sleep_for_real(1)
 
 
+def tick() -> None:
+    """Keep the hub from being idle: what a test wants to see may need a signal that the original hears too."""
+    while True:
+        eventlet.sleep(0.02)
+
+
 def main() -> int:
     library, mode, workers = sys.argv[1:4]
     conf = cfg.ConfigOpts()
@@ -83,6 +91,8 @@ def main() -> int:
     logging.register_options(conf)
     conf(sys.argv[4:], project="program")
     logging.setup(conf, "program")
+    if "TICK" in os.environ:
+        eventlet.spawn(tick)
     service = Program(mode, conf)
     if library == "oslo":
         return int(oslo.launch(conf, service, workers=int(workers), restart_method="mutate").wait() or 0)

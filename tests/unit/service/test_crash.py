@@ -85,6 +85,21 @@ def test_one_that_is_killed_or_wants_to_exit_does_not_begin_again() -> None:
     assert len(leaving.calls) == len(crashes) == 1
 
 
+def test_a_graceful_stop_does_not_wait_for_what_begins_again_for_ever(caplog: pytest.LogCaptureFixture) -> None:
+    group, done = ThreadGroup(), list[str]()
+
+    def serve() -> None:
+        eventlet.sleep(60)
+
+    group.add_thread(restarted(serve))
+    group.add_thread(lambda: (eventlet.sleep(0.05), done.append("work in hand")))
+    eventlet.sleep(0)
+    with eventlet.Timeout(1):
+        assert group.stop(graceful=True, timeout=30) == []
+    assert done == ["work in hand"]
+    assert not caplog.text
+
+
 def _die(_seconds: float) -> None:
     raise RuntimeError("x")
 

@@ -24,18 +24,6 @@ AT_ONCE_S = 0.05  # the best of several
 SOON_S = 0.3  # one alone, on a machine that others use too; the hub of itself would take up to 60 s
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_to_an_idle_hub_stops_the_services_at_once(start: Start, number: signal.Signals) -> None:
-    """Nothing is open and no timer runs: the original acts after up to 60 s."""
-    process = start()
-    process.line("started")
-    eventlet.sleep(0.1)
-    sent = process.signal(number)
-    _, stopped = process.line("stop")
-    assert process.status() == 0
-    assert stopped - sent < SOON_S
-
-
 def test_a_second_signal_kills_at_once_even_when_the_hub_is_stuck(start: Start) -> None:
     process = start("stuck_stop")
     process.line("started")

@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An agent of another kind, as its own program, over a real broker."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tomllib
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import eventlet
+import pytest
+from oslo_config import cfg
+
+from l3agent.rpc import Client, Connection, admin_context, get_transport
+from l3agent.testing import wait_until
+from tests.functional.conftest import rabbit as rabbit
+from tests.functional.conftest import rabbit_node as rabbit_node
+from tests.functional.support.rabbit import Rabbit
+
+HERE = Path(__file__).parent / "link_state"
+# What the console script does, which pip makes from the same line of pyproject.toml.
+_SCRIPT = "import sys; from {} import {}; sys.exit({}())"
+
+
+def console_script() -> list[str]:
+    project = tomllib.loads((HERE / "pyproject.toml").read_text())["project"]
+    module, _, function = project["scripts"]["link-state-agent"].partition(":")
+    return [sys.executable, "-W", "ignore", "-c", _SCRIPT.format(module, function, function)]
+
+
+class Links:
+    """What the kernel would show in ``/sys/class/net``."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir()
+
+    def put(self, name: str, state: str) -> None:
+        (self.folder / name).mkdir(exist_ok=True)
+        (self.folder / name / "operstate.new").write_text(f"{state}\n")
+        (self.folder / name / "operstate.new").rename(self.folder / name / "operstate")
+
+
+class Observer:
+    def __init__(self) -> None:
+        self.heard: list[tuple[str, str, str | None]] = []
+
+    def link_changed(self, context: Any, host: str, name: str, state: str | None) -> None:
+        self.heard.append((host, name, state))
+
+
+@pytest.fixture
+def links(tmp_path: Path) -> Links:
+    return Links(tmp_path / "net")
+
+
+@pytest.fixture
+def sample(rabbit: Rabbit, links: Links, tmp_path: Path) -> Path:
+    """The agent's own sample, with what differs here."""
+    text = (HERE / "link-state-agent.conf").read_text()
+    text = text.replace("rabbit://guest:guest@127.0.0.1:5672/", rabbit.url).replace("#host = node1", "host = node1")
+    text = text.replace("control_exchange = link-state", f"control_exchange = link-state-{uuid.uuid4()}")
+    path = tmp_path / "link-state-agent.conf"
+    path.write_text(text.replace("interval = 1", f"interval = 0.05\nfolder = {links.folder}"))
+    return path
+
+
+@pytest.fixture
+def start(sample: Path) -> Iterator[Any]:
+    processes: list[subprocess.Popen[bytes]] = []
+
+    def start() -> subprocess.Popen[bytes]:
+        processes.append(
+            subprocess.Popen(
+                [*console_script(), "--config-file", str(sample)], env={**os.environ, "PYTHONPATH": str(HERE)}
+            )
+        )
+        return processes[-1]
+
+    yield start
+    for process in processes:
+        process.kill()
+        process.wait()
+
+
+def test_it_answers_calls_tells_of_changes_and_stops_in_order(sample: Path, start: Any, links: Links) -> None:
+    links.put("eth0", "up")
+    links.put("eth1", "down")
+    conf = cfg.ConfigOpts()
+    conf(["--config-file", str(sample)])
+    transport = get_transport(conf)
+    observer = Observer()
+    listening = Connection(transport, host="observer")
+    listening.create_consumer("link_observer", [observer])
+    listening.consume_in_threads()
+    process = start()
+
+    wait_until(lambda: len(observer.heard) == 2, timeout=20)
+    assert observer.heard == [("node1", "eth0", "up"), ("node1", "eth1", "down")]
+    client = Client(transport, "link_state", timeout=10)
+    assert client.call(admin_context(), "get_links") == {"eth0": "up", "eth1": "down"}
+    assert client.call(admin_context(), "get_links", server="node1") == {"eth0": "up", "eth1": "down"}
+    links.put("eth1", "up")
+    wait_until(lambda: len(observer.heard) == 3)
+    assert observer.heard[2] == ("node1", "eth1", "up")
+
+    process.send_signal(signal.SIGTERM)
+    with eventlet.Timeout(10):
+        assert process.wait() == 0
+    listening.close()
+    with eventlet.Timeout(10, False):
+        transport.cleanup()
+
+
+def test_a_wrong_folder_is_one_line_and_status_78(sample: Path, start: Any) -> None:
+    sample.write_text(sample.read_text().replace("folder = ", "folder = /nowhere"))
+    with eventlet.Timeout(20):
+        assert start().wait() == 78

@@ -1,0 +1,259 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is observed of oslo.service and of ours, in the same situation: the cells of the README's table.
+
+Each function makes a situation and returns, in the words of the table, what it saw. Those that need a process run
+``program.py``: the same service under either launcher.
+"""
+
+from __future__ import annotations
+
+import signal
+import time
+import uuid
+from collections.abc import Callable
+from contextlib import suppress
+from types import SimpleNamespace
+from typing import Any
+
+import eventlet
+from oslo_config import cfg
+from oslo_service import service as oslo
+from oslo_service import threadgroup as oslo_threadgroup
+
+import l3agent.service as ours
+from l3agent.rpc import get_transport
+from l3agent.testing import wait_until
+from tests.unit.service.conftest import ServiceManager
+from tests.unit.service.processes import Process
+
+#: The columns.
+OSLO, OURS = "oslo.service", "ours"
+_CLASSES = {OSLO: SimpleNamespace(Services=oslo.Services, ThreadGroup=oslo_threadgroup.ThreadGroup), OURS: ours}
+
+Start = Callable[..., Process]
+
+
+class Recorded(oslo.Service):  # type: ignore[misc]
+    """Writes down what is done to it, in a log that several share."""
+
+    def __init__(self, log: list[str], name: str = "", *, starting: float = 0, stop: Any = None) -> None:
+        super().__init__()
+        self.log, self.name, self.starting, self._stop = log, name, starting, stop
+
+    def start(self) -> None:
+        eventlet.sleep(self.starting)
+        self.log.append(f"started {self.name}")
+
+    def stop(self) -> None:
+        self.log.append(f"stop {self.name}")
+        if self._stop is not None:
+            self._stop()
+
+
+def _containing(library: str, *services: Any, **settings: Any) -> Any:
+    container = _CLASSES[library].Services(**settings)
+    for service in services:
+        container.add(service)
+    return container
+
+
+def eleven_services(library: str) -> str:
+    log: list[str] = []
+    container = _containing(library)
+    with eventlet.Timeout(1, False):
+        for _ in range(11):
+            container.add(Recorded(log))
+        wait_until(lambda: len(log) == 11)
+    container.stop()
+    starts = log.index("stop ")
+    return "all start" if starts == 11 else f"{starts} start, the next `add` never returns"
+
+
+def order_of_start(library: str) -> str:
+    log: list[str] = []
+    container = _containing(library, Recorded(log, "slow", starting=0.1), Recorded(log, "quick"))
+    wait_until(lambda: len(log) == 2)
+    container.stop()
+    return "one after the other" if log[0] == "started slow" else "all at once"
+
+
+def order_of_stop(library: str) -> str:
+    log: list[str] = []
+    container = _containing(library, Recorded(log, "a"), Recorded(log, "b"))
+    wait_until(lambda: len(log) == 2)
+    container.stop()
+    return {"stop a": "as started", "stop b": "in reverse"}[log[2]]
+
+
+def stop_that_raises(library: str) -> str:
+    return _others_stop(library, _raise)
+
+
+def stop_that_hangs(library: str) -> str:
+    return _others_stop(library, lambda: eventlet.sleep(60))
+
+
+def _raise() -> None:
+    raise RuntimeError("x")
+
+
+def _others_stop(library: str, stop: Callable[[], None]) -> str:
+    """Have one service fail to stop while another, that would be next, waits for its turn."""
+    log: list[str] = []
+    failing, other = Recorded(log, "failing", stop=stop), Recorded(log, "other")
+    settings = {"stop_timeout": 0.1} if library == OURS else {}
+    container = _containing(library, *((other, failing) if library == OURS else (failing, other)), **settings)
+    wait_until(lambda: len(log) == 2)
+    stopping = eventlet.spawn(container.stop)
+    with eventlet.Timeout(1, False), suppress(RuntimeError):
+        stopping.wait()
+    stopping.kill()
+    failing._stop = None
+    container.tg.stop()
+    return "the others stop" if "stop other" in log else "the others do not stop"
+
+
+def work_in_hand(library: str) -> str:
+    """Have a thread of a service be busy when the container stops."""
+    done: list[int] = []
+    service = oslo.Service() if library == OSLO else _service()
+    container = _containing(library, service)
+    eventlet.sleep(0.05)
+    service.tg.add_thread(lambda: (eventlet.sleep(0.1), done.append(1)))
+    eventlet.sleep(0)
+    container.stop()
+    return "is brought to its end" if done else "is killed"
+
+
+def _service() -> Any:
+    conf = cfg.ConfigOpts()
+    conf([])
+    transport = get_transport(conf, f"local:///{uuid.uuid4()}")
+    return ours.Service.create("busy", manager=ours.Manager, conf=conf, host="h", transport=transport)
+
+
+def timer(library: str) -> str:
+    """Run a timer of 50 ms whose function takes 10 ms, and look where its calls fall between two beats."""
+    group, calls = _CLASSES[library].ThreadGroup(), list[float]()
+    begin = time.monotonic()
+    group.add_timer(0.05, lambda: (calls.append(time.monotonic() - begin), eventlet.sleep(0.01)))
+    wait_until(lambda: len(calls) >= 20)
+    group.stop()
+    in_place = sum(call % 0.05 < 0.02 for call in calls)
+    return "keeps its beat" if in_place > 0.7 * len(calls) else "drifts with each call"
+
+
+def thread_that_dies(library: str, start: Start) -> str:
+    process = start("crash", library=library.partition(".")[0], TICK="1")
+    process.line("started")
+    with eventlet.Timeout(1.5, False):
+        return f"exit {process.process.wait()}, services stopped in order"
+    return "the process lives on"
+
+
+def wrong_configuration(library: str, start: Start) -> str:
+    process = start("config", library=library.partition(".")[0])
+    status = process.status()
+    return f"exit {status}, {'a traceback' if 'Traceback' in process.log else 'one line'}"
+
+
+def sigterm_on_an_idle_hub(library: str, start: Start) -> str:
+    process = start(library=library.partition(".")[0])
+    process.line("started")
+    eventlet.sleep(0.2)
+    sent = process.signal(signal.SIGTERM)
+    try:
+        return "acts at once" if process.line("stop", timeout=2)[1] - sent < 0.3 else "acts late"
+    except TimeoutError:
+        return "not heard within 2 s"
+
+
+def sigint(library: str, start: Start) -> str:
+    process = start(library=library.partition(".")[0], TICK="1")
+    process.line("started")
+    process.signal(signal.SIGINT)
+    status = process.status()
+    try:
+        process.line("stop")
+        return f"`stop()`, exit {status}"
+    except AssertionError:
+        return f"no `stop()`, exit {status}"
+
+
+def stop_beyond_the_deadline(library: str, start: Start) -> str:
+    process = start("hanging_stop", library=library.partition(".")[0], TICK="1")
+    process.line("started")
+    before = len(process.log)
+    process.signal(signal.SIGTERM)
+    process.line("stop")
+    status = process.status()
+    how = "killed by SIGALRM" if status == -signal.SIGALRM else f"exit {status}"
+    return f"{how}, {'logged' if 'in time' in process.log[before:] else 'not logged'}"
+
+
+def sighup_in_the_foreground(library: str, start: Start) -> str:
+    process = start(library=library.partition(".")[0], terminal=True, TICK="1")
+    process.line("started")
+    process.configure("second")
+    process.signal(signal.SIGHUP)
+    try:
+        process.line("reset second", timeout=1.5)
+        heard = "options taken over"
+    except TimeoutError:
+        heard = "ignored"
+    process.signal(signal.SIGTERM)
+    return f"{heard}; the next SIGTERM {'stops' if process.status() == 0 else 'kills'}"
+
+
+def words_to_systemd(library: str, start: Start, service_manager: ServiceManager) -> str:
+    process = start(library=library.partition(".")[0], TICK="1", WATCHDOG_USEC="300000")
+    service_manager.told("READY")
+    heard_at = time.monotonic()
+    ready = f"READY=1 {'after' if process.line('started')[1] < heard_at else 'before'} the start"
+    heard = service_manager.told_within(0.4)
+    process.signal(signal.SIGHUP)
+    process.line("reset first")
+    process.signal(signal.SIGTERM)
+    process.status()
+    heard += service_manager.told_within(0.2)
+    others = [word for word in ("WATCHDOG", "RELOADING", "STOPPING") if any(word in one for one in heard)]
+    return ", ".join([ready, *others])
+
+
+def blocked_hub(library: str, start: Start) -> str:
+    process = start("block", library=library.partition(".")[0])
+    process.line("started")
+    with eventlet.Timeout(2.5, False):
+        wait_until(lambda: "in hold_the_hub" in process.log, timeout=10)
+        return "the stack of what blocks it is logged"
+    return "nothing is said"
+
+
+def sigusr2(library: str, start: Start) -> str:
+    process = start(library=library.partition(".")[0], TICK="1")
+    process.line("started")
+    process.signal(signal.SIGUSR2)
+    with eventlet.Timeout(2, False):
+        wait_until(lambda: "Guru Meditation" in process.log or process.process.poll() is not None, timeout=10)
+    return "a report" if process.process.poll() is None else "kills the process"
+
+
+#: The rows, by what the README calls them.
+ROWS: dict[str, Callable[..., str]] = {
+    "eleven services": eleven_services,
+    "several services start": order_of_start,
+    "they stop": order_of_stop,
+    "one `stop()` raises": stop_that_raises,
+    "one `stop()` hangs": stop_that_hangs,
+    "work in hand at the stop": work_in_hand,
+    "a thread dies": thread_that_dies,
+    "the configuration is wrong": wrong_configuration,
+    "a timer": timer,
+    "words to systemd": words_to_systemd,
+    "SIGTERM on an idle hub": sigterm_on_an_idle_hub,
+    "SIGINT": sigint,
+    "SIGHUP in the foreground of a terminal": sighup_in_the_foreground,
+    "SIGUSR2": sigusr2,
+    "a stop beyond `graceful_shutdown_timeout`": stop_beyond_the_deadline,
+    "the hub is blocked": blocked_hub,
+}
