@@ -23,6 +23,7 @@ from l3agent.dataplane.drivers import load_driver
 from l3agent.dataplane.events import Listener
 from l3agent.dataplane.kernel import Kernel
 from l3agent.dataplane.lane import Crew, Lane
+from l3agent.dataplane.limits import Limits
 from l3agent.dataplane.pool import Pool
 from l3agent.dataplane.reaper import Reaper
 from l3agent.dataplane.reconcile import Reconciler
@@ -88,7 +89,7 @@ def _serve(conf: Any) -> int:
         announcer = Announcer(conf.send_arp_for_ha, conf.dataplane.announce_interval, reaper.close)
         listener = Listener(conf.dataplane.netns_path) if conf.dataplane.repair else None
         tidier, drift = Tidier(kernel), Drift(listener, driver)
-        return Crew(Reconciler(kernel, driver, announcer, tidier, drift), tidier, drift)
+        return Crew(Reconciler(kernel, driver, announcer, tidier, drift), tidier, drift, Limits())
 
     server = Server(
         listener,

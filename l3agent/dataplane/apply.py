@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from l3agent.dataplane import encode, show
 from l3agent.dataplane.kernel import Kernel, NamespaceHandle
+from l3agent.dataplane.limits import BRIDGE_PORTS
 from l3agent.dataplane.netlink import conntrack, rtnl
 from l3agent.dataplane.observe import Observed
 from l3agent.dataplane.plan import Card, Link, Namespace, Operation, PendingFlush, Plan, Sysctl
@@ -20,6 +21,11 @@ from l3agent.exceptions import ApplyError
 _ALREADY_GONE = frozenset((2, 3, 19, 99))
 #: EAFNOSUPPORT: a device without IPv6 (its MTU is too small, or the kernel has none) needs not be kept from using it.
 _NO_IPV6 = frozenset((97,))
+#: EXFULL, ERANGE: what an operator must know besides the kernel's words.
+_HINTS = {
+    54: f"a Linux bridge takes {BRIDGE_PORTS} ports; spread the routers over more nodes or external networks",
+    34: "the name of a device has at most 15 bytes",
+}
 #: ENOENT: no flow matched.
 _NO_SUCH_FLOW = frozenset((2,))
 
@@ -105,22 +111,23 @@ def _send(
     try:
         socket.batch(b"".join(message for message, _ in batch), ignore=ignore)
     except KernelRefused as exc:
-        raise _named(exc, batch, namespace) from exc
+        raise named(exc, batch, namespace) from exc
 
 
 def _send_rules(handle: NamespaceHandle, batch: encode.Batch, namespace: str | None) -> None:
     try:
         handle.netfilter.nft_batch([message for message, _ in batch])
     except KernelRefused as exc:
-        raise _named(exc, batch, namespace) from exc
+        raise named(exc, batch, namespace) from exc
 
 
-def _named(exc: KernelRefused, batch: encode.Batch, namespace: str | None) -> ApplyError:
-    """Return the refusal with the operation it is about, as an operator would type it."""
+def named(exc: KernelRefused, batch: encode.Batch, namespace: str | None) -> ApplyError:
+    """Return a refusal with the operation it is about, as an operator would type it, and what to do about it."""
     if not 1 <= exc.number <= len(batch):
         return exc
     operation: Operation = batch[exc.number - 1][1]
-    return ApplyError(f"{'; '.join(show.lines(operation, namespace))}: {exc}")
+    hint = _HINTS.get(exc.code, "")
+    return ApplyError(f"{'; '.join(show.lines(operation, namespace))}: {exc}{hint and ': ' + hint}")
 
 
 def _drop_flows(handle: NamespaceHandle, mappings: list[PendingFlush]) -> None:

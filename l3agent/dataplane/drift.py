@@ -70,6 +70,10 @@ class Drift:
         """Record what a look led to."""
         self._repairs.done(key, report.operations, report.error, time.monotonic())
 
+    def most_ports(self) -> int:
+        """Return how many ports of ours the fullest bridge has."""
+        return self._served.most_ports()
+
     def stats(self) -> dict[str, int]:
         """Return counters since the start of the process, and how many states are served."""
         return {

@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from l3agent.dataplane import syscalls
+from l3agent.dataplane import limits, syscalls
 from l3agent.dataplane.netlink import nft, nsid
 from l3agent.dataplane.plan import Entry, Sysctl
 from l3agent.dataplane.pool import Blank, Pool, open_here
@@ -130,6 +130,7 @@ class Kernel:
         """Make a namespace, or take one that is ready for a router; pin it and keep its sockets."""
         blank = (self._pool.take() if name.startswith(ROUTER_NAMESPACE) else None) or self._make()
         handle = self._handle(name, blank)
+        self._check_room(handle)
         try:
             self._pin_it(name, blank.fd)
         except OSError:
@@ -188,6 +189,14 @@ class Kernel:
     def _pin(self, name: str) -> str:
         return os.path.join(self._path, name)
 
+    def _check_room(self, handle: NamespaceHandle) -> None:
+        if not limits.leaves_room(handle.fd):
+            self._reaper.close(handle.close)
+            raise ApplyError(
+                f"{handle.name}: {limits.descriptor_limit()} open descriptors (RLIMIT_NOFILE) are all in use; "
+                "raise LimitNOFILE of l3-dataplane, or spread the routers over more nodes"
+            )
+
     def _handle(self, name: str, blank: Blank) -> NamespaceHandle:
         identity, number = _identity(os.fstat(blank.fd)), self._number(blank.fd)
         return NamespaceHandle(name, blank.fd, identity, number, blank.route, blank.netfilter)
@@ -211,6 +220,7 @@ class Kernel:
             LOG.warning("%s is no namespace; removing the file", pin)
             os.unlink(pin)
             return None
+        self._check_room(handle)
         handle.adopted = True
         self._handles[name] = handle
         return handle

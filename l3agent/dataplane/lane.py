@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, Protocol
 
 from l3agent import __version__
 from l3agent.dataplane.drift import Drift
+from l3agent.dataplane.limits import Limits, limits
 from l3agent.dataplane.reconcile import Reconciler
 from l3agent.dataplane.tidy import Tidier
 from l3agent.exceptions import L3AgentError
@@ -45,6 +46,7 @@ class Crew(NamedTuple):
     reconciler: Reconciler
     tidier: Tidier
     drift: Drift
+    limits: Limits
 
 
 Job = tuple[Asker, Any] | None
@@ -107,6 +109,7 @@ class Lane:
             # Nobody waits for the answer of a client that is gone; its successor asks again.
             if asker.connected:
                 _execute(crew, asker, request)
+            crew.limits.look(crew.drift.most_ports)
 
     def _next_job(self, crew: Crew) -> Job:
         """Wait for a request; meanwhile mend and tidy."""
@@ -158,7 +161,8 @@ def _reconcile(crew: Crew, args: Mapping[str, Any]) -> object:
 
 
 def _stats(crew: Crew, _: Mapping[str, Any]) -> object:
-    return crew.drift.stats()
+    there = limits(crew.drift.most_ports())
+    return {**crew.drift.stats(), "limits": {one.name: [one.used, one.most] for one in there}}
 
 
 OPERATIONS: dict[str, Callable[[Crew, Mapping[str, Any]], object]] = {

@@ -7,6 +7,7 @@ kernel does in consequence of our own changes (link states, IPv6 addresses) cost
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass, field
 
@@ -56,6 +57,13 @@ class Served:
     def keys(self) -> list[Key]:
         """Return the keys of all that is served."""
         return list(self._places)
+
+    def most_ports(self) -> int:
+        """Return how many ports of ours the fullest bridge has."""
+        count = Counter(
+            one.bridge for place in self._places.values() for one in place.outside.values() if isinstance(one, Link)
+        )
+        return max(count.values(), default=0)
 
     def state(self, key: Key) -> State | None:
         """Return what was asked for under a key."""

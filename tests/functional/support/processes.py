@@ -81,10 +81,10 @@ class Dataplane:
         assert self._process is not None
         return self._process.entrance.poll()
 
-    def start(self) -> None:
-        """Start the process and wait until it listens."""
+    def start(self, *prefix: str) -> None:
+        """Start the process, under a command that starts others, and wait until it listens."""
         with self.log.open("ab") as log:
-            argv = [str(SCRIPTS / "l3-dataplane"), "--config-file", str(self._conf)]
+            argv = [*prefix, str(SCRIPTS / "l3-dataplane"), "--config-file", str(self._conf)]
             self._process = self.sandbox.popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         wait_until(self._listens, timeout=15)
 
