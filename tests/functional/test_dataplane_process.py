@@ -123,7 +123,7 @@ def test_sigkill_at_any_moment_is_survived(dataplane: Dataplane) -> None:
     """Twenty routers are built, changed and removed again and again, by processes that are killed meanwhile."""
     first, second = many(20, 0), many(20, 1)
     links = {link["ifname"] for link in dataplane.sandbox.json("ip -j link")}
-    for moment in range(12):
+    for moment in range(9):
         states = [(("router", one.id), one if moment % 3 < 2 else None) for one in (first, second, first)[moment % 3]]
         killer = eventlet.spawn_after(0.003 + moment * 0.004, os.kill, dataplane.pid, signal.SIGKILL)
         with contextlib.suppress(OSError, EOFError):
