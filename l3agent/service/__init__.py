@@ -24,16 +24,27 @@ A whole agent::
     service = Service.create("heart", topic="heart", manager=Heart, conf=conf, host="node1")
     sys.exit(launch(conf, service).wait())
 
-The life of a process::
+The life of a process, each line with its test in ``tests/unit/service/test_life_cycle.py``::
 
-    launch, Services.add   each start() in a greenthread of its own, in order, then parked on `done` until the end
-    all have started       READY=1
-    SIGHUP                 options mutated, log files opened again, reset() of each service
-    SIGTERM, SIGINT        STOPPING=1; stop() in reverse order, each under its own guard; work in hand is drained until
-                           graceful_shutdown_timeout, then killed and named in the log; a second signal kills at once
-    exit status            0  asked to stop                  70  a thread died
-                           1  a start() failed, or           77  a privilege is missing
-                              something had to be killed     78  the configuration is wrong
+                                              SIGHUP 5, SIGUSR2 6
+                                                +----<----+
+                                                v         |
+    launch --> a.start --> b.start --> READY=1 --> runs --+--> STOPPING=1 --> b.stop --> a.stop --> exit status
+                  |           |                              ^  a thread dies 7, SIGTERM or SIGINT 8
+                  +-----------+------------->----------------+
+                     one fails 4
+
+     1  launch, Services.add    nothing runs until somebody waits
+     2  start, in order         each in a greenthread of its own, the next when the previous has returned
+     3  all have started        READY=1; WATCHDOG=1 from now on, while every service is healthy() and the hub runs
+     4  a start() fails         it and those before it stop, those after it are left out; exit 1, 77, 78
+     5  SIGHUP                  options read again, log files opened again, reset() of each service, in order
+     6  SIGUSR2                 a report of all greenthreads, services and options
+     7  a thread dies           all stop; exit 70. One that is restarted() begins again instead, after a growing time
+     8  SIGTERM, SIGINT         STOPPING=1; stop() in reverse order, each under its own guard; a second one kills
+     9  work in hand            is waited for until graceful_shutdown_timeout, then killed and named in the log
+    10  exit status             0; 1 when something had to be killed or a start failed; 70 when a thread died;
+                                77 when a privilege is missing; 78 when the configuration is wrong
 """
 
 from __future__ import annotations
