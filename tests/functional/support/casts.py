@@ -105,9 +105,11 @@ def _send(client: Client, numbers: object, account: Account, at_least_once: bool
         account.sent += 1
 
 
-def _settle(account: Account, quiet: float = 5, timeout: float = 60) -> None:
-    """Wait until all have arrived, or nothing more comes."""
+def _settle(account: Account, quiet: float = 20, timeout: float = 90) -> None:
+    """Wait until all have arrived, or nothing more came for ``quiet`` seconds: a consumer may need them to be back."""
     with eventlet.Timeout(timeout, False):
         before = -1
         while account.lost() and before != (before := len(account.arrived)):
-            eventlet.sleep(quiet)
+            with eventlet.Timeout(quiet, False):
+                while account.lost():
+                    eventlet.sleep(0.1)
