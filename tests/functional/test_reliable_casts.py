@@ -15,7 +15,7 @@ from tests.functional.support.rabbit import Rabbit
 
 
 def test_no_cast_is_lost_when_the_broker_is_killed(rabbit: Rabbit) -> None:
-    """With durable queues. Quorum queues are not claimed: on one node, a consumer was seen to stay away for a minute."""
+    """With durable queues. Quorum queues are not claimed: a consumer of one was seen to stay away for a minute."""
     account = cast_through_outages(rabbit, RELIABLE["durable"], casts=500, kills=1)
     assert account.sent == len(account.arrived) == 500
     assert account.lost() == 0
