@@ -16,12 +16,13 @@ import eventlet
 import oslo_messaging
 from oslo_log import log as logging
 from oslo_messaging import Target
-from oslo_messaging.rpc.dispatcher import DefaultRPCAccessPolicy
+from oslo_messaging.rpc.dispatcher import DefaultRPCAccessPolicy, NoSuchMethod, RPCDispatcher, UnsupportedVersion
 from oslo_messaging.rpc.server import RPCServer
 
 from l3agent.exceptions import ConfigError
 from l3agent.rpc.context import ContextSerializer
 from l3agent.rpc.deadline import time_limit
+from l3agent.rpc.pool import MessagePool
 
 LOG = logging.getLogger(__name__)
 
@@ -40,10 +41,39 @@ class _OwnMethods(DefaultRPCAccessPolicy):  # type: ignore[misc]
         return not hidden and inspect.isroutine(getattr(endpoint, method))
 
 
+class _Dispatcher(RPCDispatcher):  # type: ignore[misc]
+    """Finds the method of a message; without the original's thread for each, which it starts for monitored calls only.
+
+    To make a thread that is never started is an eighth of all that a small call costs in green threads.
+    """
+
+    def dispatch(self, incoming: Any) -> Any:
+        """Call the method and return its result.
+
+        :raises NoSuchMethod, UnsupportedVersion: no endpoint has it, or not in this version.
+        """
+        if incoming.client_timeout:
+            return super().dispatch(incoming)
+        message = incoming.message
+        method, version = message.get("method"), message.get("version", "1.0")
+        compatible = [one for one in self.endpoints if self._speaks(one, message.get("namespace"), version)]
+        for endpoint in compatible:
+            if hasattr(endpoint, method) and self.access_policy.is_allowed(endpoint, method):
+                return self._do_dispatch(endpoint, method, incoming.ctxt, message.get("args", {}))
+        raise NoSuchMethod(method) if compatible else UnsupportedVersion(version, method=method)
+
+    def _speaks(self, endpoint: object, namespace: str | None, version: str) -> bool:
+        target = getattr(endpoint, "target", None) or self._default_target
+        return bool(self._is_namespace(target, namespace) and self._is_compatible(target, version))
+
+
 class _Server(RPCServer):  # type: ignore[misc]
     """A server that stops soon, and that tells when its connection to the broker was replaced."""
 
-    on_reconnected: Callable[[], None]
+    def __init__(self, transport: Any, target: Target, dispatcher: Any, on_reconnected: Callable[[], None]) -> None:
+        super().__init__(transport, target, dispatcher)
+        self._executor_cls = MessagePool
+        self._on_reconnected = on_reconnected
 
     def _process_incoming(self, incoming: Any) -> None:
         if getattr(incoming[0], "expired", False):
@@ -65,7 +95,7 @@ class _Server(RPCServer):  # type: ignore[misc]
             replaced = channel is not None and channel is not connection.channel
             adopt(channel)
             if replaced:
-                self.on_reconnected()
+                self._on_reconnected()
 
         connection._set_current_channel = adopt_and_tell
 
@@ -95,16 +125,9 @@ class Connection:
         :param fanout: part of the target, as Neutron's agents pass it; oslo.messaging subscribes to all three anyway,
             so a second consumer for the fanout alone would get each message twice.
         """
-        server = oslo_messaging.get_rpc_server(
-            self._transport,
-            Target(topic=topic, server=self._host, fanout=fanout),
-            list(endpoints),
-            serializer=ContextSerializer(),
-            access_policy=_OwnMethods,
-            server_cls=_Server,
-        )
-        server.on_reconnected = self._reconnected
-        self.servers.append(server)
+        target = Target(topic=topic, server=self._host, fanout=fanout)
+        dispatcher = _Dispatcher(list(endpoints), ContextSerializer(), _OwnMethods)
+        self.servers.append(_Server(self._transport, target, dispatcher, self._reconnected))
 
     def consume_in_threads(self) -> None:
         """Start all consumers; returns when their queues exist. Waits for the broker as long as there is none.

@@ -9,6 +9,7 @@ once, refused), and a call that nobody answers ends at its deadline: from then o
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections import defaultdict, deque
@@ -20,6 +21,9 @@ import oslo_messaging
 from oslo_messaging._drivers import base, common
 from oslo_serialization import jsonutils
 
+# What jsonutils.dumps does, with an encoder that is made once.
+_encode = json.JSONEncoder(default=jsonutils.to_primitive).encode
+
 
 class Address(NamedTuple):
     """Where a listener listens: one exchange and topic, as one server."""
@@ -30,13 +34,15 @@ class Address(NamedTuple):
 
 
 class _Answer:
-    """What a caller waits for."""
+    """What a caller waits for; the first reply counts."""
 
     def __init__(self, timeout: float | None) -> None:
-        self._arrived = threading.Event()
+        # A lock that whoever replies releases: of all things to wait for the cheapest, by far, in green threads too.
+        self._awaited = threading.Lock()
+        self._awaited.acquire()
         self._timeout = timeout
         self._asked = time.monotonic()
-        self._reply: str = "null"
+        self._reply: str | None = None
         self._failure: str | None = None
 
     @property
@@ -45,23 +51,26 @@ class _Answer:
         return self._timeout is not None and time.monotonic() - self._asked >= self._timeout
 
     def put(self, reply: Any, failure: Any) -> None:
+        encoded = "null" if failure else _encode(reply)
+        if self._reply is not None:
+            return
         self._failure = common.serialize_remote_exception(failure) if failure else None
-        self._reply = "null" if failure else jsonutils.dumps(reply)
-        self._arrived.set()
+        self._reply = encoded
+        self._awaited.release()
 
     def get(self, topic: str, allowed_modules: list[str]) -> Any:
-        if not self._arrived.wait(self._timeout):
+        if not self._awaited.acquire(timeout=-1 if self._timeout is None else self._timeout):
             raise oslo_messaging.MessagingTimeout(f"No reply on topic {topic} within {self._timeout} s")
         if self._failure is not None:
             raise common.deserialize_remote_exception(self._failure, allowed_modules)
-        return jsonutils.loads(self._reply)
+        return json.loads(self._reply or "null")
 
 
 class LocalMessage(base.RpcIncomingMessage):  # type: ignore[misc]
     """A message as its server sees it: a copy of its own, made from JSON."""
 
     def __init__(self, encoded: str, answer: _Answer | None, redeliver: Callable[[], object]) -> None:
-        ctxt, message = jsonutils.loads(encoded)
+        ctxt, message = json.loads(encoded)
         super().__init__(ctxt, message)
         self._answer = answer
         self._redeliver = redeliver
@@ -180,7 +189,7 @@ class LocalDriver(base.BaseDriver):  # type: ignore[misc]
         :raises MessageUndeliverable: nobody listens, and ``transport_options`` ask for at least once.
         """
         answer = _Answer(timeout) if wait_for_reply else None
-        address, encoded = self._address(target), jsonutils.dumps((ctxt, message))
+        address, encoded = self._address(target), _encode((ctxt, message))
         taken = self._broker.deliver(address, encoded, fanout=bool(target.fanout), answer=answer)
         if not taken and transport_options is not None and transport_options.at_least_once:
             raise oslo_messaging.MessageUndeliverable(None, address.exchange, target.topic, message)
@@ -190,7 +199,7 @@ class LocalDriver(base.BaseDriver):  # type: ignore[misc]
         self, target: oslo_messaging.Target, ctxt: dict[str, Any], message: Any, version: float, retry: Any = None
     ) -> None:
         """Deliver a notification to one listener of the topic."""
-        self._broker.deliver(self._address(target), jsonutils.dumps((ctxt, message)))
+        self._broker.deliver(self._address(target), _encode((ctxt, message)))
 
     def listen(self, target: oslo_messaging.Target, batch_size: int, batch_timeout: float | None) -> LocalListener:
         """Return a listener for the topic, the topic of one server and the fanout."""

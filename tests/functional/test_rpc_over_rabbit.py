@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import eventlet
+import oslo_messaging
 import pytest
 from oslo_config import cfg
 
@@ -28,6 +29,10 @@ class Endpoint:
     def echo(self, context: Any, value: Any) -> Any:
         self.got.append(value)
         return value
+
+    def late(self, context: Any, seconds: float) -> str:
+        eventlet.sleep(seconds)
+        return "late"
 
     def fail(self, context: Any) -> None:
         raise LookupError("nothing there")
@@ -80,6 +85,18 @@ def test_calls_casts_fanout_and_errors_are_as_over_local(consume: Any, client: C
     with pytest.raises(RemoteError) as error:
         client.call(CONTEXT, "fail")
     assert (error.value.exc_type, error.value.value) == ("LookupError", "nothing there")
+
+
+def test_a_caller_that_wants_to_hear_that_work_goes_on_hears_it(consume: Any, rabbit: Rabbit) -> None:
+    """Neutron's own clients do not ask for it; whoever uses oslo.messaging's client may."""
+    consume()
+    conf = cfg.ConfigOpts()
+    conf([])
+    transport = get_transport(conf, rabbit.url)
+    monitored = oslo_messaging.get_rpc_client(transport, Target(topic="topic"), timeout=20, call_monitor_timeout=2)
+    assert monitored.call({}, "late", seconds=3) == "late"
+    with eventlet.Timeout(10, False):
+        transport.cleanup()
 
 
 def test_a_call_that_nobody_consumes_fails_at_once(client: Client) -> None:
