@@ -29,6 +29,7 @@ def launch(
     :param workers: 1 or None: in this process; more: each service in so many forked ones.
     :param restart_method: what SIGHUP does: ``mutate`` (take over changed mutable options) or ``reload`` (restart).
     :param hub_limit: seconds that the hub may be blocked before the log names what blocks it; 0: not looked at.
+    :raises ConfigError: more than one worker, and the hub is asyncio's, which does not survive a fork.
     :raises ValueError: workers is less than 1.
     :raises TypeError: a service lacks one of start, stop, wait, reset; workers is no number.
     """

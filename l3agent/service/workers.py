@@ -19,6 +19,7 @@ from oslo_config import cfg
 from oslo_log import log as logging
 from oslo_service import service as oslo_service
 
+from l3agent.exceptions import ConfigError
 from l3agent.rpc.deadline import time_limit
 from l3agent.service import reload, report, systemd
 from l3agent.service.hub import LIMIT_S
@@ -78,8 +79,13 @@ class ProcessLauncher(oslo_service.ProcessLauncher):  # type: ignore[misc]
         self._signals = Signals(dict.fromkeys((*_HELD_BACK, signal.SIGCHLD), self._caught.put))
 
     def launch_service(self, service: ServiceLike, workers: int | None = 1) -> None:
-        """Fork the workers of a service."""
+        """Fork the workers of a service.
+
+        :raises ConfigError: the hub is asyncio's, which does not survive a fork: signals and the log die in the child.
+        """
         check(service)
+        if type(hubs.get_hub()).__module__ == "eventlet.hubs.asyncio":
+            raise ConfigError(f"workers: {workers}: needs another hub than EVENTLET_HUB=asyncio, or must be 1")
         LOG.info("Starting %s workers", workers)
         self._wraps.append(oslo_service.ServiceWrapper(service, workers))
         self._fill()

@@ -97,7 +97,11 @@ def main() -> int:
     if library == "oslo":
         return int(oslo.launch(conf, service, workers=int(workers), restart_method="mutate").wait() or 0)
     method, mode = ("reload", "plain") if mode == "reload" else ("mutate", mode)
-    return ours.launch(conf, service, int(workers), method, hub_limit=0.2).wait()
+    try:
+        return ours.launch(conf, service, int(workers), method, hub_limit=0.2).wait()
+    except ConfigError as error:
+        sys.stderr.write(f"{error}\n")
+        return 78
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
@@ -8,6 +9,7 @@ from collections.abc import Iterator
 
 import eventlet
 import pytest
+from eventlet import hubs
 
 from l3agent.service.hub import HubWatch
 from l3agent.testing import wait_until
@@ -27,6 +29,12 @@ def watch() -> Iterator[HubWatch]:
     eventlet.sleep(0.05)
     yield watch
     watch.stop()
+
+
+def test_these_tests_run_on_the_hub_that_was_asked_for() -> None:
+    """``tox -e asyncio`` runs them on another one."""
+    asked_for = os.environ.get("EVENTLET_HUB", "epolls")
+    assert type(hubs.get_hub()).__module__ == f"eventlet.hubs.{asked_for}"
 
 
 def test_a_block_is_logged_with_its_stack_and_not_interrupted(

@@ -184,6 +184,7 @@ def test_a_start_that_fails_is_never_reported_as_ready(start: Start, service_man
     assert service_manager.told().startswith("STOPPING=1")
 
 
+@pytest.mark.forks
 def test_workers_each_run_the_service(start: Start) -> None:
     process = start(workers=2)
     pids = {process.line("started")[0] for _ in range(2)}
@@ -196,6 +197,7 @@ def test_workers_each_run_the_service(start: Start) -> None:
     assert max(moment for _, moment in stops) - sent < SOON_S
 
 
+@pytest.mark.forks
 def test_a_worker_that_dies_is_replaced(start: Start) -> None:
     process = start(workers=2)
     pids = {process.line("started")[0] for _ in range(2)}
@@ -205,6 +207,7 @@ def test_a_worker_that_dies_is_replaced(start: Start) -> None:
     assert process.status() == 0
 
 
+@pytest.mark.forks
 def test_hang_up_reaches_each_worker(start: Start) -> None:
     process = start(workers=2)
     pids = {process.line("started")[0] for _ in range(2)}
@@ -215,6 +218,7 @@ def test_hang_up_reaches_each_worker(start: Start) -> None:
     assert process.status() == 0
 
 
+@pytest.mark.forks
 def test_hang_up_with_reload_replaces_the_workers(start: Start) -> None:
     process = start("reload", workers=2)
     pids = {process.line("started")[0] for _ in range(2)}
@@ -224,6 +228,7 @@ def test_hang_up_with_reload_replaces_the_workers(start: Start) -> None:
     assert process.status() == 0
 
 
+@pytest.mark.forks
 def test_a_report_is_asked_of_all_workers(start: Start) -> None:
     process = start(workers=2)
     for _ in range(2):
@@ -232,20 +237,23 @@ def test_a_report_is_asked_of_all_workers(start: Start) -> None:
     wait_until(lambda: process.log.count("Guru Meditation") == 3)
 
 
+@pytest.mark.forks
 def test_workers_that_cannot_start_come_back_at_one_a_second_and_signals_are_heard_meanwhile(start: Start) -> None:
-    process = start("error", workers=1 + 1)
+    process = start("error", workers=2)
     starts = [process.line("starting")[1] for _ in range(6)]
     assert starts[5] - starts[2] > 1.5
     process.signal(signal.SIGTERM)
     assert process.status(timeout=2) == 0
 
 
+@pytest.mark.forks
 @pytest.mark.parametrize(("mode", "status"), [("config", 78), ("permission", 77)])
 def test_workers_that_can_never_start_end_with_their_status(start: Start, mode: str, status: int) -> None:
     process = start(mode, workers=2)
     assert process.status() == status
 
 
+@pytest.mark.forks
 def test_the_watchdog_is_fed_while_each_worker_is_healthy(start: Start, service_manager: ServiceManager) -> None:
     interval = 0.6
     process = start(workers=2, WATCHDOG_USEC=str(int(interval * 1e6)))
@@ -258,6 +266,7 @@ def test_the_watchdog_is_fed_while_each_worker_is_healthy(start: Start, service_
     assert service_manager.told("WATCHDOG")
 
 
+@pytest.mark.forks
 def test_workers_that_outlast_the_deadline_end_with_status_1(start: Start) -> None:
     process = start("stuck_stop", workers=2)
     for _ in range(2):
@@ -267,11 +276,19 @@ def test_workers_that_outlast_the_deadline_end_with_status_1(start: Start) -> No
     assert "Killed, since not done within 1 s: workers" in process.log
 
 
+@pytest.mark.forks
 def test_workers_stop_when_their_parent_is_killed(start: Start) -> None:
     process = start(workers=2)
     pids = {process.line("started")[0] for _ in range(2)}
     process.signal(signal.SIGKILL)
     assert {process.line("stopped")[0] for _ in range(2)} == pids
+
+
+def test_workers_are_refused_in_words_on_a_hub_that_does_not_survive_a_fork(start: Start) -> None:
+    process = start(workers=2, EVENTLET_HUB="asyncio")
+    assert process.status() == 78
+    assert "workers: 2: needs another hub than EVENTLET_HUB=asyncio, or must be 1" in process.log
+    assert "Traceback" not in process.log
 
 
 def test_launch_refuses_what_is_no_service() -> None:
