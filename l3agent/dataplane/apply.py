@@ -43,21 +43,21 @@ def carry_out(kernel: Kernel, plan: Plan, seen: Observed, namespace: str | None,
         plan, namespace_fd=handle.fd if handle else None, bridge_index=seen.bridges, stray=seen.stray
     )
     if handle is not None:
-        _send(handle.route, encode.in_the_way(plan, seen.devices), namespace, ignore=_ALREADY_GONE)
+        _send(kernel, handle.route, encode.in_the_way(plan, seen.devices), namespace, ignore=_ALREADY_GONE)
     # What an unpinned namespace left behind: the kernel may just now be taking it apart itself.
-    _send(kernel.host, outside.in_the_way, namespace, ignore=_ALREADY_GONE)
-    _send(kernel.host, outside.come, namespace, ignore=_NO_IPV6)
+    _send(kernel, kernel.host, outside.in_the_way, namespace, ignore=_ALREADY_GONE)
+    _send(kernel, kernel.host, outside.come, namespace, ignore=_NO_IPV6)
     if handle is not None:
-        _send_rules(handle, encode.rules(plan, flush), namespace)
+        _send_rules(kernel, handle, encode.rules(plan, flush), namespace)
         if any(operation.verb == "remove" for operation in plan.of(Namespace)):
             _remove_namespace(kernel, handle)
         else:
             _note_new_devices(handle, plan, seen)
             inside = encode.inside(plan, seen.devices)
-            _send(handle.route, inside.come, namespace)
-            _send(handle.route, inside.gone, namespace, ignore=_ALREADY_GONE)
-            _drop_flows(handle, flush)
-    _send(kernel.host, outside.gone, namespace, ignore=_ALREADY_GONE)
+            _send(kernel, handle.route, inside.come, namespace)
+            _send(kernel, handle.route, inside.gone, namespace, ignore=_ALREADY_GONE)
+            _drop_flows(kernel, handle, flush)
+    _send(kernel, kernel.host, outside.gone, namespace, ignore=_ALREADY_GONE)
 
 
 def _note_new_devices(handle: NamespaceHandle, plan: Plan, seen: Observed) -> None:
@@ -96,7 +96,7 @@ def _make_namespace(kernel: Kernel, plan: Plan, seen: Observed) -> Plan:
 def _make_bridges(kernel: Kernel, plan: Plan, seen: Observed) -> None:
     batch = encode.bridges(plan)
     if batch:
-        _send(kernel.host, batch, None, ignore=_NO_IPV6)
+        _send(kernel, kernel.host, batch, None, ignore=_NO_IPV6)
     ports = [one.entry for one in plan.of(Link, Card) if one.verb != "remove"]
     wanted = [entry.bridge for entry in ports if isinstance(entry, Link | Card)]
     missing = {name for name in wanted if name not in seen.bridges}
@@ -106,17 +106,28 @@ def _make_bridges(kernel: Kernel, plan: Plan, seen: Observed) -> None:
 
 
 def _send(
-    socket: NetlinkSocket, batch: encode.Batch, namespace: str | None, *, ignore: frozenset[int] = frozenset()
+    kernel: Kernel,
+    socket: NetlinkSocket,
+    batch: encode.Batch,
+    namespace: str | None,
+    *,
+    ignore: frozenset[int] = frozenset(),
 ) -> None:
+    if not batch:
+        return
     try:
-        socket.batch(b"".join(message for message, _ in batch), ignore=ignore)
+        with kernel.counters.batch("ip"):
+            socket.batch(b"".join(message for message, _ in batch), ignore=ignore)
     except KernelRefused as exc:
         raise named(exc, batch, namespace) from exc
 
 
-def _send_rules(handle: NamespaceHandle, batch: encode.Batch, namespace: str | None) -> None:
+def _send_rules(kernel: Kernel, handle: NamespaceHandle, batch: encode.Batch, namespace: str | None) -> None:
+    if not batch:
+        return
     try:
-        handle.netfilter.nft_batch([message for message, _ in batch])
+        with kernel.counters.batch("nft"):
+            handle.netfilter.nft_batch([message for message, _ in batch])
     except KernelRefused as exc:
         raise named(exc, batch, namespace) from exc
 
@@ -130,10 +141,12 @@ def named(exc: KernelRefused, batch: encode.Batch, namespace: str | None) -> App
     return ApplyError(f"{'; '.join(show.lines(operation, namespace))}: {exc}{hint and ': ' + hint}")
 
 
-def _drop_flows(handle: NamespaceHandle, mappings: list[PendingFlush]) -> None:
+def _drop_flows(kernel: Kernel, handle: NamespaceHandle, mappings: list[PendingFlush]) -> None:
     if not mappings:
         return
-    for one in mappings:
-        for request in conntrack.flush_floating_ip(one.floating, one.fixed):
-            handle.netfilter.batch(request, ignore=_NO_SUCH_FLOW)
-    handle.netfilter.nft_batch(encode.forget_flushes(mappings))
+    with kernel.counters.batch("conntrack"):
+        for one in mappings:
+            for request in conntrack.flush_floating_ip(one.floating, one.fixed):
+                handle.netfilter.batch(request, ignore=_NO_SUCH_FLOW)
+    with kernel.counters.batch("nft"):
+        handle.netfilter.nft_batch(encode.forget_flushes(mappings))

@@ -123,8 +123,18 @@ class DataplaneClient:
         """
         return {kind: list(ids) for kind, ids in self._request("inventory", {}).items()}
 
-    def _request(self, operation: str, arguments: dict[str, Any]) -> Any:
-        with eventlet.Timeout(self._timeout) as deadline:
+    def stats(self, timeout: float = 1.0) -> dict[str, Any]:
+        """Return the counters of the data-plane process since its start, and how near its limits are.
+
+        :param timeout: seconds; it answers between two requests of the workers.
+        :raises DataplaneUnavailable: no answer.
+        """
+        counters: dict[str, Any] = self._request("stats", {}, timeout)
+        return counters
+
+    def _request(self, operation: str, arguments: dict[str, Any], timeout: float | None = None) -> Any:
+        timeout = timeout or self._timeout
+        with eventlet.Timeout(timeout) as deadline:
             try:
                 self._wait_for_connection()
                 return self._exchange(operation, arguments)
@@ -133,7 +143,7 @@ class DataplaneClient:
                     raise
         if not self.connected:
             raise self._no_connection()
-        raise DataplaneUnavailable(f"l3-dataplane gave no answer to {operation} within {self._timeout:g} s")
+        raise DataplaneUnavailable(f"l3-dataplane gave no answer to {operation} within {timeout:g} s")
 
     def _wait_for_connection(self) -> None:
         if not self.connected:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from l3agent.dataplane import limits, syscalls
+from l3agent.dataplane.counters import Counters
 from l3agent.dataplane.netlink import nft, nsid
 from l3agent.dataplane.plan import Entry, Sysctl
 from l3agent.dataplane.pool import Blank, Pool, open_here
@@ -86,6 +87,7 @@ class Kernel:
         self._home = own_namespace()
         self._handles: dict[str, NamespaceHandle] = {}
         self._settings = Settings(reaper)
+        self.counters = Counters()
         self.host = NetlinkSocket(NETLINK_ROUTE)
         self._share_path()
         self.intact_table = self._learn_table()
@@ -162,7 +164,7 @@ class Kernel:
 
         One that the kernel does not have (conntrack not loaded, no IPv6) is said once and counts as written.
         """
-        with visiting(self._home, handle.fd):
+        with self.counters.batch("sysctl"), visiting(self._home, handle.fd):
             for sysctl in wanted:
                 try:
                     self._settings.write(sysctl)

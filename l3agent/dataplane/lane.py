@@ -162,7 +162,7 @@ def _reconcile(crew: Crew, args: Mapping[str, Any]) -> object:
 
 def _stats(crew: Crew, _: Mapping[str, Any]) -> object:
     there = limits(crew.drift.most_ports())
-    return {**crew.drift.stats(), "limits": {one.name: [one.used, one.most] for one in there}}
+    return {**crew.reconciler.stats(), "limits": {one.name: [one.used, one.most] for one in there}}
 
 
 OPERATIONS: dict[str, Callable[[Crew, Mapping[str, Any]], object]] = {

@@ -87,8 +87,14 @@ class Reconciler:
         if due is None:
             return False
         key, state = due
-        self._drift.done(key, self.reconcile(key, state))
+        report = self.reconcile(key, state)
+        self._kernel.counters.repair_operations += len(report.operations)
+        self._drift.done(key, report)
         return True
+
+    def stats(self) -> dict[str, object]:
+        """Return counters since the start of the process."""
+        return {**self._drift.stats(), **self._kernel.counters.values()}
 
     # ---- private ---------------------------------------------------------------------------------------------
 
@@ -119,6 +125,7 @@ class Reconciler:
                 try:
                     with _timed(timings, "apply"):
                         carry_out(self._kernel, plan, seen, namespace, flush)
+                    self._kernel.counters.carried_out(plan)
                 except ApplyError:
                     self._tidier.expect()
                     if seen.handle is not None:

@@ -48,6 +48,11 @@ class FakeDataplane:
         """Call back after :meth:`restart`."""
         self._callbacks.append(callback)
 
+    def stats(self, timeout: float = 1.0) -> dict[str, Any]:
+        """Return counters as the data plane does."""
+        self._failures.meet("stats")
+        return {"repair_operations": 0, "batches": {}, "operations": {"add": len(self.applied)}, "limits": {}}
+
     def inventory(self) -> dict[str, list[str]]:
         """Return the ids of what exists, by kind."""
         self._failures.meet("inventory")

@@ -58,6 +58,21 @@ def test_the_counters_tell_what_is_used(dataplane: Dataplane) -> None:
     assert 10 < there["descriptors"][0] < there["descriptors"][1]
 
 
+def test_the_counters_tell_what_was_sent_and_what_was_mended(dataplane: Dataplane) -> None:
+    world = a_world(dataplane)
+    world.reconcile()
+    stats = dataplane.request("stats", {})
+    assert stats["operations"]["add"] > 10 and stats["operations"]["delete"] == 0
+    assert stats["batches"]["ip"]["ok"] >= 2 and stats["batches"]["nft"]["ok"] == 1
+    assert {results["refused"] for results in stats["batches"].values()} == {0}
+    assert stats["repair_operations"] == 0
+    namespace = f"qrouter-{world.state.id}"
+    dataplane.sandbox.run(["ip", "-n", namespace, "link", "set", world.inner.device, "mtu", "1400"])
+    wait_until(lambda: dataplane.request("stats", {})["repair_operations"] >= 1, timeout=10)
+    dataplane.reconcile((key(world.state), None))
+    assert dataplane.request("stats", {})["operations"]["delete"] >= 1
+
+
 def test_many_bridges_go_together_and_those_in_use_stay(dataplane: Dataplane) -> None:
     staying, going = a_world(dataplane), [a_world(dataplane) for _ in range(25)]
     for world in (staying, *going):
