@@ -78,6 +78,8 @@ class FullSync:
         self._runner: Any = None
         #: How many were completed since the start of the process.
         self.completed = 0
+        #: Called at the end of each, with ``ok`` or ``restarted`` (another was asked for meanwhile) and its seconds.
+        self.watchers: list[Callable[[str, float], object]] = []
 
     @property
     def in_sync(self) -> bool:
@@ -121,12 +123,18 @@ class FullSync:
 
     def _run(self) -> None:
         while self._done < self._due:
-            request = self._due
+            request, started = self._due, time.monotonic()
             try:
                 self._complete(request)
             except _StartOver:
+                self._tell("restarted", started)
                 continue
             self._done = request
+            self._tell("ok", started)
+
+    def _tell(self, result: str, started: float) -> None:
+        for watcher in self.watchers:
+            watcher(result, time.monotonic() - started)
 
     def _complete(self, request: int) -> None:
         started = time.monotonic()

@@ -19,6 +19,7 @@ from l3agent.agent.fip_statuses import FloatingIPStatuses
 from l3agent.agent.full_sync import FullSync
 from l3agent.agent.last_known import LastKnownRouters
 from l3agent.agent.mass_delete import MassDelete
+from l3agent.agent.outcomes import Outcome, Outcomes
 from l3agent.agent.plugin_api import TOPIC, L3PluginApi
 from l3agent.agent.processing_queue import (
     PRIORITY_FULL_SYNC,
@@ -69,8 +70,12 @@ class L3NATAgent(DistributedRouterCasts, Manager):
         backoff = {"retry_min": conf.l3agent.retry_min, "retry_max": conf.l3agent.retry_max}
         self.queue = ResourceProcessingQueue(**backoff)
         self.pool = eventlet.GreenPool(size=conf.l3agent.router_workers)
-        # Workers that have a router in hand, by their greenthread.
-        self._busy: dict[Any, str] = {}
+        # What workers have in hand, by their greenthread, and since when.
+        self._busy: dict[Any, tuple[str, float]] = {}
+        # A worker that is busy for longer than all that it waits for is allowed to take is stuck.
+        self._stuck_after = conf.dataplane.timeout + conf.rpc_response_max_timeout
+        #: What became of each update.
+        self.outcomes = Outcomes()
         self.registration = self._registration(transport)
         self.plugin = self._plugin_api(transport)
         self._fip_statuses = FloatingIPStatuses(self.plugin.update_floatingip_statuses, **backoff)
@@ -124,15 +129,15 @@ class L3NATAgent(DistributedRouterCasts, Manager):
     def routers_updated(self, context: Any, routers: Iterable[str | Mapping[str, Any]]) -> None:
         """Take notice that routers changed; old servers send whole payloads, of which only the id is of use."""
         for router in routers:
-            self._notice(router["id"] if isinstance(router, Mapping) else router, Action.UPDATE)
+            self._notice(router["id"] if isinstance(router, Mapping) else router, Action.UPDATE, context)
 
     def router_deleted(self, context: Any, router_id: str) -> None:
         """Take notice that a router is no more."""
-        self._notice(router_id, Action.DELETE)
+        self._notice(router_id, Action.DELETE, context)
 
     def router_removed_from_agent(self, context: Any, payload: Mapping[str, Any]) -> None:
         """Take notice that a router is served elsewhere from now on."""
-        self._notice(payload["router_id"], Action.DELETE)
+        self._notice(payload["router_id"], Action.DELETE, context)
 
     def router_added_to_agent(self, context: Any, payload: Iterable[str | Mapping[str, Any]]) -> None:
         """Take notice that routers are served here from now on."""
@@ -146,10 +151,10 @@ class L3NATAgent(DistributedRouterCasts, Manager):
         """Take notice that a network changed; its MTU is that of the routers' ports."""
         for info in self.router_info.values():
             if info.state is not None and network["id"] in {port.network_id for port in info.state.all_ports()}:
-                self._notice(info.id, Action.UPDATE)
+                self._notice(info.id, Action.UPDATE, context)
 
-    def _notice(self, router_id: str, action: Action) -> None:
-        self.queue.add(str(router_id), action, PRIORITY_RPC)
+    def _notice(self, router_id: str, action: Action, context: Any = None) -> None:
+        self.queue.add(str(router_id), action, PRIORITY_RPC, context=context)
 
     # Life
 
@@ -200,7 +205,7 @@ class L3NATAgent(DistributedRouterCasts, Manager):
         LOG.info("Removing %d routers: cleanup_on_shutdown is on", len(self.router_info))
         for router_id in list(self.router_info):
             try:
-                self.routers.remove(router_id, {})
+                self.routers.take_out(router_id, {})
             except TransientError as exc:
                 LOG.error("router %s is left behind: %s", router_id, exc)
 
@@ -227,29 +232,62 @@ class L3NATAgent(DistributedRouterCasts, Manager):
         """Return how many workers have a router in hand."""
         return len(self._busy)
 
+    def in_hand(self) -> dict[str, float]:
+        """Return for how many seconds each router is in the hand of a worker."""
+        now = time.monotonic()
+        return {router_id: now - since for router_id, since in self._busy.values()}
+
+    def stuck(self) -> list[str]:
+        """Return what does not move any more, in words; a restart may help, and nothing else will."""
+        old = [
+            f"router {one}: its worker is busy for {age:.0f} s"
+            for one, age in self.in_hand().items()
+            if age > self._stuck_after
+        ]
+        dead = any(one.dead for one in self._greenthreads[:1])
+        return [*old, *(["the loop that starts workers has ended"] if dead else [])]
+
+    def healthy(self) -> bool:
+        """Tell whether the workers move."""
+        return not self.stuck()
+
     def _process_routers_loop(self) -> None:
         while True:
             self.pool.spawn_n(self._process_router_update)
 
     def _process_router_update(self) -> None:
         """Work on one router. The pool prints what a worker dies of to stderr at best, so it is logged here."""
-        router_id = ""
+        update: ResourceUpdate | None = None
         try:
             with self.queue.each_update_to_next_router() as update:
-                router_id = self._busy[eventlet.getcurrent()] = update.id
-                self._process(update)
+                self._busy[eventlet.getcurrent()] = (update.id, time.monotonic())
+                outcome = self._process(update)
+            self.outcomes.tell(outcome)
         except GreenletExit:
             raise
-        except TransientError as exc:
-            LOG.warning("router %s: %s; next try in %.1f s", router_id, exc, self.queue.seconds_to_retry(router_id))
-        except BaseException:
-            delay = self.queue.seconds_to_retry(router_id)
-            LOG.exception("router %s: the worker died; next try in %.1f s", router_id, delay)
+        except BaseException as exc:
+            if update is None:
+                LOG.exception("A worker died before it had a router")
+            else:
+                self._tell_failure(update, exc)
         finally:
             self._busy.pop(eventlet.getcurrent(), None)
-            self.full_sync.tried(router_id)
+            if update is not None:
+                self.full_sync.tried(update.id)
 
-    def _process(self, update: ResourceUpdate) -> None:
+    def _tell_failure(self, update: ResourceUpdate, error: BaseException) -> None:
+        delay = self.queue.seconds_to_retry(update.id)
+        if isinstance(error, TransientError):
+            LOG.warning("router %s: %s; next try in %.1f s", update.id, error, delay, context=update.context)
+            said = str(error)
+        else:
+            LOG.exception("router %s: the worker died; next try in %.1f s", update.id, delay, context=update.context)
+            said = f"{type(error).__name__}: {error}"
+        name = self.router_info[update.id].name if update.id in self.router_info else ""
+        outcome = Outcome(update.id, update.action.value, "retry", name=name, error=said, context=update.context)
+        self.outcomes.tell(outcome)
+
+    def _process(self, update: ResourceUpdate) -> Outcome:
         taken = time.monotonic()
         timings = {"wait": taken - update.created_at}
         if update.needs_fetch:
@@ -257,21 +295,21 @@ class L3NATAgent(DistributedRouterCasts, Manager):
             timings["fetch"] = time.monotonic() - taken
         match update.action:
             case Action.UPDATE:
-                self.routers.update(update, timings)
+                return self.routers.update(update, timings)
             case Action.DELETE:
-                self.routers.remove(update.id, timings)
+                return self.routers.remove(update, timings)
             case Action.MISSING:
-                self._router_missing(update.id, timings)
+                return self._router_missing(update, timings)
             case Action.REAPPLY:
-                self.routers.apply(update.id, timings)
+                return self.routers.apply(update, timings)
 
-    def _router_missing(self, router_id: str, timings: dict[str, float]) -> None:
+    def _router_missing(self, update: ResourceUpdate, timings: dict[str, float]) -> Outcome:
         """Remove a router that the server was asked for and did not name; leave the many to the full sync."""
         if self.doubt.one_may_go(len(self.router_info)):
-            self.routers.remove(router_id, timings)
-        else:
-            delay = self.conf.l3agent.retry_min
-            self.full_sync.ask(f"router {router_id} is missing, as were others of late", delay=delay)
+            return self.routers.remove(update, timings)
+        delay = self.conf.l3agent.retry_min
+        self.full_sync.ask(f"router {update.id} is missing, as were others of late", delay=delay)
+        return Outcome(update.id, update.action.value, "skipped", context=update.context)
 
     def _fetch_again(self, router_id: str) -> None:
         eventlet.spawn_after(self.conf.l3agent.retry_min, self._notice, router_id, Action.UPDATE)

@@ -13,6 +13,7 @@ import enum
 import heapq
 import itertools
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -43,6 +44,7 @@ class ResourceUpdate:
     :param resource: the payload of the server, when it is here already.
     :param stamp: place in the order of events of what is known with this update.
     :param created_at: when it was asked for first, by the clock of the queue.
+    :param context: of the request that asked for it last; None when nobody did.
     """
 
     id: str
@@ -51,6 +53,7 @@ class ResourceUpdate:
     stamp: int
     created_at: float
     resource: Mapping[str, Any] | None = None
+    context: Any = None
 
     @property
     def needs_fetch(self) -> bool:
@@ -100,21 +103,26 @@ class ResourceProcessingQueue:
         *,
         resource: Mapping[str, Any] | None = None,
         stamp: int | None = None,
+        context: Any = None,
     ) -> bool:
         """Ask for something to be done for a router, as soon as a worker is free.
 
         :param resource: the payload, if it is known.
         :param stamp: when the data was asked for (see :meth:`fetching`); None for a notice that arrives now.
+        :param context: of the request that asks for it.
         :returns: False when something newer was said about the router or done with it, so that this counts for nothing.
         """
         stamp = next(self._stamps) if stamp is None else stamp
         if self.is_overtaken(router_id, stamp):
             return False
-        update = ResourceUpdate(router_id, action, priority, stamp, self._clock(), resource)
+        update = ResourceUpdate(router_id, action, priority, stamp, self._clock(), resource, context)
         waiting = self._dirty.get(router_id)
         if waiting is not None:
             update = replace(
-                update, priority=min(priority, waiting.priority), created_at=min(update.created_at, waiting.created_at)
+                update,
+                priority=min(priority, waiting.priority),
+                created_at=min(update.created_at, waiting.created_at),
+                context=context or waiting.context,
             )
         self._dirty[router_id] = update
         self._make_ready(router_id)
@@ -184,6 +192,16 @@ class ResourceProcessingQueue:
     def counts(self) -> dict[str, int]:
         """Return how many routers wait for a worker, are in one, and wait for another try."""
         return {"waiting": len(self._places), "processing": len(self._processing), "retrying": len(self._due)}
+
+    def depth(self) -> dict[int, int]:
+        """Return how many routers wait for a worker, by priority."""
+        waiting = Counter(place[0] for place in self._places.values())
+        return {priority: waiting[priority] for priority in (PRIORITY_RPC, PRIORITY_FULL_SYNC)}
+
+    def oldest(self) -> float:
+        """Return for how many seconds the router has waited that waits longest for a worker; 0 when none waits."""
+        since = min((self._dirty[router_id].created_at for router_id in self._places), default=None)
+        return 0.0 if since is None else max(0.0, self._clock() - since)
 
     def seconds_to_retry(self, router_id: str) -> float:
         """Return how long a failed router waits until it is tried again; 0 when it waits for nothing but a worker."""

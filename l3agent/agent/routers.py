@@ -6,6 +6,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from ipaddress import IPv6Address
 from typing import Any, Protocol
 
@@ -14,7 +15,8 @@ from oslo_log import log as logging
 
 from l3agent.agent.fip_statuses import FloatingIPStatuses
 from l3agent.agent.last_known import LastKnownRouters
-from l3agent.agent.processing_queue import ResourceUpdate
+from l3agent.agent.outcomes import Outcome, Result
+from l3agent.agent.processing_queue import Action, ResourceUpdate
 from l3agent.agent.router_info import ACTIVE, ERROR, RouterInfo
 from l3agent.exceptions import ApplyError, InvalidRouter, RouterNotCompatible, TransientError
 from l3agent.model.desired import desired_state
@@ -97,42 +99,57 @@ class Routers:
 
     # Steps
 
-    def update(self, update: ResourceUpdate, timings: dict[str, float]) -> None:
+    def update(self, update: ResourceUpdate, timings: dict[str, float]) -> Outcome:
         """Make the kernel follow the payload of an update."""
         payload = update.resource or {}
         info = self.info.get(update.id)
         if info is not None and info.is_older(payload):
             LOG.info("router %s: an answer older than revision %d is asked for again", update.id, info.revision)
             self._fetch_again(update.id)
-            return
+            return _outcome(update, "skipped")
         try:
             state = self.desired_state(update.id, payload)
         except InvalidRouter as exc:
             self._refuse(update.id, exc)
+            return _outcome(update, "refused", error=str(exc), name=self.info[update.id].name)
         except RouterNotCompatible as exc:
             LOG.info("router %s is not for this agent: %s", update.id, exc)
-            self.remove(update.id, timings)
+            return self.remove(update, timings)
         else:
             info = self.info.setdefault(update.id, RouterInfo(update.id))
+            unasked = info.status == "active" and info.state == state
             for note in info.take(payload, state, update.stamp):
                 LOG.warning("router %s: %s", update.id, note)
             self._last_known.remember(update.id, payload)
-            self.apply(update.id, timings)
+            return self.apply(update, timings, unasked=unasked)
 
-    def apply(self, router_id: str, timings: dict[str, float]) -> None:
-        """Make the kernel follow what is known of a router."""
-        info = self.info[router_id]
-        report = self._reconcile(router_id, info.state, timings)
+    def apply(self, update: ResourceUpdate, timings: dict[str, float], *, unasked: bool = True) -> Outcome:
+        """Make the kernel follow what is known of a router.
+
+        :param unasked: whether nobody asked for a change, so that what is done makes good for a drift.
+        """
+        info = self.info[update.id]
+        report = self._reconcile(update.id, info.state, timings)
+        unasked = unasked and info.updates > 0
         info.succeeded(report, timings, time.monotonic())
-        self._statuses.report(router_id, self._only_ours(info, info.floating_ips_to_report(ACTIVE)))
+        self._statuses.report(update.id, self._only_ours(info, info.floating_ips_to_report(ACTIVE)))
+        operations = len(report.operations)
+        return _outcome(update, "ok", timings=timings, operations=operations, name=info.name, unasked=unasked)
 
-    def remove(self, router_id: str, timings: dict[str, float]) -> None:
+    def remove(self, update: ResourceUpdate, timings: dict[str, float]) -> Outcome:
         """Take a router out of the kernel and forget it."""
+        name = self.info[update.id].name if update.id in self.info else ""
+        operations = self.take_out(update.id, timings)
+        return _outcome(replace(update, action=Action.DELETE), "ok", timings=timings, operations=operations, name=name)
+
+    def take_out(self, router_id: str, timings: dict[str, float]) -> int:
+        """Take a router out of the kernel and forget it; return how many operations that took."""
         report = self._reconcile(router_id, None, timings)
         self.info.pop(router_id, None)
         self._last_known.forget(router_id)
         self._statuses.forget(router_id)
         self.gone.append({"id": router_id, "operations": list(report.operations), "timings": timings})
+        return len(report.operations)
 
     def _refuse(self, router_id: str, error: InvalidRouter) -> None:
         """Leave the router as it is in the kernel until the server says something else."""
@@ -154,13 +171,6 @@ class Routers:
         finally:
             del self.applying[eventlet.getcurrent()]
         timings |= report.timings
-        LOG.info(
-            "router %s %s: %d operations, %s",
-            router_id,
-            "updated" if state else "removed",
-            len(report.operations),
-            ", ".join(f"{phase} {seconds:.4f} s" for phase, seconds in timings.items()),
-        )
         for operation in report.operations:
             LOG.debug("router %s: %s", router_id, operation)
         return report
@@ -180,3 +190,7 @@ class Routers:
             for fip_id, status in statuses.items()
             if fip_id in info.floating_ips or not any(fip_id in other.floating_ips for other in self.info.values())
         }
+
+
+def _outcome(update: ResourceUpdate, result: Result, **values: Any) -> Outcome:
+    return Outcome(update.id, update.action.value, result, context=update.context, **values)

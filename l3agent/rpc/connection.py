@@ -23,6 +23,7 @@ from l3agent.exceptions import ConfigError
 from l3agent.rpc.context import ContextSerializer
 from l3agent.rpc.deadline import time_limit
 from l3agent.rpc.pool import MessagePool
+from l3agent.rpc.traffic import Dispatcher
 
 LOG = logging.getLogger(__name__)
 
@@ -70,10 +71,20 @@ class _Dispatcher(RPCDispatcher):  # type: ignore[misc]
 class _Server(RPCServer):  # type: ignore[misc]
     """A server that stops soon, and that tells when its connection to the broker was replaced."""
 
+    # The driver's connection to the broker; None for drivers without one, and before there is one.
+    _broker: Any = None
+
     def __init__(self, transport: Any, target: Target, dispatcher: Any, on_reconnected: Callable[[], None]) -> None:
         super().__init__(transport, target, dispatcher)
         self._executor_cls = MessagePool
         self._on_reconnected = on_reconnected
+
+    @property
+    def connected(self) -> bool:
+        """Tell whether messages arrive, as far as this end has noticed."""
+        if self._broker is None:
+            return self.listener is not None
+        return bool(self._broker.connection is not None and self._broker.connection.connected)
 
     def _process_incoming(self, incoming: Any) -> None:
         if getattr(incoming[0], "expired", False):
@@ -90,6 +101,7 @@ class _Server(RPCServer):  # type: ignore[misc]
     def _watch(self, connection: Any) -> None:
         """Hook the one place through which the rabbit driver passes each new channel, queues declared again."""
         adopt = connection._set_current_channel
+        self._broker = connection
 
         def adopt_and_tell(channel: Any) -> None:
             replaced = channel is not None and channel is not connection.channel
@@ -117,6 +129,11 @@ class Connection:
         self._host = host
         self._on_lost = on_lost
 
+    @property
+    def connected(self) -> bool:
+        """Tell whether all consumers are connected to their broker, as far as this end has noticed."""
+        return bool(self.servers) and all(server.connected for server in self.servers)
+
     def create_consumer(self, topic: str, endpoints: Sequence[object], *, fanout: bool = False) -> None:
         """Add a consumer of ``topic``, ``<topic>.<host>`` and the fanout of ``topic``; it starts to consume later.
 
@@ -126,7 +143,7 @@ class Connection:
             so a second consumer for the fanout alone would get each message twice.
         """
         target = Target(topic=topic, server=self._host, fanout=fanout)
-        dispatcher = _Dispatcher(list(endpoints), ContextSerializer(), _OwnMethods)
+        dispatcher = Dispatcher(_Dispatcher(list(endpoints), ContextSerializer(), _OwnMethods), self._transport)
         self.servers.append(_Server(self._transport, target, dispatcher, self._reconnected))
 
     def consume_in_threads(self) -> None:

@@ -20,6 +20,7 @@ from oslo_messaging import RemoteError, Target
 from l3agent.exceptions import ConfigError, PluginUnavailable
 from l3agent.rpc.context import Context, ContextSerializer
 from l3agent.rpc.deadline import time_limit
+from l3agent.rpc.traffic import sent
 
 __all__ = ["Client", "RemoteError", "Target", "get_transport"]
 
@@ -103,6 +104,7 @@ class Client:
         max_timeout: float = 600.0,
     ) -> None:
         self.topic = topic
+        self._transport = transport
         self._timeout = timeout
         self._max_timeout = max_timeout
         self._allowed: dict[str, float] = {}
@@ -134,12 +136,13 @@ class Client:
             server=server, version=version, timeout=allowed, transport_options=_TOLD_WHEN_NOBODY_LISTENS
         )
         started = time.monotonic()
-        try:
-            answer = _in_time(allowed, f"{self.topic}.{method}", rpc.call, context, method, **arguments)
-        except TimeoutError as error:
-            if timeout is None:
-                self._allowed[method] = min(2 * allowed, self._max_timeout)
-            raise PluginUnavailable(str(error)) from error
+        with sent(self._transport, method):
+            try:
+                answer = _in_time(allowed, f"{self.topic}.{method}", rpc.call, context, method, **arguments)
+            except TimeoutError as error:
+                if timeout is None:
+                    self._allowed[method] = min(2 * allowed, self._max_timeout)
+                raise PluginUnavailable(str(error)) from error
         if timeout is None:
             self._allowed[method] = max(self._timeout, min(allowed, 2 * (time.monotonic() - started)))
         return answer
@@ -167,10 +170,11 @@ class Client:
         """
         options = _TOLD_WHEN_NOBODY_LISTENS if at_least_once else None
         rpc = self._prepare(server=server, fanout=fanout or None, version=version, transport_options=options)
-        try:
-            _in_time(self._timeout, f"{self.topic}.{method}", rpc.cast, context, method, **arguments)
-        except TimeoutError as error:
-            raise PluginUnavailable(str(error)) from error
+        with sent(self._transport, method):
+            try:
+                _in_time(self._timeout, f"{self.topic}.{method}", rpc.cast, context, method, **arguments)
+            except TimeoutError as error:
+                raise PluginUnavailable(str(error)) from error
 
     def _prepare(self, **settings: Any) -> Any:
         return self._rpc.prepare(**{name: value for name, value in settings.items() if value is not None})

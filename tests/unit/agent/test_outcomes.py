@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is told of each update: the one line of the log, its request, and those who count."""
+
+import logging
+
+import pytest
+
+from l3agent.agent.outcomes import Outcome, Outcomes
+from l3agent.exceptions import ApplyError, DataplaneUnavailable
+from l3agent.rpc import Client, admin_context
+from l3agent.testing import wait_until
+from tests.payloads import a_router
+
+R1 = "cffffff1-0000-4000-8000-000000000000"
+
+
+@pytest.fixture
+def told(agent):
+    """All outcomes from a point at which the agent is in sync."""
+    wait_until(lambda: agent.full_sync.in_sync)
+    outcomes = []
+    agent.outcomes.watchers.append(outcomes.append)
+    return outcomes
+
+
+@pytest.fixture
+def lines(caplog):
+    caplog.set_level(logging.INFO)
+    return lambda: [one for one in caplog.records if one.name == "l3agent.agent.outcomes"]
+
+
+def test_an_update_is_one_line_with_its_times_and_the_request_of_the_server(agent, plugin, transport, told, lines):
+    plugin.routers = {R1: a_router(id=R1)}
+    context = admin_context()
+    Client(transport, "l3_agent").cast(context, "routers_updated", fanout=True, routers=[R1])
+    wait_until(lambda: told)
+    [line] = lines()
+    assert line.levelname == "INFO"
+    assert line.getMessage().startswith(f"router {R1} updated: 1 operations, wait 0.")
+    assert all(f"{phase} 0." in line.getMessage() for phase in ("wait", "fetch", "observe", "plan", "apply"))
+    assert line.context.request_id == context.request_id
+    assert (line.router_id, line.update, line.operations) == (R1, "update", 1)
+    assert line.timings.keys() == {"wait", "fetch", "observe", "plan", "apply"}
+
+
+def test_of_two_requests_for_one_router_the_later_one_is_named(agent, plugin, dataplane, told):
+    plugin.routers = {R1: a_router(id=R1)}
+    first, second = admin_context(), admin_context()
+    agent.routers_updated(first, [R1])
+    agent.routers_updated(second, [R1])
+    agent.full_sync.ask("nobody asks")
+    wait_until(lambda: told)
+    assert [one.context.request_id for one in told[:1]] == [second.request_id]
+
+
+def test_a_removal_says_so(agent, plugin, told, lines):
+    plugin.routers = {R1: a_router(id=R1)}
+    agent.routers_updated(None, [R1])
+    wait_until(lambda: told)
+    agent.router_deleted(None, R1)
+    wait_until(lambda: len(told) == 2)
+    assert [one.action for one in told] == ["update", "delete"]
+    assert f"router {R1} removed: 1 operations" in lines()[-1].getMessage()
+
+
+@pytest.mark.parametrize("error", [ApplyError("no room"), DataplaneUnavailable("gone"), RuntimeError("a bug")])
+def test_a_failure_is_kept_with_its_request_until_newer_ones_push_it_out(agent, plugin, dataplane, told, error):
+    plugin.routers = {R1: a_router(id=R1)}
+    dataplane.fail_next(error)
+    context = admin_context()
+    agent.routers_updated(context, [R1])
+    wait_until(lambda: len(told) == 2)
+    assert [one.result for one in told] == ["retry", "ok"]
+    [kept] = agent.outcomes.errors
+    assert (kept["router"], kept["name"], kept["request_id"]) == (R1, "r1", context.request_id)
+    assert str(error) in kept["error"]
+
+
+def test_a_refused_router_is_an_outcome_too(agent, plugin, told):
+    plugin.routers = {R1: a_router(id=R1, routes=[{"destination": "nonsense", "nexthop": "10.0.0.9"}])}
+    agent.routers_updated(None, [R1])
+    wait_until(lambda: told)
+    assert told[0].result == "refused" and "nonsense" in told[0].error
+
+
+def test_an_update_that_changes_nothing_and_finds_something_to_do_was_unasked(agent, plugin, dataplane, told):
+    plugin.routers = {R1: a_router(id=R1)}
+    for number in (1, 2, 3):
+        agent.routers_updated(None, [R1])
+        wait_until(lambda number=number: len(told) == number)
+        if number == 2:
+            dataplane.states.clear()  # somebody has changed the kernel
+    assert [(one.unasked, one.operations) for one in told] == [(False, 1), (True, 0), (True, 1)]
+
+
+def test_only_the_last_failures_are_kept():
+    outcomes = Outcomes()
+    for number in range(60):
+        outcomes.tell(Outcome(R1, "update", "retry", error=str(number)))
+    assert [one["error"] for one in outcomes.errors] == [str(number) for number in range(10, 60)]
+
+
+def test_a_worker_that_is_busy_for_longer_than_all_its_deadlines_is_stuck(agent, plugin, dataplane, conf, told):
+    plugin.routers = {R1: a_router(id=R1)}
+    dataplane.delay = 1.0
+    agent.routers_updated(None, [R1])
+    wait_until(lambda: R1 in agent.in_hand())
+    assert agent.healthy()
+    agent._stuck_after = -1.0  # as if that time had passed
+    assert not agent.healthy() and R1 in agent.stuck()[0]
+    wait_until(lambda: told)
+    assert agent.healthy()
