@@ -13,7 +13,7 @@ from l3agent.dataplane.kernel import Kernel, NamespaceHandle
 from l3agent.dataplane.limits import BRIDGE_PORTS
 from l3agent.dataplane.netlink import conntrack, rtnl
 from l3agent.dataplane.observe import Observed
-from l3agent.dataplane.plan import Card, Link, Namespace, Operation, PendingFlush, Plan, Sysctl
+from l3agent.dataplane.plan import AcceptRA, Card, Link, Namespace, Operation, PendingFlush, Plan, Sysctl
 from l3agent.dataplane.sockets import KernelRefused, NetlinkSocket
 from l3agent.exceptions import ApplyError
 
@@ -53,6 +53,7 @@ def carry_out(kernel: Kernel, plan: Plan, seen: Observed, namespace: str | None,
             _remove_namespace(kernel, handle)
         else:
             _note_new_devices(handle, plan, seen)
+            _set_devices(kernel, handle, plan)
             inside = encode.inside(plan, seen.devices)
             _send(kernel, handle.route, inside.come, namespace)
             _send(kernel, handle.route, inside.gone, namespace, ignore=_ALREADY_GONE)
@@ -69,6 +70,13 @@ def _note_new_devices(handle: NamespaceHandle, plan: Plan, seen: Observed) -> No
     new = [one.entry.device for one in plan.of(Link) if isinstance(one.entry, Link) and one.verb == "add"]
     answers = handle.route.ask([rtnl.get_link(name=device) for device in new])
     seen.devices |= {info.name: info.index for answer in answers for info in rtnl.parse_links(answer)}
+
+
+def _set_devices(kernel: Kernel, handle: NamespaceHandle, plan: Plan) -> None:
+    """Write the settings of devices, before they come up and ask for routers."""
+    changes = [(one.entry, one.verb != "remove") for one in plan.of(AcceptRA)]
+    if settings := [one for entry, on in changes if isinstance(entry, AcceptRA) for one in entry.settings(on)]:
+        kernel.write_device_settings(handle, settings)
 
 
 def _remove_namespace(kernel: Kernel, handle: NamespaceHandle) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from l3agent.dataplane.netlink import nft, rtnl
 from l3agent.dataplane.plan import (
+    AcceptRA,
     Bridge,
     Card,
     DeviceAddress,
@@ -211,6 +212,8 @@ def _inside(operation: Operation, made: Batches, index: Mapping[str, int]) -> No
             made.gone.append((rtnl.delete_link(index=index[link.device]), operation))
         case Link() as link:
             made.come.append((_brought_up(link, operation.was, index[link.device]), operation))
+        case AcceptRA(device) if operation.verb == "remove":
+            made.gone.append((rtnl.delete_default_of_ra(index[device]), operation))
         case DeviceAddress() as address if operation.verb == "remove":
             made.gone.append((rtnl.delete_address(index[address.device], address.interface), operation))
         case DeviceAddress() as address:

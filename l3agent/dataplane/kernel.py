@@ -160,10 +160,16 @@ class Kernel:
             return socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
 
     def write_sysctls(self, handle: NamespaceHandle, wanted: list[Sysctl]) -> None:
-        """Write settings of a namespace.
+        """Write settings of a namespace, and remember them.
 
         One that the kernel does not have (conntrack not loaded, no IPv6) is said once and counts as written.
         """
+        self.write_device_settings(handle, wanted)
+        paths = {sysctl.path for sysctl in wanted}
+        handle.sysctls = frozenset(s for s in handle.sysctls if s.path not in paths) | frozenset(wanted)
+
+    def write_device_settings(self, handle: NamespaceHandle, wanted: list[Sysctl]) -> None:
+        """Write settings of devices of a namespace, which come and go with them."""
         with self.counters.batch("sysctl"), visiting(self._home, handle.fd):
             for sysctl in wanted:
                 try:
@@ -172,8 +178,6 @@ class Kernel:
                     LOG.warning("%s: this kernel has no %s; going on without it", handle.name, sysctl.path)
                 except OSError as exc:
                     raise ApplyError(f"sysctl {sysctl.path}={sysctl.value}: {exc.strerror}") from exc
-        paths = {sysctl.path for sysctl in wanted}
-        handle.sysctls = frozenset(s for s in handle.sysctls if s.path not in paths) | frozenset(wanted)
 
     # ---- private ---------------------------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ from l3agent.dataplane.encode import marked
 from l3agent.dataplane.kernel import Kernel, NamespaceHandle, read_fingerprint
 from l3agent.dataplane.netlink import nft, rtnl
 from l3agent.dataplane.plan import (
+    AcceptRA,
     Bridge,
     Card,
     DeviceAddress,
@@ -93,11 +94,17 @@ def _observe_inside(kernel: Kernel, seen: Observed, handle: NamespaceHandle, des
     seen.entries.update(links)
     # When all goes, only links are named; the rest goes with the namespace.
     if desired:
+        seen.entries |= {one for info in ours if _accepts_ra(info, one := AcceptRA(info.name), desired)}
         seen.entries |= handle.read(rtnl.dump_addresses(), _addresses, names)
         seen.entries |= handle.read(rtnl.dump_routes(4), _routes, names)
         seen.entries |= handle.read(rtnl.dump_routes(6), _routes, names)
         seen.entries |= _rules(kernel, handle)
     return links
+
+
+def _accepts_ra(info: rtnl.LinkInfo, entry: AcceptRA, desired: frozenset[Entry]) -> bool:
+    """Tell whether it does; a device without IPv6 counts as it should be."""
+    return entry in desired if info.accept_ra is None else info.accept_ra
 
 
 def _links(data: bytes, _: None) -> list[rtnl.LinkInfo]:

@@ -91,6 +91,22 @@ class Link:
 
 
 @dataclass(frozen=True, slots=True)
+class AcceptRA:
+    """A device takes its IPv6 default route from the router advertisements that it hears, and no address."""
+
+    device: str
+
+    def key(self) -> Hashable:
+        """Return what makes two entries the same object."""
+        return self.device
+
+    def settings(self, on: bool) -> list[Sysctl]:
+        """Return what makes it so, or not so. 2: although the device forwards (ip-sysctl of the kernel)."""
+        place = f"net/ipv6/conf/{self.device}"
+        return [Sysctl(f"{place}/autoconf", "0"), Sysctl(f"{place}/accept_ra", "2" if on else "0")]
+
+
+@dataclass(frozen=True, slots=True)
 class DeviceAddress:
     """An address on a device."""
 
@@ -150,17 +166,20 @@ class PendingFlush:
         return self.floating, self.fixed
 
 
-Entry = Bridge | Card | Namespace | Sysctl | Link | DeviceAddress | KernelRoute | Table | Element | PendingFlush
+Entry = (
+    Bridge | Card | Namespace | Sysctl | Link | AcceptRA | DeviceAddress | KernelRoute | Table | Element | PendingFlush
+)
 
 #: The one table of order, in which additions (and changes) and removals take their places. It is the order of the
 #: sends: the switch namespace, then the rules in one atomic batch, then the inside of the namespace (new links are born
 #: down and come up there), then what goes.
 _ADDED: dict[type, int] = {
-    Namespace: 0, Sysctl: 1, Bridge: 2, Card: 3, Link: 4, Table: 5, Element: 6, DeviceAddress: 8, KernelRoute: 9,
+    Namespace: 0, Sysctl: 1, Bridge: 2, Card: 3, Link: 4, Table: 5, Element: 6, AcceptRA: 8, DeviceAddress: 9,
+    KernelRoute: 10,
 }  # fmt: skip
 _REMOVED: dict[type, int] = {
-    Element: 7, PendingFlush: 7, KernelRoute: 10, DeviceAddress: 11, Link: 12, Table: 13, Sysctl: 13, Namespace: 14,
-    Card: 15, Bridge: 16,
+    Element: 7, PendingFlush: 7, KernelRoute: 11, AcceptRA: 12, DeviceAddress: 13, Link: 14, Table: 15, Sysctl: 15,
+    Namespace: 16, Card: 17, Bridge: 18,
 }  # fmt: skip
 
 
@@ -257,7 +276,7 @@ def _replaced_devices(wanted: set[Entry], present: set[Entry]) -> set[str]:
 def _leans_on(entry: Entry, devices: set[str]) -> bool:
     if isinstance(entry, KernelRoute):
         return any(hop.device in devices for hop in entry.hops)
-    return isinstance(entry, DeviceAddress) and entry.device in devices
+    return isinstance(entry, AcceptRA | DeviceAddress) and entry.device in devices
 
 
 def _outermost(present: set[Entry]) -> set[Entry]:

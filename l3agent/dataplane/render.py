@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from ipaddress import IPv4Interface, IPv6Interface
+from ipaddress import IPv4Interface, IPv6Interface, IPv6Network
 
 from l3agent.dataplane.drivers import InterfaceDriver
 from l3agent.dataplane.plan import (
+    AcceptRA,
     DeviceAddress,
     Element,
     Entry,
@@ -21,6 +22,8 @@ from l3agent.model.states import HostState, Key, NetworkState, Port, Route, Rout
 
 #: A device with a smaller MTU has no IPv6 at all (RFC 8200 section 5), and the kernel refuses to speak of it there.
 IPV6_MTU_MIN = 1280
+
+_EVERYTHING_IPV6 = IPv6Network("::/0")
 
 #: Settings of a router namespace, by path below /proc/sys (ip-sysctl and nf_conntrack-sysctl of the kernel
 #: documentation). Addresses are answered for and announced only on their own device; windows are not checked, since a
@@ -74,6 +77,9 @@ def _router(state: RouterState, driver: InterfaceDriver) -> Iterator[Entry]:
     yield from _routes(state.routes)
     if state.gateway is not None:
         yield from _translations(state, state.gateway.device)
+        if _speaks_ipv6(state.gateway) and all(route.destination != _EVERYTHING_IPV6 for route in state.routes):
+            # Nobody named an IPv6 next hop: the routers outside say who they are.
+            yield AcceptRA(state.gateway.device)
 
 
 def _translations(state: RouterState, gateway: str) -> Iterator[Entry]:
@@ -106,10 +112,14 @@ def _network(state: NetworkState, driver: InterfaceDriver) -> Iterator[Entry]:
 def _port(port: Port, driver: InterfaceDriver) -> Iterator[Entry]:
     yield driver.network(port.network_id)
     yield driver.link(port)
-    if port.mtu is None or port.mtu >= IPV6_MTU_MIN:
+    if _speaks_ipv6(port):
         yield DeviceAddress(port.device, link_local(port.mac))
     for interface in port.addresses:
         yield DeviceAddress(port.device, interface)
+
+
+def _speaks_ipv6(port: Port) -> bool:
+    return port.mtu is None or port.mtu >= IPV6_MTU_MIN
 
 
 def _routes(routes: frozenset[Route]) -> Iterator[Entry]:

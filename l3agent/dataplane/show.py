@@ -9,6 +9,7 @@ from l3agent.dataplane.encode import bridge_mac, mark
 from l3agent.dataplane.netlink import nft
 from l3agent.dataplane.netlink.rtnl import ROUTE_PROTOCOL
 from l3agent.dataplane.plan import (
+    AcceptRA,
     Bridge,
     Card,
     DeviceAddress,
@@ -41,6 +42,10 @@ def lines(operation: Operation, namespace: str | None) -> list[str]:
             return _card(card) if add else [f"ip link set {card.interface} nomaster"]
         case Link() as link:
             return _link(link, operation.was, namespace) if add else [f"{inside} link delete {link.device}"]
+        case AcceptRA(device) as entry:
+            settings = [f"{enter} sysctl -w {one.path.replace('/', '.')}={one.value}" for one in entry.settings(add)]
+            learned = f"{inside.replace('ip', 'ip -6', 1)} route delete default dev {device} protocol ra"
+            return settings if add else [*settings, learned]
         case DeviceAddress() as address:
             return _address(address, operation.was, inside, add)
         case KernelRoute() as route:

@@ -1,19 +1,114 @@
 # SPDX-License-Identifier: Apache-2.0
+"""Where the IPv6 default route comes from: the subnet, the options, or the routers outside."""
+
 from __future__ import annotations
 
+import sys
+from collections.abc import Mapping
 from ipaddress import IPv6Address
+from typing import Any
 
 from l3agent.model.desired import desired_state
+from l3agent.testing import wait_until
 from tests.functional.support.processes import Dataplane
-from tests.payloads import a_router
+from tests.payloads import a_fixed_ip, a_gateway, a_router, a_subnet
+
+NAMESPACE = f"qrouter-{a_router()['id']}"
+DEVICE = "qg-b0000000-00"
+OUTSIDE = "outside"
+# A router advertisement (RFC 4861 4.2: a router for 1800 s) of a prefix for everybody's addresses and everything on
+# link (4.6.2), sent to all nodes; the kernel fills in the checksum.
+_ADVERTISE = """
+import socket, struct
+advertisement = struct.pack("!BBHBBHII", 134, 0, 0, 64, 0, 1800, 0, 0)
+prefix = struct.pack("!BBBBIII16s", 3, 4, 64, 0xC0, 3600, 3600, 0, socket.inet_pton(socket.AF_INET6, "2001:db8:f::"))
+sender = socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6)
+sender.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, 255)
+sender.sendto(advertisement + prefix, ("ff02::1", 0, 0, socket.if_nametoindex("eth0")))
+"""
 
 
 def test_the_ipv6_gateway_of_the_options_is_the_default_route_in_the_kernel(dataplane: Dataplane) -> None:
+    bring(dataplane, a_router(), ipv6_gateway=IPv6Address("fe80::1"))
+    (route,) = default_routes(dataplane)
+    assert (route["gateway"], route["dev"]) == ("fe80::1", DEVICE)
+    assert setting(dataplane, "accept_ra") != "2"
+
+
+def test_without_any_ipv6_gateway_the_routers_outside_say_who_they_are(dataplane: Dataplane) -> None:
     router = a_router()
-    state = desired_state(router, ipv6_gateway=IPv6Address("fe80::1"))
-    for expected in (True, False):
+    bring(dataplane, router)
+    assert (setting(dataplane, "accept_ra"), setting(dataplane, "autoconf")) == ("2", "0")
+    addresses = dataplane.sandbox.json(f"ip -j -6 addr show dev {DEVICE}", netns=NAMESPACE)
+    advertised = neighbour(dataplane)
+    wait_until(lambda: advertise(dataplane) or default_routes(dataplane), timeout=30)
+    (route,) = default_routes(dataplane)
+    assert (route["gateway"], route["dev"], route["protocol"]) == (advertised, DEVICE, "ra")
+    # Only the server gives addresses, so nothing is to be put right.
+    assert dataplane.sandbox.json(f"ip -j -6 addr show dev {DEVICE}", netns=NAMESPACE) == addresses
+    bring(dataplane, router, changes=False)
+
+
+def test_a_gateway_that_the_server_names_takes_the_place_of_the_advertised_one(dataplane: Dataplane) -> None:
+    bring(dataplane, a_router())
+    neighbour(dataplane)
+    wait_until(lambda: advertise(dataplane) or default_routes(dataplane), timeout=30)
+    bring(dataplane, with_ipv6_gateway("2001:db8:ffff::1"))
+    for _ in range(2):
+        (route,) = default_routes(dataplane)
+        assert route["gateway"] == "2001:db8:ffff::1"
+        advertise(dataplane)
+    assert setting(dataplane, "accept_ra") == "0"
+
+
+def test_tenants_cannot_make_themselves_the_default_route(dataplane: Dataplane) -> None:
+    bring(dataplane, a_router())
+    assert setting(dataplane, "accept_ra", dataplane_device(dataplane)) != "2"
+
+
+def bring(
+    dataplane: Dataplane, router: Mapping[str, Any], *, ipv6_gateway: IPv6Address | None = None, changes: bool = True
+) -> None:
+    """Bring a router about, and see that nothing is left to do afterwards."""
+    state = desired_state(router, ipv6_gateway=ipv6_gateway)
+    for expected in (changes, False):
         (report,) = dataplane.reconcile((("router", router["id"]), state))
         assert report.error is None
-        assert bool(report.operations) is expected
-    (route,) = dataplane.sandbox.json("ip -j -6 route show default", netns=f"qrouter-{router['id']}")
-    assert (route["gateway"], route["dev"]) == ("fe80::1", "qg-b0000000-00")
+        assert bool(report.operations) is expected, report.operations
+
+
+def with_ipv6_gateway(address: str) -> dict[str, Any]:
+    ours = [a_fixed_ip("203.0.113.10", 24), a_fixed_ip("2001:db8:ffff::10", 64)]
+    subnets = [a_subnet("203.0.113.0/24"), a_subnet("2001:db8:ffff::/64", gateway_ip=address)]
+    return a_router(gw_port=a_gateway(fixed_ips=ours, subnets=subnets))
+
+
+def neighbour(dataplane: Dataplane) -> str:
+    """Put a router outside; return its link-local address."""
+    sandbox = dataplane.sandbox
+    bridge = sandbox.json(f"ip -j link show {'tap' + DEVICE[3:]}")[0]["master"]
+    sandbox.run(["ip", "netns", "add", OUTSIDE])
+    sandbox.run(["ip", "link", "add", "outside0", "type", "veth", "peer", "name", "eth0", "netns", OUTSIDE])
+    sandbox.run(["ip", "link", "set", "outside0", "master", bridge, "up"])
+    sandbox.run(["sysctl", "-qw", "net.ipv6.conf.eth0.accept_dad=0"], netns=OUTSIDE)
+    sandbox.run(["ip", "link", "set", "eth0", "up"], netns=OUTSIDE)
+    (link,) = sandbox.json("ip -j -6 addr show dev eth0 scope link", netns=OUTSIDE)
+    return str(link["addr_info"][0]["local"])
+
+
+def advertise(dataplane: Dataplane) -> None:
+    dataplane.sandbox.run([sys.executable, "-c", _ADVERTISE], netns=OUTSIDE)
+
+
+def default_routes(dataplane: Dataplane) -> list[dict[str, Any]]:
+    routes: list[dict[str, Any]] = dataplane.sandbox.json("ip -j -6 route show default", netns=NAMESPACE)
+    return routes
+
+
+def setting(dataplane: Dataplane, name: str, device: str = DEVICE) -> str:
+    return dataplane.sandbox.run(["sysctl", "-n", f"net.ipv6.conf.{device}.{name}"], netns=NAMESPACE).strip()
+
+
+def dataplane_device(dataplane: Dataplane) -> str:
+    links = dataplane.sandbox.json("ip -j link", netns=NAMESPACE)
+    return next(str(link["ifname"]) for link in links if link["ifname"].startswith("qr-"))

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from l3agent.dataplane.plan import (
+    AcceptRA,
     Bridge,
     Card,
     DeviceAddress,
@@ -64,7 +65,7 @@ class FakeKernel:
     def _refuse_unless_possible(self, operation: Operation) -> None:
         entry = operation.entry
         devices = {one.device for one in self.entries if isinstance(one, Link)}
-        inside = Sysctl | Link | DeviceAddress | KernelRoute | Table | Element
+        inside = Sysctl | Link | AcceptRA | DeviceAddress | KernelRoute | Table | Element
         if isinstance(entry, inside) and not self.of(Namespace):
             raise Refused(f"no namespace for {entry}")
         if operation.verb == "add" and any(_same(one, entry) for one in self.entries):
@@ -73,7 +74,7 @@ class FakeKernel:
             isinstance(one, Bridge) and one.name == entry.bridge for one in self.entries
         ):
             raise Refused(f"no bridge for {entry}")
-        if isinstance(entry, DeviceAddress) and entry.device not in devices:
+        if isinstance(entry, AcceptRA | DeviceAddress) and entry.device not in devices:
             raise Refused(f"no device for {entry}")
         if isinstance(entry, KernelRoute) and not {hop.device for hop in entry.hops} <= devices:
             raise Refused(f"no device for {entry}")
@@ -83,7 +84,7 @@ class FakeKernel:
     def _remove(self, entry: Entry) -> None:
         self.entries.discard(entry)
         if isinstance(entry, Namespace):
-            self._drop(Sysctl, Link, DeviceAddress, KernelRoute, Table, Element, PendingFlush)
+            self._drop(Sysctl, Link, AcceptRA, DeviceAddress, KernelRoute, Table, Element, PendingFlush)
         elif isinstance(entry, Link):
             gone = entry.device
             self.entries = {one for one in self.entries if not _leans_on(one, gone)}
@@ -100,7 +101,7 @@ def _same(one: Entry, other: Entry) -> bool:
 
 def _leans_on(entry: Entry, device: str) -> bool:
     match entry:
-        case DeviceAddress():
+        case AcceptRA() | DeviceAddress():
             return entry.device == device
         case KernelRoute():
             return any(hop.device == device for hop in entry.hops)

@@ -43,7 +43,10 @@ _NET_NS_FD, _EXT_MASK, _NUM_TX_QUEUES, _NUM_RX_QUEUES, _LINK_NETNSID = 28, 29, 3
 _INFO_KIND, _INFO_DATA = 1, 2
 _VETH_INFO_PEER = 1
 _BR_FORWARD_DELAY, _BR_STP_STATE, _BR_MCAST_SNOOPING = 1, 5, 23
-_INET6_ADDR_GEN_MODE = 8
+_INET6_CONF, _INET6_ADDR_GEN_MODE = 2, 8
+# DEVCONF_* (linux/ipv6.h): places in the array of a device's settings, and the value of one (ip-sysctl).
+_DEVCONF_ACCEPT_RA, _DEVCONF_AUTOCONF = 3, 5
+_ACCEPT_RA_AS_ROUTER = 2
 _ADDR_GEN_NONE = 1
 _SKIP_STATS = 8
 
@@ -58,6 +61,8 @@ _SCOPE_UNIVERSE, _SCOPE_LINK = 0, 253
 _UNICAST = 1
 #: Our routes are told from everybody else's by this number, free in iproute2's rt_protos.
 ROUTE_PROTOCOL = 201
+#: RTPROT_RA
+_PROTOCOL_RA = 9
 
 _IFINFO = Struct("=BxHiII")
 _IFADDR = Struct("=BBBBI")
@@ -70,6 +75,7 @@ class LinkInfo:
     """What the kernel says of a link.
 
     :param link: index of the other end of a veth pair, in the namespace of that end; 0 where there is none.
+    :param accept_ra: it takes its default route, and no address, from router advertisements; None without IPv6.
     """
 
     index: int
@@ -81,6 +87,7 @@ class LinkInfo:
     master: int
     link: int
     alias: str
+    accept_ra: bool | None = None
 
 
 # ---- links -----------------------------------------------------------------------------------------------------
@@ -190,6 +197,7 @@ def _parse_link(data: bytes, start: int, end: int) -> LinkInfo:
     _, _, index, flags, _ = _IFINFO.unpack_from(data, start)
     name = mac = alias = kind = ""
     mtu = master = link = 0
+    accept_ra = None
     for what, first, last in attributes(data, start + _IFINFO.size, end):
         if what == _IFNAME:
             # Names are bytes to the kernel; those that are no text are never ours.
@@ -206,7 +214,18 @@ def _parse_link(data: bytes, start: int, end: int) -> LinkInfo:
             alias = data[first : last - 1].decode(errors="replace")
         elif what == _LINKINFO:
             kind = attribute_map(data, first, last).get(_INFO_KIND, b"").rstrip(b"\0").decode(errors="replace")
-    return LinkInfo(index, name, mac, mtu, bool(flags & IFF_UP), kind, master, link, alias)
+        elif what == _AF_SPEC:
+            accept_ra = _parse_accept_ra(attribute_map(data, first, last).get(AF_INET6, b""))
+    return LinkInfo(index, name, mac, mtu, bool(flags & IFF_UP), kind, master, link, alias, accept_ra)
+
+
+def _parse_accept_ra(family: bytes) -> bool | None:
+    """Read two settings from those of a device, which the kernel lists as an array of 32-bit numbers."""
+    settings = attribute_map(family, 0, len(family)).get(_INET6_CONF, b"")
+    if len(settings) <= 4 * _DEVCONF_AUTOCONF:
+        return None
+    (accept_ra,), (autoconf,) = (unpack_from("=i", settings, 4 * at) for at in (_DEVCONF_ACCEPT_RA, _DEVCONF_AUTOCONF))
+    return bool(accept_ra == _ACCEPT_RA_AS_ROUTER and autoconf == 0)
 
 
 # ---- addresses -------------------------------------------------------------------------------------------------
@@ -276,6 +295,11 @@ def new_route(destination: Network, hops: Iterable[tuple[int, Address | None]]) 
 def delete_route(destination: Network) -> bytes:
     """Delete our route to a destination, whatever its next hops."""
     return message(DELROUTE, 0, _route_head(destination, ROUTE_PROTOCOL, 255 if destination.version == 4 else 0))
+
+
+def delete_default_of_ra(index: int) -> bytes:
+    """Delete the IPv6 default route that the kernel took from a router advertisement on a link."""
+    return message(DELROUTE, 0, _route_head(ip_network("::/0"), _PROTOCOL_RA, 0) + u32(_RTA_OIF, index))
 
 
 def _route_head(destination: Network, protocol: int, scope: int) -> bytes:
