@@ -3,15 +3,15 @@
 
 New links are born down, then the rules come in one atomic batch, then the links come up: a router forwards nothing
 before its rules are in. What goes, goes last. Killed between two sends, the next look finds the rest still to do; the
-one edge that a look cannot see, flows of a removed mapping, is journalled in the batch that removes it.
+one edge that a look cannot see, flows of what was removed, is journalled in the batch of the rules before.
 """
 
 from __future__ import annotations
 
-from l3agent.dataplane import encode, show
+from l3agent.dataplane import encode, flows, show
 from l3agent.dataplane.kernel import Kernel, NamespaceHandle
 from l3agent.dataplane.limits import BRIDGE_PORTS
-from l3agent.dataplane.netlink import conntrack, rtnl
+from l3agent.dataplane.netlink import rtnl
 from l3agent.dataplane.observe import Observed
 from l3agent.dataplane.plan import AcceptRA, Card, Link, Namespace, Operation, PendingFlush, Plan, Sysctl
 from l3agent.dataplane.sockets import KernelRefused, NetlinkSocket
@@ -26,14 +26,11 @@ _HINTS = {
     54: f"a Linux bridge takes {BRIDGE_PORTS} ports; spread the routers over more nodes or external networks",
     34: "the name of a device has at most 15 bytes",
 }
-#: ENOENT: no flow matched.
-_NO_SUCH_FLOW = frozenset((2,))
 
 
-def carry_out(kernel: Kernel, plan: Plan, seen: Observed, namespace: str | None, flush: list[PendingFlush]) -> None:
+def carry_out(kernel: Kernel, plan: Plan, seen: Observed, namespace: str | None) -> None:
     """Make the kernel follow a plan.
 
-    :param flush: mappings whose flows must be dropped afterwards.
     :raises ApplyError: the kernel refused an operation; what came before it stays, the caller looks again.
     """
     plan = _make_namespace(kernel, plan, seen)
@@ -48,7 +45,7 @@ def carry_out(kernel: Kernel, plan: Plan, seen: Observed, namespace: str | None,
     _send(kernel, kernel.host, outside.in_the_way, namespace, ignore=_ALREADY_GONE)
     _send(kernel, kernel.host, outside.come, namespace, ignore=_NO_IPV6)
     if handle is not None:
-        _send_rules(kernel, handle, encode.rules(plan, flush), namespace)
+        _send_rules(kernel, handle, encode.rules(plan), namespace)
         if any(operation.verb == "remove" for operation in plan.of(Namespace)):
             _remove_namespace(kernel, handle)
         else:
@@ -57,7 +54,7 @@ def carry_out(kernel: Kernel, plan: Plan, seen: Observed, namespace: str | None,
             inside = encode.inside(plan, seen.devices)
             _send(kernel, handle.route, inside.come, namespace)
             _send(kernel, handle.route, inside.gone, namespace, ignore=_ALREADY_GONE)
-            _drop_flows(kernel, handle, flush)
+            _drop_flows(kernel, handle, plan)
     _send(kernel, kernel.host, outside.gone, namespace, ignore=_ALREADY_GONE)
 
 
@@ -149,12 +146,13 @@ def named(exc: KernelRefused, batch: encode.Batch, namespace: str | None) -> App
     return ApplyError(f"{'; '.join(show.lines(operation, namespace))}: {exc}{hint and ': ' + hint}")
 
 
-def _drop_flows(kernel: Kernel, handle: NamespaceHandle, mappings: list[PendingFlush]) -> None:
-    if not mappings:
+def _drop_flows(kernel: Kernel, handle: NamespaceHandle, plan: Plan) -> None:
+    edges = [one.entry for one in plan.of(PendingFlush) if one.verb == "remove"]
+    done = [edge for edge in edges if isinstance(edge, PendingFlush)]
+    if not done:
         return
     with kernel.counters.batch("conntrack"):
-        for one in mappings:
-            for request in conntrack.flush_floating_ip(one.floating, one.fixed):
-                handle.netfilter.batch(request, ignore=_NO_SUCH_FLOW)
+        for edge in done:
+            flows.drop(handle.netfilter, edge)
     with kernel.counters.batch("nft"):
-        handle.netfilter.nft_batch(encode.forget_flushes(mappings))
+        handle.netfilter.nft_batch(encode.forget_flushes(done))

@@ -72,8 +72,8 @@ def bridge_mac(network_id: str) -> str:
 
 
 def forget_flushes(done: Iterable[PendingFlush]) -> list[bytes]:
-    """Return the messages that take mappings out of the journal."""
-    return [nft.delete_elements("pending_flush", [_flush_key(one) for one in done])]
+    """Return the messages that take edges out of the journal."""
+    return [nft.delete_elements("pending_flush", [_edge_key(one) for one in done])]
 
 
 # ---- the switch namespace --------------------------------------------------------------------------------------
@@ -141,11 +141,8 @@ def _changed_tap(link: Link, was: Link, bridge_index: Mapping[str, int]) -> byte
 # ---- the rules -------------------------------------------------------------------------------------------------
 
 
-def rules(plan: Plan, flush: Collection[PendingFlush]) -> Batch:
-    """Return the nf_tables batch, which is atomic; elements of one map that come or go share a message.
-
-    :param flush: mappings that go and are journalled in the same batch.
-    """
+def rules(plan: Plan) -> Batch:
+    """Return the nf_tables batch, which is atomic; elements of one map that come or go share a message."""
     made: Batch = []
     for operation in plan.of(Table):
         if operation.verb != "add":
@@ -161,9 +158,10 @@ def rules(plan: Plan, flush: Collection[PendingFlush]) -> Batch:
             made.append((nft.delete_elements(name, [_element_key(one) for one in gone]), gone[0]))
         if come:
             made.append((nft.new_elements(name, [(_element_key(one), _element_value(one)) for one in come]), come[0]))
-    if made and flush:
-        journal = nft.new_elements("pending_flush", [(_flush_key(one), None) for one in flush])
-        made.append((journal, made[-1][1]))
+    journal = [one for one in plan.of(PendingFlush) if one.verb == "add"]
+    if journal:
+        edges = [(_edge_key(one.entry), None) for one in journal if isinstance(one.entry, PendingFlush)]
+        made.append((nft.new_elements("pending_flush", edges), journal[0]))
     return made
 
 
@@ -178,8 +176,8 @@ def _element_value(operation: Operation) -> bytes | None:
     return None if operation.entry.right is None else operation.entry.right.packed
 
 
-def _flush_key(pending: PendingFlush) -> bytes:
-    return pending.floating.packed + pending.fixed.packed
+def _edge_key(edge: PendingFlush) -> bytes:
+    return nft.device_key(edge.what) + edge.left.packed + edge.right.packed
 
 
 # ---- inside the namespace --------------------------------------------------------------------------------------

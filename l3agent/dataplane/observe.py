@@ -176,9 +176,13 @@ def _element(name: str, key: bytes, value: bytes | None) -> Entry | None:
     if (len(key), None if value is None else len(value)) != (key_length, 4 if has_value else None):
         return None
     if name == "pending_flush":
-        return PendingFlush(IPv4Address(key[:4]), IPv4Address(key[4:]))
-    left = IPv4Address(key) if len(key) == 4 else key.rstrip(b"\0").decode(errors="replace")
+        return PendingFlush(_text(key[:-8]), IPv4Address(key[-8:-4]), IPv4Address(key[-4:]))
+    left = IPv4Address(key) if len(key) == 4 else _text(key)
     return Element(name, left, None if value is None else IPv4Address(value))
+
+
+def _text(raw: bytes) -> str:
+    return raw.rstrip(b"\0").decode(errors="replace")
 
 
 # ---- the switch namespace --------------------------------------------------------------------------------------

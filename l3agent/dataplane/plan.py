@@ -12,9 +12,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Hashable, Iterable
 from dataclasses import dataclass
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from typing import Any, Literal
 
+from l3agent.model.names import INTERNAL_DEVICE
 from l3agent.model.states import Interface, Network, NextHop
 
 
@@ -154,16 +155,31 @@ class Element:
         return self.name, self.left
 
 
+#: In a journalled edge, where there is no second address.
+NO_ADDRESS = IPv4Address(0)
+
+
 @dataclass(frozen=True, slots=True)
 class PendingFlush:
-    """A journalled edge: the flows of this removed mapping are still to be dropped. Never desired."""
+    """A journalled edge: the flows of something that was removed are still to be dropped. Never desired.
 
-    floating: IPv4Address
-    fixed: IPv4Address
+    :param what: the map that an element was removed from, or ``interface`` for a network of tenants.
+    :param left: floating address; address that stood for the router; or address of the network.
+    :param right: fixed address; 0.0.0.0; or mask of the network.
+    """
+
+    what: str
+    left: IPv4Address
+    right: IPv4Address = NO_ADDRESS
+
+    @property
+    def network(self) -> IPv4Network:
+        """The network of an interface."""
+        return IPv4Network((int(self.left), int(self.right).bit_count()), strict=False)
 
     def key(self) -> Hashable:
         """Return what makes two entries the same object."""
-        return self.floating, self.fixed
+        return self.what, self.left, self.right
 
 
 Entry = (
@@ -174,12 +190,12 @@ Entry = (
 #: sends: the switch namespace, then the rules in one atomic batch, then the inside of the namespace (new links are born
 #: down and come up there), then what goes.
 _ADDED: dict[type, int] = {
-    Namespace: 0, Sysctl: 1, Bridge: 2, Card: 3, Link: 4, Table: 5, Element: 6, AcceptRA: 8, DeviceAddress: 9,
-    KernelRoute: 10,
+    Namespace: 0, Sysctl: 1, Bridge: 2, Card: 3, Link: 4, Table: 5, Element: 6, PendingFlush: 6, AcceptRA: 8,
+    DeviceAddress: 9, KernelRoute: 10,
 }  # fmt: skip
 _REMOVED: dict[type, int] = {
-    Element: 7, PendingFlush: 7, KernelRoute: 11, AcceptRA: 12, DeviceAddress: 13, Link: 14, Table: 15, Sysctl: 15,
-    Namespace: 16, Card: 17, Bridge: 18,
+    Element: 7, KernelRoute: 11, AcceptRA: 12, DeviceAddress: 13, Link: 14, PendingFlush: 15, Table: 16, Sysctl: 16,
+    Namespace: 17, Card: 18, Bridge: 19,
 }  # fmt: skip
 
 
@@ -237,20 +253,24 @@ def diff(desired: Iterable[Entry], observed: Iterable[Entry]) -> Plan:
 
     A namespace that should go takes along everything inside it, so then only it and what lies outside is named. A
     table whose rules are not ours to the letter is written anew, with all of its elements; a link that hangs on
-    another tap is, with its addresses and routes.
+    another tap is, with its addresses and routes. Flows are dropped last, and that they must be is journalled in the
+    batch of the rules, before what they went through goes.
     """
     wanted, present = set(desired), set(observed)
+    stays = any(isinstance(entry, Namespace) for entry in wanted)
+    flush = removed_mappings(wanted, present) if stays else set()
     present = _without_broken_table(wanted, present)
     replaced = _replaced_devices(wanted, present)
     present = {entry for entry in present if not _leans_on(entry, replaced)} if replaced else present
-    if not any(isinstance(entry, Namespace) for entry in wanted):
+    if not stays:
         present = _outermost(present)
-    before = {_identity(entry): entry for entry in present - wanted}
+    before = {_identity(entry): entry for entry in (present | flush) - wanted}
     after = {_identity(entry): entry for entry in wanted - present}
     additions = [
         Operation("add" if identity not in before else "change", entry, before.get(identity))
         for identity, entry in after.items()
     ]
+    additions += [Operation("add", edge) for edge in flush - present]
     removals = [Operation("remove", entry) for identity, entry in before.items() if identity not in after]
     return Plan(tuple(sorted((*additions, *removals), key=lambda operation: _order(operation, replaced))))
 
@@ -311,17 +331,29 @@ def _is_host(interface: Interface) -> bool:
     return interface.network.prefixlen == interface.max_prefixlen
 
 
-def removed_mappings(desired: Iterable[Entry], observed: Iterable[Entry]) -> list[PendingFlush]:
-    """Return the floating IP mappings whose flows must be dropped: those that go, and those journalled before."""
-    wanted = set(desired)
-    gone = [
-        PendingFlush(entry.left, entry.right)
-        for entry in observed
-        if isinstance(entry, Element)
-        and entry.name == "floating_dnat"
-        and isinstance(entry.left, IPv4Address)
-        and entry.right is not None
-        and entry not in wanted
-    ]
-    journalled = (entry for entry in observed if isinstance(entry, PendingFlush))
-    return list(dict.fromkeys((*gone, *journalled)))
+def removed_mappings(wanted: set[Entry], present: set[Entry]) -> set[PendingFlush]:
+    """Return the edges whose flows must be dropped: mappings and interfaces that go, and what was journalled before."""
+    edges = {entry for entry in present if isinstance(entry, PendingFlush)}
+    for entry in present - wanted:
+        match entry:
+            case Element("floating_dnat", IPv4Address() as floating, IPv4Address() as fixed):
+                edges.add(PendingFlush("floating_dnat", floating, fixed))
+            case Element("gateway_snat" | "hairpin_snat" as name, _, IPv4Address() as address):
+                if not any(isinstance(one, Element) and (one.name, one.right) == (name, address) for one in wanted):
+                    edges.add(PendingFlush(name, address))
+            case DeviceAddress(device, IPv4Interface() as interface) if _is_left(device, interface, wanted):
+                edges.add(PendingFlush("interface", interface.network.network_address, interface.netmask))
+            case _:
+                pass
+    return edges
+
+
+def _is_left(device: str, interface: IPv4Interface, wanted: set[Entry]) -> bool:
+    """Tell whether a network of tenants is left altogether; with another prefix length its flows go on."""
+    return device.startswith(INTERNAL_DEVICE) and not any(
+        isinstance(one, DeviceAddress)
+        and one.device == device
+        and isinstance(one.interface, IPv4Interface)
+        and one.interface.network.overlaps(interface.network)
+        for one in wanted
+    )

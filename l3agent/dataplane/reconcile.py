@@ -20,7 +20,7 @@ from l3agent.dataplane.drift import Drift
 from l3agent.dataplane.drivers import InterfaceDriver
 from l3agent.dataplane.kernel import Kernel, NamespaceHandle
 from l3agent.dataplane.observe import observe, our_networks
-from l3agent.dataplane.plan import DeviceAddress, Entry, Link, Plan, diff, removed_mappings
+from l3agent.dataplane.plan import DeviceAddress, Entry, Link, Plan, diff
 from l3agent.dataplane.render import entries
 from l3agent.dataplane.tidy import Tidier
 from l3agent.exceptions import ApplyError
@@ -114,17 +114,16 @@ class Reconciler:
             with _timed(timings, "observe"):
                 seen = observe(self._kernel, namespace, desired, network)
             with _timed(timings, "plan"):
-                flush = removed_mappings(desired, seen.entries)
                 plan = diff(desired, seen.entries)
                 operations += [line for one in plan.operations for line in show.lines(one, namespace)]
             if dry_run:
                 return
             plans.append(plan)
-            if plan or flush:
+            if plan:
                 self._tidier.note_removals(plan)
                 try:
                     with _timed(timings, "apply"):
-                        carry_out(self._kernel, plan, seen, namespace, flush)
+                        carry_out(self._kernel, plan, seen, namespace)
                     self._kernel.counters.carried_out(plan)
                 except ApplyError:
                     self._tidier.expect()

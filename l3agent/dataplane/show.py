@@ -54,12 +54,8 @@ def lines(operation: Operation, namespace: str | None) -> list[str]:
             return _table(enter, exists, add)
         case Element() as element:
             return _element(element, operation.was, enter, add)
-        case PendingFlush(floating, fixed):
-            return [
-                f"{enter} conntrack -D --orig-dst {floating} --reply-src {fixed}",
-                f"{enter} conntrack -D --orig-src {fixed} --reply-dst {floating}",
-                f"{enter} nft delete element ip {nft.TABLE} pending_flush {{ {floating} . {fixed} }}",
-            ]
+        case PendingFlush() as edge:
+            return _edge(edge, enter, add)
 
 
 def _bridge(bridge: Bridge) -> list[str]:
@@ -126,7 +122,7 @@ add map ip {nft.TABLE} floating_snat {{ type ipv4_addr : ipv4_addr; }}; \
 add map ip {nft.TABLE} gateway_snat {{ type ifname : ipv4_addr; }}; \
 add map ip {nft.TABLE} hairpin_snat {{ type ifname : ipv4_addr; }}; \
 add set ip {nft.TABLE} external {{ type ifname; }}; \
-add set ip {nft.TABLE} pending_flush {{ type ipv4_addr . ipv4_addr; }}; \
+add set ip {nft.TABLE} pending_flush {{ type ifname . ipv4_addr . ipv4_addr; }}; \
 add chain ip {nft.TABLE} prerouting {{ type nat hook prerouting priority -100; }}; \
 add chain ip {nft.TABLE} output {{ type nat hook output priority -100; }}; \
 add chain ip {nft.TABLE} postrouting {{ type nat hook postrouting priority 100; }}; \
@@ -154,3 +150,28 @@ def _element(element: Element, was: object, enter: str, add: bool) -> list[str]:
     if not add:
         return [f"{enter} nft '{delete}'"]
     return [f"{enter} nft '{delete + '; ' if was is not None else ''}{new}'"]
+
+
+#: Turns the listing of a flow into its removal, unless its destination is translated as well.
+_ONLY_SOURCE = "sed -n '/ -g /!s/^-A/-D/p'"
+
+
+def _edge(edge: PendingFlush, enter: str, add: bool) -> list[str]:
+    journal = f'element ip {nft.TABLE} pending_flush {{ "{edge.what}" . {edge.left} . {edge.right} }}'
+    if add:
+        return [f"{enter} nft 'add {journal}'"]
+    # conntrack tells by its status whether it found any flow; none is as good.
+    left, right, conntrack = edge.left, edge.right, f"{enter} conntrack"
+    lines: dict[str, list[str]] = {
+        "floating_dnat": [
+            f"{conntrack} -D --orig-dst {left} --reply-src {right}",
+            f"{conntrack} -D --orig-src {right} --reply-dst {left}",
+        ],
+        "gateway_snat": [f"{conntrack} -L --src-nat {left} -o save | {_ONLY_SOURCE} | {conntrack} -R -"],
+        "hairpin_snat": [f"{conntrack} -D --src-nat {left} --dst-nat"],
+        "interface": [
+            f"{conntrack} -D --orig-src {edge.network}",
+            f"{conntrack} -D --orig-dst {edge.network}",
+        ],
+    }
+    return [*lines.get(edge.what, ()), f"{enter} nft 'delete {journal}'"]

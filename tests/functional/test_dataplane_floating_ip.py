@@ -1,13 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A floating IP comes, moves and goes: what is touched, what is announced, which flows end."""
+"""A floating IP comes, moves and goes: what is touched, what is announced."""
 
 from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterator, Mapping
-
-import pytest
+from collections.abc import Mapping
 
 from l3agent.model.states import HostState, Port, RouterState
 from l3agent.testing import wait_until
@@ -24,7 +22,6 @@ from tests.functional.support.states import (
     route,
     router,
 )
-from tests.functional.support.traffic import Traffic
 from tests.functional.support.watch import GENERATION, capture, ip_events, nft_events
 
 #: How often an address is announced (``send_arp_for_ha``).
@@ -81,8 +78,8 @@ def test_one_less_is_two_elements_and_one_address_and_nothing_else(machine: Data
         assert without_generations(rules.so_far()) == [
             f"delete element ip l3agent floating_dnat {{ {SECOND} : 10.0.0.6 }}",
             f"delete element ip l3agent floating_snat {{ 10.0.0.6 : {SECOND} }}",
-            f"add element ip l3agent pending_flush {{ {SECOND} . 10.0.0.6 }}",
-            f"delete element ip l3agent pending_flush {{ {SECOND} . 10.0.0.6 }}",
+            f'add element ip l3agent pending_flush {{ "floating_dnat" . {SECOND} . 10.0.0.6 }}',
+            f'delete element ip l3agent pending_flush {{ "floating_dnat" . {SECOND} . 10.0.0.6 }}',
         ]
         events = inside.so_far()
         assert [line.split("]")[0] for line in events if line.startswith("[")] == ["[ADDR", "[ROUTE"]
@@ -231,71 +228,3 @@ def test_a_new_process_announces_what_its_predecessor_may_not_have(dataplane: Da
         assert reconcile(dataplane, state) == [()]
         for address in (FIRST, "203.0.113.10"):
             wait_until(lambda at=address: len(arp(frames.lines(), at)) == REPEATS, timeout=5)
-
-
-# ---- which flows end ----------------------------------------------------------------------------------------------
-
-
-class World:
-    """Two machines with floating IPs and one without behind a router, and one outside."""
-
-    def __init__(self, machine: Dataplane) -> None:
-        self.machine = machine
-        self.router, inner, gateway = a_router({FIRST: "10.0.0.5", SECOND: "10.0.0.6"})
-        default = {"0.0.0.0/0": "10.0.0.1"}
-        self.vm5, self.vm6, self.vm7 = (host(inner.network_id, f"10.0.0.{n}/24", routes=default) for n in (5, 6, 7))
-        self.outside = host(gateway.network_id, "203.0.113.1/24")
-        reconcile(machine, self.router, self.vm5, self.vm6, self.vm7, self.outside)
-
-    def flows(self) -> set[tuple[str, ...]]:
-        """Return the TCP flows of the router: (original source, original destination)."""
-        listing = self.machine.sandbox.run(["conntrack", "-L", "-p", "tcp"], netns=namespace(self.router))
-        originals = (re.search(r"src=(\S+) dst=(\S+)", line) for line in listing.splitlines())
-        return {one.groups() for one in originals if one}
-
-
-@pytest.fixture
-def traffic(machine: Dataplane) -> Iterator[Traffic]:
-    with Traffic(machine.sandbox) as traffic:
-        yield traffic
-
-
-@pytest.mark.parametrize("change", ["removed", "moved"])
-def test_flows_of_one_that_goes_end_and_all_others_live(machine: Dataplane, traffic: Traffic, change: str) -> None:
-    world = World(machine)
-    traffic.listen(world.vm5, world.vm6, world.vm7, world.outside)
-    going = [traffic.connect(world.outside, FIRST), traffic.connect(world.vm5, "203.0.113.1")]
-    going += [traffic.connect(world.vm6, FIRST), traffic.connect(world.vm5, SECOND)]
-    staying = [traffic.connect(world.outside, SECOND), traffic.connect(world.vm6, "203.0.113.1")]
-    staying += [traffic.connect(world.vm7, "203.0.113.1"), traffic.connect(world.vm7, SECOND)]
-    assert [one.seen for one in going] == ["203.0.113.1", FIRST, SECOND, FIRST]
-    assert [one.seen for one in staying] == ["203.0.113.1", SECOND, "203.0.113.10", "203.0.113.10"]
-    rest = {SECOND: "10.0.0.6"}
-    reconcile(machine, with_fips(world.router, rest if change == "removed" else {**rest, FIRST: "10.0.0.7"}))
-    assert observed(machine.sandbox, namespace(world.router)).dnat.get(FIRST) == (
-        None if change == "removed" else "10.0.0.7"
-    )
-    gone = {("203.0.113.1", FIRST), ("10.0.0.5", "203.0.113.1"), ("10.0.0.6", FIRST), ("10.0.0.5", SECOND)}
-    assert world.flows() & gone == set()
-    assert all(map(traffic.alive, staying))
-    assert all(map(traffic.dead, going))
-
-
-def test_a_flush_that_a_killed_process_left_is_finished(dataplane: Dataplane) -> None:
-    world = World(dataplane)
-    name = namespace(world.router)
-    with Traffic(dataplane.sandbox) as traffic:
-        traffic.listen(world.vm5, world.vm6)
-        going, staying = traffic.connect(world.outside, FIRST), traffic.connect(world.outside, SECOND)
-        # What is left when the process dies after the batch and before it dropped the flows.
-        dataplane.kill()
-        element = f"ip l3agent pending_flush {{ {FIRST} . 10.0.0.5 }}"
-        without = "delete element ip l3agent floating_dnat { 203.0.113.100 }"
-        back = "delete element ip l3agent floating_snat { 10.0.0.5 }"
-        dataplane.sandbox.run(["nft", f"add element {element}; {without}; {back}"], netns=name)
-        dataplane.start()
-        reconcile(dataplane, with_fips(world.router, {SECOND: "10.0.0.6"}))
-        assert ("203.0.113.1", FIRST) not in world.flows()
-        assert traffic.dead(going)
-        assert traffic.alive(staying)
-    assert observed(dataplane.sandbox, name).dnat == {SECOND: "10.0.0.6"}

@@ -14,6 +14,7 @@ from l3agent.dataplane.plan import (
     Entry,
     KernelRoute,
     Link,
+    Namespace,
     PendingFlush,
     Sysctl,
     Table,
@@ -144,13 +145,41 @@ def test_the_flows_of_exactly_the_mappings_that_go_are_dropped(
     def mappings(held: frozenset[Entry]) -> set[tuple[object, object]]:
         return {(one.left, one.right) for one in held if isinstance(one, Element) and one.name == "floating_dnat"}
 
-    gone = {(one.floating, one.fixed) for one in removed_mappings(wanted, held)}
+    edges = removed_mappings(set(wanted), set(held))
+    gone = {(one.left, one.right) for one in edges if one.what == "floating_dnat"}
     assert gone == mappings(held) - mappings(wanted)
 
 
-@given(entry_sets(), st.builds(PendingFlush, st.ip_addresses(v=4), st.ip_addresses(v=4)))
+@given(entry_sets(), entry_sets())
+def test_an_edge_is_journalled_before_anything_goes_and_finished_last(
+    wanted: frozenset[Entry], held: frozenset[Entry]
+) -> None:
+    operations = diff(wanted, held).operations
+    edges = [one.entry for one in operations if isinstance(one.entry, PendingFlush) and one.verb == "add"]
+    assert set(edges) == (removed_mappings(set(wanted), set(held)) if any(map(_is_namespace, wanted)) else set())
+    for edge in edges:
+        first, last = (i for i, one in enumerate(operations) if one.entry == edge)
+        assert operations[last].verb == "remove"
+        kinds = DeviceAddress | KernelRoute
+        going = [i for i, one in enumerate(operations) if isinstance(one.entry, kinds) and one.verb == "remove"]
+        assert all(first < i < last for i in going)
+
+
+def _is_namespace(entry: Entry) -> bool:
+    return isinstance(entry, Namespace)
+
+
+EDGES = st.builds(
+    PendingFlush,
+    st.sampled_from(("floating_dnat", "gateway_snat", "hairpin_snat", "interface")),
+    st.ip_addresses(v=4),
+    st.ip_addresses(v=4),
+)
+
+
+@given(entry_sets(), EDGES)
 def test_a_journalled_flush_is_finished_whatever_is_wanted(wanted: frozenset[Entry], journalled: PendingFlush) -> None:
-    assert journalled in removed_mappings(wanted, wanted | {journalled})
+    assert journalled in removed_mappings(set(wanted), {*wanted, journalled})
 
 
 @given(host_states)

@@ -10,7 +10,7 @@ elements in one atomic batch and no chain is ever rewritten. What the rules say,
       map gateway_snat { type ifname : ipv4_addr; }          # gateway device -> address of the router outside
       map hairpin_snat { type ifname : ipv4_addr; }          # internal device -> address of the router outside
       set external { type ifname; }                          # the gateway device
-      set pending_flush { type ipv4_addr . ipv4_addr; }      # removed mappings whose flows are still to be dropped
+      set pending_flush { type ifname . ipv4_addr . ipv4_addr; }  # what was removed, its flows still to be dropped
       chain prerouting { type nat hook prerouting priority dstnat; dnat to ip daddr map @floating_dnat }
       chain output { type nat hook output priority dstnat; dnat to ip daddr map @floating_dnat }
       chain postrouting { type nat hook postrouting priority srcnat;
@@ -87,7 +87,11 @@ SETS: dict[str, tuple[int, int, bool]] = {
     "gateway_snat": (_TYPE_IFNAME, _IFNAMSIZ, True),
     "hairpin_snat": (_TYPE_IFNAME, _IFNAMSIZ, True),
     "external": (_TYPE_IFNAME, _IFNAMSIZ, False),
-    "pending_flush": ((_TYPE_IPADDR << _CONCATENATION_BITS) | _TYPE_IPADDR, 8, False),
+    "pending_flush": (
+        (_TYPE_IFNAME << 2 * _CONCATENATION_BITS) | (_TYPE_IPADDR << _CONCATENATION_BITS) | _TYPE_IPADDR,
+        _IFNAMSIZ + 8,
+        False,
+    ),
 }
 
 

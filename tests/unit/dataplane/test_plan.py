@@ -20,7 +20,6 @@ from l3agent.dataplane.plan import (
     PendingFlush,
     Table,
     diff,
-    removed_mappings,
 )
 from l3agent.dataplane.render import entries, link_local
 from l3agent.model.states import FloatingIP, NextHop, Port, Route, RouterState
@@ -105,14 +104,16 @@ def test_only_what_takes_something_along_asks_for_a_second_look() -> None:
 def test_a_moved_floating_ip_is_one_delete_and_one_add_a_map_in_one_batch() -> None:
     moved = replace(ROUTER, floating_ips=frozenset({FloatingIP(IPv4Address("203.0.113.100"), IPv4Address("10.0.0.6"))}))
     plan = diff(rendered(moved), rendered(ROUTER))
-    flush = removed_mappings(rendered(moved), rendered(ROUTER))
-    assert flush == [PendingFlush(IPv4Address("203.0.113.100"), IPv4Address("10.0.0.5"))]
-    batch = encode.rules(plan, flush)
+    edge = PendingFlush("floating_dnat", IPv4Address("203.0.113.100"), IPv4Address("10.0.0.5"))
+    assert [(one.verb, one.entry) for one in plan.of(PendingFlush)] == [("add", edge), ("remove", edge)]
+    batch = encode.rules(plan)
     types = [next(messages(data))[0] & 0xFF for data, _ in batch]
     assert types == [14, 12, 14, 12, 12]
     assert batch[-1][0].count(b"pending_flush") == 1
 
 
 def test_a_mapping_that_goes_and_is_journalled_already_is_flushed_once() -> None:
-    pending = PendingFlush(IPv4Address("203.0.113.100"), IPv4Address("10.0.0.5"))
-    assert removed_mappings(frozenset(), rendered(ROUTER) | {pending}) == [pending]
+    pending = PendingFlush("floating_dnat", IPv4Address("203.0.113.100"), IPv4Address("10.0.0.5"))
+    held = rendered(ROUTER) | {pending}
+    fewer = rendered(replace(ROUTER, floating_ips=frozenset()))
+    assert [(one.verb, one.entry) for one in diff(fewer, held).of(PendingFlush)] == [("remove", pending)]

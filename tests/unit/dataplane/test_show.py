@@ -127,12 +127,51 @@ A, B = IPv4Address("10.0.0.7"), IPv4Address("10.0.0.8")
         ),
         (
             "remove",
-            PendingFlush(A, B),
+            PendingFlush("floating_dnat", A, B),
             None,
             [
                 "ip netns exec ns conntrack -D --orig-dst 10.0.0.7 --reply-src 10.0.0.8",
                 "ip netns exec ns conntrack -D --orig-src 10.0.0.8 --reply-dst 10.0.0.7",
-                "ip netns exec ns nft delete element ip l3agent pending_flush { 10.0.0.7 . 10.0.0.8 }",
+                "ip netns exec ns nft"
+                " 'delete element ip l3agent pending_flush { \"floating_dnat\" . 10.0.0.7 . 10.0.0.8 }'",
+            ],
+        ),
+        (
+            "add",
+            PendingFlush("gateway_snat", A),
+            None,
+            ["ip netns exec ns nft 'add element ip l3agent pending_flush { \"gateway_snat\" . 10.0.0.7 . 0.0.0.0 }'"],
+        ),
+        (
+            "remove",
+            PendingFlush("gateway_snat", A),
+            None,
+            [
+                "ip netns exec ns conntrack -L --src-nat 10.0.0.7 -o save | sed -n '/ -g /!s/^-A/-D/p'"
+                " | ip netns exec ns conntrack -R -",
+                "ip netns exec ns nft"
+                " 'delete element ip l3agent pending_flush { \"gateway_snat\" . 10.0.0.7 . 0.0.0.0 }'",
+            ],
+        ),
+        (
+            "remove",
+            PendingFlush("hairpin_snat", A),
+            None,
+            [
+                "ip netns exec ns conntrack -D --src-nat 10.0.0.7 --dst-nat",
+                "ip netns exec ns nft"
+                " 'delete element ip l3agent pending_flush { \"hairpin_snat\" . 10.0.0.7 . 0.0.0.0 }'",
+            ],
+        ),
+        (
+            "remove",
+            PendingFlush("interface", IPv4Address("10.0.0.0"), IPv4Address("255.255.255.0")),
+            None,
+            [
+                "ip netns exec ns conntrack -D --orig-src 10.0.0.0/24",
+                "ip netns exec ns conntrack -D --orig-dst 10.0.0.0/24",
+                "ip netns exec ns nft"
+                " 'delete element ip l3agent pending_flush { \"interface\" . 10.0.0.0 . 255.255.255.0 }'",
             ],
         ),
     ],
