@@ -157,6 +157,9 @@ class Broker:
 class LocalDriver(base.BaseDriver):  # type: ignore[misc]
     """The driver that ``local://`` names; registered under the entry points ``oslo.messaging.drivers``."""
 
+    #: Nothing here outlasts a timeout, so that a :class:`~l3agent.rpc.Client` need not watch over it.
+    keeps_deadlines = True
+
     _brokers: ClassVar[WeakValueDictionary[str, Broker]] = WeakValueDictionary()
 
     def __init__(

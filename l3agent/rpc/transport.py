@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import amqp
@@ -108,6 +109,7 @@ class Client:
         self._timeout = timeout
         self._max_timeout = max_timeout
         self._allowed: dict[str, float] = {}
+        self._run = _in_time if getattr(transport._driver, "keeps_deadlines", False) else _watched
         self._rpc = oslo_messaging.get_rpc_client(
             transport, Target(topic=topic, version=version), serializer=ContextSerializer()
         )
@@ -138,7 +140,7 @@ class Client:
         started = time.monotonic()
         with sent(self._transport, method):
             try:
-                answer = _in_time(allowed, f"{self.topic}.{method}", rpc.call, context, method, **arguments)
+                answer = self._run(allowed, f"{self.topic}.{method}", rpc.call, context, method, **arguments)
             except TimeoutError as error:
                 if timeout is None:
                     self._allowed[method] = min(2 * allowed, self._max_timeout)
@@ -172,7 +174,7 @@ class Client:
         rpc = self._prepare(server=server, fanout=fanout or None, version=version, transport_options=options)
         with sent(self._transport, method):
             try:
-                _in_time(self._timeout, f"{self.topic}.{method}", rpc.cast, context, method, **arguments)
+                self._run(self._timeout, f"{self.topic}.{method}", rpc.cast, context, method, **arguments)
             except TimeoutError as error:
                 raise PluginUnavailable(str(error)) from error
 
@@ -188,19 +190,34 @@ class _GivenUpError(Exception):
 
 
 def _in_time(timeout: float, what: str, send: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
-    """Run a call or cast of the driver with a deadline of our own, and sort its errors.
-
-    The driver's timeout covers the wait for the reply alone: without a broker it tries to connect for ever, and it may
-    hold on to a lock while it is interrupted. So it runs, and is left to end, in a greenthread of its own.
+    """Run a call or cast of a driver that keeps its deadline.
 
     :raises TimeoutError: the deadline passed.
     :raises PluginUnavailable: the broker refused.
     """
+    with _sorted_errors(timeout, what):
+        return send(*args, **kwargs)
+
+
+def _watched(timeout: float, what: str, send: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+    """Run a call or cast with a deadline of our own; otherwise like :func:`_in_time`.
+
+    The driver's timeout covers the wait for the reply alone: without a broker it tries to connect for ever, and it may
+    hold on to a lock while it is interrupted. So it runs, and is left to end, in a greenthread of its own.
+    """
     answer = Event()
     sender = eventlet.spawn(_send, answer, send, args, kwargs)
     try:
-        with time_limit(timeout):
+        with _sorted_errors(timeout, what), time_limit(timeout):
             return answer.wait()
+    finally:
+        sender.kill(_GivenUpError(f"{what}: the caller waits no longer"))
+
+
+@contextmanager
+def _sorted_errors(timeout: float, what: str) -> Iterator[None]:
+    try:
+        yield
     except (TimeoutError, oslo_messaging.MessagingTimeout):
         raise TimeoutError(f"{what}: no answer within {timeout:.3g} s") from None
     except RemoteError:
@@ -211,8 +228,6 @@ def _in_time(timeout: float, what: str, send: Callable[..., Any], /, *args: Any,
         raise PluginUnavailable(f"{what}: {error}") from error
     except Exception as error:
         raise _remote_error(error) from error
-    finally:
-        sender.kill(_GivenUpError(f"{what}: the caller waits no longer"))
 
 
 def _send(answer: Event, send: Callable[..., Any], args: Any, kwargs: Any) -> None:
