@@ -7,12 +7,15 @@ are: each is an option of ours, or stands in the table below with the reason why
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from oslo_config import cfg
+
+from l3agent.conf import list_opts
 
 _HA = "HA routers are not built"
 _METADATA = "there is no metadata proxy"
@@ -89,6 +92,9 @@ _REASONS: Mapping[str, Mapping[str, str]] = {
     },
 }
 
+#: Groups that no other program has.
+_OWN_GROUPS = frozenset({"dataplane", "l3agent", "standalone"})
+
 #: Values by which a file asks for what is the case anyway.
 _NOTHING_ASKED = frozenset({"", "false", "none", "0", "no", "off"})
 
@@ -123,6 +129,37 @@ def reason_for(group: str, name: str) -> str | None:
             if other.lower() == group.lower() and name in words.split():
                 return reason
     return None
+
+
+def unknown_options(conf: Any) -> list[str]:
+    """Return the options in the files that are most likely written wrong, each with what may be meant.
+
+    In the groups that only l3agent has, that is every option nobody here knows. Elsewhere other programs have theirs,
+    so it is what looks like one of ours.
+
+    :param conf: the parsed options, those of the messaging library among them.
+    """
+    found = []
+    sections = {"default": "DEFAULT"} | {name.lower(): name for name in _groups(conf)}
+    for group, name in _chosen(conf):
+        section = sections.get(group)
+        if section is None or _is_registered(conf, section, name) or reason_for(section, name):
+            continue
+        ours = [opt.dest for opt in _ours(section)]
+        near = difflib.get_close_matches(name, ours, n=1, cutoff=0.85)
+        if near:
+            found.append(f"[{section}] {name}: no such option; did you mean {near[0]}?")
+        elif section in _OWN_GROUPS:
+            found.append(f"[{section}] {name}: no such option")
+    return sorted(set(found))
+
+
+def _groups(conf: Any) -> list[str]:
+    return [name for name in conf if isinstance(conf[name], cfg.ConfigOpts.GroupAttr)]
+
+
+def _ours(section: str) -> list[Any]:
+    return [opt for group, opts in list_opts() if (group or "DEFAULT") == section for opt in opts]
 
 
 def old_transport_url(conf: Any) -> str | None:

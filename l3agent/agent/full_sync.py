@@ -216,5 +216,6 @@ class FullSync:
     def _enqueue(
         self, router_id: str, action: Action, stamp: int | None, resource: Mapping[str, Any] | None = None
     ) -> None:
-        if self._queue.add(router_id, action, PRIORITY_FULL_SYNC, resource=resource, stamp=stamp):
+        taken = self._queue.add(router_id, action, PRIORITY_FULL_SYNC, resource=resource, stamp=stamp)
+        if taken and not self._queue.is_held_back(router_id):
             self._untried.add(router_id)

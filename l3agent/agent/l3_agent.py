@@ -14,6 +14,7 @@ from greenlet import GreenletExit
 from oslo_log import log as logging
 from oslo_service import periodic_task
 
+from l3agent.agent.administration import Administration
 from l3agent.agent.distributed import DistributedRouterCasts
 from l3agent.agent.fip_statuses import FloatingIPStatuses
 from l3agent.agent.full_sync import FullSync
@@ -41,8 +42,8 @@ LOG = logging.getLogger(__name__)
 
 #: Where the server says, to all agents, that a network changed.
 NETWORK_UPDATE_TOPIC = "q-agent-notifier-network-update"
-#: File with the routers that were here last, below ``state_path``.
-LAST_KNOWN = "l3-agent-routers.jsonl"
+#: Files with the routers that were here last, and with those that are paused, below ``state_path``.
+LAST_KNOWN, PAUSED = "l3-agent-routers.jsonl", "l3-agent-paused.json"
 _DRAIN_POLL_S = 0.02
 
 
@@ -62,7 +63,7 @@ class L3NATAgent(DistributedRouterCasts, Manager):
     """
 
     target = Target(version="1.4")
-    not_rpc = Manager.not_rpc | {"reapply_all", "periodic_sync_routers_task"}
+    not_rpc = Manager.not_rpc | {"reapply_all", "report_soon", "periodic_sync_routers_task"}
 
     def __init__(self, conf: Any, host: str, *, dataplane: Dataplane, transport: Any) -> None:
         super().__init__(conf, host)
@@ -105,6 +106,10 @@ class L3NATAgent(DistributedRouterCasts, Manager):
             doubt=self.doubt,
             **backoff,
         )
+        #: What an operator decided at run time.
+        self.administration = Administration(
+            os.path.join(conf.state_path, PAUSED), self.routers, self.queue, dataplane, self.full_sync.tried
+        )
         self._greenthreads: list[Any] = []
         dataplane.on_new_process(self.reapply_all)
 
@@ -115,6 +120,7 @@ class L3NATAgent(DistributedRouterCasts, Manager):
             transport,
             routers=lambda: self.router_info.values(),
             ha_routers=lambda: self.plugin.get_host_ha_router_count(),
+            admin=lambda: self.administration.state,
             on_revived=lambda: self.full_sync.ask("the server had thought this agent dead"),
         )
 
@@ -178,6 +184,10 @@ class L3NATAgent(DistributedRouterCasts, Manager):
         """Tell the server that this agent lives."""
         self.registration.report()
 
+    def report_soon(self) -> None:
+        """Tell the server now instead of at the interval, without waiting for its answer."""
+        eventlet.spawn_n(self.registration.report)
+
     @periodic_task.periodic_task(spacing=1, run_immediately=True)  # type: ignore[untyped-decorator]
     def periodic_sync_routers_task(self, context: Any) -> None:
         """See to it that a full sync that was asked for is worked on, whatever became of who began it."""
@@ -203,7 +213,7 @@ class L3NATAgent(DistributedRouterCasts, Manager):
 
     def _remove_all(self) -> None:
         LOG.info("Removing %d routers: cleanup_on_shutdown is on", len(self.router_info))
-        for router_id in list(self.router_info):
+        for router_id in self.router_info.keys() - self.administration.paused:
             try:
                 self.routers.take_out(router_id, {})
             except TransientError as exc:

@@ -91,6 +91,8 @@ class ResourceProcessingQueue:
         self._failures: dict[str, int] = {}
         self._settled: dict[str, int] = {}
         self._fetches: set[int] = set()
+        self._held: set[str] = set()
+        self._closed = False
         self._changed = Event()
 
     # Those who bring updates
@@ -187,11 +189,50 @@ class ResourceProcessingQueue:
         """Return the update that a worker holds, with what was attached to it since."""
         return self._processing[router_id]
 
+    # Those who hold back
+
+    def hold(self, router_id: str) -> None:
+        """Give a router to no worker until :meth:`let_go`; what is said about it meanwhile is remembered."""
+        self._held.add(router_id)
+        self._places.pop(router_id, None)
+        self._due.pop(router_id, None)
+
+    def let_go(self, router_id: str) -> None:
+        """Give a router to workers again, at once where something waits for it."""
+        self._held.discard(router_id)
+        if router_id in self._dirty:
+            self._make_ready(router_id)
+
+    def close(self) -> None:
+        """Put no router in the line any more: those that are in it are the last, all else is remembered."""
+        self._closed = True
+        self._due.clear()
+
+    def open(self) -> None:
+        """Go on with everything that was remembered since :meth:`close`."""
+        self._closed = False
+        for router_id in self._dirty:
+            self._make_ready(router_id)
+
+    def is_held_back(self, router_id: str) -> bool:
+        """Tell whether a router is kept from the workers, by itself or with all the others."""
+        return self._closed or router_id in self._held
+
+    def is_processing(self, router_id: str) -> bool:
+        """Tell whether a worker has a router."""
+        return router_id in self._processing
+
     # Those who look on
 
     def counts(self) -> dict[str, int]:
-        """Return how many routers wait for a worker, are in one, and wait for another try."""
-        return {"waiting": len(self._places), "processing": len(self._processing), "retrying": len(self._due)}
+        """Return how many routers wait for a worker, are in one, wait for another try, and are held back."""
+        idle = self._dirty.keys() - self._places.keys() - self._due.keys() - self._processing.keys()
+        return {
+            "waiting": len(self._places),
+            "processing": len(self._processing),
+            "retrying": len(self._due),
+            "held": len(idle),
+        }
 
     def depth(self) -> dict[int, int]:
         """Return how many routers wait for a worker, by priority."""
@@ -246,6 +287,8 @@ class ResourceProcessingQueue:
         if router_id in self._processing:
             return
         self._due.pop(router_id, None)
+        if router_id in self._held or (self._closed and router_id not in self._places):
+            return
         priority = self._dirty[router_id].priority
         place = self._places.get(router_id)
         if place is None or priority < place[0]:
@@ -254,6 +297,8 @@ class ResourceProcessingQueue:
         self._wake_workers()
 
     def _retry_later(self, router_id: str) -> None:
+        if self.is_held_back(router_id):
+            return
         # The exponent is bounded: 2.0 ** 1024 overflows, after years of failing.
         delay = self._retry_min * 2.0 ** min(self._failures[router_id] - 1, 60)
         due = self._due[router_id] = (self._clock() + min(delay, self._retry_max), next(self._stamps), router_id)

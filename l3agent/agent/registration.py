@@ -27,6 +27,7 @@ class Registration:
     :param conf: the parsed options.
     :param routers: returns what is known of the routers of this node.
     :param ha_routers: asks the server how many HA routers it has for this node; None when it cannot tell.
+    :param admin: tells what an operator made of this node; the server is told what is not ``serving``.
     :param on_revived: called when the server says that it had thought this agent dead.
     """
 
@@ -38,12 +39,14 @@ class Registration:
         *,
         routers: Callable[[], Iterable[RouterInfo]],
         ha_routers: Callable[[], int | None],
+        admin: Callable[[], str],
         on_revived: Callable[[], None],
     ) -> None:
         self._conf = conf
         self._routers = routers
         self._ha_routers = ha_routers
         self._ha_routers_told = False
+        self._admin = admin
         self._reporter = StateReporter(
             transport,
             host=host,
@@ -79,6 +82,7 @@ class Registration:
                 LOG.error("The server has %d HA routers for this node, and this agent serves none: move them", count)
 
     def _configurations(self) -> dict[str, Any]:
+        admin = self._admin()
         return {
             "agent_mode": self._conf.agent_mode,
             "handle_internal_only_routers": self._conf.handle_internal_only_routers,
@@ -86,6 +90,7 @@ class Registration:
             "log_agent_heartbeats": self._conf.AGENT.log_agent_heartbeats,
             "extensions": [],
             **_counts(self._routers()),
+            **({} if admin == "serving" else {"admin": admin}),
         }
 
 

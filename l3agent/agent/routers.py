@@ -36,6 +36,9 @@ class Dataplane(Protocol):
     def inventory(self) -> dict[str, list[str]]:
         """Return the ids of what exists."""
 
+    def let_be(self, keys: Iterable[Key]) -> None:
+        """Repair these no more; they stay as they are until they are brought again."""
+
     def on_new_process(self, callback: Any) -> None:
         """Call back when the data plane is another process than before."""
 

@@ -14,7 +14,7 @@ import os
 import shlex
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from oslo_log import log as logging
@@ -30,7 +30,7 @@ from l3agent.exceptions import ConfigError, PermissionMissing
 from l3agent.neutron_options import old_transport_url, without_effect
 from l3agent.ops.asking import CONTROL_SOCKET
 from l3agent.ops.control import ControlSocket
-from l3agent.ops.status import plans, status
+from l3agent.ops.operations import Surroundings, operations
 from l3agent.rpc import get_transport
 from l3agent.service import Service, launch
 from l3agent.standalone.service import PluginService
@@ -80,7 +80,11 @@ def _run(conf: Any) -> int:
     transport = get_transport(conf, _LOCAL if conf.standalone.topology else old_transport_url(conf))
     dataplane = DataplaneClient(conf.dataplane.socket, timeout=conf.dataplane.timeout, child=_child(conf))
     agent = L3NATAgent(conf, conf.host, dataplane=dataplane, transport=transport)
-    services = [_control_socket(conf, agent, dataplane), *_server(conf, transport, dataplane)]
+    server = _server(conf, transport, dataplane)
+    control = ControlSocket(
+        os.path.join(conf.state_path, CONTROL_SOCKET), operations(agent, dataplane, _surroundings(server))
+    )
+    services: list[Any] = [control, *server]
     services.append(
         Service.create(
             BINARY,
@@ -101,7 +105,7 @@ def _run(conf: Any) -> int:
         dataplane.stop()
 
 
-def _server(conf: Any, transport: Any, dataplane: DataplaneClient) -> list[Any]:
+def _server(conf: Any, transport: Any, dataplane: DataplaneClient) -> list[PluginService]:
     """Return the server inside this process, where a topology file takes the place of one outside."""
     if not conf.standalone.topology:
         return []
@@ -109,14 +113,19 @@ def _server(conf: Any, transport: Any, dataplane: DataplaneClient) -> list[Any]:
     return [PluginService(transport, conf.standalone.topology, dataplane=dataplane, watch_interval=interval)]
 
 
-def _control_socket(conf: Any, agent: L3NATAgent, dataplane: DataplaneClient) -> ControlSocket:
-    return ControlSocket(
-        os.path.join(conf.state_path, CONTROL_SOCKET),
-        {
-            "status": lambda request: status(agent, dataplane),
-            "plan": lambda request: {"plans": plans(agent, dataplane, request.get("router"))},
-        },
-    )
+def _surroundings(server: list[PluginService]) -> Surroundings:
+    """Return what tells the hosts and the names of networks, which only a topology file knows."""
+
+    def surroundings() -> tuple[list[Mapping[str, Any]], Mapping[str, str]]:
+        topologies = [one.plugin.topology for one in server]
+        hosts: list[Mapping[str, Any]] = [
+            {"name": one.name, "network": one.network.id, "addresses": list(map(str, one.addresses))}
+            for topology in topologies
+            for one in topology.hosts
+        ]
+        return hosts, {network.id: network.name for topology in topologies for network in topology.networks}
+
+    return surroundings
 
 
 def _child(conf: Any) -> Child | None:

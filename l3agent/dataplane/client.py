@@ -132,6 +132,22 @@ class DataplaneClient:
         counters: dict[str, Any] = self._request("stats", {}, timeout)
         return counters
 
+    def let_be(self, keys: Iterable[Key]) -> None:
+        """Repair these no more; they stay as they are until they are brought again.
+
+        :raises DataplaneUnavailable: no answer.
+        """
+        self._request("let_be", {"keys": list(keys)})
+
+    def look(self, key: Key, state: State | None) -> dict[str, list[dict[str, Any]]]:
+        """Return what a state asks of the kernel (``desired``) and what is there (``actual``), as plain entries.
+
+        :raises DataplaneUnavailable: no answer.
+        :raises ApplyError: the kernel cannot be read.
+        """
+        found: dict[str, list[dict[str, Any]]] = self._request("look", {"state": pack_state(key, state)})
+        return found
+
     def _request(self, operation: str, arguments: dict[str, Any], timeout: float | None = None) -> Any:
         timeout = timeout or self._timeout
         with eventlet.Timeout(timeout) as deadline:

@@ -10,7 +10,7 @@ import errno
 import logging
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -158,6 +158,13 @@ class Kernel:
         """Return a new packet socket of a namespace; it receives nothing."""
         with visiting(self._home, handle.fd):
             return socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
+
+    def read_sysctls_again(self, name: str, wanted: Iterable[Entry]) -> None:
+        """Read the settings of a namespace again, if it is known: nobody tells when others change them."""
+        handle = self._handles.get(name)
+        if handle is not None and self._is_pinned(handle):
+            with visiting(self._home, handle.fd):
+                handle.sysctls = frozenset(self._read_setting(one) for one in wanted if isinstance(one, Sysctl))
 
     def write_sysctls(self, handle: NamespaceHandle, wanted: list[Sysctl]) -> None:
         """Write settings of a namespace, and remember them.

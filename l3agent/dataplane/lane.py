@@ -18,6 +18,7 @@ from typing import Any, NamedTuple, Protocol
 from l3agent import __version__
 from l3agent.dataplane.drift import Drift
 from l3agent.dataplane.limits import Limits, limits
+from l3agent.dataplane.plain import plain
 from l3agent.dataplane.reconcile import Reconciler
 from l3agent.dataplane.tidy import Tidier
 from l3agent.exceptions import L3AgentError
@@ -154,6 +155,16 @@ def _inventory(crew: Crew, args: Mapping[str, Any]) -> object:
     return crew.reconciler.inventory(marked=bool(args.get("marked", False)))
 
 
+def _let_be(crew: Crew, args: Mapping[str, Any]) -> object:
+    crew.reconciler.let_be([unpack_state({"kind": kind, "id": one, "state": None})[0] for kind, one in args["keys"]])
+    return None
+
+
+def _look(crew: Crew, args: Mapping[str, Any]) -> object:
+    desired, actual = crew.reconciler.look(*unpack_state(args["state"]))
+    return {"desired": plain(desired), "actual": plain(actual)}
+
+
 def _reconcile(crew: Crew, args: Mapping[str, Any]) -> object:
     states = [unpack_state(one) for one in args["states"]]
     dry_run = bool(args.get("dry_run", False))
@@ -168,6 +179,8 @@ def _stats(crew: Crew, _: Mapping[str, Any]) -> object:
 OPERATIONS: dict[str, Callable[[Crew, Mapping[str, Any]], object]] = {
     "hello": _hello,
     "inventory": _inventory,
+    "let_be": _let_be,
+    "look": _look,
     "reconcile": _reconcile,
     "stats": _stats,
 }

@@ -81,6 +81,21 @@ class Reconciler:
             "network": our_networks(self._kernel),
         }
 
+    def look(self, key: Key, state: State | None) -> tuple[frozenset[Entry], frozenset[Entry]]:
+        """Return what the kernel should hold for a state, and what it holds."""
+        kind, state_id = key
+        desired = entries(key, state, self._driver)
+        namespace = None if kind == "network" else namespace_name(kind, state_id)
+        network = self._driver.network(state_id).name if kind == "network" else None
+        if namespace is not None:
+            self._kernel.read_sysctls_again(namespace, desired)
+        return desired, frozenset(observe(self._kernel, namespace, desired, network).entries)
+
+    def let_be(self, keys: Iterable[Key]) -> None:
+        """Repair these no more, until they are brought again."""
+        for key in keys:
+            self._drift.begin(key, None)
+
     def repair(self) -> bool:
         """Look at one state that somebody else may have changed, and mend it; tell whether there was one."""
         due = self._drift.take()

@@ -11,10 +11,19 @@ import socket
 from collections.abc import Mapping
 from typing import Any
 
-from l3agent.exceptions import L3AgentError, PermissionMissing, TransientError
+from l3agent.exceptions import ConfigError, InternalError, L3AgentError, PermissionMissing, TransientError
 
 #: File name of the control socket in the agent's ``state_path``.
 CONTROL_SOCKET = "l3-agent.sock"
+
+#: How the kind of a refusal travels: by the nearest of these, the most special first.
+_KINDS: tuple[type[L3AgentError], ...] = (ConfigError, PermissionMissing, TransientError, InternalError, L3AgentError)
+
+
+def refusal(error: L3AgentError) -> dict[str, str]:
+    """Return the answer that stands for an error."""
+    kind = next(kind for kind in _KINDS if isinstance(error, kind))
+    return {"error": str(error), "kind": kind.__name__}
 
 
 def ask_agent(path: str, request: Mapping[str, Any], timeout: float = 10.0) -> dict[str, Any]:
@@ -23,7 +32,7 @@ def ask_agent(path: str, request: Mapping[str, Any], timeout: float = 10.0) -> d
     :param timeout: seconds for each step: to connect, to send, and for each part of the answer.
     :raises TransientError: nobody listens there, or the answer did not come.
     :raises PermissionMissing: the socket belongs to another user.
-    :raises L3AgentError: the agent refused the request.
+    :raises L3AgentError: the agent refused the request, with the kind of error that it had.
     """
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
@@ -40,5 +49,6 @@ def ask_agent(path: str, request: Mapping[str, Any], timeout: float = 10.0) -> d
     except ValueError as exc:
         raise TransientError(f"{path}: the agent ended before it answered") from exc
     if "error" in answer:
-        raise L3AgentError(f"{path}: {answer['error']}")
+        known = {kind.__name__: kind for kind in _KINDS}
+        raise known.get(answer.get("kind", ""), L3AgentError)(answer["error"])
     return answer

@@ -1,10 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The control socket: one JSON object a line in, one out, on a unix socket that only the agent's user can open."""
+"""The control socket: one JSON object a line in, one out, on a unix socket that only the agent's user can open.
+
+Who connects is asked of the kernel too (SO_PEERCRED, unix(7)): root and the agent's own user are served, whatever
+somebody made of the mode of the file.
+"""
 
 from __future__ import annotations
 
 import json
 import os
+import struct
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -12,7 +17,8 @@ import eventlet
 from eventlet.green import socket
 from oslo_log import log as logging
 
-from l3agent.exceptions import ConfigError, L3AgentError
+from l3agent.exceptions import ConfigError, InternalError, L3AgentError, PermissionMissing
+from l3agent.ops.asking import refusal
 
 LOG = logging.getLogger(__name__)
 
@@ -90,6 +96,11 @@ class ControlSocket:
     def _serve(self, client: Any) -> None:
         try:
             with client, client.makefile("rb") as lines:
+                if (uid := _user(client)) not in (0, os.geteuid()):
+                    LOG.warning("Control socket: refused user %d", uid)
+                    error = PermissionMissing(f"user {uid} may not ask; run this as the user of l3-agent, or as root")
+                    client.sendall(json.dumps(refusal(error)).encode() + b"\n")
+                    return
                 while line := lines.readline(_LINE_BYTES):
                     with eventlet.Timeout(_SEND_S, OSError("the answer is not read")):
                         client.sendall(json.dumps(self._answer(line)).encode() + b"\n")
@@ -102,11 +113,19 @@ class ControlSocket:
             operation = self._operations[request["op"]]
         except (ValueError, TypeError, KeyError):
             known = ", ".join(sorted(self._operations))
-            return {"error": f"not a request: a line with a JSON object is expected, its op one of: {known}"}
+            return refusal(
+                L3AgentError(f"not a request: a line with a JSON object is expected, its op one of: {known}")
+            )
         try:
             return operation(request)
         except L3AgentError as exc:
-            return {"error": str(exc)}
+            return refusal(exc)
         except Exception as exc:
             LOG.exception("Control socket: %s", request["op"])
-            return {"error": f"{type(exc).__name__}: {exc}; see the log of the agent"}
+            return refusal(InternalError(f"{type(exc).__name__}: {exc}; see the log of the agent"))
+
+
+def _user(client: Any) -> int:
+    """Return the user id of the other end."""
+    _, uid, _ = struct.unpack("3i", client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    return int(uid)

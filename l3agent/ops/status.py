@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+from l3agent import __version__
 from l3agent.agent.l3_agent import L3NATAgent
 from l3agent.agent.router_info import RouterInfo
 from l3agent.dataplane.client import DataplaneClient
@@ -16,37 +18,99 @@ from l3agent.model.states import Key, State
 def status(agent: L3NATAgent, dataplane: DataplaneClient) -> dict[str, Any]:
     """Return how the agent, its queue, its workers, its data plane and each of its routers do."""
     return {
+        "version": __version__,
+        "host": agent.host,
+        # The same clock as `updated_at` of a router: ages follow without a common time of day.
+        "now": time.monotonic(),
         "in_sync": agent.full_sync.in_sync,
         "full_syncs": agent.full_sync.completed,
+        "admin": agent.administration.state,
+        "paused": sorted(agent.administration.paused),
         "queue": agent.queue.counts(),
         "mass_delete": {"held": sorted(agent.doubt.held), "doubted": agent.doubt.doubted},
         "workers": {"size": agent.pool.size, "busy": agent.busy_workers},
         "dataplane": {"connected": dataplane.connected, "pid": dataplane.pid},
-        "routers": {router_id: _router(info) for router_id, info in agent.router_info.items()},
+        "routers": {router_id: _router(agent, info) for router_id, info in agent.router_info.items()},
         "removed": list(agent.routers.gone),
     }
 
 
-def plans(agent: L3NATAgent, dataplane: DataplaneClient, router_id: str | None) -> Mapping[str, list[str]]:
-    """Return what would be done to the kernel now, by id of the router; nothing is done.
+def plans(agent: L3NATAgent, dataplane: DataplaneClient, router_id: str | None) -> dict[str, Any]:
+    """Return what would be done to the kernel now (``plans``), and why not for some (``failed``), by id of the router.
+
+    Nothing is done.
 
     :param router_id: one router; None for all.
     :raises DataplaneUnavailable: the data plane does not answer.
     :raises L3AgentError: there is no such router here.
     """
-    if router_id is not None and router_id not in agent.router_info:
-        raise L3AgentError(f"router {router_id}: not on this node")
-    chosen = agent.router_info.values() if router_id is None else [agent.router_info[router_id]]
+    chosen = list(agent.router_info.values()) if router_id is None else [_known(agent, router_id)]
     states: list[tuple[Key, State | None]] = [(("router", info.id), info.state) for info in chosen if info.state]
-    return {report.id: list(report.operations) for report in dataplane.reconcile(states, dry_run=True)}
+    reports = dataplane.reconcile(states, dry_run=True) if states else []
+    failed = {info.id: info.error or "nothing is known of it yet" for info in chosen if info.state is None}
+    failed |= {report.id: report.error for report in reports if report.error}
+    return {"plans": {one.id: list(one.operations) for one in reports if not one.error}, "failed": failed}
 
 
-def _router(info: RouterInfo) -> dict[str, Any]:
+def show(agent: L3NATAgent, dataplane: DataplaneClient, router_id: str) -> dict[str, Any]:
+    """Return all about a router: its status, what it asks of the kernel and what is there, and what would be done.
+
+    :raises DataplaneUnavailable: the data plane does not answer.
+    :raises L3AgentError: there is no such router here.
+    """
+    info = _known(agent, router_id)
+    found = dataplane.look(("router", info.id), info.state)
+    plan = plans(agent, dataplane, router_id) if info.state else {"plans": {}}
+    return {"id": info.id, **_router(agent, info), **found, "plan": plan["plans"].get(info.id)}
+
+
+def topology(agent: L3NATAgent, hosts: Iterable[Mapping[str, Any]], names: Mapping[str, str]) -> dict[str, Any]:
+    """Return which router has which networks, addresses and floating IPs, from what is wanted of each.
+
+    :param hosts: of a standalone topology: name, network id, addresses.
+    :param names: of networks, by id, where they are known.
+    """
+    routers = [_drawn(info) for info in agent.router_info.values()]
+    return {"host": agent.host, "routers": routers, "hosts": list(hosts), "networks": dict(names)}
+
+
+def _known(agent: L3NATAgent, router_id: str) -> RouterInfo:
+    if router_id not in agent.router_info:
+        raise L3AgentError(f"router {router_id}: not on this node")
+    return agent.router_info[router_id]
+
+
+def _router(agent: L3NATAgent, info: RouterInfo) -> dict[str, Any]:
     return {
         "name": info.name,
         "state": info.status,
         "error": info.error,
+        "paused": info.id in agent.administration.paused,
+        "next_try": agent.queue.seconds_to_retry(info.id) or None,
         "updates": info.updates,
         "last": {"operations": list(info.operations), "timings": info.timings},
         "updated_at": info.updated_at,
+    }
+
+
+def _drawn(info: RouterInfo) -> dict[str, Any]:
+    state = info.state
+    gateway = None if state is None else state.gateway
+    ports = [] if state is None else sorted(state.all_ports(), key=lambda port: (port is not gateway, port.device))
+    return {
+        "id": info.id,
+        "name": info.name,
+        "state": info.status,
+        "ports": [
+            {
+                "device": port.device,
+                "network": port.network_id,
+                "gateway": port is gateway,
+                "addresses": sorted(map(str, port.addresses)),
+            }
+            for port in ports
+        ],
+        "snat": bool(state and state.snat),
+        "routes": [] if state is None else sorted(str(one.destination) for one in state.routes),
+        "floating_ips": [] if state is None else sorted([str(f.floating), str(f.fixed)] for f in state.floating_ips),
     }

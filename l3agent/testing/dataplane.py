@@ -30,6 +30,8 @@ class FakeDataplane:
         self.applied: list[tuple[Key, State | None]] = []
         #: Keys that were asked for while the same key was in work: a worker too many.
         self.collisions: list[Key] = []
+        #: Keys that are not repaired until they are brought again.
+        self.let_alone: set[Key] = set()
         self._in_work: set[Key] = set()
         self._failures = Failures()
         self._callbacks: list[Callable[[], None]] = []
@@ -61,6 +63,17 @@ class FakeDataplane:
             found[kind].append(state_id)
         return found
 
+    def let_be(self, keys: Iterable[Key]) -> None:
+        """Remember what is repaired no more."""
+        self._failures.meet("let_be")
+        self.let_alone.update(keys)
+
+    def look(self, key: Key, state: State | None) -> dict[str, list[dict[str, Any]]]:
+        """Return what is wanted and what is there; here it is one entry."""
+        self._failures.meet("look")
+        name = {"kind": "namespace", "name": " ".join(key), "loopback": True}
+        return {"desired": [name] if state else [], "actual": [name] if key in self.states else []}
+
     def reconcile(self, states: Iterable[tuple[Key, State | None]], *, dry_run: bool = False) -> list[Report]:
         """Remember states, or forget them."""
         return [self._reconcile(key, state, dry_run) for key, state in states]
@@ -79,6 +92,7 @@ class FakeDataplane:
         operations = self._plan(key, state)
         if not dry_run:
             self.applied.append((key, state))
+            self.let_alone.discard(key)
             self._remember(key, state)
         return Report(*key, operations, timings={"observe": 0.0, "plan": 0.0, "apply": 0.0})
 

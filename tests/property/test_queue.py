@@ -33,6 +33,7 @@ class QueueMachine(RuleBasedStateMachine):
         self.workers = {}
         self.fetches = []
         self.versions = itertools.count(1)
+        self.held = set()
 
     # The server changes, and says so.
 
@@ -73,6 +74,7 @@ class QueueMachine(RuleBasedStateMachine):
         with eventlet.Timeout(0.2):
             update = work.__enter__()
         assert update.id not in self.workers, "a router is in two workers"
+        assert update.id not in self.held, "a router that is held back is in a worker"
         self.workers[update.id] = work
 
     @precondition(lambda self: self.queue.counts()["waiting"])
@@ -80,6 +82,7 @@ class QueueMachine(RuleBasedStateMachine):
     def work_off_one(self):
         with eventlet.Timeout(0.2), self.queue.each_update_to_next_router() as update, self.queue.fetching() as stamp:
             assert update.id not in self.workers, "a router is in two workers"
+            assert update.id not in self.held, "a router that is held back is in a worker"
             version = self.server.get(update.id)
             self.queue.attach(update.id, None if version is None else {"version": version}, stamp)
             self.apply(self.queue.in_work(update.id))
@@ -116,6 +119,26 @@ class QueueMachine(RuleBasedStateMachine):
         self.now += seconds
         self.queue._collect_due_retries()
 
+    # An operator holds back one router, or all.
+
+    @rule(router=ROUTERS)
+    def hold(self, router):
+        self.held.add(router)
+        self.queue.hold(router)
+
+    @rule(router=ROUTERS)
+    def let_go(self, router):
+        self.held.discard(router)
+        self.queue.let_go(router)
+
+    @rule()
+    def close(self):
+        self.queue.close()
+
+    @rule()
+    def open(self):
+        self.queue.open()
+
     # Laws
 
     @invariant()
@@ -134,6 +157,9 @@ class QueueMachine(RuleBasedStateMachine):
             self.answer_for_all()
         for router in list(self.workers):
             self.workers.pop(router).__exit__(Failed, Failed(), None)
+        self.queue.open()
+        for router in ALL:
+            self.let_go(router)
         for _ in range(20):
             self.now += RETRY_MAX
             self.queue._collect_due_retries()

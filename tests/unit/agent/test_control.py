@@ -3,17 +3,21 @@ import json
 import os
 import shutil
 import stat
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
 import pytest
 from eventlet.green import socket
 
-from l3agent.exceptions import ConfigError, DataplaneUnavailable
+from l3agent import __version__
+from l3agent.exceptions import ConfigError, DataplaneUnavailable, InternalError, L3AgentError, TransientError
+from l3agent.ops.asking import ask_agent
 from l3agent.ops.control import ControlSocket
-from l3agent.ops.status import plans, status
+from l3agent.ops.status import plans, show, status, topology
 from l3agent.testing import running, wait_until
-from tests.payloads import a_router
+from tests.payloads import a_floating_ip, a_router
 
 R1 = "cffffff1-0000-4000-8000-000000000000"
 
@@ -58,11 +62,37 @@ def test_what_is_no_request_gets_an_error_that_names_the_operations(control, pat
 
 
 def test_an_error_of_ours_is_told_as_it_is(control, path):
-    assert ask(path, {"op": "refuse"}) == [{"error": "gone"}]
+    assert ask(path, {"op": "refuse"}) == [{"error": "gone", "kind": "TransientError"}]
 
 
 def test_a_bug_in_an_operation_costs_one_answer(control, path):
     assert "KeyError" in ask(path, {"op": "echo"})[0]["error"]
+
+
+def test_who_asks_gets_the_kind_of_error_that_the_agent_had(control, path):
+    for request, kind in (({"op": "refuse"}, TransientError), ({"op": "echo"}, InternalError), ({}, L3AgentError)):
+        with pytest.raises(L3AgentError) as refused:
+            ask_agent(str(path), request)
+        assert type(refused.value) is kind
+
+
+def test_a_user_that_is_neither_root_nor_the_agents_is_refused_whatever_the_mode_of_the_file(control, path):
+    if os.geteuid() != 0:
+        pytest.skip("only root can be somebody else")
+    path.parent.chmod(0o711)
+    path.chmod(0o666)
+    code = (
+        f"import os, socket; os.setuid(65534); s = socket.socket(socket.AF_UNIX); s.connect({str(path)!r}); "
+        'print(s.makefile().readline(), end="")'
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+    answer = json.loads(process.stdout.readline())
+    assert answer == {
+        "error": "user 65534 may not ask; run this as the user of l3-agent, or as root",
+        "kind": "PermissionMissing",
+    }
+    assert process.wait(10) == 0
+    assert ask(path, {"op": "echo", "name": "still here"})
 
 
 def test_only_the_user_of_the_agent_can_open_it(control, path):
@@ -91,10 +121,15 @@ def test_the_status_tells_all_of_each_router(agent, plugin, dataplane):
     wait_until(lambda: agent.full_sync.in_sync and agent.router_info and not any(agent.queue.counts().values()))
     answer = json.loads(json.dumps(status(agent, dataplane)))
     assert answer.pop("full_syncs") == 1
+    assert answer.pop("now") >= answer["routers"][R1]["updated_at"] > 0
     router = answer["routers"].pop(R1)
     assert answer == {
+        "version": __version__,
+        "host": "node1",
         "in_sync": True,
-        "queue": {"waiting": 0, "processing": 0, "retrying": 0},
+        "admin": "serving",
+        "paused": [],
+        "queue": {"waiting": 0, "processing": 0, "retrying": 0, "held": 0},
         "mass_delete": {"held": [], "doubted": 0},
         "workers": {"size": 8, "busy": 0},
         "dataplane": {"connected": True, "pid": 1},
@@ -112,6 +147,28 @@ def test_a_plan_changes_nothing(agent, plugin, dataplane):
     agent.routers_updated(None, [R1])
     wait_until(lambda: ("router", R1) in dataplane.states and agent.router_info[R1].status == "active")
     dataplane.states.clear()
-    assert plans(agent, dataplane, None) == {R1: [f"make router {R1}"]}
-    assert plans(agent, dataplane, R1) == {R1: [f"make router {R1}"]}
+    assert plans(agent, dataplane, None) == {"plans": {R1: [f"make router {R1}"]}, "failed": {}}
+    assert plans(agent, dataplane, R1) == {"plans": {R1: [f"make router {R1}"]}, "failed": {}}
     assert not dataplane.states
+
+
+def test_a_router_that_fails_is_in_the_plan_by_its_error(agent, plugin, dataplane):
+    wait_until(lambda: agent.full_sync.in_sync)
+    plugin.routers = {R1: a_router(id=R1, _interfaces="none")}
+    agent.routers_updated(None, [R1])
+    wait_until(lambda: R1 in agent.router_info and agent.router_info[R1].status == "error")
+    found = plans(agent, dataplane, None)
+    assert found["plans"] == {} and "_interfaces" in found["failed"][R1]
+    assert show(agent, dataplane, R1)["plan"] is None
+
+
+def test_the_topology_is_what_is_wanted_of_each_router(agent, plugin, dataplane):
+    wait_until(lambda: agent.full_sync.in_sync)
+    plugin.routers = {R1: a_router(id=R1, _floatingips=[a_floating_ip("203.0.113.100", "10.0.0.5")])}
+    agent.routers_updated(None, [R1])
+    wait_until(lambda: R1 in agent.router_info and agent.router_info[R1].status == "active")
+    found = json.loads(json.dumps(topology(agent, [], {})))
+    (router,) = found["routers"]
+    assert [port["gateway"] for port in router["ports"]] == [True, False]
+    assert router["ports"][1]["addresses"] == ["10.0.0.1/24"]
+    assert router["floating_ips"] == [["203.0.113.100", "10.0.0.5"]]

@@ -84,7 +84,7 @@ def test_a_router_in_work_is_not_given_to_a_second_worker(queue):
         second = eventlet.spawn(take, queue)
         eventlet.sleep(0)
         assert not second.dead
-        assert queue.counts() == {"waiting": 0, "processing": 1, "retrying": 0}
+        assert queue.counts() == {"waiting": 0, "processing": 1, "retrying": 0, "held": 0}
     assert second.wait().id == "r1"
 
 
@@ -121,7 +121,7 @@ def test_a_notice_about_a_failed_router_is_worked_on_at_once(queue):
     notice(queue)
     fail(queue)
     notice(queue)
-    assert queue.counts() == {"waiting": 1, "processing": 0, "retrying": 0}
+    assert queue.counts() == {"waiting": 1, "processing": 0, "retrying": 0, "held": 0}
     take(queue)
     assert is_empty(queue)
 
@@ -153,7 +153,7 @@ def test_a_killed_worker_gives_its_router_back(queue):
     worker = eventlet.spawn(work)
     wait_until(lambda: queue.counts()["processing"])
     worker.kill()
-    assert queue.counts() == {"waiting": 0, "processing": 0, "retrying": 1}
+    assert queue.counts() == {"waiting": 0, "processing": 0, "retrying": 1, "held": 0}
 
 
 def test_data_asked_for_before_a_notice_does_not_answer_it(queue):

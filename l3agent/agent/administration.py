@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an operator decides at run time: routers to be left alone, and a node that takes no more work.
+
+A paused router is not touched, not by an update, a full sync or the repair of drift; what is said about it meanwhile is
+remembered. It stays paused over a restart, for who works on it by hand at night must not be surprised by one. A drain
+does not: who starts the agent again wants it to work.
+
+Review: can anything reach a paused router? Is what was said meanwhile done after the resume?
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import eventlet
+from oslo_log import log as logging
+
+from l3agent.agent.processing_queue import PRIORITY_RPC, Action, ResourceProcessingQueue
+from l3agent.agent.routers import Dataplane, Routers
+from l3agent.exceptions import L3AgentError, TransientError
+
+LOG = logging.getLogger(__name__)
+
+#: Seconds that the work in hand has to end.
+_FINISH_S = 60.0
+_LOOK_S = 0.02
+
+
+class Administration:
+    """Pauses routers and drains the node.
+
+    :param path: file with the ids of the paused routers.
+    :param tried: told of a router that is not waited for any more.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        routers: Routers,
+        queue: ResourceProcessingQueue,
+        dataplane: Dataplane,
+        tried: Callable[[str], None],
+    ) -> None:
+        self._path = Path(path)
+        self._routers = routers
+        self._queue = queue
+        self._dataplane = dataplane
+        self._tried = tried
+        self._draining = False
+        #: Ids of the routers that are left alone.
+        self.paused: set[str] = self._read()
+        for router_id in self.paused:
+            queue.hold(router_id)
+
+    @property
+    def state(self) -> str:
+        """``serving``; ``draining`` while work is in hand that is to be finished; ``drained`` when none is left."""
+        if not self._draining:
+            return "serving"
+        counts = self._queue.counts()
+        return "draining" if counts["waiting"] or counts["processing"] else "drained"
+
+    def pause(self, router_id: str) -> None:
+        """Leave a router alone from now on, once the work in hand for it is done.
+
+        :raises L3AgentError: there is no such router here.
+        :raises TransientError: its work does not end, or the data plane does not answer; it is not paused then.
+        """
+        if router_id not in self._routers.info:
+            raise L3AgentError(f"router {router_id}: not on this node")
+        if router_id in self.paused:
+            return
+        self._queue.hold(router_id)
+        try:
+            with eventlet.Timeout(_FINISH_S, TransientError(f"router {router_id}: still worked on")):
+                while self._queue.is_processing(router_id):
+                    eventlet.sleep(_LOOK_S)
+            self._dataplane.let_be([("router", router_id)])
+            self._write(self.paused | {router_id})
+        except BaseException:
+            self._queue.let_go(router_id)
+            raise
+        self._tried(router_id)
+        LOG.warning("router %s is paused: nothing is done to it until it is resumed", router_id)
+
+    def resume(self, router_id: str) -> None:
+        """Do what was said about a router meanwhile, and undo what was done to it by hand.
+
+        :raises L3AgentError: it is not paused.
+        """
+        if router_id not in self.paused:
+            raise L3AgentError(f"router {router_id}: not paused")
+        self._write(self.paused - {router_id})
+        info = self._routers.info.get(router_id)
+        if info is not None and info.state is not None:
+            self._queue.add(router_id, Action.REAPPLY, PRIORITY_RPC, stamp=info.stamp)
+        self._queue.let_go(router_id)
+        LOG.warning("router %s is resumed", router_id)
+
+    def drain(self) -> None:
+        """Take no more work; what waits for a worker now is the last."""
+        if not self._draining:
+            LOG.warning("Draining: no more updates are taken; what is said is remembered")
+        self._draining = True
+        self._queue.close()
+
+    def undrain(self) -> None:
+        """Go on with what was said meanwhile."""
+        if self._draining:
+            LOG.warning("The drain is undone")
+        self._draining = False
+        self._queue.open()
+
+    # The file
+
+    def _read(self) -> set[str]:
+        try:
+            found = set(map(str, json.loads(self._path.read_text())))
+        except FileNotFoundError:
+            return set()
+        except (OSError, ValueError, TypeError) as exc:
+            LOG.error("%s: the paused routers cannot be read, so none is paused: %s", self._path, exc)
+            return set()
+        if found:
+            LOG.warning("%d routers are paused: %s", len(found), ", ".join(sorted(found)))
+        return found
+
+    def _write(self, paused: set[str]) -> None:
+        fresh = self._path.with_name(f"{self._path.name}.new")
+        try:
+            fresh.write_text(json.dumps(sorted(paused)) + "\n")
+            os.replace(fresh, self._path)
+        except OSError as exc:
+            raise L3AgentError(f"{self._path}: {exc.strerror}, so nothing was changed") from exc
+        self.paused = paused

@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tries what the kernel can do, in a sandbox that vanishes, and prints it as JSON; ``l3-agentctl check`` runs it."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+from l3agent.dataplane.abilities import trials
+from l3agent.exceptions import PermissionMissing
+from l3agent.standalone import sandbox
+
+
+def main() -> int:
+    """Print name and reason (null: it works) of each trial; exit status 77 where nothing can be tried."""
+    try:
+        return sandbox.run(_print)
+    except PermissionMissing as exc:
+        print(exc, file=sys.stderr)
+        return 77
+
+
+def _print(entrance: str) -> int:
+    print(json.dumps(trials()), flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,354 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The commands that speak to a running agent."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+import uuid
+from collections.abc import Callable
+from ipaddress import ip_address
+from typing import Any
+
+from l3agent.cmd.ctl_parser import Commands, add_agent_options, chosen, control_socket, router_id, say
+from l3agent.exceptions import L3AgentError
+from l3agent.model.states import Address
+from l3agent.ops.asking import ask_agent
+from l3agent.ops.graph import mermaid_lines, tree_lines
+from l3agent.ops.graph_svg import svg
+from l3agent.ops.router_view import router_lines, trace_lines
+from l3agent.ops.status_view import status_lines
+from l3agent.ops.terminal import Screen
+from l3agent.ops.trace import Packet, trace
+
+EX_TEMPFAIL = 75
+#: Seconds for what the data plane has to answer too.
+_LONG_S = 90.0
+_LOOK_S = 0.2
+_CLEAR = "\x1b[H\x1b[2J"
+
+
+def add_commands(commands: Commands) -> None:
+    """Add them."""
+    _add_looking(commands)
+    _add_acting(commands)
+
+
+def _add_looking(commands: Commands) -> None:
+    command = commands.add(
+        "status",
+        _status,
+        "show the routers of the running agent and how it does",
+        more="Routers that need a person come first. Wide columns are shortened to the terminal, not to a pipe.",
+        examples="""\
+            --watch               again every 2 seconds until Ctrl-C
+            --watch 0.5           again twice a second
+            --json | jq .queue    for programs""",
+    )
+    command.add_argument("--json", action="store_true", help="print the answer of the agent as it is")
+    command.add_argument(
+        "--watch", nargs="?", const=2.0, type=_seconds, metavar="SECONDS", help="again and again (default: every 2 s)"
+    )
+    add_agent_options(command)
+
+    command = commands.add(
+        "show",
+        _show,
+        "show all of one router: what the kernel has, and how it differs from what it should have",
+        examples="""\
+            r1                           by name
+            6f3c                         by the first characters of its id
+            r1 --json | jq .actual       every entry, as data""",
+    )
+    _add_router(command)
+    command.add_argument("--json", action="store_true", help="print the answer of the agent as it is")
+    add_agent_options(command)
+
+    command = commands.add(
+        "plan",
+        _plan,
+        "print what the agent would change in the kernel now, as ip and nft commands; change nothing",
+        more="A router whose wanted state is not known, as the server's data was refused, is named on stderr (exit 1).",
+        examples="""\
+            r1                   one router
+            --all --exit-code    for scripts: 1 when the kernel is not as it should be""",
+    )
+    routers = command.add_mutually_exclusive_group()
+    routers.add_argument("router", nargs="?", metavar="ROUTER", help="name or id")
+    routers.add_argument("--all", action="store_true", help="all routers (the default)")
+    command.add_argument("--exit-code", action="store_true", help="end with 1 when anything would be changed")
+    command.add_argument("--json", action="store_true", help="print the answer of the agent as it is")
+    add_agent_options(command)
+
+    command = commands.add(
+        "trace",
+        _trace,
+        "tell which way a packet takes through a router, and where it is dropped and why",
+        more="""\
+It follows the first packet of a new flow: incoming device, floating IP, route, source NAT. No packet is sent: it is
+told by what is in the kernel now, as far as l3agent made it; rules and routes of others are not seen.
+Exit status 1: the packet is dropped.""",
+        examples="""\
+            r1 10.0.0.5 192.0.2.1                 a machine to the outside
+            r1 192.0.2.1 203.0.113.100 22         the outside to a floating IP
+            r1 10.0.0.5 10.0.9.9 --in qr-1f2e     one that comes in by another device
+            r1 10.0.0.5 192.0.2.1 --desired       by what should be there""",
+    )
+    _add_router(command)
+    command.add_argument("source", metavar="SRC", type=_address, help="address of the sender")
+    command.add_argument("destination", metavar="DST", type=_address, help="address it sends to")
+    command.add_argument("port", metavar="PORT", nargs="?", type=_port, help="destination port")
+    command.add_argument("--proto", choices=["tcp", "udp", "icmp"], help="default: tcp with a port, else icmp")
+    command.add_argument("--in", dest="device", metavar="DEVICE", help="device it comes in by (default: by its source)")
+    command.add_argument("--desired", action="store_true", help="by what should be in the kernel, not by what is")
+    command.add_argument("--json", action="store_true", help="print the steps as data")
+    add_agent_options(command)
+
+    command = commands.add(
+        "graph",
+        _graph,
+        "draw which router has which networks, floating IPs and hosts",
+        more="Hosts and names of networks are known to an agent that serves a topology file; else ids are shown.",
+        examples="""\
+                                       a tree
+            --format svg > node.svg    a picture
+            --format mermaid           for a page that renders it""",
+    )
+    command.add_argument("--format", choices=list(_FORMATS), default="text", help="default: text")
+    add_agent_options(command)
+
+
+def _add_acting(commands: Commands) -> None:
+    command = commands.add(
+        "resync",
+        _resync,
+        "ask the server again, for one router or for all that belongs on this node",
+        examples="""\
+                     all: a full sync
+            r1       only this one; an id that is not here yet will do too""",
+    )
+    command.add_argument("router", nargs="?", metavar="ROUTER", help="name or id (default: all)")
+    add_agent_options(command)
+
+    command = commands.add(
+        "pause",
+        _pause,
+        "leave a router alone: no update, no full sync and no repair touches it",
+        more="""\
+What the server says meanwhile is remembered. The router forwards on. It stays paused over a restart of the agent,
+until `l3-agentctl resume`.""",
+        examples="r1    before something is tried by hand in its namespace",
+    )
+    _add_router(command)
+    add_agent_options(command)
+
+    command = commands.add(
+        "resume",
+        _resume,
+        "end a pause: do what the server said meanwhile, undo what was done by hand",
+        examples="r1",
+    )
+    _add_router(command)
+    add_agent_options(command)
+
+    command = commands.add(
+        "drain",
+        _drain,
+        "take no more work, finish what is in hand, and say when l3-agent can be stopped",
+        more="""\
+What the server says meanwhile is remembered, and the server sees admin: drained in the configuration of this agent.
+Routers stay and forward on. To keep the server from placing more of them here, disable the agent there too.
+Exit status 75: work was still in hand after --wait seconds; ask again.""",
+        examples="""\
+            --wait 300    give the work five minutes
+            --undo        take up work again""",
+    )
+    command.add_argument("--undo", action="store_true", help="go on with everything")
+    command.add_argument(
+        "--wait", type=_seconds, default=60.0, metavar="SECONDS", help="how long to wait (default: 60)"
+    )
+    add_agent_options(command)
+
+
+def _add_router(command: argparse.ArgumentParser) -> None:
+    command.add_argument("router", metavar="ROUTER", help="name or id")
+
+
+# What arguments mean
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0.1 <= seconds <= 86400:
+        raise argparse.ArgumentTypeError(f"{text}: expected seconds between 0.1 and 86400")
+    return seconds
+
+
+def _address(text: str) -> Address:
+    try:
+        return ip_address(text)
+    except ValueError as exc:
+        raise argparse.ArgumentTypeError(f"{text}: expected an IP address") from exc
+
+
+def _port(text: str) -> int:
+    if not text.isascii() or not text.isdecimal() or not 0 < int(text) < 65536:
+        raise argparse.ArgumentTypeError(f"{text}: expected a port between 1 and 65535")
+    return int(text)
+
+
+# Looking
+
+
+def _status(args: argparse.Namespace) -> int:
+    path = control_socket(args)
+    if args.watch is None:
+        _print_status(args, ask_agent(path, {"op": "status"}), None)
+        return 0
+    before: dict[str, Any] | None = None
+    try:
+        while True:
+            now = ask_agent(path, {"op": "status"})
+            if sys.stdout.isatty() and not args.json:
+                print(end=_CLEAR)
+            _print_status(args, now, before)
+            before = now
+            time.sleep(args.watch)
+    except KeyboardInterrupt:
+        return 0
+
+
+def _print_status(args: argparse.Namespace, status: dict[str, Any], before: dict[str, Any] | None) -> None:
+    if args.json:
+        say(json.dumps(status, indent=None if args.watch else 2))
+    else:
+        say("\n".join(status_lines(status, Screen.of(sys.stdout), before)))
+
+
+def _show(args: argparse.Namespace) -> int:
+    router = _shown(args)
+    say(json.dumps(router, indent=2) if args.json else "\n".join(router_lines(router, Screen.of(sys.stdout))))
+    return 0
+
+
+def _shown(args: argparse.Namespace) -> dict[str, Any]:
+    path = control_socket(args)
+    answer = ask_agent(path, {"op": "show", "router": router_id(path, args.router)}, timeout=_LONG_S)
+    router: dict[str, Any] = answer["router"]
+    return router
+
+
+def _plan(args: argparse.Namespace) -> int:
+    path = control_socket(args)
+    wanted = router_id(path, args.router) if args.router else None
+    answer = ask_agent(path, {"op": "plan", "router": wanted}, timeout=_LONG_S)
+    if args.json:
+        say(json.dumps(answer, indent=2))
+    else:
+        for router, operations in answer["plans"].items():
+            print(f"# router {router}: {len(operations)} operations")
+            for operation in operations:
+                print(f"  {operation}")
+        for router, error in answer["failed"].items():
+            print(f"l3-agentctl plan: router {router}: {error}", file=sys.stderr)
+    changes = args.exit_code and any(answer["plans"].values())
+    return 1 if changes or answer["failed"] else 0
+
+
+def _trace(args: argparse.Namespace) -> int:
+    protocol = args.proto or ("icmp" if args.port is None else "tcp")
+    if args.source.version != args.destination.version:
+        args.parser_error(f"{args.source} and {args.destination} are of different IP versions")
+    if protocol == "icmp" and args.port is not None:
+        args.parser_error("icmp has no ports")
+    router = _shown(args)
+    packet = Packet(args.source, args.destination, protocol, args.port, args.device)
+    found = trace(router["desired" if args.desired else "actual"], packet)
+    if args.json:
+        say(json.dumps(found.as_values(), indent=2))
+    else:
+        say("\n".join(trace_lines(router, found.as_values(), Screen.of(sys.stdout))))
+    return 1 if found.verdict == "dropped" else 0
+
+
+def _graph(args: argparse.Namespace) -> int:
+    answer = ask_agent(control_socket(args), {"op": "topology"})
+    say(_FORMATS[args.format](answer))
+    return 0
+
+
+_FORMATS: dict[str, Callable[[dict[str, Any]], str]] = {
+    "text": lambda topology: "\n".join(tree_lines(topology, Screen.of(sys.stdout))),
+    "mermaid": lambda topology: "\n".join(mermaid_lines(topology)),
+    "svg": lambda topology: svg(topology).rstrip("\n"),
+}
+
+
+# Acting
+
+
+def _resync(args: argparse.Namespace) -> int:
+    path = control_socket(args)
+    status = ask_agent(path, {"op": "status"})
+    wanted = _known_or_new(status["routers"], args.router) if args.router else None
+    ask_agent(path, {"op": "resync", "router": wanted})
+    say(f"the server is asked for {'router ' + wanted if wanted else 'everything on this node'}")
+    if status["admin"] != "serving":
+        say("the agent is drained: what the server answers is done after `l3-agentctl drain --undo`")
+    elif wanted in status["paused"]:
+        say("the router is paused: what the server answers is done after `l3-agentctl resume`")
+    return 0
+
+
+def _known_or_new(routers: dict[str, Any], wanted: str) -> str:
+    try:
+        return chosen(routers, wanted)
+    except L3AgentError:
+        try:
+            return str(uuid.UUID(wanted))
+        except ValueError:
+            pass
+        raise
+
+
+def _pause(args: argparse.Namespace) -> int:
+    path = control_socket(args)
+    wanted = router_id(path, args.router)
+    ask_agent(path, {"op": "pause", "router": wanted}, timeout=_LONG_S)
+    say(f"router {wanted} is left alone until `l3-agentctl resume {args.router}`")
+    return 0
+
+
+def _resume(args: argparse.Namespace) -> int:
+    path = control_socket(args)
+    status = ask_agent(path, {"op": "status"})
+    gone = {router: {"name": ""} for router in status["paused"]}
+    wanted = chosen(gone | status["routers"], args.router)
+    ask_agent(path, {"op": "resume", "router": wanted})
+    say(f"router {wanted} is served again")
+    return 0
+
+
+def _drain(args: argparse.Namespace) -> int:
+    path = control_socket(args)
+    if args.undo:
+        ask_agent(path, {"op": "drain", "undo": True})
+        say("the agent takes work again, first what it was told meanwhile")
+        return 0
+    deadline = time.monotonic() + args.wait
+    while (answer := ask_agent(path, {"op": "drain"}))["admin"] != "drained":
+        if time.monotonic() > deadline:
+            queue = answer["queue"]
+            print(
+                f"l3-agentctl drain: after {args.wait:g} s {queue['processing']} routers are worked on and "
+                f"{queue['waiting']} wait; no new work is taken; ask again, or `drain --undo`",
+                file=sys.stderr,
+            )
+            return EX_TEMPFAIL
+        time.sleep(_LOOK_S)
+    left = answer["queue"]["held"]
+    say(f"drained: nothing is in hand{f', {left} routers have news for later' if left else ''}")
+    say("l3-agent can be stopped; routers forward on. `l3-agentctl drain --undo` takes up work again")
+    return 0

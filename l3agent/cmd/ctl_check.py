@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``l3-agentctl check``: is all here that an agent needs? Composition: what is looked at, in which process."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+from l3agent.cmd.ctl_parser import Commands, add_config_options, say
+from l3agent.conf import configured
+from l3agent.dataplane.drivers import load_driver
+from l3agent.exceptions import ConfigError
+from l3agent.ops import check
+from l3agent.ops.check import Finding, failed
+from l3agent.ops.terminal import Screen
+from l3agent.standalone import topology
+
+#: Seconds for a process that tries something.
+_TRIAL_S = 60.0
+
+
+def add_command(commands: Commands) -> None:
+    """Add it."""
+    command = commands.add(
+        "check",
+        _check,
+        "tell whether configuration, kernel, tools, limits, broker and server are as an agent needs them",
+        more="""\
+A line for each thing, with the exit status that it alone would mean. Nothing is changed; the kernel is tried in a
+sandbox that vanishes. Useful before the first start and without root: what cannot be looked at is marked `?`.
+Exit status 1: something failed.""",
+        examples="""\
+            --config-file /etc/neutron/l3_agent.ini    with the files of neutron-l3-agent
+            --host                                     the machine only: no configuration, no broker
+            --json                                     for programs""",
+    )
+    command.add_argument("--host", action="store_true", help="look at this machine only")
+    command.add_argument("--json", action="store_true", help="print the findings as data")
+    add_config_options(command)
+
+
+def _check(args: argparse.Namespace) -> int:
+    found = list(_findings(args))
+    said = json.dumps(check.as_values(found), indent=2) if args.json else "\n".join(_lines(found))
+    say(said)
+    return 1 if any(one.state == "fail" for one in found) else 0
+
+
+def _lines(found: list[Finding]) -> list[str]:
+    fails = sum(one.state == "fail" for one in found)
+    unknown = sum(one.state == "unknown" for one in found)
+    summary = f"{fails} failed" if fails else "nothing is in the way"
+    more = f", {unknown} could not be looked at" if unknown else ""
+    return [*check.lines(found, Screen.of(sys.stdout)), "", summary + more]
+
+
+def _findings(args: argparse.Namespace) -> Iterator[Finding]:
+    if not args.host:
+        yield from _configuration(args)
+    yield from _kernel()
+    yield from check.limits()
+    yield from check.tools()
+
+
+def _files(args: argparse.Namespace) -> list[str]:
+    return [f"--config-file={path}" for path in args.config_file] + [f"--config-dir={path}" for path in args.config_dir]
+
+
+def _configuration(args: argparse.Namespace) -> Iterator[Finding]:
+    try:
+        conf = configured(_files(args), prog="l3-agent")
+        load_driver(conf.interface_driver)
+    except ConfigError as exc:
+        yield failed("configuration", str(exc), check.EX_CONFIG)
+        return
+    files = [*(conf.config_file or []), *(conf.config_dir or [])]
+    yield Finding("configuration", "ok", ", ".join(map(str, files)) or "no file: the defaults")
+    yield check.state_path(conf.state_path)
+    yield check.dataplane(conf.dataplane.socket, spawn=conf.dataplane.spawn, root_helper=conf.AGENT.root_helper)
+    if conf.standalone.topology:
+        yield _topology(conf.standalone.topology)
+    yield from _reach(args)
+
+
+def _topology(path: str) -> Finding:
+    try:
+        read = topology.load(path)
+    except ConfigError as exc:
+        return failed("topology", "; ".join(str(exc).splitlines()), check.EX_CONFIG)
+    return Finding("topology", "ok", f"{path}: {len(read.routers)} routers, {len(read.hosts)} hosts")
+
+
+def _reach(args: argparse.Namespace) -> Iterator[Finding]:
+    """Ask the process that may import what speaks to a broker."""
+    done = _run("l3agent.cmd.reach", *_files(args))
+    if done is None or done.returncode not in (0, check.EX_CONFIG):
+        said = "no answer" if done is None else done.stderr.strip().rpartition("\n")[2]
+        yield failed("broker", f"cannot be tried: {said}")
+    elif done.returncode == check.EX_CONFIG:
+        yield failed("transport_url", done.stderr.strip(), check.EX_CONFIG)
+    else:
+        yield from _reached(json.loads(done.stdout))
+
+
+def _reached(found: dict[str, Any]) -> Iterator[Finding]:
+    for problem in found["unknown"]:
+        yield failed("option", problem, check.EX_CONFIG)
+    if found["without_effect"]:
+        yield Finding("options without effect", "note", found["without_effect"])
+    broker = found.get("broker")
+    if broker is None:
+        yield Finding("broker and server", "ok", "none is needed: the agent serves the topology file to itself")
+        return
+    if broker["error"]:
+        yield failed("broker", f"{broker['url']}: {broker['error']}", check.EX_UNAVAILABLE)
+        yield Finding("server", "unknown", "asked only through a broker")
+        return
+    yield Finding("broker", "ok", broker["url"])
+    if found["server"]:
+        yield failed("server", f"{found['server']}; is neutron-server running?", check.EX_UNAVAILABLE)
+    else:
+        yield Finding("server", "ok", "it answers")
+
+
+def _kernel() -> Iterator[Finding]:
+    done = _run("l3agent.cmd.abilities")
+    if done is not None and done.returncode == 0:
+        yield from check.abilities(json.loads(done.stdout))
+    elif done is not None and done.returncode == check.EX_NOPERM:
+        yield Finding("kernel", "unknown", done.stderr.strip())
+    else:
+        said = "no answer" if done is None else done.stderr.strip().rpartition("\n")[2]
+        yield failed("kernel", f"cannot be tried: {said}")
+
+
+def _run(module: str, *arguments: str) -> subprocess.CompletedProcess[str] | None:
+    argv = [sys.executable, "-m", module, *arguments]
+    try:
+        return subprocess.run(
+            argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_TRIAL_S, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return None

@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The commands for a machine, with or without an agent on it."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from typing import NoReturn
+
+from l3agent.cmd.ctl_parser import Commands, add_config_options, configuration, control_socket
+from l3agent.exceptions import PermissionMissing
+from l3agent.ops.cleanup import refuse_while_at_work, remove_all
+from l3agent.standalone import demo
+
+
+def add_commands(commands: Commands) -> None:
+    """Add them."""
+    command = commands.add(
+        "demo",
+        _demo,
+        "build the sample topology in a sandbox and prove that it works",
+        more="It needs no root, no broker and no server, and leaves nothing behind.",
+        examples="--keep    stay up until Ctrl-C, to look around",
+    )
+    command.add_argument("--keep", action="store_true", help="stay up until Ctrl-C and print how to look around")
+
+    commands.add("serve", None, "serve a topology file to agents over a broker (see `serve --help`)")
+
+    command = commands.add(
+        "cleanup",
+        _cleanup,
+        "remove every router, host and bridge of ours from this machine",
+        more="It refuses while an agent or a data plane runs, and touches nothing that l3agent did not make.",
+        examples="--dry-run    only say what would go",
+    )
+    command.add_argument("--dry-run", action="store_true", help="only say what would be removed")
+    command.add_argument("--netns-path", help="folder of the namespaces (default: that of the configuration)")
+    add_config_options(command)
+
+
+def serve(arguments: list[str]) -> NoReturn:
+    """Become the process that serves; its first statement patches, so it cannot be imported here."""
+    os.execv(sys.executable, [sys.executable, "-m", "l3agent.cmd.serve", *arguments])
+
+
+def _demo(args: argparse.Namespace) -> int:
+    return demo.run(keep=args.keep)
+
+
+def _cleanup(args: argparse.Namespace) -> int:
+    conf = configuration(args)
+    if os.geteuid() != 0:
+        raise PermissionMissing("only root may remove network namespaces; run it with sudo")
+    refuse_while_at_work(control_socket(args), conf.dataplane.socket)
+    reports = remove_all(args.netns_path or conf.dataplane.netns_path, dry_run=args.dry_run)
+    for report in reports:
+        print(f"{'would remove' if args.dry_run else 'removed'} {report.kind} {report.id}")
+        for line in report.operations:
+            print(f"  {line}")
+        if report.error:
+            print(f"l3-agentctl cleanup: {report.kind} {report.id}: {report.error}", file=sys.stderr)
+    if not reports:
+        print("nothing of ours is here")
+    return 1 if any(report.error for report in reports) else 0

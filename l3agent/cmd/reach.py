@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tries whether the broker takes us and whether a server answers; ``l3-agentctl check`` runs it and reads its JSON.
+
+It asks the server for its list of service plug-ins, which changes nothing there.
+"""
+
+import warnings
+
+with warnings.catch_warnings():
+    # It says at import that it is deprecated; operators cannot do anything about that.
+    warnings.simplefilter("ignore")
+    import eventlet
+
+    eventlet.monkey_patch()
+
+import json
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import kombu
+import oslo_messaging
+from oslo_log import log as logging
+
+from l3agent.agent.plugin_api import TOPIC
+from l3agent.conf import configured
+from l3agent.exceptions import ConfigError, PluginUnavailable
+from l3agent.neutron_options import old_transport_url, unknown_options, without_effect
+from l3agent.rpc import Client, RemoteError, admin_context, get_transport
+
+EX_CONFIG = 78
+#: Seconds for the broker, and for the server.
+_BROKER_S, _SERVER_S = 5.0, 5.0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Print what was found as JSON; exit status 78 when the configuration is wrong."""
+    try:
+        conf = configured(sys.argv[1:] if argv is None else argv, prog="l3-agent")
+        # The report goes to stdout; what libraries say meanwhile is no part of it.
+        conf.set_override("use_stderr", False)
+        logging.setup(conf, "l3agent")
+        transport = get_transport(conf, "local:///check" if conf.standalone.topology else old_transport_url(conf))
+    except (ConfigError, logging.LogConfigError) as exc:
+        print(exc, file=sys.stderr)
+        return EX_CONFIG
+    found: dict[str, Any] = {"unknown": unknown_options(conf), "without_effect": without_effect(conf)}
+    if not conf.standalone.topology:
+        found["broker"] = _broker(conf, transport)
+        found["server"] = _server(transport) if found["broker"]["error"] is None else None
+    print(json.dumps(found), flush=True)
+    return 0
+
+
+def _broker(conf: Any, transport: Any) -> dict[str, Any]:
+    """Log in to the broker, to one after the other of several."""
+    url = oslo_messaging.TransportURL.parse(conf, old_transport_url(conf))
+    hosts = [f"{host.hostname}:{host.port or 5672}" for host in url.hosts]
+    where = f"{url.transport or 'rabbit'}://{','.join(hosts)}/{url.virtual_host or ''}"
+    if not (url.transport or "rabbit").startswith(("rabbit", "amqp", "kombu")):
+        return {"url": where, "error": None}
+    said = []
+    for host in url.hosts:
+        connection = kombu.Connection(
+            hostname=host.hostname, port=host.port or 5672, userid=host.username, password=host.password,
+            virtual_host=url.virtual_host or "/", transport="pyamqp", connect_timeout=_BROKER_S, ssl=_tls(conf),
+        )  # fmt: skip
+        try:
+            with eventlet.Timeout(_BROKER_S, TimeoutError("no answer")), connection:
+                connection.connect()
+            return {"url": where, "error": None}
+        except Exception as exc:
+            said.append(f"{host.hostname}:{host.port or 5672}: {_reason(exc)}")
+    return {"url": where, "error": "; ".join(said) or "transport_url names no broker"}
+
+
+def _tls(conf: Any) -> Any:
+    options = conf.oslo_messaging_rabbit if "oslo_messaging_rabbit" in conf else None
+    if options is None or not options.ssl:
+        return False
+    named = {"ca_certs": options.ssl_ca_file, "certfile": options.ssl_cert_file, "keyfile": options.ssl_key_file}
+    return {name: value for name, value in named.items() if value} or True
+
+
+def _reason(exc: Exception) -> str:
+    return " ".join(str(getattr(exc, "reply_text", "") or getattr(exc, "strerror", "") or exc).split())
+
+
+def _server(transport: Any) -> str | None:
+    """Return why no server answers, None when one does."""
+    client = Client(transport, TOPIC, timeout=_SERVER_S, max_timeout=_SERVER_S)
+    try:
+        client.call(admin_context(), "get_service_plugin_list", version="1.3")
+    except PluginUnavailable as exc:
+        return str(exc)
+    except RemoteError:
+        return None  # an old server, which knows no such method, has answered
+    return None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What this kernel can do of what the data plane needs, tried out for real; the caller is in a namespace of its own.
+
+Each trial uses the messages that the data plane sends, so a kernel that passes takes them.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from ipaddress import IPv4Address
+from pathlib import Path
+
+from l3agent.dataplane import syscalls
+from l3agent.dataplane.netlink import conntrack, nft, nsid, rtnl
+from l3agent.dataplane.sockets import NETLINK_NETFILTER, NETLINK_ROUTE, NetlinkSocket
+from l3agent.dataplane.visit import own_namespace
+from l3agent.exceptions import ApplyError
+
+#: linux/netlink.h
+_SOL_NETLINK, _LISTEN_ALL_NSID = 270, 8
+_MAC = "fa:16:3e:00:00:01"
+_FLOATING, _FIXED = IPv4Address("192.0.2.1"), IPv4Address("192.0.2.2")
+_NO_SUCH_FLOW = frozenset((2,))
+
+
+def trials() -> list[tuple[str, str | None]]:
+    """Return what was tried, each with None or the reason why it does not work and what to do about it."""
+    return [(name, _tried(trial, advice)) for name, trial, advice in _TRIALS]
+
+
+def _tried(trial: Callable[[], None], advice: str) -> str | None:
+    try:
+        trial()
+    except (ApplyError, OSError) as exc:
+        return f"{exc}; {advice}"
+    return None
+
+
+def _veth() -> None:
+    route = NetlinkSocket(NETLINK_ROUTE)
+    home = own_namespace()
+    route.batch(rtnl.new_veth("l3trial0", "l3trial1", mac=_MAC, mtu=1500, namespace_fd=home))
+
+
+def _bridge() -> None:
+    NetlinkSocket(NETLINK_ROUTE).batch(rtnl.new_bridge("l3trial2", _MAC))
+
+
+def _maps() -> None:
+    element = nft.new_elements("floating_dnat", [(_FLOATING.packed, _FIXED.packed)])
+    NetlinkSocket(NETLINK_NETFILTER).nft_batch([*nft.new_table(), element])
+
+
+def _conntrack_filter() -> None:
+    netfilter = NetlinkSocket(NETLINK_NETFILTER)
+    for request in conntrack.flush_floating_ip(_FLOATING, _FIXED):
+        netfilter.batch(request, ignore=_NO_SUCH_FLOW)
+
+
+def _all_namespaces() -> None:
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_ROUTE) as listening:
+        listening.bind((0, 0))
+        listening.setsockopt(_SOL_NETLINK, _LISTEN_ALL_NSID, 1)
+
+
+def _numbers() -> None:
+    home = own_namespace()
+    number = nsid.parse_nsid(NetlinkSocket(NETLINK_ROUTE).ask([nsid.new_nsid(home), nsid.get_nsid(home)])[1])
+    if number is None:
+        raise ApplyError("the kernel gives namespaces no numbers")
+
+
+def _settings() -> None:
+    root = Path(f"/proc/self/fd/{syscalls.mount_proc()}/sys/net")
+    for path in ("ipv4/ip_forward", "ipv6/conf/all/forwarding", "netfilter/nf_conntrack_tcp_be_liberal"):
+        if not (root / path).exists():
+            raise ApplyError(f"no sysctl net/{path}")
+
+
+_TRIALS: tuple[tuple[str, Callable[[], None], str], ...] = (
+    ("veth pairs", _veth, "`modprobe veth`"),
+    ("bridges", _bridge, "`modprobe bridge`"),
+    ("nf_tables with maps and NAT", _maps, "`modprobe nf_tables nft_nat`; Linux 5.8 or newer is needed"),
+    ("flows dropped by a filter", _conntrack_filter, "`modprobe nf_conntrack_netlink`; Linux 5.8 or newer is needed"),
+    ("events of all namespaces", _all_namespaces, "without NET_BROADCAST changes of others wait for a full sync"),
+    ("numbers of namespaces", _numbers, "without them changes of others wait for a full sync"),
+    ("settings of namespaces", _settings, "`modprobe nf_conntrack`; IPv6 must not be switched off (ipv6.disable)"),
+)

@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Entries as plain maps for those who look on from other processes: JSON-able, with addresses as text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import fields
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
+from typing import Any
+
+from l3agent.dataplane.plan import (
+    Bridge,
+    Card,
+    DeviceAddress,
+    Element,
+    Entry,
+    KernelRoute,
+    Link,
+    Namespace,
+    PendingFlush,
+    Sysctl,
+    Table,
+)
+from l3agent.model.states import NextHop
+
+_KINDS: dict[type, str] = {
+    Namespace: "namespace",
+    Sysctl: "sysctl",
+    Bridge: "bridge",
+    Card: "card",
+    Link: "link",
+    DeviceAddress: "address",
+    KernelRoute: "route",
+    Table: "table",
+    Element: "element",
+    PendingFlush: "pending_flush",
+}
+_TEXT = IPv4Address | IPv4Interface | IPv4Network | IPv6Address | IPv6Interface | IPv6Network
+
+
+def plain(entries: Iterable[Entry]) -> list[dict[str, Any]]:
+    """Return entries as maps of their fields with their ``kind``, in a fixed order."""
+    found = [
+        {"kind": _KINDS[type(entry)], **{one.name: _value(getattr(entry, one.name)) for one in fields(entry)}}
+        for entry in entries
+    ]
+    order = list(_KINDS.values())
+    return sorted(found, key=lambda one: (order.index(one["kind"]), str(one)))
+
+
+def _value(value: Any) -> Any:
+    if isinstance(value, _TEXT):
+        return str(value)
+    if isinstance(value, NextHop):
+        return {"device": value.device, "via": None if value.via is None else str(value.via)}
+    if isinstance(value, frozenset):
+        return sorted(map(_value, value), key=str)
+    return value

@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Findings about a machine before an agent is started on it, and those that need no other process.
+
+Useful without root and without a configuration: what cannot be looked at is said, and is no failure.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import shlex
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from l3agent.ops.terminal import Cell, Screen, table
+
+EX_OK, EX_FAILED, EX_UNAVAILABLE, EX_NOPERM, EX_CONFIG = 0, 1, 69, 77, 78
+
+#: Descriptors that a router takes in the data plane.
+_PER_ROUTER = 4
+_FEW_DESCRIPTORS, _ENOUGH_DESCRIPTORS = 1024, 65536
+#: The kernel's default is 1024 neighbours for all namespaces together (arp(7)).
+_ENOUGH_NEIGHBOURS = 8192
+_STYLES = {"ok": "green", "note": "yellow", "fail": "red", "unknown": "dim"}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of a check.
+
+    :param state: ``note`` works but deserves a thought; ``unknown`` could not be looked at.
+    :param exit_status: what this alone would end a program with; 0 unless ``state`` is ``fail``.
+    """
+
+    what: str
+    state: Literal["ok", "note", "fail", "unknown"]
+    text: str
+    exit_status: int = EX_OK
+
+
+def failed(what: str, text: str, exit_status: int = EX_FAILED) -> Finding:
+    """Return a finding that keeps the agent from working."""
+    return Finding(what, "fail", text, exit_status)
+
+
+def abilities(trials: Iterable[tuple[str, str | None]]) -> Iterator[Finding]:
+    """Yield a finding for each trial of the kernel: its name, and None or why it does not work."""
+    for name, reason in trials:
+        what = f"kernel: {name}"
+        yield Finding(what, "ok", "works") if reason is None else failed(what, reason)
+
+
+def limits() -> Iterator[Finding]:
+    """Yield what a host runs out of with many routers."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    unlimited = hard == resource.RLIM_INFINITY
+    text = f"{'unlimited' if unlimited else hard}, enough for about {_ENOUGH_DESCRIPTORS // _PER_ROUTER} routers"
+    if not unlimited and hard < _ENOUGH_DESCRIPTORS:
+        text = f"{hard}, enough for about {hard // _PER_ROUTER} routers; raise LimitNOFILE of l3-dataplane for more"
+    if not unlimited and hard < _FEW_DESCRIPTORS:
+        yield failed("limit: descriptors", text)
+    else:
+        yield Finding("limit: descriptors", "ok" if unlimited or hard >= _ENOUGH_DESCRIPTORS else "note", text)
+    yield from map(_neighbours, ("ipv4", "ipv6"))
+    yield _bridge_filter()
+
+
+def _neighbours(family: str) -> Finding:
+    name = f"net.{family}.neigh.default.gc_thresh3"
+    what = f"limit: neighbours {family}"
+    most = _number(Path("/proc/sys", *name.split(".")))
+    if most is None:
+        return Finding(what, "unknown", f"{name} cannot be read here; it is one table for all routers of a host")
+    if most < _ENOUGH_NEIGHBOURS:
+        text = f"{most} machines behind all routers together; for more `sysctl -w {name}={_ENOUGH_NEIGHBOURS}`"
+        return Finding(what, "note", text)
+    return Finding(what, "ok", f"{most} machines behind all routers together")
+
+
+def _bridge_filter() -> Finding:
+    what = "bridges: filter of the host"
+    value = _number(Path("/proc/sys/net/bridge/bridge-nf-call-iptables"))
+    if value:
+        return Finding(what, "note", "br_netfilter is on: rules of the host see bridged frames")
+    return Finding(what, "ok", "bridged frames do not pass it")
+
+
+def _number(path: Path) -> int | None:
+    try:
+        return int(path.read_text())
+    except (OSError, ValueError):
+        return None
+
+
+def tools() -> Iterator[Finding]:
+    """Yield which programs are there for people; the agent itself starts none."""
+    for name, why in (("ip", "lines of `plan`"), ("nft", "lines of `plan`"), ("conntrack", "to look at flows")):
+        found = shutil.which(name) or shutil.which(name, path="/usr/sbin:/sbin")
+        text = found or f"not found; l3agent needs it not, people do: {why}"
+        yield Finding(f"tool: {name}", "ok" if found else "note", text)
+
+
+def state_path(folder: str) -> Finding:
+    """Tell whether the agent could work in its folder."""
+    what = "state_path"
+    path = Path(folder)
+    if not path.exists():
+        parent = next(one for one in path.parents if one.exists())
+        if os.access(parent, os.W_OK):
+            return Finding(what, "ok", f"{folder} will be made")
+        return Finding(what, "unknown", f"{folder} does not exist, and this user may not make it in {parent}")
+    if not path.is_dir():
+        return failed(what, f"{folder} is no folder", EX_CONFIG)
+    if len(os.fsencode(folder)) > 80:
+        return failed(what, f"{folder}: too long for the path of a socket (unix(7): 107 bytes)", EX_CONFIG)
+    free = shutil.disk_usage(path).free
+    if not free:
+        return failed(what, f"{folder}: no space left")
+    if not os.access(path, os.W_OK):
+        return Finding(what, "unknown", f"this user may not write to {folder}; l3-agent's must")
+    return Finding(what, "ok", folder)
+
+
+def dataplane(socket: str, *, spawn: bool, root_helper: str) -> Finding:
+    """Tell how the data plane comes to run."""
+    what = "l3-dataplane"
+    if os.path.exists(socket):
+        return Finding(what, "ok", f"{socket} is there")
+    if not spawn:
+        return failed(what, f"[dataplane] spawn is off and nobody listens on {socket}: start it", EX_UNAVAILABLE)
+    if os.geteuid() == 0:
+        return Finding(what, "ok", "l3-agent started by root starts it itself")
+    helper = shlex.split(root_helper or "")
+    if helper and shutil.which(helper[0]):
+        return Finding(what, "ok", f"l3-agent starts it by `{root_helper}`")
+    text = f"this user lacks the privilege and [AGENT] root_helper ({root_helper!r}) is no command: start it as root"
+    return failed(what, text, EX_NOPERM)
+
+
+def lines(findings: Iterable[Finding], screen: Screen) -> list[str]:
+    """Return the findings as a table."""
+    rows: list[list[Cell | str]] = [
+        [Cell({"fail": "FAIL", "unknown": "?"}.get(one.state, one.state), _STYLES[one.state]), str(one.exit_status),
+         one.what, one.text]
+        for one in findings
+    ]  # fmt: skip
+    # Not shortened: the end of a line is the advice.
+    return table(("", "EXIT", "WHAT", "FOUND"), rows, Screen(screen.colour))
+
+
+def as_values(findings: Iterable[Finding]) -> list[Mapping[str, Any]]:
+    """Return the findings as plain values, ready for JSON."""
+    return [asdict(one) for one in findings]

@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the control socket of an agent does, by the name that requests carry."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from l3agent.agent.l3_agent import L3NATAgent
+from l3agent.dataplane.client import DataplaneClient
+from l3agent.exceptions import L3AgentError
+from l3agent.ops.control import Operation
+from l3agent.ops.status import plans, show, status, topology
+
+#: Hosts and names of networks of a standalone topology, as :func:`l3agent.ops.status.topology` takes them.
+Surroundings = Callable[[], tuple[list[Mapping[str, Any]], Mapping[str, str]]]
+
+
+def operations(
+    agent: L3NATAgent, dataplane: DataplaneClient, surroundings: Surroundings = lambda: ([], {})
+) -> dict[str, Operation]:
+    """Return the operations of an agent by name."""
+    admin = agent.administration
+    return {
+        "status": lambda request: status(agent, dataplane),
+        "plan": lambda request: plans(agent, dataplane, request.get("router")),
+        "show": lambda request: {"router": show(agent, dataplane, _router(request))},
+        "topology": lambda request: topology(agent, *surroundings()),
+        "resync": lambda request: _resync(agent, request.get("router")),
+        "pause": lambda request: _do(admin.pause, _router(request)),
+        "resume": lambda request: _do(admin.resume, _router(request)),
+        "drain": lambda request: _drain(agent, bool(request.get("undo", False))),
+    }
+
+
+def _router(request: Mapping[str, Any]) -> str:
+    router = request.get("router")
+    if not isinstance(router, str):
+        raise L3AgentError("the request names no router")
+    return router
+
+
+def _do(step: Callable[[str], None], router_id: str) -> Mapping[str, Any]:
+    step(router_id)
+    return {}
+
+
+def _resync(agent: L3NATAgent, router_id: str | None) -> Mapping[str, Any]:
+    if router_id is None:
+        agent.full_sync.ask("an operator asked for it")
+    else:
+        agent.routers_updated(None, [router_id])
+    return {}
+
+
+def _drain(agent: L3NATAgent, undo: bool) -> Mapping[str, Any]:
+    before = agent.administration.state
+    if undo:
+        agent.administration.undrain()
+    else:
+        agent.administration.drain()
+    state = agent.administration.state
+    if state != before or state == "drained":
+        agent.report_soon()
+    return {"admin": state, "queue": agent.queue.counts()}

@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One router as a person reads it: what is there, what should be, and what differs. Pure: values in, lines out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from l3agent.ops.terminal import Cell, Screen, table
+
+Entries = Iterable[Mapping[str, Any]]
+_TRANSLATIONS = {
+    "floating_dnat": "floating IP",
+    "gateway_snat": "source NAT",
+    "hairpin_snat": "hairpin",
+}
+
+
+def router_lines(router: Mapping[str, Any], screen: Screen) -> Iterator[str]:
+    """Yield the lines about a router, as :func:`l3agent.ops.status.show` tells of it."""
+    actual = list(router["actual"])
+    paused = ", paused" if router["paused"] else ""
+    yield screen.paint(screen.cut(f"router {router['id']}  {router['name']}  {router['state']}{paused}"), "bold")
+    if router["error"]:
+        yield screen.paint(screen.cut(f"error: {router['error']}"), "red")
+    yield from _section("interfaces", _links(actual), ("DEVICE", "MAC", "MTU", "STATE", "TAP", "BRIDGE"), screen)
+    addresses = [(one["device"], one["interface"]) for one in actual if one["kind"] == "address"]
+    yield from _section("addresses", addresses, ("DEVICE", "ADDRESS"), screen)
+    yield from _section("routes", _routes(actual), ("DESTINATION", "VIA", "DEVICE"), screen)
+    yield from _section("translation", _translations(actual), ("KIND", "WHAT", "ADDRESS"), screen)
+    settings = [(one["path"].replace("/", "."), one["value"]) for one in actual if one["kind"] == "sysctl"]
+    yield from _section("settings", settings, ("SYSCTL", "VALUE"), screen)
+    yield ""
+    yield "helper processes: none; this release starts none in a router"
+    yield ""
+    yield from _difference(router, screen)
+
+
+def differences(desired: Entries, actual: Entries) -> list[tuple[str, str]]:
+    """Return what differs, each with ``-`` for what is missing or ``+`` for what should not be there."""
+    wanted, there = [dict.fromkeys(map(described, entries)) for entries in (desired, actual)]
+    missing = [("-", text) for text in wanted if text not in there]
+    return missing + [("+", text) for text in there if text not in wanted]
+
+
+def described(entry: Mapping[str, Any]) -> str:
+    """Return an entry as one line."""
+    match entry["kind"]:
+        case "namespace":
+            return f"namespace {entry['name']}" + ("" if entry["loopback"] else ", lo down")
+        case "sysctl":
+            return f"sysctl {entry['path'].replace('/', '.')} = {entry['value']}"
+        case "bridge":
+            return f"bridge {entry['name']} {_state(entry)}"
+        case "card":
+            return f"card {entry['interface']} on {entry['bridge']}"
+        case "link":
+            mtu = entry["mtu"] or "of its two ends differ"
+            where = f"{entry['tap'] or 'no tap'} on {entry['bridge'] or 'no bridge'}"
+            return f"link {entry['device']} {entry['mac']} mtu {mtu} {_state(entry)}, {where}"
+        case "address":
+            return f"address {entry['interface']} on {entry['device']}"
+        case "route":
+            return f"route {entry['destination']} " + ", ".join(_hop(hop) for hop in entry["hops"])
+        case "table":
+            return "table l3agent" + ("" if entry["intact"] else ", changed by somebody")
+        case "element":
+            value = "" if entry["right"] is None else f": {entry['right']}"
+            return f"{entry['name']} {{ {entry['left']}{value} }}"
+        case _:
+            return f"flows of {entry['floating']} to be dropped"
+
+
+def _section(title: str, rows: Sequence[tuple[str, ...]], header: tuple[str, ...], screen: Screen) -> Iterator[str]:
+    yield ""
+    yield f"{title}: none" if not rows else screen.paint(title, "bold")
+    if rows:
+        yield from (f"  {line}" for line in table(header, rows, _narrower(screen)))
+
+
+def _narrower(screen: Screen) -> Screen:
+    return screen if screen.width is None else Screen(screen.colour, screen.width - 2)
+
+
+def _links(entries: Entries) -> list[tuple[str, ...]]:
+    return [
+        (one["device"], one["mac"], str(one["mtu"] or "differs"), _state(one), one["tap"] or "-", one["bridge"] or "-")
+        for one in entries
+        if one["kind"] == "link"
+    ]
+
+
+def _routes(entries: Entries) -> list[tuple[str, ...]]:
+    return [
+        (one["destination"], hop["via"] or "on link", hop["device"])
+        for one in entries
+        if one["kind"] == "route"
+        for hop in one["hops"]
+    ]
+
+
+def _translations(entries: Entries) -> list[tuple[str, ...]]:
+    return [
+        (_TRANSLATIONS[one["name"]], one["left"], one["right"])
+        for one in entries
+        if one["kind"] == "element" and one["name"] in _TRANSLATIONS
+    ]
+
+
+def _difference(router: Mapping[str, Any], screen: Screen) -> Iterator[str]:
+    if router["plan"] is None:
+        yield screen.paint("desired against actual: what is wanted is not known", "yellow")
+        return
+    found = differences(router["desired"], router["actual"])
+    if not found:
+        yield screen.paint("desired against actual: no difference", "green")
+        return
+    yield screen.paint("desired against actual (- is missing, + should not be there)", "bold")
+    for sign, text in found:
+        yield screen.paint(screen.cut(f"{sign} {text}"), "red" if sign == "-" else "green")
+    yield screen.paint("it would be mended by", "bold")
+    yield from (f"  {line}" for line in router["plan"])
+
+
+def _hop(hop: Mapping[str, Any]) -> str:
+    return ("" if hop["via"] is None else f"via {hop['via']} ") + f"dev {hop['device']}"
+
+
+def _state(entry: Mapping[str, Any]) -> str:
+    return "up" if entry["up"] else "down"
+
+
+def trace_lines(router: Mapping[str, Any], trace: Mapping[str, Any], screen: Screen) -> Iterator[str]:
+    """Yield the lines of a path, as :meth:`l3agent.ops.trace.Trace.as_values` has it."""
+    yield screen.paint(f"router {router['id']}  {router['name']}", "bold")
+    rows: list[list[Cell | str]] = [
+        [Cell(step["place"], "red" if step["place"] == "drop" else "cyan"), step["text"]] for step in trace["steps"]
+    ]
+    yield from (f"  {line}" for line in table(("PLACE", "WHAT HAPPENS"), rows, _unbounded(screen)))
+    style = {"forwarded": "green", "delivered": "green", "dropped": "red"}[trace["verdict"]]
+    ends = {
+        "forwarded": f"forwarded through {' or '.join(trace['devices'])}",
+        "delivered": "delivered to the router itself",
+        "dropped": "dropped",
+    }
+    yield screen.paint(ends[trace["verdict"]], style)
+    yield from (f"note: {note}" for note in trace["notes"])
+
+
+def _unbounded(screen: Screen) -> Screen:
+    """Return a screen that shortens nothing: the end of a sentence may be the reason."""
+    return Screen(screen.colour)

@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The status of an agent as a person reads it. Pure: values in, lines out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from l3agent.ops.terminal import Cell, Screen, table
+
+_STYLES = {"active": "green", "pending": "yellow", "error": "red", "paused": "yellow"}
+#: Those that need a person come first.
+_ORDER = ("error", "paused", "pending", "active")
+_RATE_S = 60.0
+
+
+def status_lines(status: Mapping[str, Any], screen: Screen, before: Mapping[str, Any] | None = None) -> Iterator[str]:
+    """Yield the lines of a status.
+
+    :param before: an earlier status of the same agent; the rate is counted since then, else over the last minute.
+    """
+    yield screen.cut(f"l3-agent {status['version']} on {status['host']}: {_condition(status)}")
+    queue, workers, dataplane = status["queue"], status["workers"], status["dataplane"]
+    yield screen.cut("queue       " + ", ".join(f"{count} {what}" for what, count in queue.items()))
+    yield screen.cut(f"workers     {workers['busy']} of {workers['size']} busy")
+    yield screen.cut(f"data plane  {'pid ' + str(dataplane['pid']) if dataplane['connected'] else 'not connected'}")
+    yield screen.cut(f"rate        {_rate(status, before)}; {status['full_syncs']} full syncs since the start")
+    if held := status["mass_delete"]["held"]:
+        yield screen.cut(f"doubted     {len(held)} routers that the server leaves out are kept until it says so again")
+    yield ""
+    yield screen.cut(_totals(status))
+    rows = sorted(status["routers"].items(), key=lambda item: (_ORDER.index(_state(item[1])), item[1]["name"], item[0]))
+    header = ("ROUTER", "NAME", "STATE", "UPDATES", "LAST", "ERROR")
+    yield from table(header, [_row(status, router_id, entry) for router_id, entry in rows], screen)
+
+
+def _condition(status: Mapping[str, Any]) -> str:
+    sync = "in sync" if status["in_sync"] else "not in sync yet"
+    return sync if status["admin"] == "serving" else f"{sync}, {status['admin']}"
+
+
+def _totals(status: Mapping[str, Any]) -> str:
+    counts = dict.fromkeys(_ORDER, 0)
+    for entry in status["routers"].values():
+        counts[_state(entry)] += 1
+    parts = [f"{count} {state}" for state, count in counts.items() if count]
+    return f"{len(status['routers'])} routers" + (f": {', '.join(parts)}" if parts else "")
+
+
+def _rate(status: Mapping[str, Any], before: Mapping[str, Any] | None) -> str:
+    if before is None or before["now"] >= status["now"]:
+        times = [entry["updated_at"] for entry in status["routers"].values() if entry["updated_at"]]
+        recent = sum(status["now"] - one < _RATE_S for one in times)
+        return f"{recent} routers worked on in the last minute"
+    seconds = status["now"] - before["now"]
+    done = sum(
+        max(0, entry["updates"] - before["routers"].get(router_id, {"updates": 0})["updates"])
+        for router_id, entry in status["routers"].items()
+    )
+    return f"{done / seconds:.1f} updates a second"
+
+
+def _state(entry: Mapping[str, Any]) -> str:
+    return "paused" if entry["paused"] else str(entry["state"])
+
+
+def _row(status: Mapping[str, Any], router_id: str, entry: Mapping[str, Any]) -> list[Cell | str]:
+    state = _state(entry)
+    error = entry["error"] or ""
+    if error and entry["next_try"]:
+        error = f"(again in {entry['next_try']:.0f} s) {error}"
+    last = "-"
+    if entry["updated_at"]:
+        count = len(entry["last"]["operations"])
+        last = f"{_age(status['now'] - entry['updated_at'])} ago, {count} operation{'' if count == 1 else 's'}"
+    return [
+        router_id, Cell(entry["name"], "bold"), Cell(state, _STYLES[state]), str(entry["updates"]), last,
+        Cell(error, "red"),
+    ]  # fmt: skip
+
+
+def _age(seconds: float) -> str:
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{max(0.0, seconds):.0f} s"

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Text for people: tables that fit the terminal, and colour where somebody looks at it."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TextIO
+
+#: Select Graphic Rendition of ECMA-48.
+_CODES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
+#: No column is made narrower than this many characters.
+_NARROWEST = 6
+_GAP = "  "
+#: Control characters: a name or an error may hold them, and a terminal would obey.
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
+
+@dataclass(frozen=True, slots=True)
+class Screen:
+    """What is written to.
+
+    :param width: characters of a line; None: as many as it takes.
+    """
+
+    colour: bool = False
+    width: int | None = None
+
+    @classmethod
+    def of(cls, stream: TextIO, environ: Mapping[str, str] = os.environ) -> Screen:
+        """Describe a stream: a terminal has a width, and colour unless NO_COLOR (no-color.org) is set."""
+        if not stream.isatty():
+            return cls()
+        colour = not environ.get("NO_COLOR") and environ.get("TERM") != "dumb"
+        return cls(colour, shutil.get_terminal_size().columns)
+
+    def paint(self, text: str, style: str) -> str:
+        """Return text in a style, or as it is."""
+        return f"\x1b[{_CODES[style]}m{text}\x1b[0m" if self.colour and style else text
+
+    def cut(self, text: str) -> str:
+        """Return a line that fits."""
+        return _shortened(_plain(text), self.width)
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """Text of a table and its style."""
+
+    text: str
+    style: str = ""
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[Cell | str]], screen: Screen) -> list[str]:
+    """Return the lines of a table; what is too wide for the screen is shortened, the widest columns first."""
+    head = [Cell(title, "bold") for title in header]
+    cells = [head, *([one if isinstance(one, Cell) else Cell(one) for one in row] for row in rows)]
+    cells = [[Cell(_plain(cell.text), cell.style) for cell in row] for row in cells]
+    widths = [max(len(row[column].text) for row in cells) for column in range(len(header))]
+    if screen.width is not None:
+        widths = _fitted(widths, screen.width - len(_GAP) * (len(widths) - 1))
+    return [_line(row, widths, screen) for row in cells]
+
+
+def _line(row: Sequence[Cell], widths: Sequence[int], screen: Screen) -> str:
+    last = max((column for column, cell in enumerate(row) if cell.text), default=0)
+    parts = []
+    for column, (cell, width) in enumerate(zip(row[: last + 1], widths, strict=False)):
+        text = _shortened(cell.text, width)
+        parts.append(screen.paint(text, cell.style) + ("" if column == last else " " * (width - len(text))))
+    return _GAP.join(parts)
+
+
+def _fitted(widths: list[int], room: int) -> list[int]:
+    fitted = list(widths)
+    while sum(fitted) > room and max(fitted) > _NARROWEST:
+        fitted[fitted.index(max(fitted))] -= 1
+    return fitted
+
+
+def _shortened(text: str, width: int | None) -> str:
+    return text if width is None or len(text) <= width else text[: max(0, width - 1)] + "…"
+
+
+def _plain(text: str) -> str:
+    return _CONTROLS.sub("?", text)

@@ -1,0 +1,185 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pause and drain: what is left alone, what is remembered, and what is done afterwards."""
+
+from __future__ import annotations
+
+import eventlet
+import pytest
+
+from l3agent.exceptions import DataplaneUnavailable, L3AgentError
+from l3agent.testing import running, wait_until
+from tests.payloads import a_floating_ip, a_router
+
+R1, R2 = "cffffff1-0000-4000-8000-000000000000", "cffffff2-0000-4000-8000-000000000000"
+
+
+def payload(router_id, *floating):
+    return a_router(id=router_id, _floatingips=[a_floating_ip(f"203.0.113.{n}", "10.0.0.5") for n in floating])
+
+
+@pytest.fixture
+def serving(agent, plugin, dataplane):
+    """Two routers, in sync."""
+    plugin.routers = {router_id: payload(router_id) for router_id in (R1, R2)}
+    agent.full_sync.ask("the test")
+    wait_until(lambda: agent.full_sync.in_sync and len(dataplane.states) == 2)
+    return agent
+
+
+def floating(dataplane, router_id):
+    state = dataplane.states.get(("router", router_id))
+    return None if state is None else sorted(str(one.floating) for one in state.floating_ips)
+
+
+def updated(agent, dataplane, router_id, *expected):
+    agent.routers_updated(None, [router_id])
+    wait_until(lambda: floating(dataplane, router_id) == [f"203.0.113.{n}" for n in expected])
+
+
+def test_a_paused_router_is_left_alone_and_its_news_are_done_at_the_resume(serving, plugin, dataplane):
+    serving.administration.pause(R1)
+    assert dataplane.let_alone == {("router", R1)}
+    plugin.routers |= {R1: payload(R1, 7), R2: payload(R2, 8)}
+    serving.routers_updated(None, [R1])
+    updated(serving, dataplane, R2, 8)
+    serving.full_sync.ask("the test")
+    wait_until(lambda: serving.full_sync.completed >= 2 and serving.full_sync.in_sync)
+    dataplane.restart()
+    wait_until(lambda: dataplane.applied.count((("router", R2), dataplane.states["router", R2])) >= 2)
+    assert floating(dataplane, R1) == []
+    assert serving.queue.counts()["held"] == 1
+    serving.administration.resume(R1)
+    wait_until(lambda: floating(dataplane, R1) == ["203.0.113.7"])
+    assert not dataplane.let_alone
+    wait_until(lambda: not any(serving.queue.counts().values()))
+
+
+def test_the_end_of_a_pause_undoes_what_was_done_by_hand(serving, dataplane):
+    serving.administration.pause(R1)
+    del dataplane.states["router", R1]
+    serving.administration.resume(R1)
+    wait_until(lambda: ("router", R1) in dataplane.states)
+
+
+def test_a_router_deleted_while_it_is_paused_goes_at_the_resume(serving, plugin, dataplane):
+    serving.administration.pause(R1)
+    del plugin.routers[R1]
+    serving.router_deleted(None, R1)
+    updated(serving, dataplane, R2)
+    assert ("router", R1) in dataplane.states
+    serving.administration.resume(R1)
+    wait_until(lambda: ("router", R1) not in dataplane.states)
+    assert not serving.administration.paused
+
+
+def test_a_pause_waits_for_the_work_in_hand(serving, plugin, dataplane):
+    dataplane.delay = 0.2
+    plugin.routers[R1] = payload(R1, 7)
+    serving.routers_updated(None, [R1])
+    wait_until(lambda: serving.routers.applying)
+    serving.administration.pause(R1)
+    assert floating(dataplane, R1) == ["203.0.113.7"] and not serving.routers.applying
+
+
+def test_a_failing_router_that_is_paused_is_not_tried_again_until_the_resume(serving, plugin, dataplane):
+    dataplane.fail_next(DataplaneUnavailable("gone"), times=1000)
+    plugin.routers[R1] = payload(R1, 7)
+    serving.routers_updated(None, [R1])
+    wait_until(lambda: serving.router_info[R1].status == "error")
+    serving.administration.pause(R1)
+    wait_until(lambda: serving.queue.counts() == {"waiting": 0, "processing": 0, "retrying": 0, "held": 1})
+    dataplane._failures._planned.clear()
+    eventlet.sleep(0.3)  # longer than any retry of this agent
+    assert floating(dataplane, R1) == []
+    serving.administration.resume(R1)
+    wait_until(lambda: floating(dataplane, R1) == ["203.0.113.7"])
+
+
+def test_a_pause_that_the_data_plane_does_not_hear_of_is_none(serving, plugin, dataplane):
+    dataplane.fail_next(DataplaneUnavailable("gone"), operation="let_be")
+    with pytest.raises(DataplaneUnavailable):
+        serving.administration.pause(R1)
+    assert not serving.administration.paused
+    plugin.routers[R1] = payload(R1, 7)
+    updated(serving, dataplane, R1, 7)
+
+
+def test_a_pause_survives_a_restart_of_the_agent(make_agent, service_of, plugin, dataplane):
+    plugin.routers = {router_id: payload(router_id) for router_id in (R1, R2)}
+    first, second = make_agent(), make_agent
+    with running(plugin, service_of(first)):
+        wait_until(lambda: first.full_sync.in_sync and len(dataplane.states) == 2)
+        first.administration.pause(R1)
+    plugin.routers = {R1: payload(R1, 7), R2: payload(R2, 8)}
+    with running(plugin, service_of(again := second())):
+        assert again.administration.paused == {R1}
+        wait_until(lambda: again.full_sync.in_sync and floating(dataplane, R2) == ["203.0.113.8"])
+        assert floating(dataplane, R1) == []
+        again.administration.resume(R1)
+        wait_until(lambda: floating(dataplane, R1) == ["203.0.113.7"])
+    assert make_agent().administration.paused == set()
+
+
+@pytest.mark.parametrize("text", ["", "{", "7", '"abc', "null"])
+def test_a_damaged_file_of_pauses_is_said_and_pauses_nothing(make_agent, conf, text, tmp_path, caplog):
+    (tmp_path / "l3-agent-paused.json").write_text(text)
+    assert make_agent().administration.paused == set()
+    assert "l3-agent-paused.json" in caplog.text
+
+
+def test_only_what_is_here_can_be_paused_and_only_what_is_paused_resumed(serving):
+    with pytest.raises(L3AgentError, match="not on this node"):
+        serving.administration.pause("cffffff9-0000-4000-8000-000000000000")
+    with pytest.raises(L3AgentError, match="not paused"):
+        serving.administration.resume(R1)
+
+
+def test_paused_routers_stay_when_all_are_removed_at_a_stop(make_agent, service_of, plugin, dataplane, conf):
+    conf.set_override("cleanup_on_shutdown", True)
+    plugin.routers = {router_id: payload(router_id) for router_id in (R1, R2)}
+    with running(plugin, service_of(agent := make_agent())):
+        wait_until(lambda: agent.full_sync.in_sync and len(dataplane.states) == 2)
+        agent.administration.pause(R1)
+    assert dataplane.states.keys() == {("router", R1)}
+
+
+def test_a_drain_finishes_what_waits_and_takes_no_more(serving, plugin, dataplane):
+    dataplane.delay = 0.1
+    plugin.routers[R1] = payload(R1, 7)
+    serving.routers_updated(None, [R1])
+    syncs = serving.full_sync.completed
+    serving.administration.drain()
+    assert serving.administration.state == "draining"
+    wait_until(lambda: serving.administration.state == "drained")
+    assert floating(dataplane, R1) == ["203.0.113.7"]
+    plugin.routers[R2] = payload(R2, 8)
+    serving.routers_updated(None, [R2])
+    serving.full_sync.ask("the test")
+    wait_until(lambda: serving.full_sync.completed > syncs)
+    assert serving.administration.state == "drained" and serving.queue.counts()["held"] == 2
+    assert floating(dataplane, R2) == []
+    serving.administration.undrain()
+    wait_until(lambda: floating(dataplane, R2) == ["203.0.113.8"])
+    assert serving.administration.state == "serving"
+
+
+def test_the_server_is_told_of_a_drain_and_of_its_end(serving, plugin):
+    def told():
+        serving.registration.report()
+        return plugin.called("report_state")[-1]["agent_state"]["agent_state"]["configurations"].get("admin")
+
+    assert told() is None
+    serving.administration.drain()
+    wait_until(lambda: told() == "drained")
+    serving.administration.undrain()
+    assert told() is None
+
+
+def test_a_paused_router_stays_paused_after_a_drain(serving, plugin, dataplane):
+    serving.administration.pause(R1)
+    serving.administration.drain()
+    plugin.routers = {R1: payload(R1, 7), R2: payload(R2, 8)}
+    serving.routers_updated(None, [R1, R2])
+    serving.administration.undrain()
+    wait_until(lambda: floating(dataplane, R2) == ["203.0.113.8"])
+    assert floating(dataplane, R1) == []

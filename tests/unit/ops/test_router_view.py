@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+from ipaddress import IPv4Address, ip_interface, ip_network
+
+from hypothesis import given
+
+from l3agent.dataplane.drivers.bridge import BridgeDriver
+from l3agent.dataplane.plain import plain
+from l3agent.dataplane.plan import DeviceAddress, Element, KernelRoute, PendingFlush, Table
+from l3agent.dataplane.render import entries
+from l3agent.model.states import NextHop
+from l3agent.ops.router_view import described, differences, router_lines
+from l3agent.ops.terminal import Screen
+from tests.property.strategies import router_states
+
+
+def router(desired, actual, **more):
+    return {
+        "id": "4d2a", "name": "r1", "state": "active", "error": None, "paused": False, "plan": [],
+        "desired": plain(desired), "actual": plain(actual), **more,
+    }  # fmt: skip
+
+
+ADDRESS = DeviceAddress("qr-1", ip_interface("10.0.0.1/24"))
+FLOATING = Element("floating_dnat", IPv4Address("203.0.113.100"), IPv4Address("10.0.0.5"))
+ROUTE = KernelRoute(ip_network("0.0.0.0/0"), frozenset((NextHop("qg-1", IPv4Address("203.0.113.1")),)))
+
+
+def test_what_is_missing_and_what_should_not_be_there_is_told_with_the_cure():
+    found = router({ADDRESS, FLOATING}, {FLOATING, ROUTE}, plan=["ip address add"], paused=True)
+    lines = list(router_lines(found, Screen()))
+    assert lines[0] == "router 4d2a  r1  active, paused"
+    assert lines[-4:] == [
+        "- address 10.0.0.1/24 on qr-1",
+        "+ route 0.0.0.0/0 via 203.0.113.1 dev qg-1",
+        "it would be mended by",
+        "  ip address add",
+    ]
+
+
+def test_no_difference_is_said_and_so_is_one_that_cannot_be_known():
+    assert list(router_lines(router({ADDRESS}, {ADDRESS}), Screen()))[-1].endswith("no difference")
+    unknown = router((), {ADDRESS}, plan=None, error="mac: 7: no")
+    lines = list(router_lines(unknown, Screen()))
+    assert lines[1] == "error: mac: 7: no" and lines[-1].endswith("is not known")
+
+
+@given(router_states())
+def test_every_entry_has_a_line_of_its_own(state):
+    found = entries(("router", state.id), state, BridgeDriver())
+    values = plain({*found, Table(False), PendingFlush(IPv4Address(1), IPv4Address(2))})
+    assert len({described(one) for one in values}) == len(values)
+    assert differences(values, values) == []

@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+from typing import Any
+
+from l3agent.ops.status_view import status_lines
+from l3agent.ops.terminal import Screen
+
+
+def entry(name: str, state: str = "active", **more: Any) -> dict[str, Any]:
+    return {
+        "name": name, "state": state, "error": None, "paused": False, "next_try": None, "updates": 1,
+        "last": {"operations": ["one"], "timings": {}}, "updated_at": 990.0, **more,
+    }  # fmt: skip
+
+
+def status(**more: Any) -> dict[str, Any]:
+    return {
+        "version": "1", "host": "node1", "now": 1000.0, "in_sync": True, "full_syncs": 2, "admin": "serving",
+        "queue": {"waiting": 3, "processing": 1}, "workers": {"busy": 1, "size": 8}, "mass_delete": {"held": []},
+        "dataplane": {"connected": True, "pid": 7}, "routers": {}, **more,
+    }  # fmt: skip
+
+
+def text(found: dict[str, Any], before: dict[str, Any] | None = None, width: int | None = None) -> str:
+    return "\n".join(status_lines(found, Screen(width=width), before))
+
+
+def test_routers_that_need_a_person_come_first() -> None:
+    routers = {
+        "a": entry("fine"), "b": entry("kept", paused=True), "c": entry("bad", "error", error="no", next_try=4.0),
+    }  # fmt: skip
+    lines = text(status(routers=routers)).splitlines()
+    assert [line.split()[0] for line in lines[-3:]] == ["c", "b", "a"]
+    assert "(again in 4 s) no" in lines[-3] and " paused " in lines[-2]
+    assert "3 routers: 1 error, 1 paused, 1 active" in lines
+
+
+def test_the_queue_the_workers_and_the_data_plane_are_told() -> None:
+    told = text(status(dataplane={"connected": False, "pid": None}, admin="draining"))
+    for words in ("in sync, draining", "3 waiting, 1 processing", "1 of 8 busy", "not connected", "2 full syncs"):
+        assert words in told
+
+
+def test_routers_held_for_a_second_answer_are_told() -> None:
+    assert "2 routers that the server leaves out" in text(status(mass_delete={"held": ["a", "b"]}))
+
+
+def test_the_rate_is_that_since_the_last_look() -> None:
+    before = status(routers={"a": entry("r1", updates=5)}, now=998.0)
+    now = status(routers={"a": entry("r1", updates=9), "b": entry("r2", updates=2)})
+    assert "rate        3.0 updates a second" in text(now, before)
+    assert "rate        2 routers worked on in the last minute" in text(now)
+
+
+def test_a_status_fits_the_terminal() -> None:
+    routers = {"4d2a5d31-cd90-5daa-be26-9a97a9654bed": entry("r1", "error", error="a long story " * 20)}
+    assert all(len(line) <= 60 for line in text(status(routers=routers), width=60).splitlines())

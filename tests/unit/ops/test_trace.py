@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What real packets cannot show cheaply: broken routers, and that every packet gets an answer. Real packets are sent in
+tests/functional/test_trace.py."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from l3agent.dataplane.drivers.bridge import BridgeDriver
+from l3agent.dataplane.plain import plain
+from l3agent.dataplane.render import entries
+from l3agent.model.desired import desired_state
+from l3agent.ops.trace import Packet, Trace, trace
+from tests.payloads import a_fixed_ip, a_floating_ip, a_network, a_port, a_router
+from tests.property.strategies import router_states
+
+FLOATING, FIXED, OUTSIDE = "203.0.113.100", "10.0.0.5", "192.0.2.1"
+
+
+def router() -> list[dict[str, Any]]:
+    ports = [a_port(), a_port(2, fixed_ips=[a_fixed_ip("10.0.1.1", 24)], network_id=a_network(2))]
+    payload = a_router(
+        _interfaces=ports,
+        _floatingips=[a_floating_ip(FLOATING, FIXED)],
+        routes=[{"destination": "172.30.0.0/24", "nexthop": hop} for hop in ("10.0.0.7", "10.0.1.8")],
+    )
+    state = desired_state(payload)
+    return plain(entries(("router", state.id), state, BridgeDriver()))
+
+
+def of(found: list[dict[str, Any]], source: str, destination: str, device: str | None = None) -> Trace:
+    return trace(found, Packet(ip_address(source), ip_address(destination), device=device))
+
+
+def changed(kind: str, match: str, **values: Any) -> list[dict[str, Any]]:
+    """Return the router with entries of a kind changed where their text has ``match``."""
+    return [one | values if one["kind"] == kind and match in str(one) else one for one in router()]
+
+
+def without(kind: str, match: str = "") -> list[dict[str, Any]]:
+    return [one for one in router() if one["kind"] != kind or match not in str(one)]
+
+
+def test_a_router_that_is_not_there_drops_everything() -> None:
+    told = of([], "10.0.0.6", OUTSIDE)
+    assert (told.verdict, "no namespace" in told.reason) == ("dropped", True)
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"), [({"up": False}, "is down"), ({"bridge": ""}, "no bridge"), ({"tap": ""}, "is down")]
+)
+def test_a_broken_link_is_the_reason(values: dict[str, Any], reason: str) -> None:
+    told = of(changed("link", "'qr-a0000001", **values), "10.0.0.6", OUTSIDE, "qr-a0000001-00")
+    assert (told.verdict, reason in told.reason) == ("dropped", True)
+
+
+def test_a_way_through_a_device_that_is_down_is_none() -> None:
+    told = of(changed("link", "'qr-a0000002", up=False), "10.0.0.6", "10.0.1.9")
+    assert told.devices == ["qg-b0000000-00"]  # the default route takes over, as in the kernel
+    found = [one for one in changed("link", "'qr-a0000002", up=False) if one.get("destination") != "0.0.0.0/0"]
+    assert of(found, "10.0.0.6", "10.0.1.9").reason.startswith("no route")
+
+
+def test_rules_that_are_not_ours_translate_nothing() -> None:
+    told = of(changed("table", "", intact=False), FIXED, OUTSIDE)
+    assert str(told.source) == FIXED and "rules of the router are missing" in told.steps[-2].text
+
+
+def test_a_floating_ip_that_is_on_no_device_is_noted() -> None:
+    told = of(without("address", f"{FLOATING}/32"), OUTSIDE, FLOATING)
+    assert any("finds it by ARP" in note for note in told.notes)
+
+
+def test_without_its_element_a_floating_ip_is_the_router_itself() -> None:
+    told = of(without("element", FLOATING), OUTSIDE, FLOATING)
+    assert (told.verdict, str(told.destination)) == ("delivered", FLOATING)
+
+
+def test_several_next_hops_are_all_told() -> None:
+    told = of(router(), OUTSIDE, "172.30.0.9")
+    assert told.devices == ["qr-a0000001-00", "qr-a0000002-00"]
+    assert any("share the traffic" in note for note in told.notes)
+
+
+def test_the_router_itself_can_be_the_sender() -> None:
+    told = of(router(), "203.0.113.10", FLOATING)
+    assert (told.steps[0].place, str(told.destination)) == ("from", FIXED)
+
+
+def test_a_source_that_goes_out_as_it_is_is_noted() -> None:
+    told = of(without("element", "gateway_snat"), "10.0.0.6", OUTSIDE)
+    assert any("a route must lead back" in note for note in told.notes)
+
+
+ADDRESSES = st.one_of(
+    st.sampled_from([IPv4Address(one) for one in (FLOATING, FIXED, OUTSIDE, "10.0.0.1", "10.0.0.255", "224.0.0.1")]),
+    st.builds(IPv4Address, st.integers(0, 2**32 - 1)),
+)
+
+
+@given(router_states(), ADDRESSES, ADDRESSES, st.sampled_from([None, "qr-x", "lo"]))
+def test_every_packet_gets_an_answer(state: Any, source: Any, destination: Any, device: str | None) -> None:
+    found = plain(entries(("router", state.id), state, BridgeDriver()))
+    told = trace(found, Packet(source, destination, device=device))
+    assert bool(told.reason) == (told.verdict == "dropped") and told.steps
+    assert bool(told.devices) == (told.verdict == "forwarded")
+    told.as_values()
+
+
+@given(router_states(), st.builds(IPv6Address, st.integers(0, 2**128 - 1)))
+def test_ipv6_is_never_translated(state: Any, destination: IPv6Address) -> None:
+    found = plain(entries(("router", state.id), state, BridgeDriver()))
+    told = trace(found, Packet(ip_address("2001:db8::5"), destination))
+    assert (told.source, told.destination) == (ip_address("2001:db8::5"), destination)
