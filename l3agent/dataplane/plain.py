@@ -9,6 +9,7 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6
 from typing import Any
 
 from l3agent.dataplane.plan import (
+    AcceptRA,
     Bridge,
     Card,
     DeviceAddress,
@@ -29,6 +30,7 @@ _KINDS: dict[type, str] = {
     Bridge: "bridge",
     Card: "card",
     Link: "link",
+    AcceptRA: "accept_ra",
     DeviceAddress: "address",
     KernelRoute: "route",
     Table: "table",

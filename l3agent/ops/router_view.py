@@ -58,6 +58,8 @@ def described(entry: Mapping[str, Any]) -> str:
             mtu = entry["mtu"] or "of its two ends differ"
             where = f"{entry['tap'] or 'no tap'} on {entry['bridge'] or 'no bridge'}"
             return f"link {entry['device']} {entry['mac']} mtu {mtu} {_state(entry)}, {where}"
+        case "accept_ra":
+            return f"default route by router advertisements on {entry['device']}"
         case "address":
             return f"address {entry['interface']} on {entry['device']}"
         case "route":
@@ -68,7 +70,7 @@ def described(entry: Mapping[str, Any]) -> str:
             value = "" if entry["right"] is None else f": {entry['right']}"
             return f"{entry['name']} {{ {entry['left']}{value} }}"
         case _:
-            return f"flows of {entry['floating']} to be dropped"
+            return f"flows of {entry['what']} {entry['left']} {entry['right']} to be dropped"
 
 
 def _section(title: str, rows: Sequence[tuple[str, ...]], header: tuple[str, ...], screen: Screen) -> Iterator[str]:

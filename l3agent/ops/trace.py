@@ -77,11 +77,15 @@ class _Dropped(Exception):
 
 @dataclass(frozen=True, slots=True)
 class _Way:
-    """A route that the kernel would use: on link where ``via`` is None."""
+    """A route that the kernel would use: on link where ``via`` is None.
+
+    :param learned: from router advertisements, so that only the kernel knows the next hop, if there is one.
+    """
 
     destination: Network
     device: str
     via: Address | None
+    learned: bool = False
 
 
 class Router:
@@ -102,6 +106,7 @@ class Router:
             for entry in _of(found, "route")
             for hop in entry["hops"]
         ]
+        self._routes += [_Way(ip_network("::/0"), one["device"], None, True) for one in _of(found, "accept_ra")]
         self._elements = {(one["name"], one["left"]): one["right"] for one in _of(found, "element")}
 
     def element(self, name: str, left: object) -> Address | None:
@@ -240,7 +245,7 @@ def _route(router: Router, device: str | None, packet: Packet, result: Trace) ->
         raise _Dropped(f"no route to {destination}{said}")
     for way in ways:
         share = " (one of several)" if len(ways) > 1 else ""
-        hop = "on link" if way.via is None else f"via {way.via}"
+        hop = "by router advertisement" if way.learned else "on link" if way.via is None else f"via {way.via}"
         result.step("route", f"{way.destination} {hop} through {way.device}{share}")
     if len(ways) > 1:
         result.notes.append("several next hops share the traffic: each flow takes one, by its addresses")
@@ -281,10 +286,12 @@ def _new_source(
 def _leave(device: str | None, ways: list[_Way], translated: bool, result: Trace) -> None:
     result.devices = sorted({way.device for way in ways})
     for way in ways:
-        neighbour = result.destination if way.via is None else way.via
+        neighbour = "the router that advertises itself" if way.learned else way.via or result.destination
         result.step("out", f"{way.device} to {neighbour}: {result.source} to {result.destination}")
     protocol = "ARP" if result.destination.version == 4 else "neighbour discovery"
-    if any(way.via is None for way in ways):
+    if any(way.learned for way in ways):
+        what = "a router outside advertises itself and"
+    elif any(way.via is None for way in ways):
         what = f"machine {result.destination}"
     else:
         what = "next hop " + " or ".join(sorted({str(way.via) for way in ways}))

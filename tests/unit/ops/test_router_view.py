@@ -49,6 +49,6 @@ def test_no_difference_is_said_and_so_is_one_that_cannot_be_known():
 @given(router_states())
 def test_every_entry_has_a_line_of_its_own(state):
     found = entries(("router", state.id), state, BridgeDriver())
-    values = plain({*found, Table(False), PendingFlush(IPv4Address(1), IPv4Address(2))})
+    values = plain({*found, Table(False), PendingFlush("floating_dnat", IPv4Address(1), IPv4Address(2))})
     assert len({described(one) for one in values}) == len(values)
     assert differences(values, values) == []

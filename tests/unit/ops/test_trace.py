@@ -97,6 +97,13 @@ def test_a_source_that_goes_out_as_it_is_is_noted() -> None:
     assert any("a route must lead back" in note for note in told.notes)
 
 
+def test_an_ipv6_next_hop_that_advertises_itself_is_the_condition() -> None:
+    found = [*router(), {"kind": "accept_ra", "device": "qg-b0000000-00"}]
+    told = of(found, "2001:db8::5", "2001:db8:ffff::1", "qr-a0000001-00")
+    assert told.devices == ["qg-b0000000-00"]
+    assert any("a router outside advertises itself" in note for note in told.notes)
+
+
 ADDRESSES = st.one_of(
     st.sampled_from([IPv4Address(one) for one in (FLOATING, FIXED, OUTSIDE, "10.0.0.1", "10.0.0.255", "224.0.0.1")]),
     st.builds(IPv4Address, st.integers(0, 2**32 - 1)),
