@@ -118,10 +118,14 @@ class Cloud:
         """Delete a router with its interfaces; its floating IPs must be gone."""
         if router["routes"]:
             self.rest.update("routers", router["id"], routes=[])
+        self.remove_interfaces(router)
+        self.rest.delete("routers", router["id"])
+
+    def remove_interfaces(self, router: Member) -> None:
+        """Take all interfaces of a router away."""
         for port in self.rest.list("ports", device_id=router["id"], device_owner="network:router_interface"):
             path = f"routers/{router['id']}/remove_router_interface"
             self.rest.request("PUT", path, {"port_id": port["id"]})
-        self.rest.delete("routers", router["id"])
 
     def _at_once(self, work: Callable[[Member], Any], members: list[Member]) -> list[Any]:
         """Do something for each of many, a few at a time."""

@@ -29,7 +29,8 @@ def agent(bed: Bed) -> Iterator[L3Agent]:
         agent.wait_in_sync()
         yield agent
     finally:
-        agent.kill()
+        # In good order, so that the next one finds what the server last said, and does not doubt that it is gone.
+        agent.stop()
         show(agent.log)
 
 

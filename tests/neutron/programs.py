@@ -62,6 +62,10 @@ class Program:
         self._environment = {**os.environ, **(environment or {})}
         self._process: subprocess.Popen[bytes] | None = None
 
+    def wrap(self, wrapper: Callable[[list[str]], list[str]]) -> None:
+        """Have something stand before the program; it must become the program."""
+        self._argv = wrapper(self._argv)
+
     @property
     def pid(self) -> int:
         """Process id as seen from outside the sandbox; ``nsenter`` stands between."""
