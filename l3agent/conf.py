@@ -163,6 +163,13 @@ L3AGENT_OPTS = [
         "at once, as neutron-l3-agent does.",
     ),
     cfg.FloatOpt(
+        "orphan_grace",
+        default=0,
+        help="Seconds from the full sync that finds the namespace of a router that neither the server names nor this "
+        "agent has served to its removal. 0: at once, as neutron-l3-agent does at its start. Negative: never; "
+        "`l3-agentctl status` lists them.",
+    ),
+    cfg.FloatOpt(
         "last_known_interval",
         default=5,
         min=0,

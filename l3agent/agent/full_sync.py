@@ -19,6 +19,7 @@ from eventlet.event import Event
 from oslo_log import log as logging
 
 from l3agent.agent.mass_delete import MassDelete
+from l3agent.agent.orphans import Orphans
 from l3agent.agent.plugin_api import L3PluginApi
 from l3agent.agent.processing_queue import PRIORITY_FULL_SYNC, Action, ResourceProcessingQueue
 from l3agent.agent.router_info import importance
@@ -41,10 +42,12 @@ class FullSync:
     """Brings everything the server wants here into the queue, when that is asked for.
 
     :param here: ids of all routers that are here, by the memory of the agent and by the kernel.
+    :param served: tells whether this agent knows a router by its id; those that are here and it does not are orphans.
     :param rank: of a router by its id, as far as it is known: those with a low number are asked for first.
     :param report_state: tells the server that this agent lives; it must know that before it hands out routers.
     :param on_silence: called when a step failed, before it is tried again.
     :param doubt: what of the routers that the server does not name may be removed.
+    :param orphans: what of them that were never served here may be removed.
     :param retry_min: seconds before a failed step is tried again the first time; doubled at each failure.
     :param retry_max: upper bound of that, in seconds.
     """
@@ -55,20 +58,24 @@ class FullSync:
         queue: ResourceProcessingQueue,
         *,
         here: Callable[[], Iterable[str]],
+        served: Callable[[str], bool],
         rank: Callable[[str], int],
         report_state: Callable[[], object],
         on_silence: Callable[[], None],
         doubt: MassDelete,
+        orphans: Orphans,
         retry_min: float,
         retry_max: float,
     ) -> None:
         self._plugin = plugin
         self._queue = queue
         self._here = here
+        self._served = served
         self._rank = rank
         self._report_state = report_state
         self._on_silence = on_silence
         self._doubt = doubt
+        self._orphans = orphans
         self._retry_min, self._retry_max = retry_min, retry_max
         self._chunk = BatchSize(CHUNK_MAX, CHUNK_MIN)
         self._untried: set[str] = set()
@@ -76,6 +83,7 @@ class FullSync:
         self._asked = self._due = self._done = 0
         self._more_due = Event()
         self._runner: Any = None
+        self._reminder: Any = None
         #: How many were completed since the start of the process.
         self.completed = 0
         #: Called at the end of each, with ``ok`` or ``restarted`` (another was asked for meanwhile) and its seconds.
@@ -106,8 +114,9 @@ class FullSync:
     def stop(self) -> None:
         """Give up what is under way."""
         self._asked = self._due = self._done
-        if self._runner is not None:
-            self._runner.kill()
+        for greenthread in (self._runner, self._reminder):
+            if greenthread is not None:
+                greenthread.kill()
 
     def tried(self, router_id: str) -> None:
         """Note that a router was worked on, whatever the outcome."""
@@ -147,7 +156,7 @@ class FullSync:
                 named |= self._insist(request, lambda: self._fetch_chunk(missing))
             here = set(self._insist(request, self._here))
             left_out = {one for one in here - named if not self._queue.is_overtaken(one, stamp)}
-            gone = self._may_go(left_out, len(here))
+            gone = self._without_graced(left_out, self._may_go(left_out, len(here)))
             for router_id in gone:
                 self._enqueue(router_id, Action.DELETE, stamp)
         self.completed += 1
@@ -168,6 +177,18 @@ class FullSync:
             )
             self.ask(f"{held} routers may be gone", delay=self._doubt.confirm)
         return gone
+
+    def _without_graced(self, missing: set[str], gone: Set[str]) -> Set[str]:
+        """Leave out the orphans whose time of grace is not over; it is asked again when it is."""
+        orphans = {one for one in missing if not self._served(one)}
+        kept = orphans - self._orphans.may_go(orphans)
+        if kept:
+            LOG.info("Full sync: orphans that stay for now ([l3agent] orphan_grace): %s", ", ".join(sorted(kept)))
+            # No full sync that is owed: the node is in sync meanwhile.
+            if self._orphans.grace > 0 and (self._reminder is None or self._reminder.dead):
+                self._reminder = eventlet.spawn_after(self._orphans.grace, self.ask, "the time of orphans is over")
+        self._orphans.forget(gone - kept)
+        return gone - kept
 
     def _insist(self, request: int, step: Callable[[], _T]) -> _T:
         """Take one step, again and again until it works; what was reached before stays reached."""

@@ -20,6 +20,7 @@ from l3agent.agent.fip_statuses import FloatingIPStatuses
 from l3agent.agent.full_sync import FullSync
 from l3agent.agent.last_known import LastKnownRouters
 from l3agent.agent.mass_delete import MassDelete
+from l3agent.agent.orphans import Orphans
 from l3agent.agent.outcomes import Outcome, Outcomes
 from l3agent.agent.plugin_api import TOPIC, L3PluginApi
 from l3agent.agent.processing_queue import (
@@ -87,6 +88,8 @@ class L3NATAgent(DistributedRouterCasts, Manager):
         self.router_info = self.routers.info
         #: What of the routers that the server does not name any more may go.
         self.doubt = MassDelete(share=conf.l3agent.mass_delete_share, confirm=conf.l3agent.mass_delete_confirm)
+        #: What was left here by others may go after a time of grace.
+        self.orphans = Orphans(grace=conf.l3agent.orphan_grace)
         self._recall = Recall(
             self.routers,
             self._last_known,
@@ -100,10 +103,12 @@ class L3NATAgent(DistributedRouterCasts, Manager):
             self.plugin,
             self.queue,
             here=self._routers_here,
+            served=self.router_info.__contains__,
             rank=self._rank,
             report_state=self.registration.report_first,
             on_silence=self._recall.serve_all,
             doubt=self.doubt,
+            orphans=self.orphans,
             **backoff,
         )
         #: What an operator decided at run time.

@@ -66,6 +66,18 @@ class ResourceUpdate:
         return replace(self, action=action, resource=resource, stamp=stamp)
 
 
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a router waits for another try.
+
+    :param reason: what the last try failed of.
+    :param tries: how many failed since the last that worked.
+    """
+
+    reason: str
+    tries: int
+
+
 class ResourceProcessingQueue:
     """Coalesces per router, keeps a router out of two workers, orders by priority, tries again with backoff.
 
@@ -88,7 +100,7 @@ class ResourceProcessingQueue:
         self._places: dict[str, tuple[int, int, str]] = {}
         self._retries: list[tuple[float, int, str]] = []
         self._due: dict[str, tuple[float, int, str]] = {}
-        self._failures: dict[str, int] = {}
+        self._failures: dict[str, Failure] = {}
         self._settled: dict[str, int] = {}
         self._fetches: set[int] = set()
         self._held: set[str] = set()
@@ -180,10 +192,10 @@ class ResourceProcessingQueue:
         update = self._take()
         try:
             yield update
-        except BaseException:
-            self._release(update.id, failed=True)
+        except BaseException as exc:
+            self._release(update.id, failed_of=exc)
             raise
-        self._release(update.id, failed=False)
+        self._release(update.id, failed_of=None)
 
     def in_work(self, router_id: str) -> ResourceUpdate:
         """Return the update that a worker holds, with what was attached to it since."""
@@ -244,6 +256,10 @@ class ResourceProcessingQueue:
         since = min((self._dirty[router_id].created_at for router_id in self._places), default=None)
         return 0.0 if since is None else max(0.0, self._clock() - since)
 
+    def failures(self) -> dict[str, Failure]:
+        """Return the routers whose last try failed, with the reason, by id."""
+        return dict(self._failures)
+
     def seconds_to_retry(self, router_id: str) -> float:
         """Return how long a failed router waits until it is tried again; 0 when it waits for nothing but a worker."""
         due = self._due.get(router_id)
@@ -265,10 +281,12 @@ class ResourceProcessingQueue:
         update = self._processing[router_id] = self._dirty.pop(router_id)
         return update
 
-    def _release(self, router_id: str, *, failed: bool) -> None:
+    def _release(self, router_id: str, *, failed_of: BaseException | None) -> None:
         update = self._processing.pop(router_id)
-        if failed:
-            self._failures[router_id] = self._failures.get(router_id, 0) + 1
+        if failed_of is not None:
+            before = self._failures.get(router_id)
+            reason = str(failed_of) or type(failed_of).__name__
+            self._failures[router_id] = Failure(reason, 1 if before is None else before.tries + 1)
         else:
             self._failures.pop(router_id, None)
             if self._fetches:
@@ -276,7 +294,7 @@ class ResourceProcessingQueue:
         waiting = self._dirty.get(router_id)
         if waiting is not None and waiting.stamp > update.stamp:
             self._make_ready(router_id)
-        elif failed:
+        elif failed_of is not None:
             self._dirty[router_id] = update
             self._retry_later(router_id)
         else:
@@ -300,7 +318,7 @@ class ResourceProcessingQueue:
         if self.is_held_back(router_id):
             return
         # The exponent is bounded: 2.0 ** 1024 overflows, after years of failing.
-        delay = self._retry_min * 2.0 ** min(self._failures[router_id] - 1, 60)
+        delay = self._retry_min * 2.0 ** min(self._failures[router_id].tries - 1, 60)
         due = self._due[router_id] = (self._clock() + min(delay, self._retry_max), next(self._stamps), router_id)
         heapq.heappush(self._retries, due)
         self._wake_workers()

@@ -27,6 +27,8 @@ def status(agent: L3NATAgent, dataplane: DataplaneClient) -> dict[str, Any]:
         "admin": agent.administration.state,
         "paused": sorted(agent.administration.paused),
         "queue": agent.queue.counts(),
+        "broken": _broken(agent),
+        "orphans": agent.orphans.ages(),
         "mass_delete": {"held": sorted(agent.doubt.held), "doubted": agent.doubt.doubted},
         "workers": {"size": agent.pool.size, "busy": agent.busy_workers},
         "dataplane": {"connected": dataplane.connected, "pid": dataplane.pid},
@@ -78,6 +80,27 @@ def _known(agent: L3NATAgent, router_id: str) -> RouterInfo:
     if router_id not in agent.router_info:
         raise L3AgentError(f"router {router_id}: not on this node")
     return agent.router_info[router_id]
+
+
+def _broken(agent: L3NATAgent) -> dict[str, Any]:
+    """Return what is not as the server wants it, by id of the router: why, tries in vain, seconds to the next one.
+
+    One that the server described wrongly is not tried again before it says something else.
+    """
+    broken: dict[str, dict[str, Any]] = {
+        info.id: {"name": info.name, "reason": info.error, "tries": 1, "next_try": None}
+        for info in agent.router_info.values()
+        if info.status == "error"
+    }
+    for router_id, failure in agent.queue.failures().items():
+        info = agent.router_info.get(router_id)
+        broken[router_id] = {
+            "name": "" if info is None else info.name,
+            "reason": failure.reason,
+            "tries": failure.tries,
+            "next_try": agent.queue.seconds_to_retry(router_id),
+        }
+    return broken
 
 
 def _router(agent: L3NATAgent, info: RouterInfo) -> dict[str, Any]:

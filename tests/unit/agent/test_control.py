@@ -12,14 +12,21 @@ import pytest
 from eventlet.green import socket
 
 from l3agent import __version__
-from l3agent.exceptions import ConfigError, DataplaneUnavailable, InternalError, L3AgentError, TransientError
+from l3agent.exceptions import (
+    ApplyError,
+    ConfigError,
+    DataplaneUnavailable,
+    InternalError,
+    L3AgentError,
+    TransientError,
+)
 from l3agent.ops.asking import ask_agent
 from l3agent.ops.control import ControlSocket
 from l3agent.ops.status import plans, show, status, topology
 from l3agent.testing import running, wait_until
 from tests.payloads import a_floating_ip, a_router
 
-R1 = "cffffff1-0000-4000-8000-000000000000"
+R1, R2 = (f"cffffff{number}-0000-4000-8000-000000000000" for number in (1, 2))
 
 
 @pytest.fixture
@@ -130,6 +137,8 @@ def test_the_status_tells_all_of_each_router(agent, plugin, dataplane):
         "admin": "serving",
         "paused": [],
         "queue": {"waiting": 0, "processing": 0, "retrying": 0, "held": 0},
+        "broken": {},
+        "orphans": {},
         "mass_delete": {"held": [], "doubted": 0},
         "workers": {"size": 8, "busy": 0},
         "dataplane": {"connected": True, "pid": 1},
@@ -139,6 +148,30 @@ def test_the_status_tells_all_of_each_router(agent, plugin, dataplane):
     assert (router["name"], router["state"], router["error"]) == ("r1", "active", None)
     assert router["last"]["operations"] == [f"make router {R1}"]
     assert router["last"]["timings"].keys() >= {"wait", "observe", "plan", "apply"}
+
+
+def test_what_is_broken_is_listed_with_the_reason_and_the_next_try(agent, plugin, dataplane):
+    wait_until(lambda: agent.full_sync.in_sync)
+    plugin.routers = {R1: a_router(id=R1), R2: a_router(id=R2, _interfaces="none")}
+    dataplane.fail_next(ApplyError("no room"), times=6)
+    agent.routers_updated(None, [R1, R2])
+    wait_until(lambda: {R1, R2} == status(agent, dataplane)["broken"].keys())
+    wait_until(lambda: status(agent, dataplane)["broken"][R1]["tries"] > 1)
+    broken = status(agent, dataplane)["broken"]
+    assert broken[R1]["reason"] == "no room" and broken[R1]["next_try"] is not None
+    assert "_interfaces" in broken[R2]["reason"] and broken[R2]["next_try"] is None
+    plugin.routers = {R1: a_router(id=R1), R2: a_router(id=R2)}
+    agent.routers_updated(None, [R2])
+    wait_until(lambda: not status(agent, dataplane)["broken"])
+
+
+def test_a_router_that_cannot_be_fetched_is_broken_though_nothing_is_known_of_it(agent, plugin, dataplane):
+    wait_until(lambda: agent.full_sync.in_sync)
+    plugin.fail_next("sync_routers", RuntimeError("the table is locked"), times=6)
+    agent.routers_updated(None, [R1])
+    wait_until(lambda: R1 in status(agent, dataplane)["broken"])
+    assert R1 not in agent.router_info
+    assert "the table is locked" in status(agent, dataplane)["broken"][R1]["reason"]
 
 
 def test_a_plan_changes_nothing(agent, plugin, dataplane):

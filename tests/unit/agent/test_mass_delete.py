@@ -126,6 +126,47 @@ def test_orphans_are_found_at_every_full_sync_not_only_the_first(full_node):
     wait_until(lambda: here(dataplane) == IDS)
 
 
+def test_orphans_have_a_time_of_grace_and_are_listed_meanwhile(conf, transport, service_of):
+    conf.set_override("orphan_grace", 1, group="l3agent")
+    conf.set_override("mass_delete_confirm", 0, group="l3agent")
+    plugin, dataplane = FakePlugin(transport, ROUTERS), FakeDataplane()
+    agent = L3NATAgent(conf, "node1", dataplane=dataplane, transport=transport)
+    dataplane.states[("router", "orphan")] = object()
+    with running(plugin, service_of(agent)):
+        wait_until(lambda: agent.orphans.ages())
+        assert agent.orphans.ages().keys() == {"orphan"} and "orphan" in here(dataplane)
+        wait_until(lambda: agent.full_sync.completed > 1 and here(dataplane) == IDS)
+        assert agent.orphans.ages() == {}
+
+
+def test_orphans_in_doubt_go_in_the_end(conf, transport, service_of):
+    conf.set_override("orphan_grace", 0.3, group="l3agent")
+    conf.set_override("mass_delete_confirm", 0.5, group="l3agent")
+    plugin, dataplane = FakePlugin(transport), FakeDataplane()
+    agent = L3NATAgent(conf, "node1", dataplane=dataplane, transport=transport)
+    dataplane.states |= {("router", router_id): object() for router_id in IDS}
+    with running(plugin, service_of(agent)):
+        wait_until(lambda: agent.doubt.held)
+        assert here(dataplane) == IDS
+        wait_until(lambda: not here(dataplane), timeout=30)
+
+
+def test_orphans_may_be_listed_only_and_one_that_the_server_names_is_none(conf, transport, service_of):
+    conf.set_override("orphan_grace", -1, group="l3agent")
+    conf.set_override("mass_delete_confirm", 0, group="l3agent")
+    plugin, dataplane = FakePlugin(transport, ROUTERS[1:]), FakeDataplane()
+    agent = L3NATAgent(conf, "node1", dataplane=dataplane, transport=transport)
+    dataplane.states |= {("router", one): object() for one in ("orphan", ROUTERS[0]["id"])}
+    with running(plugin, service_of(agent)):
+        wait_until(lambda: agent.full_sync.in_sync)
+        assert agent.orphans.ages().keys() == {"orphan", ROUTERS[0]["id"]}
+        plugin.routers = {router["id"]: router for router in ROUTERS}
+        agent.full_sync.ask("test")
+        wait_until(lambda: agent.full_sync.completed > 1 and agent.full_sync.in_sync)
+        assert agent.orphans.ages().keys() == {"orphan"}
+        assert here(dataplane) == IDS | {"orphan"}
+
+
 def test_routers_asked_for_one_by_one_and_missing_are_bounded_too(full_node):
     agent, plugin, dataplane = full_node
     plugin.routers = {}
