@@ -21,7 +21,7 @@ fi
 
 export DEBIAN_FRONTEND=noninteractive
 apt-get update -q
-packages="conntrack iproute2 iptables nftables procps python3-venv rabbitmq-server tcpdump util-linux"
+packages="conntrack iproute2 iptables iputils-ping nftables procps python3-venv rabbitmq-server tcpdump util-linux"
 if [ "${1-}" = neutron ]; then
     packages="$packages mariadb-server openvswitch-switch keepalived haproxy radvd ipset iputils-arping"
 fi

@@ -11,7 +11,10 @@ from typing import NoReturn
 from l3agent.cmd.ctl_parser import Commands, add_config_options, configuration, control_socket
 from l3agent.exceptions import PermissionMissing
 from l3agent.ops.cleanup import refuse_while_at_work, remove_all
+from l3agent.ops.release import release
 from l3agent.standalone import demo
+
+EX_TEMPFAIL = 75
 
 
 def add_commands(commands: Commands) -> None:
@@ -35,6 +38,18 @@ def add_commands(commands: Commands) -> None:
         examples="--dry-run    only say what would go",
     )
     command.add_argument("--dry-run", action="store_true", help="only say what would be removed")
+    command.add_argument("--netns-path", help="folder of the namespaces (default: that of the configuration)")
+    add_config_options(command)
+
+    command = commands.add(
+        "release",
+        _release,
+        "hand the routers back to neutron-l3-agent",
+        more="Stop l3-agent and l3-dataplane, run this, and start neutron-l3-agent while it waits. A router goes on "
+        "translating by our rules until Neutron's are in; then ours go. It can be run again.",
+        examples="--timeout 1800    wait half an hour for neutron-l3-agent to build its rules",
+    )
+    command.add_argument("--timeout", type=float, default=600, help="seconds to wait for its rules (default: 600)")
     command.add_argument("--netns-path", help="folder of the namespaces (default: that of the configuration)")
     add_config_options(command)
 
@@ -63,3 +78,15 @@ def _cleanup(args: argparse.Namespace) -> int:
     if not reports:
         print("nothing of ours is here")
     return 1 if any(report.error for report in reports) else 0
+
+
+def _release(args: argparse.Namespace) -> int:
+    conf = configuration(args)
+    if os.geteuid() != 0:
+        raise PermissionMissing("only root may hand routers back; run it with sudo")
+    refuse_while_at_work(control_socket(args), conf.dataplane.socket)
+    status = 0
+    for router, done in release(args.netns_path or conf.dataplane.netns_path, timeout=args.timeout):
+        print(f"router {router}: {'handed back' if done else 'no rules of neutron-l3-agent yet; ours stay'}", flush=True)
+        status = status if done else EX_TEMPFAIL
+    return status

@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from l3agent.dataplane.netlink import nft, rtnl
+from l3agent.dataplane.netlink import iptables, nft, rtnl
 from l3agent.dataplane.plan import (
     AcceptRA,
     Bridge,
@@ -17,6 +17,7 @@ from l3agent.dataplane.plan import (
     KernelRoute,
     Link,
     Namespace,
+    NeutronRules,
     Operation,
     PendingFlush,
     Plan,
@@ -158,11 +159,24 @@ def rules(plan: Plan) -> Batch:
             made.append((nft.delete_elements(name, [_element_key(one) for one in gone]), gone[0]))
         if come:
             made.append((nft.new_elements(name, [(_element_key(one), _element_value(one)) for one in come]), come[0]))
+    for operation in plan.of(NeutronRules):
+        if isinstance(operation.entry, NeutronRules):
+            made += [(one, operation) for one in _neutrons_rules(operation.entry)]
     journal = [one for one in plan.of(PendingFlush) if one.verb == "add"]
     if journal:
         edges = [(_edge_key(one.entry), None) for one in journal if isinstance(one.entry, PendingFlush)]
         made.append((nft.new_elements("pending_flush", edges), journal[0]))
     return made
+
+
+def _neutrons_rules(gone: NeutronRules) -> list[bytes]:
+    """Return the messages that remove it: first what leads to a chain, then the chain."""
+    family, table = gone.family, gone.table
+    return [
+        *(iptables.delete_rule(family, table, chain, handle) for chain, handle in gone.rules),
+        *(iptables.flush_chain(family, table, chain) for chain in gone.chains),
+        *(iptables.delete_chain(family, table, chain) for chain in gone.chains),
+    ]
 
 
 def _element_key(operation: Operation) -> bytes:

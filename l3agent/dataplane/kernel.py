@@ -166,6 +166,11 @@ class Kernel:
             with visiting(self._home, handle.fd):
                 handle.sysctls = frozenset(self._read_setting(one) for one in wanted if isinstance(one, Sysctl))
 
+    def inside(self, handle: NamespaceHandle, call: Callable[[], R]) -> R:
+        """Call something in a namespace."""
+        with visiting(self._home, handle.fd):
+            return call()
+
     def write_sysctls(self, handle: NamespaceHandle, wanted: list[Sysctl]) -> None:
         """Write settings of a namespace, and remember them.
 

@@ -176,12 +176,17 @@ def _stats(crew: Crew, _: Mapping[str, Any]) -> object:
     return {**crew.reconciler.stats(), "limits": {one.name: [one.used, one.most] for one in there}}
 
 
+def _release(crew: Crew, _: Mapping[str, Any]) -> object:
+    return crew.reconciler.release()
+
+
 OPERATIONS: dict[str, Callable[[Crew, Mapping[str, Any]], object]] = {
     "hello": _hello,
     "inventory": _inventory,
     "let_be": _let_be,
     "look": _look,
     "reconcile": _reconcile,
+    "release": _release,
     "stats": _stats,
 }
 

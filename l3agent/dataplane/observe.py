@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address
 
+from l3agent.dataplane import takeover
 from l3agent.dataplane.encode import marked
 from l3agent.dataplane.kernel import Kernel, NamespaceHandle, read_fingerprint
 from l3agent.dataplane.netlink import nft, rtnl
@@ -98,6 +99,8 @@ def _observe_inside(kernel: Kernel, seen: Observed, handle: NamespaceHandle, des
         seen.entries |= handle.read(rtnl.dump_addresses(), _addresses, names)
         seen.entries |= handle.read(rtnl.dump_routes(4), _routes, names)
         seen.entries |= handle.read(rtnl.dump_routes(6), _routes, names)
+        if handle.adopted:
+            kernel.inside(handle, takeover.refuse_x_tables)
         seen.entries |= _rules(kernel, handle)
     return links
 
@@ -157,6 +160,7 @@ def _rules(kernel: Kernel, handle: NamespaceHandle) -> frozenset[Entry]:
 
 
 def _read_rules(kernel: Kernel, netfilter: NetlinkSocket) -> Iterator[Entry]:
+    yield from takeover.neutrons_rules(netfilter)
     found = read_fingerprint(netfilter)
     if not found:
         return

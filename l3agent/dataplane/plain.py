@@ -18,6 +18,7 @@ from l3agent.dataplane.plan import (
     KernelRoute,
     Link,
     Namespace,
+    NeutronRules,
     PendingFlush,
     Sysctl,
     Table,
@@ -35,6 +36,7 @@ _KINDS: dict[type, str] = {
     KernelRoute: "route",
     Table: "table",
     Element: "element",
+    NeutronRules: "neutron_rules",
     PendingFlush: "pending_flush",
 }
 _TEXT = IPv4Address | IPv4Interface | IPv4Network | IPv6Address | IPv6Interface | IPv6Network

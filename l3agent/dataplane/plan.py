@@ -155,6 +155,24 @@ class Element:
         return self.name, self.left
 
 
+@dataclass(frozen=True, slots=True)
+class NeutronRules:
+    """What neutron-l3-agent has in a table of iptables that our table stands for. Never desired.
+
+    :param rules: (chain, handle) of rules in chains that stay.
+    :param chains: chains that go with all their rules; the rules that lead there from outside are among ``rules``.
+    """
+
+    family: Literal["ip", "ip6"]
+    table: str
+    rules: tuple[tuple[str, int], ...]
+    chains: tuple[str, ...]
+
+    def key(self) -> Hashable:
+        """Return what makes two entries the same object."""
+        return self.family, self.table
+
+
 #: In a journalled edge, where there is no second address.
 NO_ADDRESS = IPv4Address(0)
 
@@ -183,8 +201,9 @@ class PendingFlush:
 
 
 Entry = (
-    Bridge | Card | Namespace | Sysctl | Link | AcceptRA | DeviceAddress | KernelRoute | Table | Element | PendingFlush
-)
+    Bridge | Card | Namespace | Sysctl | Link | AcceptRA | DeviceAddress | KernelRoute | Table | Element | NeutronRules
+    | PendingFlush
+)  # fmt: skip
 
 #: The one table of order, in which additions (and changes) and removals take their places. It is the order of the
 #: sends: the switch namespace, then the rules in one atomic batch, then the inside of the namespace (new links are born
@@ -194,8 +213,8 @@ _ADDED: dict[type, int] = {
     DeviceAddress: 9, KernelRoute: 10,
 }  # fmt: skip
 _REMOVED: dict[type, int] = {
-    Element: 7, KernelRoute: 11, AcceptRA: 12, DeviceAddress: 13, Link: 14, PendingFlush: 15, Table: 16, Sysctl: 16,
-    Namespace: 17, Card: 18, Bridge: 19,
+    Element: 7, NeutronRules: 7, KernelRoute: 11, AcceptRA: 12, DeviceAddress: 13, Link: 14, PendingFlush: 15,
+    Table: 16, Sysctl: 16, Namespace: 17, Card: 18, Bridge: 19,
 }  # fmt: skip
 
 
@@ -323,6 +342,9 @@ def _within(entry: Entry) -> tuple[Any, ...]:
             return leans, destination.version, int(destination.network_address), destination.prefixlen
         case Element(name, left):
             return name, str(left)
+        case NeutronRules(family, table):
+            # What asks for a mark goes before what sets it, where they do not go together.
+            return "neutron", ("filter", "nat").index(table) if table in ("filter", "nat") else 2, family, table
         case _:
             return (str(entry.key()),)
 

@@ -22,6 +22,7 @@ from l3agent.dataplane.kernel import Kernel, NamespaceHandle
 from l3agent.dataplane.observe import observe, our_networks
 from l3agent.dataplane.plan import DeviceAddress, Entry, Link, Plan, diff
 from l3agent.dataplane.render import entries
+from l3agent.dataplane.takeover import hand_back
 from l3agent.dataplane.tidy import Tidier
 from l3agent.exceptions import ApplyError
 from l3agent.model.names import HOST_NAMESPACE, ROUTER_NAMESPACE, namespace_name
@@ -95,6 +96,11 @@ class Reconciler:
         """Repair these no more, until they are brought again."""
         for key in keys:
             self._drift.begin(key, None)
+
+    def release(self) -> dict[str, str]:
+        """Hand routers back to neutron-l3-agent, those whose rules it has put in; return what became of each by id."""
+        routers = self.inventory(marked=True)["router"]
+        return {one: hand_back(self._kernel, namespace_name("router", one)) for one in routers}
 
     def repair(self) -> bool:
         """Look at one state that somebody else may have changed, and mend it; tell whether there was one."""

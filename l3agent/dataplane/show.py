@@ -17,6 +17,7 @@ from l3agent.dataplane.plan import (
     KernelRoute,
     Link,
     Namespace,
+    NeutronRules,
     Operation,
     PendingFlush,
     Sysctl,
@@ -54,6 +55,8 @@ def lines(operation: Operation, namespace: str | None) -> list[str]:
             return _table(enter, exists, add)
         case Element() as element:
             return _element(element, operation.was, enter, add)
+        case NeutronRules() as gone:
+            return [f"{enter} nft '{_neutrons_rules(gone)}'"]
         case PendingFlush() as edge:
             return _edge(edge, enter, add)
 
@@ -150,6 +153,14 @@ def _element(element: Element, was: object, enter: str, add: bool) -> list[str]:
     if not add:
         return [f"{enter} nft '{delete}'"]
     return [f"{enter} nft '{delete + '; ' if was is not None else ''}{new}'"]
+
+
+def _neutrons_rules(gone: NeutronRules) -> str:
+    place = f"{gone.family} {gone.table}"
+    rules = (f"delete rule {place} {chain} handle {handle}" for chain, handle in gone.rules)
+    flushed = (f"flush chain {place} {chain}" for chain in gone.chains)
+    deleted = (f"delete chain {place} {chain}" for chain in gone.chains)
+    return "; ".join((*rules, *flushed, *deleted))
 
 
 #: Turns the listing of a flow into its removal, unless its destination is translated as well.

@@ -28,6 +28,8 @@ _IN_DELETE, _IN_MOVED_FROM, IN_Q_OVERFLOW = 0x200, 0x40, 0x4000
 _PR_CAPBSET_DROP = 24
 _CAPABILITY_VERSION_3 = 0x20080522
 _LAST_CAPABILITY = 63
+#: IPT_SO_GET_INFO and IP6T_SO_GET_INFO (IPT_BASE_CTL), and the size of what they fill in.
+_X_TABLES_GET_INFO, _X_TABLES_INFO = 64, 84
 
 
 def _checked(result: int, what: str) -> None:
@@ -118,6 +120,24 @@ def send_frames(packet: socket.socket, device: str, frames: Sequence[bytes]) -> 
     for message, part in zip(messages, parts, strict=True):
         message.message = _Message(address, len(address), ctypes.pointer(part), 1, None, 0, 0)
     _checked(_libc.sendmmsg(packet.fileno(), messages, len(frames), 0), f"sendmmsg through {device}")
+
+
+def x_tables_rules(table: str, family: int, level: int) -> bool:
+    """Tell whether a table of legacy iptables has rules in the namespace of the calling thread.
+
+    :param family: AF_INET or AF_INET6.
+    :param level: of socket options, SOL_IP or SOL_IPV6.
+    """
+    # struct ipt_getinfo: name, mask of hooks, places of their chains (2 x 5), number of entries, size.
+    info = ctypes.create_string_buffer(table.encode(), _X_TABLES_INFO)
+    size = ctypes.c_uint(_X_TABLES_INFO)
+    with socket.socket(family, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.IPPROTO_RAW) as asking:
+        code = _libc.getsockopt(asking.fileno(), level, _X_TABLES_GET_INFO, info, ctypes.byref(size))
+        _checked(code, f"iptables-legacy -t {table}")
+    (hooks,) = unpack_from("=I", info, 32)
+    (entries,) = unpack_from("=I", info, 76)
+    # An empty table has the policy of each chain and the entry that ends it.
+    return bool(entries > hooks.bit_count() + 1)
 
 
 def keep_capabilities(kept: frozenset[int]) -> None:

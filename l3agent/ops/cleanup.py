@@ -44,7 +44,7 @@ def remove_all(netns_path: str, *, dry_run: bool) -> list[Report]:
     :raises PermissionMissing: the privilege is missing.
     :raises TransientError: another data plane is at work in this folder, or this one gave no answer.
     """
-    with _dataplane(netns_path) as dataplane:
+    with own_dataplane(netns_path) as dataplane:
         reports = dataplane.remove(dataplane.inventory(), dry_run=dry_run)
         # A port vanishes a moment after its namespace, and only then does its bridge have no user left.
         deadline = time.monotonic() + _SETTLE_S
@@ -67,7 +67,7 @@ def refuse_while_at_work(control_socket: str, dataplane_socket: str) -> None:
         raise L3AgentError(f"an l3-dataplane is running ({dataplane_socket}); stop it first")
 
 
-class _Dataplane:
+class OwnDataplane:
     """Requests to a data-plane process, one at a time."""
 
     def __init__(self, connection: socket.socket) -> None:
@@ -109,7 +109,7 @@ class _Dataplane:
 
 
 @contextlib.contextmanager
-def _dataplane(netns_path: str) -> Iterator[_Dataplane]:
+def own_dataplane(netns_path: str) -> Iterator[OwnDataplane]:
     """Run a data-plane process for the length of the block."""
     with tempfile.TemporaryDirectory(prefix="l3agent-cleanup-") as name:
         folder = Path(name)
@@ -120,7 +120,7 @@ def _dataplane(netns_path: str) -> Iterator[_Dataplane]:
             process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
         try:
             with _connected(process, path, log) as connection:
-                yield _Dataplane(connection)
+                yield OwnDataplane(connection)
             process.wait(_START_S)
         finally:
             process.kill()
