@@ -86,7 +86,7 @@ def _release(args: argparse.Namespace) -> int:
         raise PermissionMissing("only root may hand routers back; run it with sudo")
     refuse_while_at_work(control_socket(args), conf.dataplane.socket)
     status = 0
-    for router, done in release(args.netns_path or conf.dataplane.netns_path, timeout=args.timeout):
-        print(f"router {router}: {'handed back' if done else 'no rules of neutron-l3-agent yet; ours stay'}", flush=True)
-        status = status if done else EX_TEMPFAIL
+    for router, reason in release(args.netns_path or conf.dataplane.netns_path, timeout=args.timeout):
+        print(f"router {router}: {reason or 'handed back'}", flush=True)
+        status = EX_TEMPFAIL if reason else status
     return status

@@ -97,8 +97,8 @@ class Reconciler:
         for key in keys:
             self._drift.begin(key, None)
 
-    def release(self) -> dict[str, str]:
-        """Hand routers back to neutron-l3-agent, those whose rules it has put in; return what became of each by id."""
+    def release(self) -> dict[str, str | None]:
+        """Hand routers back to neutron-l3-agent, those whose rules it has put in; return by id why not, or None."""
         routers = self.inventory(marked=True)["router"]
         return {one: hand_back(self._kernel, namespace_name("router", one)) for one in routers}
 

@@ -45,27 +45,28 @@ _METADATA_GUARD = ("filter", f"{PREFIX}INPUT")
 _X_TABLES = (("ip_tables_names", 2, 0), ("ip6_tables_names", 10, 41))
 
 
-#: What :func:`hand_back` says of a router.
-RELEASED, WAITING = "released", "waiting"
 #: Settings that neutron-l3-agent finds as the kernel makes them, and needs: new devices get a link-local address.
 _AS_BORN = [Sysctl("net/ipv6/conf/default/addr_gen_mode", "0")]
 
 
-def hand_back(kernel: Kernel, name: str) -> str:
-    """Remove our table from a router as soon as Neutron's rules are in.
+def hand_back(kernel: Kernel, name: str) -> str | None:
+    """Remove our table from a router when Neutron's rules are in; return why not, or None when it is done."""
+    try:
+        return _hand_back(kernel, name)
+    except ApplyError as exc:
+        return str(exc)
 
-    :return: ``released``, or ``waiting`` when they are not.
-    :raises ApplyError: the kernel refused it.
-    """
+
+def _hand_back(kernel: Kernel, name: str) -> str | None:
     handle = kernel.find(name, frozenset())
     if handle is None:
-        return RELEASED
+        return None
     kernel.write_sysctls(handle, _AS_BORN)
     outside = nft.parse_elements(handle.netfilter.dump(nft.dump_elements("external")))
     if outside and not _translates(handle.netfilter, outside):
-        return WAITING
+        return "no rules of neutron-l3-agent yet; ours stay"
     handle.netfilter.nft_batch([nft.delete_table()])
-    return RELEASED
+    return None
 
 
 def _translates(netfilter: NetlinkSocket, outside: Iterable[bytes]) -> bool:

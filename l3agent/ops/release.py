@@ -13,11 +13,10 @@ from l3agent.ops.cleanup import own_dataplane
 
 #: Seconds between two looks for the rules of neutron-l3-agent.
 _LOOK_S = 0.5
-_WAITING = "waiting"
 
 
-def release(netns_path: str, *, timeout: float) -> Iterator[tuple[str, bool]]:
-    """Yield the id of each router and that it was handed back; in the end those that were not.
+def release(netns_path: str, *, timeout: float) -> Iterator[tuple[str, str | None]]:
+    """Yield the id of each router that was handed back with None, and in the end the others with the reason.
 
     :param netns_path: folder where the namespaces are pinned.
     :param timeout: seconds to wait for neutron-l3-agent.
@@ -27,10 +26,10 @@ def release(netns_path: str, *, timeout: float) -> Iterator[tuple[str, bool]]:
     deadline = time.monotonic() + timeout
     with own_dataplane(netns_path) as dataplane:
         while True:
-            states = dataplane.request("release", {})
-            yield from ((router, True) for router, state in sorted(states.items()) if state != _WAITING)
-            left = sorted(router for router, state in states.items() if state == _WAITING)
+            routers = dataplane.request("release", {})
+            yield from ((router, None) for router, reason in sorted(routers.items()) if reason is None)
+            left = sorted((router, reason) for router, reason in routers.items() if reason is not None)
             if not left or time.monotonic() > deadline:
                 break
             time.sleep(_LOOK_S)
-    yield from ((router, False) for router in left)
+    yield from left

@@ -4,15 +4,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 from l3agent.model.states import HostState
 from tests.functional.support.kernel import RouterFacts, observed
-from tests.functional.support.neutron_router import Steady, build, captured_router, rules
+from tests.functional.support.neutron_router import Steady, build, captured_router, put_rules, rules
 from tests.functional.support.processes import Dataplane
-from tests.functional.support.states import host, key, namespace
+from tests.functional.support.sandbox import Sandbox
+from tests.functional.support.states import host, key, namespace, new_id
 
 pytestmark = pytest.mark.kernel
 
@@ -38,6 +41,10 @@ class World:
         assert [report.error for report in reports] == [None] * 3
         build(machine.sandbox, self.router)
 
+    def take_over(self) -> None:
+        (report,) = self.machine.reconcile((key(self.router), self.router))
+        assert report.error is None
+
     def steady(self) -> Steady:
         """Return traffic of each kind, translated in each way."""
         vm, floating, outside = map(namespace, (self.vm, self.floating, self.outside))
@@ -47,8 +54,14 @@ class World:
         return Steady(self.machine.sandbox, [outside, floating], clients, ways)
 
 
+def nothing_is_lost(steady: Steady) -> None:
+    counts = steady.counts()
+    assert {(one["lost"], one["again"]) for one in counts.values()} == {(0, 0)}, counts
+    assert steady.unanswered() == [set()] * 4
+
+
 @pytest.fixture
-def world(dataplane: Dataplane) -> Iterator[World]:
+def world(dataplane: Dataplane) -> World:
     return World(dataplane)
 
 
@@ -60,12 +73,9 @@ def test_a_router_is_taken_over_and_nothing_is_lost(world: World, expected: Rout
     devices = {link["ifname"]: link["ifindex"] for link in sandbox.json("ip -j link", netns=name)}
     with world.steady() as steady:
         steady.goes_on()
-        (report,) = world.machine.reconcile((key(router), router))
-        assert report.error is None
+        world.take_over()
         steady.goes_on()
-        unanswered, counts = steady.unanswered(), steady.counts()
-    assert {(one["lost"], one["again"]) for one in counts.values()} == {(0, 0)}, counts
-    assert unanswered == [set()] * 4
+        nothing_is_lost(steady)
     assert observed(sandbox, name) == expected
     assert {link["ifname"]: link["ifindex"] for link in sandbox.json("ip -j link", netns=name)} == devices
     left = [line for line in rules(sandbox, router).splitlines() if line.startswith("-A")]
@@ -74,3 +84,74 @@ def test_a_router_is_taken_over_and_nothing_is_lost(world: World, expected: Rout
     assert own == [f"-A {foreign}"]
     assert sum(bool(METADATA.search(line)) for line in left) == 8
     assert world.machine.reconcile((key(router), router))[0].operations == ()
+
+
+def test_a_router_is_handed_back_and_taken_over_again_and_nothing_is_lost(world: World, folder: Path) -> None:
+    sandbox, router = world.machine.sandbox, world.router
+    name = namespace(router)
+    before = rules(sandbox, router)
+    world.take_over()
+    world.machine.stop()
+    conf = str(folder / "dataplane.conf")
+    with world.steady() as steady:
+        steady.goes_on()
+        said = release(sandbox, conf, 0)
+        assert (said.returncode, said.stdout) == (
+            75,
+            f"router {router.id}: no rules of neutron-l3-agent yet; ours stay\n",
+        )
+        assert "table ip l3agent" in sandbox.run(["nft", "list", "tables"], netns=name)
+        put_rules(sandbox, router)
+        steady.goes_on()
+        said = release(sandbox, conf, 30)
+        assert (said.returncode, said.stdout) == (0, f"router {router.id}: handed back\n"), said.stderr
+        steady.goes_on()
+        assert "l3agent" not in sandbox.run(["nft", "list", "tables"], netns=name)
+        assert rules(sandbox, router) == before
+        assert sandbox.run(["cat", "/proc/sys/net/ipv6/conf/default/addr_gen_mode"], netns=name) == "0\n"
+        world.machine.start()
+        world.take_over()
+        steady.goes_on()
+        nothing_is_lost(steady)
+
+
+def release(sandbox: Sandbox, conf: str, timeout: int) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "l3agent.cmd.ctl", "release", "--config-file", conf, "--timeout", str(timeout)]
+    return subprocess.run(sandbox.argv(command), capture_output=True, text=True, timeout=60, check=False)
+
+
+# ---- what is not taken over ---------------------------------------------------------------------------------------
+
+
+def refused(world: World, reason: str) -> None:
+    """Check that the router is refused in one line and stays as it is, and that others go on."""
+    before = rules(world.machine.sandbox, world.router)
+    other = host(new_id(), "10.9.0.1/24")
+    report, fine = world.machine.reconcile((key(world.router), world.router), (key(other), other))
+    assert fine.error is None
+    assert report.error is not None and report.error.startswith("not taken over: ") and reason in report.error
+    assert "\n" not in report.error
+    assert rules(world.machine.sandbox, world.router) == before
+    assert "l3agent" not in world.machine.sandbox.run(["nft", "list", "tables"], netns=namespace(world.router))
+
+
+def test_rules_of_legacy_iptables_are_refused(world: World) -> None:
+    """Its empty tables, which any look at them makes, are none."""
+    sandbox, name = world.machine.sandbox, namespace(world.router)
+    sandbox.run(["iptables-legacy", "-t", "nat", "-A", "POSTROUTING", "-j", "MASQUERADE"], netns=name)
+    sandbox.run(["ip6tables-legacy", "-t", "mangle", "-L"], netns=name)
+    refused(world, "rules of legacy iptables here (IPv4, tables nat)")
+    sandbox.run(["iptables-legacy", "-t", "nat", "-F"], netns=name)
+    world.take_over()
+
+
+def test_rules_of_an_extension_that_is_not_there_are_refused(world: World) -> None:
+    sandbox, name = world.machine.sandbox, namespace(world.router)
+    chain = "neutron-l3-agent-fip-pf"
+    forward = f"{chain} -d 203.0.113.135/32 -p tcp --dport 2222 -j DNAT --to-destination 10.0.0.146:22"
+    sandbox.run(["iptables", "-t", "nat", "-N", chain], netns=name)
+    sandbox.run(["iptables", "-t", "nat", "-A", *forward.split()], netns=name)
+    refused(world, f"chains {chain}")
+    sandbox.run(["iptables", "-t", "nat", "-F", chain], netns=name)
+    world.take_over()
+    assert chain not in rules(sandbox, world.router)

@@ -52,9 +52,9 @@ def put_rules(sandbox: Sandbox, state: RouterState) -> None:
 
 
 def rules(sandbox: Sandbox, state: RouterState) -> str:
-    """Return the rules of a router as iptables prints them, without counters."""
-    saved = (sandbox.run([f"{program}-save"], netns=namespace(state)) for program in RULES)
-    return "".join(re.sub(r" \[\d+:\d+\]$", "", text, flags=re.MULTILINE) for text in saved)
+    """Return the rules of a router as iptables prints them, without counters and times."""
+    saved = "".join(sandbox.run([f"{program}-save"], netns=namespace(state)) for program in RULES)
+    return re.sub(r" \[\d+:\d+\]$|^#.*\n", "", saved, flags=re.MULTILINE)
 
 
 def _commands(state: RouterState, name: str) -> Iterator[str]:
