@@ -8,11 +8,16 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import eventlet
 import pytest
+from oslo_config import cfg
+
+from l3agent.rpc import Client, admin_context, get_transport
+from tests.functional.support.rabbit import Rabbit
 
 HERE = Path(__file__).parent
 README = HERE.parents[1] / "README.md"
@@ -34,18 +39,47 @@ def test_it_is_the_file_in_the_examples_and_has_twenty_lines_at_most(program: Pa
     assert len([line for line in without_license.splitlines() if line.strip()]) <= 20
 
 
-def test_it_beats_and_stops_cleanly(program: Path, tmp_path: Path) -> None:
-    (tmp_path / "conf").write_text("[DEFAULT]\ntransport_url = local://\n")
-    with subprocess.Popen(
-        [sys.executable, str(program), "--config-file", str(tmp_path / "conf")],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONWARNINGS": "ignore"},
-        cwd=tmp_path,
-    ) as process:
-        assert process.stdout is not None
-        with eventlet.Timeout(30):
-            assert process.stdout.readline() == "beat\n"
-            process.send_signal(signal.SIGINT)
-            assert process.wait() == 0
+@pytest.fixture
+def start(program: Path, tmp_path: Path) -> Iterator[Callable[[str], subprocess.Popen[str]]]:
+    """Start it with a transport URL, in a folder from which it finds the installed library only."""
+    processes: list[subprocess.Popen[str]] = []
+
+    def start(url: str) -> subprocess.Popen[str]:
+        (tmp_path / "conf").write_text(f"[DEFAULT]\ntransport_url = {url}\n")
+        argv = [sys.executable, str(program), "--config-file", str(tmp_path / "conf")]
+        env = {**os.environ, "PYTHONWARNINGS": "ignore"}
+        processes.append(subprocess.Popen(argv, stdout=subprocess.PIPE, text=True, env=env, cwd=tmp_path))
+        return processes[-1]
+
+    yield start
+    for process in processes:
+        process.kill()
+        process.communicate()
+
+
+def beat(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    with eventlet.Timeout(30):
+        return process.stdout.readline()
+
+
+def test_it_beats_and_stops_cleanly(start: Callable[[str], subprocess.Popen[str]]) -> None:
+    process = start("local://")
+    assert beat(process) == "beat\n"
+    process.send_signal(signal.SIGINT)
+    with eventlet.Timeout(30):
+        assert process.wait() == 0
+
+
+def test_it_answers_over_a_broker(start: Callable[[str], subprocess.Popen[str]], rabbit: Rabbit) -> None:
+    process = start(rabbit.url)
+    assert beat(process) == "beat\n"
+    conf = cfg.ConfigOpts()
+    conf([], default_config_files=[])
+    transport = get_transport(conf, rabbit.url)
+    uptime = Client(transport, "heart", timeout=20).call(admin_context(), "uptime")
+    assert 0 < uptime <= time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    with eventlet.Timeout(30):
+        assert process.wait() == 0
+        transport.cleanup()

@@ -4,10 +4,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
-import tomllib
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,19 +19,19 @@ from oslo_config import cfg
 
 from l3agent.rpc import Client, Connection, admin_context, get_transport
 from l3agent.testing import wait_until
-from tests.functional.conftest import rabbit as rabbit
-from tests.functional.conftest import rabbit_node as rabbit_node
 from tests.functional.support.rabbit import Rabbit
 
 HERE = Path(__file__).parent / "link_state"
-# What the console script does, which pip makes from the same line of pyproject.toml.
-_SCRIPT = "import sys; from {} import {}; sys.exit({}())"
 
 
-def console_script() -> list[str]:
-    project = tomllib.loads((HERE / "pyproject.toml").read_text())["project"]
-    module, _, function = project["scripts"]["link-state-agent"].partition(":")
-    return [sys.executable, "-W", "ignore", "-c", _SCRIPT.format(module, function, function)]
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The agent as pip installs it: its console script in ``bin``, its sample in ``share/link-state-agent``."""
+    folder = tmp_path_factory.mktemp("installed")
+    shutil.copytree(HERE, folder / "source")
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", "--no-build-isolation"]
+    subprocess.run([*pip, "--target", str(folder / "site"), str(folder / "source")], check=True, timeout=120)
+    return folder / "site"
 
 
 class Links:
@@ -61,9 +61,9 @@ def links(tmp_path: Path) -> Links:
 
 
 @pytest.fixture
-def sample(rabbit: Rabbit, links: Links, tmp_path: Path) -> Path:
+def sample(installed: Path, rabbit: Rabbit, links: Links, tmp_path: Path) -> Path:
     """The agent's own sample, with what differs here."""
-    text = (HERE / "link-state-agent.conf").read_text()
+    text = (installed / "share" / "link-state-agent" / "link-state-agent.conf").read_text()
     text = text.replace("rabbit://guest:guest@127.0.0.1:5672/", rabbit.url).replace("#host = node1", "host = node1")
     text = text.replace("control_exchange = link-state", f"control_exchange = link-state-{uuid.uuid4()}")
     path = tmp_path / "link-state-agent.conf"
@@ -72,13 +72,15 @@ def sample(rabbit: Rabbit, links: Links, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def start(sample: Path) -> Iterator[Any]:
+def start(installed: Path, sample: Path, tmp_path: Path) -> Iterator[Any]:
     processes: list[subprocess.Popen[bytes]] = []
 
     def start() -> subprocess.Popen[bytes]:
         processes.append(
             subprocess.Popen(
-                [*console_script(), "--config-file", str(sample)], env={**os.environ, "PYTHONPATH": str(HERE)}
+                [str(installed / "bin" / "link-state-agent"), "--config-file", str(sample)],
+                env={**os.environ, "PYTHONPATH": str(installed), "PYTHONWARNINGS": "ignore"},
+                cwd=tmp_path,
             )
         )
         return processes[-1]
