@@ -178,6 +178,21 @@ L3AGENT_OPTS = [
     ),
 ]
 
+HTTP_OPTS = [
+    cfg.PortOpt(
+        "port",
+        default=0,
+        help="TCP port of the status page, of the metrics for Prometheus (/metrics) and of the health of the agent "
+        "(/healthz, /readyz). 0: none.",
+    ),
+    cfg.StrOpt("bind_address", default="127.0.0.1", help="IP address of that port; a loopback address."),
+    cfg.BoolOpt(
+        "allow_remote",
+        default=False,
+        help="Allow a bind_address that others can reach. The pages ask for no password, and name the routers.",
+    ),
+]
+
 STANDALONE_OPTS = [
     cfg.StrOpt(
         "topology",
@@ -195,6 +210,7 @@ def list_opts() -> list[tuple[str | None, list[Any]]]:
         (None, CORE_OPTS),
         ("AGENT", AGENT_OPTS),
         ("dataplane", DATAPLANE_OPTS),
+        ("http", HTTP_OPTS),
         ("l3agent", L3AGENT_OPTS),
         ("standalone", STANDALONE_OPTS),
     ]

@@ -48,7 +48,20 @@ def missing_neutron() -> str | None:
     return missing_broker() or missing_kernel()
 
 
+#: As Debian calls it.
+BROWSER = "chromium"
+
+
+@functools.cache
+def missing_browser() -> str | None:
+    """Say why no page can be looked at; None when one can."""
+    if shutil.which(BROWSER) is None:
+        return f"{BROWSER} is not installed (tests/install-debian-packages.sh installs it)"
+    return None
+
+
 MISSING: dict[str, Callable[[], str | None]] = {
+    "browser": missing_browser,
     "kernel": missing_kernel,
     "broker": missing_broker,
     "neutron": missing_neutron,

@@ -30,8 +30,15 @@ from l3agent.exceptions import ConfigError, PermissionMissing
 from l3agent.neutron_options import old_transport_url, without_effect
 from l3agent.ops.asking import CONTROL_SOCKET
 from l3agent.ops.control import ControlSocket
+from l3agent.ops.health import Health
+from l3agent.ops.history import History
+from l3agent.ops.http import HttpServer
+from l3agent.ops.metrics import Metrics
 from l3agent.ops.operations import Surroundings, operations
+from l3agent.ops.pages import pages
+from l3agent.ops.status import status, topology
 from l3agent.rpc import get_transport
+from l3agent.rpc.traffic import watch
 from l3agent.service import Service, launch
 from l3agent.standalone.service import PluginService
 
@@ -81,28 +88,56 @@ def _run(conf: Any) -> int:
     dataplane = DataplaneClient(conf.dataplane.socket, timeout=conf.dataplane.timeout, child=_child(conf))
     agent = L3NATAgent(conf, conf.host, dataplane=dataplane, transport=transport)
     server = _server(conf, transport, dataplane)
-    control = ControlSocket(
-        os.path.join(conf.state_path, CONTROL_SOCKET), operations(agent, dataplane, _surroundings(server))
+    surroundings = _surroundings(server)
+    control = ControlSocket(os.path.join(conf.state_path, CONTROL_SOCKET), operations(agent, dataplane, surroundings))
+    service = Service.create(
+        BINARY,
+        L3_AGENT_TOPIC,
+        conf.AGENT.report_interval,
+        agent,
+        conf=conf,
+        host=conf.host,
+        transport=transport,
+        periodic_interval=conf.periodic_interval,
+        periodic_fuzzy_delay=conf.periodic_fuzzy_delay,
     )
-    services: list[Any] = [control, *server]
-    services.append(
-        Service.create(
-            BINARY,
-            L3_AGENT_TOPIC,
-            conf.AGENT.report_interval,
-            agent,
-            conf=conf,
-            host=conf.host,
-            transport=transport,
-            periodic_interval=conf.periodic_interval,
-            periodic_fuzzy_delay=conf.periodic_fuzzy_delay,
-        )
-    )
+    launcher = launch(conf, [])
+    # What an operator asks comes first: it is to answer while the agent still waits for its broker.
+    for one in (control, *_http(conf, launcher, service, agent, dataplane, surroundings), *server, service):
+        launcher.launch_service(one)
     try:
         dataplane.start()
-        return int(launch(conf, services).wait())
+        return int(launcher.wait())
     finally:
         dataplane.stop()
+
+
+def _http(
+    conf: Any,
+    launcher: Any,
+    service: Service,
+    agent: L3NATAgent,
+    dataplane: DataplaneClient,
+    surroundings: Surroundings,
+) -> list[Any]:
+    """Return the status page with all that it shows, where one is asked for."""
+    if not conf.http.port:
+        return []
+    metrics = Metrics(agent, dataplane, reloaded=lambda: launcher.reloaded)
+    launcher.hub.watchers.append(metrics.hub_was_late)
+    watch(service.transport, metrics.requested)
+    health = Health(
+        agent,
+        dataplane,
+        hub_lag=lambda: launcher.hub.lag_s,
+        unhealthy=launcher.services.unhealthy,
+        broker_connected=lambda: service.conn is not None and service.conn.connected,
+    )
+    history = History(agent)
+    documents = {"status": lambda: status(agent, dataplane), "topology": lambda: topology(agent, *surroundings())}
+    shown = pages(agent.host, documents, metrics, health, history)
+    server = HttpServer(conf.http.bind_address, conf.http.port, shown, allow_remote=conf.http.allow_remote)
+    return [server, history]
 
 
 def _server(conf: Any, transport: Any, dataplane: DataplaneClient) -> list[PluginService]:

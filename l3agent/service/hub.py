@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+from collections.abc import Callable
 from typing import Any
 
 import eventlet
@@ -44,6 +45,8 @@ class HubWatch:
         self.worst_lag_s = 0.0
         #: How many times the hub was blocked for longer than the limit.
         self.blocks = 0
+        #: Called with each lag that was measured, in seconds.
+        self.watchers: list[Callable[[float], object]] = []
         self._limit = limit
         self._due = 0.0
         self._stack: str | None = None
@@ -72,6 +75,8 @@ class HubWatch:
             eventlet.sleep(max(0.0, self._due - _now()))
             self.lag_s = max(0.0, _now() - self._due)
             self.worst_lag_s = max(self.worst_lag_s, self.lag_s)
+            for watcher in self.watchers:
+                watcher(self.lag_s)
             self._due = _now() + self._limit / _LOOKS
             if self._stack is not None:
                 self._report(self._stack)

@@ -46,6 +46,8 @@ class ServiceLauncher(oslo_service.ServiceLauncher):  # type: ignore[misc]
         self.services = Services(restart_method, stop_timeout=conf.graceful_shutdown_timeout)
         self.hub = HubWatch(hub_limit)
         self.watchdog = watchdog or systemd.watchdog()
+        #: Whether the configuration could be read when it was to be taken over the last time.
+        self.reloaded = True
         self._signals: Signals | None = None  # a worker process takes them over before it waits
         self._reloading = Semaphore()
 
@@ -119,7 +121,8 @@ class ServiceLauncher(oslo_service.ServiceLauncher):  # type: ignore[misc]
             LOG.info("Reloading")
             systemd.notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
             reload.reopen_log_files()
-            if reload.read_again(self.conf, self.restart_method):
+            self.reloaded = reload.read_again(self.conf, self.restart_method)
+            if self.reloaded:
                 self.services.restart()
             with suppress(SystemExit):
                 self.services.wait_started()

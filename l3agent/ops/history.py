@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The last minutes of the queue and of the updates, in samples: what the status page draws."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections import deque
+from typing import Any
+
+from l3agent.agent.l3_agent import L3NATAgent
+from l3agent.agent.outcomes import Outcome
+from l3agent.service import ThreadGroup
+
+#: Seconds between two samples, and how many are kept: ten minutes.
+INTERVAL_S, SAMPLES = 2.0, 300
+
+
+class History:
+    """Takes a sample of an agent at an interval; a service."""
+
+    def __init__(self, agent: L3NATAgent) -> None:
+        self.tg = ThreadGroup()
+        self._agent = agent
+        self._samples: deque[dict[str, float]] = deque(maxlen=SAMPLES)
+        self._seconds: list[float] = []
+        self._failed = 0
+        agent.outcomes.watchers.append(self._hear)
+
+    def start(self) -> None:
+        """Take samples from now on."""
+        self.tg.add_timer(INTERVAL_S, self.sample)
+
+    def stop(self) -> None:
+        """Take no more."""
+        self.tg.stop()
+
+    def wait(self) -> None:
+        """Wait until nothing goes on."""
+        self.tg.wait()
+
+    def reset(self) -> None:
+        """Do nothing: there is no option to take over."""
+
+    def sample(self) -> None:
+        """Note how many wait now, and what was done since the last sample. Times are in seconds."""
+        seconds, self._seconds = self._seconds, []
+        failed, self._failed = self._failed, 0
+        self._samples.append(
+            {
+                "at": round(time.time(), 1),
+                **self._agent.queue.counts(),
+                "done": len(seconds),
+                "failed": failed,
+                "median": round(statistics.median(seconds), 6) if seconds else 0.0,
+                "worst": round(max(seconds, default=0.0), 6),
+            }
+        )
+
+    def values(self) -> dict[str, Any]:
+        """Return the samples, the oldest first, and the last failures of updates, the newest last."""
+        return {"interval": INTERVAL_S, "samples": list(self._samples), "errors": list(self._agent.outcomes.errors)}
+
+    def _hear(self, outcome: Outcome) -> None:
+        if outcome.result == "ok":
+            self._seconds.append(outcome.seconds)
+        elif outcome.error is not None:
+            self._failed += 1

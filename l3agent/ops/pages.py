@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is at which path: metrics, health, the status as JSON, and the page that draws it."""
+
+from __future__ import annotations
+
+import base64
+import functools
+import hashlib
+import json
+import re
+from collections.abc import Callable, Mapping
+from importlib import resources
+from typing import Any
+
+from l3agent.ops.health import Health
+from l3agent.ops.history import History
+from l3agent.ops.http import Answer, Pages
+from l3agent.ops.metrics import Metrics
+
+#: Values for JSON, by what they tell.
+Documents = Mapping[str, Callable[[], Mapping[str, Any]]]
+
+_PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
+
+
+def pages(host: str, documents: Documents, metrics: Metrics, health: Health, history: History) -> Pages:
+    """Return the pages of an agent by path.
+
+    :param host: name of the node.
+    :param documents: ``status`` and ``topology``, as the control socket answers them.
+    """
+    return {
+        "/": page,
+        "/metrics": lambda: Answer(metrics.text(), _PROMETHEUS),
+        "/healthz": lambda: _verdict(health.not_alive()),
+        "/readyz": lambda: _verdict(health.not_ready()),
+        "/status.json": lambda: _json(documents["status"]()),
+        "/topology.json": lambda: _json(documents["topology"]()),
+        "/history.json": lambda: _json({"host": host, **_verdicts(health), **history.values()}),
+    }
+
+
+@functools.cache
+def page() -> Answer:
+    """Return the status page: one file that may load nothing, run its own script only, and speak to this agent only."""
+    text = resources.files("l3agent.ops").joinpath("status.html").read_text(encoding="utf-8")
+    hashes = {tag: " ".join(_hash(part) for part in _inside(tag, text)) for tag in ("script", "style")}
+    policy = (
+        f"default-src 'none'; script-src {hashes['script']}; style-src {hashes['style']}; connect-src 'self'; "
+        f"img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
+    return Answer(text.encode(), "text/html; charset=utf-8", headers={"Content-Security-Policy": policy})
+
+
+def _inside(tag: str, text: str) -> list[str]:
+    return re.findall(rf"<{tag}>(.*?)</{tag}>", text, re.DOTALL)
+
+
+def _hash(part: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(part.encode()).digest()).decode()}'"
+
+
+def _verdict(reasons: list[str]) -> Answer:
+    if not reasons:
+        return Answer(b"ok\n")
+    return Answer("".join(f"{reason}\n" for reason in reasons).encode(), status="503 Service Unavailable")
+
+
+def _verdicts(health: Health) -> dict[str, list[str]]:
+    return {"not_alive": health.not_alive(), "not_ready": health.not_ready()}
+
+
+def _json(value: Any) -> Answer:
+    return Answer(json.dumps(value).encode(), "application/json")
