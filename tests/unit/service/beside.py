@@ -151,6 +151,28 @@ def _hold_the_hub(seconds: float) -> None:
         eventlet.sleep(0)
 
 
+def no_subclass(library: str) -> str:
+    """Hand over something with the four methods."""
+    conf = cfg.ConfigOpts()
+    conf([])
+    service = SimpleNamespace(start=lambda: None, stop=lambda: None, wait=lambda: None, reset=lambda: None)
+    try:
+        {OSLO: oslo, OURS: ours}[library].launch(conf, service, restart_method="mutate").stop()
+    except TypeError:
+        return "TypeError"
+    return "runs"
+
+
+def worker_that_can_never_start(library: str, start: Start) -> str:
+    process = start("config", workers=2, library=library.partition(".")[0])
+    try:
+        for _ in range(6):
+            process.line("starting")
+        return "is forked again for ever"
+    except AssertionError:  # it ended
+        return f"exit {process.status()}"
+
+
 def thread_that_dies(library: str, start: Start) -> str:
     process = start("crash", library=library.partition(".")[0], TICK="1")
     process.line("started")
@@ -256,6 +278,8 @@ ROWS: dict[str, Callable[..., str]] = {
     "work in hand at the stop": work_in_hand,
     "a thread dies": thread_that_dies,
     "the configuration is wrong": wrong_configuration,
+    "a worker that can never start": worker_that_can_never_start,
+    "a service that is no subclass": no_subclass,
     "a timer": timer,
     "words to systemd": words_to_systemd,
     "SIGTERM on an idle hub": sigterm_on_an_idle_hub,
