@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Each cell of the README's table of oslo.messaging and ours is what is observed; each row is a fault that is cured."""
+
+from __future__ import annotations
+
+import inspect
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import eventlet
+import oslo_messaging
+import pytest
+from oslo_config import cfg
+from oslo_messaging import Target
+
+from l3agent.exceptions import PluginUnavailable
+from l3agent.rpc import Client, Connection, RemoteError, admin_context, get_transport
+from l3agent.service import Manager
+from l3agent.testing import wait_until
+from tests.functional.support.rabbit import Rabbit, free_ports
+from tests.readme import beside
+
+OSLO, OURS = "oslo.messaging", "ours"
+HEADING = "### Its messages beside oslo.messaging"
+TIMEOUT_S = 1.0
+
+
+class Endpoint:
+    def __init__(self) -> None:
+        self.got: list[int] = []
+
+    def echo(self, context: Any, value: int) -> int:
+        self.got.append(value)
+        return value
+
+
+class Original:
+    """A client of oslo.messaging, in the shape of ours."""
+
+    def __init__(self, transport: Any, topic: str) -> None:
+        self._rpc = oslo_messaging.get_rpc_client(transport, Target(topic=topic))
+
+    def call(self, context: Any, method: str, *, timeout: float = 10, **arguments: Any) -> Any:
+        return self._rpc.prepare(timeout=timeout).call(context.to_dict(), method, **arguments)
+
+    def cast(self, context: Any, method: str, **arguments: Any) -> None:
+        self._rpc.cast(context.to_dict(), method, **arguments)
+
+
+def transport(library: str, url: str) -> Any:
+    """Return a transport of the library, with the configuration that it needs."""
+    if library == OURS:
+        conf = cfg.ConfigOpts()
+        conf([])
+        return get_transport(conf, url)
+    cfg.CONF([], default_config_files=[])
+    return oslo_messaging.get_rpc_transport(cfg.CONF, url)
+
+
+def client(library: str, transport: Any, topic: str) -> Any:
+    return Client(transport, topic) if library == OURS else Original(transport, topic)
+
+
+@contextmanager
+def serving(library: str, transport: Any, topic: str, endpoint: object, host: str = "node1") -> Iterator[Any]:
+    """Run a server; yields what stops it."""
+    if library == OURS:
+        connection = Connection(transport, host=host)
+        connection.create_consumer(topic, [endpoint])
+        connection.consume_in_threads()
+        stop: Callable[[], None] = connection.close
+    else:
+        server = oslo_messaging.get_rpc_server(transport, Target(topic=topic, server=host), [endpoint])
+        server.start()
+        stop = lambda: (server.stop(), server.wait())  # type: ignore[assignment,func-returns-value]  # noqa: E731
+    try:
+        yield stop
+    finally:
+        stop()
+
+
+def in_process(library: str) -> str:
+    """Return a URL of the driver that needs no broker."""
+    return f"{'local' if library == OURS else 'fake'}:///{uuid.uuid4()}"
+
+
+def private_options(library: str) -> str:
+    conf = cfg.ConfigOpts()
+    conf([])
+    url = in_process(library)
+    private = get_transport(conf, url) if library == OURS else oslo_messaging.get_rpc_transport(conf, url)
+    try:
+        client(library, private, "topic").cast(admin_context(), "echo", value=1)
+    except cfg.NoSuchOptError:
+        return "every message is a NoSuchOptError"
+    return "is enough"
+
+
+def call_without_a_broker(library: str) -> str:
+    asking = client(library, transport(library, f"rabbit://127.0.0.1:{free_ports(1)[0]}/"), "topic")
+    with eventlet.Timeout(3 * TIMEOUT_S, False):
+        with suppress(PluginUnavailable, oslo_messaging.MessagingTimeout):
+            asking.call(admin_context(), "echo", timeout=TIMEOUT_S, value=1)
+        return "ends at its timeout"
+    return "blocks beyond its timeout"
+
+
+def call_that_nobody_consumes(library: str, rabbit: Rabbit) -> str:
+    asking = client(library, transport(library, rabbit.url), str(uuid.uuid4()))
+    try:
+        asking.call(admin_context(), "echo", timeout=2 * TIMEOUT_S, value=1)
+    except oslo_messaging.MessagingTimeout:
+        return "waits for all of its timeout"
+    except PluginUnavailable as error:
+        return "is refused at once" if "nobody consumes" in str(error) else str(error)
+    return "is answered"
+
+
+def two_servers_of_a_topic(library: str) -> str:
+    hosts, connected = [Endpoint(), Endpoint()], transport(library, in_process(library))
+    with serving(library, connected, "topic", hosts[0]), serving(library, connected, "topic", hosts[1], "node2"):
+        asking = client(library, connected, "topic")
+        for value in range(10):
+            asking.cast(admin_context(), "echo", value=value)
+        wait_until(lambda: sum(len(host.got) for host in hosts) == 10)
+    return "take turns" if len(hosts[0].got) == len(hosts[1].got) else "do not share evenly"
+
+
+def call_in_process(library: str) -> str:
+    connected, times = transport(library, in_process(library)), []
+    with serving(library, connected, "topic", Endpoint()):
+        asking = client(library, connected, "topic")
+        for value in range(5):
+            begun = time.monotonic()
+            asking.call(admin_context(), "echo", value=value)
+            times.append(time.monotonic() - begun)
+    return "waits for a poll every 50 ms" if min(times) > 0.04 else "is handed over at once"
+
+
+def what_callers_reach(library: str) -> str:
+    conf = cfg.ConfigOpts()
+    conf([])
+    connected = transport(library, in_process(library))
+    with serving(library, connected, "topic", Manager(conf, "node1")):
+        try:
+            client(library, connected, "topic").call(admin_context(), "stop", timeout=TIMEOUT_S)
+        except RemoteError:
+            return "are its RPC"
+    return "are all of it, `stop` too"
+
+
+#: The rows, by what the README calls them.
+ROWS: dict[str, Callable[..., str]] = {
+    "a `ConfigOpts` of one's own": private_options,
+    "a call without a broker": call_without_a_broker,
+    "a call that nobody consumes": call_that_nobody_consumes,
+    "the methods of a manager that callers reach": what_callers_reach,
+    "a call in one process": call_in_process,
+    "two servers of a topic in one process": two_servers_of_a_topic,
+}
+
+
+def test_the_table_has_a_row_for_each_observation_and_no_other() -> None:
+    assert list(beside(HEADING, OSLO, OURS)) == list(ROWS)
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_each_row_is_a_fault_of_the_original_that_is_cured(row: str) -> None:
+    cells = beside(HEADING, OSLO, OURS)[row]
+    assert cells[OSLO] != cells[OURS]
+
+
+@pytest.mark.parametrize("library", [OSLO, OURS])
+@pytest.mark.parametrize("row", ROWS)
+def test_each_cell_is_what_is_observed(row: str, library: str, request: pytest.FixtureRequest) -> None:
+    observe = ROWS[row]
+    needs = {name: request.getfixturevalue(name) for name in inspect.signature(observe).parameters if name != "library"}
+    assert observe(library, **needs) == beside(HEADING, OSLO, OURS)[row][library]
