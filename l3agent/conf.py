@@ -31,7 +31,20 @@ CORE_OPTS = [
     cfg.StrOpt(
         "interface_driver",
         default="bridge",
-        help="How ports are plugged into networks. `bridge`: a Linux bridge a network, veth pairs into the namespaces.",
+        help="How ports are plugged into networks. `bridge`: a Linux bridge a network, veth pairs into the namespaces. "
+        "`openvswitch`: ports of the integration bridge, for neutron-openvswitch-agent to wire. `linuxbridge`: veth "
+        "pairs, for neutron-linuxbridge-agent to plug in. Class paths of neutron's drivers are understood.",
+    ),
+    cfg.BoolOpt(
+        "ovs_use_veth",
+        default=False,
+        help="Veth pairs instead of internal ports of Open vSwitch.",
+    ),
+    cfg.StrOpt(
+        "external_network_bridge",
+        default="",
+        help="Bridge of Open vSwitch that ports of gateways are plugged into, past the L2 agent, as in deployments of "
+        "old. Empty: the integration bridge.",
     ),
     cfg.StrOpt(
         "agent_mode",
@@ -83,6 +96,32 @@ AGENT_OPTS = [
         default="sudo",
         help="Command that runs l3-dataplane with privilege when the agent has none, for example `sudo`.",
     ),
+]
+
+OVS_OPTS = [
+    cfg.StrOpt(
+        "integration_bridge",
+        default="br-int",
+        deprecated_name="ovs_integration_bridge",
+        deprecated_group="DEFAULT",
+        help="Bridge of Open vSwitch whose ports the L2 agent wires.",
+    ),
+    cfg.StrOpt(
+        "ovsdb_connection",
+        default="tcp:127.0.0.1:6640",
+        help="Where the database of Open vSwitch listens: tcp:IP:PORT, ssl:IP:PORT or unix:FILE.",
+    ),
+    cfg.FloatOpt(
+        "ovsdb_timeout",
+        default=10,
+        min=1,
+        deprecated_name="ovs_vsctl_timeout",
+        deprecated_group="DEFAULT",
+        help="Seconds that Open vSwitch has for one change.",
+    ),
+    cfg.StrOpt("ssl_key_file", default="", help="Private key for ssl connections to the database."),
+    cfg.StrOpt("ssl_cert_file", default="", help="Certificate for ssl connections to the database."),
+    cfg.StrOpt("ssl_ca_cert_file", default="", help="Certificate of the authority that the database's one is from."),
 ]
 
 DATAPLANE_OPTS = [
@@ -209,6 +248,7 @@ def list_opts() -> list[tuple[str | None, list[Any]]]:
     return [
         (None, CORE_OPTS),
         ("AGENT", AGENT_OPTS),
+        ("OVS", OVS_OPTS),
         ("dataplane", DATAPLANE_OPTS),
         ("http", HTTP_OPTS),
         ("l3agent", L3AGENT_OPTS),

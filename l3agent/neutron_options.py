@@ -16,6 +16,7 @@ from urllib.parse import quote
 from oslo_config import cfg
 
 from l3agent.conf import list_opts
+from l3agent.dataplane.drivers import driver_name
 
 _HA = "HA routers are not built"
 _METADATA = "there is no metadata proxy"
@@ -24,6 +25,7 @@ _EXTENSIONS = "there are no agent extensions"
 _PREFIXES = "there is no prefix delegation"
 _ONE_NETWORK = "an agent serves all external networks and routers, each told by the server"
 _OVS = "another interface driver is in use"
+_OVS_ITSELF = "a port is made in any datapath alike, through OVSDB"
 _NO_COMMANDS = "no command is run as root"
 _NO_IPTABLES = "rules are nftables, changed by element; source ports are always fully random"
 _NO_CHILDREN = "there are no child processes of routers"
@@ -63,12 +65,12 @@ _REASONS: Mapping[str, Mapping[str, str]] = {
     _RA: {"DEFAULT": "radvd_user ra_confs min_rtr_adv_interval max_rtr_adv_interval"},
     _EXTENSIONS: {"AGENT": "extensions"},
     _PREFIXES: {"DEFAULT": "prefix_delegation_driver pd_dhcp_driver pd_confs vendor_pen"},
-    _ONE_NETWORK: {"DEFAULT": "router_id gateway_external_network_id external_network_bridge"},
+    _ONE_NETWORK: {"DEFAULT": "router_id gateway_external_network_id"},
     _OVS: {
-        "DEFAULT": "ovs_use_veth ovs_integration_bridge",
-        "OVS": "integration_bridge datapath_type ovsdb_connection ovsdb_interface ovsdb_timeout ovsdb_debug "
-        "ssl_key_file ssl_cert_file ssl_ca_cert_file",
+        "DEFAULT": "external_network_bridge ovs_use_veth ovs_integration_bridge",
+        "OVS": "integration_bridge ovsdb_connection ovsdb_timeout ssl_key_file ssl_cert_file ssl_ca_cert_file",
     },
+    _OVS_ITSELF: {"OVS": "datapath_type ovsdb_interface ovsdb_debug"},
     _NO_COMMANDS: {
         "DEFAULT": "ip_lib_force_root ovs_vsctl_timeout",
         "AGENT": "root_helper_daemon use_helper_for_ns_read kill_scripts_path",
@@ -102,7 +104,7 @@ _NOTHING_ASKED = frozenset({"", "false", "none", "0", "no", "off"})
 def without_effect(conf: Any) -> str:
     """Return the options of neutron-l3-agent that the files set and that change nothing, with the reasons, in one line.
 
-    :param conf: the parsed options; those registered on it have an effect.
+    :param conf: the parsed options; those registered on it have an effect, if the interface driver asks for them.
     :returns: an empty text when there is nothing to say.
     """
     chosen = _chosen(conf)
@@ -114,7 +116,7 @@ def without_effect(conf: Any) -> str:
             name if group == "DEFAULT" else f"[{group}] {name}"
             for group, words in groups.items()
             for name in words.split()
-            if not _is_registered(conf, group, name)
+            if not _has_effect(conf, reason, group, name)
             and chosen.get((group.lower(), name), "").lower() not in _NOTHING_ASKED
         ]
         if names:
@@ -177,6 +179,12 @@ def old_transport_url(conf: Any) -> str | None:
     nodes = ",".join(f"{user}:{password}@{host.strip()}" for host in hosts.split(","))
     virtual_host = part.get("rabbit_virtual_host", "/")
     return f"rabbit://{nodes}/{'' if virtual_host == '/' else quote(virtual_host, safe='')}"
+
+
+def _has_effect(conf: Any, reason: str, group: str, name: str) -> bool:
+    if reason == _OVS:
+        return driver_name(conf.interface_driver) == "openvswitch"
+    return _is_registered(conf, group, name)
 
 
 def _is_registered(conf: Any, group: str, name: str) -> bool:

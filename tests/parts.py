@@ -12,6 +12,7 @@ from tests.functional.support.rabbit import SCRIPTS
 from tests.functional.support.sandbox import Sandbox
 
 _KERNEL_TOOLS = ("unshare", "nsenter", "ip", "nft", "conntrack", "tcpdump")
+_OVS_TOOLS = ("ovsdb-server", "ovs-vswitchd", "ovs-vsctl", "ovsdb-tool")
 _NEUTRON_TOOLS = ("mariadbd", "ovs-vswitchd", "keepalived", "haproxy", "radvd", "ipset", "arping", "iptables-save")
 
 
@@ -36,6 +37,14 @@ def missing_broker() -> str | None:
     if not (SCRIPTS / "rabbitmq-server").exists():
         return "rabbitmq-server is not installed (tests/install-debian-packages.sh installs it)"
     return None
+
+
+@functools.cache
+def missing_openvswitch() -> str | None:
+    """Say why there can be no Open vSwitch of our own; None when there can."""
+    if tools := [tool for tool in _OVS_TOOLS if shutil.which(tool) is None]:
+        return f"not installed: {', '.join(tools)} (tests/install-debian-packages.sh installs them)"
+    return missing_kernel()
 
 
 @functools.cache
@@ -64,5 +73,6 @@ MISSING: dict[str, Callable[[], str | None]] = {
     "browser": missing_browser,
     "kernel": missing_kernel,
     "broker": missing_broker,
+    "openvswitch": missing_openvswitch,
     "neutron": missing_neutron,
 }

@@ -25,7 +25,7 @@ from l3agent.agent.registration import BINARY, L3_AGENT_TOPIC
 from l3agent.conf import configured
 from l3agent.dataplane.child import Child
 from l3agent.dataplane.client import DataplaneClient
-from l3agent.dataplane.drivers import load_driver
+from l3agent.dataplane.drivers import driver_name
 from l3agent.exceptions import ConfigError, PermissionMissing
 from l3agent.neutron_options import old_transport_url, without_effect
 from l3agent.ops.asking import CONTROL_SOCKET
@@ -69,7 +69,10 @@ def _said(exc: Exception, exit_status: int) -> int:
 
 def _configured(argv: Sequence[str]) -> Any:
     conf = configured(argv, prog="l3-agent")
-    load_driver(conf.interface_driver)
+    if driver_name(conf.interface_driver) != "bridge" and conf.standalone.topology:
+        raise ConfigError(
+            f"interface_driver: {conf.interface_driver!r}: a topology file needs `bridge`; no L2 agent wires ports here"
+        )
     try:
         os.makedirs(conf.state_path, exist_ok=True)
         logging.setup(conf, "l3agent", version=__version__)

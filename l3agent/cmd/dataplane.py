@@ -19,7 +19,7 @@ from l3agent.conf import configured
 from l3agent.dataplane import privilege
 from l3agent.dataplane.announcer import Announcer
 from l3agent.dataplane.drift import Drift
-from l3agent.dataplane.drivers import load_driver
+from l3agent.dataplane.drivers import driver_name, load_driver
 from l3agent.dataplane.events import Listener
 from l3agent.dataplane.kernel import Kernel
 from l3agent.dataplane.lane import Crew, Lane
@@ -64,7 +64,7 @@ def _said(exc: Exception, status: int) -> int:
 
 def _configured(argv: list[str]) -> Any:
     conf = configured(argv, prog="l3-dataplane", cli_opts=[_EXIT_WITH_CLIENT])
-    load_driver(conf.interface_driver)
+    driver_name(conf.interface_driver)
     # The file named by log_file is the agent's; two processes would rotate it under each other.
     conf.set_override("log_file", conf.dataplane.log_file)
     conf.set_override("use_stderr", conf.dataplane.log_file is None)
@@ -83,13 +83,19 @@ def _serve(conf: Any) -> int:
 
     def gather() -> Crew:
         reaper = Reaper()
-        driver = load_driver(conf.interface_driver)
+        driver = load_driver(
+            conf.interface_driver,
+            integration_bridge=conf.OVS.integration_bridge,
+            external_bridge=conf.external_network_bridge,
+            use_veth=conf.ovs_use_veth,
+        )
+        switch = _switch(conf) if driver_name(conf.interface_driver) == "openvswitch" else None
         pool = Pool(conf.dataplane.pool_size, ROUTER_SYSCTLS, reaper)
         kernel = Kernel(conf.dataplane.netns_path, reaper, pool)
         announcer = Announcer(conf.send_arp_for_ha, conf.dataplane.announce_interval, reaper.close)
         listener = Listener(conf.dataplane.netns_path) if conf.dataplane.repair else None
-        tidier, drift = Tidier(kernel), Drift(listener, driver)
-        return Crew(Reconciler(kernel, driver, announcer, tidier, drift), tidier, drift, Limits())
+        tidier, drift = Tidier(kernel), Drift(listener, driver, switch)
+        return Crew(Reconciler(kernel, driver, announcer, tidier, drift, switch), tidier, drift, Limits())
 
     server = Server(
         listener,
@@ -106,6 +112,15 @@ def _serve(conf: Any) -> int:
         LOG.error("cannot work on this kernel: %s", exc)
         return EX_SOFTWARE
     return 0
+
+
+def _switch(conf: Any) -> Any:
+    # Only where it is in use: it brings the library of Open vSwitch along.
+    from l3agent.dataplane.ovsdb.connection import Tls
+    from l3agent.dataplane.ovsdb.switch import Switch
+
+    tls = Tls(conf.OVS.ssl_key_file, conf.OVS.ssl_cert_file, conf.OVS.ssl_ca_cert_file)
+    return Switch(conf.OVS.ovsdb_connection, conf.OVS.ovsdb_timeout, tls)
 
 
 def _locked(netns_path: str) -> int | None:

@@ -104,7 +104,7 @@ def _make_bridges(kernel: Kernel, plan: Plan, seen: Observed) -> None:
         _send(kernel, kernel.host, batch, None, ignore=_NO_IPV6)
     ports = [one.entry for one in plan.of(Link, Card) if one.verb != "remove"]
     wanted = [entry.bridge for entry in ports if isinstance(entry, Link | Card)]
-    missing = {name for name in wanted if name not in seen.bridges}
+    missing = {name for name in wanted if name and name not in seen.bridges}
     for answer in kernel.host.ask([rtnl.get_link(name=name) for name in missing]):
         for info in rtnl.parse_links(answer):
             seen.bridges[info.name] = info.index

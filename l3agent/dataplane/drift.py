@@ -5,15 +5,28 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
+from typing import Protocol
 
 from l3agent.dataplane.drivers import InterfaceDriver
 from l3agent.dataplane.events import Listener, Lost, Notice
 from l3agent.dataplane.observe import Observed
+from l3agent.dataplane.ovsdb.ports import News, Ports
 from l3agent.dataplane.plan import Entry, Plan
 from l3agent.dataplane.render import entries
 from l3agent.dataplane.repairs import Repairs
 from l3agent.dataplane.served import Served
 from l3agent.model.states import Key, Report, State
+
+
+class Switch(Ports, Protocol):
+    """Hears what happens to ports of Open vSwitch, see :class:`l3agent.dataplane.ovsdb.switch.Switch`."""
+
+    @property
+    def descriptor(self) -> int:
+        """What becomes readable when there are news, or a change is done."""
+
+    def news(self) -> News:
+        """Return what happened since the last call."""
 
 
 class Drift:
@@ -22,12 +35,15 @@ class Drift:
     :param listener: hears what happens; with None nothing is heard, so nothing is looked at without being asked.
     """
 
-    def __init__(self, listener: Listener | None, driver: InterfaceDriver) -> None:
+    def __init__(self, listener: Listener | None, driver: InterfaceDriver, switch: Switch | None = None) -> None:
         self._listener = listener
+        self._switch = switch
         self._served = Served(lambda key, state: entries(key, state, driver))
         self._repairs = Repairs()
         self._lost = 0
         self.descriptors = listener.descriptors if listener else []
+        if switch is not None:
+            self.descriptors = [*self.descriptors, switch.descriptor]
 
     def begin(self, key: Key, state: State | None) -> None:
         """A state is going to be brought about, or removed."""
@@ -46,10 +62,15 @@ class Drift:
 
     def hear(self, plans: Sequence[Plan] = ()) -> None:
         """Read the events that came, and mark what they concern."""
+        # The descriptor of the switch must be read even by those who do not want to know.
+        news = News() if self._switch is None else self._switch.news()
         if self._listener is None:
             return
         now = time.monotonic()
-        for key in self._served.concerned(self._counted(self._listener.read()), plans):
+        concerned = self._served.concerned(self._counted(self._listener.read()), plans)
+        if self._switch is not None and (news.names or news.all):
+            concerned |= self._served.plugged(self._switch, news)
+        for key in concerned:
             self._repairs.mark(key, now)
 
     def wait(self) -> float | None:

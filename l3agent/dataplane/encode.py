@@ -101,6 +101,9 @@ def outside(
     made = Batches()
     for operation in plan.operations:
         match operation.entry:
+            case Link() as link if link.moved_in:
+                if operation.verb == "add" and namespace_fd is not None:
+                    made.come.append((rtnl.set_link(name=link.device, namespace_fd=namespace_fd), operation))
             case Link() as link if operation.verb == "add" and namespace_fd is not None:
                 if link.tap in stray:
                     made.in_the_way.append((rtnl.delete_link(name=link.tap), operation))
@@ -122,11 +125,12 @@ def _card(card: Card, master: int) -> list[bytes]:
 
 
 def _new_link(link: Link, namespace_fd: int, bridge_index: Mapping[str, int]) -> list[bytes]:
+    master = None if link.bridge is None else bridge_index[link.bridge]
     return [
         rtnl.new_veth(link.tap, link.device, mac=link.mac, mtu=link.mtu, namespace_fd=namespace_fd),
         # The tap gets no IPv6 address: its solicitations and reports would be flooded to every other port.
         rtnl.no_link_local(link.tap),
-        rtnl.set_link(name=link.tap, master=bridge_index[link.bridge], up=True),
+        rtnl.set_link(name=link.tap, master=master, up=True),
     ]
 
 
@@ -134,7 +138,7 @@ def _changed_tap(link: Link, was: Link, bridge_index: Mapping[str, int]) -> byte
     return rtnl.set_link(
         name=link.tap,
         up=True,
-        master=bridge_index[link.bridge] if link.bridge != was.bridge else None,
+        master=bridge_index[link.bridge] if link.bridge and link.bridge != was.bridge else None,
         mtu=link.mtu if link.mtu != was.mtu else None,
     )
 
@@ -241,7 +245,9 @@ def _inside(operation: Operation, made: Batches, index: Mapping[str, int]) -> No
 
 def _brought_up(link: Link, was: object, index: int) -> bytes:
     if not isinstance(was, Link):
-        return rtnl.set_link(index=index, up=True)
+        # A device that was moved in is as the switch made it.
+        mac, mtu = (link.mac, link.mtu) if link.moved_in else (None, None)
+        return rtnl.set_link(index=index, up=True, mac=mac, mtu=mtu)
     return rtnl.set_link(
         index=index,
         up=True,

@@ -11,7 +11,7 @@ import logging
 import os
 import select
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple, Protocol
 
@@ -19,7 +19,7 @@ from l3agent import __version__
 from l3agent.dataplane.drift import Drift
 from l3agent.dataplane.limits import Limits, limits
 from l3agent.dataplane.plain import plain
-from l3agent.dataplane.reconcile import Reconciler
+from l3agent.dataplane.reconcile import Reconciler, Wait
 from l3agent.dataplane.tidy import Tidier
 from l3agent.exceptions import L3AgentError
 from l3agent.model.wire import pack_report, unpack_state
@@ -51,6 +51,8 @@ class Crew(NamedTuple):
 
 
 Job = tuple[Asker, Any] | None
+#: What is under way; it stops where it must wait for what is not done in the lane.
+Step = Generator[Wait, None, object]
 
 
 class Lane:
@@ -66,6 +68,7 @@ class Lane:
         self._poll = select.poll()
         self._poll.register(self._bell, select.POLLIN)
         self._failure: BaseException | None = None
+        self._parked: list[tuple[Wait, Step]] = []
         self._thread = threading.Thread(target=self._run, name="lane")
 
     def start(self, on_failure: Callable[[], None]) -> None:
@@ -109,15 +112,39 @@ class Lane:
             asker, request = job
             # Nobody waits for the answer of a client that is gone; its successor asks again.
             if asker.connected:
-                _execute(crew, asker, request)
+                self._go_on(_execute(crew, asker, request))
             crew.limits.look(crew.drift.most_ports)
 
+    def _go_on(self, step: Step) -> None:
+        """Work until the end, or until there is something to wait for."""
+        for wait in step:
+            if not wait.done:
+                self._parked.append((wait, step))
+                return
+
+    def _resume(self) -> None:
+        """Go on with what waits no longer."""
+        parked, self._parked = self._parked, []
+        for wait, step in parked:
+            if wait.done:
+                self._go_on(step)
+            else:
+                self._parked.append((wait, step))
+
+    def _repair(self, crew: Crew) -> bool:
+        work = crew.reconciler.repair()
+        if work is not None:
+            self._go_on(work)
+        return work is not None
+
     def _next_job(self, crew: Crew) -> Job:
-        """Wait for a request; meanwhile mend and tidy."""
+        """Wait for a request; meanwhile go on with others, mend and tidy."""
         pause = _TIDY_PAUSE_S
         while True:
+            if self._parked:
+                self._resume()
             if crew.drift.overdue():
-                crew.reconciler.repair()
+                self._repair(crew)
             try:
                 return self._jobs.get_nowait()
             except Empty:
@@ -127,7 +154,7 @@ class Lane:
                 os.eventfd_read(self._bell)
             elif ready:
                 crew.drift.hear()
-            elif not crew.reconciler.repair() and crew.tidier.untidy():
+            elif not self._repair(crew) and crew.tidier.untidy():
                 pause = _TIDY_NEXT_S if _tidied(crew.tidier) else _TIDY_PAUSE_S
 
     def _wait(self, crew: Crew, pause: float) -> set[int]:
@@ -165,10 +192,14 @@ def _look(crew: Crew, args: Mapping[str, Any]) -> object:
     return {"desired": plain(desired), "actual": plain(actual)}
 
 
-def _reconcile(crew: Crew, args: Mapping[str, Any]) -> object:
+def _reconcile(crew: Crew, args: Mapping[str, Any]) -> Step:
     states = [unpack_state(one) for one in args["states"]]
     dry_run = bool(args.get("dry_run", False))
-    return [pack_report(crew.reconciler.reconcile(key, state, dry_run=dry_run)) for key, state in states]
+    reports = []
+    for key, state in states:
+        report = yield from crew.reconciler.reconcile(key, state, dry_run=dry_run)
+        reports.append(pack_report(report))
+    return reports
 
 
 def _stats(crew: Crew, _: Mapping[str, Any]) -> object:
@@ -191,15 +222,18 @@ OPERATIONS: dict[str, Callable[[Crew, Mapping[str, Any]], object]] = {
 }
 
 
-def _execute(crew: Crew, asker: Asker, request: Any) -> None:
+def _execute(crew: Crew, asker: Asker, request: Any) -> Step:
     number: object = 0
     try:
         number, name, args = request
         if name not in OPERATIONS:
             raise ValueError(f"unknown operation {name!r}; known are {', '.join(sorted(OPERATIONS))}")
         result = OPERATIONS[name](crew, args)
+        if isinstance(result, Generator):
+            result = yield from result
     except (L3AgentError, ValueError, KeyError, TypeError, OSError) as exc:
         LOG.error("request %r: %s: %s", number, type(exc).__name__, exc)
         asker.answer(number, {"type": type(exc).__name__, "message": str(exc)}, None)
     else:
         asker.answer(number, None, result)
+    return None

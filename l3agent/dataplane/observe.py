@@ -11,6 +11,7 @@ from l3agent.dataplane import takeover
 from l3agent.dataplane.encode import marked
 from l3agent.dataplane.kernel import Kernel, NamespaceHandle, read_fingerprint
 from l3agent.dataplane.netlink import nft, rtnl
+from l3agent.dataplane.ovsdb.ports import Ports, observed_ports
 from l3agent.dataplane.plan import (
     AcceptRA,
     Bridge,
@@ -26,7 +27,8 @@ from l3agent.dataplane.plan import (
     Table,
 )
 from l3agent.dataplane.sockets import NetlinkSocket
-from l3agent.model.names import GATEWAY_DEVICE, HOST_DEVICE, INTERNAL_DEVICE
+from l3agent.model.names import GATEWAY_DEVICE, HOST_DEVICE, INTERNAL_DEVICE, namespace_name
+from l3agent.model.states import Key
 
 #: Stands for the MTU of a link whose two ends differ.
 _DISAGREE = 0
@@ -43,6 +45,7 @@ class Observed:
     :param taps: index of the outer end of each of our links.
     :param down: those of them that are down.
     :param stray: taps in the switch namespace with a wanted name whose other end is not where it should be.
+    :param waiting: devices in the switch namespace that should be moved in.
     """
 
     entries: set[Entry] = field(default_factory=set)
@@ -52,6 +55,7 @@ class Observed:
     taps: dict[str, int] = field(default_factory=dict)
     down: set[str] = field(default_factory=set)
     stray: list[str] = field(default_factory=list)
+    waiting: set[str] = field(default_factory=set)
 
     def met(self, bridge: rtnl.LinkInfo) -> None:
         """Take note of a bridge."""
@@ -60,15 +64,24 @@ class Observed:
             self.down.add(bridge.name)
 
 
-def observe(kernel: Kernel, namespace: str | None, desired: frozenset[Entry], network: str | None = None) -> Observed:
+def observe(
+    kernel: Kernel,
+    ports: Ports | None,
+    key: Key,
+    desired: frozenset[Entry],
+    network: str | None = None,
+) -> Observed:
     """Return what exists of a state.
 
-    :param namespace: where to look, None for a network.
+    :param ports: those of Open vSwitch, where it is in use.
     :param desired: what is wanted; it tells which host links to ask about.
     :param network: name of the bridge when the state is a network.
     """
     seen = Observed()
     links: list[Link] = []
+    kind, state_id = key
+    namespace = None if kind == "network" else namespace_name(kind, state_id)
+    _observe_waiting(kernel, seen, desired)
     if namespace is not None:
         sysctls = frozenset(entry for entry in desired if isinstance(entry, Sysctl))
         seen.handle = kernel.find(namespace, sysctls)
@@ -78,6 +91,8 @@ def observe(kernel: Kernel, namespace: str | None, desired: frozenset[Entry], ne
     _observe_switch(kernel, seen, desired, links)
     if network is not None:
         _observe_card(kernel, seen, network)
+    if ports is not None:
+        seen.entries |= observed_ports(ports, state_id, desired, links, {*seen.devices, *seen.waiting})
     return seen
 
 
@@ -90,8 +105,8 @@ def _observe_inside(kernel: Kernel, seen: Observed, handle: NamespaceHandle, des
     names = {info.index: info.name for info in infos}
     seen.entries.add(Namespace(handle.name, loopback=any(info.name == "lo" and info.up for info in infos)))
     ours = [info for info in infos if info.name.startswith(OURS)]
-    any_mtu = {entry.device for entry in desired if isinstance(entry, Link) and entry.mtu is None}
-    links = [replace(link, mtu=None) if link.device in any_mtu else link for link in _outer_ends(kernel, seen, ours)]
+    wanted = {entry.device: entry for entry in desired if isinstance(entry, Link)}
+    links = [_as_far_as_wanted(link, wanted.get(link.device)) for link in _outer_ends(kernel, seen, ours)]
     seen.entries.update(links)
     # When all goes, only links are named; the rest goes with the namespace.
     if desired:
@@ -110,6 +125,14 @@ def _accepts_ra(info: rtnl.LinkInfo, entry: AcceptRA, desired: frozenset[Entry])
     return entry in desired if info.accept_ra is None else info.accept_ra
 
 
+def _as_far_as_wanted(link: Link, wanted: Link | None) -> Link:
+    """Return a link without what does not matter."""
+    if wanted is None or (wanted.mtu is not None and wanted.bridge is not None):
+        return link
+    mtu = None if wanted.mtu is None else link.mtu
+    return replace(link, mtu=mtu, bridge=None if wanted.bridge is None else link.bridge)
+
+
 def _links(data: bytes, _: None) -> list[rtnl.LinkInfo]:
     return rtnl.parse_links(data)
 
@@ -125,6 +148,8 @@ def _routes(data: bytes, names: dict[int, str]) -> frozenset[Entry]:
 
 def _outer_ends(kernel: Kernel, seen: Observed, infos: list[rtnl.LinkInfo]) -> list[Link]:
     """Return links with their taps and bridges, asked for by index: two calls for all of them."""
+    single = [info for info in infos if not info.link]
+    infos = [info for info in infos if info.link]
     found = _ask(kernel, [rtnl.get_link(index=info.link) for info in infos])
     # An index counts in one namespace: it may be that of another device, when somebody moved the tap away.
     taps = [tap if tap and tap.link == info.index else None for info, tap in zip(infos, found, strict=True)]
@@ -135,7 +160,7 @@ def _outer_ends(kernel: Kernel, seen: Observed, infos: list[rtnl.LinkInfo]) -> l
         if master is not None:
             bridge_names[master.index] = master.name
             seen.met(master)
-    return [
+    return [_moved_in(info, seen) for info in single] + [
         Link(
             device=info.name,
             mac=info.mac,
@@ -146,6 +171,12 @@ def _outer_ends(kernel: Kernel, seen: Observed, infos: list[rtnl.LinkInfo]) -> l
         )
         for info, tap in zip(infos, taps, strict=True)
     ]
+
+
+def _moved_in(info: rtnl.LinkInfo, seen: Observed) -> Link:
+    """Return a device that has no other end. One that its switch has made anew outside is dead."""
+    tap = "" if info.name in seen.waiting else info.name
+    return Link(info.name, info.mac, info.mtu, info.up, tap, None)
 
 
 def _rules(kernel: Kernel, handle: NamespaceHandle) -> frozenset[Entry]:
@@ -192,6 +223,13 @@ def _text(raw: bytes) -> str:
 # ---- the switch namespace --------------------------------------------------------------------------------------
 
 
+def _observe_waiting(kernel: Kernel, seen: Observed, desired: frozenset[Entry]) -> None:
+    names = [entry.device for entry in desired if isinstance(entry, Link) and entry.moved_in]
+    seen.waiting = {
+        info.name for info in _ask(kernel, [rtnl.get_link(name=name) for name in names]) if info is not None
+    }
+
+
 def _observe_switch(kernel: Kernel, seen: Observed, desired: frozenset[Entry], links: list[Link]) -> None:
     """Look for wanted bridges, and for strays that are in the way of wanted taps."""
     wanted_links = [entry for entry in desired if isinstance(entry, Link)]
@@ -204,7 +242,7 @@ def _observe_switch(kernel: Kernel, seen: Observed, desired: frozenset[Entry], l
         replace(entry, up=name not in seen.down) for name, entry in wanted_bridges.items() if name in seen.bridges
     }
     paired = {link.tap for link in links}
-    missing = [link.tap for link in wanted_links if link.tap not in paired]
+    missing = [link.tap for link in wanted_links if link.tap not in paired and not link.moved_in]
     seen.stray = [info.name for info in _ask(kernel, [rtnl.get_link(name=tap) for tap in missing]) if info is not None]
 
 

@@ -20,6 +20,7 @@ from l3agent.dataplane.plan import (
     Namespace,
     NeutronRules,
     PendingFlush,
+    SwitchPort,
     Sysctl,
     Table,
 )
@@ -30,6 +31,7 @@ _KINDS: dict[type, str] = {
     Sysctl: "sysctl",
     Bridge: "bridge",
     Card: "card",
+    SwitchPort: "switch_port",
     Link: "link",
     AcceptRA: "accept_ra",
     DeviceAddress: "address",

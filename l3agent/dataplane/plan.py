@@ -76,7 +76,11 @@ class Sysctl:
 class Link:
     """A veth pair: ``device`` inside the namespace, ``tap`` outside as a port of ``bridge``.
 
+    A device that a switch makes outside and that is moved in has no other end: there ``tap`` is ``device`` itself.
+
     :param mtu: None when it does not matter.
+    :param tap: nothing where the other end is not to be seen, or is not the one that counts.
+    :param bridge: None when another agent plugs the tap in.
     """
 
     device: str
@@ -84,7 +88,12 @@ class Link:
     mtu: int | None
     up: bool
     tap: str
-    bridge: str
+    bridge: str | None
+
+    @property
+    def moved_in(self) -> bool:
+        """Whether a switch makes the device."""
+        return self.tap == self.device
 
     def key(self) -> Hashable:
         """Return what makes two entries the same object."""
@@ -105,6 +114,29 @@ class AcceptRA:
         """Return what makes it so, or not so. 2: although the device forwards (ip-sysctl of the kernel)."""
         place = f"net/ipv6/conf/{self.device}"
         return [Sysctl(f"{place}/autoconf", "0"), Sysctl(f"{place}/accept_ra", "2" if on else "0")]
+
+
+@dataclass(frozen=True, slots=True)
+class SwitchPort:
+    """A port of Open vSwitch, as its database has it.
+
+    :param type: ``internal`` for a device that the switch makes, nothing for a link that exists without it.
+    :param ids: the pairs of ``external_ids`` that count; others may be there too.
+    :param tagged: whether it has a VLAN: the L2 agent's, or the dead one until that agent has wired it. None when it
+        does not matter.
+    :param made: whether its device exists.
+    """
+
+    name: str
+    bridge: str
+    type: str
+    ids: frozenset[tuple[str, str]]
+    tagged: bool | None
+    made: bool = True
+
+    def key(self) -> Hashable:
+        """Return what makes two entries the same object."""
+        return self.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,19 +233,31 @@ class PendingFlush:
 
 
 Entry = (
-    Bridge | Card | Namespace | Sysctl | Link | AcceptRA | DeviceAddress | KernelRoute | Table | Element | NeutronRules
+    Bridge
+    | Card
+    | Namespace
+    | Sysctl
+    | Link
+    | SwitchPort
+    | AcceptRA
+    | DeviceAddress
+    | KernelRoute
+    | Table
+    | Element
+    | NeutronRules
     | PendingFlush
-)  # fmt: skip
+)
 
 #: The one table of order, in which additions (and changes) and removals take their places. It is the order of the
 #: sends: the switch namespace, then the rules in one atomic batch, then the inside of the namespace (new links are born
 #: down and come up there), then what goes.
 _ADDED: dict[type, int] = {
-    Namespace: 0, Sysctl: 1, Bridge: 2, Card: 3, Link: 4, Table: 5, Element: 6, PendingFlush: 6, AcceptRA: 8,
-    DeviceAddress: 9, KernelRoute: 10,
+    Namespace: 0, Sysctl: 1, Bridge: 2, Card: 3, SwitchPort: 3, Link: 4, Table: 5, Element: 6, PendingFlush: 6,
+    AcceptRA: 8, DeviceAddress: 9, KernelRoute: 10,
 }  # fmt: skip
 _REMOVED: dict[type, int] = {
-    Element: 7, NeutronRules: 7, KernelRoute: 11, AcceptRA: 12, DeviceAddress: 13, Link: 14, PendingFlush: 15,
+    Element: 7, NeutronRules: 7, KernelRoute: 11, AcceptRA: 12, DeviceAddress: 13, SwitchPort: 14, Link: 14,
+    PendingFlush: 15,
     Table: 16, Sysctl: 16, Namespace: 17, Card: 18, Bridge: 19,
 }  # fmt: skip
 
@@ -240,6 +284,14 @@ class Plan:
         """Return the operations on entries of these kinds, in order."""
         return [operation for operation in self.operations if isinstance(operation.entry, kinds)]
 
+    def brings(self, kind: type) -> bool:
+        """Tell whether an entry of a kind comes or changes."""
+        return any(one.verb != "remove" for one in self.of(kind))
+
+    def without_kind(self, kind: type) -> list[Operation]:
+        """Return the operations on all other kinds of entries, in order."""
+        return [one for one in self.operations if not isinstance(one.entry, kind)]
+
     def without(self, ready: Collection[Entry]) -> Plan:
         """Return the plan without the additions of what is there already."""
         if not ready:
@@ -263,7 +315,7 @@ class Plan:
         return any(
             operation.verb != "add"
             and not (isinstance(entry := operation.entry, DeviceAddress) and _is_host(entry.interface))
-            for operation in self.of(Link, DeviceAddress)
+            for operation in self.of(SwitchPort, Link, DeviceAddress)
         )
 
 
@@ -272,13 +324,13 @@ def diff(desired: Iterable[Entry], observed: Iterable[Entry]) -> Plan:
 
     A namespace that should go takes along everything inside it, so then only it and what lies outside is named. A
     table whose rules are not ours to the letter is written anew, with all of its elements; a link that hangs on
-    another tap is, with its addresses and routes. Flows are dropped last, and that they must be is journalled in the
-    batch of the rules, before what they went through goes.
+    another tap is, with its addresses and routes. The device of a port of Open vSwitch goes with the port. Flows are
+    dropped last, and that they must be is journalled in the batch of the rules, before what they went through goes.
     """
     wanted, present = set(desired), set(observed)
     stays = any(isinstance(entry, Namespace) for entry in wanted)
     flush = removed_mappings(wanted, present) if stays else set()
-    present = _without_broken_table(wanted, present)
+    present = _without_devices_of_ports(wanted, _without_broken_table(wanted, present))
     replaced = _replaced_devices(wanted, present)
     present = {entry for entry in present if not _leans_on(entry, replaced)} if replaced else present
     if not stays:
@@ -304,6 +356,12 @@ def _without_broken_table(wanted: set[Entry], present: set[Entry]) -> set[Entry]
     return present
 
 
+def _without_devices_of_ports(wanted: set[Entry], present: set[Entry]) -> set[Entry]:
+    names = {entry.name for entry in wanted if isinstance(entry, SwitchPort)}
+    going = {entry.name for entry in present if isinstance(entry, SwitchPort)} - names
+    return {one for one in present if not (isinstance(one, Link) and one.moved_in and one.device in going)}
+
+
 def _replaced_devices(wanted: set[Entry], present: set[Entry]) -> set[str]:
     """Return the devices that are there and hang on another tap than they should, or on none."""
     old = {entry.device: entry.tap for entry in present if isinstance(entry, Link)}
@@ -321,7 +379,7 @@ def _leans_on(entry: Entry, devices: set[str]) -> bool:
 def _outermost(present: set[Entry]) -> set[Entry]:
     """Keep what does not vanish with the namespace by itself; links are named, for they reach outside."""
     if any(isinstance(entry, Namespace) for entry in present):
-        return {entry for entry in present if isinstance(entry, Namespace | Link)}
+        return {entry for entry in present if isinstance(entry, Namespace | Link | SwitchPort)}
     return present
 
 

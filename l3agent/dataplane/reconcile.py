@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from typing import Protocol
 
 from l3agent.dataplane import show
 from l3agent.dataplane.announcer import Announcer
@@ -19,8 +20,17 @@ from l3agent.dataplane.apply import carry_out
 from l3agent.dataplane.drift import Drift
 from l3agent.dataplane.drivers import InterfaceDriver
 from l3agent.dataplane.kernel import Kernel, NamespaceHandle
-from l3agent.dataplane.observe import observe, our_networks
-from l3agent.dataplane.plan import DeviceAddress, Entry, Link, Plan, diff
+from l3agent.dataplane.observe import Observed, observe, our_networks
+from l3agent.dataplane.ovsdb.ports import Ports
+from l3agent.dataplane.plan import (
+    DeviceAddress,
+    Entry,
+    Link,
+    Operation,
+    Plan,
+    SwitchPort,
+    diff,
+)
 from l3agent.dataplane.render import entries
 from l3agent.dataplane.takeover import hand_back
 from l3agent.dataplane.tidy import Tidier
@@ -34,26 +44,67 @@ LOG = logging.getLogger(__name__)
 _LOOKS = 3
 
 
+class Wait(Protocol):
+    """Work that is done elsewhere; the lane does other things meanwhile."""
+
+    @property
+    def done(self) -> bool:
+        """Whether it is over."""
+
+    @property
+    def error(self) -> str | None:
+        """Why it failed."""
+
+
+class Switch(Ports, Protocol):
+    """Open vSwitch, see :class:`l3agent.dataplane.ovsdb.switch.Switch`."""
+
+    def submit(self, operations: Sequence[Operation]) -> Wait:
+        """Hand operations over."""
+
+    def owners(self) -> list[str]:
+        """Return the ids of all routers that ports are marked with."""
+
+
+#: What is done for a state: it stops where it must wait, and goes on when that is over.
+Work = Generator[Wait, None, Report]
+
+
 class Reconciler:
-    """Makes the kernel match desired states, one at a time, in the lane thread."""
+    """Makes the kernel match desired states, in the lane thread.
+
+    :param switch: where ports are plugged into Open vSwitch.
+    """
 
     def __init__(
-        self, kernel: Kernel, driver: InterfaceDriver, announcer: Announcer, tidier: Tidier, drift: Drift
+        self,
+        kernel: Kernel,
+        driver: InterfaceDriver,
+        announcer: Announcer,
+        tidier: Tidier,
+        drift: Drift,
+        switch: Switch | None = None,
     ) -> None:
         self._kernel = kernel
+        self._switch = switch
+        #: The latest work on each key that is under way.
+        self._turns: dict[Key, object] = {}
         self._driver = driver
         self._announcer = announcer
         self._drift = drift
         self._tidier = tidier
 
-    def reconcile(self, key: Key, state: State | None, *, dry_run: bool = False) -> Report:
+    def reconcile(self, key: Key, state: State | None, *, dry_run: bool = False) -> Work:
         """Bring one state about, or tell what that would take; errors are in the report, never raised."""
         kind, state_id = key
         operations: list[str] = []
         timings: dict[str, float] = {}
         error: str | None = None
+        turn = object()
+        if not dry_run:
+            self._turns[key] = turn
         try:
-            self._converge(key, state, dry_run, operations, timings)
+            yield from self._converge(key, state, dry_run, operations, timings, turn)
         except ApplyError as exc:
             error = str(exc)
         except OSError as exc:
@@ -63,6 +114,9 @@ class Reconciler:
             # A defect of ours in one state must not end the lane that serves all others.
             LOG.exception("%s %s", kind, state_id)
             error = f"internal error: {type(exc).__name__}: {exc}"
+        finally:
+            if self._turns.get(key) is turn:
+                del self._turns[key]
         return Report(kind, state_id, tuple(operations), error, timings)
 
     def inventory(self, *, marked: bool = False) -> dict[str, list[str]]:
@@ -72,12 +126,14 @@ class Reconciler:
         """
         names = self._kernel.names()
         routers = [name for name in names if name.startswith(ROUTER_NAMESPACE)]
+        ours = [
+            name.removeprefix(ROUTER_NAMESPACE) for name in routers if not marked or self._kernel.holds_our_table(name)
+        ]
+        # A namespace may be gone and its ports not: they go when the database of the switch can be reached again.
+        ports = self._switch.owners() if self._switch else []
+        ours += [one for one in sorted(ports) if ROUTER_NAMESPACE + one not in routers]
         return {
-            "router": [
-                name.removeprefix(ROUTER_NAMESPACE)
-                for name in routers
-                if not marked or self._kernel.holds_our_table(name)
-            ],
+            "router": ours,
             "host": [name.removeprefix(HOST_NAMESPACE) for name in names if name.startswith(HOST_NAMESPACE)],
             "network": our_networks(self._kernel),
         }
@@ -86,15 +142,14 @@ class Reconciler:
         """Return what the kernel should hold for a state, and what it holds."""
         kind, state_id = key
         desired = entries(key, state, self._driver)
-        namespace = None if kind == "network" else namespace_name(kind, state_id)
-        network = self._driver.network(state_id).name if kind == "network" else None
-        if namespace is not None:
-            self._kernel.read_sysctls_again(namespace, desired)
-        return desired, frozenset(observe(self._kernel, namespace, desired, network).entries)
+        if kind != "network":
+            self._kernel.read_sysctls_again(namespace_name(kind, state_id), desired)
+        return desired, frozenset(self._observe(key, desired).entries)
 
     def let_be(self, keys: Iterable[Key]) -> None:
         """Repair these no more, until they are brought again."""
         for key in keys:
+            self._turns.pop(key, None)
             self._drift.begin(key, None)
 
     def release(self) -> dict[str, str | None]:
@@ -102,16 +157,11 @@ class Reconciler:
         routers = self.inventory(marked=True)["router"]
         return {one: hand_back(self._kernel, namespace_name("router", one)) for one in routers}
 
-    def repair(self) -> bool:
-        """Look at one state that somebody else may have changed, and mend it; tell whether there was one."""
+    def repair(self) -> Work | None:
+        """Return the work on one state that somebody else may have changed, None when there is none."""
         due = self._drift.take()
-        if due is None:
-            return False
-        key, state = due
-        report = self.reconcile(key, state)
-        self._kernel.counters.repair_operations += len(report.operations)
-        self._drift.done(key, report)
-        return True
+        # Work that is under way looks again before it ends.
+        return None if due is None or due[0] in self._turns else self._repaired(*due)
 
     def stats(self) -> dict[str, object]:
         """Return counters since the start of the process."""
@@ -119,12 +169,23 @@ class Reconciler:
 
     # ---- private ---------------------------------------------------------------------------------------------
 
+    def _repaired(self, key: Key, state: State) -> Work:
+        report = yield from self.reconcile(key, state)
+        self._kernel.counters.repair_operations += len(report.operations)
+        self._drift.done(key, report)
+        return report
+
     def _converge(
-        self, key: Key, state: State | None, dry_run: bool, operations: list[str], timings: dict[str, float]
-    ) -> None:
+        self,
+        key: Key,
+        state: State | None,
+        dry_run: bool,
+        operations: list[str],
+        timings: dict[str, float],
+        turn: object,
+    ) -> Generator[Wait, None, None]:
         kind, state_id = key
         namespace = None if kind == "network" else namespace_name(kind, state_id)
-        network = self._driver.network(state_id).name if kind == "network" else None
         if not dry_run:
             self._drift.begin(key, state)
         plans: list[Plan] = []
@@ -132,13 +193,18 @@ class Reconciler:
             desired = entries(key, state, self._driver)
             self._tidier.note_wanted(desired)
         for _ in range(_LOOKS):
-            with _timed(timings, "observe"):
-                seen = observe(self._kernel, namespace, desired, network)
-            with _timed(timings, "plan"):
-                plan = diff(desired, seen.entries)
-                operations += [line for one in plan.operations for line in show.lines(one, namespace)]
+            seen, plan = self._look(key, desired, timings)
             if dry_run:
+                operations += _names(plan.operations, namespace)
                 return
+            change = self._submit(plan, operations)
+            if change is not None and plan.brings(SwitchPort):
+                yield from self._over(change, key, turn, timings)
+                change = None
+                seen, plan = self._look(key, desired, timings)
+                if plan.brings(SwitchPort):
+                    break
+            operations += _names(plan.without_kind(SwitchPort), namespace)
             plans.append(plan)
             if plan:
                 self._tidier.note_removals(plan)
@@ -150,15 +216,49 @@ class Reconciler:
                     self._tidier.expect()
                     if seen.handle is not None:
                         # What came about all the same is news to the neighbours, and no later plan will name it again.
-                        after = observe(self._kernel, namespace, desired, network)
+                        after = self._observe(key, desired)
                         self._announce(seen.handle, state, plan, after.entries)
                     raise
             if seen.handle is not None:
                 self._announce(seen.handle, state, plan, desired)
+            if change is not None:
+                yield from self._over(change, key, turn, timings)
             if not plan.may_disturb() or state is None:
                 self._drift.settled(key, state, desired, seen, plans)
                 return
-        raise ApplyError(f"the kernel keeps differing from what was asked: {'; '.join(_names(plan, namespace))}")
+        differs = "; ".join(_names(plan.operations, namespace))
+        raise ApplyError(f"the kernel keeps differing from what was asked: {differs}")
+
+    def _look(self, key: Key, desired: frozenset[Entry], timings: dict[str, float]) -> tuple[Observed, Plan]:
+        with _timed(timings, "observe"):
+            seen = self._observe(key, desired)
+        with _timed(timings, "plan"):
+            return seen, diff(desired, seen.entries)
+
+    def _observe(self, key: Key, desired: frozenset[Entry]) -> Observed:
+        kind, state_id = key
+        network = self._driver.bridge(state_id) if kind == "network" else None
+        return observe(self._kernel, self._switch, key, desired, network)
+
+    def _submit(self, plan: Plan, operations: list[str]) -> Wait | None:
+        """Hand over what a plan does to ports of Open vSwitch."""
+        ports = plan.of(SwitchPort)
+        if self._switch is None or not ports:
+            return None
+        operations += _names(ports, None)
+        return self._switch.submit(ports)
+
+    def _over(self, change: Wait, key: Key, turn: object, timings: dict[str, float]) -> Generator[Wait, None, None]:
+        """Wait for the end of a change.
+
+        :raises ApplyError: it failed, or the same key was asked for again meanwhile.
+        """
+        with _timed(timings, "switch"):
+            yield change
+        if self._turns.get(key) is not turn:
+            raise ApplyError("it was asked for again before Open vSwitch had its ports")
+        if change.error is not None:
+            raise ApplyError(change.error)
 
     def _announce(self, handle: NamespaceHandle, state: State | None, plan: Plan, present: Iterable[Entry]) -> None:
         """Announce what is new and present; at first sight of a namespace that was found, announce all of it."""
@@ -193,8 +293,8 @@ def _place(entry: Entry) -> object:
     return (entry.device, entry.interface.ip) if isinstance(entry, DeviceAddress) else None
 
 
-def _names(plan: Plan, namespace: str | None) -> list[str]:
-    return [line for one in plan.operations for line in show.lines(one, namespace)]
+def _names(operations: Iterable[Operation], namespace: str | None) -> list[str]:
+    return [line for one in operations for line in show.lines(one, namespace)]
 
 
 @contextmanager

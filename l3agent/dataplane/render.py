@@ -54,11 +54,11 @@ def entries(key: Key, state: State | None, driver: InterfaceDriver) -> frozenset
         case None:
             return frozenset()
         case RouterState():
-            return frozenset(_router(state, driver))
+            return frozenset(_router(key, state, driver))
         case HostState():
-            return frozenset(_host(state, driver))
+            return frozenset(_host(key, state, driver))
         case NetworkState():
-            return frozenset(_network(state, driver))
+            return frozenset(driver.network(state))
 
 
 def link_local(mac: str) -> IPv6Interface:
@@ -68,12 +68,12 @@ def link_local(mac: str) -> IPv6Interface:
     return IPv6Interface((b"\xfe\x80" + bytes(6) + suffix, 64))
 
 
-def _router(state: RouterState, driver: InterfaceDriver) -> Iterator[Entry]:
+def _router(key: Key, state: RouterState, driver: InterfaceDriver) -> Iterator[Entry]:
     yield Namespace(namespace_name("router", state.id))
     yield from ROUTER_SYSCTLS
     yield Table()
     for port in state.all_ports():
-        yield from _port(port, driver)
+        yield from _port(key, port, driver)
     yield from _routes(state.routes)
     if state.gateway is not None:
         yield from _translations(state, state.gateway.device)
@@ -95,23 +95,15 @@ def _translations(state: RouterState, gateway: str) -> Iterator[Entry]:
         yield DeviceAddress(gateway, IPv4Interface((fip.floating.packed, 32)))
 
 
-def _host(state: HostState, driver: InterfaceDriver) -> Iterator[Entry]:
+def _host(key: Key, state: HostState, driver: InterfaceDriver) -> Iterator[Entry]:
     yield Namespace(namespace_name("host", state.id))
     yield from HOST_SYSCTLS
-    yield from _port(state.port, driver)
+    yield from _port(key, state.port, driver)
     yield from _routes(state.routes)
 
 
-def _network(state: NetworkState, driver: InterfaceDriver) -> Iterator[Entry]:
-    card = driver.card(state)
-    if card is not None:
-        yield driver.network(state.id)
-        yield card
-
-
-def _port(port: Port, driver: InterfaceDriver) -> Iterator[Entry]:
-    yield driver.network(port.network_id)
-    yield driver.link(port)
+def _port(key: Key, port: Port, driver: InterfaceDriver) -> Iterator[Entry]:
+    yield from driver.port(key, port)
     if _speaks_ipv6(port):
         yield DeviceAddress(port.device, link_local(port.mac))
     for interface in port.addresses:

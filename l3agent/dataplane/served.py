@@ -15,7 +15,18 @@ from l3agent.dataplane.events import Lost, Notice, PinGone
 from l3agent.dataplane.netlink.events import AddressEvent, Event, LinkEvent, RouteEvent
 from l3agent.dataplane.netlink.rtnl import LinkInfo
 from l3agent.dataplane.observe import OURS, Observed
-from l3agent.dataplane.plan import Bridge, Card, DeviceAddress, Entry, KernelRoute, Link, Namespace, Plan
+from l3agent.dataplane.ovsdb.ports import News, Ports, as_wanted
+from l3agent.dataplane.plan import (
+    Bridge,
+    Card,
+    DeviceAddress,
+    Entry,
+    KernelRoute,
+    Link,
+    Namespace,
+    Plan,
+    SwitchPort,
+)
 from l3agent.model.states import Key, State
 
 Entries = frozenset[Entry]
@@ -61,7 +72,10 @@ class Served:
     def most_ports(self) -> int:
         """Return how many ports of ours the fullest bridge has."""
         count = Counter(
-            one.bridge for place in self._places.values() for one in place.outside.values() if isinstance(one, Link)
+            one.bridge
+            for place in self._places.values()
+            for one in place.outside.values()
+            if isinstance(one, Link) and one.bridge
         )
         return max(count.values(), default=0)
 
@@ -116,7 +130,22 @@ class Served:
             found.update(self._concerned(number, event))
         return found
 
+    def plugged(self, ports: Ports, news: News) -> set[Key]:
+        """Return the keys whose ports of Open vSwitch may not be as they should."""
+        if news.all:
+            return set(self._places)
+        users = ((name, key) for name in news.names for key in self._users.get(name, ()))
+        return {key for name, key in users if not self._is_plugged_right(ports, name, key)}
+
     # ---- private ---------------------------------------------------------------------------------------------
+
+    def _is_plugged_right(self, ports: Ports, name: str, key: Key) -> bool:
+        desired = self._desired(key, self._places[key])
+        wanted = next((one for one in desired if isinstance(one, SwitchPort) and one.name == name), None)
+        found = ports.port(name)
+        if wanted is None or found is None:
+            return wanted is None and found is None
+        return as_wanted(found, wanted, True) == wanted
 
     def _forget(self, key: Key) -> None:
         place = self._places.pop(key, None)
@@ -175,10 +204,14 @@ class Served:
             yield from self._users.get(known, ())
         if not users:
             return
-        if event.gone:
+        entry = self._places[next(iter(users))].outside[event.name]
+        if isinstance(entry, Link) and entry.moved_in:
+            # Its place is inside: the switch has made it anew.
+            yield from () if event.gone else users
+        elif event.gone:
             self._name.pop(self._index.pop(event.name, 0), None)
             yield from users
-        elif not self._is_right_outside(self._places[next(iter(users))].outside[event.name], event.info):
+        elif not self._is_right_outside(entry, event.info):
             yield from users
         else:
             self._note(event.name, event.index)
@@ -188,7 +221,8 @@ class Served:
             return False
         if isinstance(entry, Bridge):
             return info.up
-        right = info.master == self._index.get(entry.bridge) and info.up
+        plugged = entry.bridge is None or info.master == self._index.get(entry.bridge)
+        right = plugged and info.up
         return right and (isinstance(entry, Card) or entry.mtu in (None, info.mtu))
 
     def _note(self, name: str, index: int) -> None:

@@ -20,6 +20,7 @@ from l3agent.dataplane.plan import (
     NeutronRules,
     Operation,
     PendingFlush,
+    SwitchPort,
     Sysctl,
     Table,
 )
@@ -41,6 +42,8 @@ def lines(operation: Operation, namespace: str | None) -> list[str]:
             return [f"ip link set {bridge.name} up"] if exists else _bridge(bridge)
         case Card() as card:
             return _card(card) if add else [f"ip link set {card.interface} nomaster"]
+        case SwitchPort() as port:
+            return _switch_port(port, operation.was) if add else [f"ovs-vsctl --if-exists del-port {port.name}"]
         case Link() as link:
             return _link(link, operation.was, namespace) if add else [f"{inside} link delete {link.device}"]
         case AcceptRA(device) as entry:
@@ -75,17 +78,31 @@ def _card(card: Card) -> list[str]:
     ]
 
 
+def _switch_port(port: SwitchPort, was: object) -> list[str]:
+    ids = " ".join(f"external_ids:{key}='\"{value}\"'" for key, value in sorted(port.ids))
+    interface = f"set Interface {port.name}{' type=internal' if port.type else ''} {ids}"
+    dead = f" -- set Port {port.name} tag=4095 vlan_mode=trunk trunks=4095" if port.tagged else ""
+    if isinstance(was, SwitchPort) and was.made and was.bridge == port.bridge:
+        return [f"ovs-vsctl {interface}{'' if was.tagged else dead}"]
+    gone = f"del-port {port.name} -- " if isinstance(was, SwitchPort) else ""
+    return [f"ovs-vsctl {gone}add-port {port.bridge} {port.name}{dead} -- {interface}"]
+
+
 def _link(link: Link, was: object, namespace: str | None) -> list[str]:
     mtu = f" mtu {link.mtu}" if link.mtu else ""
     inside = f"ip -n {namespace} link set {link.device}"
     outside = f"ip link set {link.tap}"
+    master = f" master {link.bridge}" if link.bridge else ""
     if isinstance(was, Link):
         mac = f" address {link.mac}" if link.mac != was.mac else ""
-        return [f"{outside} master {link.bridge}{mtu} up", f"{inside}{mac}{mtu} up"]
+        tap = [] if link.moved_in else [f"{outside}{master}{mtu} up"]
+        return [*tap, f"{inside}{mac}{mtu} up"]
+    if link.moved_in:
+        return [f"{outside} netns {namespace}", f"{inside} address {link.mac}{mtu} up"]
     return [
         f"ip link add {link.tap}{mtu} type veth peer name {link.device} address {link.mac}{mtu} netns {namespace}",
         f"{outside} addrgenmode none",
-        f"{outside} master {link.bridge} up",
+        f"{outside}{master} up",
         f"{inside} up",
     ]
 

@@ -47,7 +47,7 @@ class Tidier:
         if removed:
             self.expect()
         if any(isinstance(entry, Namespace) for entry in removed):
-            taps = [entry.tap for entry in removed if isinstance(entry, Link)]
+            taps = [entry.tap for entry in removed if isinstance(entry, Link) and not entry.moved_in]
             self._leaving |= dict.fromkeys(taps, time.monotonic() + _APART_S)
 
     def untidy(self) -> bool:

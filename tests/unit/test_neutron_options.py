@@ -133,6 +133,18 @@ def test_files_of_mitaka_lead_to_the_broker(conf_of):
     assert "rabbit_hosts" not in said
 
 
+@pytest.mark.parametrize("name", ["openvswitch", "neutron.agent.linux.interface.OVSInterfaceDriver"])
+def test_options_of_open_vswitch_have_an_effect_where_it_is_in_use(conf_of, name):
+    of_old = "[DEFAULT]\nexternal_network_bridge = br-ex\novs_integration_bridge = br-i\novs_use_veth = True\n"
+    conf = conf_of(of_old + f"interface_driver = {name}\n", "[ovs]\novsdb_connection = unix:/db\n")
+    assert without_effect(conf) == ""
+    assert (conf.OVS.integration_bridge, conf.OVS.ovsdb_connection) == ("br-i", "unix:/db")
+    said = without_effect(conf_of(of_old + "interface_driver = linuxbridge\n"))
+    assert said == (
+        "external_network_bridge, ovs_use_veth, ovs_integration_bridge (another interface driver is in use)"
+    )
+
+
 def test_a_transport_url_goes_before_the_parts_of_old_files(conf_of):
     assert old_transport_url(conf_of(MITAKA, "[DEFAULT]\ntransport_url = rabbit://192.0.2.7/\n")) is None
     assert old_transport_url(conf_of("")) is None

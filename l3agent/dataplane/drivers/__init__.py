@@ -3,37 +3,57 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Protocol
 
 from l3agent.dataplane.drivers.bridge import BridgeDriver
-from l3agent.dataplane.plan import Bridge, Card, Link
+from l3agent.dataplane.drivers.linuxbridge import LinuxBridgeDriver
+from l3agent.dataplane.drivers.openvswitch import OpenVSwitchDriver
+from l3agent.dataplane.plan import Entry
 from l3agent.exceptions import ConfigError
-from l3agent.model.states import NetworkState, Port
+from l3agent.model.states import Key, NetworkState, Port
 
 
 class InterfaceDriver(Protocol):
     """What the data plane asks of a driver."""
 
-    def network(self, network_id: str) -> Bridge:
-        """Return the switch of a network."""
+    def bridge(self, network_id: str) -> str | None:
+        """Return the name of the bridge of a network; None when there is none of ours."""
 
-    def card(self, state: NetworkState) -> Card | None:
-        """Return the real network card that a network needs, if any."""
+    def network(self, state: NetworkState) -> Iterator[Entry]:
+        """Yield what a network needs by itself, without a port."""
 
-    def link(self, port: Port) -> Link:
-        """Return the link that plugs a port in."""
-
-
-_DRIVERS = {"bridge": BridgeDriver}
-NAMES = tuple(_DRIVERS)
+    def port(self, owner: Key, port: Port) -> Iterator[Entry]:
+        """Yield the link that plugs in a port of a router or host, and what the link hangs on."""
 
 
-def load_driver(name: str) -> InterfaceDriver:
-    """Return the driver of a name.
+NAMES = ("bridge", "linuxbridge", "openvswitch")
+#: The last part of the class paths by which files of old releases name Neutron's drivers.
+_CLASSES = {"BridgeInterfaceDriver": "linuxbridge", "OVSInterfaceDriver": "openvswitch"}
+
+
+def driver_name(value: str) -> str:
+    """Return which driver an option means, by its name or by the class path of Neutron's.
 
     :raises ConfigError: there is none of that name.
     """
-    try:
-        return _DRIVERS[name]()
-    except KeyError:
-        raise ConfigError(f"interface_driver: {name!r}: unknown; known are {', '.join(NAMES)}") from None
+    name = _CLASSES.get(value.rpartition(".")[2], value)
+    if name not in NAMES:
+        raise ConfigError(f"interface_driver: {value!r}: unknown; known are {', '.join(NAMES)}")
+    return name
+
+
+def load_driver(
+    value: str, *, integration_bridge: str = "br-int", external_bridge: str = "", use_veth: bool = False
+) -> InterfaceDriver:
+    """Return the driver that an option means; the others are for Open vSwitch.
+
+    :raises ConfigError: there is none of that name.
+    """
+    match driver_name(value):
+        case "openvswitch":
+            return OpenVSwitchDriver(integration_bridge, external_bridge, use_veth)
+        case "linuxbridge":
+            return LinuxBridgeDriver()
+        case _:
+            return BridgeDriver()

@@ -3,29 +3,29 @@
 
 from __future__ import annotations
 
-from l3agent.dataplane.plan import Bridge, Card, Link
+from collections.abc import Iterator
+
+from l3agent.dataplane.plan import Bridge, Card, Entry, Link
 from l3agent.model.names import BRIDGE_DEVICE, TAP_DEVICE, device_name
-from l3agent.model.states import NetworkState, Port
+from l3agent.model.states import Key, NetworkState, Port
 
 
 class BridgeDriver:
     """Plug ports into Linux bridges."""
 
-    def network(self, network_id: str) -> Bridge:
-        """Return the bridge of a network."""
-        return Bridge(device_name(BRIDGE_DEVICE, network_id), network_id)
+    def bridge(self, network_id: str) -> str | None:
+        """Return the name of the bridge of a network."""
+        return device_name(BRIDGE_DEVICE, network_id)
 
-    def card(self, state: NetworkState) -> Card | None:
-        """Return the card that leads the network outside."""
-        return None if state.interface is None else Card(state.interface, self.network(state.id).name, state.id)
+    def network(self, state: NetworkState) -> Iterator[Entry]:
+        """Yield the bridge of a network with the card that leads outside."""
+        if state.interface is not None:
+            bridge = device_name(BRIDGE_DEVICE, state.id)
+            yield Bridge(bridge, state.id)
+            yield Card(state.interface, bridge, state.id)
 
-    def link(self, port: Port) -> Link:
-        """Return the veth pair of a port."""
-        return Link(
-            device=port.device,
-            mac=port.mac,
-            mtu=port.mtu,
-            up=True,
-            tap=device_name(TAP_DEVICE, port.id),
-            bridge=self.network(port.network_id).name,
-        )
+    def port(self, owner: Key, port: Port) -> Iterator[Entry]:
+        """Yield the veth pair of a port and the bridge it hangs on."""
+        bridge = device_name(BRIDGE_DEVICE, port.network_id)
+        yield Bridge(bridge, port.network_id)
+        yield Link(port.device, port.mac, port.mtu, True, device_name(TAP_DEVICE, port.id), bridge)

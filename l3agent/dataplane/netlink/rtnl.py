@@ -146,8 +146,13 @@ def set_link(
     mtu: int | None = None,
     alias: str | None = None,
     group: int | None = None,
+    namespace_fd: int | None = None,
 ) -> bytes:
-    """Change a link, named by its index or its name. ``master`` 0 takes it out of its bridge."""
+    """Change a link, named by its index or its name.
+
+    :param master: 0 takes it out of its bridge.
+    :param namespace_fd: where to move it; it is down then.
+    """
     change = 0 if up is None else IFF_UP
     body = _IFINFO.pack(AF_UNSPEC, 0, index, IFF_UP if up else 0, change)
     if name is not None:
@@ -162,6 +167,8 @@ def set_link(
         body += text(_IFALIAS, alias)
     if group is not None:
         body += u32(_GROUP, group)
+    if namespace_fd is not None:
+        body += u32(_NET_NS_FD, namespace_fd)
     return message(NEWLINK, 0, body)
 
 

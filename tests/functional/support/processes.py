@@ -50,17 +50,19 @@ class Dataplane:
     """``l3-dataplane`` in a sandbox and a plain client of its socket.
 
     :param folder: where its socket, configuration and log are; a short path, for a socket's has at most 107 bytes.
+    :param groups: options of other groups.
     :param options: more of the group ``dataplane``.
     """
 
-    def __init__(self, sandbox: Sandbox, folder: Path, **options: object) -> None:
+    def __init__(self, sandbox: Sandbox, folder: Path, groups: Options | None = None, **options: object) -> None:
         self.sandbox = sandbox
         self.log = folder / "l3-dataplane.log"
         self.socket_path = folder / "dp.sock"
         self._conf = write_conf(
             folder / "dataplane.conf",
             {
-                "DEFAULT": {"state_path": folder},
+                **(groups or {}),
+                "DEFAULT": {"state_path": folder, **(groups or {}).get("DEFAULT", {})},
                 "dataplane": {"socket": self.socket_path, "announce_interval": 0.1, **options},
             },
         )

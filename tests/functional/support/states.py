@@ -89,4 +89,6 @@ def tap(of: Port) -> str:
 
 def bridge(network: str) -> str:
     """Return the name of the bridge of a network."""
-    return BridgeDriver().network(network).name
+    name = BridgeDriver().bridge(network)
+    assert name is not None
+    return name

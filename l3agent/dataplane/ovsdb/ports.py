@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Ports of Open vSwitch as entries."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+from l3agent.dataplane.ovsdb.rows import OWNER, Found
+from l3agent.dataplane.plan import Entry, Link, SwitchPort
+
+#: The keys of ``external_ids`` that count.
+_KEYS = ("iface-id", "iface-status", "attached-mac", OWNER)
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """What somebody changed: ports by name; ``all`` when anything may be otherwise."""
+
+    names: frozenset[str] = frozenset()
+    all: bool = False
+
+
+class Ports(Protocol):
+    """What is known of the ports."""
+
+    @property
+    def known(self) -> bool:
+        """Whether anything is."""
+
+    def port(self, name: str) -> Found | None:
+        """Return a port."""
+
+    def owned(self, router_id: str) -> frozenset[str]:
+        """Return the names of the ports that are marked with a router."""
+
+
+def observed_ports(
+    ports: Ports, state_id: str, desired: Collection[Entry], links: Iterable[Link], devices: Collection[str]
+) -> set[SwitchPort]:
+    """Return the ports of a router: wanted ones, those whose devices it has, and those marked with it.
+
+    As long as the database was never read, what is wanted and has its device counts as right, and the port of a device
+    that is not wanted counts as there.
+
+    :param links: what is in the namespace.
+    :param devices: names of all devices that are there or wait to be moved in.
+    """
+    wanted = {entry.name: entry for entry in desired if isinstance(entry, SwitchPort)}
+    taps = {link.tap for link in links if link.tap}
+    names = {*wanted, *taps, *ports.owned(state_id)}
+    if not ports.known:
+        return {wanted.get(name) or _unknown(name) for name in names if name in taps or name in devices}
+    found = ((name, ports.port(name)) for name in names)
+    return {as_wanted(one, wanted.get(name), name in devices) for name, one in found if one is not None}
+
+
+def as_wanted(found: Found, wanted: SwitchPort | None, there: bool) -> SwitchPort:
+    """Return a port as an entry, without what does not matter.
+
+    :param there: its device is.
+    """
+    return SwitchPort(
+        name=found.name,
+        bridge=found.bridge,
+        type=found.type,
+        ids=frozenset((key, found.ids[key]) for key in _KEYS if key in found.ids),
+        tagged=None if wanted is not None and wanted.tagged is None else found.tag is not None,
+        # The link of a veth pair stands for itself.
+        made=there or not found.type,
+    )
+
+
+def _unknown(name: str) -> SwitchPort:
+    return SwitchPort(name, "", "internal", frozenset(), None)

@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Operations of plans as one OVSDB transaction (RFC 7047, section 4.1.3). Pure: values to JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from l3agent.dataplane.ovsdb.rows import Found, Rows
+from l3agent.dataplane.plan import Operation, SwitchPort
+from l3agent.exceptions import ApplyError
+
+#: The VLAN of a port that nobody has wired yet. As a trunk of this VLAN alone it passes no frame, tagged or not.
+DEAD_VLAN = 4095
+_DEAD: Mapping[str, Any] = {"tag": DEAD_VLAN, "vlan_mode": "trunk", "trunks": DEAD_VLAN}
+
+
+@dataclass(slots=True)
+class Transaction:
+    """What is sent together.
+
+    :param waits: something is left to ovs-vswitchd: it takes up the generation that the transaction makes.
+    """
+
+    steps: list[dict[str, Any]] = field(default_factory=list)
+    waits: bool = False
+    _come: dict[str, list[list[str]]] = field(default_factory=dict)
+    _gone: dict[str, list[list[str]]] = field(default_factory=dict)
+
+    def add(self, operation: Operation, rows: Rows) -> None:
+        """Take in an operation as far as the database differs from it, so that it may be asked for again.
+
+        :raises ApplyError: its bridge does not exist.
+        """
+        port = operation.entry
+        assert isinstance(port, SwitchPort)
+        found = rows.ports.get(port.name)
+        if operation.verb == "remove":
+            if found is not None:
+                self._remove(found)
+            return
+        if port.bridge not in rows.bridges:
+            raise ApplyError(
+                f"Open vSwitch has no bridge {port.bridge}; the L2 agent makes the integration bridge when it starts "
+                f"(or type: ovs-vsctl add-br {port.bridge})"
+            )
+        # Known to ovs-vswitchd for long and without a device: it makes one for a new port only.
+        lost = isinstance(operation.was, SwitchPort) and not operation.was.made
+        if found is not None and (found.bridge != port.bridge or (lost and found.ofport is not None)):
+            self._remove(found)
+            found = None
+        if found is None:
+            self._insert(port, rows.bridges[port.bridge])
+        else:
+            self.waits = self.waits or lost
+            self._mend(port, found)
+
+    def finished(self) -> list[dict[str, Any]]:
+        """Return all steps; the last one tells the generation that ovs-vswitchd has to reach."""
+        steps = list(self.steps)
+        for bridge in self._gone.keys() | self._come.keys():
+            kinds = (("delete", self._gone), ("insert", self._come))
+            mutations = [["ports", verb, ["set", ports[bridge]]] for verb, ports in kinds if bridge in ports]
+            steps.append({"op": "mutate", "table": "Bridge", "where": _where(bridge), "mutations": mutations})
+        if steps or self.waits:
+            steps.append({"op": "mutate", "table": "Open_vSwitch", "where": [], "mutations": [["next_cfg", "+=", 1]]})
+            steps.append({"op": "select", "table": "Open_vSwitch", "where": [], "columns": ["next_cfg"]})
+        return steps
+
+    # ---- private ---------------------------------------------------------------------------------------------
+
+    def _remove(self, found: Found) -> None:
+        bridge, port, _ = found.rows
+        # The rows of the port and its interface go by themselves with the last reference.
+        self._gone.setdefault(bridge, []).append(["uuid", port])
+        self.waits = True
+
+    def _insert(self, port: SwitchPort, bridge: str) -> None:
+        number = len(self.steps)
+        interface, name = f"interface{number}", f"port{number}"
+        row = {"name": port.name, "type": port.type, "external_ids": ["map", sorted(map(list, port.ids))]}
+        self.steps.append({"op": "insert", "table": "Interface", "row": row, "uuid-name": interface})
+        row = {"name": port.name, "interfaces": ["named-uuid", interface], **(_DEAD if port.tagged else {})}
+        self.steps.append({"op": "insert", "table": "Port", "row": row, "uuid-name": name})
+        self._come.setdefault(bridge, []).append(["named-uuid", name])
+        self.waits = True
+
+    def _mend(self, port: SwitchPort, found: Found) -> None:
+        _, port_row, interface_row = found.rows
+        wrong = [[key, value] for key, value in sorted(port.ids) if found.ids.get(key) != value]
+        if wrong:
+            mutations = [
+                ["external_ids", "delete", ["set", [key for key, _ in wrong]]],
+                ["external_ids", "insert", ["map", wrong]],
+            ]
+            where = _where(interface_row)
+            self.steps.append({"op": "mutate", "table": "Interface", "where": where, "mutations": mutations})
+        if port.type != found.type:
+            where = _where(interface_row)
+            self.steps.append({"op": "update", "table": "Interface", "where": where, "row": {"type": port.type}})
+            self.waits = True
+        if port.tagged and found.tag is None:
+            self.steps.append({"op": "update", "table": "Port", "where": _where(port_row), "row": dict(_DEAD)})
+
+
+def refusal(answers: Iterable[Any]) -> str | None:
+    """Return why the server refused a transaction; None when it did not."""
+    for answer in answers:
+        if isinstance(answer, dict) and answer.get("error"):
+            return f"{answer['error']}: {answer.get('details', '')}".rstrip(": ")
+    return None
+
+
+def _where(row: str) -> list[Any]:
+    return [["_uuid", "==", ["uuid", row]]]
