@@ -23,18 +23,6 @@ def test_the_server_shows_the_agent_alive_with_what_its_scheduler_reads(bed: Bed
     assert configurations["agent_mode"] == "legacy" and configurations["handle_internal_only_routers"] is True
 
 
-def test_a_router_with_gateway_interface_and_floating_ip_is_built(
-    bed: Bed, agent: L3Agent, cloud: Cloud, external: Member
-) -> None:
-    subnet = cloud.subnet()
-    router = cloud.router(external, subnet)
-    floating_ip = cloud.floating_ip(external, cloud.port(subnet))
-    wait_equal(bed)
-    seen = in_kernel(bed.sandbox)[router["id"]]
-    assert len(seen.links) == 2 and len(seen.floating) == 1 and seen.default
-    wait_status(bed, floating_ip, "ACTIVE")
-
-
 def test_every_change_of_a_router_reaches_the_kernel(bed: Bed, agent: L3Agent, cloud: Cloud, external: Member) -> None:
     red, blue = cloud.subnet(), cloud.subnet()
     router = cloud.router(external, red)

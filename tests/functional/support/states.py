@@ -77,9 +77,9 @@ def key(state: RouterState | HostState) -> Key:
     return ("router" if isinstance(state, RouterState) else "host", state.id)
 
 
-def namespace(state: RouterState | HostState) -> str:
-    """Return the name of the namespace of a state."""
-    return namespace_name(*key(state))
+def namespace(state: RouterState | HostState | str) -> str:
+    """Return the name of the namespace of a state; a name stands for itself."""
+    return state if isinstance(state, str) else namespace_name(*key(state))
 
 
 def tap(of: Port) -> str:

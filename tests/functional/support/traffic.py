@@ -19,7 +19,8 @@ PORT = 7
 #: Seconds until a connection that must come about is given up; those that must not are given up sooner.
 _PATIENCE_S, _IMPATIENCE_S = 3.0, 0.3
 
-Machine = HostState | RouterState
+#: What stands for it, or the name of its namespace.
+Machine = HostState | RouterState | str
 
 
 @dataclass
