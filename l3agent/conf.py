@@ -208,6 +208,11 @@ L3AGENT_OPTS = [
         "agent has served to its removal. 0: at once, as neutron-l3-agent does at its start. Negative: never; "
         "`l3-agentctl status` lists them.",
     ),
+    cfg.StrOpt(
+        "rpc_trace_file",
+        help="File to write everything to that the agent and its server say to each other, without secrets, for a test "
+        "or a report of a defect. It ends at 64 MB. Without one, nothing is written.",
+    ),
     cfg.FloatOpt(
         "last_known_interval",
         default=5,

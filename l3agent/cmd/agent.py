@@ -38,7 +38,8 @@ from l3agent.ops.operations import Surroundings, operations
 from l3agent.ops.pages import pages
 from l3agent.ops.status import status, topology
 from l3agent.rpc import get_transport
-from l3agent.rpc.traffic import watch
+from l3agent.rpc.trace import Trace
+from l3agent.rpc.traffic import record, watch
 from l3agent.service import Service, launch
 from l3agent.standalone.service import PluginService
 
@@ -48,6 +49,7 @@ EX_NOPERM, EX_CONFIG = 77, 78
 
 #: What an agent that serves itself talks over; others of the process would have to know the name.
 _LOCAL = "local:///l3-agent"
+_TRACE_BYTES = 64 << 20
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -88,6 +90,7 @@ def _run(conf: Any) -> int:
     if said := without_effect(conf):
         LOG.warning("Options without effect: %s", said)
     transport = get_transport(conf, _LOCAL if conf.standalone.topology else old_transport_url(conf))
+    _trace(conf, transport)
     dataplane = DataplaneClient(conf.dataplane.socket, timeout=conf.dataplane.timeout, child=_child(conf))
     agent = L3NATAgent(conf, conf.host, dataplane=dataplane, transport=transport)
     server = _server(conf, transport, dataplane)
@@ -113,6 +116,17 @@ def _run(conf: Any) -> int:
         return int(launcher.wait())
     finally:
         dataplane.stop()
+
+
+def _trace(conf: Any, transport: Any) -> None:
+    """Have the messages of a transport written down, where that is asked for."""
+    path = conf.l3agent.rpc_trace_file
+    if not path:
+        return
+    try:
+        record(transport, Trace(path, conf.host, limit=_TRACE_BYTES).note)
+    except OSError as exc:
+        raise ConfigError(f"[l3agent] rpc_trace_file: {path}: {exc.strerror}") from exc
 
 
 def _http(

@@ -143,7 +143,7 @@ class Connection:
             so a second consumer for the fanout alone would get each message twice.
         """
         target = Target(topic=topic, server=self._host, fanout=fanout)
-        dispatcher = Dispatcher(_Dispatcher(list(endpoints), ContextSerializer(), _OwnMethods), self._transport)
+        dispatcher = Dispatcher(_Dispatcher(list(endpoints), ContextSerializer(), _OwnMethods), self._transport, topic)
         self.servers.append(_Server(self._transport, target, dispatcher, self._reconnected))
 
     def consume_in_threads(self) -> None:

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who counts messages is told of each one, by transport: a process may have several, and tests have many."""
+"""Who counts or records messages is told of each one, by transport: a process may have several, and tests have many."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 from weakref import WeakKeyDictionary
 
 from oslo_messaging import RemoteError
@@ -20,12 +21,44 @@ Watcher = Callable[[str, str, str], object]
 #: Stands for all methods that nobody here has: their names are chosen by whoever reaches the broker.
 UNKNOWN_METHOD = "unknown"
 
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What was said.
+
+    :param kind: ``call`` and ``cast`` go out, ``in`` came.
+    :param result: the answer to a call.
+    """
+
+    kind: Literal["call", "cast", "in"]
+    topic: str
+    method: str
+    version: str
+    arguments: Mapping[str, Any]
+    result: Any = None
+
+
+#: Called with each message that went out, with its answer, and before each that came is worked on.
+Recorder = Callable[[Message], object]
+
+_recorders: WeakKeyDictionary[Any, list[Recorder]] = WeakKeyDictionary()
 _watchers: WeakKeyDictionary[Any, list[Watcher]] = WeakKeyDictionary()
 
 
 def watch(transport: Any, watcher: Watcher) -> None:
     """Have a function called after each message that is sent or worked on over a transport."""
     _watchers.setdefault(transport, []).append(watcher)
+
+
+def record(transport: Any, recorder: Recorder) -> None:
+    """Have a function called with each message of a transport."""
+    _recorders.setdefault(transport, []).append(recorder)
+
+
+def said(transport: Any, message: Message) -> None:
+    """Tell who records a transport of a message."""
+    for recorder in _recorders.get(transport, ()):
+        recorder(message)
 
 
 @contextmanager
@@ -46,18 +79,23 @@ class Dispatcher:
     """A dispatcher of oslo.messaging that tells what became of each message.
 
     :param inner: does the work.
+    :param topic: where messages come from.
     """
 
-    def __init__(self, inner: Any, transport: Any) -> None:
+    def __init__(self, inner: Any, transport: Any, topic: str) -> None:
         self._inner = inner
         self._transport = transport
+        self._topic = topic
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
 
     def dispatch(self, incoming: Any) -> Any:
         """Work on one message; returns and raises what the method does."""
-        method = str(incoming.message.get("method"))
+        message = incoming.message
+        method = str(message.get("method"))
+        version, arguments = str(message.get("version", "1.0")), message.get("args") or {}
+        said(self._transport, Message("in", self._topic, method, version, arguments))
         try:
             answer = self._inner.dispatch(incoming)
         except (NoSuchMethod, UnsupportedVersion):

@@ -21,7 +21,7 @@ from oslo_messaging import RemoteError, Target
 from l3agent.exceptions import ConfigError, PluginUnavailable
 from l3agent.rpc.context import Context, ContextSerializer
 from l3agent.rpc.deadline import time_limit
-from l3agent.rpc.traffic import sent
+from l3agent.rpc.traffic import Message, said, sent
 
 __all__ = ["Client", "RemoteError", "Target", "get_transport"]
 
@@ -105,6 +105,7 @@ class Client:
         max_timeout: float = 600.0,
     ) -> None:
         self.topic = topic
+        self._version = version
         self._transport = transport
         self._timeout = timeout
         self._max_timeout = max_timeout
@@ -145,6 +146,7 @@ class Client:
                 if timeout is None:
                     self._allowed[method] = min(2 * allowed, self._max_timeout)
                 raise PluginUnavailable(str(error)) from error
+        said(self._transport, Message("call", self.topic, method, version or self._version, arguments, answer))
         if timeout is None:
             self._allowed[method] = max(self._timeout, min(allowed, 2 * (time.monotonic() - started)))
         return answer
@@ -177,6 +179,7 @@ class Client:
                 self._run(self._timeout, f"{self.topic}.{method}", rpc.cast, context, method, **arguments)
             except TimeoutError as error:
                 raise PluginUnavailable(str(error)) from error
+        said(self._transport, Message("cast", self.topic, method, version or self._version, arguments))
 
     def _prepare(self, **settings: Any) -> Any:
         return self._rpc.prepare(**{name: value for name, value in settings.items() if value is not None})

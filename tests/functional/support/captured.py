@@ -69,6 +69,19 @@ def conversation(name: str) -> Conversation:
     return Conversation(wire["host"], wire["context"], tuple(wire["events"]))
 
 
+def traced(path: Path, context: Mapping[str, Any]) -> Conversation:
+    """Read what option ``rpc_trace_file`` of an agent wrote, so that a :class:`StandIn` can say it again.
+
+    :param context: of the messages; a trace has none.
+    """
+    header, *events = map(json.loads, path.read_text().splitlines())
+    host = header["host"]
+    for event in events:
+        if "cast" in event and "out" not in event:
+            event |= {"exchange": "neutron", "routing_key": f"{event['topic']}.{host}"}
+    return Conversation(host, context, tuple(event for event in events if "out" not in event))
+
+
 class StandIn:
     """Answers agents like the real server, and sends casts as it does.
 
