@@ -262,6 +262,10 @@ class L3NATAgent(DistributedRouterCasts, Manager):
         dead = any(one.dead for one in self._greenthreads[:1])
         return [*old, *(["the loop that starts workers has ended"] if dead else [])]
 
+    def ready(self) -> bool:
+        """Tell whether a full sync was completed: what the server has for this node is known and in work."""
+        return self.full_sync.completed > 0
+
     def healthy(self) -> bool:
         """Tell whether the workers move."""
         return not self.stuck()

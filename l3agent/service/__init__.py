@@ -36,7 +36,8 @@ The life of a process, each line with its test in ``tests/unit/service/test_life
 
      1  launch, Services.add    nothing runs until somebody waits
      2  start, in order         each in a greenthread of its own, the next when the previous has returned
-     3  all have started        READY=1; WATCHDOG=1 from now on, while every service is healthy() and the hub runs
+     3  all have started        READY=1 when each is ready(), or after 30 s; from now on WATCHDOG=1 while the hub runs
+                                and each is healthy()
      4  a start() fails         it and those before it stop, those after it are left out; exit 1, 77, 78
      5  SIGHUP                  options read again, log files opened again, reset() of each service, in order
      6  SIGUSR2                 a report of all greenthreads, services and options

@@ -14,6 +14,7 @@ from oslo_config import cfg
 from oslo_log import log as logging
 from oslo_service import service as oslo_service
 
+from l3agent.rpc.deadline import Deadline
 from l3agent.service import reload, report, systemd
 from l3agent.service.hub import LIMIT_S, HubWatch
 from l3agent.service.services import ServiceLike, Services
@@ -24,6 +25,12 @@ LOG = logging.getLogger(__name__)
 
 # How often the watchdog is fed within the time that it waits.
 _FEEDS = 3
+# A service manager that hears nothing for 90 s gives a start up (systemd-system.conf(5), DefaultTimeoutStartSec).
+# Services that wait for somebody else, who may start later, must not make it do so.
+READY_WITHIN_S = 30.0
+# Between two looks whether services have become ready or healthy.
+_READY_LOOK_S = 0.1
+_LOOK_S = 5.0
 
 
 class ServiceLauncher(oslo_service.ServiceLauncher):  # type: ignore[misc]
@@ -81,25 +88,50 @@ class ServiceLauncher(oslo_service.ServiceLauncher):  # type: ignore[misc]
         LOG.info("Stopped, exit status %s", status)
         return status
 
-    def _announce(self) -> None:
-        with suppress(SystemExit):  # one that could not start: ``wait`` knows
-            self.services.wait_started()
-            systemd.notify(f"READY=1\n{self._status([])}")
-            self._feed_watchdog()
+    def wait_ready(self) -> None:
+        """Wait until all services have started and say that they are ready; for the latter not longer than 30 s.
 
-    def _feed_watchdog(self) -> None:
+        :raises SystemExit: one could not start, or all shall stop.
+        """
+        self.services.wait_started()
+        deadline, told = Deadline(READY_WITHIN_S), list[str]()
+        while (missing := self.services.not_ready()) and deadline.left():
+            if missing != told:
+                systemd.notify(f"STATUS=starting, not ready: {', '.join(missing)}")
+            told = missing
+            eventlet.sleep(_READY_LOOK_S)
+
+    def _announce(self) -> None:
+        with suppress(SystemExit):  # ``wait`` knows
+            self.wait_ready()
+            status = self._status([])
+            systemd.notify(f"READY=1\n{status}")
+            self._look_after(status)
+
+    def _look_after(self, told: str) -> None:
+        """Feed the watchdog while all services are healthy, and tell what is not well."""
         sick: list[str] = []
-        while self.watchdog.interval:
+        while self.watchdog.interval or self.services.not_ready():
             before, sick = sick, self.services.unhealthy()
-            if not sick:
+            if self.watchdog.interval and not sick:
                 self.watchdog.feed()
             if sick != before:
                 LOG.warning("Not healthy, the watchdog is not fed: %s", ", ".join(sick) or "over")
-                systemd.notify(self._status(sick))
-            eventlet.sleep(self.watchdog.interval / _FEEDS)
+            told = self._tell(sick, told)
+            eventlet.sleep(self.watchdog.interval / _FEEDS if self.watchdog.interval else _LOOK_S)
+        self._tell(sick, told)
+
+    def _tell(self, sick: list[str], told: str) -> str:
+        if (status := self._status(sick)) != told:
+            systemd.notify(status)
+        return status
 
     def _status(self, sick: list[str]) -> str:
-        state = f"not healthy: {', '.join(sick)}" if sick else "running"
+        state = "running"
+        if missing := self.services.not_ready():
+            state = f"not ready: {', '.join(missing)}"
+        if sick:
+            state = f"not healthy: {', '.join(sick)}"
         return f"STATUS={state}, {len(self.services.services)} services"
 
     def _end(self, signo: int) -> None:

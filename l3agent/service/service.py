@@ -71,6 +71,10 @@ class Manager(periodic_task.PeriodicTasks):  # type: ignore[misc]
         """Tell whether all goes well; while it does not, the watchdog is not fed, and may end the process."""
         return True
 
+    def ready(self) -> bool:
+        """Tell whether what the service is for is done; asked after the start, until it says yes: see READY=1."""
+        return True
+
     def reset(self) -> None:
         """Take over changed options; called on SIGHUP."""
 
@@ -198,6 +202,10 @@ class Service(oslo_service.Service):  # type: ignore[misc]
     def healthy(self) -> bool:
         """Ask the manager."""
         return self.manager.healthy()
+
+    def ready(self) -> bool:
+        """Ask the manager."""
+        return self.manager.ready()
 
     def reset(self) -> None:
         """Let the manager take over changed options."""

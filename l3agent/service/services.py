@@ -23,15 +23,16 @@ EX_CONFIG = 78
 STOP_TIMEOUT_S = 60.0
 # What a service gets to stop in even when those before it used the time up.
 LEAST_STOP_S = 0.5
-# What a service has to say whether it is healthy.
-HEALTH_LIMIT_S = 1.0
+# What a service has to say whether it is healthy, or ready.
+ANSWER_LIMIT_S = 1.0
 
 
 @runtime_checkable
 class ServiceLike(Protocol):
     """The four methods of a service, as oslo.service's ``ServiceBase`` names them.
 
-    A fifth, ``healthy() -> bool``, is optional: see :meth:`Services.unhealthy`.
+    Two more are optional, ``healthy() -> bool`` and ``ready() -> bool``: see :meth:`Services.unhealthy` and
+    :meth:`Services.not_ready`.
     """
 
     def start(self) -> None:
@@ -143,7 +144,11 @@ class Services:
 
     def unhealthy(self) -> list[str]:
         """Return the names of the services whose ``healthy()`` says no, fails, or says nothing within a second."""
-        return [_name(service) for service in self.services if not _healthy(service)]
+        return [_name(service) for service in self.services if not _says(service, "healthy")]
+
+    def not_ready(self) -> list[str]:
+        """Return the names of the services whose ``ready()`` says no: they have started, and wait for something."""
+        return [_name(service) for service in self.services if not _says(service, "ready")]
 
     def summary(self) -> dict[str, str]:
         """Return what each service is doing, by its name, for people."""
@@ -239,12 +244,13 @@ def _kill(service: ServiceLike) -> list[str]:
     return group.stop() if isinstance(group, ThreadGroup) else []
 
 
-def _healthy(service: Any) -> bool:
+def _says(service: Any, what: str) -> bool:
+    """Ask a service something; one that has no such method says yes."""
     try:
-        with time_limit(HEALTH_LIMIT_S):
-            return bool(getattr(service, "healthy", lambda: True)())
+        with time_limit(ANSWER_LIMIT_S):
+            return bool(getattr(service, what, lambda: True)())
     except Exception:
-        LOG.exception("Error asking %s whether it is healthy", _name(service))
+        LOG.exception("Error asking %s whether it is %s", _name(service), what)
         return False
 
 

@@ -31,6 +31,7 @@ from l3agent.service.systemd import Watchdog
 LOG = logging.getLogger(__name__)
 
 LOOK_FOR_DEAD_S = 1.0
+READY_LOOK_S = 0.05
 KILL_AFTER_S = 2.0
 # A worker that ends with one of these would do so again.
 HOPELESS = (EX_NOPERM, EX_CONFIG)
@@ -38,19 +39,37 @@ _HELD_BACK = (*FINAL_SIGNALS, signal.SIGHUP, signal.SIGUSR2)
 
 
 class Beat:
-    """When a worker was last known to be healthy: memory that it shares with its parent, by a clock they share too."""
+    """What a worker lets its parent know, in memory that they share, by a clock that they share too.
+
+    Whether it is ready, and when it was last known to be healthy.
+    """
+
+    _LAYOUT = struct.Struct("d?")
 
     def __init__(self) -> None:
-        self._memory = mmap.mmap(-1, 8)
-        self.now()
+        self._memory = mmap.mmap(-1, self._LAYOUT.size)
+        self._put(False)
+
+    def _put(self, ready: bool) -> None:
+        self._LAYOUT.pack_into(self._memory, 0, time.monotonic(), ready)
+
+    @property
+    def ready(self) -> bool:
+        """Tell whether the worker has said that it is ready."""
+        _, ready = self._LAYOUT.unpack_from(self._memory)
+        return bool(ready)
+
+    def get_ready(self) -> None:
+        """Say that the worker is ready."""
+        self._put(True)
 
     def now(self) -> None:
         """Say that the worker is healthy."""
-        struct.pack_into("d", self._memory, 0, time.monotonic())
+        self._put(self.ready)
 
     def age(self) -> float:
         """Return the seconds since it last said so."""
-        then: float = struct.unpack_from("d", self._memory)[0]
+        then: float = self._LAYOUT.unpack_from(self._memory)[0]
         return time.monotonic() - then
 
 
@@ -123,7 +142,14 @@ class ProcessLauncher(oslo_service.ProcessLauncher):  # type: ignore[misc]
         launcher.handle_signal()
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _HELD_BACK)
         eventlet.spawn_n(self._pipe_watcher)
+        eventlet.spawn_n(self._tell_parent, launcher, self._beat)
         return launcher
+
+    @staticmethod
+    def _tell_parent(launcher: ServiceLauncher, beat: Beat) -> None:
+        with suppress(SystemExit):  # it could not start, or stops: its exit status tells
+            launcher.wait_ready()
+            beat.get_ready()
 
     def _child_process_handle_signal(self) -> None:
         """Do nothing: the worker's launcher has its own signals."""
@@ -144,11 +170,10 @@ class ProcessLauncher(oslo_service.ProcessLauncher):  # type: ignore[misc]
         :returns: the exit status: 0; 1 when a worker had to be killed; 77 or 78 when one ended so.
         """
         log_options(self.conf)
-        systemd.notify(f"READY=1\nSTATUS=running, {len(self.children)} workers")
-        feeding = eventlet.spawn(self._feed_watchdog)
+        announcing = eventlet.spawn(self._announce)
         signo = self._work_off_signals()
         let_the_next_one_kill(signo, self.conf.graceful_shutdown_timeout)
-        feeding.kill()
+        announcing.kill()
         systemd.notify("STOPPING=1\nSTATUS=stopping")
         in_time = self.stop()
         self._signals.close()
@@ -198,7 +223,11 @@ class ProcessLauncher(oslo_service.ProcessLauncher):  # type: ignore[misc]
         wrap.children.remove(pid)
         return wrap
 
-    def _feed_watchdog(self) -> None:
+    def _announce(self) -> None:
+        """Say that all are ready once each worker is, and feed the watchdog from then on."""
+        while not all(beat.ready for beat in self._beats.values()):
+            eventlet.sleep(READY_LOOK_S)
+        systemd.notify(f"READY=1\nSTATUS=running, {len(self.children)} workers")
         while interval := self._watchdog.interval:
             if all(beat.age() < interval for beat in self._beats.values()):
                 self._watchdog.feed()

@@ -198,6 +198,14 @@ def test_workers_each_run_the_service(start: Start) -> None:
 
 
 @pytest.mark.forks
+def test_workers_are_reported_as_ready_when_all_have_started(start: Start, service_manager: ServiceManager) -> None:
+    process = start(workers=2)
+    assert service_manager.told() == "READY=1\nSTATUS=running, 2 workers"
+    heard = time.monotonic()
+    assert max(process.line("started")[1] for _ in range(2)) < heard
+
+
+@pytest.mark.forks
 def test_a_worker_that_dies_is_replaced(start: Start) -> None:
     process = start(workers=2)
     pids = {process.line("started")[0] for _ in range(2)}

@@ -15,7 +15,7 @@ from oslo_config import cfg
 
 import l3agent.service
 from l3agent.exceptions import ConfigError, PermissionMissing
-from l3agent.service import ThreadGroup, launch, restarted
+from l3agent.service import ThreadGroup, inprocess, launch, restarted
 from l3agent.testing import wait_until
 from tests.unit.service.conftest import ServiceManager
 
@@ -28,6 +28,7 @@ class Recorded:
         self.tg = ThreadGroup()
         self.in_start: Callable[[], Any] = lambda: None
         self.well = True
+        self.is_ready = True
 
     def start(self) -> None:
         self.log.append(f"start {self.name}")
@@ -45,6 +46,9 @@ class Recorded:
 
     def healthy(self) -> bool:
         return self.well
+
+    def ready(self) -> bool:
+        return self.is_ready
 
 
 class Life:
@@ -101,13 +105,32 @@ def test_line_3_ready_when_all_have_started_and_the_watchdog_while_all_are_healt
     monkeypatch.setenv("WATCHDOG_USEC", "150000")
     life = Life()
     life.services[2].in_start = lambda: eventlet.sleep(0.1)
+    life.services[0].is_ready = False
     assert service_manager.told_within(0.05) == []
     life.begin()
-    assert service_manager.told().startswith("READY=1")
+    assert service_manager.told() == "STATUS=starting, not ready: Recorded"
+    assert service_manager.told_within(0.3) == []
+    life.services[0].is_ready = True
+    assert service_manager.told() == "READY=1\nSTATUS=running, 3 services"
     assert service_manager.told("WATCHDOG=1")
     life.services[1].well = False
     service_manager.told("STATUS=not healthy: Recorded")
     assert service_manager.told_within(0.3) == []
+    life.close()
+
+
+def test_line_3_a_service_that_is_not_ready_holds_the_others_up_for_so_long_only(
+    service_manager: ServiceManager, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
+    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+    monkeypatch.setattr(inprocess, "READY_WITHIN_S", 0.2)
+    monkeypatch.setattr(inprocess, "_LOOK_S", 0.05)
+    life = Life()
+    life.services[0].is_ready = False
+    life.begin()
+    assert service_manager.told("READY") == "READY=1\nSTATUS=not ready: Recorded, 3 services"
+    life.services[0].is_ready = True
+    assert service_manager.told() == "STATUS=running, 3 services"
     life.close()
 
 
