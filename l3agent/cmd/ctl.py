@@ -8,13 +8,16 @@ wrong; 130 interrupted.
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 from collections.abc import Sequence
 
 from l3agent.cmd import ctl_agent, ctl_check, ctl_node
-from l3agent.cmd.ctl_parser import Parser, make_parser
+from l3agent.cmd.ctl_agent import router_names
+from l3agent.cmd.ctl_parser import Commands, Parser, add_agent_options, make_parser, say
 from l3agent.exceptions import ConfigError, InternalError, L3AgentError, PermissionMissing, TransientError
+from l3agent.ops.completion import script
 
 #: The first that fits decides the exit status.
 _STATUSES = ((ConfigError, 78), (PermissionMissing, 77), (TransientError, 69), (InternalError, 70), (L3AgentError, 1))
@@ -47,7 +50,26 @@ def parser() -> Parser:
     ctl_agent.add_commands(commands)
     ctl_check.add_command(commands)
     ctl_node.add_commands(commands)
+    _add_completion(commands)
     return whole
+
+
+def _add_completion(commands: Commands) -> None:
+    command = commands.add(
+        "completion",
+        _completion,
+        "print what makes a shell complete commands, options and names of routers",
+        examples="""\
+            bash > /etc/bash_completion.d/l3-agentctl
+            zsh > ~/.l3-agentctl.zsh    and `source` it in ~/.zshrc""",
+    )
+    command.add_argument("what", choices=["bash", "zsh", "routers"], help="routers: the names alone, from the agent")
+    add_agent_options(command)
+
+
+def _completion(args: argparse.Namespace) -> int:
+    say(router_names(args) if args.what == "routers" else script(parser(), args.what).rstrip("\n"))
+    return 0
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import json
 import sys
 import time
 import uuid
+from collections import Counter
 from collections.abc import Callable
 from ipaddress import ip_address
 from typing import Any
@@ -284,6 +285,14 @@ _FORMATS: dict[str, Callable[[dict[str, Any]], str]] = {
     "mermaid": lambda topology: "\n".join(mermaid_lines(topology)),
     "svg": lambda topology: svg(topology).rstrip("\n"),
 }
+
+
+def router_names(args: argparse.Namespace) -> str:
+    """Return the names of the routers, one a line; the id of one whose name is not its own, or fits no line."""
+    routers = ask_agent(control_socket(args), {"op": "status"})["routers"]
+    names = Counter(entry["name"] for entry in routers.values())
+    good = {key: entry["name"] for key, entry in routers.items() if names[entry["name"]] == 1}
+    return "\n".join(sorted(good[key] if good.get(key, "").isprintable() and good.get(key) else key for key in routers))
 
 
 # Acting

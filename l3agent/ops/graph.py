@@ -77,8 +77,9 @@ def trunks(topology: Topology) -> list[Trunk]:
     for router in sorted(topology["routers"], key=lambda one: (one["name"], one["id"])):
         outside = next((port for port in router["ports"] if port["gateway"]), None)
         network = "" if outside is None else outside["network"]
-        if network not in found:
-            found[network] = Trunk(network, _name(topology, network) if network else "", [], hosts.pop(network, []))
+        if network not in found and network:
+            found[network] = Trunk(network, _name(topology, network), [], hosts.pop(network, []))
+        found.setdefault(network, Trunk("", "", [], []))
         found[network].branches.append(_branch(topology, router, outside, hosts, drawn))
     return sorted(found.values(), key=lambda trunk: (not trunk.network, trunk.name))
 
@@ -115,7 +116,7 @@ def _branch(
             unknown.append((floating, fixed))
     return Branch(
         router["id"], router["name"] or router["id"], router["state"], [] if outside is None else outside["addresses"],
-        router["snat"], list(legs.values()), unknown, [one for one in router["routes"] if not one.endswith("/0")],
+        router["snat"], list(legs.values()), unknown, list(router["routes"]),
     )  # fmt: skip
 
 
@@ -197,7 +198,7 @@ def mermaid_lines(topology: Topology) -> Iterator[str]:
 
 
 def _branch_chart(trunk: Trunk, branch: Branch, networks: dict[str, str]) -> Iterator[str]:
-    node = f"r{branch.id.replace('-', '')}"
+    node = _node("r", branch.id)
     floating = [f"{one} → {other}" for one, other in branch.floating_ips]
     yield f"    {node}[{_label(branch.name, *floating)}]:::{branch.state}"
     if trunk.network:
@@ -212,8 +213,11 @@ def _branch_chart(trunk: Trunk, branch: Branch, networks: dict[str, str]) -> Ite
 
 
 def _host_chart(host: Host, network: str) -> Iterator[str]:
-    name = "".join(one if one.isalnum() else f"_{ord(one):x}_" for one in host.name)
-    yield f"    {network} --- h{name}[{_label(host.name, *host.addresses, *(f'⇐ {one}' for one in host.floating))}]"
+    yield f"    {network} --- {_node('h', host.name)}[{_label(host.name, *host.addresses, *(f'⇐ {one}' for one in host.floating))}]"
+
+
+def _node(kind: str, name: str) -> str:
+    return kind + "".join(one if one.isascii() and one.isalnum() else f"_{ord(one):x}_" for one in name)
 
 
 def _label(*lines: str) -> str:

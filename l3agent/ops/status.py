@@ -12,7 +12,7 @@ from l3agent.agent.l3_agent import L3NATAgent
 from l3agent.agent.router_info import RouterInfo
 from l3agent.dataplane.client import DataplaneClient
 from l3agent.exceptions import L3AgentError
-from l3agent.model.states import Key, State
+from l3agent.model.states import Key, RouterState, State
 
 
 def status(agent: L3NATAgent, dataplane: DataplaneClient) -> dict[str, Any]:
@@ -134,6 +134,12 @@ def _drawn(info: RouterInfo) -> dict[str, Any]:
             for port in ports
         ],
         "snat": bool(state and state.snat),
-        "routes": [] if state is None else sorted(str(one.destination) for one in state.routes),
+        "routes": [] if state is None else _extra_routes(state),
         "floating_ips": [] if state is None else sorted([str(f.floating), str(f.fixed)] for f in state.floating_ips),
     }
+
+
+def _extra_routes(state: RouterState) -> list[str]:
+    """Return where a router has routes to that go by a next hop, the default routes left out."""
+    by_hop = (one.destination for one in state.routes if any(hop.via for hop in one.hops))
+    return sorted(str(one) for one in by_hop if one.prefixlen)
