@@ -18,7 +18,7 @@ from oslo_config import cfg
 from oslo_log import log as logging
 
 from l3agent import __version__
-from l3agent.exceptions import ConfigError
+from l3agent.exceptions import ConfigError, WrongArguments
 
 CORE_OPTS = [
     cfg.StrOpt(
@@ -291,7 +291,7 @@ def configured(argv: Sequence[str], *, prog: str, cli_opts: Sequence[Any] = ()) 
         if not exc.code:  # --help, --version
             raise
         # argparse has printed its usage, over many lines, and last what is wrong.
-        raise ConfigError(said.getvalue().strip().rpartition("error: ")[2]) from exc
+        raise WrongArguments(said.getvalue().strip().rpartition("error: ")[2]) from exc
     for group, opts in list_opts():
         for opt in opts:
             _read(conf, group, opt.dest)

@@ -17,6 +17,10 @@ class ConfigError(L3AgentError):
     """The configuration is wrong; an operator must change it. Ends the process with status 78 (EX_CONFIG)."""
 
 
+class WrongArguments(ConfigError):
+    """The configuration is wrong already on the command line; a command for people ends with status 64 (EX_USAGE)."""
+
+
 class PermissionMissing(L3AgentError):
     """A privilege is missing that an operator must grant. Ends the process with status 77 (EX_NOPERM)."""
 

@@ -26,7 +26,7 @@ _STATUSES = ((ConfigError, 78), (PermissionMissing, 77), (TransientError, 69), (
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return the exit status."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    if arguments[:1] == ["serve"]:
+    if arguments[:1] == ["serve"] and not {"-h", "--help"} & set(arguments):
         ctl_node.serve(arguments[1:])
     args = parser().parse_args(arguments)
     try:

@@ -143,5 +143,5 @@ def _run(module: str, *arguments: str) -> subprocess.CompletedProcess[str] | Non
         return subprocess.run(
             argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_TRIAL_S, check=False
         )
-    except subprocess.TimeoutExpired:
+    except (OSError, subprocess.TimeoutExpired):
         return None

@@ -28,7 +28,20 @@ def add_commands(commands: Commands) -> None:
     )
     command.add_argument("--keep", action="store_true", help="stay up until Ctrl-C and print how to look around")
 
-    commands.add("serve", None, "serve a topology file to agents over a broker (see `serve --help`)")
+    command = commands.add(
+        "serve",
+        None,
+        "serve a topology file to agents over a broker, in the place of a neutron-server",
+        more="""\
+Agents share the routers of the file; `agent:` of a router in the file pins it to one. A change of the file is followed,
+SIGHUP looks at once. Options of logging (--debug, --log-file, ...) are those of l3-agent.""",
+        examples="""\
+            topology.yaml --transport-url rabbit://guest:guest@127.0.0.1:5672/
+            topology.yaml --config-file serve.conf --debug""",
+    )
+    command.add_argument("topology", metavar="TOPOLOGY", help="topology file (YAML)")
+    command.add_argument("--transport-url", metavar="URL", help="broker; goes before transport_url of a file")
+    add_config_options(command)
 
     command = commands.add(
         "cleanup",

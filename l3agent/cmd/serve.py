@@ -20,13 +20,13 @@ from oslo_log import log as logging
 
 from l3agent import __version__
 from l3agent.conf import configured
-from l3agent.exceptions import ConfigError
+from l3agent.exceptions import ConfigError, WrongArguments
 from l3agent.rpc import get_transport
 from l3agent.service import launch
 from l3agent.standalone.bindings import BindingsFile
 from l3agent.standalone.service import PluginService
 
-EX_CONFIG = 78
+EX_USAGE, EX_CONFIG = 64, 78
 
 #: In ``state_path``: which agent has which router.
 _BINDINGS = "standalone-agents.json"
@@ -45,13 +45,13 @@ _CLI_OPTS = [
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Serve until SIGTERM or SIGINT; return the exit status, 78 for a bad file, option or URL."""
+    """Serve until SIGTERM or SIGINT; return the exit status: 64 wrong arguments, 78 a bad file, option or URL."""
     try:
         conf = _configured(sys.argv[1:] if argv is None else argv)
         service = _service(conf)
     except ConfigError as exc:
         print("\n".join(f"l3-agentctl serve: {line}" for line in str(exc).splitlines()), file=sys.stderr)
-        return EX_CONFIG
+        return EX_USAGE if isinstance(exc, WrongArguments) else EX_CONFIG
     return int(launch(conf, service).wait())
 
 

@@ -213,7 +213,8 @@ def _branch_chart(trunk: Trunk, branch: Branch, networks: dict[str, str]) -> Ite
 
 
 def _host_chart(host: Host, network: str) -> Iterator[str]:
-    yield f"    {network} --- {_node('h', host.name)}[{_label(host.name, *host.addresses, *(f'⇐ {one}' for one in host.floating))}]"
+    floating = [f"⇐ {one}" for one in host.floating]
+    yield f"    {network} --- {_node('h', host.name)}[{_label(host.name, *host.addresses, *floating)}]"
 
 
 def _node(kind: str, name: str) -> str:

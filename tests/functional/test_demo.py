@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -10,6 +11,7 @@ import signal
 import subprocess
 import sys
 import sysconfig
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -103,9 +105,18 @@ def start(nothing_left: Path) -> Iterator[Start]:
         demo.process.wait(_PATIENCE_S)
 
 
-def test_the_demo_passes_for_an_ordinary_user_in_time_and_leaves_nothing(start: Start, folder: Path) -> None:
-    folder.chmod(0o755)
-    demo = start(*_ordinary_user(folder), "demo")
+@pytest.fixture(scope="module")
+def ordinary_user() -> Iterator[list[str]]:
+    """l3-agentctl as a user without any privilege runs it."""
+    with tempfile.TemporaryDirectory(prefix="l3-") as folder:
+        os.chmod(folder, 0o755)
+        yield _ordinary_user(Path(folder))
+
+
+def test_the_demo_passes_for_an_ordinary_user_in_time_and_leaves_nothing(
+    start: Start, ordinary_user: list[str]
+) -> None:
+    demo = start(*ordinary_user, "demo")
     demo.read_until("START")
     assert demo.end() == 0, demo.text
     demo.assert_gone()
@@ -123,6 +134,17 @@ def test_the_demo_passes_for_an_ordinary_user_in_time_and_leaves_nothing(start: 
         r"kill l3-dataplane.* 0 of \d+ pings lost",
     ):
         assert re.search(proof, demo.text), demo.text
+
+
+def test_check_tries_the_kernel_without_root_and_says_what_it_could_not_look_at(ordinary_user: list[str]) -> None:
+    done = subprocess.run(
+        [*ordinary_user, "check", "--json"], capture_output=True, text=True, timeout=_PATIENCE_S, cwd="/", check=False
+    )
+    found = {one["what"]: one for one in json.loads(done.stdout)}
+    assert found["kernel: nf_tables with maps and NAT"]["state"] == "ok", found
+    if os.geteuid() == 0:  # then the ordinary user is nobody, who may do nothing here
+        assert found["state_path"]["state"] == "unknown"
+    assert done.returncode == 1 and found["broker"]["exit_status"] == 69  # none is named anywhere
 
 
 def test_keep_stays_up_lets_one_look_around_and_goes_at_ctrl_c(start: Start) -> None:

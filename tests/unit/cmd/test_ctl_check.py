@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``l3-agentctl check`` here, of a configuration and of a broker. Without root: tests/functional/test_demo.py."""
+
+from __future__ import annotations
+
+import json
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from l3agent.cmd import ctl
+from l3agent.ops import check
+from l3agent.standalone.samples import sample
+
+
+def checked(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, dict[str, dict[str, Any]]]:
+    """Return the exit status and the findings by what they are about."""
+    status = ctl.main(["check", "--json", *arguments])
+    found = json.loads(capsys.readouterr().out)
+    return status, {one["what"]: one for one in found}
+
+
+@pytest.fixture
+def written(tmp_path: Path) -> Any:
+    def write(text: str) -> str:
+        path = tmp_path / "agent.conf"
+        path.write_text(f"[DEFAULT]\nstate_path = {tmp_path}\n{text}")
+        return f"--config-file={path}"
+
+    return write
+
+
+@pytest.mark.kernel
+def test_the_host_alone_needs_no_configuration(capsys: pytest.CaptureFixture[str]) -> None:
+    status, found = checked(capsys, "--host")
+    assert status == 0
+    works = [what for what, one in found.items() if what.startswith("kernel: ") and one["state"] == "ok"]
+    assert len(works) == 7
+    assert "limit: descriptors" in found and "tool: nft" in found
+    assert not {"configuration", "broker", "server"} & found.keys()
+
+
+def test_an_agent_with_a_topology_file_needs_no_broker(capsys: pytest.CaptureFixture[str], written: Any) -> None:
+    _, found = checked(capsys, written(f"[standalone]\ntopology = {sample('topology.yaml')}\n"))
+    assert found["configuration"]["state"] == found["state_path"]["state"] == "ok"
+    assert found["topology"]["text"].endswith("3 routers, 6 hosts")
+    assert found["broker and server"]["state"] == "ok"
+
+
+@pytest.mark.parametrize(
+    ("text", "what", "words"),
+    [
+        ("agent_mode = dvr\n", "configuration", "distributed"),
+        ("interface_driver = tape\n", "configuration", "tape"),
+        ("[l3agent]\nrouter_workers = many\n", "configuration", "router_workers"),
+        ("transport_url = carrier-pigeon://host\n", "transport_url", "carrier-pigeon"),
+        ("[standalone]\ntopology = /nonexistent.yaml\n", "topology", "/nonexistent.yaml"),
+    ],
+)
+def test_what_is_wrong_in_the_configuration_is_named(
+    capsys: pytest.CaptureFixture[str], written: Any, text: str, what: str, words: str
+) -> None:
+    status, found = checked(capsys, written(text))
+    assert (status, found[what]["state"], found[what]["exit_status"]) == (1, "fail", 78)
+    assert words in found[what]["text"]
+
+
+def test_options_written_wrong_are_found_and_those_of_other_programs_are_not(
+    capsys: pytest.CaptureFixture[str], written: Any
+) -> None:
+    text = """transport_url = local:///here
+stat_path = /x
+l3_ha = true
+ha_confs_path = /y
+[l3agent]
+router_worker = 3
+anything = 1
+[ml2]
+type_drivers = vxlan
+"""
+    assert ctl.main(["check", "--json", written(text)]) == 1
+    found = [one for one in json.loads(capsys.readouterr().out) if one["what"].startswith("option")]
+    assert [one["text"] for one in found] == [
+        "[DEFAULT] stat_path: no such option; did you mean state_path?",
+        "[l3agent] anything: no such option",
+        "[l3agent] router_worker: no such option; did you mean router_workers?",
+        "ha_confs_path (HA routers are not built)",
+    ]
+
+
+def test_a_broker_that_is_not_there_fails_and_its_password_is_not_said(
+    capsys: pytest.CaptureFixture[str], written: Any
+) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        url = f"rabbit://guest:geheim@127.0.0.1:{free.getsockname()[1]}/"
+        status, found = checked(capsys, written(f"transport_url = {url}\n"))
+    assert (status, found["broker"]["state"], found["broker"]["exit_status"]) == (1, "fail", 69)
+    assert found["server"]["state"] == "unknown"
+    assert "geheim" not in json.dumps(found)
+
+
+def test_a_folder_is_judged_by_who_asks(tmp_path: Path) -> None:
+    assert check.state_path(str(tmp_path)).state == "ok"
+    assert check.state_path(str(tmp_path / "new" / "deep")).text.endswith("will be made")
+    (tmp_path / "file").touch()
+    assert check.state_path(str(tmp_path / "file")).exit_status == 78
+    deep = tmp_path / ("d" * 90)
+    deep.mkdir()
+    assert "too long" in check.state_path(str(deep)).text
+
+
+def test_the_way_to_the_data_plane_is_told(tmp_path: Path) -> None:
+    nowhere = str(tmp_path / "dp.sock")
+    assert check.dataplane(nowhere, spawn=False, root_helper="").exit_status == 69
+    (tmp_path / "dp.sock").touch()
+    assert check.dataplane(nowhere, spawn=False, root_helper="").state == "ok"
+
+
+def test_each_trial_of_the_kernel_that_fails_is_a_failure_with_advice() -> None:
+    good, bad = check.abilities([("bridges", None), ("veth pairs", "Operation not supported; `modprobe veth`")])
+    assert (good.state, bad.state) == ("ok", "fail")
+    assert "modprobe veth" in bad.text
