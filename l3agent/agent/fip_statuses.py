@@ -40,6 +40,11 @@ class FloatingIPStatuses:
         self._pending.setdefault(router_id, {}).update(statuses)
         self._queue.add(router_id, Action.UPDATE, PRIORITY_RPC)
 
+    @property
+    def untold(self) -> int:
+        """Return of how many routers there is something to tell."""
+        return len(self._pending)
+
     def forget(self, router_id: str) -> None:
         """Say nothing more of a router that is no longer here: another node may serve its floating IPs now."""
         for fip_id in self._pending.pop(router_id, {}):

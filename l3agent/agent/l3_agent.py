@@ -252,6 +252,10 @@ class L3NATAgent(DistributedRouterCasts, Manager):
         now = time.monotonic()
         return {router_id: now - since for router_id, since in self._busy.values()}
 
+    def server_knows(self) -> bool:
+        """Tell whether the server was told all there is to tell of floating IPs."""
+        return not self._fip_statuses.untold
+
     def stuck(self) -> list[str]:
         """Return what does not move any more, in words; a restart may help, and nothing else will."""
         old = [

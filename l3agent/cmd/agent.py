@@ -17,7 +17,10 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from oslo_config import cfg
 from oslo_log import log as logging
+from oslo_reports.guru_meditation_report import TextGuruMeditation
+from oslo_reports.models.with_default_views import ModelWithDefaultViews
 
 from l3agent import __version__
 from l3agent.agent.l3_agent import L3NATAgent
@@ -34,8 +37,10 @@ from l3agent.ops.health import Health
 from l3agent.ops.history import History
 from l3agent.ops.http import HttpServer
 from l3agent.ops.metrics import Metrics
+from l3agent.ops.once import Once
 from l3agent.ops.operations import Surroundings, operations
 from l3agent.ops.pages import pages
+from l3agent.ops.report import TITLE, summary
 from l3agent.ops.status import status, topology
 from l3agent.rpc import get_transport
 from l3agent.rpc.trace import Trace
@@ -47,6 +52,16 @@ LOG = logging.getLogger(__name__)
 
 EX_NOPERM, EX_CONFIG = 77, 78
 
+_CLI_OPTS = [
+    cfg.BoolOpt(
+        "once",
+        default=False,
+        help="Do one full sync and end, with exit status 0; 75 when a router failed, 69 when --wait was not enough.",
+    ),
+    cfg.FloatOpt(
+        "wait", default=60, min=0, help="Seconds that --once waits for the broker, the server and the data plane."
+    ),
+]
 #: What an agent that serves itself talks over; others of the process would have to know the name.
 _LOCAL = "local:///l3-agent"
 _TRACE_BYTES = 64 << 20
@@ -70,7 +85,7 @@ def _said(exc: Exception, exit_status: int) -> int:
 
 
 def _configured(argv: Sequence[str]) -> Any:
-    conf = configured(argv, prog="l3-agent")
+    conf = configured(argv, prog="l3-agent", cli_opts=_CLI_OPTS)
     if driver_name(conf.interface_driver) != "bridge" and conf.standalone.topology:
         raise ConfigError(
             f"interface_driver: {conf.interface_driver!r}: a topology file needs `bridge`; no L2 agent wires ports here"
@@ -109,8 +124,10 @@ def _run(conf: Any) -> int:
     )
     launcher = launch(conf, [])
     # What an operator asks comes first: it is to answer while the agent still waits for its broker.
-    for one in (control, *_http(conf, launcher, service, agent, dataplane, surroundings), *server, service):
+    once = [Once(agent, wait=conf.wait, end=launcher.services.end)] if conf.once else []
+    for one in (control, *_http(conf, launcher, service, agent, dataplane, surroundings), *once, *server, service):
         launcher.launch_service(one)
+    TextGuruMeditation.register_section(TITLE, lambda: ModelWithDefaultViews(summary(agent, dataplane)))
     try:
         dataplane.start()
         return int(launcher.wait())

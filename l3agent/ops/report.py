@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The section of the agent in the report that SIGUSR2 asks for."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from l3agent.agent.l3_agent import L3NATAgent
+from l3agent.dataplane.client import DataplaneClient
+
+TITLE = "L3 agent"
+
+
+def summary(agent: L3NATAgent, dataplane: DataplaneClient) -> dict[str, Any]:
+    """Return how the agent does: queue, workers with their age, routers by status, the last error of each.
+
+    Read off what is in memory: a report must come when all else stands still.
+    """
+    routers = agent.router_info.values()
+    return {
+        "full sync": {"in sync": agent.full_sync.in_sync, "completed": agent.full_sync.completed},
+        "queue": {**agent.queue.counts(), "oldest": f"{agent.queue.oldest():.3f} s"},
+        "workers": {
+            "size": agent.pool.size,
+            "busy": {router_id: f"{age:.3f} s" for router_id, age in agent.in_hand().items()},
+            "stuck": agent.stuck(),
+        },
+        "data plane": {"connected": dataplane.connected, "pid": dataplane.pid},
+        "routers": dict(Counter(info.status for info in routers)),
+        "errors": {f"{info.id} {info.name}": info.error for info in routers if info.error},
+        "kept though the server leaves them out": sorted(agent.doubt.held),
+        "last failures": [f"{one['router']}: {one['error']}" for one in list(agent.outcomes.errors)[-10:]],
+    }
