@@ -3,77 +3,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
+from dataclasses import replace
 
 import pytest
 
-from l3agent.model.states import Port, Report, RouterState
+from l3agent.model.states import RouterState
 from l3agent.testing import wait_until
-from tests.functional.support.openvswitch import OpenVSwitch
-from tests.functional.support.processes import Dataplane, last_lines
-from tests.functional.support.sandbox import Sandbox
-from tests.functional.support.states import key, namespace, new_id, port, route, router
+from tests.functional.support.ovs_node import Node, a_node, a_router
+from tests.functional.support.states import floating_ips, namespace, new_id, port, router
 
 pytestmark = pytest.mark.openvswitch
 
 
-@dataclass
-class Node:
-    """A machine with Open vSwitch and a data plane that plugs ports into it."""
-
-    ovs: OpenVSwitch
-    dataplane: Dataplane
-
-    def reconcile(self, *states: RouterState) -> list[Report]:
-        return self.dataplane.reconcile(*((key(one), one) for one in states))
-
-    def build(self, state: RouterState) -> tuple[str, ...]:
-        (report,) = self.reconcile(state)
-        assert report.error is None, (report.error, last_lines(self.dataplane.log))
-        return report.operations
-
-    def remove(self, state: RouterState) -> Report:
-        (report,) = self.dataplane.reconcile((key(state), None))
-        return report
-
-    def device(self, state: RouterState, one: Port) -> dict[str, Any]:
-        links = self.dataplane.sandbox.json("ip -j -d link show", netns=namespace(state))
-        return next((link for link in links if link["ifname"] == one.device), {"flags": []})
+@pytest.fixture(scope="module")
+def node():
+    with a_node() as node:
+        yield node
 
 
-def a_node(sandbox: Sandbox, folder: Path, **options: object) -> Iterator[Node]:
-    ovs = OpenVSwitch(sandbox, folder)
-    ovs.start()
-    defaults = {"interface_driver": "openvswitch", **options}
-    dataplane = Dataplane(
-        sandbox, folder, {"DEFAULT": defaults, "OVS": {"ovsdb_connection": ovs.remote, "ovsdb_timeout": 5}}
-    )
-    dataplane.start()
-    yield Node(ovs, dataplane)
-    dataplane.hang_up()
-    print(dataplane.log.read_text(errors="replace"))
-
-
-@pytest.fixture
-def node(sandbox: Sandbox, folder: Path) -> Iterator[Node]:
-    yield from a_node(sandbox, folder)
-
-
-def a_router(**options: object) -> tuple[RouterState, Port, Port]:
-    inner = port(new_id(), "10.0.0.1/24", "2001:db8:1::1/64", mtu=1450)
-    gateway = port(new_id(), "203.0.113.10/24", gateway=True)
-    routes = [route("0.0.0.0/0", (gateway, "203.0.113.1"))]
-    return router(inner, gateway=gateway, routes=routes, fips={"203.0.113.100": "10.0.0.5"}), inner, gateway
+def with_another(state: RouterState) -> RouterState:
+    """Return the router with another floating IP than it has."""
+    return replace(state, floating_ips=floating_ips({"203.0.113.101": "10.0.0.5"}))
 
 
 def test_a_router_is_plugged_in_dead_until_it_is_wired(node: Node):
     state, inner, gateway = a_router()
     operations = node.build(state)
     assert any(line.startswith("ovs-vsctl add-port br-int") for line in operations)
-    assert node.ovs.ports() == {inner.device, gateway.device}
     for one in (inner, gateway):
         row, interface = node.ovs.row("Port", one.device), node.ovs.row("Interface", one.device)
         assert (row["tag"], row["vlan_mode"], row["trunks"]) == (4095, "trunk", 4095)
@@ -91,29 +47,122 @@ def test_a_router_is_plugged_in_dead_until_it_is_wired(node: Node):
 
 
 def test_it_goes_with_its_ports(node: Node):
-    state, _, _ = a_router()
+    state, inner, gateway = a_router()
     node.build(state)
     assert node.remove(state).error is None
-    assert node.ovs.ports() == set()
-    assert namespace(state) not in node.dataplane.sandbox.namespaces()
-    assert node.dataplane.request("inventory", {})["router"] == []
+    assert not node.ovs.ports() & {inner.device, gateway.device}
+    assert namespace(state) not in node.sandbox.namespaces()
+    assert state.id not in node.inventory()
     assert node.remove(state).operations == ()
 
 
-def test_a_port_that_stays_is_not_made_anew(node: Node):
+def test_an_interface_comes_and_goes(node: Node):
+    state, inner, gateway = a_router()
+    node.build(state)
+    other = port(new_id(), "10.7.0.1/24")
+    node.build(replace(state, ports=frozenset({inner, other})))
+    assert node.ovs.ports() >= {inner.device, other.device, gateway.device}
+    node.build(state)
+    assert other.device not in node.ovs.ports()
+    assert node.device(state, other) == {"flags": []}
+    assert node.build(state) == ()
+
+
+def test_many_ports_are_one_transaction(node: Node):
+    before = node.generation()
+    states = [a_router()[0] for _ in range(6)]
+    assert node.ovs.database is not None
+    with node.ovs.database.paused():
+        numbers = node.ask(*states)
+        # Its answer comes when all six were handed over.
+        node.dataplane.request("hello", {})
+    assert [node.answer(number).error for number in numbers] == [None] * 6
+    # The first may go alone, for it waits for nobody; all that come meanwhile go with the next one.
+    assert 1 <= node.generation() - before <= 2
+    assert all(node.build(state) == () for state in states)
+
+
+def test_traffic_passes_once_ports_are_wired(node: Node):
+    inner, gateway = port(new_id(), "10.0.0.1/24"), port(new_id(), "203.0.113.10/24", gateway=True)
+    state = router(inner, gateway=gateway, fips={"203.0.113.100": "10.0.0.5"})
+    node.build(state)
+    node.machine("vm", "br-int", "10.0.0.5/24", vlan=11, gateway="10.0.0.1")
+    node.machine("outside", "br-int", "203.0.113.1/24", vlan=12)
+    assert not node.pings("vm", "203.0.113.1", tries=1)
+    node.ovs.wire(inner.device, 11)
+    node.ovs.wire(gateway.device, 12)
+    assert node.pings("vm", "203.0.113.1")
+    assert node.pings("outside", "203.0.113.100")
+    node.ovs.kill_switch()
+    node.ovs.start_switch()
+    node.plug_again("vm", "10.0.0.5/24", "10.0.0.1")
+    node.plug_again("outside", "203.0.113.1/24")
+    assert node.pings("outside", "203.0.113.100")
+
+
+def test_a_port_that_is_right_is_never_made_anew(node: Node):
     state, inner, gateway = a_router()
     node.build(state)
     for one in (inner, gateway):
         node.ovs.wire(one.device)
-    before = [node.ovs.row("Port", one.device)["_uuid"] for one in (inner, gateway)]
+    before = [node.identity(state, one) for one in (inner, gateway)]
     node.dataplane.kill()
     node.dataplane.start()
     assert node.build(state) == ()
-    changed = replace(inner, mtu=1400)
-    node.build(replace(state, ports=frozenset({changed})))
+    node.build(replace(state, ports=frozenset({replace(inner, mtu=1400)})))
     assert node.device(state, inner)["mtu"] == 1400
-    assert [node.ovs.row("Port", one.device)["_uuid"] for one in (inner, gateway)] == before
+    assert [node.identity(state, one) for one in (inner, gateway)] == before
     assert node.ovs.row("Port", inner.device)["tag"] == 1
+
+
+def test_a_port_that_neutrons_agent_made_is_taken_as_it_is(node: Node):
+    state, inner, gateway = a_router()
+    ns = namespace(state)
+    node.sandbox.run(["ip", "netns", "add", ns])
+    for one in (inner, gateway):
+        node.ovs.vsctl(
+            *["add-port", "br-int", one.device, "tag=5", "--", "set", "Interface", one.device, "type=internal"],
+            *[f"external_ids:iface-id={one.id}", "external_ids:iface-status=active"],
+            f'external_ids:attached-mac="{one.mac}"',
+        )
+        node.sandbox.run(["ip", "link", "set", one.device, "netns", ns])
+        node.sandbox.run(["ip", "-n", ns, "link", "set", one.device, "address", one.mac, "mtu", str(one.mtu), "up"])
+    before = [node.identity(state, one) for one in (inner, gateway)]
+    node.build(state)
+    assert [node.identity(state, one) for one in (inner, gateway)] == before
+    assert node.ovs.row("Port", inner.device)["tag"] == 5
+    assert node.ovs.row("Interface", inner.device)["external_ids"]["l3agent-router"] == state.id
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "remove Interface PORT external_ids iface-id",
+        "set Interface PORT external_ids:attached-mac=nonsense external_ids:foreign=kept",
+        "clear Port PORT tag -- clear Port PORT vlan_mode -- clear Port PORT trunks",
+        "del-port PORT",
+        "del-port PORT -- add-port br-ex PORT",
+    ],
+)
+def test_what_somebody_changes_in_the_database_is_set_right(node: Node, command: str):
+    state, inner, _ = a_router()
+    node.build(state)
+    node.ovs.add_bridge("br-ex")
+    node.ovs.vsctl(*command.replace("PORT", inner.device).split())
+    wait_until(lambda: node.is_right(state, inner), timeout=30)
+    ids = node.ovs.row("Interface", inner.device)["external_ids"]
+    assert ids.pop("foreign", "kept") == "kept"
+    assert ids["iface-id"] == inner.id and ids["attached-mac"] == inner.mac
+    assert node.ovs.row("Port", inner.device)["tag"] == 4095
+    wait_until(lambda: node.build(state) == (), timeout=30)
+
+
+def test_a_device_that_somebody_deletes_is_made_anew(node: Node):
+    state, inner, _ = a_router()
+    node.build(state)
+    node.sandbox.run(["ip", "-n", namespace(state), "link", "delete", inner.device])
+    wait_until(lambda: node.is_right(state, inner), timeout=30)
+    assert node.device(state, inner)["address"] == inner.mac
 
 
 def test_the_switch_started_anew_gives_its_devices_back(node: Node):
@@ -121,14 +170,73 @@ def test_the_switch_started_anew_gives_its_devices_back(node: Node):
     node.build(state)
     node.ovs.kill_switch()
     node.ovs.start_switch()
-    wait_until(lambda: "LOWER_UP" in node.device(state, inner)["flags"], timeout=30)
-    wait_until(lambda: "LOWER_UP" in node.device(state, gateway)["flags"], timeout=30)
+    for one in (inner, gateway):
+        wait_until(lambda one=one: "LOWER_UP" in node.device(state, one)["flags"], timeout=30)
     wait_until(lambda: node.build(state) == (), timeout=30)
 
 
-def test_a_port_that_somebody_deletes_is_back(node: Node):
-    state, inner, _ = a_router()
-    node.build(state)
+def test_without_the_switch_a_new_router_is_in_error_and_others_are_served(node: Node):
+    standing, _, _ = a_router()
+    node.build(standing)
+    node.ovs.kill_switch()
+    try:
+        new, _, _ = a_router()
+        report = node.reconcile(new)
+        assert report.error is not None and "ovs-vswitchd" in report.error and "is it running?" in report.error
+        assert node.build(with_another(standing))
+    finally:
+        node.ovs.start_switch()
+    wait_until(lambda: node.reconcile(new).error is None, timeout=30)
+
+
+def test_without_the_database_those_that_stand_are_served_and_the_rest_comes_by_itself(node: Node):
+    standing, _, _ = a_router()
+    going, _, _ = a_router()
+    node.build(standing)
+    node.build(going)
+    node.ovs.kill_database()
+    try:
+        new, inner, _ = a_router()
+        report = node.reconcile(new)
+        assert report.error is not None
+        assert node.ovs.remote in report.error and "[OVS] ovsdb_connection" in report.error
+        assert node.build(with_another(standing))
+        assert node.remove(going).error is not None
+        # What tenants had is gone; only its ports are left, and known.
+        assert namespace(going) not in node.sandbox.namespaces()
+        assert going.id in node.inventory()
+    finally:
+        node.ovs.start_database()
+    # Nobody asks for it again.
+    wait_until(lambda: node.is_right(new, inner), timeout=30)
+    assert node.build(new) == ()
+    wait_until(lambda: node.remove(going).error is None, timeout=30)
+    assert going.id not in node.inventory()
+
+
+def test_started_without_the_database_the_data_plane_serves_what_stands(node: Node):
+    standing, inner, _ = a_router()
+    node.build(standing)
+    node.dataplane.kill()
+    node.ovs.kill_database()
+    try:
+        node.dataplane.start()
+        assert node.build(standing) == ()
+        assert node.build(with_another(standing))
+    finally:
+        node.ovs.start_database()
     node.ovs.vsctl("del-port", inner.device)
-    wait_until(lambda: inner.device in node.ovs.ports(), timeout=30)
-    wait_until(lambda: node.build(state) == (), timeout=30)
+    wait_until(lambda: node.is_right(standing, inner), timeout=30)
+
+
+def test_a_database_that_does_not_answer_delays_nobody_else(node: Node):
+    standing, _, _ = a_router()
+    node.build(standing)
+    assert node.ovs.database is not None
+    with node.ovs.database.paused():
+        new, _, _ = a_router()
+        (number,) = node.ask(new)
+        assert node.build(with_another(standing))
+        report = node.answer(number)
+    assert "does not answer in time" in report.error
+    wait_until(lambda: node.reconcile(new).error is None, timeout=30)

@@ -83,4 +83,4 @@ class Connection:
         error, stream = ovs.stream.Stream.open_block(ovs.stream.Stream.open(self.remote), _TRIAL_MS)
         if stream is not None:
             stream.close()
-        return os.strerror(error if error > 0 else errno.ETIMEDOUT) if error else "it closes the connection"
+        return os.strerror(error if error > 0 else errno.ETIMEDOUT) if error else "no connection yet"

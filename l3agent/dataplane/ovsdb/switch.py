@@ -38,6 +38,7 @@ class Change:
     :param error: why they failed.
     :param deadline: when they fail, by the monotonic clock.
     :param alone: the server refused a transaction that they were part of.
+    :param again: there is a second part, once ovs-vswitchd has taken up the first; ``renewed`` when that is so.
     :param generation: what ovs-vswitchd has to reach; None before the commit.
     """
 
@@ -46,6 +47,8 @@ class Change:
     done: bool = False
     error: str | None = None
     alone: bool = False
+    again: bool = False
+    renewed: bool = False
     generation: int | None = None
 
 
@@ -153,8 +156,8 @@ class Switch:
         while (message := connection.received()) is not None:
             self._hear(message)
         self._take_new()
-        self._send(connection)
         self._settle(connection)
+        self._send(connection)
         connection.wait(self._bell, self._next_deadline())
 
     def _follow(self, connection: Connection) -> None:
@@ -232,8 +235,9 @@ class Switch:
             transaction, changes = Transaction(), []
             for change in batch:
                 try:
-                    for operation in change.operations:
-                        transaction.add(operation, self._known_rows())
+                    change.again = False
+                    for one in change.operations:
+                        change.again |= transaction.add(one, self._known_rows(), renewed=change.renewed)
                 except ApplyError as exc:
                     self._fail([change], str(exc))
                 else:
@@ -256,10 +260,13 @@ class Switch:
         if self._committed:
             current = self._known_rows().current
             ready = [one for one in self._committed if one.generation is not None and one.generation <= current]
-            self._finish(ready)
             if ready:
                 self._patience = self._timeout
-            self._committed = [one for one in self._committed if not one.done]
+            self._committed = [one for one in self._committed if one not in ready]
+            for change in ready:
+                change.renewed = change.renewed or change.again
+            self._waiting += [one for one in ready if one.again]
+            self._finish([one for one in ready if not one.again])
         now = time.monotonic()
         late = [one for one in self._committed if one.deadline <= now]
         if late:

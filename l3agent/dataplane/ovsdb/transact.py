@@ -28,9 +28,11 @@ class Transaction:
     _come: dict[str, list[list[str]]] = field(default_factory=dict)
     _gone: dict[str, list[list[str]]] = field(default_factory=dict)
 
-    def add(self, operation: Operation, rows: Rows) -> None:
+    def add(self, operation: Operation, rows: Rows, *, renewed: bool = False) -> bool:
         """Take in an operation as far as the database differs from it, so that it may be asked for again.
 
+        :param renewed: a port that had lost its device was removed already.
+        :returns: whether it must be, once ovs-vswitchd has taken up the transaction.
         :raises ApplyError: its bridge does not exist.
         """
         port = operation.entry
@@ -39,15 +41,19 @@ class Transaction:
         if operation.verb == "remove":
             if found is not None:
                 self._remove(found)
-            return
+            return False
         if port.bridge not in rows.bridges:
             raise ApplyError(
                 f"Open vSwitch has no bridge {port.bridge}; the L2 agent makes the integration bridge when it starts "
                 f"(or type: ovs-vsctl add-br {port.bridge})"
             )
-        # Known to ovs-vswitchd for long and without a device: it makes one for a new port only.
         lost = isinstance(operation.was, SwitchPort) and not operation.was.made
-        if found is not None and (found.bridge != port.bridge or (lost and found.ofport is not None)):
+        if found is not None and lost and found.ofport is not None and not renewed:
+            # ovs-vswitchd has made it and it lost its device since. A port that comes with the same name in the
+            # transaction in which it goes is the same one to it, so it must go first.
+            self._remove(found)
+            return True
+        if found is not None and found.bridge != port.bridge:
             self._remove(found)
             found = None
         if found is None:
@@ -55,6 +61,7 @@ class Transaction:
         else:
             self.waits = self.waits or lost
             self._mend(port, found)
+        return False
 
     def finished(self) -> list[dict[str, Any]]:
         """Return all steps; the last one tells the generation that ovs-vswitchd has to reach."""

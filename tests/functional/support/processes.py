@@ -69,6 +69,7 @@ class Dataplane:
         self._process: Inside | None = None
         self._client: socket.socket | None = None
         self._frames = msgpack.Unpacker(raw=False)
+        self._answers: dict[int, tuple[Any, Any]] = {}
         self._ids = itertools.count(1)
 
     @property
@@ -127,26 +128,36 @@ class Dataplane:
 
     def request(self, operation: str, arguments: Mapping[str, Any]) -> Any:
         """Send one request and return its result."""
+        return self.answer(self.send(operation, arguments))
+
+    def send(self, operation: str, arguments: Mapping[str, Any]) -> int:
+        """Send one request and return its number."""
         if self._client is None:
             self._client = socket.socket(socket.AF_UNIX)
             self._client.settimeout(60)
             self._client.connect(str(self.socket_path))
         number = next(self._ids)
         self._client.sendall(msgpack.packb([number, operation, dict(arguments)]))
-        while True:
-            for answered, error, result in self._frames:
-                assert answered == number and error is None, (answered, error)
-                return result
+        return number
+
+    def answer(self, number: int) -> Any:
+        """Return the result of a request; others may be answered before."""
+        assert self._client is not None
+        while number not in self._answers:
             received = self._client.recv(1 << 20)
             if not received:
                 raise EOFError("the data plane hung up")
             self._frames.feed(received)
+            self._answers |= {answered: (error, result) for answered, error, result in self._frames}
+        error, result = self._answers.pop(number)
+        assert error is None, (number, error)
+        return result
 
     def hang_up(self) -> None:
         """Close the connection."""
         if self._client is not None:
             self._client.close()
-        self._client, self._frames = None, msgpack.Unpacker(raw=False)
+        self._client, self._frames, self._answers = None, msgpack.Unpacker(raw=False), {}
 
 
 @contextlib.contextmanager
