@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the broker has taken it keeps, through SIGKILL; the benchmark of the library does this with 10,000 casts."""
+"""What the broker has taken it keeps, through SIGKILL; ``python -m tests.bench.library outages`` does this with 10,000 casts."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from tests.functional.support.casts import RELIABLE, cast_through_outages
 from tests.functional.support.rabbit import Rabbit
 
 
-def test_no_cast_is_lost_when_the_broker_is_killed(rabbit: Rabbit) -> None:
-    """With durable queues. Quorum queues are not claimed: a consumer of one was seen to stay away for a minute."""
-    account = cast_through_outages(rabbit, RELIABLE["durable"], casts=500, kills=1)
-    assert account.sent == len(account.arrived) == 500
+@pytest.mark.parametrize(("settings", "casts", "kills"), [("durable", 3000, 5), ("quorum", 500, 1)])
+def test_no_cast_is_lost_when_the_broker_is_killed(rabbit: Rabbit, settings: str, casts: int, kills: int) -> None:
+    account = cast_through_outages(rabbit, RELIABLE[settings], casts=casts, kills=kills)
+    assert account.sent == len(account.arrived) == casts
     assert account.lost() == 0
 
 

@@ -215,16 +215,31 @@ def test_an_endpoint_answers_at_once_while_all_workers_are_busy(agent, plugin, d
 # Workers
 
 
-def test_eight_workers_and_never_two_on_one_router(agent, plugin, dataplane):
-    settle(agent)
+@pytest.mark.parametrize("workers", [None, 3])
+def test_eight_workers_and_never_two_on_one_router(make_agent, service_of, plugin, dataplane, conf, workers):
+    """Eight unless option ``router_workers`` says otherwise."""
+    if workers:
+        conf.set_override("router_workers", workers, group="l3agent")
     serve(plugin, *routers(20))
-    dataplane.delay = 0.01
-    for _ in range(10):
-        agent.routers_updated(None, [router["id"] for router in routers(20)])
-        eventlet.sleep(0.005)
-        assert agent.busy_workers <= 8
-    settle(agent)
+    dataplane.delay, busy = 0.02, set()
+    with running(plugin, service_of(agent := make_agent())):
+        settle(agent)
+        for _ in range(10):
+            agent.routers_updated(None, [router["id"] for router in routers(20)])
+            eventlet.sleep(0.01)
+            busy.add(agent.busy_workers)
+        settle(agent)
+    assert max(busy) == (workers or 8)
     assert dataplane.collisions == []
+
+
+def test_it_is_ready_when_a_full_sync_was_completed(make_agent, service_of, plugin):
+    """READY=1 waits for this, as long as a service manager has patience."""
+    plugin.delays["get_router_ids"] = 0.2
+    with running(plugin, service := service_of(agent := make_agent())) as services:
+        assert not service.ready() and services.not_ready() == ["neutron-l3-agent"]
+        settle(agent)
+        assert service.ready() and services.not_ready() == []
 
 
 def test_a_burst_of_one_hundred_updates_costs_few_calls(agent, plugin):
