@@ -57,6 +57,7 @@ class ServiceLauncher(oslo_service.ServiceLauncher):  # type: ignore[misc]
         self.reloaded = True
         self._signals: Signals | None = None  # a worker process takes them over before it waits
         self._reloading = Semaphore()
+        self._announced = False
 
     def launch_service(self, service: ServiceLike, workers: int | None = 1) -> None:
         """Add a service; ``workers`` is there for the sake of the launcher of many."""
@@ -106,6 +107,7 @@ class ServiceLauncher(oslo_service.ServiceLauncher):  # type: ignore[misc]
             self.wait_ready()
             status = self._status([])
             systemd.notify(f"READY=1\n{status}")
+            self._announced = True
             self._look_after(status)
 
     def _look_after(self, told: str) -> None:
@@ -158,7 +160,8 @@ class ServiceLauncher(oslo_service.ServiceLauncher):  # type: ignore[misc]
                 self.services.restart()
             with suppress(SystemExit):
                 self.services.wait_started()
-                systemd.notify("READY=1")
+                if self._announced:  # a reload says nothing of a start that still goes on
+                    systemd.notify("READY=1")
 
 
 def check(service: object) -> None:
