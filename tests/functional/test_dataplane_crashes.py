@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Killed after any of its sends, the data plane leaves what its successor recognises, completes and tells."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from l3agent.model.states import RouterState
+from l3agent.testing import wait_until
+from tests.functional.support.crashes import Mortal
+from tests.functional.support.processes import last_lines
+from tests.functional.support.sandbox import Sandbox
+from tests.functional.support.states import bridge, key, namespace
+from tests.functional.support.watch import Program, capture
+from tests.functional.test_dataplane_changes import leftovers, meaning
+from tests.functional.test_dataplane_flows import CHANGES, FIRST, GATEWAY, OUTSIDE, SECOND, Change, World
+
+#: The flows of :meth:`World.connections` and how each is translated, as ``conntrack`` takes it.
+FLOWS = {
+    (OUTSIDE, FIRST): "--dst-nat 10.0.0.5",
+    ("10.0.0.5", OUTSIDE): f"--src-nat {FIRST}",
+    ("10.0.0.7", OUTSIDE): f"--src-nat {GATEWAY}",
+    ("10.0.0.7", FIRST): f"--dst-nat 10.0.0.5 --src-nat {GATEWAY}",
+    (OUTSIDE, SECOND): "--dst-nat 10.0.1.6",
+    ("10.0.1.8", OUTSIDE): f"--src-nat {GATEWAY}",
+    ("10.0.1.8", SECOND): f"--dst-nat 10.0.1.6 --src-nat {GATEWAY}",
+    ("10.0.1.8", "10.0.0.7"): "",
+    ("10.0.0.5", SECOND): f"--dst-nat 10.0.1.6 --src-nat {FIRST}",
+}
+
+
+@pytest.fixture(scope="module")
+def mortal() -> Iterator[Mortal]:
+    folder = Path(tempfile.mkdtemp(prefix="l3-"))
+    try:
+        with Sandbox() as sandbox:
+            machine = Mortal(sandbox, folder, pool_size=0)
+            machine.start()
+            yield machine
+            machine.hang_up()
+            print(last_lines(machine.log))
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def world(mortal: Mortal) -> World:
+    return World(mortal)
+
+
+@pytest.fixture
+def frames(world: World) -> Iterator[Program]:
+    """What is announced on the external network."""
+    with capture(world.machine.sandbox, bridge(world.gateway.network_id), "arp") as frames:
+        yield frames
+
+
+def announced(frames: Program, address: str) -> int:
+    return sum(f"Request who-has {address} tell {address}," in line for line in frames.lines())
+
+
+def an_address_outside(state: RouterState) -> str | None:
+    return None if state.nat_address is None else str(state.nat_address)
+
+
+def completed(mortal: Mortal, state: RouterState, frames: Program) -> object:
+    """Have the state brought about by the new process; return what the kernel holds then."""
+    address = an_address_outside(state)
+    before = announced(frames, str(address))
+    (report,) = mortal.reconcile((key(state), state))
+    assert report.error is None
+    assert mortal.reconcile((key(state), state))[0].operations == ()
+    if address is not None:
+        wait_until(lambda: announced(frames, address) > before, timeout=10)
+    return meaning(mortal, state)
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__.replace("_", "-"))
+def test_a_change_is_completed_and_its_flows_are_gone(
+    mortal: Mortal, world: World, frames: Program, change: Change
+) -> None:
+    after = change(world)
+    results = []
+
+    def prepare() -> None:
+        world.reconcile(world.router)
+        rows = [
+            f"-I -s {source} -d {to} {nat} -p tcp --sport {number} --dport 7 --state ESTABLISHED -t 600 -u SEEN_REPLY\n"
+            for number, ((source, to), nat) in enumerate(FLOWS.items(), start=1)
+        ]
+        name = namespace(world.router)
+        mortal.sandbox.run(["sh", "-e", "-c", "conntrack -F; conntrack -R -"], netns=name, input="".join(rows))
+        assert world.flows() == set(FLOWS)
+
+    for _ in mortal.deaths(key(after), prepare, after):
+        results.append(completed(mortal, after, frames))
+        assert world.flows() == set(FLOWS) - CHANGES[change]
+    # At last it was brought about without a death.
+    assert world.flows() == set(FLOWS) - CHANGES[change]
+    assert results
+    assert results == [meaning(mortal, after)] * len(results)
+
+
+def test_a_build_is_completed(mortal: Mortal, world: World, frames: Program) -> None:
+    state = world.router
+    results = []
+
+    def prepare() -> None:
+        assert mortal.reconcile((key(state), None))[0].error is None
+
+    for _ in mortal.deaths(key(state), prepare, state):
+        results.append(completed(mortal, state, frames))
+    assert len(results) >= 5
+    assert results == [meaning(mortal, state)] * len(results)
+
+
+def test_a_removal_is_completed(mortal: Mortal, world: World) -> None:
+    deaths = 0
+    for _ in mortal.deaths(key(world.router), lambda: world.reconcile(world.router), None):
+        deaths += 1
+        (report,) = mortal.reconcile((key(world.router), None))
+        assert report.error is None
+        # The bridges have the hosts' ports.
+        wait_until(lambda: all(one.startswith("brq") for one in leftovers(mortal, world.router)), timeout=15)
+    assert deaths >= 2
