@@ -2,7 +2,8 @@
 """From payload to plan: each folder beside this file is one case.
 
 ``payload.json`` is what the server says; ``before.json``, where there is one, what it said before, so that the kernel
-holds that; ``plan.txt`` the commands that lead from one to the other, in order. ``pytest --update-golden`` writes the
+holds that; ``plan.txt`` the commands that lead from one to the other, in order; ``driver.txt`` names the interface
+driver when it is not ``bridge``. ``pytest --update-golden`` writes the
 plans anew: read the difference before you commit it.
 """
 
@@ -35,20 +36,22 @@ def test_a_payload_gives_this_plan(scenario: Path, request: pytest.FixtureReques
 
 def plan(scenario: Path) -> str:
     """Return the plan of a scenario as text; what it left out comes first."""
-    router_id, after, notes = read(scenario / "payload.json")
-    before = seen(scenario / "before.json", after) if (scenario / "before.json").exists() else frozenset()
+    chosen = scenario / "driver.txt"
+    driver = chosen.read_text().strip() if chosen.exists() else "bridge"
+    router_id, after, notes = read(scenario / "payload.json", driver)
+    before = seen(scenario / "before.json", driver, after) if (scenario / "before.json").exists() else frozenset()
     namespace = namespace_name("router", router_id)
     lines = [line for one in diff(after, before).operations for line in show.lines(one, namespace)]
     return "".join(f"{line}\n" for line in [*(f"# {note}" for note in notes), *lines])
 
 
-def seen(path: Path, wanted: frozenset[Entry]) -> frozenset[Entry]:
+def seen(path: Path, driver: str, wanted: frozenset[Entry]) -> frozenset[Entry]:
     """Return what would be observed; of bridges, those that are wanted: the others may be somebody else's."""
-    return frozenset(entry for entry in read(path)[1] if not isinstance(entry, Bridge) or entry in wanted)
+    return frozenset(entry for entry in read(path, driver)[1] if not isinstance(entry, Bridge) or entry in wanted)
 
 
-def read(path: Path) -> tuple[str, frozenset[Entry], tuple[str, ...]]:
+def read(path: Path, driver: str) -> tuple[str, frozenset[Entry], tuple[str, ...]]:
     """Return the id of the router of a payload, what the kernel should hold for it, and the notes."""
     (router,) = json.loads(path.read_text())
     state = desired_state(router)
-    return state.id, entries(("router", state.id), state, load_driver("bridge")), state.notes
+    return state.id, entries(("router", state.id), state, load_driver(driver)), state.notes
