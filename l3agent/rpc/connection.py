@@ -7,7 +7,6 @@ messages are missing.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
@@ -16,14 +15,12 @@ import eventlet
 import oslo_messaging
 from oslo_log import log as logging
 from oslo_messaging import Target
-from oslo_messaging.rpc.dispatcher import DefaultRPCAccessPolicy, NoSuchMethod, RPCDispatcher, UnsupportedVersion
 from oslo_messaging.rpc.server import RPCServer
 
 from l3agent.exceptions import ConfigError
-from l3agent.rpc.context import ContextSerializer
 from l3agent.rpc.deadline import time_limit
+from l3agent.rpc.dispatcher import Dispatcher
 from l3agent.rpc.pool import MessagePool
-from l3agent.rpc.traffic import Dispatcher
 
 LOG = logging.getLogger(__name__)
 
@@ -31,41 +28,6 @@ LOG = logging.getLogger(__name__)
 # own (up to 5 s) makes every stop as slow; each look costs 1 ms of CPU.
 POLL_S = 0.5
 CLOSE_TIMEOUT_S = 10.0
-
-
-class _OwnMethods(DefaultRPCAccessPolicy):  # type: ignore[misc]
-    """Lets callers reach methods only, and none that the endpoint keeps for its own process in ``not_rpc``."""
-
-    def is_allowed(self, endpoint: object, method: str) -> bool:
-        """Tell whether a message may call this method of an endpoint."""
-        hidden = method.startswith("_") or method in getattr(endpoint, "not_rpc", ())
-        return not hidden and inspect.isroutine(getattr(endpoint, method))
-
-
-class _Dispatcher(RPCDispatcher):  # type: ignore[misc]
-    """Finds the method of a message; without the original's thread for each, which it starts for monitored calls only.
-
-    To make a thread that is never started is an eighth of all that a small call costs in green threads.
-    """
-
-    def dispatch(self, incoming: Any) -> Any:
-        """Call the method and return its result.
-
-        :raises NoSuchMethod, UnsupportedVersion: no endpoint has it, or not in this version.
-        """
-        if incoming.client_timeout:
-            return super().dispatch(incoming)
-        message = incoming.message
-        method, version = message.get("method"), message.get("version", "1.0")
-        compatible = [one for one in self.endpoints if self._speaks(one, message.get("namespace"), version)]
-        for endpoint in compatible:
-            if hasattr(endpoint, method) and self.access_policy.is_allowed(endpoint, method):
-                return self._do_dispatch(endpoint, method, incoming.ctxt, message.get("args", {}))
-        raise NoSuchMethod(method) if compatible else UnsupportedVersion(version, method=method)
-
-    def _speaks(self, endpoint: object, namespace: str | None, version: str) -> bool:
-        target = getattr(endpoint, "target", None) or self._default_target
-        return bool(self._is_namespace(target, namespace) and self._is_compatible(target, version))
 
 
 class _Server(RPCServer):  # type: ignore[misc]
@@ -143,7 +105,7 @@ class Connection:
             so a second consumer for the fanout alone would get each message twice.
         """
         target = Target(topic=topic, server=self._host, fanout=fanout)
-        dispatcher = Dispatcher(_Dispatcher(list(endpoints), ContextSerializer(), _OwnMethods), self._transport, topic)
+        dispatcher = Dispatcher(self._transport, topic, list(endpoints))
         self.servers.append(_Server(self._transport, target, dispatcher, self._reconnected))
 
     def consume_in_threads(self) -> None:

@@ -75,37 +75,18 @@ def sent(transport: Any, method: str) -> Iterator[None]:
     _tell(transport, method, "out", "ok")
 
 
-class Dispatcher:
-    """A dispatcher of oslo.messaging that tells what became of each message.
-
-    :param inner: does the work.
-    :param topic: where messages come from.
-    """
-
-    def __init__(self, inner: Any, transport: Any, topic: str) -> None:
-        self._inner = inner
-        self._transport = transport
-        self._topic = topic
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._inner, name)
-
-    def dispatch(self, incoming: Any) -> Any:
-        """Work on one message; returns and raises what the method does."""
-        message = incoming.message
-        method = str(message.get("method"))
-        version, arguments = str(message.get("version", "1.0")), message.get("args") or {}
-        said(self._transport, Message("in", self._topic, method, version, arguments))
-        try:
-            answer = self._inner.dispatch(incoming)
-        except (NoSuchMethod, UnsupportedVersion):
-            _tell(self._transport, UNKNOWN_METHOD, "in", "error")
-            raise
-        except Exception:
-            _tell(self._transport, method, "in", "error")
-            raise
-        _tell(self._transport, method, "in", "ok")
-        return answer
+@contextmanager
+def received(transport: Any, method: str) -> Iterator[None]:
+    """Surround the work on a message that came."""
+    try:
+        yield
+    except (NoSuchMethod, UnsupportedVersion):
+        _tell(transport, UNKNOWN_METHOD, "in", "error")
+        raise
+    except Exception:
+        _tell(transport, method, "in", "error")
+        raise
+    _tell(transport, method, "in", "ok")
 
 
 def _tell(transport: Any, method: str, direction: str, result: str) -> None:

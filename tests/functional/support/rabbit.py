@@ -68,7 +68,7 @@ class Rabbit:
         """Tell whether the node was started and lives."""
         return self._server is not None and self._server.poll() is None
 
-    def start(self, timeout: float = 60) -> None:
+    def start(self, timeout: float = 120) -> None:
         """Start the node and wait until it speaks AMQP."""
         assert not self.running, "the node runs"
         # A session of its own, so that one signal reaches the shell and the virtual machine under it.

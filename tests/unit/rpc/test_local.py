@@ -26,6 +26,12 @@ class Endpoint:
 
     def __init__(self) -> None:
         self.got: list[Any] = []
+        self.holding = False
+        self.let_go = eventlet.Event()
+
+    def held(self, context: Any) -> Any:
+        self.holding = True
+        return self.let_go.wait()
 
     def keep(self, context: Any, value: Any) -> None:
         self.got.append(value)
@@ -239,15 +245,22 @@ def test_a_close_stops_every_consumer_before_it_waits_for_work_in_hand(conf: cfg
     for topic in ("one", "another"):
         connection.create_consumer(topic, [endpoint])
     connection.consume_in_threads()
-    one, another = (Client(transport, topic, version="1.3", timeout=5) for topic in ("one", "another"))
-    caller = eventlet.spawn(one.call, CONTEXT, "late", seconds=0.1)
-    eventlet.sleep(0.01)
+    one, another = (Client(transport, topic, version="1.3", timeout=30) for topic in ("one", "another"))
+    caller = eventlet.spawn(one.call, CONTEXT, "held")
+    wait_until(lambda: endpoint.holding)
     closing = eventlet.spawn(connection.close)
-    eventlet.sleep(0.01)
-    with pytest.raises(PluginUnavailable, match="nobody consumes"):
-        another.cast(CONTEXT, "keep", at_least_once=True, value="too late")
+
+    def refused() -> bool:
+        try:
+            another.cast(CONTEXT, "keep", at_least_once=True, value="too late")
+        except PluginUnavailable as error:
+            return "nobody consumes" in str(error)
+        return False
+
+    wait_until(refused)
     assert not closing.dead
-    assert caller.wait() == "late"
+    endpoint.let_go.send("held")
+    assert caller.wait() == "held"
     closing.wait()
 
 

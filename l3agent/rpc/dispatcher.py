@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a message to the method of an endpoint."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from oslo_messaging.rpc.dispatcher import DefaultRPCAccessPolicy, NoSuchMethod, RPCDispatcher, UnsupportedVersion
+
+from l3agent.rpc.context import ContextSerializer
+from l3agent.rpc.traffic import Message, received, said
+
+
+class OwnMethods(DefaultRPCAccessPolicy):  # type: ignore[misc]
+    """Lets callers reach methods only, and none that the endpoint keeps for its own process in ``not_rpc``."""
+
+    def is_allowed(self, endpoint: object, method: str) -> bool:
+        """Tell whether a message may call this method of an endpoint."""
+        hidden = method.startswith("_") or method in getattr(endpoint, "not_rpc", ())
+        return not hidden and inspect.isroutine(getattr(endpoint, method))
+
+
+class Dispatcher(RPCDispatcher):  # type: ignore[misc]
+    """oslo.messaging's, but for two things.
+
+    It tells who counts and records messages. And it makes no thread for each message, which the original then starts
+    for monitored calls only: in green threads an eighth of all that a small call costs.
+
+    :param transport: where messages come from.
+    """
+
+    def __init__(self, transport: Any, topic: str, endpoints: list[object]) -> None:
+        super().__init__(endpoints, ContextSerializer(), OwnMethods)
+        self._transport = transport
+        self._topic = topic
+
+    def dispatch(self, incoming: Any) -> Any:
+        """Call the method and return its result.
+
+        :raises NoSuchMethod, UnsupportedVersion: no endpoint has it, or not in this version.
+        """
+        message = incoming.message
+        method, version, arguments = message.get("method"), message.get("version", "1.0"), message.get("args") or {}
+        said(self._transport, Message("in", self._topic, str(method), str(version), arguments))
+        with received(self._transport, str(method)):
+            if incoming.client_timeout:
+                return super().dispatch(incoming)
+            endpoint = self._find(method, message.get("namespace"), version)
+            return self._do_dispatch(endpoint, method, incoming.ctxt, arguments)
+
+    def _find(self, method: str, namespace: str | None, version: str) -> object:
+        compatible = [endpoint for endpoint in self.endpoints if self._speaks(endpoint, namespace, version)]
+        for endpoint in compatible:
+            if hasattr(endpoint, method) and self.access_policy.is_allowed(endpoint, method):
+                return endpoint
+        raise NoSuchMethod(method) if compatible else UnsupportedVersion(version, method=method)
+
+    def _speaks(self, endpoint: object, namespace: str | None, version: str) -> bool:
+        target = getattr(endpoint, "target", None) or self._default_target
+        return bool(self._is_namespace(target, namespace) and self._is_compatible(target, version))
