@@ -303,6 +303,23 @@ def configured(argv: Sequence[str], *, prog: str, cli_opts: Sequence[Any] = ()) 
     return conf
 
 
+def start_logging(conf: Any, product: str, **settings: Any) -> None:
+    """Begin to log as the options say.
+
+    :param settings: for ``oslo_log.log.setup``.
+    :raises ConfigError: a file cannot be written, a logging configuration is wrong, a part of it is not installed.
+    """
+    try:
+        logging.setup(conf, product, version=__version__, **settings)
+    except logging.LogConfigError as exc:
+        raise ConfigError(" ".join(str(exc).split())) from exc
+    except OSError as exc:
+        raise ConfigError(f"log_file, log_dir: {exc.filename or ''}: {exc.strerror or exc}") from exc
+    except RuntimeError as exc:
+        # What oslo.log says of a module that is missing: the bindings of systemd, or syslog.
+        raise ConfigError(f"use_journal, use_syslog: {exc}; for the journal install python3-systemd") from exc
+
+
 def _check_ipv6_gateway(text: str) -> None:
     try:
         address = IPv6Address(text or "::1")

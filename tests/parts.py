@@ -7,6 +7,7 @@ import functools
 import os
 import shutil
 from collections.abc import Callable
+from pathlib import Path
 
 from tests.functional.support.rabbit import SCRIPTS
 from tests.functional.support.sandbox import Sandbox
@@ -69,10 +70,26 @@ def missing_browser() -> str | None:
     return None
 
 
+#: Debian's python3-systemd; the programs under test may live in an environment that cannot see it.
+SYSTEMD_BINDING = Path("/usr/lib/python3/dist-packages/systemd")
+
+
+@functools.cache
+def missing_systemd() -> str | None:
+    """Say why there can be no systemd of our own; None when there can."""
+    if os.geteuid() != 0:
+        return "a systemd of our own needs root"
+    wanted = ("/lib/systemd/systemd", "/usr/bin/systemd-analyze", str(SYSTEMD_BINDING))
+    if lacking := [path for path in wanted if not os.path.exists(path)]:
+        return f"not installed: {', '.join(lacking)} (tests/install-debian-packages.sh installs them)"
+    return missing_kernel()
+
+
 MISSING: dict[str, Callable[[], str | None]] = {
     "browser": missing_browser,
     "kernel": missing_kernel,
     "broker": missing_broker,
     "openvswitch": missing_openvswitch,
     "neutron": missing_neutron,
+    "systemd": missing_systemd,
 }

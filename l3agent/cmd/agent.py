@@ -25,7 +25,7 @@ from oslo_reports.models.with_default_views import ModelWithDefaultViews
 from l3agent import __version__
 from l3agent.agent.l3_agent import L3NATAgent
 from l3agent.agent.registration import BINARY, L3_AGENT_TOPIC
-from l3agent.conf import configured
+from l3agent.conf import configured, start_logging
 from l3agent.dataplane.child import Child
 from l3agent.dataplane.client import DataplaneClient
 from l3agent.dataplane.drivers import driver_name
@@ -92,11 +92,9 @@ def _configured(argv: Sequence[str]) -> Any:
         )
     try:
         os.makedirs(conf.state_path, exist_ok=True)
-        logging.setup(conf, "l3agent", version=__version__)
     except OSError as exc:
         raise ConfigError(f"state_path: {conf.state_path}: {exc.strerror}") from exc
-    except logging.LogConfigError as exc:
-        raise ConfigError(" ".join(str(exc).split())) from exc
+    start_logging(conf, "l3agent")
     return conf
 
 

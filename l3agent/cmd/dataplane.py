@@ -15,7 +15,7 @@ from oslo_config import cfg
 from oslo_log import log as logging
 
 from l3agent import __version__
-from l3agent.conf import configured
+from l3agent.conf import configured, start_logging
 from l3agent.dataplane import privilege
 from l3agent.dataplane.announcer import Announcer
 from l3agent.dataplane.drift import Drift
@@ -25,6 +25,7 @@ from l3agent.dataplane.kernel import Kernel
 from l3agent.dataplane.lane import Crew, Lane
 from l3agent.dataplane.limits import Limits
 from l3agent.dataplane.pool import Pool
+from l3agent.dataplane.ready import tell_ready
 from l3agent.dataplane.reaper import Reaper
 from l3agent.dataplane.reconcile import Reconciler
 from l3agent.dataplane.render import ROUTER_SYSCTLS
@@ -67,8 +68,8 @@ def _configured(argv: list[str]) -> Any:
     driver_name(conf.interface_driver)
     # The file named by log_file is the agent's; two processes would rotate it under each other.
     conf.set_override("log_file", conf.dataplane.log_file)
-    conf.set_override("use_stderr", conf.dataplane.log_file is None)
-    logging.setup(conf, "l3-dataplane", version=__version__, fix_eventlet=False)
+    conf.set_override("use_stderr", conf.dataplane.log_file is None and not conf.use_journal)
+    start_logging(conf, "l3-dataplane", fix_eventlet=False)
     return conf
 
 
@@ -106,6 +107,7 @@ def _serve(conf: Any) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: server.stop())
     LOG.info("l3-dataplane %s listens on %s, namespaces in %s", __version__, path, conf.dataplane.netns_path)
+    tell_ready()
     try:
         server.run()
     except OSError as exc:

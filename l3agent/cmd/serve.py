@@ -16,10 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from oslo_config import cfg
-from oslo_log import log as logging
 
-from l3agent import __version__
-from l3agent.conf import configured
+from l3agent.conf import configured, start_logging
 from l3agent.exceptions import ConfigError, WrongArguments
 from l3agent.rpc import get_transport
 from l3agent.service import launch
@@ -57,10 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _configured(argv: Sequence[str]) -> Any:
     conf = configured(argv, prog="l3-agentctl serve", cli_opts=_CLI_OPTS)
-    try:
-        logging.setup(conf, "l3agent", version=__version__)
-    except logging.LogConfigError as exc:
-        raise ConfigError(" ".join(str(exc).split())) from exc
+    start_logging(conf, "l3agent")
     return conf
 
 

@@ -81,3 +81,11 @@ def test_a_user_without_privilege_and_without_a_helper(options):
 
 def test_the_version():
     assert "0." in start("--version").stdout
+
+
+def test_a_journal_without_the_bindings_of_systemd(options):
+    program = (
+        "import sys; sys.modules['systemd'] = None; from l3agent.cmd.agent import main; sys.exit(main(sys.argv[1:]))"
+    )
+    result = run(sys.executable, "-c", program, "--config-file", options("use_journal = true"))
+    refused(result, EX_CONFIG, "use_journal", "python3-systemd")
