@@ -125,6 +125,7 @@ class L3NATAgent(DistributedRouterCasts, Manager):
             transport,
             routers=lambda: self.router_info.values(),
             ha_routers=lambda: self.plugin.get_host_ha_router_count(),
+            on_ha_routers=self._no_ha_port_is_up,
             admin=lambda: self.administration.state,
             on_revived=lambda: self.full_sync.ask("the server had thought this agent dead"),
         )
@@ -339,6 +340,11 @@ class L3NATAgent(DistributedRouterCasts, Manager):
 
     def _routers_here(self) -> set[str]:
         return self.router_info.keys() | set(self.dataplane.inventory()["router"])
+
+    def _no_ha_port_is_up(self) -> None:
+        """Have the server know so after a reboot of the node, which the kernel shows by having no router at all."""
+        if not self.dataplane.inventory()["router"]:
+            self.plugin.update_all_ha_network_port_statuses()
 
     def _rank(self, router_id: str) -> int:
         info = self.router_info.get(router_id)

@@ -28,6 +28,7 @@ class Registration:
     :param routers: returns what is known of the routers of this node.
     :param ha_routers: asks the server how many HA routers it has for this node; None when it cannot tell.
     :param admin: tells what an operator made of this node; the server is told what is not ``serving``.
+    :param on_ha_routers: called before the first report, when there are some.
     :param on_revived: called when the server says that it had thought this agent dead.
     """
 
@@ -39,12 +40,14 @@ class Registration:
         *,
         routers: Callable[[], Iterable[RouterInfo]],
         ha_routers: Callable[[], int | None],
+        on_ha_routers: Callable[[], None],
         admin: Callable[[], str],
         on_revived: Callable[[], None],
     ) -> None:
         self._conf = conf
         self._routers = routers
         self._ha_routers = ha_routers
+        self._on_ha_routers = on_ha_routers
         self._ha_routers_told = False
         self._admin = admin
         self._reporter = StateReporter(
@@ -77,6 +80,8 @@ class Registration:
     def _tell_of_ha_routers(self) -> None:
         if not self._ha_routers_told:
             count = self._ha_routers()
+            if count:
+                self._on_ha_routers()
             self._ha_routers_told = True
             if count:
                 LOG.error("The server has %d HA routers for this node, and this agent serves none: move them", count)

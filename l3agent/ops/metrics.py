@@ -174,6 +174,12 @@ class _Live(Collector):  # type: ignore[misc]
             "Routers that the server leaves out and that are kept until it does so a second time.",
             len(agent.doubt.held),
         )
+        yield CounterMetricFamily(
+            "l3agent_mass_delete_doubted", "Answers of the server that left out many routers.", agent.doubt.doubted
+        )
+        yield GaugeMetricFamily(
+            "l3agent_orphans", "Routers in the kernel that are nobody's and stay for now.", len(agent.orphans.ages())
+        )
         yield GaugeMetricFamily(
             "l3agent_config_last_reload_success",
             "1 when the configuration could be read the last time, 0 when the old one stands.",

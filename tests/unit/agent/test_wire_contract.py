@@ -127,6 +127,26 @@ def test_routers_of_another_kind_as_real_servers_send_them_are_refused(kind):
             desired_state(router)
 
 
+@pytest.mark.parametrize(("count", "rebooted"), [(2, True), (2, False), (0, True)])
+def test_after_a_reboot_ha_ports_are_told_down_before_the_first_report(
+    make_agent, service_of, plugin, dataplane, monkeypatch, count, rebooted
+):
+    told = []
+    monkeypatch.setattr(plugin, "get_host_ha_router_count", lambda context, host: count, raising=False)
+    monkeypatch.setattr(
+        plugin,
+        "update_all_ha_network_port_statuses",
+        lambda context, host: told.append((host, len(plugin.called("report_state")))),
+        raising=False,
+    )
+    if not rebooted:
+        dataplane.states[("router", R1)] = object()
+    agent = make_agent()
+    with running(plugin, service_of(agent)):
+        wait_until(lambda: agent.full_sync.completed)
+    assert told == ([("node1", 0)] if count and rebooted else [])
+
+
 def test_internal_only_routers_are_removed_when_they_are_not_wanted(agent, plugin, dataplane, conf):
     wait_until(lambda: agent.full_sync.in_sync)
     plugin.routers = {R1: a_router(id=R1, gw_port=None), R2: a_router(id=R2)}
