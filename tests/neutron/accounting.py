@@ -87,10 +87,12 @@ class Account:
         """Return MB of the living: ``rss``, and ``pss``, where what several share counts once."""
         found = {"rss": 0.0, "pss": 0.0}
         for pid in self._members():
-            for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]:
-                name, value = line.split()[:2]
-                if name.lower()[:-1] in found:
-                    found[name.lower()[:-1]] += int(value) / 1024
+            # One that ends just now has none.
+            with contextlib.suppress(OSError):
+                for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]:
+                    name, value = line.split()[:2]
+                    if name.lower()[:-1] in found:
+                        found[name.lower()[:-1]] += int(value) / 1024
         return found
 
     def processes(self) -> int:

@@ -48,7 +48,7 @@ class Bed:
             ovsdb=self.ovs.ovsdb,
             physical_network=PHYSICAL_NETWORK,
             external_bridge=EXTERNAL_BRIDGE,
-            interface_driver="bridge",
+            interface_driver="openvswitch",
         )
         self.neutron = Neutron(sandbox, folder, self.deployment)
         self.l2_agent = l2_agent(sandbox, folder, self.deployment)

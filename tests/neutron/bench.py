@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """``tox -e neutron -- python -m tests.neutron.bench``: our agent beside Neutron's own, on one bed, in one run.
 
-Both start from the same: routers built by the API while no agent is there, an empty kernel, the same files.
+Both start from the same: routers of the API that are scheduled and bound already, an empty kernel, the same files.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _PEER_FINISHED = re.compile(r"Finished a router update for (\S+?),")
 _NOTES = """\
 wall: cold sync from the start of the program to the moment the kernel has all of what the API says; restart from the
 start to the last router looked at, with nothing to change; a change from the answer of the API to the address in the
-kernel (0: it was there before), a delete from the answer to the end of the namespace.
+kernel (0: it was there before), a delete (the router is taken from the agent) from the answer to the namespace's end.
 CPU: user and system of the agent and of everything that it starts, heartbeats of that time among it. The peer's
 [privsep] thread_pool_size is 32; its default, the number of processors, makes it slower here."""
 
@@ -49,12 +49,21 @@ def main() -> int:
     with running_bed() as bed:
         bed.deployment = dataclasses.replace(bed.deployment, interface_driver=options.driver)
         before = machine()
-        figures = {name: _run(bed, name, options) for name in (PEER, OURS)}
+        figures = _both(bed, options)
     report = {"machine": {"before": before, "after": machine()}, "options": vars(options) | {"json": None}, **figures}
     print(json.dumps(report, indent=2) if options.raw else _text(report))
     if options.json:
         options.json.write_text(json.dumps(report, indent=2) + "\n")
     return 0
+
+
+def _both(bed: Bed, options: argparse.Namespace) -> dict[str, Any]:
+    cloud = Cloud(bed.rest, bed.deployment.host)
+    external = cloud.external_network()
+    cloud.build(options.routers, external)
+    _say(f"{options.routers} routers are waiting")
+    _prime(bed)
+    return {name: _run(bed, name, cloud, external, options) for name in (PEER, OURS)}
 
 
 def _options() -> argparse.Namespace:
@@ -127,45 +136,59 @@ class _Run:
             return routers <= set(_PEER_FINISHED.findall(log.read()))
 
 
-def _run(bed: Bed, name: str, options: argparse.Namespace) -> dict[str, Any]:
-    cloud = Cloud(bed.rest, bed.deployment.host)
-    external = cloud.external_network()
-    routers = cloud.build(options.routers, external)
-    print(f"{name}: {len(routers)} routers are waiting", file=sys.stderr, flush=True)
+def _run(bed: Bed, name: str, cloud: Cloud, external: Member, options: argparse.Namespace) -> dict[str, Any]:
+    """Have one agent do everything, and leave the API as it was."""
     with Account() as account:
         run = _Run(bed, name, account)
         try:
-            figures = _measure(run, cloud, external, routers, options)
+            return _measure(run, cloud, external, bed.rest.list("routers"), options)
         finally:
             run.agent.stop()
-    _clear(bed, cloud)
-    return figures
+            _empty_kernel(bed)
+
+
+def _prime(bed: Bed) -> None:
+    """Have the server schedule all routers and bind their ports, so that both agents find the same."""
+    agent = L3Agent(bed.sandbox, bed.folder, bed.deployment)
+    agent.start()
+    try:
+        agent.wait_in_sync(_SYNC_S)
+    finally:
+        agent.stop()
+        _empty_kernel(bed)
 
 
 def _measure(
     run: _Run, cloud: Cloud, external: Member, routers: list[Member], options: argparse.Namespace
 ) -> dict[str, Any]:
     bed, figures = run.bed, {}
+
+    def take(step: str, count: int, change: Callable[[int], float]) -> None:
+        _say(f"{run.agent.name}: {step}")
+        figures[step] = run.changes(count, change)
+
     for step in (run.cold_sync, run.warm_restart):
         figures[step.__name__.replace("_", " ")] = step()
-        print(f"{step.__name__} done", file=sys.stderr, flush=True)
+        _say(f"{run.agent.name}: {step.__name__} {figures[step.__name__.replace('_', ' ')]}")
+    known = {one["id"] for one in bed.rest.list("floatingips")}
     targets = [_some_port(cloud, bed, routers[number % len(routers)]) for number in range(options.floating_ips)]
-    figures["floating IP add"] = run.changes(
-        options.floating_ips, lambda number: _floating_ip(bed, cloud, external, *targets[number])
-    )
+    take("floating IP add", len(targets), lambda number: _floating_ip(bed, cloud, external, *targets[number]))
     subnets = [cloud.subnet() for _ in range(options.others)]
-    figures["interface add"] = run.changes(
-        options.others, lambda number: _interface(bed, cloud, routers[number % len(routers)], subnets[number])
-    )
+    chosen = routers[: options.others]
+    take("interface add", len(chosen), lambda number: _interface(bed, cloud, chosen[number], subnets[number]))
+    for router, subnet in zip(chosen, subnets, strict=True):
+        cloud.remove_interface(router, subnet)
+    for one in bed.rest.list("floatingips"):
+        if one["id"] not in known:
+            bed.rest.delete("floatingips", one["id"])
     wanted = in_api(bed.rest)
     wait_for(lambda: in_kernel(bed.sandbox) == wanted, _CHANGE_S, every=2)
-    doomed = routers[: options.others]
-    for router in doomed:
-        _empty(bed, cloud, router)
-    wanted = in_api(bed.rest)
-    wait_for(lambda: in_kernel(bed.sandbox) == wanted, _CHANGE_S, every=2)
-    figures["delete"] = run.changes(len(doomed), lambda number: _delete(bed, doomed[number]))
+    take("delete", len(chosen), lambda number: _delete(bed, chosen[number]))
     return figures
+
+
+def _say(what: str) -> None:
+    print(what, file=sys.stderr, flush=True)
 
 
 # ---- single changes: seconds from the answer of the API to the kernel -----------------------------------------------
@@ -186,7 +209,10 @@ def _interface(bed: Bed, cloud: Cloud, router: Member, subnet: Member) -> float:
 
 
 def _delete(bed: Bed, router: Member) -> float:
-    bed.rest.delete("routers", router["id"])
+    """Take a router away from the agent, which deletes it with all it has; the next agent finds it again."""
+    row = bed.agent_row(BINARY)
+    assert row is not None
+    bed.rest.request("DELETE", f"agents/{row['id']}/l3-routers/{router['id']}")
     answered = time.monotonic()
     wait_for(lambda: router["id"] not in _routers(bed.sandbox), _CHANGE_S, every=0.01)
     return time.monotonic() - answered
@@ -238,24 +264,13 @@ def _some_port(cloud: Cloud, bed: Bed, router: Member) -> tuple[Member, Member]:
     return router, cloud.port({"network_id": interface["network_id"]})
 
 
-def _empty(bed: Bed, cloud: Cloud, router: Member) -> None:
-    """Take floating IPs and interfaces away from a router."""
-    for floating_ip in bed.rest.list("floatingips", router_id=router["id"]):
-        bed.rest.delete("floatingips", floating_ip["id"])
-    cloud.remove_interfaces(router)
-
-
-def _clear(bed: Bed, cloud: Cloud) -> None:
-    """Leave nothing of an agent: no namespaces, no ports on the bridge, no row in the server, no objects."""
-    cloud.clear()
-    row = bed.agent_row(BINARY)
-    if row is not None:
-        bed.rest.delete("agents", row["id"])
+def _empty_kernel(bed: Bed) -> None:
+    """Leave nothing of an agent: no namespaces, no ports on the bridge."""
     for name in bed.sandbox.namespaces():
         bed.sandbox.run(["ip", "netns", "delete", name])
-    for port in bed.ovs.vsctl("list-ports", "br-int").split():
-        if port.startswith(("qr-", "qg-")):
-            bed.ovs.vsctl("del-port", "br-int", port)
+    ports = [one for one in bed.ovs.vsctl("list-ports", "br-int").split() if one.startswith(("qr-", "qg-"))]
+    if ports:
+        bed.ovs.vsctl(*" -- ".join(f"del-port br-int {port}" for port in ports).split())
 
 
 # ---- figures ---------------------------------------------------------------------------------------------------------
