@@ -298,6 +298,10 @@ def configured(argv: Sequence[str], *, prog: str, cli_opts: Sequence[Any] = ()) 
     if conf.agent_mode != "legacy":
         raise ConfigError(f"[DEFAULT] agent_mode: {conf.agent_mode}: distributed routers are not built, use `legacy`")
     _check_ipv6_gateway(conf.ipv6_gateway)
+    if not conf.OVS.ovsdb_connection.startswith(("tcp:", "ssl:", "unix:")):
+        raise ConfigError(
+            f"[OVS] ovsdb_connection: {conf.OVS.ovsdb_connection}: expected tcp:IP:PORT, ssl:IP:PORT or unix:FILE"
+        )
     if conf.host is None:
         conf.set_default("host", socket.gethostname())
     return conf

@@ -203,7 +203,7 @@ class Reconciler:
                 change = None
                 seen, plan = self._look(key, desired, timings)
                 if plan.brings(SwitchPort):
-                    break
+                    continue
             operations += _names(plan.without_kind(SwitchPort), namespace)
             plans.append(plan)
             if plan:

@@ -145,6 +145,12 @@ def test_options_of_open_vswitch_have_an_effect_where_it_is_in_use(conf_of, name
     )
 
 
+@pytest.mark.parametrize("remote", ["127.0.0.1:6640", "ptcp:6640", ""])
+def test_a_place_of_the_database_that_is_none_is_refused(conf_of, remote):
+    with pytest.raises(ConfigError, match=r"ovsdb_connection: .*expected tcp:IP:PORT"):
+        conf_of(f"[ovs]\novsdb_connection = {remote}\n")
+
+
 def test_a_transport_url_goes_before_the_parts_of_old_files(conf_of):
     assert old_transport_url(conf_of(MITAKA, "[DEFAULT]\ntransport_url = rabbit://192.0.2.7/\n")) is None
     assert old_transport_url(conf_of("")) is None

@@ -27,6 +27,8 @@ LOG = logging.getLogger(__name__)
 _DATABASE, _MONITOR = "Open_vSwitch", "l3agent"
 #: Seconds for the next change when the last one ran out of time at ovs-vswitchd: its router must not hold up others.
 _IMPATIENT_S = 1.0
+#: Seconds in which a port whose device is still missing is made anew.
+_NUDGED_S = 30.0
 #: How many changes are one transaction at most.
 _TOGETHER = 64
 
@@ -86,6 +88,8 @@ class Switch:
         self._waiting: list[Change] = []
         self._sent: _Sent | None = None
         self._committed: list[Change] = []
+        #: Ports without a device that ovs-vswitchd was told to look at: the row, and until when that counts.
+        self._nudged: dict[str, tuple[str, float]] = {}
         self._heard = _Heard()
         self._lock = threading.Lock()
         self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
@@ -237,7 +241,7 @@ class Switch:
                 try:
                     change.again = False
                     for one in change.operations:
-                        change.again |= transaction.add(one, self._known_rows(), renewed=change.renewed)
+                        change.again |= self._add(transaction, one, change)
                 except ApplyError as exc:
                     self._fail([change], str(exc))
                 else:
@@ -254,6 +258,19 @@ class Switch:
                 self._waiting = [*changes, *self._waiting]
                 return
             self._sent = _Sent(request, changes, transaction.waits)
+
+    def _add(self, transaction: Transaction, operation: Operation, change: Change) -> bool:
+        rows, port = self._known_rows(), operation.entry
+        assert isinstance(port, SwitchPort)
+        nudged = True
+        if isinstance(operation.was, SwitchPort) and not operation.was.made and not change.renewed:
+            # A switch that starts makes its devices itself, and the L2 agent's wiring stays.
+            found, now = rows.ports.get(port.name), time.monotonic()
+            row, until = self._nudged.pop(port.name, ("", 0.0))
+            nudged = found is not None and found.rows[1] == row and now < until
+            if found is not None and not nudged:
+                self._nudged[port.name] = found.rows[1], now + _NUDGED_S
+        return transaction.add(operation, rows, nudged=nudged, renewed=change.renewed)
 
     def _settle(self, connection: Connection) -> None:
         """Finish what ovs-vswitchd has taken up, and give up what is late."""

@@ -28,10 +28,11 @@ class Transaction:
     _come: dict[str, list[list[str]]] = field(default_factory=dict)
     _gone: dict[str, list[list[str]]] = field(default_factory=dict)
 
-    def add(self, operation: Operation, rows: Rows, *, renewed: bool = False) -> bool:
+    def add(self, operation: Operation, rows: Rows, *, nudged: bool = True, renewed: bool = False) -> bool:
         """Take in an operation as far as the database differs from it, so that it may be asked for again.
 
-        :param renewed: a port that had lost its device was removed already.
+        :param nudged: ovs-vswitchd was told to look again at a port that lost its device, and left it so.
+        :param renewed: such a port was removed already.
         :returns: whether it must be, once ovs-vswitchd has taken up the transaction.
         :raises ApplyError: its bridge does not exist.
         """
@@ -48,9 +49,9 @@ class Transaction:
                 f"(or type: ovs-vsctl add-br {port.bridge})"
             )
         lost = isinstance(operation.was, SwitchPort) and not operation.was.made
-        if found is not None and lost and found.ofport is not None and not renewed:
+        if found is not None and lost and found.ofport is not None and nudged and not renewed:
             # ovs-vswitchd has made it and it lost its device since. A port that comes with the same name in the
-            # transaction in which it goes is the same one to it, so it must go first.
+            # transaction in which it goes is the same one to it, so it must go first, with what the L2 agent wired.
             self._remove(found)
             return True
         if found is not None and found.bridge != port.bridge:

@@ -141,6 +141,7 @@ def test_a_port_on_another_bridge_moves_in_one_transaction():
 
 def test_a_port_that_lost_its_device_goes_first_and_comes_then():
     lost = Operation("change", PORT, replace(PORT, made=False))
+    assert steps(lost, database(), nudged=False) == (NEXT, True, False)
     made, waits, again = steps(lost, database())
     assert [one["op"] for one in made] == ["mutate", "mutate", "select"] and waits and again
     made, waits, again = steps(lost, database(absent=True), renewed=True)
