@@ -23,7 +23,7 @@ from tests.neutron.servers import Neutron, l2_agent
 from tests.neutron.waiting import wait_for
 
 HOST = "node1"
-_ALIVE_S = 90
+_ALIVE_S = 240
 
 
 class Bed:

@@ -37,7 +37,7 @@ class Database:
         """Make the data folder if there is none, and start the server."""
         fresh = not self._data.exists()
         if fresh:
-            self._sandbox.run([*self._install, "--skip-test-db"], timeout=60)
+            self._sandbox.run([*self._install, "--skip-test-db"], timeout=180)
         self.program.start(ready=lambda: self._sql("SELECT 1"))
         if fresh:
             self._sql("CREATE DATABASE neutron CHARACTER SET utf8mb3")

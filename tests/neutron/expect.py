@@ -11,7 +11,7 @@ from tests.neutron.kernel import in_api, in_kernel
 from tests.neutron.waiting import wait_for
 
 #: Seconds from the answer of the API to the kernel; the server has most of them.
-SOON = 30
+SOON = 120
 
 
 def wait_equal(bed: Bed, timeout: float = SOON) -> None:

@@ -34,7 +34,7 @@ class L3Agent(Program):
         except TransientError:
             return {}
 
-    def wait_in_sync(self, timeout: float = 60) -> dict[str, Any]:
+    def wait_in_sync(self, timeout: float = 240) -> dict[str, Any]:
         """Wait for a complete full sync with nothing left to do, and return the status."""
         return wait_for(lambda: status if _in_sync(status := self.status()) else None, timeout)
 

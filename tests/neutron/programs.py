@@ -85,7 +85,7 @@ class Program:
         if not self.running:
             raise RuntimeError(f"{self.name} ended: {last_lines(self.log)}")
 
-    def start(self, ready: Callable[[], object] | None = None, timeout: float = 60) -> None:
+    def start(self, ready: Callable[[], object] | None = None, timeout: float = 180) -> None:
         """Start it; with ``ready``, wait until that is true.
 
         :raises RuntimeError: it ended, or was not ready in time; the message has the end of its log.

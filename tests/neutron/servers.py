@@ -55,14 +55,15 @@ class Neutron:
     def start(self) -> None:
         """Start both servers; the RPC server is ready when it answers an agent, not before."""
         self.rpc.start()
-        self.api.start(ready=self._answers, timeout=120)
+        self.api.start(ready=self.answers, timeout=300)
 
     def kill(self) -> None:
         """End both servers by SIGKILL."""
         self.api.kill()
         self.rpc.kill()
 
-    def _answers(self) -> bool:
+    def answers(self) -> bool:
+        """Tell whether the API, with the database behind it, answers."""
         try:
             self.rest.list("networks")
         except (OSError, ApiError):

@@ -19,7 +19,7 @@ from tests.neutron.programs import Program
 pytestmark = pytest.mark.neutron
 
 #: Seconds for the peer to start its privileged helpers and build; each gratuitous ARP takes it most of a second.
-PEER_S = 180
+PEER_S = 600
 
 
 @pytest.fixture
