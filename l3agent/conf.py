@@ -187,6 +187,13 @@ L3AGENT_OPTS = [
         "so that not every agent asks at once.",
     ),
     cfg.FloatOpt(
+        "resync_interval",
+        default=3600,
+        min=0,
+        help="Seconds from one full sync to the next of an agent that has no other reason for one, give or take a "
+        "tenth. 0: none, as neutron-l3-agent.",
+    ),
+    cfg.FloatOpt(
         "mass_delete_share",
         default=0.25,
         min=0,

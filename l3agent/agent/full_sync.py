@@ -10,6 +10,8 @@ answer wipe the node?
 
 from __future__ import annotations
 
+import math
+import random
 import time
 from collections.abc import Callable, Iterable, Mapping, Set
 from typing import Any, TypeVar
@@ -48,6 +50,7 @@ class FullSync:
     :param on_silence: called when a step failed, before it is tried again.
     :param doubt: what of the routers that the server does not name may be removed.
     :param orphans: what of them that were never served here may be removed.
+    :param every: seconds from one full sync to the next when nobody asks, give or take a tenth; 0: none then.
     :param retry_min: seconds before a failed step is tried again the first time; doubled at each failure.
     :param retry_max: upper bound of that, in seconds.
     """
@@ -64,6 +67,7 @@ class FullSync:
         on_silence: Callable[[], None],
         doubt: MassDelete,
         orphans: Orphans,
+        every: float,
         retry_min: float,
         retry_max: float,
     ) -> None:
@@ -76,6 +80,8 @@ class FullSync:
         self._on_silence = on_silence
         self._doubt = doubt
         self._orphans = orphans
+        self._every = every
+        self._next = math.inf
         self._retry_min, self._retry_max = retry_min, retry_max
         self._chunk = BatchSize(CHUNK_MAX, CHUNK_MIN)
         self._untried: set[str] = set()
@@ -107,7 +113,9 @@ class FullSync:
         eventlet.spawn_after(delay, self._fall_due, self._asked)
 
     def ensure_running(self) -> None:
-        """See to it that a greenthread works on what is asked for."""
+        """See to it that a greenthread works on what is asked for, and ask when the last time is long ago."""
+        if self.in_sync and time.monotonic() >= self._next:
+            self.ask("the last one was long ago")
         if self._runner is None or self._runner.dead:
             self._runner = eventlet.spawn(self._run)
 
@@ -160,6 +168,8 @@ class FullSync:
             for router_id in gone:
                 self._enqueue(router_id, Action.DELETE, stamp)
         self.completed += 1
+        # Not all agents of a site at a time, though they may have been started together.
+        self._next = time.monotonic() + self._every * random.uniform(0.9, 1.1) if self._every else math.inf
         seconds = time.monotonic() - started
         LOG.info("Full sync complete: %d routers, %d to be removed, %.3f s", len(named), len(gone), seconds)
 

@@ -109,6 +109,7 @@ class L3NATAgent(DistributedRouterCasts, Manager):
             on_silence=self._recall.serve_all,
             doubt=self.doubt,
             orphans=self.orphans,
+            every=conf.l3agent.resync_interval,
             **backoff,
         )
         #: What an operator decided at run time.

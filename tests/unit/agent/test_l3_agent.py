@@ -115,6 +115,26 @@ def test_one_broker_lost_by_both_consumers_brings_one_full_sync(agent, plugin, c
     assert agent.full_sync.completed == before + 1
 
 
+def test_a_healthy_agent_asks_for_everything_now_and_then(make_agent, service_of, plugin, dataplane, conf):
+    conf.set_override("resync_interval", 0.2, group="l3agent")
+    agent = make_agent()
+    with running(plugin, service_of(agent)):
+        settle(agent)
+        # The cast got lost.
+        serve(plugin, a_router(id=R1))
+        wait_until(lambda: agent.periodic_sync_routers_task(None) or here(dataplane) == {R1})
+
+
+def test_without_an_interval_nobody_asks_a_healthy_agent_to(make_agent, service_of, plugin, conf):
+    conf.set_override("resync_interval", 0, group="l3agent")
+    agent = make_agent()
+    with running(plugin, service_of(agent)):
+        settle(agent)
+        agent.periodic_sync_routers_task(None)
+        settle(agent)
+        assert len(plugin.called("get_router_ids")) == 1
+
+
 def test_a_full_sync_goes_on_from_the_chunk_that_failed(make_agent, service_of, plugin, dataplane, conf, transport):
     serve(plugin, *routers(600))
     agent = make_agent()
