@@ -21,6 +21,7 @@ from l3agent.dataplane.plan import (
     Namespace,
     Operation,
     PendingFlush,
+    SwitchPort,
     Sysctl,
     Table,
 )
@@ -70,10 +71,11 @@ class FakeKernel:
             raise Refused(f"no namespace for {entry}")
         if operation.verb == "add" and any(_same(one, entry) for one in self.entries):
             raise Refused(f"{entry} exists")
-        if isinstance(entry, Link | Card) and not any(
-            isinstance(one, Bridge) and one.name == entry.bridge for one in self.entries
-        ):
+        bridge = entry.bridge if isinstance(entry, Link | Card) else None
+        if bridge and not any(isinstance(one, Bridge) and one.name == bridge for one in self.entries):
             raise Refused(f"no bridge for {entry}")
+        if isinstance(entry, Link) and entry.moved_in and not _ports(self.entries, entry.device):
+            raise Refused(f"no switch makes {entry}")
         if isinstance(entry, AcceptRA | DeviceAddress) and entry.device not in devices:
             raise Refused(f"no device for {entry}")
         if isinstance(entry, KernelRoute) and not {hop.device for hop in entry.hops} <= devices:
@@ -85,6 +87,11 @@ class FakeKernel:
         self.entries.discard(entry)
         if isinstance(entry, Namespace):
             self._drop(Sysctl, Link, AcceptRA, DeviceAddress, KernelRoute, Table, Element, PendingFlush)
+        elif isinstance(entry, SwitchPort):
+            # ovs-vswitchd takes its device away, wherever that is.
+            for link in self.of(Link):
+                if isinstance(link, Link) and link.moved_in and link.device == entry.name:
+                    self._remove(link)
         elif isinstance(entry, Link):
             gone = entry.device
             self.entries = {one for one in self.entries if not _leans_on(one, gone)}
@@ -93,6 +100,10 @@ class FakeKernel:
 
     def _drop(self, *kinds: type) -> None:
         self.entries = {one for one in self.entries if not isinstance(one, kinds)}
+
+
+def _ports(entries: Iterable[Entry], name: str) -> list[SwitchPort]:
+    return [one for one in entries if isinstance(one, SwitchPort) and one.name == name]
 
 
 def _same(one: Entry, other: Entry) -> bool:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from l3agent.dataplane.drivers import load_driver
+from l3agent.dataplane.drivers import InterfaceDriver, load_driver
 from l3agent.dataplane.plan import (
     Bridge,
     DeviceAddress,
@@ -26,22 +26,29 @@ from l3agent.model.states import Key, RouterState
 from tests.property.fake_kernel import FakeKernel
 from tests.property.strategies import host_states, router_states
 
-DRIVER = load_driver("bridge")
+DRIVERS = (
+    load_driver("bridge"),
+    load_driver("linuxbridge"),
+    load_driver("openvswitch"),
+    load_driver("openvswitch", external_bridge="br-ex", use_veth=True),
+)
 KEY: Key = ("router", "r")
 
 
-def rendered(state: RouterState | None) -> frozenset[Entry]:
-    return entries(KEY, state, DRIVER)
+def rendered(state: RouterState | None, driver: InterfaceDriver = DRIVERS[0]) -> frozenset[Entry]:
+    return entries(KEY, state, driver)
 
 
 @st.composite
 def entry_sets(draw: st.DrawFn) -> frozenset[Entry]:
-    """What one router should hold; its id is always the same, so that two of them are two moments of one router."""
+    """What one router should hold; its id is always the same, so that two of them are two moments of one router.
+
+    The interface driver may be another one then."""
     state = draw(st.none() | router_states())
     if state is None:
         return frozenset()
     same = RouterState("r", state.ports, state.gateway, state.routes, state.floating_ips, state.nat_address, state.snat)
-    return _possible(rendered(same))
+    return _possible(rendered(same, draw(st.sampled_from(DRIVERS))))
 
 
 def _possible(wanted: frozenset[Entry]) -> frozenset[Entry]:
@@ -184,6 +191,6 @@ def test_a_journalled_flush_is_finished_whatever_is_wanted(wanted: frozenset[Ent
 
 @given(host_states)
 def test_a_host_has_no_rules_and_forwards_nothing(state: object) -> None:
-    held = entries(("host", "vm1"), state, DRIVER)  # type: ignore[arg-type]
+    held = entries(("host", "vm1"), state, DRIVERS[0])  # type: ignore[arg-type]
     assert not any(isinstance(one, Table | Element) for one in held)
     assert not any(isinstance(one, Sysctl) and one.path.endswith("forward") for one in held)
