@@ -37,10 +37,13 @@ Agents share the routers of the file; `agent:` of a router in the file pins it t
 SIGHUP looks at once. Options of logging (--debug, --log-file, ...) are those of l3-agent.""",
         examples="""\
             topology.yaml --transport-url rabbit://guest:guest@127.0.0.1:5672/
-            topology.yaml --config-file serve.conf --debug""",
+            topology.yaml --config-file serve.conf --debug
+            topology.yaml --config-file serve.conf --answer-delay 5 --lose-casts 0.5    a bad day""",
     )
     command.add_argument("topology", metavar="TOPOLOGY", help="topology file (YAML)")
     command.add_argument("--transport-url", metavar="URL", help="broker; goes before transport_url of a file")
+    command.add_argument("--answer-delay", metavar="SECONDS", help="to try agents: answer so much later")
+    command.add_argument("--lose-casts", metavar="SHARE", help="to try agents: never send this share of messages")
     add_config_options(command)
 
     command = commands.add(

@@ -41,13 +41,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         conf.set_override("use_stderr", False)
         logging.setup(conf, "l3agent")
         transport = get_transport(conf, "local:///check" if conf.standalone.topology else old_transport_url(conf))
+        # Made before the options are looked at: making one registers some of them.
+        client = Client(transport, TOPIC, timeout=_SERVER_S, max_timeout=_SERVER_S)
     except (ConfigError, logging.LogConfigError) as exc:
         print(exc, file=sys.stderr)
         return EX_CONFIG
     found: dict[str, Any] = {"unknown": unknown_options(conf), "without_effect": without_effect(conf)}
     if not conf.standalone.topology:
         found["broker"] = _broker(conf, transport)
-        found["server"] = _server(transport) if found["broker"]["error"] is None else None
+        found["server"] = _server(client) if found["broker"]["error"] is None else None
     print(json.dumps(found), flush=True)
     return 0
 
@@ -86,9 +88,8 @@ def _reason(exc: Exception) -> str:
     return " ".join(str(getattr(exc, "reply_text", "") or getattr(exc, "strerror", "") or exc).split())
 
 
-def _server(transport: Any) -> str | None:
+def _server(client: Client) -> str | None:
     """Return why no server answers, None when one does."""
-    client = Client(transport, TOPIC, timeout=_SERVER_S, max_timeout=_SERVER_S)
     try:
         client.call(admin_context(), "get_service_plugin_list", version="1.3")
     except PluginUnavailable as exc:

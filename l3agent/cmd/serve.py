@@ -22,6 +22,7 @@ from l3agent.exceptions import ConfigError, WrongArguments
 from l3agent.rpc import get_transport
 from l3agent.service import launch
 from l3agent.standalone.bindings import BindingsFile
+from l3agent.standalone.faults import Faults
 from l3agent.standalone.service import PluginService
 
 EX_USAGE, EX_CONFIG = 64, 78
@@ -38,6 +39,12 @@ _CLI_OPTS = [
         dest="broker",
         metavar="URL",
         help="Message broker, as in rabbit://user:password@host:5672/; goes before transport_url of a file.",
+    ),
+    cfg.FloatOpt(
+        "answer-delay", default=0, min=0, max=3600, help="To try agents: each answer takes so many seconds longer."
+    ),
+    cfg.FloatOpt(
+        "lose-casts", default=0, min=0, max=1, help="To try agents: this share of the messages to them is never sent."
     ),
 ]
 
@@ -70,6 +77,7 @@ def _service(conf: Any) -> PluginService:
         conf.topology_file,
         watch_interval=conf.standalone.watch_interval,
         host=f"standalone-{conf.host}",
+        faults=Faults(conf.answer_delay, conf.lose_casts),
         bindings=BindingsFile(Path(conf.state_path) / _BINDINGS),
     )
 

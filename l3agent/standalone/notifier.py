@@ -6,7 +6,7 @@ Sending happens in a greenthread of its own, so that a broker that is away holds
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import groupby
 from typing import Any
 
@@ -27,9 +27,13 @@ _RETRY_MIN_S, _RETRY_MAX_S = 1.0, 30.0
 
 
 class Notifier:
-    """Sends changes in order; one that comes again while it waits is sent once, at the later place."""
+    """Sends changes in order; one that comes again while it waits is sent once, at the later place.
 
-    def __init__(self, transport: Any) -> None:
+    :param loses: tells, for each message, whether it is lost on purpose.
+    """
+
+    def __init__(self, transport: Any, *, loses: Callable[[], bool] = lambda: False) -> None:
+        self._loses = loses
         self._client = Client(transport, AGENT_TOPIC, timeout=_CAST_TIMEOUT_S)
         # A dict for its order: the values mean nothing.
         self._waiting: dict[Change, None] = {}
@@ -70,6 +74,9 @@ class Notifier:
             del self._waiting[change]
         try:
             for arguments in _arguments(method, host, [change.router_id for change in changes]):
+                if self._loses():
+                    LOG.warning("Lost on purpose: %s for %s: %s", method, host or "all agents", arguments)
+                    continue
                 self._client.cast(admin_context(), method, **arguments)
         except BaseException:
             self._waiting = {change: None for change in changes if change not in self._waiting} | self._waiting

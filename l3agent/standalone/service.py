@@ -17,6 +17,7 @@ from l3agent.service import ThreadGroup
 from l3agent.standalone.bindings import BindingsFile
 from l3agent.standalone.endpoints import L3_TOPIC, REPORTS_TOPIC, L3Endpoint, ReportsEndpoint
 from l3agent.standalone.entities import Topology
+from l3agent.standalone.faults import NONE, Faults
 from l3agent.standalone.hosts import Dataplane, Hosts
 from l3agent.standalone.notifier import Notifier
 from l3agent.standalone.plugin import Plugin
@@ -36,6 +37,7 @@ class PluginService:
     :param watch_interval: seconds between two looks at the file.
     :param host: name of this server on the broker.
     :param bindings: where it is kept which agent has which router; None: nowhere.
+    :param faults: what goes wrong on purpose.
     :raises ConfigError: the file is bad.
     """
 
@@ -50,24 +52,26 @@ class PluginService:
         watch_interval: float = 1.0,
         host: str = "standalone",
         bindings: BindingsFile | None = None,
+        faults: Faults = NONE,
     ) -> None:
         self.tg = ThreadGroup()
         self._path = Path(path)
         self._transport = transport
         self._host = host
         self._bindings = bindings
+        self._faults = faults
         self._watch = TopologyWatch(self._path, watch_interval, self._replace)
         topology = self._watch.read_first()
         self.plugin = Plugin(topology, bindings=bindings.read() if bindings else None)
-        self._notifier = Notifier(transport)
+        self._notifier = Notifier(transport, loses=faults.loses)
         self._hosts = Hosts(dataplane, topology) if dataplane is not None else None
         self._connection: Connection | None = None
 
     def start(self) -> None:
         """Answer the agents, then follow the file."""
         self._connection = Connection(self._transport, host=self._host)
-        self._connection.create_consumer(REPORTS_TOPIC, [ReportsEndpoint(self.plugin)])
-        self._connection.create_consumer(L3_TOPIC, [L3Endpoint(self.plugin)])
+        self._connection.create_consumer(REPORTS_TOPIC, [self._faults.slowed(ReportsEndpoint(self.plugin))])
+        self._connection.create_consumer(L3_TOPIC, [self._faults.slowed(L3Endpoint(self.plugin))])
         self._connection.consume_in_threads()
         for work in (self._watch, self._notifier, self._hosts):
             if work is not None:

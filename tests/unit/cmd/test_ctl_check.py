@@ -74,6 +74,11 @@ def test_options_written_wrong_are_found_and_those_of_other_programs_are_not(
 stat_path = /x
 l3_ha = true
 ha_confs_path = /y
+rpc_response_timeout = 30
+log_dir = /tmp
+use_stderr = true
+[oslo_messaging_rabbit]
+heartbeat_rate = 3
 [l3agent]
 router_worker = 3
 anything = 1
