@@ -61,8 +61,9 @@ SIGHUP looks at once. Options of logging (--debug, --log-file, ...) are those of
         "release",
         _release,
         "hand the routers back to neutron-l3-agent",
-        more="Stop l3-agent and l3-dataplane, run this, and start neutron-l3-agent while it waits. A router goes on "
-        "translating by our rules until Neutron's are in; then ours go. It can be run again.",
+        more="""\
+Stop l3-agent and l3-dataplane, run this, and start neutron-l3-agent while it waits. A router goes on translating by our
+rules until Neutron's are in; then ours go. It can be run again.""",
         examples="--timeout 1800    wait half an hour for neutron-l3-agent to build its rules",
     )
     command.add_argument("--timeout", type=float, default=600, help="seconds to wait for its rules (default: 600)")

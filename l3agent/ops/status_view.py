@@ -33,11 +33,16 @@ def status_lines(status: Mapping[str, Any], screen: Screen, before: Mapping[str,
         if router_id not in status["routers"]:
             again = "" if one["next_try"] is None else f" (again in {one['next_try']:.0f} s)"
             yield screen.cut(f"broken      {router_id}{again} {one['reason']}")
+    if status["orphans"]:
+        yield screen.cut(f"orphans     {len(status['orphans'])} routers of nobody wait for their end")
     yield ""
     yield screen.cut(_totals(status))
     rows = sorted(status["routers"].items(), key=lambda item: (_ORDER.index(_state(item[1])), item[1]["name"], item[0]))
     header = ("ROUTER", "NAME", "STATE", "UPDATES", "LAST", "ERROR")
-    yield from table(header, [_row(status, router_id, entry) for router_id, entry in rows], screen)
+    unknown = [
+        _unknown(router_id, why) for router_id, why in status["broken"].items() if router_id not in status["routers"]
+    ]
+    yield from table(header, unknown + [_row(status, router_id, entry) for router_id, entry in rows], screen)
 
 
 def _condition(status: Mapping[str, Any]) -> str:
@@ -72,9 +77,8 @@ def _state(entry: Mapping[str, Any]) -> str:
 
 def _row(status: Mapping[str, Any], router_id: str, entry: Mapping[str, Any]) -> list[Cell | str]:
     state = _state(entry)
-    error = entry["error"] or ""
-    if error and entry["next_try"]:
-        error = f"(again in {entry['next_try']:.0f} s) {error}"
+    broken = status["broken"].get(router_id)
+    error = entry["error"] or "" if broken is None else _why(broken)
     last = "-"
     if entry["updated_at"]:
         count = len(entry["last"]["operations"])
@@ -83,6 +87,17 @@ def _row(status: Mapping[str, Any], router_id: str, entry: Mapping[str, Any]) ->
         router_id, Cell(entry["name"], "bold"), Cell(state, _STYLES[state]), str(entry["updates"]), last,
         Cell(error, "red"),
     ]  # fmt: skip
+
+
+def _unknown(router_id: str, why: Mapping[str, Any]) -> list[Cell | str]:
+    """Return the row of a router of which only its failure is known."""
+    return [router_id, Cell(why["name"], "bold"), Cell("error", "red"), "0", "-", Cell(_why(why), "red")]
+
+
+def _why(broken: Mapping[str, Any]) -> str:
+    tries = f"{broken['tries']} tries, " if broken["tries"] > 1 else ""
+    again = f"({tries}again in {broken['next_try']:.0f} s) " if broken["next_try"] is not None else ""
+    return f"{again}{broken['reason']}"
 
 
 def _age(seconds: float) -> str:

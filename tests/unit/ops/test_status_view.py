@@ -18,7 +18,7 @@ def status(**more: Any) -> dict[str, Any]:
     return {
         "version": "1", "host": "node1", "now": 1000.0, "in_sync": True, "full_syncs": 2, "admin": "serving",
         "queue": {"waiting": 3, "processing": 1}, "workers": {"busy": 1, "size": 8}, "mass_delete": {"held": []},
-        "dataplane": {"connected": True, "pid": 7}, "routers": {}, **more,
+        "dataplane": {"connected": True, "pid": 7}, "routers": {}, "broken": {}, "orphans": {}, **more,
     }  # fmt: skip
 
 
@@ -30,9 +30,12 @@ def test_routers_that_need_a_person_come_first() -> None:
     routers = {
         "a": entry("fine"), "b": entry("kept", paused=True), "c": entry("bad", "error", error="no", next_try=4.0),
     }  # fmt: skip
-    lines = text(status(routers=routers)).splitlines()
-    assert [line.split()[0] for line in lines[-3:]] == ["c", "b", "a"]
-    assert "(again in 4 s) no" in lines[-3] and " paused " in lines[-2]
+    broken = {"c": {"name": "bad", "reason": "no", "tries": 3, "next_try": 4.0}}
+    broken["d"] = {"name": "", "reason": "not fetched", "tries": 1, "next_try": 9.0}
+    lines = text(status(routers=routers, broken=broken)).splitlines()
+    assert [line.split()[0] for line in lines[-4:]] == ["d", "c", "b", "a"]
+    assert "(again in 9 s) not fetched" in lines[-4]
+    assert "(3 tries, again in 4 s) no" in lines[-3] and " paused " in lines[-2]
     assert "3 routers: 1 error, 1 paused, 1 active" in lines
 
 
