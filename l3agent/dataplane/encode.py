@@ -17,6 +17,7 @@ from l3agent.dataplane.plan import (
     KernelRoute,
     Link,
     Namespace,
+    NeutronRoute,
     NeutronRules,
     Operation,
     PendingFlush,
@@ -202,9 +203,17 @@ def _edge_key(edge: PendingFlush) -> bytes:
 
 
 def in_the_way(plan: Plan, index: Mapping[str, int]) -> Batch:
-    """Return the messages that make room for new devices."""
+    """Return the messages that make room for new devices; what Neutron left goes before the rules that tell of it."""
     links = ((one, one.entry) for one in plan.in_the_way())
-    return [(rtnl.delete_link(index=index[link.device]), one) for one, link in links if isinstance(link, Link)]
+    routes = ((one, one.entry) for one in plan.of(NeutronRoute))
+    return [
+        *((rtnl.delete_link(index=index[link.device]), one) for one, link in links if isinstance(link, Link)),
+        *(
+            (rtnl.delete_static_route(route.destination), one)
+            for one, route in routes
+            if isinstance(route, NeutronRoute)
+        ),
+    ]
 
 
 def inside(plan: Plan, index: Mapping[str, int]) -> Batches:

@@ -24,6 +24,8 @@ def drop(netfilter: NetlinkSocket, edge: PendingFlush) -> None:
             requests = [conntrack.flush_source(edge.left, turned=False)]
         case "hairpin_snat":
             requests = [conntrack.flush_source(edge.left, turned=True)]
+        case "address":
+            requests = conntrack.flush_address(edge.left)
         case "interface":
             requests = conntrack.flush_network(netfilter.dump(conntrack.dump_flows()), edge.network)
         case _:

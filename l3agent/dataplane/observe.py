@@ -22,6 +22,8 @@ from l3agent.dataplane.plan import (
     KernelRoute,
     Link,
     Namespace,
+    NeutronRoute,
+    NeutronRules,
     PendingFlush,
     Sysctl,
     Table,
@@ -116,7 +118,9 @@ def _observe_inside(kernel: Kernel, seen: Observed, handle: NamespaceHandle, des
         seen.entries |= handle.read(rtnl.dump_routes(6), _routes, names)
         if handle.adopted:
             kernel.inside(handle, takeover.refuse_x_tables)
-        seen.entries |= _rules(kernel, handle)
+        seen.entries |= (rules := _rules(kernel, handle))
+        if any(isinstance(one, NeutronRules) for one in rules):
+            seen.entries |= _neutrons_routes(handle, names)
     return links
 
 
@@ -144,6 +148,17 @@ def _addresses(data: bytes, names: dict[int, str]) -> frozenset[Entry]:
 
 def _routes(data: bytes, names: dict[int, str]) -> frozenset[Entry]:
     return frozenset(KernelRoute(destination, hops) for destination, hops in rtnl.parse_routes(data, names).items())
+
+
+def _neutrons_routes(handle: NamespaceHandle, names: dict[int, str]) -> frozenset[Entry]:
+    """Return the routes that neutron-l3-agent made by our devices."""
+    found = [handle.route.dump(rtnl.dump_routes(version)) for version in (4, 6)]
+    return frozenset(
+        NeutronRoute(destination)
+        for data in found
+        for destination, hops in rtnl.parse_routes(data, names, rtnl.PROTOCOL_STATIC).items()
+        if all(hop.device.startswith(OURS) for hop in hops)
+    )
 
 
 def _outer_ends(kernel: Kernel, seen: Observed, infos: list[rtnl.LinkInfo]) -> list[Link]:

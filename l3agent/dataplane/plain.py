@@ -18,6 +18,7 @@ from l3agent.dataplane.plan import (
     KernelRoute,
     Link,
     Namespace,
+    NeutronRoute,
     NeutronRules,
     PendingFlush,
     SwitchPort,
@@ -38,6 +39,7 @@ _KINDS: dict[type, str] = {
     KernelRoute: "route",
     Table: "table",
     Element: "element",
+    NeutronRoute: "neutron_route",
     NeutronRules: "neutron_rules",
     PendingFlush: "pending_flush",
 }

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from typing import Any, Literal
 
-from l3agent.model.names import INTERNAL_DEVICE
+from l3agent.model.names import GATEWAY_DEVICE, INTERNAL_DEVICE
 from l3agent.model.states import Interface, Network, NextHop
 
 
@@ -205,6 +205,17 @@ class NeutronRules:
         return self.family, self.table
 
 
+@dataclass(frozen=True, slots=True)
+class NeutronRoute:
+    """A route that neutron-l3-agent made, seen at the takeover of its router. Never desired; ours takes its place."""
+
+    destination: Network
+
+    def key(self) -> Hashable:
+        """Return what makes two entries the same object."""
+        return self.destination
+
+
 #: In a journalled edge, where there is no second address.
 NO_ADDRESS = IPv4Address(0)
 
@@ -213,8 +224,9 @@ NO_ADDRESS = IPv4Address(0)
 class PendingFlush:
     """A journalled edge: the flows of something that was removed are still to be dropped. Never desired.
 
-    :param what: the map that an element was removed from, or ``interface`` for a network of tenants.
-    :param left: floating address; address that stood for the router; or address of the network.
+    :param what: the map that an element was removed from; ``interface`` for a network of tenants; ``address`` for one
+        outside that our maps do not know, which neutron-l3-agent translated.
+    :param left: floating address; address that stood for the router; address of the network; or that outside.
     :param right: fixed address; 0.0.0.0; or mask of the network.
     """
 
@@ -244,6 +256,7 @@ Entry = (
     | KernelRoute
     | Table
     | Element
+    | NeutronRoute
     | NeutronRules
     | PendingFlush
 )
@@ -256,9 +269,8 @@ _ADDED: dict[type, int] = {
     AcceptRA: 8, DeviceAddress: 9, KernelRoute: 10,
 }  # fmt: skip
 _REMOVED: dict[type, int] = {
-    Element: 7, NeutronRules: 7, KernelRoute: 11, AcceptRA: 12, DeviceAddress: 13, SwitchPort: 14, Link: 14,
-    PendingFlush: 15,
-    Table: 16, Sysctl: 16, Namespace: 17, Card: 18, Bridge: 19,
+    NeutronRoute: 4, Element: 7, NeutronRules: 7, KernelRoute: 11, AcceptRA: 12, DeviceAddress: 13, SwitchPort: 14,
+    Link: 14, PendingFlush: 15, Table: 16, Sysctl: 16, Namespace: 17, Card: 18, Bridge: 19,
 }  # fmt: skip
 
 
@@ -331,6 +343,7 @@ def diff(desired: Iterable[Entry], observed: Iterable[Entry]) -> Plan:
     stays = any(isinstance(entry, Namespace) for entry in wanted)
     flush = removed_mappings(wanted, present) if stays else set()
     present = _without_devices_of_ports(wanted, _without_broken_table(wanted, present))
+    present = _without_replaced_routes(wanted, present)
     replaced = _replaced_devices(wanted, present)
     present = {entry for entry in present if not _leans_on(entry, replaced)} if replaced else present
     if not stays:
@@ -360,6 +373,13 @@ def _without_devices_of_ports(wanted: set[Entry], present: set[Entry]) -> set[En
     names = {entry.name for entry in wanted if isinstance(entry, SwitchPort)}
     going = {entry.name for entry in present if isinstance(entry, SwitchPort)} - names
     return {one for one in present if not (isinstance(one, Link) and one.moved_in and one.device in going)}
+
+
+def _without_replaced_routes(wanted: set[Entry], present: set[Entry]) -> set[Entry]:
+    """Leave out routes of Neutron whose place one of ours takes in one step."""
+    found = {entry for entry in present if isinstance(entry, NeutronRoute)}
+    ours = {entry.destination for entry in wanted if isinstance(entry, KernelRoute)} if found else set()
+    return present - {entry for entry in found if entry.destination in ours}
 
 
 def _replaced_devices(wanted: set[Entry], present: set[Entry]) -> set[str]:
@@ -400,6 +420,8 @@ def _within(entry: Entry) -> tuple[Any, ...]:
             return leans, destination.version, int(destination.network_address), destination.prefixlen
         case Element(name, left):
             return name, str(left)
+        case NeutronRoute(destination):
+            return ("neutron", destination.version, int(destination.network_address), destination.prefixlen)
         case NeutronRules(family, table):
             # What asks for a mark goes before what sets it, where they do not go together.
             return "neutron", ("filter", "nat").index(table) if table in ("filter", "nat") else 2, family, table
@@ -414,13 +436,22 @@ def _is_host(interface: Interface) -> bool:
 def removed_mappings(wanted: set[Entry], present: set[Entry]) -> set[PendingFlush]:
     """Return the edges whose flows must be dropped: mappings and interfaces that go, and what was journalled before."""
     edges = {entry for entry in present if isinstance(entry, PendingFlush)}
-    for entry in present - wanted:
+    gone = present - wanted
+    if not gone:
+        return edges
+    known: set[object] = {
+        address for entry in present if isinstance(entry, Element) for address in (entry.left, entry.right)
+    }
+    known |= {entry.interface.ip for entry in wanted if isinstance(entry, DeviceAddress)}
+    for entry in gone:
         match entry:
             case Element("floating_dnat", IPv4Address() as floating, IPv4Address() as fixed):
                 edges.add(PendingFlush("floating_dnat", floating, fixed))
             case Element("gateway_snat" | "hairpin_snat" as name, _, IPv4Address() as address):
                 if not any(isinstance(one, Element) and (one.name, one.right) == (name, address) for one in wanted):
                     edges.add(PendingFlush(name, address))
+            case DeviceAddress(device, IPv4Interface(ip=ip)) if device.startswith(GATEWAY_DEVICE) and ip not in known:
+                edges.add(PendingFlush("address", ip))
             case DeviceAddress(device, IPv4Interface() as interface) if _is_left(device, interface, wanted):
                 edges.add(PendingFlush("interface", interface.network.network_address, interface.netmask))
             case _:

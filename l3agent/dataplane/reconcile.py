@@ -197,14 +197,14 @@ class Reconciler:
             if dry_run:
                 operations += _names(plan.operations, namespace)
                 return
-            change = self._submit(plan, operations)
+            change = self._submit(key, plan, operations)
             if change is not None and plan.brings(SwitchPort):
                 yield from self._over(change, key, turn, timings)
                 change = None
                 seen, plan = self._look(key, desired, timings)
                 if plan.brings(SwitchPort):
                     continue
-            operations += _names(plan.without_kind(SwitchPort), namespace)
+            operations += _written_down(key, _names(plan.without_kind(SwitchPort), namespace))
             plans.append(plan)
             if plan:
                 self._tidier.note_removals(plan)
@@ -240,12 +240,12 @@ class Reconciler:
         network = self._driver.bridge(state_id) if kind == "network" else None
         return observe(self._kernel, self._switch, key, desired, network)
 
-    def _submit(self, plan: Plan, operations: list[str]) -> Wait | None:
+    def _submit(self, key: Key, plan: Plan, operations: list[str]) -> Wait | None:
         """Hand over what a plan does to ports of Open vSwitch."""
         ports = plan.of(SwitchPort)
         if self._switch is None or not ports:
             return None
-        operations += _names(ports, None)
+        operations += _written_down(key, _names(ports, None))
         return self._switch.submit(ports)
 
     def _over(self, change: Wait, key: Key, turn: object, timings: dict[str, float]) -> Generator[Wait, None, None]:
@@ -295,6 +295,13 @@ def _place(entry: Entry) -> object:
 
 def _names(operations: Iterable[Operation], namespace: str | None) -> list[str]:
     return [line for one in operations for line in show.lines(one, namespace)]
+
+
+def _written_down(key: Key, lines: list[str]) -> list[str]:
+    """Have the log of this process say what is going to be done to the kernel, repairs too, when it says so much."""
+    for line in lines if LOG.isEnabledFor(logging.DEBUG) else ():
+        LOG.debug("%s %s: %s", *key, line)
+    return lines
 
 
 @contextmanager

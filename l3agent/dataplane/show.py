@@ -17,6 +17,7 @@ from l3agent.dataplane.plan import (
     KernelRoute,
     Link,
     Namespace,
+    NeutronRoute,
     NeutronRules,
     Operation,
     PendingFlush,
@@ -58,6 +59,9 @@ def lines(operation: Operation, namespace: str | None) -> list[str]:
             return _table(enter, exists, add)
         case Element() as element:
             return _element(element, operation.was, enter, add)
+        case NeutronRoute(destination):
+            family = " -6" if destination.version == 6 else ""
+            return [f"ip{family} -n {namespace} route delete {destination} protocol static"]
         case NeutronRules() as gone:
             return [f"{enter} nft '{_neutrons_rules(gone)}'"]
         case PendingFlush() as edge:
@@ -195,6 +199,7 @@ def _edge(edge: PendingFlush, enter: str, add: bool) -> list[str]:
             f"{conntrack} -D --orig-dst {left} --reply-src {right}",
             f"{conntrack} -D --orig-src {right} --reply-dst {left}",
         ],
+        "address": [f"{conntrack} -D --orig-dst {left}", f"{conntrack} -D --reply-dst {left}"],
         "gateway_snat": [f"{conntrack} -L --src-nat {left} -o save | {_ONLY_SOURCE} | {conntrack} -R -"],
         "hairpin_snat": [f"{conntrack} -D --src-nat {left} --dst-nat"],
         "interface": [

@@ -20,6 +20,7 @@ from l3agent.model.states import NextHop, Port, Route, RouterState
 from l3agent.testing import wait_until
 from tests.functional.support.kernel import observed
 from tests.functional.support.processes import SCRIPTS, Dataplane, last_lines
+from tests.functional.support.sandbox import Sandbox
 from tests.functional.support.states import port, route, router
 from tests.payloads import a_router, legacy_payload
 
@@ -146,3 +147,20 @@ def test_sigkill_at_any_moment_is_survived(dataplane: Dataplane) -> None:
     (last,) = (one for one in second if one.id == second[-1].id)
     facts = observed(dataplane.sandbox, f"qrouter-{last.id}")
     assert facts.dnat == {"198.51.100.20": "10.0.19.6"}
+
+
+def test_the_debug_log_tells_all_that_is_done_to_a_router_repairs_too(sandbox: Sandbox, folder: Path) -> None:
+    dataplane = Dataplane(sandbox, folder)
+    with (folder / "dataplane.conf").open("a") as conf:
+        conf.write("\n[DEFAULT]\ndebug = true\n")
+    dataplane.start()
+    inner = port("a0000000-0000-4000-8000-000000000001", "10.0.0.1/24")
+    state = router(inner)
+    (built,) = dataplane.reconcile((("router", state.id), state))
+    lost = f"ip -n qrouter-{state.id} address add 10.0.0.1/24 broadcast 10.0.0.255 dev {inner.device}"
+    sandbox.run(["ip", "-n", f"qrouter-{state.id}", "address", "delete", "10.0.0.1/24", "dev", inner.device])
+    wait_until(lambda: dataplane.log.read_text().count(f" router {state.id}: {lost} ") == 2)
+    told = dataplane.log.read_text()
+    at = [told.index(f" router {state.id}: {line} ") for line in built.operations]
+    assert at == sorted(at) and len(at) > 5
+    dataplane.hang_up()

@@ -11,11 +11,14 @@ from pathlib import Path
 import pytest
 
 from l3agent.model.states import HostState
+from l3agent.testing import wait_until
+from tests.functional.support.crashes import Mortal
 from tests.functional.support.kernel import RouterFacts, observed
 from tests.functional.support.neutron_router import Steady, build, captured_router, put_rules, rules
 from tests.functional.support.processes import Dataplane
 from tests.functional.support.sandbox import Sandbox
-from tests.functional.support.states import host, key, namespace, new_id
+from tests.functional.support.states import host, key, namespace, new_id, tap
+from tests.functional.support.traffic import Traffic
 
 pytestmark = pytest.mark.kernel
 
@@ -60,6 +63,12 @@ def nothing_is_lost(steady: Steady) -> None:
     assert steady.unanswered() == [set()] * 4
 
 
+def neutrons(saved: str) -> list[str]:
+    """Return the rules but for those that lead to the metadata proxy."""
+    lines = [line for line in saved.splitlines() if line.startswith("-A")]
+    return [line for line in lines if not METADATA.search(line) and " -j neutron-l3-agent-" not in line]
+
+
 @pytest.fixture
 def world(dataplane: Dataplane) -> World:
     return World(dataplane)
@@ -78,12 +87,70 @@ def test_a_router_is_taken_over_and_nothing_is_lost(world: World, expected: Rout
         nothing_is_lost(steady)
     assert observed(sandbox, name) == expected
     assert {link["ifname"]: link["ifindex"] for link in sandbox.json("ip -j link", netns=name)} == devices
-    left = [line for line in rules(sandbox, router).splitlines() if line.startswith("-A")]
-    assert f"-A {foreign}" in left
-    own = [line for line in left if not METADATA.search(line) and " -j neutron-l3-agent-" not in line]
-    assert own == [f"-A {foreign}"]
-    assert sum(bool(METADATA.search(line)) for line in left) == 8
+    left = rules(sandbox, router)
+    assert neutrons(left) == [f"-A {foreign}"]
+    assert len(METADATA.findall(left)) == 8
     assert world.machine.reconcile((key(router), router))[0].operations == ()
+
+
+def test_what_is_no_longer_wanted_goes_with_the_takeover(world: World) -> None:
+    """A floating IP and a route that the server took back while no agent ran; a route by hand is somebody else's."""
+    sandbox, router = world.machine.sandbox, world.router
+    name = namespace(router)
+    stale = "203.0.113.7"
+    assert router.gateway is not None
+    commands = [
+        f"ip -n {name} address add {stale}/32 dev {router.gateway.device}",
+        f"ip -n {name} route add 192.0.2.0/25 via {OUTSIDE} protocol static",
+        f"ip -n {name} route add 192.0.2.128/25 via {OUTSIDE}",
+        "iptables -t nat -A neutron-l3-agent-PREROUTING -d 203.0.113.7/32 -j DNAT --to-destination 10.0.0.77",
+    ]
+    sandbox.run(["sh", "-e", "-c", "\n".join(commands)], netns=name)
+    with Traffic(sandbox) as traffic:
+        traffic.listen(world.vm, world.floating)
+        going, staying = traffic.connect(world.outside, stale), traffic.connect(world.outside, FLOATING)
+        world.take_over()
+        assert f"dst={stale} " not in sandbox.run(["conntrack", "-L"], netns=name)
+        assert traffic.dead(going) and traffic.alive(staying)
+    destinations = {route["dst"]: route.get("protocol", "boot") for route in sandbox.json("ip -j route", netns=name)}
+    assert "192.0.2.0/25" not in destinations and destinations["192.0.2.128/25"] == "boot"
+    assert "static" not in destinations.values()
+    assert stale not in sandbox.run(["ip", "-j", "address"], netns=name)
+
+
+def test_killed_after_any_of_its_sends_a_takeover_is_completed(
+    sandbox: Sandbox, folder: Path, expected: RouterFacts
+) -> None:
+    machine = Mortal(sandbox, folder)
+    machine.start()
+    router, deaths = captured_router(), 0
+
+    def prepare() -> None:
+        machine.reconcile((key(router), None))
+        taps = set(map(tap, router.all_ports()))
+        wait_until(lambda: taps.isdisjoint(link["ifname"] for link in sandbox.json("ip -j link")))
+        build(sandbox, router)
+
+    for _ in machine.deaths(key(router), prepare, router):
+        deaths += 1
+        (report,) = machine.reconcile((key(router), router))
+        assert report.error is None
+        assert observed(sandbox, namespace(router)) == expected
+        assert neutrons(rules(sandbox, router)) == []
+    assert deaths >= 3
+    machine.hang_up()
+
+
+def test_the_plan_of_a_takeover_typed_does_the_same(world: World, expected: RouterFacts) -> None:
+    sandbox, router = world.machine.sandbox, world.router
+    (report,) = world.machine.reconcile((key(router), router), dry_run=True)
+    sandbox.run(["sh", "-e", "-c", "\n".join(report.operations)])
+    # Settings are read at the first sight of a router.
+    world.machine.kill()
+    world.machine.start()
+    assert world.machine.reconcile((key(router), router), dry_run=True)[0].operations == ()
+    assert observed(sandbox, namespace(router)) == expected
+    assert neutrons(rules(sandbox, router)) == []
 
 
 def test_a_router_is_handed_back_and_taken_over_again_and_nothing_is_lost(world: World, folder: Path) -> None:

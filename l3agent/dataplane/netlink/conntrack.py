@@ -32,9 +32,14 @@ def flush_floating_ip(floating: IPv4Address, fixed: IPv4Address) -> list[bytes]:
     the original source is the fixed address and the answers go to the floating one.
     """
     return [
-        _delete(original=(_IP_V4_DST, floating), reply=(_IP_V4_SRC, fixed)),
-        _delete(original=(_IP_V4_SRC, fixed), reply=(_IP_V4_DST, floating)),
+        _delete((_TUPLE_ORIG, _IP_V4_DST, floating), (_TUPLE_REPLY, _IP_V4_SRC, fixed)),
+        _delete((_TUPLE_ORIG, _IP_V4_SRC, fixed), (_TUPLE_REPLY, _IP_V4_DST, floating)),
     ]
+
+
+def flush_address(address: IPv4Address) -> list[bytes]:
+    """Return requests that drop the flows to an address from outside, and those that it is the source of there."""
+    return [_delete((_TUPLE_ORIG, _IP_V4_DST, address)), _delete((_TUPLE_REPLY, _IP_V4_DST, address))]
 
 
 def flush_source(address: IPv4Address, *, turned: bool) -> bytes:
@@ -78,15 +83,12 @@ def _ends(side: bytes) -> list[int]:
     return [int.from_bytes(parts[end], "big") for end in (_IP_V4_SRC, _IP_V4_DST)]
 
 
-def _delete(*, original: tuple[int, IPv4Address], reply: tuple[int, IPv4Address]) -> bytes:
-    body = (
-        _NFGENMSG_IPV4
-        + nested(_TUPLE_ORIG, nested(_TUPLE_IP, attribute(original[0], original[1].packed)))
-        + nested(_TUPLE_REPLY, nested(_TUPLE_IP, attribute(reply[0], reply[1].packed)))
-        + nested(_FILTER, u32(_FILTER_ORIG_FLAGS, _flag(original)), u32(_FILTER_REPLY_FLAGS, _flag(reply)))
-    )
-    return message(_SUBSYSTEM | _DELETE, 0, body)
-
-
-def _flag(side: tuple[int, IPv4Address]) -> int:
-    return _F_SRC if side[0] == _IP_V4_SRC else _F_DST
+def _delete(*sides: tuple[int, int, IPv4Address]) -> bytes:
+    """Return a request that drops the flows with all of these: a tuple, a field of it, and the address there."""
+    flags = {_TUPLE_ORIG: 0, _TUPLE_REPLY: 0}
+    body = _NFGENMSG_IPV4
+    for side, field, address in sides:
+        body += nested(side, nested(_TUPLE_IP, attribute(field, address.packed)))
+        flags[side] = _F_SRC if field == _IP_V4_SRC else _F_DST
+    compared = u32(_FILTER_ORIG_FLAGS, flags[_TUPLE_ORIG]), u32(_FILTER_REPLY_FLAGS, flags[_TUPLE_REPLY])
+    return message(_SUBSYSTEM | _DELETE, 0, body + nested(_FILTER, *compared))

@@ -61,6 +61,8 @@ _SCOPE_UNIVERSE, _SCOPE_LINK = 0, 253
 _UNICAST = 1
 #: Our routes are told from everybody else's by this number, free in iproute2's rt_protos.
 ROUTE_PROTOCOL = 201
+#: neutron-l3-agent's are of the protocol "static" (RTPROT_STATIC).
+PROTOCOL_STATIC = 4
 #: RTPROT_RA
 _PROTOCOL_RA = 9
 
@@ -304,6 +306,11 @@ def delete_route(destination: Network) -> bytes:
     return message(DELROUTE, 0, _route_head(destination, ROUTE_PROTOCOL, 255 if destination.version == 4 else 0))
 
 
+def delete_static_route(destination: Network) -> bytes:
+    """Delete the route to a destination that neutron-l3-agent made."""
+    return message(DELROUTE, 0, _route_head(destination, PROTOCOL_STATIC, 255 if destination.version == 4 else 0))
+
+
 def delete_default_of_ra(index: int) -> bytes:
     """Delete the IPv6 default route that the kernel took from a router advertisement on a link."""
     return message(DELROUTE, 0, _route_head(ip_network("::/0"), _PROTOCOL_RA, 0) + u32(_RTA_OIF, index))
@@ -326,14 +333,16 @@ def dump_routes(version: int) -> bytes:
     return message(GETROUTE, DUMP, _RTMSG.pack(family, 0, 0, 0, _TABLE_MAIN, 0, 0, 0, 0))
 
 
-def parse_routes(data: bytes, names: dict[int, str]) -> dict[Network, frozenset[NextHop]]:
-    """Return our routes in received bytes, their next hops by device name."""
+def parse_routes(
+    data: bytes, names: dict[int, str], protocol: int = ROUTE_PROTOCOL
+) -> dict[Network, frozenset[NextHop]]:
+    """Return our routes, or those of another protocol, in received bytes, their next hops by device name."""
     found: dict[Network, frozenset[NextHop]] = {}
     for kind, _, _, start, end in messages(data):
         if kind != NEWROUTE:
             continue
-        family, prefix, _, _, table, protocol, _, route_type, _ = _RTMSG.unpack_from(data, start)
-        if protocol != ROUTE_PROTOCOL or table != _TABLE_MAIN or route_type != _UNICAST:
+        family, prefix, _, _, table, made_by, _, route_type, _ = _RTMSG.unpack_from(data, start)
+        if made_by != protocol or table != _TABLE_MAIN or route_type != _UNICAST:
             continue
         parts = attribute_map(data, start + _RTMSG.size, end)
         raw = parts.get(_RTA_DST) or bytes(4 if family == AF_INET else 16)

@@ -16,6 +16,8 @@ from l3agent.dataplane.plan import (
     KernelRoute,
     Link,
     Namespace,
+    NeutronRoute,
+    NeutronRules,
     Operation,
     PendingFlush,
     Sysctl,
@@ -151,6 +153,32 @@ A, B = IPv4Address("10.0.0.7"), IPv4Address("10.0.0.8")
                 " | ip netns exec ns conntrack -R -",
                 "ip netns exec ns nft"
                 " 'delete element ip l3agent pending_flush { \"gateway_snat\" . 10.0.0.7 . 0.0.0.0 }'",
+            ],
+        ),
+        (
+            "remove",
+            PendingFlush("address", A),
+            None,
+            [
+                "ip netns exec ns conntrack -D --orig-dst 10.0.0.7",
+                "ip netns exec ns conntrack -D --reply-dst 10.0.0.7",
+                "ip netns exec ns nft 'delete element ip l3agent pending_flush { \"address\" . 10.0.0.7 . 0.0.0.0 }'",
+            ],
+        ),
+        (
+            "remove",
+            NeutronRoute(ip_network("2001:db8::/48")),
+            None,
+            ["ip -6 -n ns route delete 2001:db8::/48 protocol static"],
+        ),
+        (
+            "remove",
+            NeutronRules("ip", "nat", rules=(("PREROUTING", 7),), chains=("neutron-a", "neutron-b")),
+            None,
+            [
+                "ip netns exec ns nft 'delete rule ip nat PREROUTING handle 7;"
+                " flush chain ip nat neutron-a; flush chain ip nat neutron-b;"
+                " delete chain ip nat neutron-a; delete chain ip nat neutron-b'"
             ],
         ),
         (
