@@ -85,7 +85,9 @@ def _cleanup(args: argparse.Namespace) -> int:
     if os.geteuid() != 0:
         raise PermissionMissing("only root may remove network namespaces; run it with sudo")
     refuse_while_at_work(control_socket(args), conf.dataplane.socket)
-    reports = remove_all(args.netns_path or conf.dataplane.netns_path, dry_run=args.dry_run)
+    options = [f"--config-file={path}" for path in conf.config_file or ()]
+    options += [f"--config-dir={path}" for path in conf.config_dir or ()]
+    reports = remove_all(args.netns_path or conf.dataplane.netns_path, dry_run=args.dry_run, options=options)
     for report in reports:
         print(f"{'would remove' if args.dry_run else 'removed'} {report.kind} {report.id}")
         for line in report.operations:

@@ -38,6 +38,8 @@ LOG = logging.getLogger(__name__)
 EX_SOFTWARE, EX_TEMPFAIL, EX_NOPERM, EX_CONFIG = 70, 75, 77, 78
 #: Seconds to wait for another data plane of the same namespace folder to leave.
 _LOCK_S = 5.0
+#: Seconds to wait for the rows of OVSDB before the first request; without them what stands counts as right.
+_OVSDB_S = 2.0
 
 _EXIT_WITH_CLIENT = cfg.BoolOpt(
     "exit-with-client", default=False, help="End when the agent that started this process has gone."
@@ -122,7 +124,9 @@ def _switch(conf: Any) -> Any:
     from l3agent.dataplane.ovsdb.switch import Switch
 
     tls = Tls(conf.OVS.ssl_key_file, conf.OVS.ssl_cert_file, conf.OVS.ssl_ca_cert_file)
-    return Switch(conf.OVS.ovsdb_connection, conf.OVS.ovsdb_timeout, tls)
+    switch = Switch(conf.OVS.ovsdb_connection, conf.OVS.ovsdb_timeout, tls)
+    switch.wait_until_known(_OVSDB_S)
+    return switch
 
 
 def _locked(netns_path: str) -> int | None:

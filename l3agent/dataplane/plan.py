@@ -304,6 +304,10 @@ class Plan:
         """Return the operations on all other kinds of entries, in order."""
         return [one for one in self.operations if not isinstance(one.entry, kind)]
 
+    def without_devices(self, missing: Collection[str]) -> Plan:
+        """Return the plan without what comes to devices that are not there."""
+        return Plan(tuple(one for one in self.operations if one.verb == "remove" or not _needs(one.entry, missing)))
+
     def without(self, ready: Collection[Entry]) -> Plan:
         """Return the plan without the additions of what is there already."""
         if not ready:
@@ -390,7 +394,11 @@ def _replaced_devices(wanted: set[Entry], present: set[Entry]) -> set[str]:
     }
 
 
-def _leans_on(entry: Entry, devices: set[str]) -> bool:
+def _needs(entry: Entry, devices: Collection[str]) -> bool:
+    return (isinstance(entry, Link) and entry.device in devices) or _leans_on(entry, devices)
+
+
+def _leans_on(entry: Entry, devices: Collection[str]) -> bool:
     if isinstance(entry, KernelRoute):
         return any(hop.device in devices for hop in entry.hops)
     return isinstance(entry, AcceptRA | DeviceAddress) and entry.device in devices

@@ -65,6 +65,9 @@ class Switch(Ports, Protocol):
     def owners(self) -> list[str]:
         """Return the ids of all routers that ports are marked with."""
 
+    def stats(self) -> dict[str, object]:
+        """Return how things stand."""
+
 
 #: What is done for a state: it stops where it must wait, and goes on when that is over.
 Work = Generator[Wait, None, Report]
@@ -165,7 +168,8 @@ class Reconciler:
 
     def stats(self) -> dict[str, object]:
         """Return counters since the start of the process."""
-        return {**self._drift.stats(), **self._kernel.counters.values()}
+        switch = {} if self._switch is None else {"switch": self._switch.stats()}
+        return {**self._drift.stats(), **self._kernel.counters.values(), **switch}
 
     # ---- private ---------------------------------------------------------------------------------------------
 
@@ -197,12 +201,15 @@ class Reconciler:
             if dry_run:
                 operations += _names(plan.operations, namespace)
                 return
-            change = self._submit(key, plan, operations)
+            change, failure = self._submit(key, plan, operations), None
             if change is not None and plan.brings(SwitchPort):
-                yield from self._over(change, key, turn, timings)
+                failure = yield from self._over(change, key, turn, timings)
                 change = None
                 seen, plan = self._look(key, desired, timings)
-                if plan.brings(SwitchPort):
+                if failure is not None:
+                    # What needs none of the missing devices is done all the same: a floating IP that goes, goes.
+                    plan = plan.without_devices(_missing(plan, seen))
+                elif plan.brings(SwitchPort):
                     continue
             operations += _written_down(key, _names(plan.without_kind(SwitchPort), namespace))
             plans.append(plan)
@@ -222,7 +229,9 @@ class Reconciler:
             if seen.handle is not None:
                 self._announce(seen.handle, state, plan, desired)
             if change is not None:
-                yield from self._over(change, key, turn, timings)
+                failure = yield from self._over(change, key, turn, timings)
+            if failure is not None:
+                raise ApplyError(failure)
             if not plan.may_disturb() or state is None:
                 self._drift.settled(key, state, desired, seen, plans)
                 return
@@ -248,17 +257,18 @@ class Reconciler:
         operations += _written_down(key, _names(ports, None))
         return self._switch.submit(ports)
 
-    def _over(self, change: Wait, key: Key, turn: object, timings: dict[str, float]) -> Generator[Wait, None, None]:
-        """Wait for the end of a change.
+    def _over(
+        self, change: Wait, key: Key, turn: object, timings: dict[str, float]
+    ) -> Generator[Wait, None, str | None]:
+        """Wait for the end of a change; return why it failed.
 
-        :raises ApplyError: it failed, or the same key was asked for again meanwhile.
+        :raises ApplyError: the same key was asked for again meanwhile.
         """
         with _timed(timings, "switch"):
             yield change
         if self._turns.get(key) is not turn:
             raise ApplyError("it was asked for again before Open vSwitch had its ports")
-        if change.error is not None:
-            raise ApplyError(change.error)
+        return change.error
 
     def _announce(self, handle: NamespaceHandle, state: State | None, plan: Plan, present: Iterable[Entry]) -> None:
         """Announce what is new and present; at first sight of a namespace that was found, announce all of it."""
@@ -287,6 +297,12 @@ def _news(plan: Plan) -> tuple[set[str], set[object]]:
     links = [one.entry for one in plan.of(Link) if one.verb == "change"]
     addresses = [one.entry for one in plan.of(DeviceAddress) if one.verb != "remove"]
     return {link.device for link in links if isinstance(link, Link)}, set(map(_place, addresses))
+
+
+def _missing(plan: Plan, seen: Observed) -> set[str]:
+    """Return the devices that a plan wants to move in and that are not there."""
+    links = [one.entry for one in plan.of(Link) if one.verb == "add"]
+    return {one.device for one in links if isinstance(one, Link) and one.moved_in and one.device not in seen.waiting}
 
 
 def _place(entry: Entry) -> object:

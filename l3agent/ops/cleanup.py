@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,14 +37,15 @@ netns_path = {netns_path}
 """
 
 
-def remove_all(netns_path: str, *, dry_run: bool) -> list[Report]:
+def remove_all(netns_path: str, *, dry_run: bool, options: Sequence[str] = ()) -> list[Report]:
     """Remove what is ours, or plan it only; return a report for each thing that was there.
 
     :param netns_path: folder where the namespaces are pinned.
+    :param options: arguments that name the configuration, for how ports are plugged in.
     :raises PermissionMissing: the privilege is missing.
     :raises TransientError: another data plane is at work in this folder, or this one gave no answer.
     """
-    with own_dataplane(netns_path) as dataplane:
+    with own_dataplane(netns_path, options) as dataplane:
         reports = dataplane.remove(dataplane.inventory(), dry_run=dry_run)
         # A port vanishes a moment after its namespace, and only then does its bridge have no user left.
         deadline = time.monotonic() + _SETTLE_S
@@ -109,13 +110,17 @@ class OwnDataplane:
 
 
 @contextlib.contextmanager
-def own_dataplane(netns_path: str) -> Iterator[OwnDataplane]:
-    """Run a data-plane process for the length of the block."""
+def own_dataplane(netns_path: str, options: Sequence[str] = ()) -> Iterator[OwnDataplane]:
+    """Run a data-plane process for the length of the block.
+
+    :param options: arguments that name a configuration; what this process needs for itself goes before it.
+    """
     with tempfile.TemporaryDirectory(prefix="l3agent-cleanup-") as name:
         folder = Path(name)
         path, config, log = folder / "dp.sock", folder / "dp.conf", folder / "dp.log"
         config.write_text(_CONFIG.format(folder=folder, socket=path, netns_path=netns_path))
-        argv = [sys.executable, "-m", "l3agent.cmd.dataplane", "--config-file", str(config), "--exit-with-client"]
+        argv = [sys.executable, "-m", "l3agent.cmd.dataplane", *options, "--config-file", str(config)]
+        argv.append("--exit-with-client")
         with log.open("wb") as output:
             process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
         try:

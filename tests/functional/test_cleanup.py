@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 
 from l3agent.model.states import HostState, Kind, Port, RouterState
+from tests.functional.support.ovs_node import a_node, a_router
 from tests.functional.support.processes import Dataplane
 from tests.functional.support.sandbox import Sandbox
+from tests.functional.support.states import namespace
 
 pytestmark = pytest.mark.kernel
 
@@ -50,6 +52,23 @@ def test_cleanup_removes_all_of_ours_and_nothing_else(trial: Dataplane) -> None:
     assert {link["ifname"] for link in sandbox.json("ip -j link")} == {"lo", "brforeign"}
     said = _cleanup(sandbox)
     assert (said.returncode, said.stdout) == (0, "nothing of ours is here\n")
+
+
+@pytest.mark.openvswitch
+def test_cleanup_removes_ports_of_open_vswitch_too() -> None:
+    with a_node() as node:
+        state, _, _ = a_router()
+        node.build(state)
+        node.ovs.vsctl("add-port", "br-int", "foreign", "--", "set", "Interface", "foreign", "type=internal")
+        # What is left of a router whose namespace went by itself.
+        other, _, _ = a_router()
+        node.build(other)
+        node.dataplane.stop()
+        node.sandbox.run(["ip", "netns", "delete", namespace(other)])
+        said = _cleanup(node.sandbox, "--config-file", str(node.dataplane.conf))
+        assert said.returncode == 0, said.stderr
+        assert node.ovs.ports() == {"foreign"}
+        assert node.sandbox.namespaces() == set()
 
 
 def test_cleanup_refuses_while_a_data_plane_is_at_work(trial: Dataplane, folder: Path) -> None:

@@ -29,6 +29,7 @@ def with_another(state: RouterState) -> RouterState:
 def test_a_router_is_plugged_in_dead_until_it_is_wired(node: Node):
     state, inner, gateway = a_router()
     operations = node.build(state)
+    assert node.switch_stats()["not_wired"] >= 2
     assert any(line.startswith("ovs-vsctl add-port br-int") for line in operations)
     for one in (inner, gateway):
         row, interface = node.ovs.row("Port", one.device), node.ovs.row("Interface", one.device)
@@ -212,6 +213,22 @@ def test_without_the_database_those_that_stand_are_served_and_the_rest_comes_by_
     assert node.build(new) == ()
     wait_until(lambda: node.remove(going).error is None, timeout=30)
     assert going.id not in node.inventory()
+
+
+def test_without_the_database_all_is_done_that_needs_no_new_port(node: Node):
+    state, inner, _ = a_router()
+    node.build(state)
+    other = port(new_id(), "10.7.0.1/24")
+    node.ovs.kill_database()
+    try:
+        report = node.reconcile(replace(with_another(state), ports=frozenset({inner, other})))
+        assert report.error is not None and node.ovs.remote in report.error
+        mappings = node.sandbox.run(["nft", "list", "map", "ip", "l3agent", "floating_dnat"], netns=namespace(state))
+        assert "203.0.113.101" in mappings and "203.0.113.100" not in mappings
+    finally:
+        node.ovs.start_database()
+    wait_until(lambda: "LOWER_UP" in node.device(state, other)["flags"], timeout=30)
+    assert node.build(replace(with_another(state), ports=frozenset({inner, other}))) == ()
 
 
 def test_started_without_the_database_the_data_plane_serves_what_stands(node: Node):

@@ -18,7 +18,7 @@ from typing import Any
 from l3agent.dataplane.ovsdb.connection import Connection, Tls
 from l3agent.dataplane.ovsdb.ports import News
 from l3agent.dataplane.ovsdb.rows import COLUMNS, Found, Rows
-from l3agent.dataplane.ovsdb.transact import Transaction, refusal
+from l3agent.dataplane.ovsdb.transact import DEAD_VLAN, Transaction, refusal
 from l3agent.dataplane.plan import Operation, SwitchPort
 from l3agent.exceptions import ApplyError
 
@@ -96,6 +96,7 @@ class Switch:
         self._life: int | None = None
         self._monitor: Any = None
         self._connected = False
+        self._first = threading.Event()
         self._refused: str | None = None
         #: Becomes readable when a change is done or there are news.
         self.descriptor = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
@@ -107,6 +108,18 @@ class Switch:
     def known(self) -> bool:
         """Whether the rows were read once; they may be old when the connection is lost."""
         return self._rows is not None
+
+    def wait_until_known(self, seconds: float) -> None:
+        """Wait for the rows, but not for ever."""
+        self._first.wait(seconds)
+
+    def stats(self) -> dict[str, object]:
+        """Return how things stand with the database, and how many of our ports nobody has wired yet."""
+        rows = self._rows
+        names = [] if rows is None else [name for owned in list(rows.owned.values()) for name in owned]
+        found = [self.port(name) for name in names]
+        dead = sum(one is not None and one.tag == DEAD_VLAN for one in found)
+        return {"connected": self._connected, "ports": len(names), "not_wired": dead}
 
     def port(self, name: str) -> Found | None:
         """Return a port by its name."""
@@ -196,6 +209,7 @@ class Switch:
             rows = Rows()
             rows.update(message.result)
             self._rows, self._connected, self._patience = rows, True, self._timeout
+            self._first.set()
             LOG.info("OVSDB %s: connected, %d ports", self._remote, len(rows.ports))
             self._tell(everything=True)
         elif self._sent is not None and message.id == self._sent.request:

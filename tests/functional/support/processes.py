@@ -58,7 +58,7 @@ class Dataplane:
         self.sandbox = sandbox
         self.log = folder / "l3-dataplane.log"
         self.socket_path = folder / "dp.sock"
-        self._conf = write_conf(
+        self.conf = write_conf(
             folder / "dataplane.conf",
             {
                 **(groups or {}),
@@ -87,7 +87,7 @@ class Dataplane:
     def start(self, *prefix: str) -> None:
         """Start the process, under a command that starts others, and wait until it listens."""
         with self.log.open("ab") as log:
-            argv = [*prefix, str(SCRIPTS / "l3-dataplane"), "--config-file", str(self._conf)]
+            argv = [*prefix, str(SCRIPTS / "l3-dataplane"), "--config-file", str(self.conf)]
             self._process = self.sandbox.popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         wait_until(self._listens, timeout=15)
 
