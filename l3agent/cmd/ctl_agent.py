@@ -14,7 +14,7 @@ from ipaddress import ip_address
 from typing import Any
 
 from l3agent.cmd.ctl_parser import Commands, add_agent_options, chosen, control_socket, router_id, say
-from l3agent.exceptions import L3AgentError
+from l3agent.exceptions import L3AgentError, TransientError
 from l3agent.model.states import Address
 from l3agent.ops.asking import ask_agent
 from l3agent.ops.graph import mermaid_lines, tree_lines
@@ -211,7 +211,14 @@ def _status(args: argparse.Namespace) -> int:
     before: dict[str, Any] | None = None
     try:
         while True:
-            now = ask_agent(path, {"op": "status"})
+            try:
+                now = ask_agent(path, {"op": "status"})
+            except TransientError as exc:
+                if before is None:
+                    raise
+                say(f"{exc}; trying again")  # it may be back: an agent is restarted under the eyes of its operator
+                time.sleep(args.watch)
+                continue
             if sys.stdout.isatty() and not args.json:
                 print(end=_CLEAR)
             _print_status(args, now, before)
@@ -252,6 +259,8 @@ def _plan(args: argparse.Namespace) -> int:
             print(f"# router {router}: {len(operations)} operations")
             for operation in operations:
                 print(f"  {operation}")
+        if not answer["plans"] and not answer["failed"]:
+            print("# no routers are here")
         for router, error in answer["failed"].items():
             print(f"l3-agentctl plan: router {router}: {error}", file=sys.stderr)
     changes = args.exit_code and any(answer["plans"].values())

@@ -42,6 +42,8 @@ def status_lines(status: Mapping[str, Any], screen: Screen, before: Mapping[str,
     unknown = [
         _unknown(router_id, why) for router_id, why in status["broken"].items() if router_id not in status["routers"]
     ]
+    if not rows and not unknown:
+        return
     yield from table(header, unknown + [_row(status, router_id, entry) for router_id, entry in rows], screen)
 
 

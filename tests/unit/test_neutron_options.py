@@ -5,10 +5,10 @@ import socket
 
 import pytest
 
-from l3agent.conf import configured
+from l3agent.conf import configured, list_opts
 from l3agent.exceptions import ConfigError
-from l3agent.neutron_options import old_transport_url, reason_for, without_effect
-from l3agent.rpc import get_transport
+from l3agent.neutron_options import old_transport_url, reason_for, unknown_options, without_effect
+from l3agent.rpc import Client, get_transport
 from l3agent.service import Service
 
 #: What neutron-l3-agent takes, of Mitaka and of 2026.2; options of libraries that are in use here are theirs.
@@ -165,3 +165,49 @@ def test_modes_of_distributed_routers_are_refused_by_name(conf_of, mode):
 def test_the_server_keeps_the_row_of_the_agent_for_the_host_name_is_that_of_neutrons_agents(conf_of):
     assert conf_of("").host == socket.gethostname()
     assert conf_of("[DEFAULT]\nhost = node1.example.org\n").host == "node1.example.org"
+
+
+#: Options of other programs of Neutron, of files that all of them share, which sound like ours.
+OTHERS = """[DEFAULT]
+l3_ha = true
+api_workers = 2
+rpc_workers = 2
+periodic_workers = 1
+interface_drivers = x
+agent_down_time = 75
+[agent]
+tunnel_types = vxlan
+l2_population = true
+[ml2]
+type_drivers = vxlan
+"""
+
+
+def test_of_neutrons_own_options_none_is_taken_for_a_mistake(conf_of):
+    listed = (
+        f"[{group}]\n" + "".join(f"{name} = \n" for name in names.split()) for group, names in L3_AGENT_OPTIONS.items()
+    )
+    wrong = [line for text in listed for line in unknown_options(_registered(conf_of(_without_values_of_ours(text))))]
+    assert wrong == []
+    assert unknown_options(_registered(conf_of(OTHERS.replace("interface_drivers = x\n", "")))) == []
+
+
+def test_what_looks_like_an_option_of_ours_is(conf_of):
+    found = unknown_options(_registered(conf_of(OTHERS, "[agent]\nreport_intervall = 3\n[dataplane]\npol_size = 1\n")))
+    assert found == [
+        "[AGENT] report_intervall: no such option; did you mean report_interval?",
+        "[DEFAULT] interface_drivers: no such option; did you mean interface_driver?",
+        "[dataplane] pol_size: no such option; did you mean pool_size?",
+    ]
+
+
+def _registered(conf):
+    """Return the options with those that a client of the broker brings."""
+    Client(get_transport(conf, "local:///neutron-options"), "topic", timeout=1)
+    return conf
+
+
+def _without_values_of_ours(text):
+    """Leave out what we would read and refuse to be empty."""
+    ours = {opt.dest for _, opts in list_opts() for opt in opts} | {"debug", "use_syslog", "log_options"}
+    return "\n".join(line for line in text.splitlines() if line.partition(" ")[0] not in ours)
