@@ -17,7 +17,7 @@ from tests.functional.support.casts import RELIABLE, cast_through_outages
 from tests.functional.support.rabbit import Rabbit
 
 
-@pytest.mark.parametrize(("settings", "casts", "kills"), [("durable", 3000, 5), ("quorum", 500, 1)])
+@pytest.mark.parametrize(("settings", "casts", "kills"), [("durable", 1500, 5), ("quorum", 500, 1)])
 def test_no_cast_is_lost_when_the_broker_is_killed(rabbit: Rabbit, settings: str, casts: int, kills: int) -> None:
     account = cast_through_outages(rabbit, RELIABLE[settings], casts=casts, kills=kills)
     assert account.sent == len(account.arrived) == casts
