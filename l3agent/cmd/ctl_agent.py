@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import time
 import uuid
@@ -13,12 +14,22 @@ from collections.abc import Callable
 from ipaddress import ip_address
 from typing import Any
 
-from l3agent.cmd.ctl_parser import Commands, add_agent_options, chosen, control_socket, router_id, say
+from l3agent.cmd.ctl_parser import (
+    Commands,
+    add_agent_options,
+    chosen,
+    configuration,
+    control_socket,
+    router_id,
+    say,
+)
 from l3agent.exceptions import L3AgentError, TransientError
+from l3agent.model.names import namespace_name
 from l3agent.model.states import Address
 from l3agent.ops.asking import ask_agent
 from l3agent.ops.graph import mermaid_lines, tree_lines
 from l3agent.ops.graph_svg import svg
+from l3agent.ops.processes import inside
 from l3agent.ops.router_view import router_lines, trace_lines
 from l3agent.ops.status_view import status_lines
 from l3agent.ops.terminal import Screen
@@ -237,6 +248,8 @@ def _print_status(args: argparse.Namespace, status: dict[str, Any], before: dict
 
 def _show(args: argparse.Namespace) -> int:
     router = _shown(args)
+    pins = configuration(args).dataplane.netns_path
+    router["processes"] = inside(os.path.join(pins, namespace_name("router", router["id"])))
     say(json.dumps(router, indent=2) if args.json else "\n".join(router_lines(router, Screen.of(sys.stdout))))
     return 0
 

@@ -17,7 +17,10 @@ _TRANSLATIONS = {
 
 
 def router_lines(router: Mapping[str, Any], screen: Screen) -> Iterator[str]:
-    """Yield the lines about a router, as :func:`l3agent.ops.status.show` tells of it."""
+    """Yield the lines about a router.
+
+    :param router: as :func:`l3agent.ops.status.show` tells of it, and its ``processes``; None where they are not seen.
+    """
     actual = list(router["actual"])
     paused = ", paused" if router["paused"] else ""
     yield screen.paint(screen.cut(f"router {router['id']}  {router['name']}  {router['state']}{paused}"), "bold")
@@ -30,8 +33,7 @@ def router_lines(router: Mapping[str, Any], screen: Screen) -> Iterator[str]:
     yield from _section("translation", _translations(actual), ("KIND", "WHAT", "ADDRESS"), screen)
     settings = [(one["path"].replace("/", "."), one["value"]) for one in actual if one["kind"] == "sysctl"]
     yield from _section("settings", settings, ("SYSCTL", "VALUE"), screen)
-    yield ""
-    yield "helper processes: none; this release starts none in a router"
+    yield from _processes(router["processes"], screen)
     yield ""
     yield from _difference(router, screen)
 
@@ -78,6 +80,15 @@ def _section(title: str, rows: Sequence[tuple[str, ...]], header: tuple[str, ...
     yield f"{title}: none" if not rows else screen.paint(title, "bold")
     if rows:
         yield from (f"  {line}" for line in table(header, rows, _narrower(screen)))
+
+
+def _processes(found: Sequence[Mapping[str, Any]] | None, screen: Screen) -> Iterator[str]:
+    if found is None:
+        yield ""
+        yield "processes: cannot be seen from here; ask as root, in the mount namespace of l3-dataplane"
+        return
+    rows = [(str(one["pid"]), str(one["command"])) for one in found]
+    yield from _section("processes", rows, ("PID", "COMMAND"), screen)
 
 
 def _narrower(screen: Screen) -> Screen:

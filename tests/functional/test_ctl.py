@@ -159,6 +159,17 @@ def test_show_tells_what_the_kernel_has(node: Node) -> None:
     assert router["plan"] == [] and router["desired"] == router["actual"]
 
 
+def test_show_tells_which_processes_are_in_the_router(node: Node) -> None:
+    assert "processes: cannot be seen from here" in node.ctl("show r1")  # the sandbox has a /run of its own
+    sandbox = node.machine.sandbox
+    visitor = sandbox.popen(["sleep", "600"], netns=namespace_name("router", R1))
+    try:
+        wait_until(lambda: "sleep 600" in sandbox.run(node.argv("show r1"), timeout=_PATIENCE_S), timeout=_PATIENCE_S)
+        assert "processes: none" in sandbox.run(node.argv("show r2"), timeout=_PATIENCE_S)
+    finally:
+        visitor.kill()
+
+
 def test_the_trace_of_the_command_tells_the_way(node: Node) -> None:
     assert "source 10.0.0.6 becomes 203.0.113.10" in node.ctl("trace r1 10.0.0.6 203.0.113.1 443")
     told = node.json("trace r1 203.0.113.1 203.0.113.100 22")

@@ -6,7 +6,7 @@ from __future__ import annotations
 import xml.etree.ElementTree as ET
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from l3agent.ops.graph import mermaid_lines, tree_lines
@@ -102,6 +102,7 @@ def boxes(drawn: str) -> list[tuple[float, float, float, float]]:
     return [tuple(float(one.attrib[name]) for name in ("x", "y", "width", "height")) for one in found]  # type: ignore[misc]
 
 
+@settings(max_examples=40)
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 6)), max_size=9))
 def test_nothing_in_the_picture_lies_over_another_or_outside(shape: list[tuple[int, int]]) -> None:
     routers, hosts = [], []
@@ -122,6 +123,7 @@ def test_nothing_in_the_picture_lies_over_another_or_outside(shape: list[tuple[i
             assert x + width <= left or left + wide <= x or y + height <= top or top + high <= y
 
 
+@settings(max_examples=40)
 @given(st.text(max_size=50))
 def test_any_name_can_be_drawn(name: str) -> None:
     hosts = [{"name": name, "network": "n", "addresses": []}]

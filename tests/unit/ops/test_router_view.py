@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from ipaddress import IPv4Address, ip_interface, ip_network
 
-from hypothesis import given
+from hypothesis import given, settings
 
 from l3agent.dataplane.drivers.bridge import BridgeDriver
 from l3agent.dataplane.plain import plain
@@ -17,7 +17,7 @@ from tests.property.strategies import router_states
 
 def router(desired, actual, **more):
     return {
-        "id": "4d2a", "name": "r1", "state": "active", "error": None, "paused": False, "plan": [],
+        "id": "4d2a", "name": "r1", "state": "active", "error": None, "paused": False, "plan": [], "processes": [],
         "desired": plain(desired), "actual": plain(actual), **more,
     }  # fmt: skip
 
@@ -46,6 +46,7 @@ def test_no_difference_is_said_and_so_is_one_that_cannot_be_known():
     assert lines[1] == "error: mac: 7: no" and lines[-1].endswith("is not known")
 
 
+@settings(max_examples=40)
 @given(router_states())
 def test_every_entry_has_a_line_of_its_own(state):
     found = entries(("router", state.id), state, BridgeDriver())

@@ -8,7 +8,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from l3agent.dataplane.drivers.bridge import BridgeDriver
@@ -110,6 +110,7 @@ ADDRESSES = st.one_of(
 )
 
 
+@settings(max_examples=40)
 @given(router_states(), ADDRESSES, ADDRESSES, st.sampled_from([None, "qr-x", "lo"]))
 def test_every_packet_gets_an_answer(state: Any, source: Any, destination: Any, device: str | None) -> None:
     found = plain(entries(("router", state.id), state, BridgeDriver()))
@@ -119,6 +120,7 @@ def test_every_packet_gets_an_answer(state: Any, source: Any, destination: Any, 
     told.as_values()
 
 
+@settings(max_examples=40)
 @given(router_states(), st.builds(IPv6Address, st.integers(0, 2**128 - 1)))
 def test_ipv6_is_never_translated(state: Any, destination: IPv6Address) -> None:
     found = plain(entries(("router", state.id), state, BridgeDriver()))
