@@ -85,11 +85,20 @@ def missing_systemd() -> str | None:
     return missing_kernel()
 
 
+@functools.cache
+def missing_promtool() -> str | None:
+    """Say why rules for Prometheus cannot be checked by its own tool; None when they can."""
+    return (
+        None if shutil.which("promtool") else "not installed: promtool (tests/install-debian-packages.sh installs it)"
+    )
+
+
 MISSING: dict[str, Callable[[], str | None]] = {
     "browser": missing_browser,
     "kernel": missing_kernel,
     "broker": missing_broker,
     "openvswitch": missing_openvswitch,
     "neutron": missing_neutron,
+    "promtool": missing_promtool,
     "systemd": missing_systemd,
 }

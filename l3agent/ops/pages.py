@@ -16,10 +16,12 @@ from l3agent.ops.health import Health
 from l3agent.ops.history import History
 from l3agent.ops.http import Answer, Pages
 from l3agent.ops.metrics import Metrics
+from l3agent.ops.status_json import StatusEncoder
 
 #: Values for JSON, by what they tell.
 Documents = Mapping[str, Callable[[], Mapping[str, Any]]]
 
+_JSON = "application/json"
 _PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -29,12 +31,13 @@ def pages(host: str, documents: Documents, metrics: Metrics, health: Health, his
     :param host: name of the node.
     :param documents: ``status`` and ``topology``, as the control socket answers them.
     """
+    encoder = StatusEncoder()
     return {
         "/": page,
         "/metrics": lambda: Answer(metrics.text(), _PROMETHEUS),
         "/healthz": lambda: _verdict(health.not_alive()),
         "/readyz": lambda: _verdict(health.not_ready()),
-        "/status.json": lambda: _json(documents["status"]()),
+        "/status.json": lambda: Answer(encoder.encode(documents["status"]()), _JSON),
         "/topology.json": lambda: _json(documents["topology"]()),
         "/history.json": lambda: _json({"host": host, **_verdicts(health), **history.values()}),
     }
@@ -71,4 +74,4 @@ def _verdicts(health: Health) -> dict[str, list[str]]:
 
 
 def _json(value: Any) -> Answer:
-    return Answer(json.dumps(value).encode(), "application/json")
+    return Answer(json.dumps(value).encode(), _JSON)

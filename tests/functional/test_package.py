@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The wheel and the source package, built and used as a stranger would."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tarfile
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from l3agent import __version__
+
+ROOT = Path(__file__).parents[2]
+#: Below share/l3agent of an installation.
+SAMPLES = (
+    "l3_agent.conf",
+    "l3_agent.conf.sample",
+    "standalone.conf",
+    "topology.yaml",
+    "grafana/l3agent.json",
+    "logrotate.d/l3agent",
+    "prometheus/l3agent.rules.yml",
+    "systemd/l3-agent.service",
+    "systemd/l3-dataplane.service",
+)
+
+
+def run(*argv: object, folder: Path) -> str:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL"))}
+    done = subprocess.run(
+        [str(one) for one in argv],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder with both packages, built from a copy of what git has, so that no left-over of a build is in them."""
+    folder = tmp_path_factory.mktemp("built")
+    source = folder / "source"
+    source.mkdir()
+    files = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    for name in filter(None, files.split("\0")):
+        if not name.startswith("tests/") and (ROOT / name).is_file():
+            (source / name).parent.mkdir(parents=True, exist_ok=True)
+            (source / name).write_bytes((ROOT / name).read_bytes())
+    run(sys.executable, "-m", "build", "--no-isolation", "--outdir", folder, source, folder=folder)
+    yield folder
+
+
+def test_both_packages_carry_the_page_and_the_samples(built: Path) -> None:
+    [wheel], [sdist] = built.glob("*.whl"), built.glob("*.tar.gz")
+    names = zipfile.ZipFile(wheel).namelist()
+    assert "l3agent/ops/status.html" in names
+    for sample in SAMPLES:
+        assert [name for name in names if name.endswith(f".data/data/share/l3agent/{sample}")], sample
+    assert not [name for name in names if name.startswith(("tests", "etc"))]
+    with tarfile.open(sdist) as archive:
+        inside = {name.partition("/")[2] for name in archive.getnames()}
+    assert {"pyproject.toml", "README.md", "l3agent/ops/status.html", "etc/l3agent/topology.yaml"} <= inside
+
+
+def test_the_wheel_works_in_a_bare_environment(built: Path, tmp_path: Path) -> None:
+    [wheel] = built.glob("*.whl")
+    venv = tmp_path / "venv"
+    run(sys.executable, "-m", "venv", venv, folder=tmp_path)
+    run(venv / "bin" / "pip", "install", "--quiet", "--disable-pip-version-check", wheel, folder=tmp_path)
+    assert __version__ in run(venv / "bin" / "l3-agent", "--version", folder=tmp_path)
+    assert __version__ in run(venv / "bin" / "l3-dataplane", "--version", folder=tmp_path)
+    assert "status" in run(venv / "bin" / "l3-agentctl", "--help", folder=tmp_path)
+    for sample in SAMPLES:
+        assert (venv / "share" / "l3agent" / sample).stat().st_size > 0, sample
+    program = "from l3agent.standalone.samples import sample; print(sample('topology.yaml'))"
+    assert Path(run(venv / "bin" / "python", "-c", program, folder=tmp_path).strip()).is_relative_to(venv)
+    program = "import eventlet; eventlet.monkey_patch(); from l3agent.ops.pages import page; print(len(page().body))"
+    assert int(run(venv / "bin" / "python", "-W", "ignore", "-c", program, folder=tmp_path)) > 10_000
+    run(venv / "bin" / "pip", "check", "--disable-pip-version-check", folder=tmp_path)
