@@ -39,7 +39,8 @@ class NamespaceHandle:
     """Kept netlink sockets of one namespace.
 
     :param sysctls: the settings as they were read or written last; they are read once in the life of the process.
-    :param adopted: it was found, not made by this process, and nothing was announced from it yet.
+    :param found: it was found, not made by this process: neutron-l3-agent may have made it.
+    :param adopted: it was found, and nothing was announced from it yet.
     :param identity: device and inode of the namespace file.
     :param nsid: what events of the namespace are marked with; None where the kernel gives it no number.
     :param ready: what the namespace had when it was taken from the pool, until its first plan is carried out.
@@ -53,6 +54,7 @@ class NamespaceHandle:
     route: NetlinkSocket
     netfilter: NetlinkSocket
     sysctls: frozenset[Sysctl] = frozenset()
+    found: bool = False
     adopted: bool = False
     ready: frozenset[Entry] = frozenset()
     rules: tuple[bytes, frozenset[Entry]] | None = None
@@ -239,7 +241,7 @@ class Kernel:
             os.unlink(pin)
             return None
         self._check_room(handle)
-        handle.adopted = True
+        handle.found = handle.adopted = True
         self._handles[name] = handle
         return handle
 

@@ -201,16 +201,17 @@ def _rules(kernel: Kernel, handle: NamespaceHandle) -> frozenset[Entry]:
     """
     (generation,) = handle.netfilter.ask([nft.get_generation()])
     if not generation or handle.rules is None or handle.rules[0] != generation:
-        handle.rules = generation, frozenset(_read_rules(kernel, handle.netfilter))
+        handle.rules = generation, frozenset(_read_rules(kernel, handle.netfilter, found=handle.found))
     return handle.rules[1]
 
 
-def _read_rules(kernel: Kernel, netfilter: NetlinkSocket) -> Iterator[Entry]:
-    yield from takeover.neutrons_rules(netfilter)
-    found = read_fingerprint(netfilter)
-    if not found:
+def _read_rules(kernel: Kernel, netfilter: NetlinkSocket, *, found: bool) -> Iterator[Entry]:
+    if found:
+        yield from takeover.neutrons_rules(netfilter)
+    fingerprint = read_fingerprint(netfilter)
+    if not fingerprint:
         return
-    intact = found == kernel.intact_table
+    intact = fingerprint == kernel.intact_table
     for name in nft.SETS:
         for key, value in nft.parse_elements(netfilter.dump(nft.dump_elements(name))).items():
             element = _element(name, key, value)

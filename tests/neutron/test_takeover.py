@@ -13,13 +13,12 @@ from tests.functional.conftest import show
 from tests.functional.support.neutron_router import Steady
 from tests.functional.support.processes import SCRIPTS
 from tests.neutron.bed import Bed
-from tests.neutron.cloud import EXTERNAL_CIDR, Cloud, Member
+from tests.neutron.cloud import Cloud, Member
 from tests.neutron.expect import wait_equal
 from tests.neutron.l3_agents import BINARY, L3Agent, peer
-from tests.neutron.openvswitch import EXTERNAL_BRIDGE
+from tests.neutron.machines import Machines, machines_on
 from tests.neutron.programs import Program
 from tests.neutron.test_peer import PEER_S
-from tests.neutron.waiting import wait_for
 
 pytestmark = pytest.mark.neutron
 
@@ -37,7 +36,7 @@ class Agents:
 
 @pytest.fixture
 def agents(bed: Bed) -> Iterator[Agents]:
-    deployment = dataclasses.replace(bed.deployment, interface_driver="openvswitch")
+    deployment = bed.deployment
     files = deployment.write(bed.folder / "etc-release", "neutron.conf", "l3_agent.ini")
     agents = Agents(peer(bed.sandbox, bed.folder, deployment), L3Agent(bed.sandbox, bed.folder, deployment), files)
     yield agents
@@ -48,25 +47,10 @@ def agents(bed: Bed) -> Iterator[Agents]:
         bed.sandbox.run(["ip", "netns", "delete", name])
 
 
-def a_machine(bed: Bed, name: str, bridge: str, address: str, *, port: Member | None = None, via: str = "") -> str:
-    """Make a namespace with a port of a bridge, bound as the port of an instance is; return its name."""
-    device = f"t-{name}"
-    settings = ["type=internal"]
-    if port is not None:
-        ids = {"iface-id": port["id"], "attached-mac": port["mac_address"], "iface-status": "active"}
-        settings += [f'external_ids:{one}="{value}"' for one, value in ids.items()]
-    bed.ovs.vsctl("add-port", bridge, device, "--", "set", "Interface", device, *settings)
-    lines = [
-        f"ip netns add {name}",
-        f"ip link set {device} netns {name}",
-        f"ip -n {name} link set lo up",
-        *([f"ip -n {name} link set {device} address {port['mac_address']}"] if port else []),
-        f"ip -n {name} address add {address} dev {device}",
-        f"ip -n {name} link set {device} up",
-        *([f"ip -n {name} route add default via {via}"] if via else []),
-    ]
-    bed.sandbox.run(["sh", "-e", "-c", "\n".join(lines)])
-    return name
+@pytest.fixture
+def machines(bed: Bed) -> Iterator[Machines]:
+    with machines_on(bed) as (machines, _):
+        yield machines
 
 
 def nothing_is_lost(steady: Steady) -> None:
@@ -83,7 +67,7 @@ def tables(bed: Bed, router: Member) -> tuple[bool, bool]:
 
 
 def test_a_router_of_neutrons_own_agent_changes_hands_and_back_and_nothing_is_lost(
-    bed: Bed, agents: Agents, cloud: Cloud, external: Member
+    bed: Bed, agents: Agents, cloud: Cloud, external: Member, machines: Machines
 ) -> None:
     subnet = cloud.subnet()
     agents.neutrons.start()
@@ -92,21 +76,11 @@ def test_a_router_of_neutrons_own_agent_changes_hands_and_back_and_nothing_is_lo
     port, other = cloud.port(subnet), cloud.port(subnet)
     floating = cloud.floating_ip(external, port)["floating_ip_address"]
     wait_equal(bed, PEER_S)
-    inside, without = (
-        a_machine(
-            bed,
-            name,
-            "br-int",
-            f"{one['fixed_ips'][0]['ip_address']}/24",
-            port=one,
-            via=subnet["gateway_ip"],
-        )
-        for name, one in (("inside", port), ("without", other))
-    )
-    outside = a_machine(bed, "outside", EXTERNAL_BRIDGE, f"{OUTSIDE}/{EXTERNAL_CIDR.partition('/')[2]}")
+    inside, without = (machines.instance(one, subnet) for one in (port, other))
+    outside = machines.outside()
     ways = [(inside, OUTSIDE), (without, OUTSIDE), (outside, floating)]
     for name, to in ways:
-        wait_for(lambda name=name, to=to: reaches(bed, name, to), 60)
+        machines.wait_reaches(name, to)
     clients = [(kind, name, to) for kind in ("stream", "connections", "datagrams") for name, to in ways]
     with Steady(bed.sandbox, [outside, inside], clients, ways) as steady:
         steady.goes_on()
@@ -131,7 +105,3 @@ def test_a_router_of_neutrons_own_agent_changes_hands_and_back_and_nothing_is_lo
         steady.goes_on()
         nothing_is_lost(steady)
         wait_equal(bed)
-
-
-def reaches(bed: Bed, name: str, to: str) -> bool:
-    return " 0% packet loss" in bed.sandbox.run(["sh", "-c", f"ping -c1 -W1 {to} || :"], netns=name)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Run as a script: traffic without a pause between network namespaces, and what is lost. The standard library only.
 
-The first line of the input is a JSON map: ``servers``, namespaces in which port 7 answers; ``clients``, lists of kind,
+The first line of the input is a JSON map: ``servers``, namespaces in which port 8 answers; ``clients``, lists of kind,
 namespace and address. Each further line is answered with what was sent and lost so far, by client. Kinds: ``stream`` is
 one TCP connection that stays open; ``connections`` are new ones, one after the other; ``datagrams`` are UDP, each a new
 flow. A lost segment of TCP shows as one that was sent again.
@@ -20,7 +20,8 @@ import threading
 import time
 from collections import Counter
 
-PORT = 7
+#: Beside that of tests/functional/support/prober.py.
+PORT = 8
 _CLONE_NEWNET = 0x40000000
 #: struct tcp_info of linux/tcp.h: tcpi_total_retrans, whose place has not changed since it came.
 _TOTAL_RETRANS_AT, _TCP_INFO_BYTES = 100, 104
