@@ -14,7 +14,7 @@ from l3agent.model.states import HostState
 from l3agent.testing import wait_until
 from tests.functional.support.crashes import Mortal
 from tests.functional.support.kernel import RouterFacts, observed
-from tests.functional.support.neutron_router import Steady, build, captured_router, put_rules, rules
+from tests.functional.support.neutron_router import Steady, build, captured_router, put_rules, rules, totals
 from tests.functional.support.processes import Dataplane
 from tests.functional.support.sandbox import Sandbox
 from tests.functional.support.states import host, key, namespace, new_id, tap
@@ -59,6 +59,7 @@ class World:
 
 def nothing_is_lost(steady: Steady) -> None:
     counts = steady.counts()
+    print(f"sent: {totals(counts)}; pings answered: {steady.answered()}")
     assert {(one["lost"], one["again"]) for one in counts.values()} == {(0, 0)}, counts
     assert steady.unanswered() == [set()] * 4
 

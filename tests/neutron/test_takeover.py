@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.functional.conftest import show
-from tests.functional.support.neutron_router import Steady
+from tests.functional.support.neutron_router import Steady, totals
 from tests.functional.support.processes import SCRIPTS
 from tests.neutron.bed import Bed
 from tests.neutron.cloud import Cloud, Member
@@ -55,6 +55,7 @@ def machines(bed: Bed) -> Iterator[Machines]:
 
 def nothing_is_lost(steady: Steady) -> None:
     counts = steady.counts()
+    print(f"sent: {totals(counts)}; pings answered: {steady.answered()}")
     assert {one["lost"] for one in counts.values()} == {0}, counts
     assert not any(steady.unanswered()), counts
 

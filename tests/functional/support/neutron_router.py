@@ -7,6 +7,7 @@ import json
 import re
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from ipaddress import IPv4Interface
 from pathlib import Path
@@ -132,9 +133,24 @@ class Steady:
 
     def unanswered(self) -> list[set[int]]:
         """Return the numbers of the pings that were not answered, by ping; later ones were."""
-        answered = ({int(one) for one in re.findall(r"icmp_seq=(\d+) ttl", "\n".join(p.lines()))} for p in self._pings)
-        return [set(range(1, max(numbers, default=2))) - numbers for numbers in answered]
+        return [set(range(1, max(numbers, default=2))) - numbers for numbers in map(_answers, self._pings)]
+
+    def answered(self) -> int:
+        """Return how many pings were answered."""
+        return sum(map(len, map(_answers, self._pings)))
 
     def _write(self, line: str) -> None:
         self._process.entrance.stdin.write(f"{line}\n")
         self._process.entrance.stdin.flush()
+
+
+def totals(counts: dict[str, dict[str, int]]) -> dict[str, int]:
+    """Return how much was sent of each kind."""
+    kinds = Counter[str]()
+    for name, count in counts.items():
+        kinds[name.partition(" ")[0]] += count["sent"]
+    return dict(kinds)
+
+
+def _answers(ping: Program) -> set[int]:
+    return {int(one) for one in re.findall(r"icmp_seq=(\d+) ttl", "\n".join(ping.lines()))}
