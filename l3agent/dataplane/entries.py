@@ -1,0 +1,254 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the kernel can hold, as frozen values: what plans are made of, and journalled edges."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network
+from typing import Literal
+
+from l3agent.model.states import Interface, Network, NextHop
+
+
+@dataclass(frozen=True, slots=True)
+class Bridge:
+    """A bridge in the switch namespace, marked as ours with the id of its network.
+
+    No plan removes one: a bridge goes by itself soon after its last port (see ``Reconciler.tidy``).
+    """
+
+    name: str
+    network_id: str
+    up: bool = True
+
+    def key(self) -> Hashable:
+        """Return what makes two entries the same object."""
+        return self.name
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """A real network card as a port of the bridge of a network; the bridge's mark says which card is ours."""
+
+    interface: str
+    bridge: str
+    network_id: str
+
+    def key(self) -> Hashable:
+        """Return what makes two entries the same object."""
+        return self.interface
+
+
+@dataclass(frozen=True, slots=True)
+class Namespace:
+    """A pinned network namespace; ``loopback`` when its device ``lo`` is up."""
+
+    name: str
+    loopback: bool = True
+
+    def key(self) -> Hashable:
+        """Return what makes two entries the same object."""
+        return self.name
+
+
+@dataclass(frozen=True, slots=True)
+class Sysctl:
+    """A setting of the namespace; ``path`` is below /proc/sys."""
+
+    path: str
+    value: str
+
+    def key(self) -> Hashable:
+        """Return what makes two entries the same object."""
+        return self.path
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A veth pair: ``device`` inside the namespace, ``tap`` outside as a port of ``bridge``.
+
+    A device that a switch makes outside and that is moved in has no other end: there ``tap`` is ``device`` itself.
+
+    :param mtu: None when it does not matter.
+    :param tap: nothing where the other end is not to be seen, or is not the one that counts.
+    :param bridge: None when another agent plugs the tap in.
+    """
+
+    device: str
+    mac: str
+    mtu: int | None
+    up: bool
+    tap: str
+    bridge: str | None
+
+    @property
+    def moved_in(self) -> bool:
+        """Whether a switch makes the device."""
+        return self.tap == self.device
+
+    def key(self) -> Hashable:
+        """Return what makes two entries the same object."""
+        return self.device, self.tap
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptRA:
+    """A device takes its IPv6 default route from the router advertisements that it hears, and no address."""
+
+    device: str
+
+    def key(self) -> Hashable:
+        """Return what makes two entries the same object."""
+        return self.device
+
+    def settings(self, on: bool) -> list[Sysctl]:
+        """Return what makes it so, or not so. 2: although the device forwards (ip-sysctl of the kernel)."""
+        place = f"net/ipv6/conf/{self.device}"
+        return [Sysctl(f"{place}/autoconf", "0"), Sysctl(f"{place}/accept_ra", "2" if on else "0")]
+
+
+@dataclass(frozen=True, slots=True)
+class SwitchPort:
+    """A port of Open vSwitch, as its database has it.
+
+    :param type: ``internal`` for a device that the switch makes, nothing for a link that exists without it.
+    :param ids: the pairs of ``external_ids`` that count; others may be there too.
+    :param tagged: whether it has a VLAN: the L2 agent's, or the dead one until that agent has wired it. None when it
+        does not matter.
+    :param made: whether its device exists.
+    """
+
+    name: str
+    bridge: str
+    type: str
+    ids: frozenset[tuple[str, str]]
+    tagged: bool | None
+    made: bool = True
+
+    def key(self) -> Hashable:
+        """Return what makes two entries the same object."""
+        return self.name
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceAddress:
+    """An address on a device."""
+
+    device: str
+    interface: Interface
+
+    def key(self) -> Hashable:
+        """Return what makes two entries the same object."""
+        return self.device, self.interface.ip
+
+
+@dataclass(frozen=True, slots=True)
+class KernelRoute:
+    """A route of ours in the main table."""
+
+    destination: Network
+    hops: frozenset[NextHop]
+
+    def key(self) -> Hashable:
+        """Return what makes two entries the same object."""
+        return self.destination
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """The table of a router without its elements; ``intact`` when its rules are the ones this release writes."""
+
+    intact: bool = True
+
+    def key(self) -> Hashable:
+        """Return what makes two entries the same object."""
+        return ()
+
+
+@dataclass(frozen=True, slots=True)
+class Element:
+    """An element of a map or set of the table: ``left`` is the key, ``right`` the value or None."""
+
+    name: str
+    left: IPv4Address | str
+    right: IPv4Address | None
+
+    def key(self) -> Hashable:
+        """Return what makes two entries the same object."""
+        return self.name, self.left
+
+
+@dataclass(frozen=True, slots=True)
+class NeutronRules:
+    """What neutron-l3-agent has in a table of iptables that our table stands for. Never desired.
+
+    :param rules: (chain, handle) of rules in chains that stay.
+    :param chains: chains that go with all their rules; the rules that lead there from outside are among ``rules``.
+    """
+
+    family: Literal["ip", "ip6"]
+    table: str
+    rules: tuple[tuple[str, int], ...]
+    chains: tuple[str, ...]
+
+    def key(self) -> Hashable:
+        """Return what makes two entries the same object."""
+        return self.family, self.table
+
+
+@dataclass(frozen=True, slots=True)
+class NeutronRoute:
+    """A route that neutron-l3-agent made, seen at the takeover of its router. Never desired; ours takes its place."""
+
+    destination: Network
+
+    def key(self) -> Hashable:
+        """Return what makes two entries the same object."""
+        return self.destination
+
+
+#: In a journalled edge, where there is no second address.
+NO_ADDRESS = IPv4Address(0)
+
+
+@dataclass(frozen=True, slots=True)
+class PendingFlush:
+    """A journalled edge: the flows of something that was removed are still to be dropped. Never desired.
+
+    :param what: the map that an element was removed from; ``interface`` for a network of tenants; ``address`` for one
+        outside that our maps do not know, which neutron-l3-agent translated.
+    :param left: floating address; address that stood for the router; address of the network; or that outside.
+    :param right: fixed address; 0.0.0.0; or mask of the network.
+    """
+
+    what: str
+    left: IPv4Address
+    right: IPv4Address = NO_ADDRESS
+
+    @property
+    def network(self) -> IPv4Network:
+        """The network of an interface."""
+        return IPv4Network((int(self.left), int(self.right).bit_count()), strict=False)
+
+    def key(self) -> Hashable:
+        """Return what makes two entries the same object."""
+        return self.what, self.left, self.right
+
+
+Entry = (
+    Bridge
+    | Card
+    | Namespace
+    | Sysctl
+    | Link
+    | SwitchPort
+    | AcceptRA
+    | DeviceAddress
+    | KernelRoute
+    | Table
+    | Element
+    | NeutronRoute
+    | NeutronRules
+    | PendingFlush
+)
