@@ -96,6 +96,29 @@ def test_json_lines_carry_the_fields_of_an_update_and_its_request(
 
 
 @pytest.mark.kernel
+def test_sighup_takes_over_what_can_change_and_names_what_needs_a_restart(
+    dataplane: Dataplane, folder: Path, start_agent: Callable[[Options], Agent]
+) -> None:
+    given = options(folder, dataplane.socket_path)
+    agent = start_agent(given)
+    agent.wait_in_sync()
+    before = agent.status()["routers"]
+    given["DEFAULT"]["debug"] = True
+    given["l3agent"] = {"router_workers": 3}
+    conf = write_conf(folder / "l3-agent.conf", given)
+    os.kill(agent.pid, signal.SIGHUP)
+    text = agent.log.read_text
+    wait_until(lambda: "Options changed that need a restart: l3agent.router_workers" in text(), timeout=30)
+    assert "Options changed: DEFAULT.debug" in text()
+    wait_until(lambda: " DEBUG " in text(), timeout=30)
+    conf.write_text("this is no configuration")
+    os.kill(agent.pid, signal.SIGHUP)
+    wait_until(lambda: "could not be reloaded, the old one stands" in text(), timeout=30)
+    assert agent.status()["routers"] == before  # nothing was restarted, nothing was done to a router
+    assert agent.end() == 0
+
+
+@pytest.mark.kernel
 def test_sigusr2_reports_queue_workers_routers_and_errors(
     dataplane: Dataplane, folder: Path, start_agent: Callable[[Options], Agent]
 ) -> None:
