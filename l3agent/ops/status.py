@@ -14,6 +14,9 @@ from l3agent.dataplane.client import DataplaneClient
 from l3agent.exceptions import L3AgentError
 from l3agent.model.states import Key, RouterState, State
 
+#: Operations of its last update that a router tells; all of them, of a thousand new routers, would be 4 MB.
+_SHOWN_OPERATIONS = 10
+
 
 def status(agent: L3NATAgent, dataplane: DataplaneClient) -> dict[str, Any]:
     """Return how the agent, its queue, its workers, its data plane and each of its routers do."""
@@ -111,7 +114,11 @@ def _router(agent: L3NATAgent, info: RouterInfo) -> dict[str, Any]:
         "paused": info.id in agent.administration.paused,
         "next_try": agent.queue.seconds_to_retry(info.id) or None,
         "updates": info.updates,
-        "last": {"operations": list(info.operations), "timings": info.timings},
+        "last": {
+            "count": len(info.operations),
+            "operations": list(info.operations[:_SHOWN_OPERATIONS]),
+            "timings": info.timings,
+        },
         "updated_at": info.updated_at,
     }
 

@@ -33,6 +33,8 @@ def status_lines(status: Mapping[str, Any], screen: Screen, before: Mapping[str,
         if router_id not in status["routers"]:
             again = "" if one["next_try"] is None else f" (again in {one['next_try']:.0f} s)"
             yield screen.cut(f"broken      {router_id}{again} {one['reason']}")
+    if unseen := [one for one in status["paused"] if one not in status["routers"]]:
+        yield screen.cut(f"paused      {', '.join(unseen)}: not known since the last start")
     if status["orphans"]:
         yield screen.cut(f"orphans     {len(status['orphans'])} routers of nobody wait for their end")
     yield ""
@@ -83,7 +85,7 @@ def _row(status: Mapping[str, Any], router_id: str, entry: Mapping[str, Any]) ->
     error = entry["error"] or "" if broken is None else _why(broken)
     last = "-"
     if entry["updated_at"]:
-        count = len(entry["last"]["operations"])
+        count = entry["last"]["count"]
         last = f"{_age(status['now'] - entry['updated_at'])} ago, {count} operation{'' if count == 1 else 's'}"
     return [
         router_id, Cell(entry["name"], "bold"), Cell(state, _STYLES[state]), str(entry["updates"]), last,

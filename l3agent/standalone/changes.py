@@ -92,7 +92,7 @@ def delete_router(topology: dict[str, Any], name: str) -> None:
 def kernel_time(last: dict[str, Any]) -> str:
     """Say how many operations an update took, and the data-plane time."""
     spent = sum(last["timings"].get(phase, 0.0) for phase in ("observe", "plan", "apply"))
-    return f"{len(last['operations'])} operations, {spent * 1000:.1f} ms in the data plane"
+    return f"{_count(last)} operations, {spent * 1000:.1f} ms in the data plane"
 
 
 def _update(row: Row, stage: Stage, router: str, edit: Callable[[dict[str, Any]], None]) -> None:
@@ -117,11 +117,16 @@ def _delete(row: Row, stage: Stage, router: str) -> None:
     row.expect(not pin.exists(), f"the namespace of {router} is gone")
 
 
+def _count(last: dict[str, Any]) -> int:
+    """Return how many operations there were; the status lists the first of them."""
+    return int(last.get("count", len(last["operations"])))
+
+
 def _plan(last: dict[str, Any]) -> list[str]:
     """Return the beginning of what was done, short enough for a line each."""
     lines = [_UUID.sub(r"\1…", line) for line in last["operations"][:_SHOWN]]
     cut = [line if len(line) <= _SHOWN_CHARACTERS else line[: _SHOWN_CHARACTERS - 1] + "…" for line in lines]
-    more = len(last["operations"]) - len(cut)
+    more = _count(last) - len(cut)
     return [kernel_time(last) + ":", *cut, *([f"and {more} more"] if more else [])]
 
 

@@ -53,7 +53,6 @@ def test_an_agent_with_a_topology_file_needs_no_broker(capsys: pytest.CaptureFix
     ("text", "what", "words"),
     [
         ("agent_mode = dvr\n", "configuration", "distributed"),
-        ("interface_driver = tape\n", "configuration", "tape"),
         ("[l3agent]\nrouter_workers = many\n", "configuration", "router_workers"),
         ("transport_url = carrier-pigeon://host\n", "transport_url", "carrier-pigeon"),
         ("[standalone]\ntopology = /nonexistent.yaml\n", "topology", "/nonexistent.yaml"),

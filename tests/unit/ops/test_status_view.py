@@ -10,7 +10,7 @@ from l3agent.ops.terminal import Screen
 def entry(name: str, state: str = "active", **more: Any) -> dict[str, Any]:
     return {
         "name": name, "state": state, "error": None, "paused": False, "next_try": None, "updates": 1,
-        "last": {"operations": ["one"], "timings": {}}, "updated_at": 990.0, **more,
+        "last": {"count": 1, "operations": ["one"], "timings": {}}, "updated_at": 990.0, **more,
     }  # fmt: skip
 
 
@@ -18,7 +18,7 @@ def status(**more: Any) -> dict[str, Any]:
     return {
         "version": "1", "host": "node1", "now": 1000.0, "in_sync": True, "full_syncs": 2, "admin": "serving",
         "queue": {"waiting": 3, "processing": 1}, "workers": {"busy": 1, "size": 8}, "mass_delete": {"held": []},
-        "dataplane": {"connected": True, "pid": 7}, "routers": {}, "broken": {}, "orphans": {}, **more,
+        "dataplane": {"connected": True, "pid": 7}, "routers": {}, "broken": {}, "orphans": {}, "paused": [], **more,
     }  # fmt: skip
 
 
@@ -47,6 +47,10 @@ def test_the_queue_the_workers_and_the_data_plane_are_told() -> None:
 
 def test_routers_held_for_a_second_answer_are_told() -> None:
     assert "2 routers that the server leaves out" in text(status(mass_delete={"held": ["a", "b"]}))
+
+
+def test_a_paused_router_that_is_not_known_any_more_is_told() -> None:
+    assert "paused      4d2a: not known" in text(status(paused=["4d2a"]))
 
 
 def test_the_rate_is_that_since_the_last_look() -> None:
