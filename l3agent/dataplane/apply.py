@@ -25,6 +25,7 @@ _NO_IPV6 = frozenset((97,))
 _HINTS = {
     54: f"a Linux bridge takes {BRIDGE_PORTS} ports; spread the routers over more nodes or external networks",
     34: "the name of a device has at most 15 bytes",
+    95: "a device of Open vSwitch goes with its port (ovs-vsctl del-port); is ovs-vswitchd running?",
 }
 
 

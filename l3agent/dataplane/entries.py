@@ -116,6 +116,7 @@ class SwitchPort:
     :param ids: the pairs of ``external_ids`` that count; others may be there too.
     :param tagged: whether it has a VLAN: the L2 agent's, or the dead one until that agent has wired it. None when it
         does not matter.
+    :param stuck: it has the L2 agent's VLAN and is dead all the same.
     :param made: whether its device exists.
     """
 
@@ -124,6 +125,7 @@ class SwitchPort:
     type: str
     ids: frozenset[tuple[str, str]]
     tagged: bool | None
+    stuck: bool = False
     made: bool = True
 
     def key(self) -> Hashable:

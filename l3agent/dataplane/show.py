@@ -87,7 +87,8 @@ def _switch_port(port: SwitchPort, was: object) -> list[str]:
     interface = f"set Interface {port.name}{' type=internal' if port.type else ''} {ids}"
     dead = f" -- set Port {port.name} tag=4095 vlan_mode=trunk trunks=4095" if port.tagged else ""
     if isinstance(was, SwitchPort) and was.made and was.bridge == port.bridge:
-        return [f"ovs-vsctl {interface}{'' if was.tagged else dead}"]
+        alive = f" -- clear Port {port.name} vlan_mode trunks" if was.stuck else ""
+        return [f"ovs-vsctl {interface}{alive if was.tagged else dead}"]
     gone = f"del-port {port.name} -- " if isinstance(was, SwitchPort) else ""
     return [f"ovs-vsctl {gone}add-port {port.bridge} {port.name}{dead} -- {interface}"]
 

@@ -158,6 +158,15 @@ def test_what_somebody_changes_in_the_database_is_set_right(node: Node, command:
     wait_until(lambda: node.build(state) == (), timeout=30)
 
 
+def test_an_l2_agent_that_knows_no_dead_ports_can_wire_them_too(node: Node):
+    state, inner, _ = a_router()
+    node.build(state)
+    node.ovs.vsctl("set", "Port", inner.device, "tag=7")
+    wait_until(lambda: node.ovs.row("Port", inner.device)["vlan_mode"] == [], timeout=30)
+    row = node.ovs.row("Port", inner.device)
+    assert (row["tag"], row["trunks"]) == (7, [])
+
+
 def test_a_device_that_somebody_deletes_is_made_anew(node: Node):
     state, inner, _ = a_router()
     node.build(state)

@@ -22,6 +22,7 @@ class PortRow:
     bridge: str
     life: int
     tag: int | None
+    trunks: frozenset[int]
     ids: dict[str, str] = field(hash=False)
     ofport: int | None
 
@@ -33,6 +34,7 @@ PORTS = st.builds(
     st.sampled_from(BRIDGES),
     st.integers(0, 1),
     st.sampled_from((None, 1, 4095)),
+    st.frozensets(st.sampled_from((1, 2, 4095))),
     st.dictionaries(st.sampled_from(("iface-id", "l3agent-router", "other")), st.sampled_from("ab")),
     st.sampled_from((None, -1, 7)),
 )
@@ -51,6 +53,7 @@ def tables(database: Database) -> dict[str, dict[str, dict[str, Any]]]:
         port_id, interface_id = f"p-{name}-{port.life}", f"i-{name}-{port.life}"
         rows["Bridge"][port.bridge]["ports"].add(port_id)
         rows["Port"][port_id] = {"name": name, "interfaces": {interface_id}, "tag": port.tag}
+        rows["Port"][port_id] |= {"vlan_mode": "trunk" if port.trunks else None, "trunks": set(port.trunks)}
         rows["Interface"][interface_id] = {"name": name, "type": "internal", "external_ids": port.ids}
         rows["Interface"][interface_id] |= {"ofport": port.ofport, "error": None}
     return rows
@@ -59,7 +62,7 @@ def tables(database: Database) -> dict[str, dict[str, dict[str, Any]]]:
 def wire(value: Any) -> Any:
     match value:
         case set():
-            named = [["uuid", one] for one in sorted(value)]
+            named = [["uuid", one] if isinstance(one, str) else one for one in sorted(value)]
             # One member is written without its brackets by some servers.
             return named[0] if len(named) == 1 else ["set", named]
         case dict():

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from l3agent.dataplane.ovsdb.rows import OWNER, Found
+from l3agent.dataplane.ovsdb.transact import is_stuck
 from l3agent.dataplane.plan import Entry, Link, SwitchPort
 
 #: The keys of ``external_ids`` that count.
@@ -61,12 +62,14 @@ def as_wanted(found: Found, wanted: SwitchPort | None, there: bool) -> SwitchPor
 
     :param there: its device is.
     """
+    anyhow = wanted is not None and wanted.tagged is None
     return SwitchPort(
         name=found.name,
         bridge=found.bridge,
         type=found.type,
         ids=frozenset((key, found.ids[key]) for key in _KEYS if key in found.ids),
-        tagged=None if wanted is not None and wanted.tagged is None else found.tag is not None,
+        tagged=None if anyhow else found.tag is not None,
+        stuck=not anyhow and is_stuck(found),
         # The link of a veth pair stands for itself.
         made=there or not found.type,
     )

@@ -11,11 +11,13 @@ from typing import Any
 COLUMNS: Mapping[str, tuple[str, ...]] = {
     "Open_vSwitch": ("cur_cfg",),
     "Bridge": ("name", "ports"),
-    "Port": ("name", "interfaces", "tag"),
+    "Port": ("name", "interfaces", "tag", "vlan_mode", "trunks"),
     "Interface": ("name", "type", "external_ids", "ofport", "error"),
 }
 #: Columns whose updates say what differs; of all others they say the new value.
-_SETS, _MAPS = frozenset({"ports", "interfaces"}), frozenset({"external_ids"})
+_SETS, _MAPS = frozenset({"ports", "interfaces", "trunks"}), frozenset({"external_ids"})
+#: The VLAN of a port that nobody has wired yet. As a trunk of this VLAN alone it passes no frame, tagged or not.
+DEAD_VLAN = 4095
 #: Key of ``Interface.external_ids`` that marks a port as ours, with the id of its router.
 OWNER = "l3agent-router"
 
@@ -29,6 +31,7 @@ class Found:
     :param rows: ids of its rows: bridge, port, interface.
     :param ids: ``external_ids`` of the interface.
     :param tag: its VLAN; None without one.
+    :param dead: it is a trunk of the dead VLAN alone, whatever its tag.
     :param ofport: None until ovs-vswitchd has made it, -1 when it could not; then ``error`` says why.
     """
 
@@ -38,6 +41,7 @@ class Found:
     type: str
     ids: Mapping[str, str]
     tag: int | None
+    dead: bool
     ofport: int | None
     error: str
 
@@ -103,7 +107,7 @@ class Rows:
         row = rows[row_id] = dict(before or {}) if kind == "modify" else {}
         for column, value in columns.items():
             if column in _SETS:
-                row[column] = row.get(column, frozenset()) ^ frozenset(uuid for _, uuid in members(value))
+                row[column] = row.get(column, frozenset()) ^ frozenset(map(_plain, members(value)))
             elif column in _MAPS:
                 row[column] = _merged(row.get(column, {}), pairs(value))
             else:
@@ -142,6 +146,7 @@ class Rows:
             interface.get("type") or "",
             interface.get("external_ids", {}),
             port.get("tag"),
+            port.get("vlan_mode") == "trunk" and port.get("trunks") == {DEAD_VLAN},
             interface.get("ofport"),
             interface.get("error") or "",
         )
@@ -177,6 +182,11 @@ def members(value: Any) -> list[Any]:
     if isinstance(value, list) and value[0] == "set":
         return list(value[1])
     return [value]
+
+
+def _plain(value: Any) -> Any:
+    """Return a member of a set; a reference without the word for it."""
+    return value[1] if isinstance(value, list) else value
 
 
 def pairs(value: Any) -> dict[str, str]:

@@ -17,8 +17,8 @@ from typing import Any
 
 from l3agent.dataplane.ovsdb.connection import Connection, Tls
 from l3agent.dataplane.ovsdb.ports import News
-from l3agent.dataplane.ovsdb.rows import COLUMNS, Found, Rows
-from l3agent.dataplane.ovsdb.transact import DEAD_VLAN, Transaction, refusal
+from l3agent.dataplane.ovsdb.rows import COLUMNS, DEAD_VLAN, Found, Rows
+from l3agent.dataplane.ovsdb.transact import Transaction, refusal
 from l3agent.dataplane.plan import Operation, SwitchPort
 from l3agent.exceptions import ApplyError
 

@@ -7,13 +7,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from l3agent.dataplane.ovsdb.rows import Found, Rows
+from l3agent.dataplane.ovsdb.rows import DEAD_VLAN, Found, Rows
 from l3agent.dataplane.plan import Operation, SwitchPort
 from l3agent.exceptions import ApplyError
 
-#: The VLAN of a port that nobody has wired yet. As a trunk of this VLAN alone it passes no frame, tagged or not.
-DEAD_VLAN = 4095
 _DEAD: Mapping[str, Any] = {"tag": DEAD_VLAN, "vlan_mode": "trunk", "trunks": DEAD_VLAN}
+_ALIVE: Mapping[str, Any] = {"vlan_mode": ["set", []], "trunks": ["set", []]}
 
 
 @dataclass(slots=True)
@@ -108,8 +107,14 @@ class Transaction:
             where = _where(interface_row)
             self.steps.append({"op": "update", "table": "Interface", "where": where, "row": {"type": port.type}})
             self.waits = True
-        if port.tagged and found.tag is None:
-            self.steps.append({"op": "update", "table": "Port", "where": _where(port_row), "row": dict(_DEAD)})
+        if port.tagged and (found.tag is None or is_stuck(found)):
+            row = dict(_DEAD if found.tag is None else _ALIVE)
+            self.steps.append({"op": "update", "table": "Port", "where": _where(port_row), "row": row})
+
+
+def is_stuck(found: Found) -> bool:
+    """Tell whether an L2 agent has wired a port and it is dead all the same: those of old set the tag alone."""
+    return found.dead and found.tag not in (None, DEAD_VLAN)
 
 
 def refusal(answers: Iterable[Any]) -> str | None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from l3agent.dataplane import show
 from l3agent.dataplane.ovsdb.ports import as_wanted, observed_ports
 from l3agent.dataplane.ovsdb.rows import Rows
 from l3agent.dataplane.ovsdb.transact import Transaction, refusal
@@ -29,6 +30,7 @@ def database(**interface: object) -> Rows:
     if interface is not None and "absent" not in interface:
         ports = ["uuid", "P"]
         port = {"name": "qr-1", "interfaces": ["uuid", "I"], "tag": interface.pop("tag", 4095)}
+        port |= {"vlan_mode": "trunk", "trunks": 4095} if interface.pop("dead", True) else {}
         row = {"name": "qr-1", "type": "internal", "external_ids": ["map", sorted(map(list, IDS))], "ofport": 3}
         tables = {"Port": {"P": {"initial": port}}, "Interface": {"I": {"initial": {**row, **interface}}}}
     bridges = {
@@ -127,6 +129,17 @@ def test_only_what_is_wrong_is_written_and_nobody_waits_for_it():
         *NEXT,
     ]
     assert not waits and not again
+
+
+def test_an_l2_agent_of_old_that_sets_the_tag_alone_is_helped():
+    rows, stuck = database(tag=3), replace(PORT, stuck=True)
+    (one, *rest), waits, _ = steps(Operation("change", PORT, stuck), rows)
+    assert (one["table"], one["row"]) == ("Port", {"vlan_mode": ["set", []], "trunks": ["set", []]})
+    assert (rest, waits) == (NEXT, False)
+    assert as_wanted(rows.ports["qr-1"], PORT, True) == stuck
+    assert as_wanted(database(tag=3, dead=False).ports["qr-1"], PORT, True) == PORT
+    (line,) = show.lines(Operation("change", PORT, stuck), None)
+    assert "clear Port qr-1 vlan_mode trunks" in line and "tag=" not in line
 
 
 def test_a_port_on_another_bridge_moves_in_one_transaction():
