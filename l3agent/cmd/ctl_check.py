@@ -12,7 +12,7 @@ from typing import Any
 
 from l3agent.cmd.ctl_parser import Commands, add_config_options, say
 from l3agent.conf import configured
-from l3agent.dataplane.drivers import load_driver
+from l3agent.dataplane.drivers import driver_name
 from l3agent.exceptions import ConfigError
 from l3agent.ops import check
 from l3agent.ops.check import Finding, failed
@@ -73,7 +73,7 @@ def _files(args: argparse.Namespace) -> list[str]:
 def _configuration(args: argparse.Namespace) -> Iterator[Finding]:
     try:
         conf = configured(_files(args), prog="l3-agent")
-        load_driver(conf.interface_driver)
+        driver = driver_name(conf.interface_driver)
     except ConfigError as exc:
         yield failed("configuration", str(exc), check.EX_CONFIG)
         return
@@ -81,6 +81,8 @@ def _configuration(args: argparse.Namespace) -> Iterator[Finding]:
     yield Finding("configuration", "ok", ", ".join(map(str, files)) or "no file: the defaults")
     yield check.state_path(conf.state_path)
     yield check.dataplane(conf.dataplane.socket, spawn=conf.dataplane.spawn, root_helper=conf.AGENT.root_helper)
+    if driver == "openvswitch":
+        yield check.ovsdb(conf.OVS.ovsdb_connection)
     if conf.standalone.topology:
         yield _topology(conf.standalone.topology)
     yield from _reach(args)

@@ -10,6 +10,7 @@ import os
 import resource
 import shlex
 import shutil
+import socket as socket_module
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,6 +20,8 @@ from l3agent.ops.terminal import Cell, Screen, table
 
 EX_OK, EX_FAILED, EX_UNAVAILABLE, EX_NOPERM, EX_CONFIG = 0, 1, 69, 77, 78
 
+#: Seconds for a connection on trial.
+_TRIAL_S = 3.0
 #: Descriptors that a router takes in the data plane.
 _PER_ROUTER = 4
 _FEW_DESCRIPTORS, _ENOUGH_DESCRIPTORS = 1024, 65536
@@ -138,6 +141,27 @@ def dataplane(socket: str, *, spawn: bool, root_helper: str) -> Finding:
         return Finding(what, "ok", f"l3-agent starts it by `{root_helper}`")
     text = f"this user lacks the privilege and [AGENT] root_helper ({root_helper!r}) is no command: start it as root"
     return failed(what, text, EX_NOPERM)
+
+
+def ovsdb(remote: str) -> Finding:
+    """Tell whether the database of Open vSwitch listens where the data plane will look for it."""
+    what = "Open vSwitch"
+    kind, _, place = remote.partition(":")
+    try:
+        if kind == "unix":
+            with socket_module.socket(socket_module.AF_UNIX) as trial:
+                trial.settimeout(_TRIAL_S)
+                trial.connect(place)
+        else:
+            host, _, port = place.rpartition(":")
+            socket_module.create_connection((host.strip("[]"), int(port)), _TRIAL_S).close()
+    except PermissionError:
+        return Finding(what, "unknown", f"this user may not connect to {remote}; l3-dataplane must")
+    except (OSError, ValueError) as exc:
+        reason = getattr(exc, "strerror", None) or exc
+        advice = "start openvswitch-switch, or name the place in [OVS] ovsdb_connection"
+        return failed(what, f"OVSDB at {remote}: {reason}; {advice}", EX_UNAVAILABLE)
+    return Finding(what, "ok", f"OVSDB listens at {remote}")
 
 
 def lines(findings: Iterable[Finding], screen: Screen) -> list[str]:

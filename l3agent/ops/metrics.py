@@ -206,6 +206,14 @@ class _Live(Collector):  # type: ignore[misc]
             CounterMetricFamily("l3agent_kernel_operations", "Operations carried out.", labels=["kind"]),
             stats.get("operations", {}),
         )
+        if "switch" in stats:
+            switch = stats["switch"]
+            yield GaugeMetricFamily("l3agent_ovsdb_connected", "1 when OVSDB is connected.", switch["connected"])
+            yield GaugeMetricFamily(
+                "l3agent_ovs_ports_not_wired",
+                "Ports of Open vSwitch that wait for the L2 agent.",
+                switch["not_wired"],
+            )
         limits = {name.replace(" ", "_"): limit for name, limit in stats.get("limits", {}).items()}
         yield _labelled(
             GaugeMetricFamily("l3agent_limit_used", "How much of a limit of the host is used.", labels=["limit"]),

@@ -59,7 +59,15 @@ def described(entry: Mapping[str, Any]) -> str:
         case "link":
             mtu = entry["mtu"] or "of its two ends differ"
             where = f"{entry['tap'] or 'no tap'} on {entry['bridge'] or 'no bridge'}"
+            # Whose tap another agent plugs in has no bridge to name.
+            where = entry["tap"] or "no tap" if entry["bridge"] is None else where
             return f"link {entry['device']} {entry['mac']} mtu {mtu} {_state(entry)}, {where}"
+        case "switch_port":
+            wiring = "its VLAN" if entry["tagged"] and not entry["stuck"] else "not wired"
+            device = "" if entry["made"] else ", without its device"
+            return f"port {entry['name']} of Open vSwitch on {entry['bridge']}, {wiring}{device}"
+        case "neutron_rules":
+            return f"rules of neutron-l3-agent in {entry['table']} ({entry['family']})"
         case "accept_ra":
             return f"default route by router advertisements on {entry['device']}"
         case "address":

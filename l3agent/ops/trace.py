@@ -96,7 +96,7 @@ class Router:
         self.exists = any(entry["kind"] == "namespace" for entry in found)
         self.intact = any(entry["kind"] == "table" and entry["intact"] for entry in found)
         self.up = {entry["device"]: entry["up"] and bool(entry["tap"]) for entry in _of(found, "link")}
-        self.unplugged = {entry["device"] for entry in _of(found, "link") if not entry["bridge"]}
+        self.unplugged = {entry["device"] for entry in _of(found, "link") if entry["bridge"] == ""}
         self.settings = {entry["path"]: entry["value"] for entry in _of(found, "sysctl")}
         self.addresses: list[tuple[str, Interface]] = [
             (entry["device"], ip_interface(entry["interface"])) for entry in _of(found, "address")

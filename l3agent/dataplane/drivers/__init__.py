@@ -9,7 +9,7 @@ from typing import Protocol
 from l3agent.dataplane.drivers.bridge import BridgeDriver
 from l3agent.dataplane.drivers.linuxbridge import LinuxBridgeDriver
 from l3agent.dataplane.drivers.openvswitch import OpenVSwitchDriver
-from l3agent.dataplane.plan import Entry
+from l3agent.dataplane.entries import Entry
 from l3agent.exceptions import ConfigError
 from l3agent.model.states import Key, NetworkState, Port
 

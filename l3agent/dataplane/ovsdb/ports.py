@@ -7,9 +7,9 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
+from l3agent.dataplane.entries import Entry, Link, SwitchPort
 from l3agent.dataplane.ovsdb.rows import OWNER, Found
 from l3agent.dataplane.ovsdb.transact import is_stuck
-from l3agent.dataplane.plan import Entry, Link, SwitchPort
 
 #: The keys of ``external_ids`` that count.
 _KEYS = ("iface-id", "iface-status", "attached-mac", OWNER)

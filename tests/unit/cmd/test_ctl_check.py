@@ -49,6 +49,14 @@ def test_an_agent_with_a_topology_file_needs_no_broker(capsys: pytest.CaptureFix
     assert found["broker and server"]["state"] == "ok"
 
 
+def test_a_database_of_open_vswitch_that_does_not_listen_is_named(
+    capsys: pytest.CaptureFixture[str], written: Any
+) -> None:
+    _, found = checked(capsys, written("interface_driver = openvswitch\n[ovs]\novsdb_connection = unix:/nonexistent\n"))
+    assert (found["Open vSwitch"]["state"], found["Open vSwitch"]["exit_status"]) == ("fail", 69)
+    assert "unix:/nonexistent" in found["Open vSwitch"]["text"]
+
+
 @pytest.mark.parametrize(
     ("text", "what", "words"),
     [

@@ -4,7 +4,7 @@ from __future__ import annotations
 import pytest
 
 from l3agent.dataplane.drivers import driver_name, load_driver
-from l3agent.dataplane.plan import Bridge, Link, SwitchPort
+from l3agent.dataplane.entries import Bridge, Link, SwitchPort
 from l3agent.exceptions import ConfigError
 from tests.functional.support.states import port
 

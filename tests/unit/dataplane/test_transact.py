@@ -8,10 +8,11 @@ from dataclasses import replace
 import pytest
 
 from l3agent.dataplane import show
+from l3agent.dataplane.entries import Link, SwitchPort
 from l3agent.dataplane.ovsdb.ports import as_wanted, observed_ports
 from l3agent.dataplane.ovsdb.rows import Rows
 from l3agent.dataplane.ovsdb.transact import Transaction, refusal
-from l3agent.dataplane.plan import Link, Operation, SwitchPort
+from l3agent.dataplane.plan import Operation
 from l3agent.exceptions import ApplyError
 
 IDS = frozenset({("iface-id", "p1"), ("l3agent-router", "r1")})

@@ -4,10 +4,11 @@ from __future__ import annotations
 from ipaddress import IPv4Address, ip_interface, ip_network
 
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from l3agent.dataplane.drivers.bridge import BridgeDriver
+from l3agent.dataplane.drivers import load_driver
+from l3agent.dataplane.entries import DeviceAddress, Element, KernelRoute, NeutronRules, PendingFlush, Table
 from l3agent.dataplane.plain import plain
-from l3agent.dataplane.plan import DeviceAddress, Element, KernelRoute, PendingFlush, Table
 from l3agent.dataplane.render import entries
 from l3agent.model.states import NextHop
 from l3agent.ops.router_view import described, differences, router_lines
@@ -47,9 +48,10 @@ def test_no_difference_is_said_and_so_is_one_that_cannot_be_known():
 
 
 @settings(max_examples=40)
-@given(router_states())
-def test_every_entry_has_a_line_of_its_own(state):
-    found = entries(("router", state.id), state, BridgeDriver())
-    values = plain({*found, Table(False), PendingFlush("floating_dnat", IPv4Address(1), IPv4Address(2))})
+@given(router_states(), st.sampled_from(("bridge", "linuxbridge", "openvswitch")))
+def test_every_entry_has_a_line_of_its_own(state, driver):
+    found = entries(("router", state.id), state, load_driver(driver))
+    others = NeutronRules("ip", "nat", (), ()), PendingFlush("floating_dnat", IPv4Address(1), IPv4Address(2))
+    values = plain({*found, *others, Table(False)})
     assert len({described(one) for one in values}) == len(values)
     assert differences(values, values) == []
