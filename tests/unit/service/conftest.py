@@ -32,7 +32,7 @@ class ServiceManager:
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
 
-    def told(self, beginning: str = "", timeout: float = 15) -> str:
+    def told(self, beginning: str = "", timeout: float = 60) -> str:
         """Return the next message that begins so; those before are passed over."""
         self._sock.settimeout(timeout)
         while not (message := self._sock.recv(1000).decode()).startswith(beginning):

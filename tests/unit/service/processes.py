@@ -62,7 +62,7 @@ class Process:
     def log(self) -> str:
         return (self.folder / "log").read_text()
 
-    def line(self, what: str, timeout: float = 15) -> tuple[int, float]:
+    def line(self, what: str, timeout: float = 60) -> tuple[int, float]:
         """Wait until the program says this; return the process that said it, and when."""
         try:
             with eventlet.Timeout(timeout):
@@ -84,7 +84,7 @@ class Process:
         self.process.send_signal(number)
         return moment
 
-    def status(self, timeout: float = 15) -> int:
+    def status(self, timeout: float = 60) -> int:
         with eventlet.Timeout(timeout, TimeoutError(f"still runs\n{self.log}")):
             return self.process.wait()
 

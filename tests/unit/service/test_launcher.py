@@ -20,8 +20,9 @@ from tests.unit.service.conftest import ServiceManager
 from tests.unit.service.processes import Process
 
 Start = Callable[..., Process]
-AT_ONCE_S = 0.05  # the best of several
-SOON_S = 0.3  # one alone, on a machine that others use too; the hub of itself would take up to 60 s
+AT_ONCE_S = 0.05  # the best of several: a machine that others use too may keep any of them waiting
+TRIES = 20
+SOON_S = 5  # one alone; the hub of itself would take up to 60 s
 
 
 def test_a_second_signal_kills_at_once_even_when_the_hub_is_stuck(start: Start) -> None:
@@ -30,7 +31,7 @@ def test_a_second_signal_kills_at_once_even_when_the_hub_is_stuck(start: Start) 
     process.signal(signal.SIGTERM)
     process.line("stop")
     process.signal(signal.SIGTERM)
-    assert process.status(timeout=2) == -signal.SIGTERM
+    assert process.status() == -signal.SIGTERM
 
 
 def test_a_stop_that_outlasts_the_deadline_ends_with_a_log_line_and_status_1(start: Start) -> None:
@@ -38,7 +39,7 @@ def test_a_stop_that_outlasts_the_deadline_ends_with_a_log_line_and_status_1(sta
     process.line("started")
     sent = process.signal(signal.SIGTERM)
     assert process.status() == 1
-    assert 1 <= time.monotonic() - sent < 3
+    assert 1 <= time.monotonic() - sent < 30  # its stop sleeps for 60 s
     assert "Program did not stop in time; killed: eventlet.greenthread.sleep" in process.log
 
 
@@ -69,23 +70,26 @@ def test_signals_act_within_50_ms_on_an_idle_hub(start: Start, hub: str) -> None
     """Nothing is open and no timer runs: of itself the hub would wake after up to 60 s."""
     process = start(EVENTLET_HUB=hub)
     process.line("started")
-    resets, reports = [], []
-    for number in range(4):
-        eventlet.sleep(0.1)
-        process.configure(f"word{number}")
-        sent = process.signal(signal.SIGHUP)
-        resets.append(process.line(f"reset word{number}")[1] - sent)
-    for number in range(1, 4):
-        sent = time.time()
-        process.signal(signal.SIGUSR2)
-        wait_until(lambda number=number: process.log.count("Guru Meditation") == number)
-        line = [line for line in process.log.splitlines() if "SIGUSR2: writing a report" in line][-1]
-        reports.append(datetime.strptime(line[:23], "%Y-%m-%d %H:%M:%S.%f").timestamp() - sent)
+    assert any(_time_of_a_reset(process, number) < AT_ONCE_S for number in range(TRIES))
+    assert any(_time_of_a_report(process, number) < AT_ONCE_S for number in range(1, TRIES))
     sent = process.signal(signal.SIGTERM)
     assert process.line("stop")[1] - sent < SOON_S
     assert process.status() == 0
-    assert min(resets) < AT_ONCE_S
-    assert min(reports) < AT_ONCE_S
+
+
+def _time_of_a_reset(process: Process, number: int) -> float:
+    eventlet.sleep(0.1)
+    process.configure(f"word{number}")
+    sent = process.signal(signal.SIGHUP)
+    return process.line(f"reset word{number}")[1] - sent
+
+
+def _time_of_a_report(process: Process, number: int) -> float:
+    sent = time.time()
+    process.signal(signal.SIGUSR2)
+    wait_until(lambda: process.log.count("Guru Meditation") == number, timeout=60)
+    line = [line for line in process.log.splitlines() if "SIGUSR2: writing a report" in line][-1]
+    return datetime.strptime(line[:23], "%Y-%m-%d %H:%M:%S.%f").timestamp() - sent
 
 
 def test_sigusr2_shows_greenthreads_services_and_options_and_keeps_secrets(start: Start) -> None:
@@ -119,11 +123,11 @@ def test_hang_up_says_which_options_changed_and_which_need_a_restart(start: Star
 def test_hang_up_opens_log_files_again(start: Start, tmp_path: Path) -> None:
     process = start(OS_DEFAULT__LOG_FILE=str(tmp_path / "program.log"))
     process.line("started")
-    wait_until((tmp_path / "program.log").exists)
+    wait_until((tmp_path / "program.log").exists, timeout=60)
     (tmp_path / "program.log").rename(tmp_path / "program.log.1")
     process.signal(signal.SIGHUP)
     process.line("reset first")
-    wait_until((tmp_path / "program.log").exists)
+    wait_until((tmp_path / "program.log").exists, timeout=60)
     process.signal(signal.SIGTERM)
     assert process.status() == 0
     assert "exit status 0" in (tmp_path / "program.log").read_text()
@@ -151,7 +155,8 @@ def test_the_service_manager_hears_all_of_a_life_and_only_what_is_true(
     heard = time.monotonic()
     assert ready == "READY=1\nSTATUS=running, 1 services"
     assert process.line("started")[1] < heard
-    assert service_manager.told_within(interval).count("WATCHDOG=1") >= 2
+    for _ in range(2):
+        service_manager.told("WATCHDOG=1")
 
     process.configure("sick")
     process.signal(signal.SIGHUP)
@@ -242,7 +247,7 @@ def test_a_report_is_asked_of_all_workers(start: Start) -> None:
     for _ in range(2):
         process.line("started")
     process.signal(signal.SIGUSR2)
-    wait_until(lambda: process.log.count("Guru Meditation") == 3)
+    wait_until(lambda: process.log.count("Guru Meditation") == 3, timeout=60)
 
 
 @pytest.mark.forks
@@ -251,7 +256,7 @@ def test_workers_that_cannot_start_come_back_at_one_a_second_and_signals_are_hea
     starts = [process.line("starting")[1] for _ in range(6)]
     assert starts[5] - starts[2] > 1.5
     process.signal(signal.SIGTERM)
-    assert process.status(timeout=2) == 0
+    assert process.status() == 0
 
 
 @pytest.mark.forks
