@@ -44,6 +44,7 @@ class RouterInfo:
     error: str | None = None
     updates: int = 0
     operations: tuple[str, ...] = ()
+    count: int = 0
     timings: dict[str, float] = field(default_factory=dict)
     updated_at: float = 0.0
     revision: int = 0
@@ -93,7 +94,8 @@ class RouterInfo:
         """Note that the kernel is now as ``state`` says."""
         self.status, self.error = "active", None
         self.updates += 1
-        self.operations, self.timings, self.updated_at = report.operations, dict(timings), now
+        self.operations, self.count = report.operations, report.count
+        self.timings, self.updated_at = dict(timings), now
 
     def failed(self, error: str, now: float) -> None:
         """Note why the kernel is not as the server wants it."""

@@ -136,7 +136,7 @@ class Routers:
         unasked = unasked and info.updates > 0
         info.succeeded(report, timings, time.monotonic())
         self._statuses.report(update.id, self._only_ours(info, info.floating_ips_to_report(ACTIVE)))
-        operations = len(report.operations)
+        operations = report.count
         return _outcome(update, "ok", timings=timings, operations=operations, name=info.name, unasked=unasked)
 
     def remove(self, update: ResourceUpdate, timings: dict[str, float]) -> Outcome:
@@ -151,8 +151,9 @@ class Routers:
         self.info.pop(router_id, None)
         self._last_known.forget(router_id)
         self._statuses.forget(router_id)
-        self.gone.append({"id": router_id, "operations": list(report.operations), "timings": timings})
-        return len(report.operations)
+        said = list(report.operations)
+        self.gone.append({"id": router_id, "operations": said, "count": report.count, "timings": timings})
+        return report.count
 
     def _refuse(self, router_id: str, error: InvalidRouter) -> None:
         """Leave the router as it is in the kernel until the server says something else."""

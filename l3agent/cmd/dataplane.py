@@ -32,6 +32,7 @@ from l3agent.dataplane.render import ROUTER_SYSCTLS
 from l3agent.dataplane.server import Server
 from l3agent.dataplane.tidy import Tidier
 from l3agent.exceptions import ConfigError, L3AgentError, PermissionMissing
+from l3agent.model.wire import Reader
 
 LOG = logging.getLogger(__name__)
 
@@ -84,38 +85,36 @@ def _serve(conf: Any) -> int:
     privilege.raise_descriptor_limit()
     privilege.drop()
 
-    def gather() -> Crew:
-        reaper = Reaper()
-        driver = load_driver(
-            conf.interface_driver,
-            integration_bridge=conf.OVS.integration_bridge,
-            external_bridge=conf.external_network_bridge,
-            use_veth=conf.ovs_use_veth,
-        )
-        switch = _switch(conf) if driver_name(conf.interface_driver) == "openvswitch" else None
-        pool = Pool(conf.dataplane.pool_size, ROUTER_SYSCTLS, reaper)
-        kernel = Kernel(conf.dataplane.netns_path, reaper, pool)
-        announcer = Announcer(conf.send_arp_for_ha, conf.dataplane.announce_interval, reaper.close)
-        listener = Listener(conf.dataplane.netns_path) if conf.dataplane.repair else None
-        tidier, drift = Tidier(kernel), Drift(listener, driver, switch)
-        return Crew(Reconciler(kernel, driver, announcer, tidier, drift, switch), tidier, drift, Limits())
-
-    server = Server(
-        listener,
-        allowed=frozenset((owner,)),
-        lane=Lane(gather),
-        exit_with_client=conf.exit_with_client,
-    )
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: server.stop())
-    LOG.info("l3-dataplane %s listens on %s, namespaces in %s", __version__, path, conf.dataplane.netns_path)
-    tell_ready()
     try:
+        server = Server(
+            listener, allowed=frozenset((owner,)), lane=Lane(_crew(conf)), exit_with_client=conf.exit_with_client
+        )
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: server.stop())
+        LOG.info("l3-dataplane %s listens on %s, namespaces in %s", __version__, path, conf.dataplane.netns_path)
+        tell_ready()
         server.run()
     except OSError as exc:
         LOG.error("cannot work on this kernel: %s", exc)
         return EX_SOFTWARE
     return 0
+
+
+def _crew(conf: Any) -> Crew:
+    reaper = Reaper()
+    driver = load_driver(
+        conf.interface_driver,
+        integration_bridge=conf.OVS.integration_bridge,
+        external_bridge=conf.external_network_bridge,
+        use_veth=conf.ovs_use_veth,
+    )
+    switch = _switch(conf) if driver_name(conf.interface_driver) == "openvswitch" else None
+    pool = Pool(conf.dataplane.pool_size, ROUTER_SYSCTLS, reaper)
+    kernel = Kernel(conf.dataplane.netns_path, reaper, pool)
+    announcer = Announcer(conf.send_arp_for_ha, conf.dataplane.announce_interval, reaper.close)
+    listener = Listener(conf.dataplane.netns_path) if conf.dataplane.repair else None
+    tidier, drift = Tidier(kernel), Drift(listener, driver, switch)
+    return Crew(Reconciler(kernel, driver, announcer, tidier, drift, switch), tidier, drift, Limits(), Reader())
 
 
 def _switch(conf: Any) -> Any:

@@ -52,6 +52,7 @@ class Announcer:
         self._close = close
         self._packets: dict[str, socket.socket] = {}
         self._idle: list[str] = []
+        self._news = False
         self._wake = threading.Condition()
         self._numbers = itertools.count()
         self._due: list[tuple[float, int, _Round]] = []
@@ -82,7 +83,14 @@ class Announcer:
             self._forget(namespace, device, frames)
             self._rounds.setdefault(namespace, []).append(new)
             heapq.heappush(self._due, (time.monotonic(), next(self._numbers), new))
-            self._wake.notify()
+            self._news = True
+
+    def wake(self) -> None:
+        """Begin with what was added since the last call; the thread would not notice by itself."""
+        if self._news:
+            with self._wake:
+                self._news = False
+                self._wake.notify()
 
     def withdraw(self, namespace: str, device: str | None = None, address: Address | None = None) -> None:
         """Announce no more: one address of a device, or everything of a namespace."""

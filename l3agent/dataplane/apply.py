@@ -13,7 +13,7 @@ from l3agent.dataplane.kernel import Kernel, NamespaceHandle
 from l3agent.dataplane.limits import BRIDGE_PORTS
 from l3agent.dataplane.netlink import rtnl
 from l3agent.dataplane.observe import Observed
-from l3agent.dataplane.plan import AcceptRA, Card, Link, Namespace, Operation, PendingFlush, Plan, Sysctl
+from l3agent.dataplane.plan import AcceptRA, Card, Link, Namespace, Operation, PendingFlush, Plan, SwitchPort, Sysctl
 from l3agent.dataplane.sockets import KernelRefused, NetlinkSocket
 from l3agent.exceptions import ApplyError
 
@@ -27,6 +27,12 @@ _HINTS = {
     34: "the name of a device has at most 15 bytes",
     95: "a device of Open vSwitch goes with its port (ovs-vsctl del-port); is ovs-vswitchd running?",
 }
+#: EEXIST.
+_EXISTS = 17
+
+
+class InTheWay(ApplyError):
+    """Something has the name of what was to be made."""
 
 
 def carry_out(kernel: Kernel, plan: Plan, seen: Observed, namespace: str | None) -> None:
@@ -40,7 +46,10 @@ def carry_out(kernel: Kernel, plan: Plan, seen: Observed, namespace: str | None)
     outside = encode.outside(
         plan, namespace_fd=handle.fd if handle else None, bridge_index=seen.bridges, stray=seen.stray
     )
+    first = None
     if handle is not None:
+        # Whatever happens from here on, the next plan has to ask.
+        first, handle.next_index = handle.next_index, None
         _send(kernel, handle.route, encode.in_the_way(plan, seen.devices), namespace, ignore=_ALREADY_GONE)
     # What an unpinned namespace left behind: the kernel may just now be taking it apart itself.
     _send(kernel, kernel.host, outside.in_the_way, namespace, ignore=_ALREADY_GONE)
@@ -50,7 +59,7 @@ def carry_out(kernel: Kernel, plan: Plan, seen: Observed, namespace: str | None)
         if any(operation.verb == "remove" for operation in plan.of(Namespace)):
             _remove_namespace(kernel, handle)
         else:
-            _note_new_devices(handle, plan, seen)
+            _note_new_devices(handle, plan, seen, first)
             _set_devices(kernel, handle, plan)
             inside = encode.inside(plan, seen.devices)
             _send(kernel, handle.route, inside.come, namespace)
@@ -59,13 +68,17 @@ def carry_out(kernel: Kernel, plan: Plan, seen: Observed, namespace: str | None)
     _send(kernel, kernel.host, outside.gone, namespace, ignore=_ALREADY_GONE)
 
 
-def _note_new_devices(handle: NamespaceHandle, plan: Plan, seen: Observed) -> None:
-    """Ask for the indexes of the devices that were just made.
+def _note_new_devices(handle: NamespaceHandle, plan: Plan, seen: Observed, first: int | None) -> None:
+    """Note the indexes of the devices that were just made.
 
-    Only the kernel knows: a new namespace may have devices of its own (fallback tunnels), and an index that was in use
-    once is not given again.
+    In a namespace of the pool they are the next ones after those of the devices it was made with (fallback tunnels, if
+    any), in the order of their making: nobody else knows it yet. In others only the kernel knows, for an index that was
+    in use once is not given again.
     """
     new = [one.entry.device for one in plan.of(Link) if isinstance(one.entry, Link) and one.verb == "add"]
+    if first is not None and not plan.of(SwitchPort):
+        seen.devices |= {device: index for index, device in enumerate(new, start=first)}
+        return
     answers = handle.route.ask([rtnl.get_link(name=device) for device in new])
     seen.devices |= {info.name: info.index for answer in answers for info in rtnl.parse_links(answer)}
 
@@ -144,7 +157,8 @@ def named(exc: KernelRefused, batch: encode.Batch, namespace: str | None) -> App
         return exc
     operation: Operation = batch[exc.number - 1][1]
     hint = _HINTS.get(exc.code, "")
-    return ApplyError(f"{'; '.join(show.lines(operation, namespace))}: {exc}{hint and ': ' + hint}")
+    kind = InTheWay if exc.code == _EXISTS else ApplyError
+    return kind(f"{'; '.join(show.lines(operation, namespace))}: {exc}{hint and ': ' + hint}")
 
 
 def _drop_flows(kernel: Kernel, handle: NamespaceHandle, plan: Plan) -> None:

@@ -32,6 +32,8 @@ _RECEIVE_BYTES = 262144
 #: A frame of this size would be tens of thousands of routers: the stream is broken.
 _FRAME_BYTES_MAX = 1 << 30
 _BACKOFF_MIN_S, _BACKOFF_MAX_S = 0.1, 5.0
+#: How many lines of a plan are kept to be shown; all of them only for a dry run and a debug log.
+_LINES = 16
 #: How long a request waits for the connection; its own deadline bounds the whole.
 _CONNECTING_S = 5.0
 _HELLO_S = 5.0
@@ -113,8 +115,10 @@ class DataplaneClient:
         :returns: one report a state, in their order; what failed is in its ``error``.
         :raises DataplaneUnavailable: no answer.
         """
-        packed = [pack_state(key, state) for key, state in states]
-        return [unpack_report(wire) for wire in self._request("reconcile", {"states": packed, "dry_run": dry_run})]
+        arguments: dict[str, Any] = {"states": [pack_state(key, state) for key, state in states], "dry_run": dry_run}
+        if not dry_run and not LOG.isEnabledFor(logging.DEBUG):
+            arguments["lines"] = _LINES
+        return [unpack_report(wire) for wire in self._request("reconcile", arguments)]
 
     def inventory(self) -> dict[str, list[str]]:
         """Return the ids of what exists in the kernel and is ours, by kind.

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 from l3agent.dataplane.drivers import InterfaceDriver
@@ -14,8 +14,11 @@ from l3agent.dataplane.ovsdb.ports import News, Ports
 from l3agent.dataplane.plan import Entry, Plan
 from l3agent.dataplane.render import entries
 from l3agent.dataplane.repairs import Repairs
-from l3agent.dataplane.served import Served
+from l3agent.dataplane.served import Served, Snapshot
 from l3agent.model.states import Key, Report, State
+
+#: Seconds after which a state is looked at although no event says so, when it is asked for.
+_LOOK_AGAIN_S = 600.0
 
 
 class Switch(Ports, Protocol):
@@ -45,6 +48,24 @@ class Drift:
         if switch is not None:
             self.descriptors = [*self.descriptors, switch.descriptor]
 
+    @property
+    def indexes(self) -> Mapping[str, int] | None:
+        """Indexes of links in the switch namespace by name, as events tell them; None when none are heard."""
+        return self._served.indexes if self._listener else None
+
+    def snapshot(self, key: Key) -> Snapshot | None:
+        """Return what the kernel holds of a state without looking; None when only a look can tell.
+
+        Everything that happened up to now was heard, and nothing of it concerns the state. As events cannot tell of
+        defects of our own, each state is looked at now and then all the same.
+        """
+        self.hear()
+        snapshot = self._served.snapshot(key)
+        if snapshot is None or snapshot.when < time.monotonic() - _LOOK_AGAIN_S:
+            return None
+        assert snapshot.seen.handle is not None
+        return snapshot if snapshot.seen.handle.generation() == snapshot.generation else None
+
     def begin(self, key: Key, state: State | None) -> None:
         """A state is going to be brought about, or removed."""
         self._served.expect(key, state)
@@ -58,7 +79,12 @@ class Drift:
         """A state was brought about by plans, or removed; hear what happened meanwhile."""
         if state is not None:
             self._served.stands(key, state, desired, seen)
+            self._keep(key, state, seen, time.monotonic())
         self.hear(plans)
+
+    def changed(self, key: Key, state: State, snapshot: Snapshot) -> None:
+        """A state that stood was brought to another one of the same ports."""
+        self._keep(key, state, snapshot.seen, snapshot.when)
 
     def hear(self, plans: Sequence[Plan] = ()) -> None:
         """Read the events that came, and mark what they concern."""
@@ -71,6 +97,7 @@ class Drift:
         if self._switch is not None and (news.names or news.all):
             concerned |= self._served.plugged(self._switch, news)
         for key in concerned:
+            self._served.doubt(key)
             self._repairs.mark(key, now)
 
     def wait(self) -> float | None:
@@ -103,6 +130,16 @@ class Drift:
             "repairs": self._repairs.repaired,
             "lost_events": self._lost,
         }
+
+    def _keep(self, key: Key, state: State, seen: Observed, when: float) -> None:
+        """Keep a snapshot. The generation is asked for before what happened meanwhile is heard."""
+        if self._listener is None or not self._listener.hears_all or seen.handle is None:
+            return
+        generation = seen.handle.generation()
+        if generation is not None:
+            seen.handle.forget_reads()
+            seen.entries = set()
+            self._served.keep(key, Snapshot(state, seen, generation, when))
 
     def _counted(self, notices: Iterable[Notice]) -> Iterable[Notice]:
         for notice in notices:

@@ -155,9 +155,11 @@ def rules(plan: Plan) -> Batch:
             made.append((nft.delete_table(), operation))
         if operation.verb != "remove":
             made += [(one, operation) for one in nft.new_table()]
-    elements = plan.of(Element)
-    for name in nft.SETS:
-        mine = [one for one in elements if isinstance(one.entry, Element) and one.entry.name == name]
+    by_name: dict[str, list[Operation]] = {}
+    for operation in plan.of(Element):
+        assert isinstance(operation.entry, Element)
+        by_name.setdefault(operation.entry.name, []).append(operation)
+    for name, mine in by_name.items():
         gone = [one for one in mine if one.verb != "add"]
         come = [one for one in mine if one.verb != "remove"]
         if gone:

@@ -57,6 +57,8 @@ class Listener:
     """
 
     def __init__(self, netns_path: str) -> None:
+        #: Whether the events of all namespaces come.
+        self.hears_all = True
         self._sources: dict[int, Callable[[], Iterator[Notice]]] = {}
         # The port that the kernel gives the first socket that a process opens in a namespace (netlink_autobind).
         port = os.getpid()
@@ -98,6 +100,7 @@ class Listener:
         try:
             listening.setsockopt(_SOL_NETLINK, _LISTEN_ALL_NSID, 1)
         except PermissionError:
+            self.hears_all = False
             LOG.warning(
                 "no capability NET_BROADCAST: what others change in namespaces is not noticed until a full sync"
             )

@@ -42,7 +42,8 @@ class NamespaceHandle:
     :param found: it was found, not made by this process: neutron-l3-agent may have made it.
     :param adopted: it was found, and nothing was announced from it yet.
     :param identity: device and inode of the namespace file.
-    :param nsid: what events of the namespace are marked with; None where the kernel gives it no number.
+    :param nsid: what events of the namespace are marked with; None as long as that was not asked for.
+    :param next_index: what the next device made inside will have, None when that is not known.
     :param ready: what the namespace had when it was taken from the pool, until its first plan is carried out.
     :param rules: generation of the rules when they were read last, and what they were.
     """
@@ -50,14 +51,15 @@ class NamespaceHandle:
     name: str
     fd: int
     identity: tuple[int, int]
-    nsid: int | None
     route: NetlinkSocket
     netfilter: NetlinkSocket
+    nsid: int | None = None
+    next_index: int | None = None
     sysctls: frozenset[Sysctl] = frozenset()
     found: bool = False
     adopted: bool = False
     ready: frozenset[Entry] = frozenset()
-    rules: tuple[bytes, frozenset[Entry]] | None = None
+    rules: tuple[int | None, frozenset[Entry]] | None = None
     _dumps: dict[bytes, tuple[bytes, object, Any]] = field(default_factory=dict)
 
     def read(self, request: bytes, parse: Callable[[bytes, C], R], context: C) -> R:
@@ -71,6 +73,15 @@ class NamespaceHandle:
             known = self._dumps[request] = data, context, parse(data, context)
         meaning: R = known[2]
         return meaning
+
+    def generation(self) -> int | None:
+        """Return a number that changes with every change of any rule of the namespace."""
+        return nft.parse_generation(self.netfilter.ask([nft.get_generation()])[0])
+
+    def forget_reads(self) -> None:
+        """Forget what was read: events tell from now on what changes."""
+        self._dumps.clear()
+        self.rules = None
 
     def close(self) -> None:
         """Close everything; may wait for grace periods."""
@@ -140,10 +151,15 @@ class Kernel:
         except OSError:
             self._reaper.close(handle.close)
             raise
-        handle.ready = blank.has
+        handle.ready, handle.next_index = blank.has, blank.next_index
         handle.sysctls = frozenset(one for one in blank.has if isinstance(one, Sysctl))
         self._handles[name] = handle
         return handle
+
+    def rest(self) -> None:
+        """Have namespaces made in advance, and closed what was left to close."""
+        self._pool.fill()
+        self._reaper.rest()
 
     def remove(self, name: str) -> None:
         """Unpin a namespace and forget it; the kernel takes it apart when the last socket is closed."""
@@ -154,7 +170,16 @@ class Kernel:
         with suppress(FileNotFoundError):
             os.unlink(pin)
         if handle is not None:
-            self._reaper.close(handle.close)
+            self._reaper.close_later(handle.close)
+
+    def number(self, handle: NamespaceHandle) -> None:
+        """Have the namespace numbered: events of those without a number are not told.
+
+        The kernel does so by itself when the first link leads out of it.
+        """
+        if handle.nsid is None:
+            _, answer = self.host.ask([nsid.new_nsid(handle.fd), nsid.get_nsid(handle.fd)])
+            handle.nsid = nsid.parse_nsid(answer)
 
     def packet_socket(self, handle: NamespaceHandle) -> socket.socket:
         """Return a new packet socket of a namespace; it receives nothing."""
@@ -218,12 +243,7 @@ class Kernel:
             )
 
     def _handle(self, name: str, blank: Blank) -> NamespaceHandle:
-        identity, number = _identity(os.fstat(blank.fd)), self._number(blank.fd)
-        return NamespaceHandle(name, blank.fd, identity, number, blank.route, blank.netfilter)
-
-    def _number(self, fd: int) -> int | None:
-        _, answer = self.host.ask([nsid.new_nsid(fd), nsid.get_nsid(fd)])
-        return nsid.parse_nsid(answer)
+        return NamespaceHandle(name, blank.fd, _identity(os.fstat(blank.fd)), blank.route, blank.netfilter)
 
     def _adopt(self, name: str, sysctls: frozenset[Sysctl]) -> NamespaceHandle | None:
         pin = self._pin(name)

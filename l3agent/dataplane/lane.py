@@ -1,18 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The lane: the one thread that does the kernel work, and the closed list of what it does.
+"""The lane: who does the kernel work, and the closed list of what is done.
 
-The kernel has one lock for links and addresses (rtnl), so one thread does all of it. Requests come first; what others
-changed is mended between them, and left-overs are removed when there is nothing else to do.
+The kernel has one lock for links and addresses (rtnl), so one thread does all of it, the same one that reads requests:
+each thread more between a request and its answer has to be waited for. Requests come first; what others changed is
+mended between them, and left-overs are removed when there is nothing else to do.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-import select
-import threading
+import time
 from collections.abc import Callable, Generator, Mapping
-from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple, Protocol
 
 from l3agent import __version__
@@ -22,12 +21,16 @@ from l3agent.dataplane.plain import plain
 from l3agent.dataplane.reconcile import Reconciler, Wait
 from l3agent.dataplane.tidy import Tidier
 from l3agent.exceptions import L3AgentError
-from l3agent.model.wire import pack_report, unpack_state
+from l3agent.model.wire import Reader, pack_report, unpack_state
 
 LOG = logging.getLogger(__name__)
 
-#: Seconds without a request before a look for what was left over, and between two such looks.
+#: Seconds between two looks for what was left over, and after one that found something.
 _TIDY_PAUSE_S, _TIDY_NEXT_S = 0.1, 0.02
+#: Seconds without a request after which the other threads may work, and after which they may in any case.
+_SILENCE_S, _RESTLESS_S = 0.002, 0.05
+#: More lines than any plan has.
+_ALL_LINES = 1 << 30
 
 
 class Asker(Protocol):
@@ -42,88 +45,50 @@ class Asker(Protocol):
 
 
 class Crew(NamedTuple):
-    """What works in the lane; made in its thread, since sockets stay with the thread that opened them."""
+    """What works in the lane."""
 
     reconciler: Reconciler
     tidier: Tidier
     drift: Drift
     limits: Limits
+    reader: Reader
 
 
-Job = tuple[Asker, Any] | None
 #: What is under way; it stops where it must wait for what is not done in the lane.
 Step = Generator[Wait, None, object]
 
 
 class Lane:
-    """Takes requests from another thread.
+    """Does what is asked, and between requests what is due."""
 
-    :param gather: makes the crew, in the thread of the lane.
-    """
-
-    def __init__(self, gather: Callable[[], Crew]) -> None:
-        self._gather = gather
-        self._jobs: SimpleQueue[Job] = SimpleQueue()
-        self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._poll = select.poll()
-        self._poll.register(self._bell, select.POLLIN)
-        self._failure: BaseException | None = None
+    def __init__(self, crew: Crew) -> None:
+        self._crew = crew
         self._parked: list[tuple[Wait, Step]] = []
-        self._thread = threading.Thread(target=self._run, name="lane")
+        self._tidy_at = self._rested_at = 0.0
+        self._rest_at: float | None = 0.0
 
-    def start(self, on_failure: Callable[[], None]) -> None:
-        """Begin to work.
+    @property
+    def descriptors(self) -> list[int]:
+        """What becomes readable when somebody changed something, or something that was waited for is done."""
+        return self._crew.drift.descriptors
 
-        :param on_failure: called when the crew cannot be gathered; :meth:`end` tells why.
-        """
-        self._on_failure = on_failure
-        self._thread.start()
+    def serve(self, asker: Asker, request: Any) -> None:
+        """Do one request, as far as it need not wait; what its answer need not wait for is done after it."""
+        crew = self._crew
+        if crew.drift.overdue():
+            self._repair()
+        # Nobody waits for the answer of a client that is gone; its successor asks again.
+        if asker.connected:
+            self._go_on(_execute(crew, asker, request))
+        crew.limits.look(crew.drift.most_ports)
+        now = time.monotonic()
+        self._rest_at = now + _SILENCE_S
+        if now > self._rested_at + _RESTLESS_S:
+            self._let_others_work(now)
 
-    def put(self, asker: Asker, request: Any) -> None:
-        """Hand a request over."""
-        self._ring((asker, request))
-
-    def end(self) -> None:
-        """Stop after the requests that were handed over.
-
-        :raises Exception: what gathering the crew failed with.
-        """
-        self._ring(None)
-        self._thread.join()
-        if self._failure is not None:
-            raise self._failure
-
-    # ---- private ---------------------------------------------------------------------------------------------
-
-    def _ring(self, job: Job) -> None:
-        self._jobs.put(job)
-        os.eventfd_write(self._bell, 1)
-
-    def _run(self) -> None:
-        try:
-            crew = self._gather()
-        except Exception as exc:
-            self._failure = exc
-            self._on_failure()
-            return
-        for descriptor in crew.drift.descriptors:
-            self._poll.register(descriptor, select.POLLIN)
-        while (job := self._next_job(crew)) is not None:
-            asker, request = job
-            # Nobody waits for the answer of a client that is gone; its successor asks again.
-            if asker.connected:
-                self._go_on(_execute(crew, asker, request))
-            crew.limits.look(crew.drift.most_ports)
-
-    def _go_on(self, step: Step) -> None:
-        """Work until the end, or until there is something to wait for."""
-        for wait in step:
-            if not wait.done:
-                self._parked.append((wait, step))
-                return
-
-    def _resume(self) -> None:
-        """Go on with what waits no longer."""
+    def hear(self) -> None:
+        """Take note of what others changed, and go on with what waits no longer."""
+        self._crew.drift.hear()
         parked, self._parked = self._parked, []
         for wait, step in parked:
             if wait.done:
@@ -131,36 +96,46 @@ class Lane:
             else:
                 self._parked.append((wait, step))
 
-    def _repair(self, crew: Crew) -> bool:
-        work = crew.reconciler.repair()
+    def rest(self) -> None:
+        """Nobody asks anything: mend what is due, have the other threads go on, and tidy up."""
+        crew, now = self._crew, time.monotonic()
+        if self._repair():
+            return
+        if self._rest_at is not None and now >= self._rest_at:
+            self._let_others_work(now)
+            self._rest_at = None
+        if crew.tidier.untidy() and now >= self._tidy_at:
+            pause = _TIDY_NEXT_S if _tidied(crew.tidier) else _TIDY_PAUSE_S
+            self._tidy_at = time.monotonic() + pause
+
+    def wait(self) -> float | None:
+        """Return the seconds until something is due, None when nothing is."""
+        times = self._rest_at, self._tidy_at if self._crew.tidier.untidy() else None
+        now = time.monotonic()
+        until = [max(0.0, one - now) for one in times if one is not None]
+        due = self._crew.drift.wait()
+        return min(until if due is None else [*until, due], default=None)
+
+    # ---- private ---------------------------------------------------------------------------------------------
+
+    def _go_on(self, step: Step) -> None:
+        """Work until the end, or until there is something to wait for."""
+        for wait in step:
+            if not wait.done:
+                self._parked.append((wait, step))
+                break
+        self._crew.reconciler.settle()
+
+    def _repair(self) -> bool:
+        work = self._crew.reconciler.repair()
         if work is not None:
             self._go_on(work)
         return work is not None
 
-    def _next_job(self, crew: Crew) -> Job:
-        """Wait for a request; meanwhile go on with others, mend and tidy."""
-        pause = _TIDY_PAUSE_S
-        while True:
-            if self._parked:
-                self._resume()
-            if crew.drift.overdue():
-                self._repair(crew)
-            try:
-                return self._jobs.get_nowait()
-            except Empty:
-                pass
-            ready = self._wait(crew, pause)
-            if self._bell in ready:
-                os.eventfd_read(self._bell)
-            elif ready:
-                crew.drift.hear()
-            elif not self._repair(crew) and crew.tidier.untidy():
-                pause = _TIDY_NEXT_S if _tidied(crew.tidier) else _TIDY_PAUSE_S
-
-    def _wait(self, crew: Crew, pause: float) -> set[int]:
-        """Wait for a request or an event, or until something is due; return the descriptors that can be read."""
-        until = [one for one in (crew.drift.wait(), pause if crew.tidier.untidy() else None) if one is not None]
-        return {descriptor for descriptor, _ in self._poll.poll(min(until) * 1000 if until else None)}
+    def _let_others_work(self, now: float) -> None:
+        """Wake the threads that fill the pool, announce and close; awake they take the interpreter away from here."""
+        self._rested_at = now
+        self._crew.reconciler.rest()
 
 
 def _tidied(tidier: Tidier) -> bool:
@@ -193,11 +168,11 @@ def _look(crew: Crew, args: Mapping[str, Any]) -> object:
 
 
 def _reconcile(crew: Crew, args: Mapping[str, Any]) -> Step:
-    states = [unpack_state(one) for one in args["states"]]
-    dry_run = bool(args.get("dry_run", False))
+    states = [crew.reader.read(one) for one in args["states"]]
+    dry_run, lines = bool(args.get("dry_run", False)), int(args.get("lines", _ALL_LINES))
     reports = []
     for key, state in states:
-        report = yield from crew.reconciler.reconcile(key, state, dry_run=dry_run)
+        report = yield from crew.reconciler.reconcile(key, state, dry_run=dry_run, lines=lines)
         reports.append(pack_report(report))
     return reports
 

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address
 
@@ -72,12 +72,15 @@ def observe(
     key: Key,
     desired: frozenset[Entry],
     network: str | None = None,
+    known: Mapping[str, int] | None = None,
 ) -> Observed:
     """Return what exists of a state.
 
     :param ports: those of Open vSwitch, where it is in use.
     :param desired: what is wanted; it tells which host links to ask about.
     :param network: name of the bridge when the state is a network.
+    :param known: indexes of links that events tell of. With them, where there is no namespace yet, nothing is asked
+        about: that a tap is in the way is seen when it cannot be made.
     """
     seen = Observed()
     links: list[Link] = []
@@ -90,7 +93,8 @@ def observe(
         if seen.handle is not None:
             seen.entries |= {one for one in seen.handle.sysctls if any(one.path == s.path for s in sysctls)}
             links = _observe_inside(kernel, seen, seen.handle, desired)
-    _observe_switch(kernel, seen, desired, links)
+    if known is None or seen.handle is not None or not _is_known(seen, desired, known):
+        _observe_switch(kernel, seen, desired, links)
     if network is not None:
         _observe_card(kernel, seen, network)
     if ports is not None:
@@ -199,8 +203,8 @@ def _rules(kernel: Kernel, handle: NamespaceHandle) -> frozenset[Entry]:
 
     The generation is asked for first: what changes while we read is read again the next time.
     """
-    (generation,) = handle.netfilter.ask([nft.get_generation()])
-    if not generation or handle.rules is None or handle.rules[0] != generation:
+    generation = handle.generation()
+    if generation is None or handle.rules is None or handle.rules[0] != generation:
         handle.rules = generation, frozenset(_read_rules(kernel, handle.netfilter, found=handle.found))
     return handle.rules[1]
 
@@ -244,6 +248,16 @@ def _observe_waiting(kernel: Kernel, seen: Observed, desired: frozenset[Entry]) 
     seen.waiting = {
         info.name for info in _ask(kernel, [rtnl.get_link(name=name) for name in names]) if info is not None
     }
+
+
+def _is_known(seen: Observed, desired: frozenset[Entry], known: Mapping[str, int]) -> bool:
+    """Take note of the wanted bridges, if all of them are known."""
+    bridges = [entry for entry in desired if isinstance(entry, Bridge)]
+    if not bridges or not all(entry.name in known for entry in bridges):
+        return False
+    seen.bridges = {entry.name: known[entry.name] for entry in bridges}
+    seen.entries.update(bridges)
+    return True
 
 
 def _observe_switch(kernel: Kernel, seen: Observed, desired: frozenset[Entry], links: list[Link]) -> None:

@@ -141,6 +141,9 @@ def diff(desired: Iterable[Entry], observed: Iterable[Entry]) -> Plan:
     dropped last, and that they must be is journalled in the batch of the rules, before what they went through goes.
     """
     wanted, present = set(desired), set(observed)
+    if not present:
+        operations = [Operation("add", entry) for entry in wanted]
+        return Plan(tuple(sorted(operations, key=lambda operation: _order(operation, set()))))
     stays = any(isinstance(entry, Namespace) for entry in wanted)
     flush = removed_mappings(wanted, present) if stays else set()
     present = _without_devices_of_ports(wanted, _without_broken_table(wanted, present))
@@ -210,21 +213,23 @@ def _outermost(present: set[Entry]) -> set[Entry]:
 
 def _order(operation: Operation, replaced: set[str]) -> tuple[Any, ...]:
     entry = operation.entry
-    in_the_way = operation.verb == "remove" and isinstance(entry, Link) and entry.device in replaced
-    table = _REMOVED if operation.verb == "remove" and not in_the_way else _ADDED
-    return table[type(entry)], not in_the_way, *_within(entry)
+    if operation.verb != "remove":
+        return _ADDED[type(entry)], True, *_within(entry)
+    if isinstance(entry, Link) and entry.device in replaced:
+        return _ADDED[Link], False, *_within(entry)
+    return _REMOVED[type(entry)], True, *_within(entry)
 
 
 def _within(entry: Entry) -> tuple[Any, ...]:
     """Order inside a kind: an on-link route comes before the ones that lean on it."""
     match entry:
         case DeviceAddress(device, interface):
-            return device, interface.version, int(interface.ip)
+            return device, interface.version, int(interface)
         case KernelRoute(destination, hops):
             leans = all(hop.via is not None for hop in hops)
             return leans, destination.version, int(destination.network_address), destination.prefixlen
         case Element(name, left):
-            return name, str(left)
+            return name, left if isinstance(left, str) else int(left)
         case NeutronRoute(destination):
             return ("neutron", destination.version, int(destination.network_address), destination.prefixlen)
         case NeutronRules(family, table):

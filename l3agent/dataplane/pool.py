@@ -30,12 +30,16 @@ _PAUSE_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Blank:
-    """A namespace without a name: its descriptor, its sockets, and what it already has."""
+    """A namespace without a name: its descriptor, its sockets, what it already has.
+
+    :param next_index: what the next device will have (the kernel counts on), None when nobody looked.
+    """
 
     fd: int
     route: NetlinkSocket
     netfilter: NetlinkSocket
     has: frozenset[Entry] = frozenset()
+    next_index: int | None = None
 
 
 class Pool:
@@ -51,9 +55,10 @@ class Pool:
         self._home = own_namespace()
         self._settings = Settings(reaper)
         self._ready: deque[Blank] = deque()
-        self._missing = threading.Semaphore(size)
+        self._short = threading.Event()
         if size:
-            threading.Thread(target=self._fill, name="pool", daemon=True).start()
+            self._short.set()
+            threading.Thread(target=self._keep_full, name="pool", daemon=True).start()
 
     def take(self) -> Blank | None:
         """Return a namespace that is the caller's from now on, None when none is ready."""
@@ -61,20 +66,28 @@ class Pool:
             blank = self._ready.popleft()
         except IndexError:
             return None
-        self._missing.release()
+        if len(self._ready) == self._size // 2:
+            self._short.set()
         return blank
+
+    def fill(self) -> None:
+        """Have the missing ones made: now is a good time."""
+        if len(self._ready) < self._size:
+            self._short.set()
 
     # ---- private ---------------------------------------------------------------------------------------------
 
-    def _fill(self) -> None:
+    def _keep_full(self) -> None:
         gate = threading.Event()
-        while self._missing.acquire():
+        while self._short.wait():
+            self._short.clear()
             try:
-                self._ready.append(self._make())
+                while len(self._ready) < self._size:
+                    self._ready.append(self._make())
             except (OSError, ApplyError) as exc:
                 LOG.warning("no namespace can be made in advance: %s; tried again in %g s", exc, _PAUSE_S)
-                self._missing.release()
                 gate.wait(_PAUSE_S)
+                self._short.set()
 
     def _make(self) -> Blank:
         self._settings.renew()
@@ -83,7 +96,8 @@ class Pool:
             has: set[Entry] = {one for one in self._wanted if self._set(one)}
         blank.route.batch(rtnl.set_link(index=_LOOPBACK, up=True))
         blank.netfilter.nft_batch(list(nft.new_table()))
-        return Blank(blank.fd, blank.route, blank.netfilter, frozenset((*has, Table())))
+        last = max(info.index for info in rtnl.parse_links(blank.route.dump(rtnl.dump_links())))
+        return Blank(blank.fd, blank.route, blank.netfilter, frozenset((*has, Table())), last + 1)
 
     def _set(self, sysctl: Sysctl) -> bool:
         try:

@@ -16,11 +16,22 @@ class Reaper:
 
     def __init__(self) -> None:
         self._calls: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        self._later: list[Callable[[], None]] = []
         threading.Thread(target=self._run, name="reaper", daemon=True).start()
 
     def close(self, call: Callable[[], None]) -> None:
         """Have ``call`` run soon."""
         self._calls.put(call)
+
+    def close_later(self, call: Callable[[], None]) -> None:
+        """Have ``call`` run after the next :meth:`rest`; for the thread that calls that."""
+        self._later.append(call)
+
+    def rest(self) -> None:
+        """Begin with what was left for later."""
+        later, self._later = self._later, []
+        for call in later:
+            self._calls.put(call)
 
     def _run(self) -> None:
         while True:

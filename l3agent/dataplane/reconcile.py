@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Protocol
 
 from l3agent.dataplane import show
 from l3agent.dataplane.announcer import Announcer
-from l3agent.dataplane.apply import carry_out
+from l3agent.dataplane.apply import InTheWay, carry_out
 from l3agent.dataplane.drift import Drift
 from l3agent.dataplane.drivers import InterfaceDriver
 from l3agent.dataplane.kernel import Kernel, NamespaceHandle
@@ -31,17 +31,20 @@ from l3agent.dataplane.plan import (
     SwitchPort,
     diff,
 )
-from l3agent.dataplane.render import entries
+from l3agent.dataplane.render import changed, entries, link_local, outermost
+from l3agent.dataplane.served import Snapshot
 from l3agent.dataplane.takeover import hand_back
 from l3agent.dataplane.tidy import Tidier
 from l3agent.exceptions import ApplyError
 from l3agent.model.names import HOST_NAMESPACE, ROUTER_NAMESPACE, namespace_name
-from l3agent.model.states import Key, Report, RouterState, State
+from l3agent.model.states import Address, Key, Port, Report, RouterState, State
 
 LOG = logging.getLogger(__name__)
 
 #: How often a state is looked at and mended in one request before the difference that stays is an error.
 _LOOKS = 3
+#: How many lines of a repair the log has.
+_REPAIR_LINES = 50
 
 
 class Wait(Protocol):
@@ -96,18 +99,23 @@ class Reconciler:
         self._announcer = announcer
         self._drift = drift
         self._tidier = tidier
+        self._after: list[Callable[[], None]] = []
 
-    def reconcile(self, key: Key, state: State | None, *, dry_run: bool = False) -> Work:
-        """Bring one state about, or tell what that would take; errors are in the report, never raised."""
+    def reconcile(self, key: Key, state: State | None, *, dry_run: bool = False, lines: int) -> Work:
+        """Bring one state about, or tell what that would take; errors are in the report, never raised.
+
+        What the answer need not wait for is left to :meth:`settle`.
+
+        :param lines: how many lines of the plan the report may have.
+        """
+        self.settle()
         kind, state_id = key
-        operations: list[str] = []
-        timings: dict[str, float] = {}
+        job = _Job(key, state, lines)
         error: str | None = None
-        turn = object()
         if not dry_run:
-            self._turns[key] = turn
+            self._turns[key] = job
         try:
-            yield from self._converge(key, state, dry_run, operations, timings, turn)
+            yield from self._converge(job, dry_run)
         except ApplyError as exc:
             error = str(exc)
         except OSError as exc:
@@ -118,9 +126,26 @@ class Reconciler:
             LOG.exception("%s %s", kind, state_id)
             error = f"internal error: {type(exc).__name__}: {exc}"
         finally:
-            if self._turns.get(key) is turn:
+            if self._turns.get(key) is job:
                 del self._turns[key]
-        return Report(kind, state_id, tuple(operations), error, timings)
+        return Report(kind, state_id, tuple(job.said), error, job.timings, job.count)
+
+    def settle(self) -> None:
+        """Do what follows the last state: tell the neighbours, and hear what happened meanwhile."""
+        after, self._after = self._after, []
+        for call in after:
+            try:
+                call()
+            except (ApplyError, OSError) as exc:
+                LOG.warning("after the last state: %s", exc)
+            except Exception:
+                # As above: the lane goes on.
+                LOG.exception("after the last state")
+
+    def rest(self) -> None:
+        """Have the other threads do what was left to them."""
+        self._announcer.wake()
+        self._kernel.rest()
 
     def inventory(self, *, marked: bool = False) -> dict[str, list[str]]:
         """Return the ids of what exists in the kernel and is ours, by kind.
@@ -174,36 +199,84 @@ class Reconciler:
     # ---- private ---------------------------------------------------------------------------------------------
 
     def _repaired(self, key: Key, state: State) -> Work:
-        report = yield from self.reconcile(key, state)
-        self._kernel.counters.repair_operations += len(report.operations)
+        report = yield from self.reconcile(key, state, lines=_REPAIR_LINES)
+        self._kernel.counters.repair_operations += report.count
         self._drift.done(key, report)
         return report
 
-    def _converge(
-        self,
-        key: Key,
-        state: State | None,
-        dry_run: bool,
-        operations: list[str],
-        timings: dict[str, float],
-        turn: object,
-    ) -> Generator[Wait, None, None]:
-        kind, state_id = key
-        namespace = None if kind == "network" else namespace_name(kind, state_id)
+    def _converge(self, job: _Job, dry_run: bool) -> Generator[Wait, None, None]:
+        snapshot = None
+        # Ports of Open vSwitch have their own ways.
+        if not dry_run and self._switch is None:
+            with _timed(job.timings, "observe"):
+                snapshot = self._drift.snapshot(job.key)
+        if snapshot is not None and job.state is None:
+            self._remove(job, snapshot)
+        elif snapshot is None or job.state is None or not self._change(job, job.state, snapshot):
+            yield from self._look_and_mend(job, dry_run)
+
+    def _remove(self, job: _Job, snapshot: Snapshot) -> None:
+        """Remove what stands."""
+        self._drift.begin(job.key, None)
+        with _timed(job.timings, "plan"):
+            plan = diff((), outermost(job.key, snapshot.state, self._driver))
+            job.note(plan.operations)
+            self._tidier.note_removals(plan)
+        self._carry_out(job, plan, snapshot.seen)
+        assert snapshot.seen.handle is not None
+        self._after += [
+            partial(self._announce, snapshot.seen.handle, None, plan, ()),
+            partial(self._drift.settled, job.key, None, frozenset(), snapshot.seen, [plan]),
+        ]
+
+    def _change(self, job: _Job, state: State, snapshot: Snapshot) -> bool:
+        """Lead from what stands to what is wanted, without a look; tell whether that was possible."""
+        if state == snapshot.state:
+            return True
+        with _timed(job.timings, "plan"):
+            states = changed(job.key, snapshot.state, state, self._driver)
+            if states is None:
+                return False
+            before, after = states
+            plan = diff(after, before)
+        if plan.may_disturb():
+            return False
+        job.note(plan.operations)
+        try:
+            self._carry_out(job, plan, snapshot.seen)
+        except ApplyError:
+            self._drift.begin(job.key, state)
+            raise
+        handle = snapshot.seen.handle
+        assert handle is not None
+        self._after += [
+            partial(self._announce, handle, state, plan, after),
+            partial(self._drift.changed, job.key, state, snapshot),
+        ]
+        return True
+
+    def _carry_out(self, job: _Job, plan: Plan, seen: Observed) -> None:
+        with _timed(job.timings, "apply"):
+            carry_out(self._kernel, plan, seen, job.namespace)
+        self._kernel.counters.carried_out(plan)
+
+    def _look_and_mend(self, job: _Job, dry_run: bool) -> Generator[Wait, None, None]:
+        key, state, timings = job.key, job.state, job.timings
         if not dry_run:
             self._drift.begin(key, state)
         plans: list[Plan] = []
         with _timed(timings, "plan"):
             desired = entries(key, state, self._driver)
             self._tidier.note_wanted(desired)
+        known = None if dry_run or self._switch else self._drift.indexes
         for _ in range(_LOOKS):
-            seen, plan = self._look(key, desired, timings)
+            seen, plan = self._look(key, desired, timings, known)
             if dry_run:
-                operations += _names(plan.operations, namespace)
+                job.note(plan.operations)
                 return
-            change, failure = self._submit(key, plan, operations), None
+            change, failure = self._submit(job, plan), None
             if change is not None and plan.brings(SwitchPort):
-                failure = yield from self._over(change, key, turn, timings)
+                failure = yield from self._over(change, job)
                 change = None
                 seen, plan = self._look(key, desired, timings)
                 if failure is not None:
@@ -211,14 +284,17 @@ class Reconciler:
                     plan = plan.without_devices(_missing(plan, seen))
                 elif plan.brings(SwitchPort):
                     continue
-            operations += _written_down(key, _names(plan.without_kind(SwitchPort), namespace))
+            job.note(plan.without_kind(SwitchPort))
             plans.append(plan)
             if plan:
                 self._tidier.note_removals(plan)
                 try:
-                    with _timed(timings, "apply"):
-                        carry_out(self._kernel, plan, seen, namespace)
-                    self._kernel.counters.carried_out(plan)
+                    self._carry_out(job, plan, seen)
+                except InTheWay:
+                    if known is None:
+                        raise
+                    known = None
+                    continue
                 except ApplyError:
                     self._tidier.expect()
                     if seen.handle is not None:
@@ -227,46 +303,57 @@ class Reconciler:
                         self._announce(seen.handle, state, plan, after.entries)
                     raise
             if seen.handle is not None:
-                self._announce(seen.handle, state, plan, desired)
+                self._after.append(partial(self._announce, seen.handle, state, plan, desired))
             if change is not None:
-                failure = yield from self._over(change, key, turn, timings)
+                failure = yield from self._over(change, job)
             if failure is not None:
                 raise ApplyError(failure)
             if not plan.may_disturb() or state is None:
-                self._drift.settled(key, state, desired, seen, plans)
+                self._after.append(partial(self._settled, key, state, desired, seen, plans))
                 return
-        differs = "; ".join(_names(plan.operations, namespace))
+        differs = "; ".join(line for one in plan.operations for line in show.lines(one, job.namespace))
         raise ApplyError(f"the kernel keeps differing from what was asked: {differs}")
 
-    def _look(self, key: Key, desired: frozenset[Entry], timings: dict[str, float]) -> tuple[Observed, Plan]:
+    def _settled(
+        self, key: Key, state: State | None, desired: frozenset[Entry], seen: Observed, plans: list[Plan]
+    ) -> None:
+        if seen.handle is not None and state is not None:
+            self._kernel.number(seen.handle)
+        self._drift.settled(key, state, desired, seen, plans)
+
+    def _look(
+        self,
+        key: Key,
+        desired: frozenset[Entry],
+        timings: dict[str, float],
+        known: Mapping[str, int] | None = None,
+    ) -> tuple[Observed, Plan]:
         with _timed(timings, "observe"):
-            seen = self._observe(key, desired)
+            seen = self._observe(key, desired, known)
         with _timed(timings, "plan"):
             return seen, diff(desired, seen.entries)
 
-    def _observe(self, key: Key, desired: frozenset[Entry]) -> Observed:
+    def _observe(self, key: Key, desired: frozenset[Entry], known: Mapping[str, int] | None = None) -> Observed:
         kind, state_id = key
         network = self._driver.bridge(state_id) if kind == "network" else None
-        return observe(self._kernel, self._switch, key, desired, network)
+        return observe(self._kernel, self._switch, key, desired, network, known)
 
-    def _submit(self, key: Key, plan: Plan, operations: list[str]) -> Wait | None:
+    def _submit(self, job: _Job, plan: Plan) -> Wait | None:
         """Hand over what a plan does to ports of Open vSwitch."""
         ports = plan.of(SwitchPort)
         if self._switch is None or not ports:
             return None
-        operations += _written_down(key, _names(ports, None))
+        job.note(ports)
         return self._switch.submit(ports)
 
-    def _over(
-        self, change: Wait, key: Key, turn: object, timings: dict[str, float]
-    ) -> Generator[Wait, None, str | None]:
+    def _over(self, change: Wait, job: _Job) -> Generator[Wait, None, str | None]:
         """Wait for the end of a change; return why it failed.
 
         :raises ApplyError: the same key was asked for again meanwhile.
         """
-        with _timed(timings, "switch"):
+        with _timed(job.timings, "switch"):
             yield change
-        if self._turns.get(key) is not turn:
+        if self._turns.get(job.key) is not job:
             raise ApplyError("it was asked for again before Open vSwitch had its ports")
         return change.error
 
@@ -279,24 +366,64 @@ class Reconciler:
             return
         adopted, handle.adopted = handle.adopted, False
         open_packet = partial(self._kernel.packet_socket, handle)
-        there = set(map(_place, present))
-        moved, fresh = _news(plan)
         for one in plan.of(DeviceAddress):
             if one.verb == "remove" and isinstance(one.entry, DeviceAddress):
                 self._announcer.withdraw(handle.name, one.entry.device, one.entry.interface.ip)
-        outside = [] if state.gateway is None else [fip.floating for fip in state.floating_ips]
+        moved, fresh = _news(plan)
+        there = {_place(entry) for entry in present if isinstance(entry, DeviceAddress)}
         for port in state.all_ports():
-            addresses = {interface.ip for interface in port.addresses} | set(outside if port is state.gateway else ())
-            news = there if adopted or port.device in moved else there & fresh
-            wanted = [one for one in addresses if (port.device, one) in news]
-            self._announcer.announce(handle.name, port.device, port.mac, wanted, open_packet=open_packet)
+            if adopted or port.device in moved:
+                mine = _addresses(state, port) & {address for device, address in there if device == port.device}
+            else:
+                mine = {address for device, address in there & fresh if device == port.device}
+                mine.discard(link_local(port.mac).ip)
+            self._announcer.announce(handle.name, port.device, port.mac, mine, open_packet=open_packet)
 
 
-def _news(plan: Plan) -> tuple[set[str], set[object]]:
+class _Job:
+    """A state that is brought about, and what the report will say of it."""
+
+    def __init__(self, key: Key, state: State | None, lines: int) -> None:
+        self.key = key
+        self.state = state
+        self.namespace = None if key[0] == "network" else namespace_name(*key)
+        self.said: list[str] = []
+        self.count = 0
+        self.timings: dict[str, float] = {}
+        self._lines = lines
+
+    def note(self, operations: Sequence[Operation]) -> None:
+        """Take note of what is going to be done; only as much is put in words as may be asked for.
+
+        The log of this process has all of it, repairs too, when it says so much.
+        """
+        self.count += len(operations)
+        audited = LOG.isEnabledFor(logging.DEBUG)
+        for operation in operations:
+            wanted = len(self.said) < self._lines
+            if not wanted and not audited:
+                return
+            # What is plugged into Open vSwitch is in no namespace.
+            lines = show.lines(operation, None if isinstance(operation.entry, SwitchPort) else self.namespace)
+            self.said += lines if wanted else ()
+            for line in lines if audited else ():
+                LOG.debug("%s %s: %s", *self.key, line)
+
+
+def _addresses(state: RouterState, port: Port) -> set[Address]:
+    """Return the addresses of a port that others ask for, floating ones too."""
+    own: set[Address] = {interface.ip for interface in port.addresses}
+    return own | {fip.floating for fip in state.floating_ips} if port is state.gateway else own
+
+
+def _news(plan: Plan) -> tuple[set[str], set[tuple[str, Address]]]:
     """Return the devices that got another MAC address or network, and the places of new addresses."""
     links = [one.entry for one in plan.of(Link) if one.verb == "change"]
     addresses = [one.entry for one in plan.of(DeviceAddress) if one.verb != "remove"]
-    return {link.device for link in links if isinstance(link, Link)}, set(map(_place, addresses))
+    return (
+        {link.device for link in links if isinstance(link, Link)},
+        {_place(entry) for entry in addresses if isinstance(entry, DeviceAddress)},
+    )
 
 
 def _missing(plan: Plan, seen: Observed) -> set[str]:
@@ -305,12 +432,8 @@ def _missing(plan: Plan, seen: Observed) -> set[str]:
     return {one.device for one in links if isinstance(one, Link) and one.moved_in and one.device not in seen.waiting}
 
 
-def _place(entry: Entry) -> object:
-    return (entry.device, entry.interface.ip) if isinstance(entry, DeviceAddress) else None
-
-
-def _names(operations: Iterable[Operation], namespace: str | None) -> list[str]:
-    return [line for one in operations for line in show.lines(one, namespace)]
+def _place(address: DeviceAddress) -> tuple[str, Address]:
+    return address.device, address.interface.ip
 
 
 def _written_down(key: Key, lines: list[str]) -> list[str]:

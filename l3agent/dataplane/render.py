@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from ipaddress import IPv4Interface, IPv6Interface, IPv6Network
 
 from l3agent.dataplane.drivers import InterfaceDriver
@@ -13,12 +14,16 @@ from l3agent.dataplane.plan import (
     Element,
     Entry,
     KernelRoute,
+    Link,
     Namespace,
+    SwitchPort,
     Sysctl,
     Table,
 )
 from l3agent.model.names import namespace_name
-from l3agent.model.states import HostState, Key, NetworkState, Port, Route, RouterState, State
+from l3agent.model.states import FloatingIP, HostState, Key, NetworkState, Port, Route, RouterState, State
+
+Entries = frozenset[Entry]
 
 #: A device with a smaller MTU has no IPv6 at all (RFC 8200 section 5), and the kernel refuses to speak of it there.
 IPV6_MTU_MIN = 1280
@@ -61,6 +66,35 @@ def entries(key: Key, state: State | None, driver: InterfaceDriver) -> frozenset
             return frozenset(driver.network(state))
 
 
+def changed(key: Key, old: State, new: State, driver: InterfaceDriver) -> tuple[Entries, Entries] | None:
+    """Return entries of two states of a router, as far as they may differ; None when a port is another.
+
+    What the switch namespace holds is shared with others, so for ports one has to look. Floating IPs cost what their
+    difference costs, whatever their number.
+    """
+    if not isinstance(old, RouterState) or not isinstance(new, RouterState):
+        return None
+    if (old.ports, old.gateway) != (new.ports, new.gateway):
+        return None
+    if new.gateway is None or replace(old, floating_ips=new.floating_ips) != new:
+        return entries(key, old, driver), entries(key, new, driver)
+    gone, come = old.floating_ips - new.floating_ips, new.floating_ips - old.floating_ips
+    device, namespace = new.gateway.device, Namespace(namespace_name(*key))
+    return (
+        frozenset((namespace, *_floating_ips(gone, device))),
+        frozenset((namespace, *_floating_ips(come, device))),
+    )
+
+
+def outermost(key: Key, state: State, driver: InterfaceDriver) -> Entries:
+    """Return those entries of a router or host with which all others go: its namespace, and what reaches out of it."""
+    if isinstance(state, NetworkState):
+        return frozenset()
+    ports = state.all_ports() if isinstance(state, RouterState) else (state.port,)
+    found = (one for port in ports for one in driver.port(key, port))
+    return frozenset((Namespace(namespace_name(*key)), *(one for one in found if isinstance(one, Link | SwitchPort))))
+
+
 def link_local(mac: str) -> IPv6Interface:
     """Return the link-local address that follows from a MAC address (modified EUI-64, RFC 4291 appendix A)."""
     raw = bytes.fromhex(mac.replace(":", ""))
@@ -89,7 +123,11 @@ def _translations(state: RouterState, gateway: str) -> Iterator[Entry]:
             yield Element("gateway_snat", gateway, state.nat_address)
         for port in state.ports:
             yield Element("hairpin_snat", port.device, state.nat_address)
-    for fip in state.floating_ips:
+    yield from _floating_ips(state.floating_ips, gateway)
+
+
+def _floating_ips(floating_ips: frozenset[FloatingIP], gateway: str) -> Iterator[Entry]:
+    for fip in floating_ips:
         yield Element("floating_dnat", fip.floating, fip.fixed)
         yield Element("floating_snat", fip.fixed, fip.floating)
         yield DeviceAddress(gateway, IPv4Interface((fip.floating.packed, 32)))

@@ -46,6 +46,22 @@ class _Place:
     nsid: int | None = None
     devices: dict[int, str] = field(default_factory=dict)
     outside: dict[str, Link | Bridge | Card] = field(default_factory=dict)
+    snapshot: Snapshot | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What the kernel holds of a state that stands: what the state says.
+
+    :param seen: where things are; without entries, for they follow from the state.
+    :param generation: of the rules in the namespace.
+    :param when: monotonic seconds of the last look.
+    """
+
+    state: State
+    seen: Observed
+    generation: int
+    when: float
 
 
 class Served:
@@ -61,7 +77,7 @@ class Served:
         self._by_pin: dict[str, Key] = {}
         #: Names in the switch namespace: who has them, and their indexes as far as they are known.
         self._users: dict[str, set[Key]] = {}
-        self._index: dict[str, int] = {}
+        self.indexes: dict[str, int] = {}
         self._name: dict[int, str] = {}
         self._last: tuple[State, Entries] | None = None
 
@@ -83,6 +99,22 @@ class Served:
         """Return what was asked for under a key."""
         place = self._places.get(key)
         return None if place is None else place.state
+
+    def snapshot(self, key: Key) -> Snapshot | None:
+        """Return what is known of a state that stands and that events are told of."""
+        place = self._places.get(key)
+        return None if place is None or place.nsid is None else place.snapshot
+
+    def keep(self, key: Key, snapshot: Snapshot) -> None:
+        """Know from now on that a state stands as a snapshot says; its ports are those that it had."""
+        place = self._places[key]
+        place.state, place.snapshot = snapshot.state, snapshot
+
+    def doubt(self, key: Key) -> None:
+        """An event concerns a state: only a look can tell whether it still stands."""
+        place = self._places.get(key)
+        if place is not None:
+            place.snapshot = None
 
     def expect(self, key: Key, state: State | None) -> None:
         """A state is wanted, or none any more; until it stands, no event concerns it."""
@@ -159,7 +191,7 @@ class Served:
             self._users[name].discard(key)
             if not self._users[name]:
                 del self._users[name]
-                self._name.pop(self._index.pop(name, 0), None)
+                self._name.pop(self.indexes.pop(name, 0), None)
 
     def _concerned(self, number: int | None, event: Event | PinGone | Lost) -> Iterable[Key]:
         if isinstance(event, Lost):
@@ -209,7 +241,7 @@ class Served:
             # Its place is inside: the switch has made it anew.
             yield from () if event.gone else users
         elif event.gone:
-            self._name.pop(self._index.pop(event.name, 0), None)
+            self._name.pop(self.indexes.pop(event.name, 0), None)
             yield from users
         elif not self._is_right_outside(entry, event.info):
             yield from users
@@ -217,17 +249,17 @@ class Served:
             self._note(event.name, event.index)
 
     def _is_right_outside(self, entry: Link | Bridge | Card, info: LinkInfo) -> bool:
-        if self._index.get(info.name, info.index) != info.index:
+        if self.indexes.get(info.name, info.index) != info.index:
             return False
         if isinstance(entry, Bridge):
             return info.up
-        plugged = entry.bridge is None or info.master == self._index.get(entry.bridge)
+        plugged = entry.bridge is None or info.master == self.indexes.get(entry.bridge)
         right = plugged and info.up
         return right and (isinstance(entry, Card) or entry.mtu in (None, info.mtu))
 
     def _note(self, name: str, index: int) -> None:
         if name in self._users:
-            self._index[name] = index
+            self.indexes[name] = index
             self._name[index] = name
 
     def _desired(self, key: Key, place: _Place) -> Entries:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import select
 import selectors
 import socket
 import struct
@@ -31,16 +32,18 @@ _SEND_S = 10
 class Client:
     """A connected agent."""
 
-    @property
-    def connected(self) -> bool:
-        """Whether anybody waits for an answer."""
-        return self.connection.fileno() >= 0
-
     def __init__(self, connection: socket.socket) -> None:
         connection.setblocking(True)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("@ll", _SEND_S, 0))
         self.connection = connection
         self.unpacker = msgpack.Unpacker(raw=False, max_buffer_size=_FRAME_BYTES)
+        self._ended = select.poll()
+        self._ended.register(connection, 0)
+
+    @property
+    def connected(self) -> bool:
+        """Whether anybody waits for an answer: the other end is open, whatever is still to be read."""
+        return not self._ended.poll(0)
 
     def answer(self, number: object, error: Mapping[str, str] | None, result: object) -> None:
         """Send one answer; a client that is gone or does not read is dropped."""
@@ -48,17 +51,17 @@ class Client:
             self.connection.sendall(msgpack.packb((number, error, result)))
         except OSError as exc:
             LOG.warning("an answer could not be delivered: %s", exc)
-            # Not closed here: the selector of the other thread still has it, and the number would be used again.
+            # Not closed here: the selector still has it, and the number would be used again.
             with suppress(OSError):
                 self.connection.shutdown(socket.SHUT_RDWR)
 
 
 class Server:
-    """Listens on a unix socket and hands requests to the lane.
+    """Listens on a unix socket and has the lane do what is asked.
 
     :param listener: a listening unix stream socket.
     :param allowed: user ids that may connect; 0 always may.
-    :param lane: does the work; it is started and ended here.
+    :param lane: does the work.
     :param exit_with_client: end when the first client has gone.
     """
 
@@ -75,38 +78,35 @@ class Server:
         self._lane = lane
         self._exit_with_client = exit_with_client
         self._client: Client | None = None
+        self._stopped = False
         self._stop_read, self._stop_write = os.pipe()
 
     def stop(self) -> None:
         """Have :meth:`run` return once the request in hand is done; safe in a signal handler."""
+        self._stopped = True
         os.write(self._stop_write, b"\0")
 
     def run(self) -> None:
-        """Serve until stopped.
-
-        :raises Exception: what the lane failed with at its start.
-        """
-        self._lane.start(on_failure=self.stop)
-        try:
-            with selectors.DefaultSelector() as selector:
-                selector.register(self._listener, selectors.EVENT_READ)
-                selector.register(self._stop_read, selectors.EVENT_READ)
-                self._serve(selector)
-        finally:
-            # However this ends: a lane that goes on alone would be a process that listens and never answers.
-            self._lane.end()
+        """Serve until stopped."""
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._listener, selectors.EVENT_READ, self._accept)
+            selector.register(self._stop_read, selectors.EVENT_READ, None)
+            for descriptor in self._lane.descriptors:
+                selector.register(descriptor, selectors.EVENT_READ, self._hear)
+            while not self._stopped:
+                ready = selector.select(self._lane.wait())
+                for key, _ in ready:
+                    if isinstance(key.data, Client):
+                        self._read(selector, key.data)
+                    elif key.data is not None:
+                        key.data(selector)
+                if not ready or not any(isinstance(key.data, Client) for key, _ in ready):
+                    self._lane.rest()
 
     # ---- private ---------------------------------------------------------------------------------------------
 
-    def _serve(self, selector: selectors.BaseSelector) -> None:
-        while True:
-            for key, _ in selector.select():
-                if key.fd == self._stop_read:
-                    return
-                if key.fileobj is self._listener:
-                    self._accept(selector)
-                elif not self._read(selector, key.data):
-                    return
+    def _hear(self, _: selectors.BaseSelector) -> None:
+        self._lane.hear()
 
     def _accept(self, selector: selectors.BaseSelector) -> None:
         connection, _ = self._listener.accept()
@@ -125,11 +125,11 @@ class Server:
             self._client = client
             selector.register(connection, selectors.EVENT_READ, client)
 
-    def _read(self, selector: selectors.BaseSelector, client: Client) -> bool:
-        """Read what came from the client; return False when its end is ours."""
+    def _read(self, selector: selectors.BaseSelector, client: Client) -> None:
+        """Do what the client asks for."""
         if client.connection.fileno() < 0:
             # Its successor was accepted in this same look at the sockets, and it was dropped then.
-            return True
+            return
         try:
             data = client.connection.recv(_READ_BYTES)
         except OSError:
@@ -138,12 +138,14 @@ class Server:
             if data:
                 client.unpacker.feed(data)
                 for request in client.unpacker:
-                    self._lane.put(client, request)
-                return True
+                    self._lane.serve(client, request)
+                    if self._stopped:
+                        return
+                return
         except (ValueError, msgpack.UnpackException) as exc:
             LOG.error("the client sent something that is no frame: %s", exc)
         self._drop(selector, client)
-        return not self._exit_with_client
+        self._stopped = self._stopped or self._exit_with_client
 
     def _drop(self, selector: selectors.BaseSelector, client: Client) -> None:
         selector.unregister(client.connection)

@@ -34,6 +34,8 @@ _ANSWER_S = 10
 _TRIES_OF_A_DUMP = 5
 #: Sequence numbers have 32 bits; they begin anew long before.
 _LAST_NUMBER = 1 << 31
+#: Those above are for dumps.
+_LAST_DUMP = (1 << 32) - 1
 
 
 class KernelRefused(ApplyError):
@@ -73,6 +75,7 @@ class NetlinkSocket:
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, pack("@ll", _ANSWER_S, 0))
         self._socket.bind((0, 0))
         self._next = 1
+        self._dumps = _LAST_NUMBER + 1
 
     def close(self) -> None:
         """Close it; for nf_tables that may wait for an RCU grace period, so not on the hot path."""
@@ -106,15 +109,19 @@ class NetlinkSocket:
     def dump(self, request: bytes) -> bytes:
         """Return the messages of a dump; empty when the table asked for does not exist.
 
-        A dump that the kernel marks as interrupted by a change is asked for again.
+        All dumps have the same number, so that those of a table that did not change are equal to the byte; after one
+        that did not come to its end, the others have another. A dump that the kernel marks as interrupted by a change
+        is asked for again.
 
         :raises ApplyError: it was interrupted again and again.
         """
         for _ in range(_TRIES_OF_A_DUMP):
-            number = self._first_number()
-            self._next = number + 1
-            self._send(request[:8] + pack("=I", number) + request[12:])
-            data, interrupted = self._read_dump(number)
+            try:
+                self._send(request[:8] + pack("=I", self._dumps) + request[12:])
+                data, interrupted = self._read_dump(self._dumps)
+            except ApplyError:
+                self._dumps = self._dumps + 1 if self._dumps < _LAST_DUMP else _LAST_NUMBER + 1
+                raise
             if not interrupted:
                 return data
         raise ApplyError("a netlink dump was interrupted by changes five times in a row")

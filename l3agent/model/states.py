@@ -106,9 +106,11 @@ State = RouterState | NetworkState | HostState
 class Report:
     """What became of one state.
 
-    :param operations: the plan, one line an operation, as a person reads it; with ``dry_run`` it was not carried out.
+    :param operations: the plan in lines, as a person reads it; with ``dry_run`` it was not carried out. Of a long one
+        only the first lines, unless all were asked for.
     :param error: None, or what went wrong, with the operation.
     :param timings: seconds of data-plane time by phase (``observe``, ``plan``, ``apply``).
+    :param count: how many operations the plan has.
     """
 
     kind: Kind
@@ -116,3 +118,4 @@ class Report:
     operations: tuple[str, ...] = ()
     error: str | None = None
     timings: Mapping[str, float] = field(default_factory=dict)
+    count: int = 0

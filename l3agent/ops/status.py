@@ -115,7 +115,7 @@ def _router(agent: L3NATAgent, info: RouterInfo) -> dict[str, Any]:
         "next_try": agent.queue.seconds_to_retry(info.id) or None,
         "updates": info.updates,
         "last": {
-            "count": len(info.operations),
+            "count": info.count,
             "operations": list(info.operations[:_SHOWN_OPERATIONS]),
             "timings": info.timings,
         },

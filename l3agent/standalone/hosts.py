@@ -126,8 +126,8 @@ class Hosts:
             LOG.warning("%s %s: %s; trying again", *key, report.error)
             self._present.pop(key, None)
             return
-        if report.operations:
-            LOG.info("%s %s %s: %d operations", *key, "removed" if state is None else "updated", len(report.operations))
+        if report.count:
+            LOG.info("%s %s %s: %d operations", *key, "removed" if state is None else "updated", report.count)
         if state is None:
             self._present.pop(key, None)
             self._leaving.discard(key)

@@ -94,7 +94,7 @@ class FakeDataplane:
             self.applied.append((key, state))
             self.let_alone.discard(key)
             self._remember(key, state)
-        return Report(*key, operations, timings={"observe": 0.0, "plan": 0.0, "apply": 0.0})
+        return Report(*key, operations, timings={"observe": 0.0, "plan": 0.0, "apply": 0.0}, count=len(operations))
 
     def _plan(self, key: Key, state: State | None) -> tuple[str, ...]:
         if self.states.get(key) == state:

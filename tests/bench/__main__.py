@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``python -m tests.bench``: how long routers take, beside the step-by-step ways, in the same run."""
+"""``python -m tests.bench [NAME] [options]``: what the data plane costs; without a name, one router beside others."""
 
 from __future__ import annotations
 
@@ -8,71 +8,51 @@ import json
 import os
 import sys
 from pathlib import Path
+from types import ModuleType
 
-from tests.bench.canonical import router
-from tests.bench.measure import Way, measure
-from tests.bench.ours import DataplaneProcess
-from tests.bench.peers import ProcessPerStep, Pyroute2PerCall
-from tests.bench.report import as_json, as_text, machine
+from tests.bench import churn, first_packet, floating_ips, resident, restart, routers, scale
 from tests.functional.support.sandbox import Sandbox
 
-_WARM_UP = 2
+BENCHES: dict[str, ModuleType] = {
+    "routers": routers,
+    "floating-ips": floating_ips,
+    "restart": restart,
+    "scale": scale,
+    "first-packet": first_packet,
+    "resident": resident,
+    "churn": churn,
+}
 
 
 def main() -> int:
-    """Run; the part in the sandbox is this program again."""
+    """Run a benchmark; the part in the sandbox is this program again."""
     options = _options()
     return _inside(options) if options.inside else _in_sandbox()
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
-    parser.add_argument("--routers", type=int, default=100, help="routers of the data plane (default: %(default)s)")
-    parser.add_argument(
-        "--peers", type=int, default=10, help="routers of each other way; 0: none (default: %(default)s)"
-    )
-    parser.add_argument("--fips", type=int, default=10, help="floating IPs of each router (default: %(default)s)")
-    parser.add_argument("--rounds", type=int, default=3, help="how often all is done (default: %(default)s)")
-    parser.add_argument("--quick", action="store_true", help="the shortest run that shows all")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to FILE as well")
-    parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.quick:
-        options.routers, options.peers, options.rounds = 6, 2, 1
-    return options
+    names = parser.add_subparsers(dest="name", metavar="NAME")
+    for name, bench in BENCHES.items():
+        one = names.add_parser(name, help=(bench.__doc__ or "").split(".")[0].lower(), description=bench.__doc__)
+        bench.add_options(one)
+        one.add_argument("--json", type=Path, metavar="FILE", help="write the figures to FILE as well")
+        one.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
+    given = sys.argv[1:]
+    return parser.parse_args(given if given[:1] and given[0] in (*BENCHES, "-h", "--help") else ["routers", *given])
 
 
 def _in_sandbox() -> int:
     """Run this program in namespaces of its own, which take everything along when they end."""
+    given = sys.argv[1:] if sys.argv[1:2] and sys.argv[1] in BENCHES else ["routers", *sys.argv[1:]]
     with Sandbox() as sandbox:
         # Entering a mount namespace leads to its root folder.
         stay = ["env", f"--chdir={os.getcwd()}"]
-        return sandbox.popen([*stay, sys.executable, "-m", "tests.bench", "--inside", *sys.argv[1:]]).wait(None)
+        return sandbox.popen([*stay, sys.executable, "-m", "tests.bench", *given, "--inside"]).wait(None)
 
 
 def _inside(options: argparse.Namespace) -> int:
-    peers = [ProcessPerStep, Pyroute2PerCall] if options.peers else []
-    left_out = {peer.name: reason for peer in peers if (reason := peer.missing())}
-    ours = DataplaneProcess()
-    ways: list[tuple[Way, int]] = [(ours, options.routers)]
-    ways += [(peer(), options.peers) for peer in peers if peer.name not in left_out]
-    crowds = [(way, [router(way.tribe, number, options.fips) for number in range(count)]) for way, count in ways]
-    for way, routers in crowds:
-        way.start(routers)
-    before, empty = machine(), ours.resident_mb()
-    measure([(way, routers[:_WARM_UP]) for way, routers in crowds], rounds=1)
-    measured = measure(crowds, options.rounds)
-    report = as_json(
-        measured,
-        ours.name,
-        machine={"before": before, "after": machine()},
-        routers={way.name: len(routers) for way, routers in crowds},
-        floating_ips=options.fips,
-        rounds=options.rounds,
-        resident_mb={"empty": empty, "peak": ours.resident_mb(peak=True)},
-        left_out=left_out,
-    )
-    print(as_text(report))
+    report = BENCHES[options.name].run(options)
     if options.json:
         options.json.write_text(json.dumps(report, indent=2) + "\n")
     return 0

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The canonical router: two ports with IPv4 and IPv6, a default route and three more, SNAT, floating IPs.
 
-Its tenant network is its own; the external ones are shared by many routers. Whoever builds routers beside others has a
+Ten share a tenant network, and many an external one. Whoever builds routers beside others has a
 tribe, a number that is part of every id and so of every device name.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface
 
@@ -15,8 +16,11 @@ from l3agent.model.states import FloatingIP, Interface, NextHop, Port, Route, Ro
 
 #: Routers share these in turn; a Linux bridge takes 1023 ports.
 EXTERNAL_NETWORKS = 6
+#: So many routers have their inner ends on one tenant bridge.
+TENANTS_TOGETHER = 10
 MTU = 1450
 _OUTSIDE = IPv4Network("100.64.0.0/10")
+_INSIDE = IPv4Network("10.0.0.0/16")
 _FIRST_FIXED = IPv4Address("10.0.1.0")
 
 
@@ -25,7 +29,14 @@ def router(tribe: int, number: int, floating_ips: int) -> RouterState:
     prefix = f"{tribe:02x}{number:06x}"
     place = number // EXTERNAL_NETWORKS
     own = _own_address(place, floating_ips)
-    internal = _port(prefix, 0, prefix, INTERNAL_DEVICE, (IPv4Interface("10.0.0.1/16"), IPv6Interface("fd00::1/64")))
+    group, seat = divmod(number, TENANTS_TOGETHER)
+    internal = _port(
+        prefix,
+        0,
+        f"{tribe:02x}{0xF00000 + group:06x}",
+        INTERNAL_DEVICE,
+        (IPv4Interface((_INSIDE[1 + seat], _INSIDE.prefixlen)), IPv6Interface((IPv6Address("fd00::1") + seat, 64))),
+    )
     gateway = _port(
         prefix,
         1,
@@ -42,6 +53,19 @@ def router(tribe: int, number: int, floating_ips: int) -> RouterState:
         nat_address=own,
         snat=True,
     )
+
+
+def seed(routers: Iterable[RouterState]) -> RouterState:
+    """Return a router that has a port without addresses on every network of others: their bridges are there then."""
+    ports = [port for router in routers for port in router.all_ports()]
+    networks = sorted({port.network_id for port in ports})
+    prefix = f"{0xE0 + int(ports[0].id[:2], 16):02x}"
+    made = [
+        replace(_port(f"{prefix}{place:06x}", 0, network, INTERNAL_DEVICE, ()), network_id=network)
+        for place, network in enumerate(networks)
+    ]
+    router_id = f"{prefix}ffffff-0000-4000-8000-000000000000"
+    return RouterState(router_id, frozenset(made), None, frozenset(), frozenset(), None, False)
 
 
 def with_one_more(router: RouterState) -> tuple[RouterState, FloatingIP]:
@@ -69,4 +93,4 @@ def _route(destination: str, port: Port, via: IPv4Address) -> Route:
 
 
 def _extra_route(port: Port, number: int) -> Route:
-    return _route(f"172.30.{number}.0/24", port, IPv4Address("10.0.0.2") + number)
+    return _route(f"172.30.{number}.0/24", port, _INSIDE[200 + number])

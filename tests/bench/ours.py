@@ -3,46 +3,67 @@
 
 from __future__ import annotations
 
+import atexit
 import itertools
 import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgpack
 
-from l3agent.model.names import BRIDGE_DEVICE, TAP_DEVICE
+from l3agent.model.names import TAP_DEVICE
 from l3agent.model.states import FloatingIP, RouterState
 from l3agent.model.wire import pack_state
+from tests.bench.canonical import seed
 
 _ANSWER_S = 60
 _START_S = 15
 
 
 class DataplaneProcess:
-    """``l3-dataplane``, all else at its defaults."""
+    """``l3-dataplane``, all else at its defaults.
 
-    name = "l3agent"
-    tribe = 0
-    traces = (f"{TAP_DEVICE}{tribe:02x}",)
-    leftovers = (f"{BRIDGE_DEVICE}{tribe:02x}",)
+    :param tribe: see :mod:`tests.bench.canonical`; two processes beside each other have two.
+    :param options: lines of the section ``[dataplane]``.
+    """
 
-    def __init__(self) -> None:
+    leftovers = ()
+
+    def __init__(self, name: str = "l3agent", tribe: int = 0, options: Sequence[str] = ()) -> None:
+        self.name, self.tribe, self._options = name, tribe, options
+        self.traces = (f"{TAP_DEVICE}{tribe:02x}",)
         self._ids = itertools.count(1)
         self._frames = msgpack.Unpacker(raw=False)
 
-    def start(self, _: Iterable[RouterState]) -> None:
-        """Start the process in the namespaces of the caller and connect."""
+    def start(self, routers: Iterable[RouterState] = ()) -> None:
+        """Start the process in the namespaces of the caller, connect, and have the networks of some routers there."""
         folder = Path(tempfile.mkdtemp(prefix="bench-", dir="/run"))
         configuration = folder / "dataplane.conf"
-        configuration.write_text(f"[DEFAULT]\nstate_path = {folder}\n")
-        argv = [sys.executable, "-m", "l3agent.cmd.dataplane", "--config-file", str(configuration)]
-        self._process = subprocess.Popen([*argv, "--exit-with-client"], stdin=subprocess.DEVNULL)
-        self._socket = _connected(str(folder / "l3-dataplane.sock"))
+        section = "\n".join(("[dataplane]", f"netns_path = {folder}/netns", *self._options))
+        configuration.write_text(f"[DEFAULT]\nstate_path = {folder}\n{section}\n")
+        self._argv = [sys.executable, "-m", "l3agent.cmd.dataplane", "--config-file", str(configuration)]
+        self._path = str(folder / "l3-dataplane.sock")
+        self._begin()
+        if routers := list(routers):
+            self.build(seed(routers))
+
+    def restart(self) -> None:
+        """Kill the process and start another one on the same namespaces."""
+        self._socket.close()
+        self._process.kill()
+        self._process.wait()
+        self._begin()
+
+    def reconnect(self) -> None:
+        """Be another client, as an agent that was restarted is."""
+        self._socket.close()
+        self._frames = msgpack.Unpacker(raw=False)
+        self._socket = _connected(self._path)
 
     def cpu(self) -> float:
         """Return the CPU seconds of the process so far, all threads, user and system.
@@ -80,25 +101,68 @@ class DataplaneProcess:
         """Remove a router; what is left to do for the kernel goes on afterwards."""
         return self._reconcile(router.id, None)
 
+    def bring(
+        self, routers: Sequence[RouterState], *, at_a_time: int, operations: int | None = None, absent: bool = False
+    ) -> list[Mapping[str, float]]:
+        """Bring routers about, or remove them, with so many requests under way; return the phases of each."""
+        waiting = [self._frame(one.id, None if absent else one) for one in reversed(routers)]
+        phases: list[Mapping[str, float]] = []
+        under_way = 0
+        while waiting or under_way:
+            while waiting and under_way < at_a_time:
+                self._socket.sendall(waiting.pop())
+                under_way += 1
+            (report,) = self._answer()
+            under_way -= 1
+            phases.append(_checked(report, operations))
+        return phases
+
+    def descriptors(self) -> int:
+        """Return how many descriptors the process has open."""
+        return len(list(Path(f"/proc/{self._process.pid}/fd").iterdir()))
+
+    # ---- private ---------------------------------------------------------------------------------------------
+
+    def _begin(self) -> None:
+        self._process = subprocess.Popen(self._argv, stdin=subprocess.DEVNULL)
+        atexit.register(self._process.kill)
+        self._socket = _connected(self._path)
+        self._frames = msgpack.Unpacker(raw=False)
+
     def _reconcile(
         self, router_id: str, router: RouterState | None, operations: int | None = None
     ) -> Mapping[str, float]:
-        wire = pack_state(("router", router_id), router)
-        (report,) = self._request("reconcile", {"states": [wire], "dry_run": False})
-        if report["error"] or operations not in (None, len(report["operations"])):
-            raise RuntimeError(f"router {router_id}: {report['error']}; {report['operations']}")
-        timings: Mapping[str, float] = report["timings"]
-        return timings
+        self._socket.sendall(self._frame(router_id, router))
+        (report,) = self._answer()
+        return _checked(report, operations)
 
-    def _request(self, operation: str, arguments: Mapping[str, Any]) -> Any:
-        self._socket.sendall(msgpack.packb((next(self._ids), operation, arguments)))
+    def _frame(self, router_id: str, router: RouterState | None) -> bytes:
+        wire = pack_state(("router", router_id), router)
+        # As the agent asks: it keeps the first lines of a plan.
+        frame: bytes = msgpack.packb((next(self._ids), "reconcile", {"states": [wire], "lines": 16}))
+        return frame
+
+    def _answer(self) -> Any:
+        for _, error, result in self._frames:
+            return _result(error, result)
         while data := self._socket.recv(1 << 18):
             self._frames.feed(data)
             for _, error, result in self._frames:
-                if error:
-                    raise RuntimeError(f"{operation}: {error}")
-                return result
+                return _result(error, result)
         raise RuntimeError("l3-dataplane hung up")
+
+
+def _result(error: object, result: Any) -> Any:
+    if error:
+        raise RuntimeError(f"l3-dataplane: {error}")
+    return result
+
+
+def _checked(report: Mapping[str, Any], operations: int | None) -> Mapping[str, float]:
+    if report["error"] or operations not in (None, report["count"]):
+        raise RuntimeError(f"router {report['id']}: {report['error']}; {report['operations']}")
+    timings: Mapping[str, float] = report["timings"]
+    return timings
 
 
 def _connected(path: str) -> socket.socket:

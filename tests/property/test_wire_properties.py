@@ -18,6 +18,7 @@ reports = st.builds(
     st.lists(st.text(max_size=20), max_size=4).map(tuple),
     st.none() | st.text(max_size=40),
     st.dictionaries(st.sampled_from(["observe", "plan", "apply"]), st.floats(0, 1000)),
+    st.integers(0, 10_000),
 )
 
 

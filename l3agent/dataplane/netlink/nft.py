@@ -50,7 +50,7 @@ TABLE = "l3agent"
 
 _SUBSYSTEM = 10 << 8
 _NEWTABLE, _GETTABLE, _DELTABLE, _NEWCHAIN, _GETCHAIN, _NEWRULE, _GETRULE = 0, 1, 2, 3, 4, 6, 7
-_NEWSET, _GETSET, _NEWSETELEM, _GETSETELEM, _DELSETELEM, _GETGEN = 9, 10, 12, 13, 14, 16
+_NEWSET, _GETSET, _NEWSETELEM, _GETSETELEM, _DELSETELEM, _NEWGEN, _GETGEN = 9, 10, 12, 13, 14, 15, 16
 #: nfgenmsg of family ip (NFPROTO_IPV4).
 _FAMILY_IP = b"\x02\x00\x00\x00"
 _BATCH_BEGIN, _BATCH_END = 16, 17
@@ -254,6 +254,15 @@ def _elements(name: str, elements: Iterable[tuple[bytes, bytes | None]]) -> byte
 def get_generation() -> bytes:
     """Ask for the generation of all rules of the namespace: whoever changes one, the answer changes."""
     return _request(_GETGEN, b"")
+
+
+def parse_generation(data: bytes) -> int | None:
+    """Return the generation in an answer; None when there is none (NFTA_GEN_ID)."""
+    for kind, _, _, start, end in messages(data):
+        raw = attribute_map(data, start + 4, end).get(1) if kind == _SUBSYSTEM | _NEWGEN else None
+        if raw is not None:
+            return int.from_bytes(raw, "big")
+    return None
 
 
 def dump_tables() -> bytes:

@@ -83,6 +83,7 @@ def wire(monkeypatch: pytest.MonkeyPatch) -> Wire:
 
 def announce(announcer: Announcer, *addresses: Address, device: str = "qg-a", namespace: str = "qrouter-1") -> None:
     announcer.announce(namespace, device, MAC.hex(":"), addresses, open_packet=socket.socket)
+    announcer.wake()
 
 
 def an_announcer(repeats: int, interval: float) -> Announcer:
@@ -130,6 +131,7 @@ def test_a_newer_announcement_takes_the_place_of_an_older_one(wire: Wire) -> Non
     wait_until(lambda: wire.count(FIRST) == 1)
     other = "02:00:00:00:00:01"
     announcer.announce("qrouter-1", "qg-a", other, [FIRST], open_packet=socket.socket)
+    announcer.wake()
     newer = ("qg-a", frame(bytes.fromhex(other.replace(":", "")), FIRST))
     wait_until(lambda: wire.sent.count(newer) == 3)
     assert wire.count(FIRST) == 1
@@ -155,8 +157,10 @@ def test_a_socket_is_kept_for_the_repeats_and_closed_after_the_last(wire: Wire) 
     announcer = an_announcer(2, 0.05)
     announcer.announce("qrouter-1", "qg-a", MAC.hex(":"), [FIRST], open_packet=open_packet)
     announcer.announce("qrouter-1", "qr-a", MAC.hex(":"), [SECOND], open_packet=open_packet)
+    announcer.wake()
     wait_until(lambda: wire.count(FIRST) == wire.count(SECOND, "qr-a") == 2)
     wait_until(lambda: opened[0].fileno() == -1)
     announcer.announce("qrouter-1", "qg-a", MAC.hex(":"), [FIRST], open_packet=open_packet)
+    announcer.wake()
     wait_until(lambda: wire.count(FIRST) == 4)
     assert len(opened) == 2
