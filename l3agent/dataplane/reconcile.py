@@ -246,6 +246,7 @@ class Reconciler:
             self._carry_out(job, plan, snapshot.seen)
         except ApplyError:
             self._drift.begin(job.key, state)
+            self._announce_what_came(job, plan, snapshot.seen, entries(job.key, state, self._driver))
             raise
         handle = snapshot.seen.handle
         assert handle is not None
@@ -297,10 +298,7 @@ class Reconciler:
                     continue
                 except ApplyError:
                     self._tidier.expect()
-                    if seen.handle is not None:
-                        # What came about all the same is news to the neighbours, and no later plan will name it again.
-                        after = self._observe(key, desired)
-                        self._announce(seen.handle, state, plan, after.entries)
+                    self._announce_what_came(job, plan, seen, desired)
                     raise
             if seen.handle is not None:
                 self._after.append(partial(self._announce, seen.handle, state, plan, desired))
@@ -313,6 +311,12 @@ class Reconciler:
                 return
         differs = "; ".join(line for one in plan.operations for line in show.lines(one, job.namespace))
         raise ApplyError(f"the kernel keeps differing from what was asked: {differs}")
+
+    def _announce_what_came(self, job: _Job, plan: Plan, seen: Observed, desired: frozenset[Entry]) -> None:
+        """Tell the neighbours what came about although something was refused: no later plan will name it again."""
+        if seen.handle is not None:
+            after = self._observe(job.key, desired)
+            self._announce(seen.handle, job.state, plan, after.entries)
 
     def _settled(
         self, key: Key, state: State | None, desired: frozenset[Entry], seen: Observed, plans: list[Plan]

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -21,7 +23,7 @@ from l3agent.dataplane.plan import (
     diff,
     removed_mappings,
 )
-from l3agent.dataplane.render import entries
+from l3agent.dataplane.render import changed, entries
 from l3agent.model.states import Key, RouterState
 from tests.property.fake_kernel import FakeKernel
 from tests.property.strategies import host_states, router_states
@@ -57,6 +59,21 @@ def _possible(wanted: frozenset[Entry]) -> frozenset[Entry]:
     for entry in wanted:
         kept.setdefault((type(entry), entry.key()), entry)
     return frozenset(kept.values())
+
+
+@given(router_states(), router_states(), st.booleans())
+def test_a_change_known_from_two_states_is_the_one_that_a_look_would_find(
+    old: RouterState, drawn: RouterState, only_floating_ips: bool
+) -> None:
+    old = replace(old, id="r")
+    if only_floating_ips:
+        new = replace(old, floating_ips=drawn.floating_ips if old.gateway else frozenset())
+    else:
+        new = replace(drawn, id="r", ports=old.ports, gateway=old.gateway)
+    known = changed(KEY, old, new, DRIVER)
+    assert known is not None
+    before, after = known
+    assert diff(after, before) == diff(rendered(new), rendered(old))
 
 
 def settled(kernel: FakeKernel, wanted: frozenset[Entry]) -> None:

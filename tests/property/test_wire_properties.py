@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+from dataclasses import replace
+
 import msgpack
 from hypothesis import given
 from hypothesis import strategies as st
 
 from l3agent.model.states import HostState, NetworkState, Report, RouterState, State
-from l3agent.model.wire import pack_report, pack_state, unpack_report, unpack_state
+from l3agent.model.wire import Reader, pack_report, pack_state, unpack_report, unpack_state
 from tests.property.strategies import host_states, network_states, router_states
 
 KIND = {RouterState: "router", NetworkState: "network", HostState: "host"}
@@ -31,6 +33,23 @@ def test_a_state_crosses_the_socket_unchanged(state: State) -> None:
 @given(st.sampled_from(["router", "network", "host"]), st.uuids().map(str))
 def test_an_absent_state_crosses_the_socket_unchanged(kind: str, state_id: str) -> None:
     assert unpack_state(msgpack.unpackb(msgpack.packb(pack_state((kind, state_id), None)))) == ((kind, state_id), None)
+
+
+@given(router_states(), st.lists(router_states(), max_size=3), st.data())
+def test_a_reader_that_knows_former_forms_reads_the_same(
+    first: RouterState, others: list[RouterState], data: st.DataObject
+) -> None:
+    reader = Reader()
+    states = [first, *(replace(one, id=first.id) for one in others)]
+    # The most frequent change: other floating IPs of the same router.
+    states += [replace(first, floating_ips=one.floating_ips) for one in states if first.gateway is not None]
+    for state in data.draw(st.permutations(states)):
+        key = ("router", state.id)
+        wire = msgpack.unpackb(msgpack.packb(pack_state(key, state)))
+        read = reader.read(wire)
+        assert read == unpack_state(wire) == (key, state)
+        assert reader.read(msgpack.unpackb(msgpack.packb(wire)))[1] is read[1]
+    assert reader.read(pack_state(("router", first.id), None)) == (("router", first.id), None)
 
 
 @given(reports)

@@ -112,7 +112,7 @@ def client(path, peer):
 
 def reports(args):
     return [
-        {"kind": one["kind"], "id": one["id"], "operations": ["x"], "error": None, "timings": {"plan": 0.5}}
+        {"kind": one["kind"], "id": one["id"], "operations": ["x"], "error": None, "count": 1, "timings": {"plan": 0.5}}
         for one in args["states"]
     ]
 
@@ -120,7 +120,7 @@ def reports(args):
 def test_reports_come_back_for_the_states_sent(client, peer):
     peer.answers["reconcile"] = reports
     [report] = client.reconcile([(R1, None)])
-    assert (report.kind, report.id, report.operations, report.timings) == (*R1, ("x",), {"plan": 0.5})
+    assert (report.kind, report.id, report.operations, report.count) == (*R1, ("x",), 1)
 
 
 def test_a_slow_request_does_not_hold_up_another(client, peer):
