@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The floor: what the kernel alone takes for a router. No interpreter, no decisions; every message comes ready made.
 //
-// Commands on standard input, in native byte order; each is answered by its nanoseconds (uint64):
+// Its argument is the folder of the pins. Commands on standard input, in native byte order; each is answered by its nanoseconds (uint64):
 //   'b' slot, sizes of three batches, the batches: make namespace, sockets and settings, pin it, send the batches
 //       (switch namespace, inside, nf_tables); FD_MARK in the first stands for the descriptor of the new namespace.
 //   's' slot, sizes of two batches, the batches: send them (inside, nf_tables; an empty one is left out)
@@ -92,10 +92,12 @@ static void set(const char *name, const char *value)
     close(fd);
 }
 
+static const char *folder;
+
 static const char *pin(uint32_t slot)
 {
-    static char path[64];
-    snprintf(path, sizeof path, "/run/netns/floor-%u", slot);
+    static char path[256];
+    snprintf(path, sizeof path, "%s/%u", folder, slot);
     return path;
 }
 
@@ -129,8 +131,11 @@ static void drop(struct slot *one, uint32_t slot)
         fail("unpin");
 }
 
-int main(void)
+int main(int count, char **arguments)
 {
+    if (count != 2)
+        return 2;
+    folder = arguments[1];
     int home = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC), host = netlink(NETLINK_ROUTE);
     for (;;) {
         char command;

@@ -31,7 +31,7 @@ from l3agent.dataplane.netlink.message import (
     text,
     u32,
 )
-from l3agent.dataplane.plan import Plan, diff
+from l3agent.dataplane.plan import PendingFlush, Plan, diff
 from l3agent.dataplane.render import entries
 from l3agent.model.names import BRIDGE_DEVICE, TAP_DEVICE, device_name
 from l3agent.model.states import FloatingIP, Port, RouterState
@@ -59,13 +59,15 @@ class Floor:
 
     def start(self, routers: Iterable[RouterState]) -> None:
         """Compile, start, and make the bridges."""
-        program = Path(tempfile.mkdtemp(prefix="bench-floor-", dir="/run")) / "floor"
+        folder = Path(tempfile.mkdtemp(prefix="bench-floor-", dir="/run"))
+        program, pins = folder / "floor", folder / "netns"
+        pins.mkdir()
         subprocess.run(["cc", "-O2", "-o", str(program), str(_SOURCE)], check=True, timeout=60)
         self._driver = load_driver("bridge")
         for name in sorted({_bridge(port) for router in routers for port in router.all_ports()}):
             subprocess.run(["ip", "link", "add", name, "type", "bridge", "mcast_snooping", "0"], check=True)
             subprocess.run(["ip", "link", "set", name, "up"], check=True)
-        self._process = subprocess.Popen([program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
+        self._process = subprocess.Popen([program, pins], stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
 
     def cpu(self) -> float:
         """Return the CPU seconds of the program so far (see ``DataplaneProcess.cpu``)."""
@@ -77,7 +79,7 @@ class Floor:
         """Make a router where there is none."""
         plan = self._plan(router, None)
         outside = b"".join(_veth(port, socket.if_nametoindex(_bridge(port))) for port in _in_order(router))
-        rules = nft.batch([body for body, _ in encode.rules(plan, [])], 1)[0]
+        rules = nft.batch([body for body, _ in encode.rules(plan)], 1)[0]
         return self._tell(b"b", router, _batch(outside), _inside(plan, _indexes(router)), rules)
 
     def look(self, router: RouterState) -> Mapping[str, float]:
@@ -102,11 +104,13 @@ class Floor:
     def _plan(self, router: RouterState, before: RouterState | None) -> Plan:
         key = ("router", router.id)
         present = entries(key, before, self._driver) if before else frozenset()
-        return diff(entries(key, router, self._driver), present)
+        made = diff(entries(key, router, self._driver), present)
+        # That flows must be dropped is not journalled here, nor are they dropped.
+        return Plan(tuple(one for one in made.operations if not isinstance(one.entry, PendingFlush)))
 
     def _change(self, router: RouterState, before: RouterState) -> Mapping[str, float]:
         plan = self._plan(router, before)
-        rules = nft.batch([body for body, _ in encode.rules(plan, [])], 1)[0]
+        rules = nft.batch([body for body, _ in encode.rules(plan)], 1)[0]
         return self._tell(b"s", router, _inside(plan, _indexes(router)), rules)
 
     def _tell(self, command: bytes, router: RouterState, *batches: bytes) -> Mapping[str, float]:

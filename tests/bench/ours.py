@@ -95,7 +95,7 @@ class DataplaneProcess:
 
     def remove(self, router: RouterState, _: FloatingIP) -> Mapping[str, float]:
         """Take one floating IP away with its flows."""
-        return self._reconcile(router.id, router, operations=3)
+        return self._reconcile(router.id, router, operations=5)
 
     def delete(self, router: RouterState) -> Mapping[str, float]:
         """Remove a router; what is left to do for the kernel goes on afterwards."""

@@ -70,7 +70,7 @@ def test_a_change_known_from_two_states_is_the_one_that_a_look_would_find(
         new = replace(old, floating_ips=drawn.floating_ips if old.gateway else frozenset())
     else:
         new = replace(drawn, id="r", ports=old.ports, gateway=old.gateway)
-    known = changed(KEY, old, new, DRIVER)
+    known = changed(KEY, old, new, DRIVERS[0])
     assert known is not None
     before, after = known
     assert diff(after, before) == diff(rendered(new), rendered(old))
