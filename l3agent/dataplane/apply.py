@@ -13,7 +13,7 @@ from l3agent.dataplane.kernel import Kernel, NamespaceHandle
 from l3agent.dataplane.limits import BRIDGE_PORTS
 from l3agent.dataplane.netlink import rtnl
 from l3agent.dataplane.observe import Observed
-from l3agent.dataplane.plan import AcceptRA, Card, Link, Namespace, Operation, PendingFlush, Plan, SwitchPort, Sysctl
+from l3agent.dataplane.plan import AcceptRA, Card, Link, Namespace, Operation, PendingFlush, Plan, Sysctl
 from l3agent.dataplane.sockets import KernelRefused, NetlinkSocket
 from l3agent.exceptions import ApplyError
 
@@ -75,8 +75,9 @@ def _note_new_devices(handle: NamespaceHandle, plan: Plan, seen: Observed, first
     any), in the order of their making: nobody else knows it yet. In others only the kernel knows, for an index that was
     in use once is not given again.
     """
-    new = [one.entry.device for one in plan.of(Link) if isinstance(one.entry, Link) and one.verb == "add"]
-    if first is not None and not plan.of(SwitchPort):
+    links = [one.entry for one in plan.of(Link) if isinstance(one.entry, Link) and one.verb == "add"]
+    new = [link.device for link in links]
+    if first is not None and not any(link.moved_in for link in links):
         seen.devices |= {device: index for index, device in enumerate(new, start=first)}
         return
     answers = handle.route.ask([rtnl.get_link(name=device) for device in new])
