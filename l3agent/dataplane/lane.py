@@ -87,8 +87,11 @@ class Lane:
             self._let_others_work(now)
 
     def hear(self) -> None:
-        """Take note of what others changed, and go on with what waits no longer."""
+        """Take note of what others changed."""
         self._crew.drift.hear()
+
+    def resume(self) -> None:
+        """Go on with what waits no longer."""
         parked, self._parked = self._parked, []
         for wait, step in parked:
             if wait.done:
@@ -110,6 +113,8 @@ class Lane:
 
     def wait(self) -> float | None:
         """Return the seconds until something is due, None when nothing is."""
+        if any(wait.done for wait, _ in self._parked):
+            return 0.0
         times = self._rest_at, self._tidy_at if self._crew.tidier.untidy() else None
         now = time.monotonic()
         until = [max(0.0, one - now) for one in times if one is not None]

@@ -94,6 +94,7 @@ class Server:
             for descriptor in self._lane.descriptors:
                 selector.register(descriptor, selectors.EVENT_READ, self._hear)
             while not self._stopped:
+                self._lane.resume()
                 ready = selector.select(self._lane.wait())
                 for key, _ in ready:
                     if isinstance(key.data, Client):
