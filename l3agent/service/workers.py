@@ -92,6 +92,7 @@ class ProcessLauncher(oslo_service.ProcessLauncher):  # type: ignore[misc]
         self._wraps: list[Any] = []
         self._beats: dict[int, Beat] = {}
         self._hopeless = 0
+        self._announced = False
 
     def handle_signal(self) -> None:
         """Take over the signals: each goes into a queue that ``wait`` works off."""
@@ -228,6 +229,7 @@ class ProcessLauncher(oslo_service.ProcessLauncher):  # type: ignore[misc]
         while not all(beat.ready for beat in self._beats.values()):
             eventlet.sleep(READY_LOOK_S)
         systemd.notify(f"READY=1\nSTATUS=running, {len(self.children)} workers")
+        self._announced = True
         while interval := self._watchdog.interval:
             if all(beat.age() < interval for beat in self._beats.values()):
                 self._watchdog.feed()
@@ -240,7 +242,8 @@ class ProcessLauncher(oslo_service.ProcessLauncher):  # type: ignore[misc]
         reload.reopen_log_files()
         if reload.read_again(self.conf, self.restart_method):
             self._signal_children(signal.SIGHUP if self.restart_method == "mutate" else signal.SIGTERM)
-        systemd.notify("READY=1")
+        if self._announced:  # a reload says nothing of a start that still goes on
+            systemd.notify("READY=1")
 
     def stop(self) -> bool:
         """Stop all workers: SIGTERM, and SIGKILL for those that outlast their own deadline.
