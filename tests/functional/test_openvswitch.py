@@ -10,7 +10,7 @@ import pytest
 from l3agent.model.states import RouterState
 from l3agent.testing import wait_until
 from tests.functional.support.ovs_node import Node, a_node, a_router
-from tests.functional.support.states import floating_ips, namespace, new_id, port, router
+from tests.functional.support.states import floating_ips, key, namespace, new_id, port, router
 
 pytestmark = pytest.mark.openvswitch
 
@@ -45,6 +45,22 @@ def test_a_router_is_plugged_in_dead_until_it_is_wired(node: Node):
         assert (device["address"], device["mtu"]) == (one.mac, one.mtu)
         assert "UP" in device["flags"]
     assert node.build(state) == ()
+
+
+def test_the_plan_typed_by_hand_does_the_same(node: Node):
+    state, inner, gateway = a_router()
+    (report,) = node.dataplane.reconcile((key(state), state), dry_run=True)
+    assert not node.ovs.ports() & {inner.device, gateway.device}
+    for line in report.operations:
+        node.sandbox.run(["sh", "-c", line])
+    assert node.build(state) == ()
+    (report,) = node.dataplane.reconcile((key(state), None), dry_run=True)
+    # Nobody undoes what is typed.
+    node.dataplane.request("let_be", {"keys": [key(state)]})
+    for line in report.operations:
+        node.sandbox.run(["sh", "-c", line])
+    assert node.remove(state).operations == ()
+    assert not node.ovs.ports() & {inner.device, gateway.device}
 
 
 def test_it_goes_with_its_ports(node: Node):
