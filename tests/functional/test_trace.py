@@ -37,12 +37,16 @@ class World:
         self.red = port(red, "10.0.1.1/24")
         self.gateway = port(external, "203.0.113.10/24", "2001:db8:ffff::10/64", gateway=True)
         # No default route: what is neither connected nor listed has nowhere to go.
-        routes = [route("192.0.2.0/24", (self.gateway, OUTSIDE)), route("172.30.0.0/24", (self.red, VM3))]
+        routes = [
+            route("192.0.2.0/24", (self.gateway, OUTSIDE)),
+            route("192.0.2.128/25", (self.red, VM3)),
+            route("172.30.0.0/24", (self.red, VM3)),
+        ]
         self.router = router(self.blue, self.red, gateway=self.gateway, routes=routes, fips={FIP1: VM1, FIP3: VM3})
         default = {"0.0.0.0/0": "10.0.0.1"}
         self.vm1 = host(blue, f"{VM1}/24", "2001:db8:1::5/64", routes=default | {"::/0": "2001:db8:1::1"})
         self.vm2 = host(blue, f"{VM2}/24", routes=default)
-        self.vm3 = host(red, f"{VM3}/24", f"{BEHIND}/32", routes={"0.0.0.0/0": "10.0.1.1"})
+        self.vm3 = host(red, f"{VM3}/24", f"{BEHIND}/32", "192.0.2.129/32", routes={"0.0.0.0/0": "10.0.1.1"})
         self.outside = host(
             external, f"{OUTSIDE}/24", "192.0.2.1/32", f"{OUTSIDE6}/64",
             routes={"2001:db8:1::/64": "2001:db8:ffff::10", "10.0.0.0/16": "203.0.113.10"},
@@ -102,6 +106,7 @@ ARRIVES = {
     "to itself by its floating IP": Case("vm1", VM1, FIP1, "vm1", "floating IP: source"),
     "between networks": Case("vm1", VM1, VM3, "vm3", "nothing is translated"),
     "extra route": Case("vm1", VM1, BEHIND, "vm3", f"172.30.0.0/24 via {VM3}"),
+    "the longest prefix": Case("vm1", VM1, "192.0.2.129", "vm3", f"192.0.2.128/25 via {VM3}"),
     "IPv6 out": Case("vm1", "2001:db8:1::5", OUTSIDE6, "outside", "IPv6 is not translated"),
     "IPv6 in": Case("outside", OUTSIDE6, "2001:db8:1::5", "vm1", "IPv6 is not translated"),
     "inside from outside": Case("outside", OUTSIDE, VM2, "vm2", "nothing is translated"),
