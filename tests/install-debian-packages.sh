@@ -22,7 +22,7 @@ fi
 
 export DEBIAN_FRONTEND=noninteractive
 apt-get update -q
-packages="chromium conntrack iproute2 iptables iputils-ping nftables openvswitch-switch procps prometheus
+packages="chromium conntrack iproute2 iptables iputils-ping logrotate nftables openvswitch-switch procps prometheus
 python3-systemd python3-venv rabbitmq-server systemd tcpdump util-linux"
 if [ "${1-}" = neutron ]; then
     packages="$packages mariadb-server keepalived haproxy radvd ipset iputils-arping"

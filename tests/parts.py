@@ -79,7 +79,7 @@ def missing_systemd() -> str | None:
     """Say why there can be no systemd of our own; None when there can."""
     if os.geteuid() != 0:
         return "a systemd of our own needs root"
-    wanted = ("/lib/systemd/systemd", "/usr/bin/systemd-analyze", str(SYSTEMD_BINDING))
+    wanted = ("/lib/systemd/systemd", "/usr/bin/systemd-analyze", "/usr/sbin/logrotate", str(SYSTEMD_BINDING))
     if lacking := [path for path in wanted if not os.path.exists(path)]:
         return f"not installed: {', '.join(lacking)} (tests/install-debian-packages.sh installs them)"
     return missing_kernel()

@@ -128,6 +128,18 @@ def test_a_reload_is_a_signal_and_no_restart(machine: Systemd) -> None:
     assert (after["MainPID"], after["NRestarts"]) == (before["MainPID"], before["NRestarts"])
 
 
+def test_logrotate_moves_the_log_and_has_the_agent_open_it_again(machine: Systemd) -> None:
+    log = "/var/log/neutron/l3-agent.log"
+    machine.run("sh", "-c", f"echo a line > {log}; chown neutron:neutron {log}")
+    reloads = machine.journal("-u", "l3-agent").count("Reloading")
+    # It takes no rules that others may write, and a checkout may belong to anybody.
+    machine.run("install", "-m", "644", str(ROOT / "etc" / "logrotate.d" / "l3agent"), "/run/l3agent/rotate")
+    machine.run("logrotate", "--force", "--state", "/run/l3agent/rotated", "/run/l3agent/rotate")
+    assert machine.run("cat", f"{log}.1") == "a line\n"
+    assert machine.run("stat", "--format=%U %a %s", log).split() == ["neutron", "640", "0"]
+    wait_until(lambda: machine.journal("-u", "l3-agent").count("Reloading") > reloads, timeout=20)
+
+
 def test_a_stop_ends_in_good_order_and_leaves_the_routers(machine: Systemd) -> None:
     before = routers(machine)
     machine.run("systemctl", "stop", "l3-agent", "l3-dataplane")
