@@ -46,10 +46,14 @@ def build(sandbox: Sandbox, state: RouterState) -> None:
     put_rules(sandbox, state)
 
 
-def put_rules(sandbox: Sandbox, state: RouterState) -> None:
-    """Put the rules of neutron-l3-agent into a router, table by table in one step each."""
+def put_rules(sandbox: Sandbox, state: RouterState, *, skeleton: bool = False) -> None:
+    """Put the rules of neutron-l3-agent into a router, table by table in one step each.
+
+    :param skeleton: those that it puts in first, when it knows neither devices nor addresses yet.
+    """
     for program, text in RULES.items():
-        sandbox.run([f"{program}-restore"], netns=namespace(state), input=text)
+        lines = [line for line in text.splitlines() if not (skeleton and re.search(r" q[rg]-\w| \d+\.\d+\.", line))]
+        sandbox.run([f"{program}-restore"], netns=namespace(state), input="\n".join([*lines, ""]))
 
 
 def rules(sandbox: Sandbox, state: RouterState) -> str:
