@@ -9,7 +9,8 @@ There are rules of Neutron that our table does not stand for: they lead tenants 
 does the proxy. Chains of an extension that this agent does not have are a reason to leave the router as it is.
 
 Back again, nobody translates for both: our table stays until Neutron's rules are in, and goes in one batch then. For
-as long as both are there, both say the same, and the first that translates a flow has it.
+as long as both are there, both say the same, and the first that translates a flow has it. Neutron's rules come table by
+table: packets get the mark that some of them ask for from us, until those that set it are in as well.
 """
 
 from __future__ import annotations
@@ -20,11 +21,12 @@ from ipaddress import IPv4Address
 
 from l3agent.dataplane import syscalls
 from l3agent.dataplane.kernel import Kernel
-from l3agent.dataplane.netlink import iptables, nft
+from l3agent.dataplane.netlink import iptables, nft, rtnl
 from l3agent.dataplane.netlink.iptables import Chain, Rule
 from l3agent.dataplane.plan import NeutronRules, Sysctl
 from l3agent.dataplane.sockets import NetlinkSocket
 from l3agent.exceptions import ApplyError
+from l3agent.model.names import GATEWAY_DEVICE, INTERNAL_DEVICE
 
 #: How neutron-l3-agent calls its chains (iptables_manager: the name of its program, cut to 16 characters), and the two
 #: that all agents of Neutron share.
@@ -62,21 +64,33 @@ def _hand_back(kernel: Kernel, name: str) -> str | None:
     if handle is None:
         return None
     kernel.write_sysctls(handle, _AS_BORN)
-    outside = nft.parse_elements(handle.netfilter.dump(nft.dump_elements("external")))
-    if outside and not _translates(handle.netfilter, outside):
+    handle.netfilter.nft_batch(nft.mark_as_without_scope())
+    links = rtnl.parse_links(handle.route.dump(rtnl.dump_links()))
+    devices = {info.name for info in links if info.name.startswith((GATEWAY_DEVICE, INTERNAL_DEVICE))}
+    if not _are_in(handle.netfilter, devices):
         return "no rules of neutron-l3-agent yet; ours stay"
     handle.netfilter.nft_batch([nft.delete_table()])
     return None
 
 
-def _translates(netfilter: NetlinkSocket, outside: Iterable[bytes]) -> bool:
-    """Tell whether Neutron's rules are in: it puts those of source NAT and floating IPs in together.
+def _are_in(netfilter: NetlinkSocket, devices: Iterable[str]) -> bool:
+    """Tell whether all of Neutron's rules are in.
 
-    The first of them is about what does not leave by the gateway, whether source NAT is on or off.
+    It puts in those of source NAT and floating IPs together; the first of them is about what does not leave by the
+    gateway, whether source NAT is on or off. Last come the marks of address scopes, a rule for each device.
     """
-    rules = iptables.parse_rules(netfilter.dump(iptables.dump_rules("ip", "nat")))
-    found = [rule.raw for rule in rules if rule.chain == f"{PREFIX}POSTROUTING"]
-    return all(any(device.rstrip(b"\0") in raw for raw in found) for device in outside)
+    translating = _rules_of(netfilter, "ip", "nat", "POSTROUTING")
+    marking = _rules_of(netfilter, "ip", "mangle", "scope") + _rules_of(netfilter, "ip6", "mangle", "scope")
+    return all(
+        any(device.encode() in raw for raw in marking)
+        and (device.startswith(INTERNAL_DEVICE) or any(device.encode() in raw for raw in translating))
+        for device in devices
+    )
+
+
+def _rules_of(netfilter: NetlinkSocket, family: iptables.Family, table: str, chain: str) -> list[bytes]:
+    rules = iptables.parse_rules(netfilter.dump(iptables.dump_rules(family, table)))
+    return [rule.raw for rule in rules if rule.chain == PREFIX + chain]
 
 
 def neutrons_rules(netfilter: NetlinkSocket) -> list[NeutronRules]:

@@ -170,8 +170,7 @@ def test_a_router_is_handed_back_and_taken_over_again_and_nothing_is_lost(world:
             assert (said.returncode, said.stdout) == (75, waiting), said.stderr
             assert "table ip l3agent" in sandbox.run(["nft", "list", "tables"], netns=name)
             steady.goes_on()
-        put_rules(sandbox, router)
-        steady.goes_on()
+        put_rules(sandbox, router, pause=lambda: steady.goes_on(5))
         said = release(sandbox, conf, 30)
         assert (said.returncode, said.stdout) == (0, f"router {router.id}: handed back\n"), said.stderr
         steady.goes_on()

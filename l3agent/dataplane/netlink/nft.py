@@ -49,7 +49,7 @@ from l3agent.dataplane.netlink.message import (
 TABLE = "l3agent"
 
 _SUBSYSTEM = 10 << 8
-_NEWTABLE, _GETTABLE, _DELTABLE, _NEWCHAIN, _GETCHAIN, _NEWRULE, _GETRULE = 0, 1, 2, 3, 4, 6, 7
+_NEWTABLE, _GETTABLE, _DELTABLE, _NEWCHAIN, _GETCHAIN, _NEWRULE, _GETRULE, _DELRULE = 0, 1, 2, 3, 4, 6, 7, 8
 _NEWSET, _GETSET, _NEWSETELEM, _GETSETELEM, _DELSETELEM, _NEWGEN, _GETGEN = 9, 10, 12, 13, 14, 15, 16
 #: nfgenmsg of family ip (NFPROTO_IPV4).
 _FAMILY_IP = b"\x02\x00\x00\x00"
@@ -65,10 +65,13 @@ _HOST_ORDER, _NETWORK_ORDER = 1, 2
 
 _HOOK_PREROUTING, _HOOK_OUTPUT, _HOOK_POSTROUTING = 0, 3, 4
 _PRIORITY_DSTNAT, _PRIORITY_SRCNAT = -100, 100
+#: NF_IP_PRI_MANGLE is -150.
+_PRIORITY_BEFORE_MANGLE = -151
+_HAND_OVER = "hand_over"
 _VERDICT_ACCEPT = 1
 
 _REGISTER_VERDICT, _REGISTER = 0, 1
-_META_IIFNAME, _META_OIFNAME = 6, 7
+_META_MARK, _META_IIFNAME, _META_OIFNAME = 3, 6, 7
 _CT_STATUS = 2
 #: IPS_DST_NAT of linux/netfilter/nf_conntrack_common.h.
 _STATUS_DST_NAT = 1 << 5
@@ -149,6 +152,23 @@ def new_table() -> tuple[bytes, ...]:
         ),
     ]
     return (_request(_NEWTABLE, text(1, TABLE), CREATE), *sets, *chains, *rules)
+
+
+def mark_as_without_scope() -> list[bytes]:
+    """Have a chain of our table mark packets as Neutron does where there is no address scope (1024 << 16).
+
+    Its rules drop what has no such mark, and those that drop may come a moment before those that mark.
+    """
+    place = nested(4, be32(1, _HOOK_PREROUTING), attribute(2, pack(">i", _PRIORITY_BEFORE_MANGLE)))
+    chain = text(1, TABLE) + text(3, _HAND_OVER) + place + be32(5, _VERDICT_ACCEPT) + text(7, "filter")
+    kept, added = (nested(4, attribute(1, pack("=I", 0xFFFF))), nested(5, attribute(1, pack("=I", 1024 << 16))))
+    masked = _expression("bitwise", be32(1, _REGISTER), be32(2, _REGISTER), be32(3, 4), kept, added)
+    written = _expression("meta", be32(2, _META_MARK), be32(3, _REGISTER))
+    return [
+        _request(_NEWCHAIN, chain, CREATE),
+        _request(_DELRULE, text(1, TABLE) + text(2, _HAND_OVER)),
+        _new_rule(_HAND_OVER, _meta(_META_MARK), masked, written),
+    ]
 
 
 def _request(kind: int, body: bytes, flags: int = 0) -> bytes:

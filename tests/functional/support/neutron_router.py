@@ -8,7 +8,7 @@ import re
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from ipaddress import IPv4Interface
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from tests.payloads import legacy_payload
 _CAPTURED = Path(__file__).parents[2] / "scenarios" / "legacy"
 #: What iptables-save and ip6tables-save printed in the captured router.
 RULES = {name: (_CAPTURED / f"{name}-save.txt").read_text() for name in ("iptables", "ip6tables")}
+_KNOWS = re.compile(r" q[rg]-\w| \d+\.\d+\.")
 _SETTINGS = (
     "net.ipv4.ip_forward=1",
     "net.ipv4.conf.all.promote_secondaries=1",
@@ -46,14 +47,20 @@ def build(sandbox: Sandbox, state: RouterState) -> None:
     put_rules(sandbox, state)
 
 
-def put_rules(sandbox: Sandbox, state: RouterState, *, skeleton: bool = False) -> None:
+def put_rules(
+    sandbox: Sandbox, state: RouterState, *, skeleton: bool = False, pause: Callable[[], None] = lambda: None
+) -> None:
     """Put the rules of neutron-l3-agent into a router, table by table in one step each.
 
     :param skeleton: those that it puts in first, when it knows neither devices nor addresses yet.
+    :param pause: called between two tables.
     """
     for program, text in RULES.items():
-        lines = [line for line in text.splitlines() if not (skeleton and re.search(r" q[rg]-\w| \d+\.\d+\.", line))]
-        sandbox.run([f"{program}-restore"], netns=namespace(state), input="\n".join([*lines, ""]))
+        # The worst order: what drops packets without a mark comes before what marks them.
+        for table in sorted(re.findall(r"^\*.*?^COMMIT\n", text, flags=re.DOTALL | re.MULTILINE)):
+            lines = [line for line in table.splitlines() if not (skeleton and _KNOWS.search(line))]
+            sandbox.run([f"{program}-restore"], netns=namespace(state), input="\n".join([*lines, ""]))
+            pause()
 
 
 def rules(sandbox: Sandbox, state: RouterState) -> str:
