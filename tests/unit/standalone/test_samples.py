@@ -34,7 +34,7 @@ def test_a_sample_names_options_that_exist_and_shows_defaults_where_it_sets_noth
     for group, option, value, is_set in options(name):
         members = conf if group == "DEFAULT" else conf[group]
         assert option in members, option
-        shown_elsewhere = ("host", "log_file")  # the node's own name; a file is named as an example
+        shown_elsewhere = ("host", "log_file", "interface_driver")  # the node's own name; examples
         if is_set or option not in shown_elsewhere:
             assert str(members[option]).lower().removesuffix(".0") == value.lower(), option
         seen += 1
