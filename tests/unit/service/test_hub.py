@@ -44,7 +44,7 @@ def test_a_block_is_logged_with_its_stack_and_not_interrupted(
     wait_until(lambda: watch.blocks)
     assert "in hold\n" in caplog.text
     assert "test_hub.py" in caplog.text
-    assert watch.blocks == 1
+    assert watch.blocks >= 1
 
 
 def test_the_lag_is_measured(watch: HubWatch) -> None:
