@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.bench.floor import Floor
 from tests.bench.measure import OPERATIONS
 from tests.bench.peers import ProcessPerStep
 
@@ -33,7 +34,8 @@ pytestmark = pytest.mark.kernel
 
 def test_every_operation_of_every_way_has_its_figures(ran: tuple[str, dict[str, Any]]) -> None:
     _, report = ran
-    assert {"l3agent", ProcessPerStep.name} <= set(report["ways"])
+    assert {"l3agent", "no pool", ProcessPerStep.name} <= set(report["ways"])
+    assert (Floor.name in report["ways"]) == (Floor.missing() is None) == (Floor.name not in report["left_out"])
     for operations in report["ways"].values():
         assert tuple(operations) == OPERATIONS
         for figures in operations.values():
