@@ -30,10 +30,11 @@ CORE_OPTS = [
     cfg.StrOpt("state_path", default="/var/lib/neutron", help="Folder for the sockets and files of the agent."),
     cfg.StrOpt(
         "interface_driver",
-        default="bridge",
-        help="How ports are plugged into networks. `bridge`: a Linux bridge a network, veth pairs into the namespaces. "
-        "`openvswitch`: ports of the integration bridge, for neutron-openvswitch-agent to wire. `linuxbridge`: veth "
-        "pairs, for neutron-linuxbridge-agent to plug in. Class paths of neutron's drivers are understood.",
+        default="openvswitch",
+        help="How ports are plugged into networks. `openvswitch`: ports of the integration bridge, for "
+        "neutron-openvswitch-agent to wire. `linuxbridge`: veth pairs, for neutron-linuxbridge-agent to plug in. "
+        "`bridge`: a Linux bridge a network, no other agent needed; the default with a topology file. Class paths of "
+        "neutron's drivers are understood.",
     ),
     cfg.BoolOpt(
         "ovs_use_veth",
@@ -302,6 +303,9 @@ def configured(argv: Sequence[str], *, prog: str, cli_opts: Sequence[Any] = ()) 
     for group, opts in list_opts():
         for opt in opts:
             _read(conf, group, opt.dest)
+    if conf.standalone.topology:
+        # No L2 agent wires ports here.
+        conf.set_default("interface_driver", "bridge")
     if conf.agent_mode != "legacy":
         raise ConfigError(f"[DEFAULT] agent_mode: {conf.agent_mode}: distributed routers are not built, use `legacy`")
     _check_ipv6_gateway(conf.ipv6_gateway)

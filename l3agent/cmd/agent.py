@@ -100,8 +100,6 @@ def _configured(argv: Sequence[str]) -> Any:
 
 def _run(conf: Any) -> int:
     LOG.info("l3-agent %s is %s on host %s", __version__, BINARY, conf.host)
-    if not conf.standalone.topology and conf.get_location("interface_driver").location is cfg.Locations.opt_default:
-        LOG.warning("interface_driver is not set: %s; that of neutron-l3-agent is openvswitch", conf.interface_driver)
     if said := without_effect(conf):
         LOG.warning("Options without effect: %s", said)
     transport = get_transport(conf, _LOCAL if conf.standalone.topology else old_transport_url(conf))

@@ -45,7 +45,7 @@ class DataplaneProcess:
         folder = Path(tempfile.mkdtemp(prefix="bench-", dir="/run"))
         configuration = folder / "dataplane.conf"
         section = "\n".join(("[dataplane]", f"netns_path = {folder}/netns", *self._options))
-        configuration.write_text(f"[DEFAULT]\nstate_path = {folder}\n{section}\n")
+        configuration.write_text(f"[DEFAULT]\nstate_path = {folder}\ninterface_driver = bridge\n{section}\n")
         self._argv = [sys.executable, "-m", "l3agent.cmd.dataplane", "--config-file", str(configuration)]
         self._path = str(folder / "l3-dataplane.sock")
         self._begin()

@@ -37,7 +37,8 @@ Options = Mapping[str, Mapping[str, object]]
 
 
 def write_conf(path: Path, options: Options) -> Path:
-    """Write an oslo.config file from options by group."""
+    """Write an oslo.config file from options by group, with the driver that needs no L2 agent unless one is named."""
+    options = {**options, "DEFAULT": {"interface_driver": "bridge", **options.get("DEFAULT", {})}}
     sections = (
         f"[{group}]\n" + "".join(f"{name} = {value}\n" for name, value in members.items())
         for group, members in options.items()

@@ -442,7 +442,7 @@ def test_a_state_report_counts_what_is_here(agent, plugin):
     assert state["configurations"] == {
         "agent_mode": "legacy",
         "handle_internal_only_routers": True,
-        "interface_driver": "bridge",
+        "interface_driver": "openvswitch",
         "log_agent_heartbeats": False,
         "extensions": [],
         "routers": 2,
