@@ -24,6 +24,7 @@ from oslo_reports.models.with_default_views import ModelWithDefaultViews
 
 from l3agent import __version__
 from l3agent.agent.l3_agent import L3NATAgent
+from l3agent.agent.private_words import PRIVATE
 from l3agent.agent.registration import BINARY, L3_AGENT_TOPIC
 from l3agent.conf import configured, start_logging
 from l3agent.dataplane.child import Child
@@ -139,7 +140,7 @@ def _trace(conf: Any, transport: Any) -> None:
     if not path:
         return
     try:
-        record(transport, Trace(path, conf.host, limit=_TRACE_BYTES).note)
+        record(transport, Trace(path, conf.host, limit=_TRACE_BYTES, private=PRIVATE).note)
     except OSError as exc:
         raise ConfigError(f"[l3agent] rpc_trace_file: {path}: {exc.strerror}") from exc
 

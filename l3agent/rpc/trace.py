@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an agent and its server say to each other, in a file without secrets: a trace from the field becomes a test.
+"""What a service and its server say to each other, in a file without secrets: a trace from the field becomes a test.
 
 One JSON object a line. The first says what it is and of which host; then, with ``at_s``, seconds since the start:
-``call``, ``topic``, ``version``, ``args`` and ``result`` for what the agent asked, ``cast`` in place of ``call`` and
+``call``, ``topic``, ``version``, ``args`` and ``result`` for what the service asked, ``cast`` in place of ``call`` and
 no ``result`` for what it was told, or told without an answer (``out`` is true then).
 
-Left out is the whole context of a message. Values of keys that sound like secrets are ``***``. Ids of users and
-projects, names of hosts, and all that people write in free words are replaced by others, the same ones for the same
-ones within a file. Ids of routers, networks and ports, and addresses, stay: without them there is nothing to replay.
+Left out is the whole context of a message. Values of keys that sound like secrets are ``***``. What else is nobody's
+business is said by the user of the trace, key by key, and is replaced by other words, the same ones for the same ones
+within a file.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import stat
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -27,29 +28,26 @@ LOG = logging.getLogger(__name__)
 
 _FORMAT = 1
 _SECRET = re.compile(r"pass(word|wd)|secret|token|credential|private_key|api_key|auth", re.IGNORECASE)
-_HOSTS = frozenset({"host", "binding:host_id", "gw_port_host", "dest_host", "hostname"})
-_PEOPLE = frozenset({"project_id", "tenant_id", "user_id", "project", "tenant", "user"})
-_WORDS = frozenset(
-    {"name", "description", "dns_name", "dns_domain", "fqdn", "project_name", "tenant_name", "user_name", "tags"}
-)
 
 
 class Trace:
-    """Writes messages to a file as they come; a full disk or a full file ends the trace, not the agent.
+    """Writes messages to a file as they come; a full disk or a full file ends the trace, not the service.
 
-    :param path: of the file, which is made anew, for its owner's eyes only.
+    :param path: of the file, which is emptied first, and is for its owner's eyes only.
     :param host: name of this node; it is the first host of the file.
     :param limit: bytes after which nothing is written any more.
+    :param private: what the value of a key is replaced by: ``{"name": "who"}`` makes ``who-1``, ``who-2`` of names.
     :raises OSError: the file cannot be made.
     """
 
-    def __init__(self, path: str, host: str, *, limit: int) -> None:
+    def __init__(self, path: str, host: str, *, limit: int, private: Mapping[str, str]) -> None:
         self._path = path
+        self._private = private
         self._left = limit
         self._started = time.monotonic()
         self._others: dict[tuple[str, str], str] = {}
         # Line by line: what was said last before a crash is what matters.
-        self._file = open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", buffering=1)  # noqa: SIM115
+        self._file = open(path, "w", buffering=1, opener=_for_its_owner)  # noqa: SIM115
         self._write({"l3agent_rpc_trace": _FORMAT, "host": self._other("host", host)})
 
     def note(self, message: Message) -> None:
@@ -88,14 +86,23 @@ class Trace:
             return [self._clean(inner, key) for inner in value]
         if not isinstance(value, str) or not value:
             return value if not _SECRET.search(key) or value is None else "***"
-        if key in _HOSTS:
-            return self._other("host", value)
-        if key in _PEOPLE:
-            return self._other("owner", value)
-        if key in _WORDS:
-            return self._other("name", value)
+        if key in self._private:
+            return self._other(self._private[key], value)
         return "***" if _SECRET.search(key) else value
 
     def _other(self, kind: str, value: str) -> str:
         """Return what stands for a value, always the same."""
         return self._others.setdefault((kind, value), f"{kind}-{len(self._others) + 1}")
+
+
+def _for_its_owner(path: str, flags: int) -> int:
+    """Open a file that others cannot read, not even when it was there before and they could."""
+    descriptor = os.open(path, flags & ~os.O_TRUNC, 0o600)
+    try:
+        if stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.fchmod(descriptor, 0o600)
+            os.ftruncate(descriptor, 0)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
