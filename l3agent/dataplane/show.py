@@ -49,7 +49,8 @@ def lines(operation: Operation, namespace: str | None) -> list[str]:
             return _link(link, operation.was, namespace) if add else [f"{inside} link delete {link.device}"]
         case AcceptRA(device) as entry:
             settings = [f"{enter} sysctl -w {one.path.replace('/', '.')}={one.value}" for one in entry.settings(add)]
-            learned = f"{inside.replace('ip', 'ip -6', 1)} route delete default dev {device} protocol ra"
+            # Unlike "delete", it is content when no router has advertised itself yet.
+            learned = f"{inside.replace('ip', 'ip -6', 1)} route flush default dev {device} protocol ra"
             return settings if add else [*settings, learned]
         case DeviceAddress() as address:
             return _address(address, operation.was, inside, add)
