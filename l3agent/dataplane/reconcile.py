@@ -8,9 +8,7 @@ taken something along. A dry run stops before the first send.
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Protocol
 
@@ -19,25 +17,19 @@ from l3agent.dataplane.announcer import Announcer
 from l3agent.dataplane.apply import InTheWay, carry_out
 from l3agent.dataplane.drift import Drift
 from l3agent.dataplane.drivers import InterfaceDriver
-from l3agent.dataplane.kernel import Kernel, NamespaceHandle
+from l3agent.dataplane.job import Job
+from l3agent.dataplane.kernel import Kernel
+from l3agent.dataplane.neighbours import Neighbours
 from l3agent.dataplane.observe import Observed, observe, our_networks
 from l3agent.dataplane.ovsdb.ports import Ports
-from l3agent.dataplane.plan import (
-    DeviceAddress,
-    Entry,
-    Link,
-    Operation,
-    Plan,
-    SwitchPort,
-    diff,
-)
-from l3agent.dataplane.render import changed, entries, link_local, outermost
+from l3agent.dataplane.plan import Entry, Link, Operation, Plan, SwitchPort, diff
+from l3agent.dataplane.render import changed, entries, outermost
 from l3agent.dataplane.served import Snapshot
 from l3agent.dataplane.takeover import hand_back
 from l3agent.dataplane.tidy import Tidier
 from l3agent.exceptions import ApplyError
 from l3agent.model.names import HOST_NAMESPACE, ROUTER_NAMESPACE, namespace_name
-from l3agent.model.states import Address, Key, Port, Report, RouterState, State
+from l3agent.model.states import Key, Report, State
 
 LOG = logging.getLogger(__name__)
 
@@ -96,7 +88,7 @@ class Reconciler:
         #: The latest work on each key that is under way.
         self._turns: dict[Key, object] = {}
         self._driver = driver
-        self._announcer = announcer
+        self._neighbours = Neighbours(kernel, announcer)
         self._drift = drift
         self._tidier = tidier
         self._after: list[Callable[[], None]] = []
@@ -110,7 +102,7 @@ class Reconciler:
         """
         self.settle()
         kind, state_id = key
-        job = _Job(key, state, lines)
+        job = Job(key, state, lines)
         error: str | None = None
         if not dry_run:
             self._turns[key] = job
@@ -128,7 +120,7 @@ class Reconciler:
         finally:
             if self._turns.get(key) is job:
                 del self._turns[key]
-        return Report(kind, state_id, tuple(job.said), error, job.timings, job.count)
+        return job.report(error)
 
     def settle(self) -> None:
         """Do what follows the last state: tell the neighbours, and hear what happened meanwhile."""
@@ -144,7 +136,7 @@ class Reconciler:
 
     def rest(self) -> None:
         """Have the other threads do what was left to them."""
-        self._announcer.wake()
+        self._neighbours.rest()
         self._kernel.rest()
 
     def inventory(self, *, marked: bool = False) -> dict[str, list[str]]:
@@ -204,36 +196,36 @@ class Reconciler:
         self._drift.done(key, report)
         return report
 
-    def _converge(self, job: _Job, dry_run: bool) -> Generator[Wait, None, None]:
+    def _converge(self, job: Job, dry_run: bool) -> Generator[Wait, None, None]:
         snapshot = None
         # Ports of Open vSwitch have their own ways.
         if not dry_run and self._switch is None:
-            with _timed(job.timings, "observe"):
+            with job.timed("observe"):
                 snapshot = self._drift.snapshot(job.key)
         if snapshot is not None and job.state is None:
             self._remove(job, snapshot)
         elif snapshot is None or job.state is None or not self._change(job, job.state, snapshot):
             yield from self._look_and_mend(job, dry_run)
 
-    def _remove(self, job: _Job, snapshot: Snapshot) -> None:
+    def _remove(self, job: Job, snapshot: Snapshot) -> None:
         """Remove what stands."""
         self._drift.begin(job.key, None)
-        with _timed(job.timings, "plan"):
+        with job.timed("plan"):
             plan = diff((), outermost(job.key, snapshot.state, self._driver))
             job.note(plan.operations)
             self._tidier.note_removals(plan)
         self._carry_out(job, plan, snapshot.seen)
         assert snapshot.seen.handle is not None
         self._after += [
-            partial(self._announce, snapshot.seen.handle, None, plan, ()),
+            partial(self._neighbours.tell, snapshot.seen.handle, None, plan, ()),
             partial(self._drift.settled, job.key, None, frozenset(), snapshot.seen, [plan]),
         ]
 
-    def _change(self, job: _Job, state: State, snapshot: Snapshot) -> bool:
+    def _change(self, job: Job, state: State, snapshot: Snapshot) -> bool:
         """Lead from what stands to what is wanted, without a look; tell whether that was possible."""
         if state == snapshot.state:
             return True
-        with _timed(job.timings, "plan"):
+        with job.timed("plan"):
             states = changed(job.key, snapshot.state, state, self._driver)
             if states is None:
                 return False
@@ -251,27 +243,27 @@ class Reconciler:
         handle = snapshot.seen.handle
         assert handle is not None
         self._after += [
-            partial(self._announce, handle, state, plan, after),
+            partial(self._neighbours.tell, handle, state, plan, after),
             partial(self._drift.changed, job.key, state, snapshot),
         ]
         return True
 
-    def _carry_out(self, job: _Job, plan: Plan, seen: Observed) -> None:
-        with _timed(job.timings, "apply"):
+    def _carry_out(self, job: Job, plan: Plan, seen: Observed) -> None:
+        with job.timed("apply"):
             carry_out(self._kernel, plan, seen, job.namespace)
         self._kernel.counters.carried_out(plan)
 
-    def _look_and_mend(self, job: _Job, dry_run: bool) -> Generator[Wait, None, None]:
-        key, state, timings = job.key, job.state, job.timings
+    def _look_and_mend(self, job: Job, dry_run: bool) -> Generator[Wait, None, None]:
+        key, state = job.key, job.state
         if not dry_run:
             self._drift.begin(key, state)
         plans: list[Plan] = []
-        with _timed(timings, "plan"):
+        with job.timed("plan"):
             desired = entries(key, state, self._driver)
             self._tidier.note_wanted(desired)
         known = None if dry_run or self._switch else self._drift.indexes
         for _ in range(_LOOKS):
-            seen, plan = self._look(key, desired, timings, known)
+            seen, plan = self._look(job, desired, known)
             if dry_run:
                 job.note(plan.operations)
                 return
@@ -279,7 +271,7 @@ class Reconciler:
             if change is not None and plan.brings(SwitchPort):
                 failure = yield from self._over(change, job)
                 change = None
-                seen, plan = self._look(key, desired, timings)
+                seen, plan = self._look(job, desired)
                 if failure is not None:
                     # What needs none of the missing devices is done all the same: a floating IP that goes, goes.
                     plan = plan.without_devices(_missing(plan, seen))
@@ -301,7 +293,7 @@ class Reconciler:
                     self._announce_what_came(job, plan, seen, desired)
                     raise
             if seen.handle is not None:
-                self._after.append(partial(self._announce, seen.handle, state, plan, desired))
+                self._after.append(partial(self._neighbours.tell, seen.handle, state, plan, desired))
             if change is not None:
                 failure = yield from self._over(change, job)
             if failure is not None:
@@ -312,11 +304,11 @@ class Reconciler:
         differs = "; ".join(line for one in plan.operations for line in show.lines(one, job.namespace))
         raise ApplyError(f"the kernel keeps differing from what was asked: {differs}")
 
-    def _announce_what_came(self, job: _Job, plan: Plan, seen: Observed, desired: frozenset[Entry]) -> None:
+    def _announce_what_came(self, job: Job, plan: Plan, seen: Observed, desired: frozenset[Entry]) -> None:
         """Tell the neighbours what came about although something was refused: no later plan will name it again."""
         if seen.handle is not None:
             after = self._observe(job.key, desired)
-            self._announce(seen.handle, job.state, plan, after.entries)
+            self._neighbours.tell(seen.handle, job.state, plan, after.entries)
 
     def _settled(
         self, key: Key, state: State | None, desired: frozenset[Entry], seen: Observed, plans: list[Plan]
@@ -326,15 +318,11 @@ class Reconciler:
         self._drift.settled(key, state, desired, seen, plans)
 
     def _look(
-        self,
-        key: Key,
-        desired: frozenset[Entry],
-        timings: dict[str, float],
-        known: Mapping[str, int] | None = None,
+        self, job: Job, desired: frozenset[Entry], known: Mapping[str, int] | None = None
     ) -> tuple[Observed, Plan]:
-        with _timed(timings, "observe"):
-            seen = self._observe(key, desired, known)
-        with _timed(timings, "plan"):
+        with job.timed("observe"):
+            seen = self._observe(job.key, desired, known)
+        with job.timed("plan"):
             return seen, diff(desired, seen.entries)
 
     def _observe(self, key: Key, desired: frozenset[Entry], known: Mapping[str, int] | None = None) -> Observed:
@@ -342,7 +330,7 @@ class Reconciler:
         network = self._driver.bridge(state_id) if kind == "network" else None
         return observe(self._kernel, self._switch, key, desired, network, known)
 
-    def _submit(self, job: _Job, plan: Plan) -> Wait | None:
+    def _submit(self, job: Job, plan: Plan) -> Wait | None:
         """Hand over what a plan does to ports of Open vSwitch."""
         ports = plan.of(SwitchPort)
         if self._switch is None or not ports:
@@ -350,107 +338,19 @@ class Reconciler:
         job.note(ports)
         return self._switch.submit(ports)
 
-    def _over(self, change: Wait, job: _Job) -> Generator[Wait, None, str | None]:
+    def _over(self, change: Wait, job: Job) -> Generator[Wait, None, str | None]:
         """Wait for the end of a change; return why it failed.
 
         :raises ApplyError: the same key was asked for again meanwhile.
         """
-        with _timed(job.timings, "switch"):
+        with job.timed("switch"):
             yield change
         if self._turns.get(job.key) is not job:
             raise ApplyError("it was asked for again before Open vSwitch had its ports")
         return change.error
-
-    def _announce(self, handle: NamespaceHandle, state: State | None, plan: Plan, present: Iterable[Entry]) -> None:
-        """Announce what is new and present; at first sight of a namespace that was found, announce all of it."""
-        if not isinstance(state, RouterState):
-            self._announcer.withdraw(handle.name)
-            return
-        if not plan and not handle.adopted:
-            return
-        adopted, handle.adopted = handle.adopted, False
-        open_packet = partial(self._kernel.packet_socket, handle)
-        for one in plan.of(DeviceAddress):
-            if one.verb == "remove" and isinstance(one.entry, DeviceAddress):
-                self._announcer.withdraw(handle.name, one.entry.device, one.entry.interface.ip)
-        moved, fresh = _news(plan)
-        there = {_place(entry) for entry in present if isinstance(entry, DeviceAddress)}
-        for port in state.all_ports():
-            if adopted or port.device in moved:
-                mine = _addresses(state, port) & {address for device, address in there if device == port.device}
-            else:
-                mine = {address for device, address in there & fresh if device == port.device}
-                mine.discard(link_local(port.mac).ip)
-            self._announcer.announce(handle.name, port.device, port.mac, mine, open_packet=open_packet)
-
-
-class _Job:
-    """A state that is brought about, and what the report will say of it."""
-
-    def __init__(self, key: Key, state: State | None, lines: int) -> None:
-        self.key = key
-        self.state = state
-        self.namespace = None if key[0] == "network" else namespace_name(*key)
-        self.said: list[str] = []
-        self.count = 0
-        self.timings: dict[str, float] = {}
-        self._lines = lines
-
-    def note(self, operations: Sequence[Operation]) -> None:
-        """Take note of what is going to be done; only as much is put in words as may be asked for.
-
-        The log of this process has all of it, repairs too, when it says so much.
-        """
-        self.count += len(operations)
-        audited = LOG.isEnabledFor(logging.DEBUG)
-        for operation in operations:
-            wanted = len(self.said) < self._lines
-            if not wanted and not audited:
-                return
-            # What is plugged into Open vSwitch is in no namespace.
-            lines = show.lines(operation, None if isinstance(operation.entry, SwitchPort) else self.namespace)
-            self.said += lines if wanted else ()
-            for line in lines if audited else ():
-                LOG.debug("%s %s: %s", *self.key, line)
-
-
-def _addresses(state: RouterState, port: Port) -> set[Address]:
-    """Return the addresses of a port that others ask for, floating ones too."""
-    own: set[Address] = {interface.ip for interface in port.addresses}
-    return own | {fip.floating for fip in state.floating_ips} if port is state.gateway else own
-
-
-def _news(plan: Plan) -> tuple[set[str], set[tuple[str, Address]]]:
-    """Return the devices that got another MAC address or network, and the places of new addresses."""
-    links = [one.entry for one in plan.of(Link) if one.verb == "change"]
-    addresses = [one.entry for one in plan.of(DeviceAddress) if one.verb != "remove"]
-    return (
-        {link.device for link in links if isinstance(link, Link)},
-        {_place(entry) for entry in addresses if isinstance(entry, DeviceAddress)},
-    )
 
 
 def _missing(plan: Plan, seen: Observed) -> set[str]:
     """Return the devices that a plan wants to move in and that are not there."""
     links = [one.entry for one in plan.of(Link) if one.verb == "add"]
     return {one.device for one in links if isinstance(one, Link) and one.moved_in and one.device not in seen.waiting}
-
-
-def _place(address: DeviceAddress) -> tuple[str, Address]:
-    return address.device, address.interface.ip
-
-
-def _written_down(key: Key, lines: list[str]) -> list[str]:
-    """Have the log of this process say what is going to be done to the kernel, repairs too, when it says so much."""
-    for line in lines if LOG.isEnabledFor(logging.DEBUG) else ():
-        LOG.debug("%s %s: %s", *key, line)
-    return lines
-
-
-@contextmanager
-def _timed(timings: dict[str, float], phase: str) -> Iterator[None]:
-    started = time.perf_counter()
-    try:
-        yield
-    finally:
-        timings[phase] = timings.get(phase, 0.0) + time.perf_counter() - started

@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A state that is brought about, and what the report will say of it."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from l3agent.dataplane import show
+from l3agent.dataplane.plan import Operation, SwitchPort
+from l3agent.model.names import namespace_name
+from l3agent.model.states import Key, Report, State
+
+LOG = logging.getLogger(__name__)
+
+
+class Job:
+    """One request for one state; times are in seconds.
+
+    :param state: what is wanted, None for its absence.
+    :param lines: how many lines of the plan the report may have.
+    """
+
+    def __init__(self, key: Key, state: State | None, lines: int) -> None:
+        self.key = key
+        self.state = state
+        self.namespace = None if key[0] == "network" else namespace_name(*key)
+        self.said: list[str] = []
+        self.count = 0
+        self.timings: dict[str, float] = {}
+        self._lines = lines
+
+    def note(self, operations: Sequence[Operation]) -> None:
+        """Take note of what is going to be done; only as much is put in words as may be asked for.
+
+        The log of this process has all of it, repairs too, when it says so much.
+        """
+        self.count += len(operations)
+        audited = LOG.isEnabledFor(logging.DEBUG)
+        for operation in operations:
+            wanted = len(self.said) < self._lines
+            if not wanted and not audited:
+                return
+            # What is plugged into Open vSwitch is in no namespace.
+            lines = show.lines(operation, None if isinstance(operation.entry, SwitchPort) else self.namespace)
+            self.said += lines if wanted else ()
+            for line in lines if audited else ():
+                LOG.debug("%s %s: %s", *self.key, line)
+
+    @contextmanager
+    def timed(self, phase: str) -> Iterator[None]:
+        """Add the time of a block to that of a phase."""
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.timings[phase] = self.timings.get(phase, 0.0) + time.perf_counter() - started
+
+    def report(self, error: str | None) -> Report:
+        """Return what there is to say."""
+        return Report(*self.key, tuple(self.said), error, self.timings, self.count)

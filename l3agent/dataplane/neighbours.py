@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the neighbours of a router are told when it changes: which of its addresses are new to them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import partial
+
+from l3agent.dataplane.announcer import Announcer
+from l3agent.dataplane.kernel import Kernel, NamespaceHandle
+from l3agent.dataplane.plan import DeviceAddress, Entry, Link, Plan
+from l3agent.dataplane.render import link_local
+from l3agent.model.states import Address, Port, RouterState, State
+
+
+class Neighbours:
+    """Those on the links of all routers; used by the lane thread.
+
+    :param announcer: sends the packets.
+    """
+
+    def __init__(self, kernel: Kernel, announcer: Announcer) -> None:
+        self._kernel = kernel
+        self._announcer = announcer
+
+    def rest(self) -> None:
+        """Have the announcer do what was left to it."""
+        self._announcer.wake()
+
+    def tell(self, handle: NamespaceHandle, state: State | None, plan: Plan, present: Iterable[Entry]) -> None:
+        """Announce what is new and present; at first sight of a namespace that was found, announce all of it."""
+        if not isinstance(state, RouterState):
+            self._announcer.withdraw(handle.name)
+            return
+        if not plan and not handle.adopted:
+            return
+        adopted, handle.adopted = handle.adopted, False
+        open_packet = partial(self._kernel.packet_socket, handle)
+        for one in plan.of(DeviceAddress):
+            if one.verb == "remove" and isinstance(one.entry, DeviceAddress):
+                self._announcer.withdraw(handle.name, one.entry.device, one.entry.interface.ip)
+        moved, fresh = _news(plan)
+        there = {_place(entry) for entry in present if isinstance(entry, DeviceAddress)}
+        for port in state.all_ports():
+            if adopted or port.device in moved:
+                mine = _addresses(state, port) & {address for device, address in there if device == port.device}
+            else:
+                mine = {address for device, address in there & fresh if device == port.device}
+                mine.discard(link_local(port.mac).ip)
+            self._announcer.announce(handle.name, port.device, port.mac, mine, open_packet=open_packet)
+
+
+def _addresses(state: RouterState, port: Port) -> set[Address]:
+    """Return the addresses of a port that others ask for, floating ones too."""
+    own: set[Address] = {interface.ip for interface in port.addresses}
+    return own | {fip.floating for fip in state.floating_ips} if port is state.gateway else own
+
+
+def _news(plan: Plan) -> tuple[set[str], set[tuple[str, Address]]]:
+    """Return the devices that got another MAC address or network, and the places of new addresses."""
+    links = [one.entry for one in plan.of(Link) if one.verb == "change"]
+    addresses = [one.entry for one in plan.of(DeviceAddress) if one.verb != "remove"]
+    return (
+        {link.device for link in links if isinstance(link, Link)},
+        {_place(entry) for entry in addresses if isinstance(entry, DeviceAddress)},
+    )
+
+
+def _place(address: DeviceAddress) -> tuple[str, Address]:
+    return address.device, address.interface.ip
