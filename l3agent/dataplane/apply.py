@@ -8,6 +8,8 @@ one edge that a look cannot see, flows of what was removed, is journalled in the
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+
 from l3agent.dataplane import encode, flows, show
 from l3agent.dataplane.kernel import Kernel, NamespaceHandle
 from l3agent.dataplane.limits import BRIDGE_PORTS
@@ -27,18 +29,19 @@ _HINTS = {
     34: "the name of a device has at most 15 bytes",
     95: "a device of Open vSwitch goes with its port (ovs-vsctl del-port); is ovs-vswitchd running?",
 }
-#: EEXIST.
-_EXISTS = 17
+#: ENOENT, ESRCH, EEXIST, ENODEV, and EINVAL, which a link gets whose bridge is gone (do_set_master of the kernel).
+_OTHERWISE = frozenset((2, 3, 17, 19, 22))
 
 
-class InTheWay(ApplyError):
-    """Something has the name of what was to be made."""
+class Otherwise(ApplyError):
+    """The kernel does not hold what it was thought to: something is in the way, or gone; a look may help."""
 
 
 def carry_out(kernel: Kernel, plan: Plan, seen: Observed, namespace: str | None) -> None:
     """Make the kernel follow a plan.
 
     :raises ApplyError: the kernel refused an operation; what came before it stays, the caller looks again.
+    :raises Otherwise: somebody changed something since it was seen.
     """
     plan = _make_namespace(kernel, plan, seen)
     _make_bridges(kernel, plan, seen)
@@ -82,6 +85,7 @@ def _note_new_devices(handle: NamespaceHandle, plan: Plan, seen: Observed, first
         return
     answers = handle.route.ask([rtnl.get_link(name=device) for device in new])
     seen.devices |= {info.name: info.index for answer in answers for info in rtnl.parse_links(answer)}
+    _check_there(new, seen.devices)
 
 
 def _set_devices(kernel: Kernel, handle: NamespaceHandle, plan: Plan) -> None:
@@ -123,6 +127,12 @@ def _make_bridges(kernel: Kernel, plan: Plan, seen: Observed) -> None:
     for answer in kernel.host.ask([rtnl.get_link(name=name) for name in missing]):
         for info in rtnl.parse_links(answer):
             seen.bridges[info.name] = info.index
+    _check_there(missing, seen.bridges)
+
+
+def _check_there(names: Iterable[str], index: Mapping[str, int]) -> None:
+    if gone := [name for name in names if name not in index]:
+        raise Otherwise(f"{', '.join(sorted(gone))}: somebody removed it just after it was made")
 
 
 def _send(
@@ -158,7 +168,7 @@ def named(exc: KernelRefused, batch: encode.Batch, namespace: str | None) -> App
         return exc
     operation: Operation = batch[exc.number - 1][1]
     hint = _HINTS.get(exc.code, "")
-    kind = InTheWay if exc.code == _EXISTS else ApplyError
+    kind = Otherwise if exc.code in _OTHERWISE else ApplyError
     return kind(f"{'; '.join(show.lines(operation, namespace))}: {exc}{hint and ': ' + hint}")
 
 

@@ -82,6 +82,17 @@ class Drift:
             self._keep(key, state, seen, time.monotonic())
         self.hear(plans)
 
+    def lead_on(self, key: Key, state: State) -> None:
+        """A state that stands is going to be brought to another one of the same ports.
+
+        Whatever stops that, an error or a defect, the next request has to look.
+        """
+        self._served.lead_on(key, state)
+
+    def doubt(self, key: Key) -> None:
+        """A look found what no event told of: the next request has to look too."""
+        self._served.doubt(key)
+
     def changed(self, key: Key, state: State, snapshot: Snapshot) -> None:
         """A state that stood was brought to another one of the same ports."""
         self._keep(key, state, snapshot.seen, snapshot.when)

@@ -117,7 +117,7 @@ class Kernel:
         :param sysctls: which settings to read at first sight.
         """
         handle = self._handles.get(name)
-        if handle is not None and not self._is_pinned(handle):
+        if handle is not None and not self.is_pinned(handle):
             LOG.warning("%s was removed or replaced by somebody else", name)
             self._reaper.close(self._handles.pop(name).close)
             handle = None
@@ -140,6 +140,13 @@ class Kernel:
             return bool(read_fingerprint(netfilter))
         finally:
             self._reaper.close(netfilter.close)
+
+    def is_pinned(self, handle: NamespaceHandle) -> bool:
+        """Tell whether the pin of its name is still that of this namespace."""
+        try:
+            return _identity(os.stat(self._pin(handle.name))) == handle.identity
+        except FileNotFoundError:
+            return False
 
     def create(self, name: str) -> NamespaceHandle:
         """Make a namespace, or take one that is ready for a router; pin it and keep its sockets."""
@@ -189,7 +196,7 @@ class Kernel:
     def read_sysctls_again(self, name: str, wanted: Iterable[Entry]) -> None:
         """Read the settings of a namespace again, if it is known: nobody tells when others change them."""
         handle = self._handles.get(name)
-        if handle is not None and self._is_pinned(handle):
+        if handle is not None and self.is_pinned(handle):
             with visiting(self._home, handle.fd):
                 handle.sysctls = frozenset(self._read_setting(one) for one in wanted if isinstance(one, Sysctl))
 
@@ -224,12 +231,6 @@ class Kernel:
         self._settings.renew()
         with visiting(self._home, None):
             return open_here()
-
-    def _is_pinned(self, handle: NamespaceHandle) -> bool:
-        try:
-            return _identity(os.stat(self._pin(handle.name))) == handle.identity
-        except FileNotFoundError:
-            return False
 
     def _pin(self, name: str) -> str:
         return os.path.join(self._path, name)

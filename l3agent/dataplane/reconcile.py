@@ -14,7 +14,7 @@ from typing import Protocol
 
 from l3agent.dataplane import show
 from l3agent.dataplane.announcer import Announcer
-from l3agent.dataplane.apply import InTheWay, carry_out
+from l3agent.dataplane.apply import Otherwise, carry_out
 from l3agent.dataplane.drift import Drift
 from l3agent.dataplane.drivers import InterfaceDriver
 from l3agent.dataplane.job import Job
@@ -164,7 +164,10 @@ class Reconciler:
         desired = entries(key, state, self._driver)
         if kind != "network":
             self._kernel.read_sysctls_again(namespace_name(kind, state_id), desired)
-        return desired, frozenset(self._observe(key, desired).entries)
+        actual = frozenset(self._observe(key, desired).entries)
+        if actual != desired:
+            self._drift.doubt(key)
+        return desired, actual
 
     def let_be(self, keys: Iterable[Key]) -> None:
         """Repair these no more, until they are brought again."""
@@ -201,11 +204,17 @@ class Reconciler:
         # Ports of Open vSwitch have their own ways.
         if not dry_run and self._switch is None:
             with job.timed("observe"):
-                snapshot = self._drift.snapshot(job.key)
+                snapshot = self._standing(job.key)
         if snapshot is not None and job.state is None:
             self._remove(job, snapshot)
         elif snapshot is None or job.state is None or not self._change(job, job.state, snapshot):
             yield from self._look_and_mend(job, dry_run)
+
+    def _standing(self, key: Key) -> Snapshot | None:
+        """Return what is known of a state that stands. That its namespace was unmounted no event tells."""
+        snapshot = self._drift.snapshot(key)
+        handle = None if snapshot is None else snapshot.seen.handle
+        return snapshot if handle is not None and self._kernel.is_pinned(handle) else None
 
     def _remove(self, job: Job, snapshot: Snapshot) -> None:
         """Remove what stands."""
@@ -234,11 +243,14 @@ class Reconciler:
         if plan.may_disturb():
             return False
         job.note(plan.operations)
+        self._drift.lead_on(job.key, state)
         try:
             self._carry_out(job, plan, snapshot.seen)
-        except ApplyError:
-            self._drift.begin(job.key, state)
+        except ApplyError as exc:
             self._announce_what_came(job, plan, snapshot.seen, entries(job.key, state, self._driver))
+            if isinstance(exc, Otherwise):
+                return False
+            self._drift.begin(job.key, state)
             raise
         handle = snapshot.seen.handle
         assert handle is not None
@@ -262,10 +274,12 @@ class Reconciler:
             desired = entries(key, state, self._driver)
             self._tidier.note_wanted(desired)
         known = None if dry_run or self._switch else self._drift.indexes
-        for _ in range(_LOOKS):
+        for look in range(_LOOKS):
             seen, plan = self._look(job, desired, known)
             if dry_run:
                 job.note(plan.operations)
+                if plan:
+                    self._drift.doubt(key)
                 return
             change, failure = self._submit(job, plan), None
             if change is not None and plan.brings(SwitchPort):
@@ -283,15 +297,13 @@ class Reconciler:
                 self._tidier.note_removals(plan)
                 try:
                     self._carry_out(job, plan, seen)
-                except InTheWay:
-                    if known is None:
+                except ApplyError as exc:
+                    self._tidier.expect()
+                    self._announce_what_came(job, plan, seen, desired)
+                    if not isinstance(exc, Otherwise) or look + 1 == _LOOKS:
                         raise
                     known = None
                     continue
-                except ApplyError:
-                    self._tidier.expect()
-                    self._announce_what_came(job, plan, seen, desired)
-                    raise
             if seen.handle is not None:
                 self._after.append(partial(self._neighbours.tell, seen.handle, state, plan, desired))
             if change is not None:

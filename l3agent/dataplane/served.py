@@ -110,6 +110,14 @@ class Served:
         place = self._places[key]
         place.state, place.snapshot = snapshot.state, snapshot
 
+    def lead_on(self, key: Key, state: State) -> None:
+        """A state that stands is going to be brought to another one of the same ports; until then only a look can tell.
+
+        Where it is stays known, and what events tell is held against the new one.
+        """
+        place = self._places[key]
+        place.state, place.snapshot = state, None
+
     def doubt(self, key: Key) -> None:
         """An event concerns a state: only a look can tell whether it still stands."""
         place = self._places.get(key)
@@ -191,7 +199,7 @@ class Served:
             self._users[name].discard(key)
             if not self._users[name]:
                 del self._users[name]
-                self._name.pop(self.indexes.pop(name, 0), None)
+                self._lose(name)
 
     def _concerned(self, number: int | None, event: Event | PinGone | Lost) -> Iterable[Key]:
         if isinstance(event, Lost):
@@ -229,10 +237,14 @@ class Served:
         return (info.name, info.mac, info.up) == (known, link.mac, True) and link.mtu in (None, info.mtu)
 
     def _outside(self, event: LinkEvent) -> Iterator[Key]:
-        """Yield who has a link of this name, or of this index under another name, unless it is as it should be."""
+        """Yield who has a link of this name, or of this index under another name, unless it is as it should be.
+
+        Of what is not, the index is forgotten: whoever wants to be plugged in there has to look.
+        """
         users = self._users.get(event.name, ())
         known = self._name.get(event.index)
-        if known not in (None, event.name):
+        if known is not None and known != event.name:
+            self._lose(known)
             yield from self._users.get(known, ())
         if not users:
             return
@@ -240,10 +252,8 @@ class Served:
         if isinstance(entry, Link) and entry.moved_in:
             # Its place is inside: the switch has made it anew.
             yield from () if event.gone else users
-        elif event.gone:
-            self._name.pop(self.indexes.pop(event.name, 0), None)
-            yield from users
-        elif not self._is_right_outside(entry, event.info):
+        elif event.gone or not self._is_right_outside(entry, event.info):
+            self._lose(event.name)
             yield from users
         else:
             self._note(event.name, event.index)
@@ -261,6 +271,9 @@ class Served:
         if name in self._users:
             self.indexes[name] = index
             self._name[index] = name
+
+    def _lose(self, name: str) -> None:
+        self._name.pop(self.indexes.pop(name, 0), None)
 
     def _desired(self, key: Key, place: _Place) -> Entries:
         if self._last is None or self._last[0] is not place.state:

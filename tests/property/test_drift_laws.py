@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import ip_interface
 from types import SimpleNamespace
 from typing import Any, cast
@@ -17,7 +18,7 @@ from l3agent.dataplane.netlink.events import AddressEvent, LinkEvent, RouteEvent
 from l3agent.dataplane.observe import Observed
 from l3agent.dataplane.plan import Bridge, DeviceAddress, Entry, KernelRoute, Link, diff
 from l3agent.dataplane.render import entries
-from l3agent.dataplane.served import Served
+from l3agent.dataplane.served import Served, Snapshot
 from l3agent.model.names import namespace_name
 from l3agent.model.states import Key, RouterState
 from tests.property.strategies import router_states
@@ -146,3 +147,29 @@ def test_what_is_not_wanted_any_more_is_not_heard(router: Standing) -> None:
     router.served.expect(router.key, None)
     assert router.concerned(*router.all_as_wanted(), (NSID, RulesEvent()), (None, Lost())) == set()
     assert router.served.keys() == []
+
+
+@given(standing, st.data())
+def test_a_bridge_that_is_not_as_it_should_be_has_to_be_looked_for(router: Standing, data: st.DataObject) -> None:
+    """Whoever is plugged in next must not take a bridge that got another name, or went down, for the right one."""
+    if not router.bridges:
+        return
+    name, index = data.draw(st.sampled_from(sorted(router.bridges.items())))
+    told = data.draw(st.sampled_from([{"name": "other0", "up": True}, {"name": name, "up": False}]))
+    assert router.concerned((None, _link_event(index, **told))) == {router.key}
+    assert name not in router.served.indexes
+
+
+@given(standing)
+def test_what_is_led_on_to_another_state_has_to_be_looked_at_until_it_stands(router: Standing) -> None:
+    served, key = router.served, router.key
+    state = served.state(key)
+    assert isinstance(state, RouterState)
+    snapshot = Snapshot(state, Observed(), 1, 0.0)
+    served.keep(key, snapshot)
+    assert served.snapshot(key) is snapshot
+    other = replace(state, snat=not state.snat)
+    served.lead_on(key, other)
+    assert (served.state(key), served.snapshot(key)) == (other, None)
+    served.keep(key, replace(snapshot, state=other))
+    assert served.snapshot(key) == replace(snapshot, state=other)

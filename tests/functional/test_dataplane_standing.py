@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What stands is not looked at again; what somebody or something changed is, whatever tells of it or fails to."""
+
+from __future__ import annotations
+
+import subprocess
+from dataclasses import replace
+
+import pytest
+
+from l3agent.model.states import Report, RouterState
+from l3agent.model.wire import pack_state, unpack_report
+from tests.functional.support.kernel import observed
+from tests.functional.support.processes import Dataplane
+from tests.functional.support.states import bridge, floating_ips, key, new_id, port, route, router
+from tests.functional.test_dataplane_changes import gone
+from tests.functional.test_dataplane_drift import FIP, World, world
+from tests.functional.test_dataplane_events import _LINK_EVENTS
+
+__all__ = ["world"]
+
+ANOTHER = "203.0.113.101"
+
+
+def with_another(world: World) -> RouterState:
+    return replace(world.state, floating_ips=floating_ips({FIP: "10.0.0.5", ANOTHER: "10.0.0.6"}))
+
+
+def brought(machine: Dataplane, state: RouterState) -> Report:
+    (report,) = machine.reconcile((key(state), state))
+    return report
+
+
+def addresses(world: World, device: str) -> set[str]:
+    links = world.machine.sandbox.json(f"ip -j address show dev {device}", netns=world.namespace)
+    return {str(one["local"]) for link in links for one in link["addr_info"]}
+
+
+def test_a_setting_that_a_look_finds_wrong_is_mended_when_the_router_is_asked_for(world: World) -> None:
+    world.inside("sysctl -qw net.ipv4.ip_forward=0")
+    assert world.reconcile() == (), "no event tells of settings"
+    found = world.machine.request("look", {"state": pack_state(key(world.state), world.state)})
+    assert found["actual"] != found["desired"]
+    assert [line.rpartition(" ")[2] for line in world.reconcile()] == ["net.ipv4.ip_forward=1"]
+    assert world.inside("sysctl -n net.ipv4.ip_forward").strip() == "1"
+
+
+@pytest.mark.parametrize("other", ["nothing", "another namespace"])
+def test_a_change_goes_where_the_pin_is_though_no_event_tells_of_a_mount(world: World, other: str) -> None:
+    pin = f"/run/netns/{world.namespace}"
+    if other == "nothing":
+        world.outside(f"umount {pin}")
+    else:
+        world.outside(
+            f"ip netns add other9; umount {pin}; mount --bind /run/netns/other9 {pin}; ip netns delete other9"
+        )
+    changed = with_another(world)
+    assert brought(world.machine, changed).error is None
+    assert {FIP, ANOTHER} < addresses(world, world.gateway.device)
+    assert world.reconcile() != ()
+
+
+def test_a_change_at_the_moment_when_events_are_lost_begins_with_a_look(world: World) -> None:
+    machine = world.machine
+    renamed = "".join(f"link set lo alias number-{number}\n" for number in range(_LINK_EVENTS))
+    changed = with_another(world)
+    with machine.paused():
+        machine.sandbox.run(["ip", "-batch", "-"], input=renamed)
+        machine.sandbox.run(["ip", "address", "flush", "dev", world.inner.device], netns=world.namespace)
+        packed = {"states": [pack_state(key(changed), changed)], "dry_run": False}
+        number = machine.send("reconcile", packed)
+    (wire,) = machine.answer(number)
+    assert unpack_report(wire).error is None
+    assert "10.0.0.1" in addresses(world, world.inner.device)
+    assert ANOTHER in addresses(world, world.gateway.device)
+
+
+def test_what_a_refused_change_did_is_known_to_whoever_asks_for_what_stood_before(world: World) -> None:
+    refused = replace(
+        with_another(world), routes=world.state.routes | {route("172.31.0.0/24", (world.inner, "192.0.2.99"))}
+    )
+    before = world.everything()
+    report = brought(world.machine, refused)
+    assert report.error is not None and "172.31.0.0/24" in report.error
+    assert ANOTHER in addresses(world, world.gateway.device)
+    assert world.reconcile() != ()
+    assert world.everything() == before
+
+
+def test_a_bridge_that_somebody_deletes_all_the_time_is_no_defect_of_ours(machine: Dataplane) -> None:
+    """Between the making of the bridge and its use; what can be said of it is what the kernel said."""
+    network = new_id()
+    fighter = f"while :; do ip link delete {bridge(network)} 2>/dev/null; done"
+    fighting = machine.sandbox.popen(["sh", "-c", fighter], stdin=subprocess.DEVNULL)
+    states = [router(port(network, f"10.0.{number}.1/24")) for number in range(40)]
+    try:
+        errors = [brought(machine, state).error for state in states]
+    finally:
+        fighting.kill()
+    assert not [error for error in errors if error is not None and "internal error" in error]
+    for state in states:
+        assert brought(machine, state).error is None
+        assert observed(machine.sandbox, f"qrouter-{state.id}").addresses
+        gone(machine, state)
