@@ -128,7 +128,7 @@ def test_events_that_were_lost_lead_to_a_look_at_everything(machine: Dataplane) 
     lost = stats(machine)["lost_events"]
     renamed = "".join(f"link set lo alias number-{number}\n" for number in range(_LINK_EVENTS))
     with machine.paused():
-        machine.sandbox.run(["ip", "-batch", "-"], input=renamed)
+        machine.sandbox.run(["ip", "-batch", "-"], input=renamed, timeout=120)
         for world in worlds:
             machine.sandbox.run(["ip", "address", "flush", "dev", world.inner.device], netns=world.namespace)
             machine.sandbox.run(["nft", "flush", "ruleset"], netns=world.namespace)

@@ -65,7 +65,7 @@ def test_a_change_at_the_moment_when_events_are_lost_begins_with_a_look(world: W
     renamed = "".join(f"link set lo alias number-{number}\n" for number in range(_LINK_EVENTS))
     changed = with_another(world)
     with machine.paused():
-        machine.sandbox.run(["ip", "-batch", "-"], input=renamed)
+        machine.sandbox.run(["ip", "-batch", "-"], input=renamed, timeout=120)
         machine.sandbox.run(["ip", "address", "flush", "dev", world.inner.device], netns=world.namespace)
         packed = {"states": [pack_state(key(changed), changed)], "dry_run": False}
         number = machine.send("reconcile", packed)
