@@ -11,6 +11,7 @@ import json
 import os
 import struct
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import eventlet
@@ -25,7 +26,10 @@ LOG = logging.getLogger(__name__)
 #: A request takes a line of this many bytes at most.
 _LINE_BYTES = 65536
 _CLIENTS = 32
-_SEND_S = 10.0
+#: Seconds that a client may take for its next request, and for reading an answer.
+_IDLE_S, _SEND_S = 60.0, 10.0
+#: Seconds until it is tried again to take a client, when there was no file descriptor left for it.
+_NO_PLACE_S = 0.5
 
 #: Answers one request; what it raises as L3AgentError is told to who asked.
 Operation = Callable[[Mapping[str, Any]], Mapping[str, Any]]
@@ -62,7 +66,8 @@ class ControlSocket:
             eventlet.kill(client)
         self._listener.close()
         self._listener = None
-        os.unlink(self._path)
+        with suppress(FileNotFoundError):  # somebody cleaned up before us
+            os.unlink(self._path)
 
     def wait(self) -> None:
         """Return: nothing goes on after ``stop``."""
@@ -90,7 +95,12 @@ class ControlSocket:
 
     def _accept(self) -> None:
         while True:
-            client, _ = self._listener.accept()
+            try:
+                client, _ = self._listener.accept()
+            except OSError as exc:
+                LOG.warning("Control socket: no client can be taken: %s", exc)
+                eventlet.sleep(_NO_PLACE_S)
+                continue
             self._clients.spawn_n(self._serve, client)
 
     def _serve(self, client: Any) -> None:
@@ -101,9 +111,11 @@ class ControlSocket:
                     error = PermissionMissing(f"user {uid} may not ask; run this as the user of l3-agent, or as root")
                     client.sendall(json.dumps(refusal(error)).encode() + b"\n")
                     return
-                while line := lines.readline(_LINE_BYTES):
+                while line := _next_line(lines):
+                    # Its own time is what the operation takes; only the sending depends on who asked.
+                    answer = json.dumps(self._answer(line)).encode() + b"\n"
                     with eventlet.Timeout(_SEND_S, OSError("the answer is not read")):
-                        client.sendall(json.dumps(self._answer(line)).encode() + b"\n")
+                        client.sendall(answer)
         except OSError as exc:
             LOG.debug("Control socket: %s", exc)
 
@@ -123,6 +135,12 @@ class ControlSocket:
         except Exception as exc:
             LOG.exception("Control socket: %s", request["op"])
             return refusal(InternalError(f"{type(exc).__name__}: {exc}; see the log of the agent"))
+
+
+def _next_line(lines: Any) -> bytes:
+    with eventlet.Timeout(_IDLE_S, OSError("nothing was asked")):
+        line: bytes = lines.readline(_LINE_BYTES)
+    return line
 
 
 def _user(client: Any) -> int:

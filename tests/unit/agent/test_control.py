@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import json
 import os
+import resource
 import shutil
 import stat
 import subprocess
@@ -8,6 +9,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import eventlet
 import pytest
 from eventlet.green import socket
 
@@ -74,6 +76,45 @@ def test_an_error_of_ours_is_told_as_it_is(control, path):
 
 def test_a_bug_in_an_operation_costs_one_answer(control, path):
     assert "KeyError" in ask(path, {"op": "echo"})[0]["error"]
+
+
+def test_an_operation_may_take_longer_than_its_answer_may_take_to_be_read(path, monkeypatch):
+    monkeypatch.setattr("l3agent.ops.control._SEND_S", 0.2)
+
+    def long(request):
+        eventlet.sleep(0.5)
+        return {"done": True}
+
+    with running(ControlSocket(str(path), {"long": long})):
+        assert ask(path, {"op": "long"}) == [{"done": True}]
+
+
+@pytest.mark.parametrize(("limit", "request_"), [("_IDLE_S", None), ("_SEND_S", {"op": "much"})])
+def test_who_is_silent_or_does_not_read_keeps_no_place(path, monkeypatch, limit, request_):
+    monkeypatch.setattr(f"l3agent.ops.control.{limit}", 0.2)
+    control = ControlSocket(str(path), {"much": lambda request: {"much": "x" * 10_000_000}})
+    with running(control), socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(path))
+        if request_:
+            client.sendall(json.dumps(request_).encode() + b"\n")
+        wait_until(lambda: control._clients.running() == 1)
+        wait_until(lambda: control._clients.running() == 0)
+
+
+def test_without_file_descriptors_clients_wait_until_there_are_some(control, path):
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with socket.socket(socket.AF_UNIX) as client:
+        with open(os.devnull) as lowest_free:
+            most = lowest_free.fileno()
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+        try:
+            client.connect(str(path))
+            client.sendall(b'{"op": "echo", "name": "patient"}\n')
+            eventlet.sleep(0.2)  # the acceptor meets EMFILE meanwhile
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        with eventlet.Timeout(10):
+            assert json.loads(client.recv(1000)) == {"you": "patient"}
 
 
 def test_who_asks_gets_the_kind_of_error_that_the_agent_had(control, path):
