@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the broker has taken it keeps, through SIGKILL.
 
-``python -m tests.bench.library outages`` does this with 10,000 casts and five kills for each of the settings.
+``python -m tests.bench.library outages`` does this with 10,000 casts and five kills; ``--queues`` chooses the settings.
 """
 
 from __future__ import annotations
