@@ -226,7 +226,7 @@ class ProcessLauncher(oslo_service.ProcessLauncher):  # type: ignore[misc]
 
     def _announce(self) -> None:
         """Say that all are ready once each worker is, and feed the watchdog from then on."""
-        while not all(beat.ready for beat in self._beats.values()):
+        while not self._all_ready():
             eventlet.sleep(READY_LOOK_S)
         systemd.notify(f"READY=1\nSTATUS=running, {len(self.children)} workers")
         self._announced = True
@@ -234,6 +234,12 @@ class ProcessLauncher(oslo_service.ProcessLauncher):  # type: ignore[misc]
             if all(beat.age() < interval for beat in self._beats.values()):
                 self._watchdog.feed()
             eventlet.sleep(interval / 3)
+
+    def _all_ready(self) -> bool:
+        """Tell whether each worker that there shall be is ready; some may have died a moment ago."""
+        return all(len(wrap.children) == wrap.workers for wrap in self._wraps) and all(
+            beat.ready for beat in self._beats.values()
+        )
 
     def _reload(self) -> None:
         """Read the configuration again; workers do the same, or are replaced by ones that are forked with it."""

@@ -260,6 +260,17 @@ def test_workers_that_cannot_start_come_back_at_one_a_second_and_signals_are_hea
 
 
 @pytest.mark.forks
+def test_workers_that_cannot_start_are_never_reported_as_ready(start: Start, service_manager: ServiceManager) -> None:
+    """Not in the moments either in which all have died and none is there."""
+    process = start("error", workers=2)
+    for _ in range(6):
+        process.line("starting")
+    process.signal(signal.SIGTERM)
+    assert process.status() == 0
+    assert service_manager.told().startswith("STOPPING=1")
+
+
+@pytest.mark.forks
 @pytest.mark.parametrize(("mode", "status"), [("config", 78), ("permission", 77)])
 def test_workers_that_can_never_start_end_with_their_status(start: Start, mode: str, status: int) -> None:
     process = start(mode, workers=2)
