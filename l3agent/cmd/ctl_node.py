@@ -6,10 +6,13 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from typing import NoReturn
+from typing import Any, NoReturn
+
+from oslo_config import cfg
 
 from l3agent.cmd.ctl_parser import Commands, add_config_options, configuration, control_socket
 from l3agent.exceptions import PermissionMissing
+from l3agent.ops.check import ovsdb
 from l3agent.ops.cleanup import refuse_while_at_work, remove_all
 from l3agent.ops.release import release
 from l3agent.standalone import demo
@@ -85,9 +88,8 @@ def _cleanup(args: argparse.Namespace) -> int:
     if os.geteuid() != 0:
         raise PermissionMissing("only root may remove network namespaces; run it with sudo")
     refuse_while_at_work(control_socket(args), conf.dataplane.socket)
-    options = [f"--config-file={path}" for path in conf.config_file or ()]
-    options += [f"--config-dir={path}" for path in conf.config_dir or ()]
-    reports = remove_all(args.netns_path or conf.dataplane.netns_path, dry_run=args.dry_run, options=options)
+    netns_path = args.netns_path or conf.dataplane.netns_path
+    reports = remove_all(netns_path, dry_run=args.dry_run, options=_files(conf), driver=_driver(conf))
     for report in reports:
         print(f"{'would remove' if args.dry_run else 'removed'} {report.kind} {report.id}")
         for line in report.operations:
@@ -105,7 +107,24 @@ def _release(args: argparse.Namespace) -> int:
         raise PermissionMissing("only root may hand routers back; run it with sudo")
     refuse_while_at_work(control_socket(args), conf.dataplane.socket)
     status = 0
-    for router, reason in release(args.netns_path or conf.dataplane.netns_path, timeout=args.timeout):
+    netns_path = args.netns_path or conf.dataplane.netns_path
+    for router, reason in release(netns_path, timeout=args.timeout, options=_files(conf)):
         print(f"router {router}: {reason or 'handed back'}", flush=True)
         status = EX_TEMPFAIL if reason else status
     return status
+
+
+def _files(conf: Any) -> list[str]:
+    """Return the arguments that name the files of a configuration, those that were found by themselves too."""
+    return [f"--config-file={path}" for path in conf.config_file or ()] + [
+        f"--config-dir={path}" for path in conf.config_dir or ()
+    ]
+
+
+def _driver(conf: Any) -> str:
+    """Return the interface driver where the configuration names none and there is no Open vSwitch, else nothing.
+
+    What a trial by a topology file left is on Linux bridges, and its file may be known to the agent alone.
+    """
+    unnamed = conf.get_location("interface_driver").location is cfg.Locations.opt_default
+    return "bridge" if unnamed and ovsdb(conf.OVS.ovsdb_connection).state == "fail" else ""

@@ -31,21 +31,23 @@ _ORDER: tuple[Kind, ...] = ("router", "host", "network")
 _CONFIG = """\
 [DEFAULT]
 state_path = {folder}
+{more}
 [dataplane]
 socket = {socket}
 netns_path = {netns_path}
 """
 
 
-def remove_all(netns_path: str, *, dry_run: bool, options: Sequence[str] = ()) -> list[Report]:
+def remove_all(netns_path: str, *, dry_run: bool, options: Sequence[str] = (), driver: str = "") -> list[Report]:
     """Remove what is ours, or plan it only; return a report for each thing that was there.
 
     :param netns_path: folder where the namespaces are pinned.
     :param options: arguments that name the configuration, for how ports are plugged in.
+    :param driver: interface driver that goes before the one of the configuration.
     :raises PermissionMissing: the privilege is missing.
     :raises TransientError: another data plane is at work in this folder, or this one gave no answer.
     """
-    with own_dataplane(netns_path, options) as dataplane:
+    with own_dataplane(netns_path, options, driver) as dataplane:
         reports = dataplane.remove(dataplane.inventory(), dry_run=dry_run)
         # A port vanishes a moment after its namespace, and only then does its bridge have no user left.
         deadline = time.monotonic() + _SETTLE_S
@@ -110,15 +112,17 @@ class OwnDataplane:
 
 
 @contextlib.contextmanager
-def own_dataplane(netns_path: str, options: Sequence[str] = ()) -> Iterator[OwnDataplane]:
+def own_dataplane(netns_path: str, options: Sequence[str] = (), driver: str = "") -> Iterator[OwnDataplane]:
     """Run a data-plane process for the length of the block.
 
     :param options: arguments that name a configuration; what this process needs for itself goes before it.
+    :param driver: interface driver that goes before that of the configuration.
     """
     with tempfile.TemporaryDirectory(prefix="l3agent-cleanup-") as name:
         folder = Path(name)
+        more = f"interface_driver = {driver}" if driver else ""
         path, config, log = folder / "dp.sock", folder / "dp.conf", folder / "dp.log"
-        config.write_text(_CONFIG.format(folder=folder, socket=path, netns_path=netns_path))
+        config.write_text(_CONFIG.format(folder=folder, socket=path, netns_path=netns_path, more=more))
         argv = [sys.executable, "-m", "l3agent.cmd.dataplane", *options, "--config-file", str(config)]
         argv.append("--exit-with-client")
         with log.open("wb") as output:
