@@ -9,6 +9,7 @@ one edge that a look cannot see, flows of what was removed, is journalled in the
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from ipaddress import IPv6Network
 
 from l3agent.dataplane import encode, flows, show
 from l3agent.dataplane.kernel import Kernel, NamespaceHandle
@@ -18,6 +19,7 @@ from l3agent.dataplane.observe import Observed
 from l3agent.dataplane.plan import AcceptRA, Card, Link, Namespace, Operation, PendingFlush, Plan, Sysctl
 from l3agent.dataplane.sockets import KernelRefused, NetlinkSocket
 from l3agent.exceptions import ApplyError
+from l3agent.model.states import NextHop
 
 #: ENOENT, ESRCH, ENODEV, EADDRNOTAVAIL: what should go is gone already.
 _ALREADY_GONE = frozenset((2, 3, 19, 99))
@@ -64,7 +66,7 @@ def carry_out(kernel: Kernel, plan: Plan, seen: Observed, namespace: str | None)
         else:
             _note_new_devices(handle, plan, seen, first)
             _set_devices(kernel, handle, plan)
-            inside = encode.inside(plan, seen.devices)
+            inside = encode.inside(plan, seen.devices, _advertised(handle, plan, seen))
             _send(kernel, handle.route, inside.come, namespace)
             _send(kernel, handle.route, inside.gone, namespace, ignore=_ALREADY_GONE)
             _drop_flows(kernel, handle, plan)
@@ -93,6 +95,15 @@ def _set_devices(kernel: Kernel, handle: NamespaceHandle, plan: Plan) -> None:
     changes = [(one.entry, one.verb != "remove") for one in plan.of(AcceptRA)]
     if settings := [one for entry, on in changes if isinstance(entry, AcceptRA) for one in entry.settings(on)]:
         kernel.write_device_settings(handle, settings)
+
+
+def _advertised(handle: NamespaceHandle, plan: Plan, seen: Observed) -> frozenset[NextHop]:
+    """Return the routers that advertised themselves, when a device listens to them no more: they may be several."""
+    if not any(one.verb == "remove" for one in plan.of(AcceptRA)):
+        return frozenset()
+    names = {index: name for name, index in seen.devices.items()}
+    found = rtnl.parse_routes(handle.route.dump(rtnl.dump_routes(6)), names, rtnl.PROTOCOL_RA)
+    return found.get(IPv6Network("::/0"), frozenset())
 
 
 def _remove_namespace(kernel: Kernel, handle: NamespaceHandle) -> None:

@@ -24,6 +24,7 @@ from l3agent.dataplane.plan import (
     Plan,
     Table,
 )
+from l3agent.model.states import NextHop
 
 #: What marks a bridge as ours (its alias, shown by ``ip link``): this, the id of the network, and, where there is a
 #: card, the second mark and its name. All other ports are somebody else's.
@@ -218,20 +219,21 @@ def in_the_way(plan: Plan, index: Mapping[str, int]) -> Batch:
     ]
 
 
-def inside(plan: Plan, index: Mapping[str, int]) -> Batches:
+def inside(plan: Plan, index: Mapping[str, int], advertised: Collection[NextHop] = ()) -> Batches:
     """Return the messages for the namespace.
 
     :param index: index of each device that is there now.
+    :param advertised: routers that have made themselves the IPv6 default route.
     """
     made = Batches()
     replaced = plan.in_the_way()
     for operation in plan.operations:
         if operation not in replaced:
-            _inside(operation, made, index)
+            _inside(operation, made, index, advertised)
     return made
 
 
-def _inside(operation: Operation, made: Batches, index: Mapping[str, int]) -> None:
+def _inside(operation: Operation, made: Batches, index: Mapping[str, int], advertised: Collection[NextHop]) -> None:
     match operation.entry:
         case Namespace():
             made.come.append((rtnl.set_link(index=_LOOPBACK, up=True), operation))
@@ -240,7 +242,8 @@ def _inside(operation: Operation, made: Batches, index: Mapping[str, int]) -> No
         case Link() as link:
             made.come.append((_brought_up(link, operation.was, index[link.device]), operation))
         case AcceptRA(device) if operation.verb == "remove":
-            made.gone.append((rtnl.delete_default_of_ra(index[device]), operation))
+            routers = [hop.via for hop in advertised if hop.device == device and hop.via is not None]
+            made.gone += [(rtnl.delete_default_of_ra(index[device], via), operation) for via in routers]
         case DeviceAddress() as address if operation.verb == "remove":
             made.gone.append((rtnl.delete_address(index[address.device], address.interface), operation))
         case DeviceAddress() as address:

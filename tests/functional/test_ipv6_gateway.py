@@ -16,6 +16,7 @@ from tests.payloads import a_fixed_ip, a_gateway, a_router, a_subnet
 NAMESPACE = f"qrouter-{a_router()['id']}"
 DEVICE = "qg-b0000000-00"
 OUTSIDE = "outside"
+SEVERAL = (OUTSIDE, "beside", "behind")
 # A router advertisement (RFC 4861 4.2: a router for 1800 s) of a prefix for everybody's addresses and everything on
 # link (4.6.2), sent to all nodes; the kernel fills in the checksum.
 _ADVERTISE = """
@@ -61,6 +62,17 @@ def test_a_gateway_that_the_server_names_takes_the_place_of_the_advertised_one(d
     assert setting(dataplane, "accept_ra") == "0"
 
 
+def test_of_several_advertised_routers_none_stays_when_the_server_names_one(dataplane: Dataplane) -> None:
+    bring(dataplane, a_router())
+    # One of them is replaced by ours, one is deleted: it takes three to see whether all are.
+    for name in SEVERAL:
+        neighbour(dataplane, name)
+    wait_until(lambda: all_advertise(dataplane) or len(default_routes(dataplane)) == len(SEVERAL), timeout=30)
+    bring(dataplane, with_ipv6_gateway("2001:db8:ffff::1"))
+    (route,) = default_routes(dataplane)
+    assert route["gateway"] == "2001:db8:ffff::1"
+
+
 def test_tenants_cannot_make_themselves_the_default_route(dataplane: Dataplane) -> None:
     bring(dataplane, a_router())
     assert setting(dataplane, "accept_ra", dataplane_device(dataplane)) != "2"
@@ -83,21 +95,26 @@ def with_ipv6_gateway(address: str) -> dict[str, Any]:
     return a_router(gw_port=a_gateway(fixed_ips=ours, subnets=subnets))
 
 
-def neighbour(dataplane: Dataplane) -> str:
+def neighbour(dataplane: Dataplane, name: str = OUTSIDE) -> str:
     """Put a router outside; return its link-local address."""
     sandbox = dataplane.sandbox
     bridge = sandbox.json(f"ip -j link show {'tap' + DEVICE[3:]}")[0]["master"]
-    sandbox.run(["ip", "netns", "add", OUTSIDE])
-    sandbox.run(["ip", "link", "add", "outside0", "type", "veth", "peer", "name", "eth0", "netns", OUTSIDE])
-    sandbox.run(["ip", "link", "set", "outside0", "master", bridge, "up"])
-    sandbox.run(["sysctl", "-qw", "net.ipv6.conf.eth0.accept_dad=0"], netns=OUTSIDE)
-    sandbox.run(["ip", "link", "set", "eth0", "up"], netns=OUTSIDE)
-    (link,) = sandbox.json("ip -j -6 addr show dev eth0 scope link", netns=OUTSIDE)
+    sandbox.run(["ip", "netns", "add", name])
+    sandbox.run(["ip", "link", "add", f"{name}0", "type", "veth", "peer", "name", "eth0", "netns", name])
+    sandbox.run(["ip", "link", "set", f"{name}0", "master", bridge, "up"])
+    sandbox.run(["sysctl", "-qw", "net.ipv6.conf.eth0.accept_dad=0"], netns=name)
+    sandbox.run(["ip", "link", "set", "eth0", "up"], netns=name)
+    (link,) = sandbox.json("ip -j -6 addr show dev eth0 scope link", netns=name)
     return str(link["addr_info"][0]["local"])
 
 
-def advertise(dataplane: Dataplane) -> None:
-    dataplane.sandbox.run([sys.executable, "-c", _ADVERTISE], netns=OUTSIDE)
+def advertise(dataplane: Dataplane, name: str = OUTSIDE) -> None:
+    dataplane.sandbox.run([sys.executable, "-c", _ADVERTISE], netns=name)
+
+
+def all_advertise(dataplane: Dataplane) -> None:
+    for name in SEVERAL:
+        advertise(dataplane, name)
 
 
 def default_routes(dataplane: Dataplane) -> list[dict[str, Any]]:

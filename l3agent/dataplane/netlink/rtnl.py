@@ -64,7 +64,7 @@ ROUTE_PROTOCOL = 201
 #: neutron-l3-agent's are of the protocol "static" (RTPROT_STATIC).
 PROTOCOL_STATIC = 4
 #: RTPROT_RA
-_PROTOCOL_RA = 9
+PROTOCOL_RA = 9
 
 _IFINFO = Struct("=BxHiII")
 _IFADDR = Struct("=BBBBI")
@@ -311,9 +311,13 @@ def delete_static_route(destination: Network) -> bytes:
     return message(DELROUTE, 0, _route_head(destination, PROTOCOL_STATIC, 255 if destination.version == 4 else 0))
 
 
-def delete_default_of_ra(index: int) -> bytes:
-    """Delete the IPv6 default route that the kernel took from a router advertisement on a link."""
-    return message(DELROUTE, 0, _route_head(ip_network("::/0"), _PROTOCOL_RA, 0) + u32(_RTA_OIF, index))
+def delete_default_of_ra(index: int, via: Address) -> bytes:
+    """Delete the IPv6 default route that the kernel took from the advertisement of one router on a link.
+
+    Without ``via`` it would delete one of them, whichever comes first.
+    """
+    body = _route_head(ip_network("::/0"), PROTOCOL_RA, 0) + u32(_RTA_OIF, index)
+    return message(DELROUTE, 0, body + attribute(_RTA_GATEWAY, via.packed))
 
 
 def _route_head(destination: Network, protocol: int, scope: int) -> bytes:
