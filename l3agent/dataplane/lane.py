@@ -17,8 +17,9 @@ from typing import Any, NamedTuple, Protocol
 from l3agent import __version__
 from l3agent.dataplane.drift import Drift
 from l3agent.dataplane.limits import Limits, limits
+from l3agent.dataplane.ovsdb.ports import Wait
 from l3agent.dataplane.plain import plain
-from l3agent.dataplane.reconcile import Reconciler, Wait
+from l3agent.dataplane.reconcile import Reconciler
 from l3agent.dataplane.tidy import Tidier
 from l3agent.exceptions import L3AgentError
 from l3agent.model.wire import Reader, pack_report, unpack_state

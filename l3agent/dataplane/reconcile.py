@@ -8,9 +8,8 @@ taken something along. A dry run stops before the first send.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping
 from functools import partial
-from typing import Protocol
 
 from l3agent.dataplane import show
 from l3agent.dataplane.announcer import Announcer
@@ -21,8 +20,8 @@ from l3agent.dataplane.job import Job
 from l3agent.dataplane.kernel import Kernel
 from l3agent.dataplane.neighbours import Neighbours
 from l3agent.dataplane.observe import Observed, observe, our_networks
-from l3agent.dataplane.ovsdb.ports import Ports
-from l3agent.dataplane.plan import Entry, Link, Operation, Plan, SwitchPort, diff
+from l3agent.dataplane.ovsdb.ports import Switch, Wait
+from l3agent.dataplane.plan import Entry, Link, Plan, SwitchPort, diff
 from l3agent.dataplane.render import changed, entries, outermost
 from l3agent.dataplane.served import Snapshot
 from l3agent.dataplane.takeover import hand_back
@@ -37,31 +36,6 @@ LOG = logging.getLogger(__name__)
 _LOOKS = 3
 #: How many lines of a repair the log has.
 _REPAIR_LINES = 50
-
-
-class Wait(Protocol):
-    """Work that is done elsewhere; the lane does other things meanwhile."""
-
-    @property
-    def done(self) -> bool:
-        """Whether it is over."""
-
-    @property
-    def error(self) -> str | None:
-        """Why it failed."""
-
-
-class Switch(Ports, Protocol):
-    """Open vSwitch, see :class:`l3agent.dataplane.ovsdb.switch.Switch`."""
-
-    def submit(self, operations: Sequence[Operation]) -> Wait:
-        """Hand operations over."""
-
-    def owners(self) -> list[str]:
-        """Return the ids of all routers that ports are marked with."""
-
-    def stats(self) -> dict[str, object]:
-        """Return how things stand."""
 
 
 #: What is done for a state: it stops where it must wait, and goes on when that is over.

@@ -1,15 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ports of Open vSwitch as entries."""
+"""Ports of Open vSwitch as entries, and what is asked of those who know and change them."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from l3agent.dataplane.entries import Entry, Link, SwitchPort
 from l3agent.dataplane.ovsdb.rows import OWNER, Found
 from l3agent.dataplane.ovsdb.transact import is_stuck
+from l3agent.dataplane.plan import Operation
 
 #: The keys of ``external_ids`` that count.
 _KEYS = ("iface-id", "iface-status", "attached-mac", OWNER)
@@ -35,6 +36,31 @@ class Ports(Protocol):
 
     def owned(self, router_id: str) -> frozenset[str]:
         """Return the names of the ports that are marked with a router."""
+
+
+class Wait(Protocol):
+    """Work that is done elsewhere; the lane does other things meanwhile."""
+
+    @property
+    def done(self) -> bool:
+        """Whether it is over."""
+
+    @property
+    def error(self) -> str | None:
+        """Why it failed."""
+
+
+class Switch(Ports, Protocol):
+    """Open vSwitch, see :class:`l3agent.dataplane.ovsdb.switch.Switch`."""
+
+    def submit(self, operations: Sequence[Operation]) -> Wait:
+        """Hand operations over."""
+
+    def owners(self) -> list[str]:
+        """Return the ids of all routers that ports are marked with."""
+
+    def stats(self) -> dict[str, object]:
+        """Return how things stand."""
 
 
 def observed_ports(
