@@ -126,8 +126,7 @@ def _plan(last: dict[str, Any]) -> list[str]:
     """Return the beginning of what was done, short enough for a line each."""
     lines = [_UUID.sub(r"\1…", line) for line in last["operations"][:_SHOWN]]
     cut = [line if len(line) <= _SHOWN_CHARACTERS else line[: _SHOWN_CHARACTERS - 1] + "…" for line in lines]
-    more = _count(last) - len(cut)
-    return [kernel_time(last) + ":", *cut, *([f"and {more} more"] if more else [])]
+    return [kernel_time(last) + ":", *cut, *(["…"] if len(last["operations"]) > len(cut) else [])]
 
 
 def _rebuilt(status: dict[str, Any]) -> list[str]:
