@@ -14,7 +14,7 @@ from ipaddress import IPv6Network
 from l3agent.dataplane import encode, flows, show
 from l3agent.dataplane.kernel import Kernel, NamespaceHandle
 from l3agent.dataplane.limits import BRIDGE_PORTS
-from l3agent.dataplane.netlink import rtnl
+from l3agent.dataplane.netlink import routes, rtnl
 from l3agent.dataplane.observe import Observed
 from l3agent.dataplane.plan import AcceptRA, Card, Link, Namespace, Operation, PendingFlush, Plan, Sysctl
 from l3agent.dataplane.sockets import KernelRefused, NetlinkSocket
@@ -102,7 +102,7 @@ def _advertised(handle: NamespaceHandle, plan: Plan, seen: Observed) -> frozense
     if not any(one.verb == "remove" for one in plan.of(AcceptRA)):
         return frozenset()
     names = {index: name for name, index in seen.devices.items()}
-    found = rtnl.parse_routes(handle.route.dump(rtnl.dump_routes(6)), names, rtnl.PROTOCOL_RA)
+    found = routes.parse_routes(handle.route.dump(routes.dump_routes(6)), names, routes.PROTOCOL_RA)
     return found.get(IPv6Network("::/0"), frozenset())
 
 

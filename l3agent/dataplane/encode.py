@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from l3agent.dataplane.netlink import iptables, nft, rtnl
+from l3agent.dataplane.netlink import iptables, nft, routes, rtnl
 from l3agent.dataplane.plan import (
     AcceptRA,
     Bridge,
@@ -208,12 +208,12 @@ def _edge_key(edge: PendingFlush) -> bytes:
 def in_the_way(plan: Plan, index: Mapping[str, int]) -> Batch:
     """Return the messages that make room for new devices; what Neutron left goes before the rules that tell of it."""
     links = ((one, one.entry) for one in plan.in_the_way())
-    routes = ((one, one.entry) for one in plan.of(NeutronRoute))
+    neutrons = ((one, one.entry) for one in plan.of(NeutronRoute))
     return [
         *((rtnl.delete_link(index=index[link.device]), one) for one, link in links if isinstance(link, Link)),
         *(
-            (rtnl.delete_static_route(route.destination), one)
-            for one, route in routes
+            (routes.delete_static_route(route.destination), one)
+            for one, route in neutrons
             if isinstance(route, NeutronRoute)
         ),
     ]
@@ -243,16 +243,16 @@ def _inside(operation: Operation, made: Batches, index: Mapping[str, int], adver
             made.come.append((_brought_up(link, operation.was, index[link.device]), operation))
         case AcceptRA(device) if operation.verb == "remove":
             routers = [hop.via for hop in advertised if hop.device == device and hop.via is not None]
-            made.gone += [(rtnl.delete_default_of_ra(index[device], via), operation) for via in routers]
+            made.gone += [(routes.delete_default_of_ra(index[device], via), operation) for via in routers]
         case DeviceAddress() as address if operation.verb == "remove":
             made.gone.append((rtnl.delete_address(index[address.device], address.interface), operation))
         case DeviceAddress() as address:
             made.come += [(one, operation) for one in _address(address, operation.was, index[address.device])]
         case KernelRoute() as route if operation.verb == "remove":
-            made.gone.append((rtnl.delete_route(route.destination), operation))
+            made.gone.append((routes.delete_route(route.destination), operation))
         case KernelRoute() as route:
             hops = [(index[hop.device], hop.via) for hop in route.hops]
-            made.come.append((rtnl.new_route(route.destination, hops), operation))
+            made.come.append((routes.new_route(route.destination, hops), operation))
         case _:
             pass
 

@@ -10,7 +10,7 @@ from ipaddress import IPv4Address
 from l3agent.dataplane import takeover
 from l3agent.dataplane.encode import marked
 from l3agent.dataplane.kernel import Kernel, NamespaceHandle, read_fingerprint
-from l3agent.dataplane.netlink import nft, rtnl
+from l3agent.dataplane.netlink import nft, routes, rtnl
 from l3agent.dataplane.ovsdb.ports import Ports, observed_ports
 from l3agent.dataplane.plan import (
     AcceptRA,
@@ -118,8 +118,8 @@ def _observe_inside(kernel: Kernel, seen: Observed, handle: NamespaceHandle, des
     if desired:
         seen.entries |= {one for info in ours if _accepts_ra(info, one := AcceptRA(info.name), desired)}
         seen.entries |= handle.read(rtnl.dump_addresses(), _addresses, names)
-        seen.entries |= handle.read(rtnl.dump_routes(4), _routes, names)
-        seen.entries |= handle.read(rtnl.dump_routes(6), _routes, names)
+        seen.entries |= handle.read(routes.dump_routes(4), _routes, names)
+        seen.entries |= handle.read(routes.dump_routes(6), _routes, names)
         if handle.adopted:
             kernel.inside(handle, takeover.refuse_x_tables)
         seen.entries |= (rules := _rules(kernel, handle))
@@ -151,16 +151,16 @@ def _addresses(data: bytes, names: dict[int, str]) -> frozenset[Entry]:
 
 
 def _routes(data: bytes, names: dict[int, str]) -> frozenset[Entry]:
-    return frozenset(KernelRoute(destination, hops) for destination, hops in rtnl.parse_routes(data, names).items())
+    return frozenset(KernelRoute(destination, hops) for destination, hops in routes.parse_routes(data, names).items())
 
 
 def _neutrons_routes(handle: NamespaceHandle, names: dict[int, str]) -> frozenset[Entry]:
     """Return the routes that neutron-l3-agent made by our devices."""
-    found = [handle.route.dump(rtnl.dump_routes(version)) for version in (4, 6)]
+    found = [handle.route.dump(routes.dump_routes(version)) for version in (4, 6)]
     return frozenset(
         NeutronRoute(destination)
         for data in found
-        for destination, hops in rtnl.parse_routes(data, names, rtnl.PROTOCOL_STATIC).items()
+        for destination, hops in routes.parse_routes(data, names, routes.PROTOCOL_STATIC).items()
         if all(hop.device.startswith(OURS) for hop in hops)
     )
 

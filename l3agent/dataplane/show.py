@@ -7,7 +7,7 @@ from ipaddress import IPv4Interface
 
 from l3agent.dataplane.encode import bridge_mac, mark
 from l3agent.dataplane.netlink import nft
-from l3agent.dataplane.netlink.rtnl import ROUTE_PROTOCOL
+from l3agent.dataplane.netlink.routes import ROUTE_PROTOCOL
 from l3agent.dataplane.plan import (
     AcceptRA,
     Bridge,

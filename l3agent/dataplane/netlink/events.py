@@ -14,6 +14,7 @@ from struct import pack, unpack_from
 from l3agent.dataplane.netlink import rtnl
 from l3agent.dataplane.netlink.message import HEADER, attributes, messages
 from l3agent.dataplane.netlink.nft import TABLE
+from l3agent.dataplane.netlink.routes import DELROUTE, NEWROUTE, ROUTE_PROTOCOL, parse_routes
 from l3agent.model.states import Interface, Network
 
 #: RTNLGRP_LINK, _IPV4_IFADDR, _IPV4_ROUTE, _IPV6_IFADDR, _IPV6_ROUTE (linux/rtnetlink.h).
@@ -82,8 +83,8 @@ def route_events(data: bytes) -> Iterator[Event]:
         elif kind in (rtnl.NEWADDR, rtnl.DELADDR):
             for index, interface in rtnl.parse_addresses(raw):
                 yield AddressEvent(gone, index, interface)
-        elif kind in (rtnl.NEWROUTE, rtnl.DELROUTE):
-            for destination in rtnl.parse_routes(raw, {}):
+        elif kind in (NEWROUTE, DELROUTE):
+            for destination in parse_routes(raw, {}):
                 yield RouteEvent(gone, destination)
 
 
@@ -121,15 +122,15 @@ def route_filter(port: int) -> bytes:
         (_LOAD_HALF, 0, 0, _TYPE_AT),
         (_EQUAL, links - 4, 0, _in_network_order("=H", rtnl.NEWLINK)),
         (_EQUAL, links - 5, 0, _in_network_order("=H", rtnl.DELLINK)),
-        (_EQUAL, routes - 6, 0, _in_network_order("=H", rtnl.NEWROUTE)),
-        (_EQUAL, routes - 7, 0, _in_network_order("=H", rtnl.DELROUTE)),
+        (_EQUAL, routes - 6, 0, _in_network_order("=H", NEWROUTE)),
+        (_EQUAL, routes - 7, 0, _in_network_order("=H", DELROUTE)),
         (_EQUAL, keep - 8, 0, _in_network_order("=H", rtnl.NEWADDR)),
         (_EQUAL, keep - 9, 0, _in_network_order("=H", rtnl.DELADDR)),
         (_RETURN, 0, 0, 0),
         (_LOAD_BYTE, 0, 0, _FAMILY_AT),
         (_EQUAL, drop - 12, keep - 12, rtnl.AF_BRIDGE),
         (_LOAD_BYTE, 0, 0, _ROUTE_PROTOCOL_AT),
-        (_EQUAL, keep - 14, 0, rtnl.ROUTE_PROTOCOL),
+        (_EQUAL, keep - 14, 0, ROUTE_PROTOCOL),
         (_RETURN, 0, 0, 0),
         (_RETURN, 0, 0, _ALL),
     )

@@ -8,7 +8,7 @@ from struct import iter_unpack, pack, pack_into
 
 import pytest
 
-from l3agent.dataplane.netlink import nft, nsid, rtnl
+from l3agent.dataplane.netlink import nft, nsid, routes, rtnl
 from l3agent.dataplane.netlink.events import (
     AddressEvent,
     LinkEvent,
@@ -46,7 +46,7 @@ def told(data: bytes, port: int = THEIRS) -> bytes:
     return bytes(event)
 
 
-KERNEL_ROUTE = bytearray(rtnl.new_route(ip_network("10.0.0.0/24"), [(2, None)]))
+KERNEL_ROUTE = bytearray(routes.new_route(ip_network("10.0.0.0/24"), [(2, None)]))
 KERNEL_ROUTE[16 + 5] = 2
 BRIDGE_PORT = bytearray(rtnl.set_link(index=2, name="tap0"))
 BRIDGE_PORT[16] = rtnl.AF_BRIDGE
@@ -55,8 +55,8 @@ KEPT = {
     "link gone": rtnl.delete_link(index=2, name="qr-1"),
     "address": rtnl.new_address(2, ip_interface("10.0.0.1/24")),
     "address gone": rtnl.delete_address(2, ip_interface("2001:db8::1/64")),
-    "route": rtnl.new_route(ip_network("0.0.0.0/0"), [(2, ip_address("10.0.0.7"))]),
-    "route gone": rtnl.delete_route(ip_network("::/0")),
+    "route": routes.new_route(ip_network("0.0.0.0/0"), [(2, ip_address("10.0.0.7"))]),
+    "route gone": routes.delete_route(ip_network("::/0")),
 }
 DROPPED = {
     "route of the kernel": bytes(KERNEL_ROUTE),

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from l3agent.dataplane.netlink import rtnl
+from l3agent.dataplane.netlink import routes, rtnl
 from l3agent.dataplane.netlink.message import CREATE, EXCLUSIVE, REPLACE, attribute_map, messages
 from l3agent.model.states import Address, Interface, Network, NextHop
 from tests.property.strategies import interfaces4, interfaces6, ipv4, macs
@@ -80,33 +80,35 @@ def kernel_routes(draw: st.DrawFn) -> tuple[Network, frozenset[tuple[int, Addres
 def test_a_route_is_read_back(drawn: tuple[Network, frozenset[tuple[int, Address | None]]]) -> None:
     destination, hops = drawn
     expected = frozenset(NextHop(names[index], via) for index, via in hops)
-    assert rtnl.parse_routes(rtnl.new_route(destination, hops), names) == {destination: expected}
+    assert routes.parse_routes(routes.new_route(destination, hops), names) == {destination: expected}
 
 
 @pytest.mark.parametrize("destination", ["0.0.0.0/0", "::/0"])
 def test_the_default_route_has_no_destination_attribute_and_is_read_back(destination: str) -> None:
     via = ip_address("10.0.0.1" if "." in destination else "2001:db8::1")
-    data = rtnl.new_route(ip_network(destination), [(2, via)])
+    data = routes.new_route(ip_network(destination), [(2, via)])
     assert 1 not in attribute_map(data, 28, len(data))
-    assert rtnl.parse_routes(data, names) == {ip_network(destination): frozenset({NextHop("qr-a", via)})}
+    assert routes.parse_routes(data, names) == {ip_network(destination): frozenset({NextHop("qr-a", via)})}
 
 
 @pytest.mark.parametrize(("offset", "value"), [(5, 3), (4, 255), (7, 6)], ids=["protocol", "table", "type"])
 def test_routes_of_others_are_left_out(offset: int, value: int) -> None:
-    data = bytearray(rtnl.new_route(ip_network("10.0.0.0/8"), [(2, None)]))
+    data = bytearray(routes.new_route(ip_network("10.0.0.0/8"), [(2, None)]))
     data[16 + offset] = value
-    assert rtnl.parse_routes(bytes(data), names) == {}
+    assert routes.parse_routes(bytes(data), names) == {}
 
 
 def test_a_next_hop_through_an_unknown_device_differs_from_all_that_are_known() -> None:
-    found = rtnl.parse_routes(rtnl.new_route(ip_network("10.0.0.0/8"), [(77, None)]), names)
+    found = routes.parse_routes(routes.new_route(ip_network("10.0.0.0/8"), [(77, None)]), names)
     assert {hop.device for hop in found[ip_network("10.0.0.0/8")]} == {"index 77"}
 
 
 def test_next_hops_sent_as_routes_of_their_own_are_joined() -> None:
     destination, first, second = ip_network("2001:db8::/48"), IPv6Address("2001:db8:1::7"), IPv6Address("2001:db8:1::8")
-    data = rtnl.new_route(destination, [(2, first)]) + rtnl.new_route(destination, [(2, second)])
-    assert rtnl.parse_routes(data, names) == {destination: frozenset({NextHop("qr-a", first), NextHop("qr-a", second)})}
+    data = routes.new_route(destination, [(2, first)]) + routes.new_route(destination, [(2, second)])
+    assert routes.parse_routes(data, names) == {
+        destination: frozenset({NextHop("qr-a", first), NextHop("qr-a", second)})
+    }
 
 
 # ---- links --------------------------------------------------------------------------------------------------------
@@ -146,7 +148,7 @@ def test_a_foreign_name_that_is_no_text_is_read() -> None:
 
 def test_a_route_and_an_address_are_replaced_not_doubled() -> None:
     for data in (
-        rtnl.new_route(ip_network("10.0.0.0/8"), [(2, None)]),
+        routes.new_route(ip_network("10.0.0.0/8"), [(2, None)]),
         rtnl.new_address(2, ip_interface("10.0.0.1/8")),
     ):
         ((_, flags, _, _, _),) = messages(data)
@@ -162,11 +164,11 @@ def test_a_cut_dump_is_read_up_to_the_cut(data: st.DataObject) -> None:
         [
             rtnl.set_link(index=7, name="qr-a", mtu=1500),
             rtnl.new_address(2, ip_interface("10.0.0.1/24")),
-            rtnl.new_route(ip_network("10.0.0.0/8"), [(2, IPv4Address("10.0.0.7")), (3, IPv4Address("10.0.0.8"))]),
+            routes.new_route(ip_network("10.0.0.0/8"), [(2, IPv4Address("10.0.0.7")), (3, IPv4Address("10.0.0.8"))]),
             rtnl.new_address(2, ip_interface("2001:db8::1/64")),
         ]
     )
     part = whole[: data.draw(st.integers(0, len(whole)))]
     assert rtnl.parse_links(part) in ([], rtnl.parse_links(whole))
     assert rtnl.parse_addresses(whole)[: len(rtnl.parse_addresses(part))] == rtnl.parse_addresses(part)
-    assert rtnl.parse_routes(part, names) in ({}, rtnl.parse_routes(whole, names))
+    assert routes.parse_routes(part, names) in ({}, routes.parse_routes(whole, names))

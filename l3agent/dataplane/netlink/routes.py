@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+"""rtnetlink: routes.
+
+Source: rtnetlink(7), linux/rtnetlink.h.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from struct import Struct, unpack_from
+
+from l3agent.dataplane.netlink.message import (
+    CREATE,
+    DUMP,
+    REPLACE,
+    attribute,
+    attribute_map,
+    message,
+    messages,
+    nested,
+    u32,
+)
+from l3agent.dataplane.netlink.rtnl import AF_INET, AF_INET6, SCOPE_LINK, SCOPE_UNIVERSE
+from l3agent.model.states import Address, Network, NextHop
+
+NEWROUTE, DELROUTE, GETROUTE = 24, 25, 26
+
+# RTA_* and what goes with it (linux/rtnetlink.h)
+_RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY, _RTA_MULTIPATH, _RTA_TABLE = 1, 4, 5, 6, 9, 15
+_TABLE_MAIN = 254
+_UNICAST = 1
+#: Our routes are told from everybody else's by this number, free in iproute2's rt_protos.
+ROUTE_PROTOCOL = 201
+#: neutron-l3-agent's are of the protocol "static" (RTPROT_STATIC).
+PROTOCOL_STATIC = 4
+#: RTPROT_RA
+PROTOCOL_RA = 9
+
+_RTMSG = Struct("=BBBBBBBBI")
+_RTNEXTHOP = Struct("=HBBi")
+
+
+def new_route(destination: Network, hops: Iterable[tuple[int, Address | None]]) -> bytes:
+    """Make or replace the route to a destination; ``hops`` are (index of the link, next hop or None for on link)."""
+    listed = sorted(hops, key=lambda hop: (hop[0], hop[1].packed if hop[1] else b""))
+    on_link = destination.version == 4 and all(via is None for _, via in listed)
+    body = _route_head(destination, ROUTE_PROTOCOL, SCOPE_LINK if on_link else SCOPE_UNIVERSE)
+    if len(listed) == 1:
+        index, via = listed[0]
+        body += u32(_RTA_OIF, index) + (attribute(_RTA_GATEWAY, via.packed) if via else b"")
+    else:
+        body += nested(_RTA_MULTIPATH, *(_next_hop(index, via) for index, via in listed))
+    return message(NEWROUTE, CREATE | REPLACE, body)
+
+
+def delete_route(destination: Network) -> bytes:
+    """Delete our route to a destination, whatever its next hops."""
+    return message(DELROUTE, 0, _route_head(destination, ROUTE_PROTOCOL, 255 if destination.version == 4 else 0))
+
+
+def delete_static_route(destination: Network) -> bytes:
+    """Delete the route to a destination that neutron-l3-agent made."""
+    return message(DELROUTE, 0, _route_head(destination, PROTOCOL_STATIC, 255 if destination.version == 4 else 0))
+
+
+def delete_default_of_ra(index: int, via: Address) -> bytes:
+    """Delete the IPv6 default route that the kernel took from the advertisement of one router on a link.
+
+    Without ``via`` it would delete one of them, whichever comes first.
+    """
+    body = _route_head(ip_network("::/0"), PROTOCOL_RA, 0) + u32(_RTA_OIF, index)
+    return message(DELROUTE, 0, body + attribute(_RTA_GATEWAY, via.packed))
+
+
+def _route_head(destination: Network, protocol: int, scope: int) -> bytes:
+    family = AF_INET if destination.version == 4 else AF_INET6
+    head = _RTMSG.pack(family, destination.prefixlen, 0, 0, _TABLE_MAIN, protocol, scope, _UNICAST, 0)
+    return head + (attribute(_RTA_DST, destination.network_address.packed) if destination.prefixlen else b"")
+
+
+def _next_hop(index: int, via: Address | None) -> bytes:
+    gateway = attribute(_RTA_GATEWAY, via.packed) if via else b""
+    return _RTNEXTHOP.pack(_RTNEXTHOP.size + len(gateway), 0, 0, index) + gateway
+
+
+def dump_routes(version: int) -> bytes:
+    """Ask for the main table of one IP version (4 or 6); strict checking makes the kernel filter it."""
+    family = AF_INET if version == 4 else AF_INET6
+    return message(GETROUTE, DUMP, _RTMSG.pack(family, 0, 0, 0, _TABLE_MAIN, 0, 0, 0, 0))
+
+
+def parse_routes(
+    data: bytes, names: dict[int, str], protocol: int = ROUTE_PROTOCOL
+) -> dict[Network, frozenset[NextHop]]:
+    """Return our routes, or those of another protocol, in received bytes, their next hops by device name."""
+    found: dict[Network, frozenset[NextHop]] = {}
+    for kind, _, _, start, end in messages(data):
+        if kind != NEWROUTE:
+            continue
+        family, prefix, _, _, table, made_by, _, route_type, _ = _RTMSG.unpack_from(data, start)
+        if made_by != protocol or table != _TABLE_MAIN or route_type != _UNICAST:
+            continue
+        parts = attribute_map(data, start + _RTMSG.size, end)
+        raw = parts.get(_RTA_DST) or bytes(4 if family == AF_INET else 16)
+        destination = ip_network((raw, prefix))
+        hops = _parse_hops(parts, names)
+        # IPv6 lists each next hop of a multipath route as a route of its own in old kernels: join them.
+        found[destination] = found.get(destination, frozenset()) | hops
+    return found
+
+
+def _parse_hops(parts: dict[int, bytes], names: dict[int, str]) -> frozenset[NextHop]:
+    multipath = parts.get(_RTA_MULTIPATH)
+    if multipath is None:
+        (index,) = unpack_from("=I", parts[_RTA_OIF]) if _RTA_OIF in parts else (0,)
+        return frozenset((NextHop(names.get(index, f"index {index}"), _gateway(parts)),))
+    hops, offset = set(), 0
+    while offset + _RTNEXTHOP.size <= len(multipath):
+        length, _, _, index = _RTNEXTHOP.unpack_from(multipath, offset)
+        inside = attribute_map(multipath, offset + _RTNEXTHOP.size, offset + length)
+        hops.add(NextHop(names.get(index, f"index {index}"), _gateway(inside)))
+        offset += (length + 3) & ~3
+    return frozenset(hops)
+
+
+def _gateway(parts: dict[int, bytes]) -> IPv4Address | IPv6Address | None:
+    raw = parts.get(_RTA_GATEWAY)
+    return None if raw is None else ip_address(raw)
