@@ -13,7 +13,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from l3agent.cmd import ctl_agent, ctl_check, ctl_node
+from l3agent.cmd import ctl_acting, ctl_agent, ctl_check, ctl_node
 from l3agent.cmd.ctl_agent import router_names
 from l3agent.cmd.ctl_parser import Commands, Parser, add_agent_options, make_parser, say
 from l3agent.exceptions import ConfigError, InternalError, L3AgentError, PermissionMissing, TransientError
@@ -48,6 +48,7 @@ def parser() -> Parser:
     """Return the parser with all commands."""
     whole, commands = make_parser()
     ctl_agent.add_commands(commands)
+    ctl_acting.add_commands(commands)
     ctl_check.add_command(commands)
     ctl_node.add_commands(commands)
     _add_completion(commands)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The commands that speak to a running agent."""
+"""The commands that look at a running agent."""
 
 from __future__ import annotations
 
@@ -8,22 +8,23 @@ import json
 import os
 import sys
 import time
-import uuid
 from collections import Counter
 from collections.abc import Callable
 from ipaddress import ip_address
 from typing import Any
 
 from l3agent.cmd.ctl_parser import (
+    LONG_S,
     Commands,
     add_agent_options,
-    chosen,
+    add_router,
     configuration,
     control_socket,
     router_id,
     say,
+    seconds,
 )
-from l3agent.exceptions import L3AgentError, TransientError
+from l3agent.exceptions import TransientError
 from l3agent.model.names import namespace_name
 from l3agent.model.states import Address
 from l3agent.ops.asking import ask_agent
@@ -35,20 +36,11 @@ from l3agent.ops.status_view import status_lines
 from l3agent.ops.terminal import Screen
 from l3agent.ops.trace import Packet, trace
 
-EX_TEMPFAIL = 75
-#: Seconds for what the data plane has to answer too.
-_LONG_S = 90.0
-_LOOK_S = 0.2
 _CLEAR = "\x1b[H\x1b[2J"
 
 
 def add_commands(commands: Commands) -> None:
     """Add them."""
-    _add_looking(commands)
-    _add_acting(commands)
-
-
-def _add_looking(commands: Commands) -> None:
     command = commands.add(
         "status",
         _status,
@@ -61,7 +53,7 @@ def _add_looking(commands: Commands) -> None:
     )
     command.add_argument("--json", action="store_true", help="print the answer of the agent as it is")
     command.add_argument(
-        "--watch", nargs="?", const=2.0, type=_seconds, metavar="SECONDS", help="again and again (default: every 2 s)"
+        "--watch", nargs="?", const=2.0, type=seconds, metavar="SECONDS", help="again and again (default: every 2 s)"
     )
     add_agent_options(command)
 
@@ -74,7 +66,7 @@ def _add_looking(commands: Commands) -> None:
             6f3c                         by the first characters of its id
             r1 --json | jq .actual       every entry, as data""",
     )
-    _add_router(command)
+    add_router(command)
     command.add_argument("--json", action="store_true", help="print the answer of the agent as it is")
     add_agent_options(command)
 
@@ -108,7 +100,7 @@ Exit status 1: the packet is dropped.""",
             r1 10.0.0.5 10.0.9.9 --in qr-1f2e     one that comes in by another device
             r1 10.0.0.5 192.0.2.1 --desired       by what should be there""",
     )
-    _add_router(command)
+    add_router(command)
     command.add_argument("source", metavar="SRC", type=_address, help="address of the sender")
     command.add_argument("destination", metavar="DST", type=_address, help="address it sends to")
     command.add_argument("port", metavar="PORT", nargs="?", type=_port, help="destination port")
@@ -132,70 +124,7 @@ Exit status 1: the packet is dropped.""",
     add_agent_options(command)
 
 
-def _add_acting(commands: Commands) -> None:
-    command = commands.add(
-        "resync",
-        _resync,
-        "ask the server again, for one router or for all that belongs on this node",
-        examples="""\
-                     all: a full sync
-            r1       only this one; an id that is not here yet will do too""",
-    )
-    command.add_argument("router", nargs="?", metavar="ROUTER", help="name or id (default: all)")
-    add_agent_options(command)
-
-    command = commands.add(
-        "pause",
-        _pause,
-        "leave a router alone: no update, no full sync and no repair touches it",
-        more="""\
-What the server says meanwhile is remembered. The router forwards on. It stays paused over a restart of the agent,
-until `l3-agentctl resume`.""",
-        examples="r1    before something is tried by hand in its namespace",
-    )
-    _add_router(command)
-    add_agent_options(command)
-
-    command = commands.add(
-        "resume",
-        _resume,
-        "end a pause: do what the server said meanwhile, undo what was done by hand",
-        examples="r1",
-    )
-    _add_router(command)
-    add_agent_options(command)
-
-    command = commands.add(
-        "drain",
-        _drain,
-        "take no more work, finish what is in hand, and say when l3-agent can be stopped",
-        more="""\
-What the server says meanwhile is remembered, and the server sees admin: drained in the configuration of this agent.
-Routers stay and forward on. To keep the server from placing more of them here, disable the agent there too.
-Exit status 75: work was still in hand after --wait seconds; ask again.""",
-        examples="""\
-            --wait 300    give the work five minutes
-            --undo        take up work again""",
-    )
-    command.add_argument("--undo", action="store_true", help="go on with everything")
-    command.add_argument(
-        "--wait", type=_seconds, default=60.0, metavar="SECONDS", help="how long to wait (default: 60)"
-    )
-    add_agent_options(command)
-
-
-def _add_router(command: argparse.ArgumentParser) -> None:
-    command.add_argument("router", metavar="ROUTER", help="name or id")
-
-
 # What arguments mean
-
-
-def _seconds(text: str) -> float:
-    seconds = float(text)
-    if not 0.1 <= seconds <= 86400:
-        raise argparse.ArgumentTypeError(f"{text}: expected seconds between 0.1 and 86400")
-    return seconds
 
 
 def _address(text: str) -> Address:
@@ -256,7 +185,7 @@ def _show(args: argparse.Namespace) -> int:
 
 def _shown(args: argparse.Namespace) -> dict[str, Any]:
     path = control_socket(args)
-    answer = ask_agent(path, {"op": "show", "router": router_id(path, args.router)}, timeout=_LONG_S)
+    answer = ask_agent(path, {"op": "show", "router": router_id(path, args.router)}, timeout=LONG_S)
     router: dict[str, Any] = answer["router"]
     return router
 
@@ -264,7 +193,7 @@ def _shown(args: argparse.Namespace) -> dict[str, Any]:
 def _plan(args: argparse.Namespace) -> int:
     path = control_socket(args)
     wanted = router_id(path, args.router) if args.router else None
-    answer = ask_agent(path, {"op": "plan", "router": wanted}, timeout=_LONG_S)
+    answer = ask_agent(path, {"op": "plan", "router": wanted}, timeout=LONG_S)
     if args.json:
         say(json.dumps(answer, indent=2))
     else:
@@ -315,71 +244,3 @@ def router_names(args: argparse.Namespace) -> str:
     names = Counter(entry["name"] for entry in routers.values())
     good = {key: entry["name"] for key, entry in routers.items() if names[entry["name"]] == 1}
     return "\n".join(sorted(good[key] if good.get(key, "").isprintable() and good.get(key) else key for key in routers))
-
-
-# Acting
-
-
-def _resync(args: argparse.Namespace) -> int:
-    path = control_socket(args)
-    status = ask_agent(path, {"op": "status"})
-    wanted = _known_or_new(status["routers"], args.router) if args.router else None
-    ask_agent(path, {"op": "resync", "router": wanted})
-    say(f"the server is asked for {'router ' + wanted if wanted else 'everything on this node'}")
-    if status["admin"] != "serving":
-        say("the agent is drained: what the server answers is done after `l3-agentctl drain --undo`")
-    elif wanted in status["paused"]:
-        say("the router is paused: what the server answers is done after `l3-agentctl resume`")
-    return 0
-
-
-def _known_or_new(routers: dict[str, Any], wanted: str) -> str:
-    try:
-        return chosen(routers, wanted)
-    except L3AgentError:
-        try:
-            return str(uuid.UUID(wanted))
-        except ValueError:
-            pass
-        raise
-
-
-def _pause(args: argparse.Namespace) -> int:
-    path = control_socket(args)
-    wanted = router_id(path, args.router)
-    ask_agent(path, {"op": "pause", "router": wanted}, timeout=_LONG_S)
-    say(f"router {wanted} is left alone until `l3-agentctl resume {args.router}`")
-    return 0
-
-
-def _resume(args: argparse.Namespace) -> int:
-    path = control_socket(args)
-    status = ask_agent(path, {"op": "status"})
-    gone = {router: {"name": ""} for router in status["paused"]}
-    wanted = chosen(gone | status["routers"], args.router)
-    ask_agent(path, {"op": "resume", "router": wanted})
-    say(f"router {wanted} is served again")
-    return 0
-
-
-def _drain(args: argparse.Namespace) -> int:
-    path = control_socket(args)
-    if args.undo:
-        ask_agent(path, {"op": "drain", "undo": True})
-        say("the agent takes work again, first what it was told meanwhile")
-        return 0
-    deadline = time.monotonic() + args.wait
-    while (answer := ask_agent(path, {"op": "drain"}))["admin"] != "drained":
-        if time.monotonic() > deadline:
-            queue = answer["queue"]
-            print(
-                f"l3-agentctl drain: after {args.wait:g} s {queue['processing']} routers are worked on and "
-                f"{queue['waiting']} wait; no new work is taken; ask again, or `drain --undo`",
-                file=sys.stderr,
-            )
-            return EX_TEMPFAIL
-        time.sleep(_LOOK_S)
-    left = answer["queue"]["held"]
-    say(f"drained: nothing is in hand{f', {left} routers have news for later' if left else ''}")
-    say("l3-agent can be stopped; routers forward on. `l3-agentctl drain --undo` takes up work again")
-    return 0

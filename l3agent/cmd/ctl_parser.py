@@ -16,6 +16,9 @@ from l3agent.conf import register_opts
 from l3agent.exceptions import ConfigError, L3AgentError
 from l3agent.ops.asking import CONTROL_SOCKET, ask_agent
 
+#: Seconds for what the data plane has to answer too.
+LONG_S = 90.0
+
 EX_USAGE = 64
 
 _DESCRIPTION = "See, check and steer l3-agent; try it, and clean up after it."
@@ -95,6 +98,19 @@ def add_agent_options(parser: argparse.ArgumentParser) -> None:
     """Add what tells where the agent listens."""
     parser.add_argument("--socket", help=f"control socket of the agent (default: {CONTROL_SOCKET} in its state_path)")
     add_config_options(parser)
+
+
+def add_router(command: argparse.ArgumentParser) -> None:
+    """Add the router that a command is about."""
+    command.add_argument("router", metavar="ROUTER", help="name or id")
+
+
+def seconds(text: str) -> float:
+    """Return the seconds that an argument means."""
+    meant = float(text)
+    if not 0.1 <= meant <= 86400:
+        raise argparse.ArgumentTypeError(f"{text}: expected seconds between 0.1 and 86400")
+    return meant
 
 
 def configuration(args: argparse.Namespace) -> Any:

@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The commands that have a running agent do something, or leave it."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+import uuid
+from typing import Any
+
+from l3agent.cmd.ctl_parser import (
+    LONG_S,
+    Commands,
+    add_agent_options,
+    add_router,
+    chosen,
+    control_socket,
+    router_id,
+    say,
+    seconds,
+)
+from l3agent.exceptions import L3AgentError
+from l3agent.ops.asking import ask_agent
+
+EX_TEMPFAIL = 75
+_LOOK_S = 0.2
+
+
+def add_commands(commands: Commands) -> None:
+    """Add them."""
+    command = commands.add(
+        "resync",
+        _resync,
+        "ask the server again, for one router or for all that belongs on this node",
+        examples="""\
+                     all: a full sync
+            r1       only this one; an id that is not here yet will do too""",
+    )
+    command.add_argument("router", nargs="?", metavar="ROUTER", help="name or id (default: all)")
+    add_agent_options(command)
+
+    command = commands.add(
+        "pause",
+        _pause,
+        "leave a router alone: no update, no full sync and no repair touches it",
+        more="""\
+What the server says meanwhile is remembered. The router forwards on. It stays paused over a restart of the agent,
+until `l3-agentctl resume`.""",
+        examples="r1    before something is tried by hand in its namespace",
+    )
+    add_router(command)
+    add_agent_options(command)
+
+    command = commands.add(
+        "resume",
+        _resume,
+        "end a pause: do what the server said meanwhile, undo what was done by hand",
+        examples="r1",
+    )
+    add_router(command)
+    add_agent_options(command)
+
+    command = commands.add(
+        "drain",
+        _drain,
+        "take no more work, finish what is in hand, and say when l3-agent can be stopped",
+        more="""\
+What the server says meanwhile is remembered, and the server sees admin: drained in the configuration of this agent.
+Routers stay and forward on. To keep the server from placing more of them here, disable the agent there too.
+Exit status 75: work was still in hand after --wait seconds; ask again.""",
+        examples="""\
+            --wait 300    give the work five minutes
+            --undo        take up work again""",
+    )
+    command.add_argument("--undo", action="store_true", help="go on with everything")
+    command.add_argument("--wait", type=seconds, default=60.0, metavar="SECONDS", help="how long to wait (default: 60)")
+    add_agent_options(command)
+
+
+def _resync(args: argparse.Namespace) -> int:
+    path = control_socket(args)
+    status = ask_agent(path, {"op": "status"})
+    wanted = _known_or_new(status["routers"], args.router) if args.router else None
+    ask_agent(path, {"op": "resync", "router": wanted})
+    say(f"the server is asked for {'router ' + wanted if wanted else 'everything on this node'}")
+    if status["admin"] != "serving":
+        say("the agent is drained: what the server answers is done after `l3-agentctl drain --undo`")
+    elif wanted in status["paused"]:
+        say("the router is paused: what the server answers is done after `l3-agentctl resume`")
+    return 0
+
+
+def _known_or_new(routers: dict[str, Any], wanted: str) -> str:
+    try:
+        return chosen(routers, wanted)
+    except L3AgentError:
+        try:
+            return str(uuid.UUID(wanted))
+        except ValueError:
+            pass
+        raise
+
+
+def _pause(args: argparse.Namespace) -> int:
+    path = control_socket(args)
+    wanted = router_id(path, args.router)
+    ask_agent(path, {"op": "pause", "router": wanted}, timeout=LONG_S)
+    say(f"router {wanted} is left alone until `l3-agentctl resume {args.router}`")
+    return 0
+
+
+def _resume(args: argparse.Namespace) -> int:
+    path = control_socket(args)
+    status = ask_agent(path, {"op": "status"})
+    gone = {router: {"name": ""} for router in status["paused"]}
+    wanted = chosen(gone | status["routers"], args.router)
+    ask_agent(path, {"op": "resume", "router": wanted})
+    say(f"router {wanted} is served again")
+    return 0
+
+
+def _drain(args: argparse.Namespace) -> int:
+    path = control_socket(args)
+    if args.undo:
+        ask_agent(path, {"op": "drain", "undo": True})
+        say("the agent takes work again, first what it was told meanwhile")
+        return 0
+    deadline = time.monotonic() + args.wait
+    while (answer := ask_agent(path, {"op": "drain"}))["admin"] != "drained":
+        if time.monotonic() > deadline:
+            queue = answer["queue"]
+            print(
+                f"l3-agentctl drain: after {args.wait:g} s {queue['processing']} routers are worked on and "
+                f"{queue['waiting']} wait; no new work is taken; ask again, or `drain --undo`",
+                file=sys.stderr,
+            )
+            return EX_TEMPFAIL
+        time.sleep(_LOOK_S)
+    left = answer["queue"]["held"]
+    say(f"drained: nothing is in hand{f', {left} routers have news for later' if left else ''}")
+    say("l3-agent can be stopped; routers forward on. `l3-agentctl drain --undo` takes up work again")
+    return 0
