@@ -78,6 +78,8 @@ class Administration:
             with eventlet.Timeout(_FINISH_S, TransientError(f"router {router_id}: still worked on")):
                 while self._queue.is_processing(router_id):
                     eventlet.sleep(_LOOK_S)
+            if router_id not in self._routers.info:
+                raise L3AgentError(f"router {router_id}: was just removed from this node")
             self._dataplane.let_be([("router", router_id)])
             self._write(self.paused | {router_id})
         except BaseException:
@@ -118,7 +120,10 @@ class Administration:
 
     def _read(self) -> set[str]:
         try:
-            found = set(map(str, json.loads(self._path.read_text())))
+            ids = json.loads(self._path.read_text())
+            if not isinstance(ids, list):
+                raise ValueError("expected a list of ids")
+            found = set(map(str, ids))
         except FileNotFoundError:
             return set()
         except (OSError, ValueError, TypeError) as exc:
@@ -131,7 +136,10 @@ class Administration:
     def _write(self, paused: set[str]) -> None:
         fresh = self._path.with_name(f"{self._path.name}.new")
         try:
-            fresh.write_text(json.dumps(sorted(paused)) + "\n")
+            with fresh.open("w") as file:
+                file.write(json.dumps(sorted(paused)) + "\n")
+                file.flush()
+                os.fsync(file.fileno())  # an empty file after a power loss would pause nobody
             os.replace(fresh, self._path)
         except OSError as exc:
             raise L3AgentError(f"{self._path}: {exc.strerror}, so nothing was changed") from exc

@@ -54,8 +54,12 @@ class Once:
             LOG.error("No full sync within %g s: the broker, the server or the data plane is away", self._wait)
             self._end(EX_UNAVAILABLE)
             return
-        # Each router has deadlines of its own, so this ends.
-        self._reached(self._tried, None)
+        # Each router has deadlines of its own, so this ends; another full sync that is asked for meanwhile need not.
+        self._reached(self._idle, None)
+        if not self._reached(self._tried, self._wait):
+            LOG.error("Another full sync was asked for and not to be had within %g s", self._wait)
+            self._end(EX_UNAVAILABLE)
+            return
         if not self._reached(self._agent.server_knows, self._wait):
             LOG.warning("The server was not told the status of all floating IPs within %g s", self._wait)
         self._end(self._verdict())
@@ -68,9 +72,12 @@ class Once:
             eventlet.sleep(_LOOK_S)
         return True
 
-    def _tried(self) -> bool:
+    def _idle(self) -> bool:
         counts = self._agent.queue.counts()
-        return self._agent.full_sync.in_sync and not counts["waiting"] and not counts["processing"]
+        return not counts["waiting"] and not counts["processing"]
+
+    def _tried(self) -> bool:
+        return self._agent.full_sync.in_sync and self._idle()
 
     def _verdict(self) -> int:
         failed = {info.id: info.error for info in self._agent.router_info.values() if info.status == "error"}

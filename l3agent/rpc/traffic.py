@@ -9,10 +9,13 @@ from dataclasses import dataclass
 from typing import Any, Literal
 from weakref import WeakKeyDictionary
 
+from oslo_log import log as logging
 from oslo_messaging import RemoteError
 from oslo_messaging.rpc.dispatcher import NoSuchMethod, UnsupportedVersion
 
 from l3agent.exceptions import PluginUnavailable
+
+LOG = logging.getLogger(__name__)
 
 #: Called with the method, the direction (``out``: we ask; ``in``: we are asked) and the result: ``ok``, ``error`` (the
 #: method raised) or ``unavailable`` (no answer in time, or no broker).
@@ -58,7 +61,7 @@ def record(transport: Any, recorder: Recorder) -> None:
 def said(transport: Any, message: Message) -> None:
     """Tell who records a transport of a message."""
     for recorder in _recorders.get(transport, ()):
-        recorder(message)
+        _call(recorder, message)
 
 
 @contextmanager
@@ -91,4 +94,11 @@ def received(transport: Any, method: str) -> Iterator[None]:
 
 def _tell(transport: Any, method: str, direction: str, result: str) -> None:
     for watcher in _watchers.get(transport, ()):
-        watcher(method, direction, result)
+        _call(watcher, method, direction, result)
+
+
+def _call(listener: Callable[..., object], *args: object) -> None:
+    try:
+        listener(*args)
+    except Exception:  # what was said was said: a message must not fail because somebody who listens does
+        LOG.exception("A listener to messages failed")

@@ -81,6 +81,16 @@ def test_a_pause_waits_for_the_work_in_hand(serving, plugin, dataplane):
     assert floating(dataplane, R1) == ["203.0.113.7"] and not serving.routers.applying
 
 
+def test_a_router_whose_removal_is_in_hand_cannot_be_paused(serving, plugin, dataplane):
+    dataplane.delay = 0.2
+    del plugin.routers[R1]
+    serving.router_deleted(None, R1)
+    wait_until(lambda: serving.queue.is_processing(R1))
+    with pytest.raises(L3AgentError, match="removed"):
+        serving.administration.pause(R1)
+    assert serving.administration.paused == set()
+
+
 def test_a_failing_router_that_is_paused_is_not_tried_again_until_the_resume(serving, plugin, dataplane):
     dataplane.fail_next(DataplaneUnavailable("gone"), times=1000)
     plugin.routers[R1] = payload(R1, 7)
@@ -120,7 +130,7 @@ def test_a_pause_survives_a_restart_of_the_agent(make_agent, service_of, plugin,
     assert make_agent().administration.paused == set()
 
 
-@pytest.mark.parametrize("text", ["", "{", "7", '"abc', "null"])
+@pytest.mark.parametrize("text", ["", "{", "7", '"abc', '"abc"', "null"])
 def test_a_damaged_file_of_pauses_is_said_and_pauses_nothing(make_agent, conf, text, tmp_path, caplog):
     (tmp_path / "l3-agent-paused.json").write_text(text)
     assert make_agent().administration.paused == set()

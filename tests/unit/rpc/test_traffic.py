@@ -9,7 +9,7 @@ from oslo_config import cfg
 
 from l3agent.exceptions import PluginUnavailable
 from l3agent.rpc import Client, Connection, RemoteError, admin_context, get_transport
-from l3agent.rpc.traffic import UNKNOWN_METHOD, watch
+from l3agent.rpc.traffic import UNKNOWN_METHOD, record, watch
 
 
 class Endpoint:
@@ -20,11 +20,18 @@ class Endpoint:
         raise ValueError("no")
 
 
+def _broken(*_: Any) -> None:
+    """Listen, and fail: no message may suffer from that."""
+    raise LookupError
+
+
 @pytest.fixture
 def told() -> Iterator[tuple[Client, Connection, list[tuple[str, str, str]]]]:
     conf = cfg.ConfigOpts()
     conf([])
     transport = get_transport(conf, "local:///traffic")
+    watch(transport, _broken)
+    record(transport, _broken)
     heard: list[tuple[str, str, str]] = []
     watch(transport, lambda *message: heard.append(message))
     connection = Connection(transport, host="here")
