@@ -11,6 +11,7 @@ with warnings.catch_warnings():
 # isort: split
 import logging
 import os
+import signal
 from collections import Counter
 from collections.abc import Iterator
 
@@ -37,6 +38,10 @@ _left_out: dict[str, list[str]] = {}
 # Timing says nothing about a property on a machine that others use too.
 hypothesis.settings.register_profile("l3agent", deadline=None, print_blob=True)
 hypothesis.settings.load_profile("l3agent")
+
+# A shell has programs in its background ignore SIGINT, and they hand that down to every program that a test starts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -23,7 +23,7 @@ def test_watch_goes_on_while_the_agent_is_restarted() -> None:
     argv = [sys.executable, "-m", "l3agent.cmd.ctl", "status", "--watch", "0.1", "--socket", str(folder / "s")]
     try:
         with running(ControlSocket(str(folder / "s"), {"status": lambda request: STATUS})):
-            process = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True, preexec_fn=_heed_interrupts)
+            process = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
             _read_until(process, "on node1: in sync")
         _read_until(process, "trying again")
         with running(ControlSocket(str(folder / "s"), {"status": lambda request: STATUS})):
@@ -34,11 +34,6 @@ def test_watch_goes_on_while_the_agent_is_restarted() -> None:
         process.kill()
         process.wait()
         shutil.rmtree(folder)
-
-
-def _heed_interrupts() -> None:
-    """Undo what a shell does to programs in its background: they would be deaf to SIGINT, and their children too."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _read_until(process: subprocess.Popen[str], wanted: str) -> None:
