@@ -157,11 +157,20 @@ class Systemd:
 
 
 def _opened() -> Iterator[str]:
-    """Yield the commands that let an ordinary user at the programs under test, when root keeps them to itself."""
-    needed = [Path(sys.prefix).resolve(), Path(sys.base_prefix).resolve(), ROOT.resolve()]
-    closed = {one for path in needed for one in path.parents if not one.stat().st_mode & stat.S_IXOTH}
-    for number, path in enumerate(needed):
-        yield f"mkdir -p /run/opened/{number}; mount --bind '{path}' /run/opened/{number}"
-    yield from (f"mount -t tmpfs -o mode=755 tmpfs '{one}'" for one in sorted(closed)[:1])
-    for number, path in enumerate(needed if closed else []):
-        yield f"mkdir -p '{path}'; mount --bind /run/opened/{number} '{path}'"
+    """Yield the commands that let an ordinary user at the programs under test, when root keeps them to itself.
+
+    A closed folder is covered by an empty one, from the outermost inwards, and what is needed is bound in again.
+    """
+    wanted = [Path(sys.prefix).resolve(), Path(sys.base_prefix).resolve(), ROOT.resolve()]
+    closed = {one for path in wanted for one in (path, *path.parents) if _is_closed(one)}
+    needed = {path for path in wanted if path not in closed}
+    needed |= {one for path in closed & set(wanted) for one in path.iterdir() if one.is_dir() and not _is_closed(one)}
+    places = {path: f"/run/opened/{number}" for number, path in enumerate(sorted(needed))}
+    yield from (f"mkdir -p {place}; mount --bind '{path}' {place}" for path, place in places.items())
+    for path in sorted(closed | (needed if closed else set())):
+        mount = "-t tmpfs -o mode=755 tmpfs" if path in closed else f"--bind {places[path]}"
+        yield f"mkdir -p '{path}'; mount {mount} '{path}'"
+
+
+def _is_closed(folder: Path) -> bool:
+    return not folder.stat().st_mode & stat.S_IXOTH
