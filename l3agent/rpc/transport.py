@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -39,6 +40,8 @@ RABBIT_DEFAULTS = {
 }
 # A server that is not back yet is known in 2 ms, instead of after the whole time allowed for its answer.
 _TOLD_WHEN_NOBODY_LISTENS = oslo_messaging.TransportOptions(at_least_once=True)
+# Ways to cast that a client keeps ready: one a server that it speaks to.
+_PREPARED = 64
 BROKER_ERRORS = (oslo_messaging.MessagingException, kombu.exceptions.KombuError, amqp.AMQPError, OSError)
 
 
@@ -114,6 +117,8 @@ class Client:
         self._rpc = oslo_messaging.get_rpc_client(
             transport, Target(topic=topic, version=version), serializer=ContextSerializer()
         )
+        # Casts differ in few ways, and what oslo.messaging prepares for one serves all that are alike.
+        self._prepare_cast = functools.lru_cache(maxsize=_PREPARED)(self._prepare)
 
     def call(
         self,
@@ -173,7 +178,7 @@ class Client:
             topic and ``at_least_once`` is asked for.
         """
         options = _TOLD_WHEN_NOBODY_LISTENS if at_least_once else None
-        rpc = self._prepare(server=server, fanout=fanout or None, version=version, transport_options=options)
+        rpc = self._prepare_cast(server=server, fanout=fanout or None, version=version, transport_options=options)
         with sent(self._transport, method):
             try:
                 self._run(self._timeout, f"{self.topic}.{method}", rpc.cast, context, method, **arguments)
