@@ -3,9 +3,9 @@
 
 ``python -m tests.bench.library outages`` does this with 10,000 casts and five kills; ``--queues`` chooses the settings.
 
-With quorum queues RabbitMQ 3.10 keeps the messages too, but after SIGKILL of a single node it says in about every second
-run that it has delivered them to a consumer whose socket gets nothing; they stay unacknowledged in the queue until that
-connection ends. So durable queues alone are claimed.
+With quorum queues RabbitMQ 3.10 keeps the messages too, but after SIGKILL of a single node it says in about every
+second run that it has delivered them to a consumer whose socket gets nothing; they stay unacknowledged in the queue
+until that connection ends. So durable queues alone are claimed.
 """
 
 from __future__ import annotations
