@@ -3,9 +3,9 @@
 
 ``python -m tests.bench.library outages`` does this with 10,000 casts and five kills; ``--queues`` chooses the settings.
 
-With quorum queues RabbitMQ 3.10 keeps the messages too, but after SIGKILL of a single node it says in about every
-second run that it has delivered them to a consumer whose socket gets nothing; they stay unacknowledged in the queue
-until that connection ends. So durable queues alone are claimed.
+A quorum queue that is a few seconds old when its node is killed may stay without a leader for ever, and keeps the
+consumer's channel waiting (RabbitMQ 3.10 on a single node; issue 10070 of rabbitmq-server; ``ra:trigger_election`` ends
+it). Those of an agent are days old, so the test lets them age.
 """
 
 from __future__ import annotations
@@ -17,13 +17,14 @@ from oslo_config import cfg
 
 from l3agent.exceptions import ConfigError
 from l3agent.rpc import Connection, get_transport
-from tests.functional.support.casts import RELIABLE, cast_through_outages
+from tests.functional.support.casts import AGE, RELIABLE, cast_through_outages
 from tests.functional.support.rabbit import Rabbit
 
 
-def test_no_cast_is_lost_when_the_broker_is_killed(rabbit: Rabbit) -> None:
+@pytest.mark.parametrize("queues", RELIABLE)
+def test_no_cast_is_lost_when_the_broker_is_killed(rabbit: Rabbit, queues: str) -> None:
     casts = 1500
-    account = cast_through_outages(rabbit, RELIABLE["durable"], casts=casts, kills=5)
+    account = cast_through_outages(rabbit, RELIABLE[queues], casts=casts, kills=5, age=AGE[queues])
     assert account.sent == len(account.arrived) == casts
     assert account.lost() == 0
 

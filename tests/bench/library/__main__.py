@@ -30,7 +30,7 @@ from typing import Any  # noqa: E402
 
 from l3agent.service.signals import FINAL_SIGNALS, Signals  # noqa: E402
 from tests.bench.report import machine  # noqa: E402
-from tests.functional.support.casts import RELIABLE, cast_through_outages  # noqa: E402
+from tests.functional.support.casts import AGE, RELIABLE, cast_through_outages  # noqa: E402
 from tests.functional.support.rabbit import Rabbit  # noqa: E402
 
 #: In process: the way, its URL, and how many calls make a turn of a second or so.
@@ -176,7 +176,7 @@ def through_outages(rabbit: Rabbit, queues: str, casts: int, kills: int) -> dict
     accounts = {}
     for name in RELIABLE if queues == "all" else [queues]:
         began = time.monotonic()
-        account = cast_through_outages(rabbit, RELIABLE[name], casts=casts, kills=kills)
+        account = cast_through_outages(rabbit, RELIABLE[name], casts=casts, kills=kills, age=AGE[name])
         figures = asdict(account) | {"arrived": len(account.arrived), "lost": account.lost(), "twice": account.twice()}
         accounts[name] = figures | {"kills": kills, "seconds": time.monotonic() - began}
     return accounts
