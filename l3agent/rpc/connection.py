@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
+import amqp.exceptions
 import eventlet
 import oslo_messaging
 from oslo_log import log as logging
@@ -111,11 +112,14 @@ class Connection:
     def consume_in_threads(self) -> None:
         """Start all consumers; returns when their queues exist. Waits for the broker as long as there is none.
 
-        :raises ConfigError: a queue or exchange is there with other settings (durable, quorum) than ours.
+        :raises ConfigError: the broker refuses the login or has no such virtual host, or a queue or exchange is there
+            with other settings (durable, quorum) than ours.
         """
         for server in self.servers:
             try:
                 server.start()
+            except (amqp.exceptions.AccessRefused, amqp.exceptions.NotAllowed) as error:
+                raise ConfigError(f"transport_url: the broker says {error.reply_text}") from error
             except oslo_messaging.MessageDeliveryFailure as error:
                 if "PRECONDITION_FAILED" not in str(error):
                     raise

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Two nodes on one RabbitMQ, as the README sets them up: agents of ``l3-agentctl serve``, each with its data plane
-in a network and mount namespace of its own; and what agents make of a bad server, and of a full disk."""
+"""Two nodes on one RabbitMQ, nearly as the README sets them up: agents of ``l3-agentctl serve``, each with its data
+plane in a network and mount namespace of its own, but beside the broker; and what agents make of a bad server, and of
+a full disk."""
 
 from __future__ import annotations
 
