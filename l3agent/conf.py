@@ -155,6 +155,12 @@ DATAPLANE_OPTS = [
         max=256,
         help="How many empty namespaces are kept ready for new routers; each takes about 0.4 MB of kernel memory.",
     ),
+    cfg.BoolOpt(
+        "count_traffic",
+        default=False,
+        help="Count packets and bytes of each floating IP to and from outside, for `l3-agentctl traffic`; each packet "
+        "costs two more look-ups.",
+    ),
     cfg.StrOpt("log_file", help="Log file of the data-plane process; without one it logs to its standard error."),
     cfg.FloatOpt(
         "announce_interval", default=2, min=0.05, help="Seconds between two announcements of the same address."

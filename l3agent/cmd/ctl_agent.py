@@ -35,6 +35,7 @@ from l3agent.ops.router_view import router_lines, trace_lines
 from l3agent.ops.status_view import status_lines
 from l3agent.ops.terminal import Screen
 from l3agent.ops.trace import Packet, trace
+from l3agent.ops.traffic_view import traffic_lines
 
 _CLEAR = "\x1b[H\x1b[2J"
 
@@ -108,6 +109,22 @@ Exit status 1: the packet is dropped.""",
     command.add_argument("--in", dest="device", metavar="DEVICE", help="device it comes in by (default: by its source)")
     command.add_argument("--desired", action="store_true", help="by what should be in the kernel, not by what is")
     command.add_argument("--json", action="store_true", help="print the steps as data")
+    add_agent_options(command)
+
+    command = commands.add(
+        "traffic",
+        _traffic,
+        "show what went through routers: packets and bytes of their devices and floating IPs",
+        more="""\
+Devices count since they were made. Floating IPs count what comes from outside and goes there, where [dataplane]
+count_traffic is on, since they came to the router; a release that changes the rules begins anew.""",
+        examples="""\
+                                 all routers
+            r1                   one router
+            r1 --json | jq .     for programs that take the differences""",
+    )
+    command.add_argument("router", nargs="?", metavar="ROUTER", help="name or id (default: all)")
+    command.add_argument("--json", action="store_true", help="print the answer of the agent as it is")
     add_agent_options(command)
 
     command = commands.add(
@@ -223,6 +240,14 @@ def _trace(args: argparse.Namespace) -> int:
     else:
         say("\n".join(trace_lines(router, found.as_values(), Screen.of(sys.stdout))))
     return 1 if found.verdict == "dropped" else 0
+
+
+def _traffic(args: argparse.Namespace) -> int:
+    path = control_socket(args)
+    wanted = router_id(path, args.router) if args.router else None
+    routers = ask_agent(path, {"op": "traffic", "router": wanted}, timeout=LONG_S)["routers"]
+    say(json.dumps(routers, indent=2) if args.json else "\n".join(traffic_lines(routers, Screen.of(sys.stdout))))
+    return 0
 
 
 def _graph(args: argparse.Namespace) -> int:

@@ -123,8 +123,9 @@ def _crew(conf: Any) -> Crew:
         use_veth=conf.ovs_use_veth,
     )
     switch = _switch(conf) if driver_name(conf.interface_driver) == "openvswitch" else None
-    pool = Pool(conf.dataplane.pool_size, ROUTER_SYSCTLS, reaper)
-    kernel = Kernel(conf.dataplane.netns_path, reaper, pool)
+    counting = conf.dataplane.count_traffic
+    pool = Pool(conf.dataplane.pool_size, ROUTER_SYSCTLS, reaper, counting=counting)
+    kernel = Kernel(conf.dataplane.netns_path, reaper, pool, counting=counting)
     announcer = Announcer(conf.send_arp_for_ha, conf.dataplane.announce_interval, reaper.close)
     listener = Listener(conf.dataplane.netns_path) if conf.dataplane.repair else None
     tidier, drift = Tidier(kernel), Drift(listener, driver, switch)

@@ -12,7 +12,7 @@ from ipaddress import IPv4Address
 from pathlib import Path
 
 from l3agent.dataplane import syscalls
-from l3agent.dataplane.netlink import conntrack, nft, nsid, rtnl
+from l3agent.dataplane.netlink import conntrack, nft, nsid, rtnl, table
 from l3agent.dataplane.sockets import NETLINK_NETFILTER, NETLINK_ROUTE, NetlinkSocket
 from l3agent.dataplane.visit import own_namespace
 from l3agent.exceptions import ApplyError
@@ -49,7 +49,7 @@ def _bridge() -> None:
 
 def _maps() -> None:
     element = nft.new_elements("floating_dnat", [(_FLOATING.packed, _FIXED.packed)])
-    NetlinkSocket(NETLINK_NETFILTER).nft_batch([*nft.new_table(), element])
+    NetlinkSocket(NETLINK_NETFILTER).nft_batch([*table.new_table(), element])
 
 
 def _conntrack_filter() -> None:

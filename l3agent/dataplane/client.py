@@ -136,6 +136,15 @@ class DataplaneClient:
         counters: dict[str, Any] = self._request("stats", {}, timeout)
         return counters
 
+    def traffic(self, router_id: str) -> dict[str, Any] | None:
+        """Return the counters of a router (see :func:`l3agent.dataplane.traffic.traffic`); None when it is not there.
+
+        :raises DataplaneUnavailable: no answer.
+        :raises ApplyError: the kernel cannot be read.
+        """
+        found: dict[str, Any] | None = self._request("traffic", {"id": router_id})
+        return found
+
     def let_be(self, keys: Iterable[Key]) -> None:
         """Repair these no more; they stay as they are until they are brought again.
 

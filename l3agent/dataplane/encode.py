@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from l3agent.dataplane.netlink import iptables, nft, routes, rtnl
+from l3agent.dataplane.netlink import iptables, nft, routes, rtnl, table
 from l3agent.dataplane.plan import (
     AcceptRA,
     Bridge,
@@ -153,9 +153,9 @@ def rules(plan: Plan) -> Batch:
     made: Batch = []
     for operation in plan.of(Table):
         if operation.verb != "add":
-            made.append((nft.delete_table(), operation))
-        if operation.verb != "remove":
-            made += [(one, operation) for one in nft.new_table()]
+            made.append((table.delete_table(), operation))
+        if operation.verb != "remove" and isinstance(operation.entry, Table):
+            made += [(one, operation) for one in table.new_table(counting=operation.entry.counting)]
     by_name: dict[str, list[Operation]] = {}
     for operation in plan.of(Element):
         assert isinstance(operation.entry, Element)
@@ -179,11 +179,11 @@ def rules(plan: Plan) -> Batch:
 
 def _neutrons_rules(gone: NeutronRules) -> list[bytes]:
     """Return the messages that remove it: first what leads to a chain, then the chain."""
-    family, table = gone.family, gone.table
+    place = gone.family, gone.table
     return [
-        *(iptables.delete_rule(family, table, chain, handle) for chain, handle in gone.rules),
-        *(iptables.flush_chain(family, table, chain) for chain in gone.chains),
-        *(iptables.delete_chain(family, table, chain) for chain in gone.chains),
+        *(iptables.delete_rule(*place, chain, handle) for chain, handle in gone.rules),
+        *(iptables.flush_chain(*place, chain) for chain in gone.chains),
+        *(iptables.delete_chain(*place, chain) for chain in gone.chains),
     ]
 
 

@@ -163,8 +163,13 @@ class KernelRoute:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """The table of a router without its elements; ``intact`` when its rules are the ones this release writes."""
+    """The table of a router without its elements.
 
+    :param counting: whether floating IPs count their traffic in it.
+    :param intact: its rules are the ones this release writes.
+    """
+
+    counting: bool = False
     intact: bool = True
 
     def key(self) -> Hashable:

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from l3agent.dataplane import limits, syscalls
 from l3agent.dataplane.counters import Counters
-from l3agent.dataplane.netlink import nft, nsid
+from l3agent.dataplane.netlink import nft, nsid, table
 from l3agent.dataplane.plan import Entry, Sysctl
 from l3agent.dataplane.pool import Blank, Pool, open_here
 from l3agent.dataplane.reaper import Reaper
@@ -91,9 +91,12 @@ class NamespaceHandle:
 
 
 class Kernel:
-    """The switch namespace (the one this process started in) and the namespaces below ``netns_path``."""
+    """The switch namespace (the one this process started in) and the namespaces below ``netns_path``.
 
-    def __init__(self, netns_path: str, reaper: Reaper, pool: Pool) -> None:
+    :param counting: whether floating IPs count their traffic.
+    """
+
+    def __init__(self, netns_path: str, reaper: Reaper, pool: Pool, *, counting: bool = False) -> None:
         self._path = netns_path
         self._reaper = reaper
         self._pool = pool
@@ -103,6 +106,7 @@ class Kernel:
         self.counters = Counters()
         self.host = NetlinkSocket(NETLINK_ROUTE)
         self._share_path()
+        self.counting = counting
         self.intact_table = self._learn_table()
 
     # ---- namespaces ------------------------------------------------------------------------------------------
@@ -292,7 +296,7 @@ class Kernel:
         with visiting(self._home, None):
             scratch = NetlinkSocket(NETLINK_NETFILTER)
         try:
-            scratch.nft_batch(list(nft.new_table()))
+            scratch.nft_batch(list(table.new_table(counting=self.counting)))
             return read_fingerprint(scratch)
         finally:
             self._reaper.close(scratch.close)

@@ -188,6 +188,11 @@ def _stats(crew: Crew, _: Mapping[str, Any]) -> object:
     return {**crew.reconciler.stats(), "limits": {one.name: [one.used, one.most] for one in there}}
 
 
+def _traffic(crew: Crew, args: Mapping[str, Any]) -> object:
+    (_, router_id), _ = unpack_state({"kind": "router", "id": args["id"], "state": None})
+    return crew.reconciler.traffic(router_id)
+
+
 def _release(crew: Crew, _: Mapping[str, Any]) -> object:
     return crew.reconciler.release()
 
@@ -200,6 +205,7 @@ OPERATIONS: dict[str, Callable[[Crew, Mapping[str, Any]], object]] = {
     "reconcile": _reconcile,
     "release": _release,
     "stats": _stats,
+    "traffic": _traffic,
 }
 
 

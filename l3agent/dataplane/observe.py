@@ -10,7 +10,7 @@ from ipaddress import IPv4Address
 from l3agent.dataplane import takeover
 from l3agent.dataplane.encode import marked
 from l3agent.dataplane.kernel import Kernel, NamespaceHandle, read_fingerprint
-from l3agent.dataplane.netlink import nft, routes, rtnl
+from l3agent.dataplane.netlink import nft, routes, rtnl, table
 from l3agent.dataplane.ovsdb.ports import Ports, observed_ports
 from l3agent.dataplane.plan import (
     AcceptRA,
@@ -216,18 +216,18 @@ def _read_rules(kernel: Kernel, netfilter: NetlinkSocket, *, found: bool) -> Ite
     if not fingerprint:
         return
     intact = fingerprint == kernel.intact_table
-    for name in nft.SETS:
+    for name, kind in table.sets(counting=kernel.counting).items():
         for key, value in nft.parse_elements(netfilter.dump(nft.dump_elements(name))).items():
-            element = _element(name, key, value)
+            element = _element(name, kind, key, value)
             intact = intact and element is not None
             if element is not None:
                 yield element
-    yield Table(intact)
+    yield Table(kernel.counting, intact)
 
 
-def _element(name: str, key: bytes, value: bytes | None) -> Entry | None:
+def _element(name: str, kind: tuple[int, int, bool], key: bytes, value: bytes | None) -> Entry | None:
     """Return what an element of ours means, None for one that somebody else made (of another type, or a catch-all)."""
-    _, key_length, has_value = nft.SETS[name]
+    _, key_length, has_value = kind
     if (len(key), None if value is None else len(value)) != (key_length, 4 if has_value else None):
         return None
     if name == "pending_flush":

@@ -168,7 +168,7 @@ def _identity(entry: Entry) -> tuple[type, Hashable]:
 
 
 def _without_broken_table(wanted: set[Entry], present: set[Entry]) -> set[Entry]:
-    if Table() in wanted and Table() not in present:
+    if any(isinstance(entry, Table) for entry in wanted - present):
         return {entry for entry in present if not isinstance(entry, Element | PendingFlush)}
     return present
 

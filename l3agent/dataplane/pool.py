@@ -12,7 +12,7 @@ import threading
 from collections import deque
 from dataclasses import dataclass
 
-from l3agent.dataplane.netlink import nft, rtnl
+from l3agent.dataplane.netlink import rtnl, table
 from l3agent.dataplane.plan import Entry, Sysctl, Table
 from l3agent.dataplane.reaper import Reaper
 from l3agent.dataplane.settings import Settings
@@ -47,11 +47,13 @@ class Pool:
 
     :param size: how many; 0 keeps none.
     :param settings: what each is set to.
+    :param counting: whether floating IPs count their traffic.
     """
 
-    def __init__(self, size: int, settings: frozenset[Sysctl], reaper: Reaper) -> None:
+    def __init__(self, size: int, settings: frozenset[Sysctl], reaper: Reaper, *, counting: bool = False) -> None:
         self._size = size
         self._wanted = settings
+        self._table = Table(counting)
         self._home = own_namespace()
         self._settings = Settings(reaper)
         self._ready: deque[Blank] = deque()
@@ -95,9 +97,9 @@ class Pool:
             blank = open_here()
             has: set[Entry] = {one for one in self._wanted if self._set(one)}
         blank.route.batch(rtnl.set_link(index=_LOOPBACK, up=True))
-        blank.netfilter.nft_batch(list(nft.new_table()))
+        blank.netfilter.nft_batch(list(table.new_table(counting=self._table.counting)))
         last = max(info.index for info in rtnl.parse_links(blank.route.dump(rtnl.dump_links())))
-        return Blank(blank.fd, blank.route, blank.netfilter, frozenset((*has, Table())), last + 1)
+        return Blank(blank.fd, blank.route, blank.netfilter, frozenset((*has, self._table)), last + 1)
 
     def _set(self, sysctl: Sysctl) -> bool:
         try:

@@ -26,6 +26,7 @@ from l3agent.dataplane.render import changed, entries, outermost
 from l3agent.dataplane.served import Snapshot
 from l3agent.dataplane.takeover import hand_back
 from l3agent.dataplane.tidy import Tidier
+from l3agent.dataplane.traffic import traffic
 from l3agent.exceptions import ApplyError
 from l3agent.model.names import HOST_NAMESPACE, ROUTER_NAMESPACE, namespace_name
 from l3agent.model.states import Key, Report, State
@@ -62,6 +63,7 @@ class Reconciler:
         #: The latest work on each key that is under way.
         self._turns: dict[Key, object] = {}
         self._driver = driver
+        self._entries = partial(entries, driver=driver, counting=kernel.counting)
         self._neighbours = Neighbours(kernel, announcer)
         self._drift = drift
         self._tidier = tidier
@@ -135,7 +137,7 @@ class Reconciler:
     def look(self, key: Key, state: State | None) -> tuple[frozenset[Entry], frozenset[Entry]]:
         """Return what the kernel should hold for a state, and what it holds."""
         kind, state_id = key
-        desired = entries(key, state, self._driver)
+        desired = self._entries(key, state)
         if kind != "network":
             self._kernel.read_sysctls_again(namespace_name(kind, state_id), desired)
         actual = frozenset(self._observe(key, desired).entries)
@@ -153,6 +155,10 @@ class Reconciler:
         """Hand routers back to neutron-l3-agent, those whose rules it has put in; return by id why not, or None."""
         routers = self.inventory(marked=True)["router"]
         return {one: hand_back(self._kernel, namespace_name("router", one)) for one in routers}
+
+    def traffic(self, router_id: str) -> dict[str, object] | None:
+        """Return the counters of a router (see :func:`l3agent.dataplane.traffic.traffic`)."""
+        return traffic(self._kernel, namespace_name("router", router_id))
 
     def repair(self) -> Work | None:
         """Return the work on one state that somebody else may have changed, None when there is none."""
@@ -209,7 +215,7 @@ class Reconciler:
         if state == snapshot.state:
             return True
         with job.timed("plan"):
-            states = changed(job.key, snapshot.state, state, self._driver)
+            states = changed(job.key, snapshot.state, state, self._driver, counting=self._kernel.counting)
             if states is None:
                 return False
             before, after = states
@@ -221,7 +227,7 @@ class Reconciler:
         try:
             self._carry_out(job, plan, snapshot.seen)
         except ApplyError as exc:
-            self._announce_what_came(job, plan, snapshot.seen, entries(job.key, state, self._driver))
+            self._announce_what_came(job, plan, snapshot.seen, self._entries(job.key, state))
             if isinstance(exc, Otherwise):
                 return False
             self._drift.begin(job.key, state)
@@ -245,7 +251,7 @@ class Reconciler:
             self._drift.begin(key, state)
         plans: list[Plan] = []
         with job.timed("plan"):
-            desired = entries(key, state, self._driver)
+            desired = self._entries(key, state)
             self._tidier.note_wanted(desired)
         known = None if dry_run or self._switch else self._drift.indexes
         for look in range(_LOOKS):

@@ -8,6 +8,7 @@ from dataclasses import replace
 from ipaddress import IPv4Interface, IPv6Interface, IPv6Network
 
 from l3agent.dataplane.drivers import InterfaceDriver
+from l3agent.dataplane.netlink.table import TRAFFIC_IN, TRAFFIC_OUT
 from l3agent.dataplane.plan import (
     AcceptRA,
     DeviceAddress,
@@ -53,20 +54,25 @@ HOST_SYSCTLS = frozenset(
 )
 
 
-def entries(key: Key, state: State | None, driver: InterfaceDriver) -> frozenset[Entry]:
-    """Return what the kernel should hold for a state; nothing for an absent one."""
+def entries(key: Key, state: State | None, driver: InterfaceDriver, *, counting: bool = False) -> frozenset[Entry]:
+    """Return what the kernel should hold for a state; nothing for an absent one.
+
+    :param counting: whether floating IPs count their traffic.
+    """
     match state:
         case None:
             return frozenset()
         case RouterState():
-            return frozenset(_router(key, state, driver))
+            return frozenset(_router(key, state, driver, counting))
         case HostState():
             return frozenset(_host(key, state, driver))
         case NetworkState():
             return frozenset(driver.network(state))
 
 
-def changed(key: Key, old: State, new: State, driver: InterfaceDriver) -> tuple[Entries, Entries] | None:
+def changed(
+    key: Key, old: State, new: State, driver: InterfaceDriver, *, counting: bool = False
+) -> tuple[Entries, Entries] | None:
     """Return entries of two states of a router, as far as they may differ; None when a port is another.
 
     What the switch namespace holds is shared with others, so for ports one has to look. Floating IPs cost what their
@@ -77,12 +83,12 @@ def changed(key: Key, old: State, new: State, driver: InterfaceDriver) -> tuple[
     if (old.ports, old.gateway) != (new.ports, new.gateway):
         return None
     if new.gateway is None or replace(old, floating_ips=new.floating_ips) != new:
-        return entries(key, old, driver), entries(key, new, driver)
+        return entries(key, old, driver, counting=counting), entries(key, new, driver, counting=counting)
     gone, come = old.floating_ips - new.floating_ips, new.floating_ips - old.floating_ips
     device, namespace = new.gateway.device, Namespace(namespace_name(*key))
     return (
-        frozenset((namespace, *_floating_ips(gone, device))),
-        frozenset((namespace, *_floating_ips(come, device))),
+        frozenset((namespace, *_floating_ips(gone, device, counting))),
+        frozenset((namespace, *_floating_ips(come, device, counting))),
     )
 
 
@@ -102,35 +108,38 @@ def link_local(mac: str) -> IPv6Interface:
     return IPv6Interface((b"\xfe\x80" + bytes(6) + suffix, 64))
 
 
-def _router(key: Key, state: RouterState, driver: InterfaceDriver) -> Iterator[Entry]:
+def _router(key: Key, state: RouterState, driver: InterfaceDriver, counting: bool) -> Iterator[Entry]:
     yield Namespace(namespace_name("router", state.id))
     yield from ROUTER_SYSCTLS
-    yield Table()
+    yield Table(counting)
     for port in state.all_ports():
         yield from _port(key, port, driver)
     yield from _routes(state.routes)
     if state.gateway is not None:
-        yield from _translations(state, state.gateway.device)
+        yield from _translations(state, state.gateway.device, counting)
         if _speaks_ipv6(state.gateway) and all(route.destination != _EVERYTHING_IPV6 for route in state.routes):
             # Nobody named an IPv6 next hop: the routers outside say who they are.
             yield AcceptRA(state.gateway.device)
 
 
-def _translations(state: RouterState, gateway: str) -> Iterator[Entry]:
+def _translations(state: RouterState, gateway: str, counting: bool) -> Iterator[Entry]:
     yield Element("external", gateway, None)
     if state.nat_address is not None:
         if state.snat:
             yield Element("gateway_snat", gateway, state.nat_address)
         for port in state.ports:
             yield Element("hairpin_snat", port.device, state.nat_address)
-    yield from _floating_ips(state.floating_ips, gateway)
+    yield from _floating_ips(state.floating_ips, gateway, counting)
 
 
-def _floating_ips(floating_ips: frozenset[FloatingIP], gateway: str) -> Iterator[Entry]:
+def _floating_ips(floating_ips: frozenset[FloatingIP], gateway: str, counting: bool) -> Iterator[Entry]:
     for fip in floating_ips:
         yield Element("floating_dnat", fip.floating, fip.fixed)
         yield Element("floating_snat", fip.fixed, fip.floating)
         yield DeviceAddress(gateway, IPv4Interface((fip.floating.packed, 32)))
+        if counting:
+            yield Element(TRAFFIC_IN, fip.floating, None)
+            yield Element(TRAFFIC_OUT, fip.floating, None)
 
 
 def _host(key: Key, state: HostState, driver: InterfaceDriver) -> Iterator[Entry]:

@@ -8,6 +8,7 @@ from ipaddress import IPv4Interface
 from l3agent.dataplane.encode import bridge_mac, mark
 from l3agent.dataplane.netlink import nft
 from l3agent.dataplane.netlink.routes import ROUTE_PROTOCOL
+from l3agent.dataplane.netlink.table import TRAFFIC_IN, TRAFFIC_OUT
 from l3agent.dataplane.plan import (
     AcceptRA,
     Bridge,
@@ -56,8 +57,8 @@ def lines(operation: Operation, namespace: str | None) -> list[str]:
             return _address(address, operation.was, inside, add)
         case KernelRoute() as route:
             return [_route(route, inside, add)]
-        case Table():
-            return _table(enter, exists, add)
+        case Table(counting):
+            return _table(enter, exists, add, counting)
         case Element() as element:
             return _element(element, operation.was, enter, add)
         case NeutronRoute(destination):
@@ -160,11 +161,20 @@ add rule ip {nft.TABLE} postrouting snat to oifname map @gateway_snat fully-rand
 add rule ip {nft.TABLE} postrouting ct status and dnat != 0 snat to iifname map @hairpin_snat fully-random"""
 
 
-def _table(enter: str, exists: bool, add: bool) -> list[str]:
+_COUNTING_RULES = f"""; \
+add set ip {nft.TABLE} {TRAFFIC_IN} {{ type ipv4_addr; counter; }}; \
+add set ip {nft.TABLE} {TRAFFIC_OUT} {{ type ipv4_addr; counter; }}; \
+add chain ip {nft.TABLE} count_in {{ type filter hook prerouting priority -300; }}; \
+add chain ip {nft.TABLE} count_out {{ type filter hook postrouting priority 300; }}; \
+add rule ip {nft.TABLE} count_in iifname @external ip daddr @{TRAFFIC_IN}; \
+add rule ip {nft.TABLE} count_out oifname @external ip saddr @{TRAFFIC_OUT}"""
+
+
+def _table(enter: str, exists: bool, add: bool, counting: bool) -> list[str]:
     delete = f"delete table ip {nft.TABLE}"
     if not add:
         return [f"{enter} nft '{delete}'"]
-    return [f"{enter} nft '{delete + '; ' if exists else ''}{_RULES}'"]
+    return [f"{enter} nft '{delete + '; ' if exists else ''}{_RULES}{_COUNTING_RULES if counting else ''}'"]
 
 
 def _element(element: Element, was: object, enter: str, add: bool) -> list[str]:

@@ -21,7 +21,7 @@ from ipaddress import IPv4Address
 
 from l3agent.dataplane import syscalls
 from l3agent.dataplane.kernel import Kernel
-from l3agent.dataplane.netlink import iptables, nft, rtnl
+from l3agent.dataplane.netlink import iptables, rtnl, table
 from l3agent.dataplane.netlink.iptables import Chain, Rule
 from l3agent.dataplane.plan import NeutronRules, Sysctl
 from l3agent.dataplane.sockets import NetlinkSocket
@@ -64,12 +64,12 @@ def _hand_back(kernel: Kernel, name: str) -> str | None:
     if handle is None:
         return None
     kernel.write_sysctls(handle, _AS_BORN)
-    handle.netfilter.nft_batch(nft.mark_as_without_scope())
+    handle.netfilter.nft_batch(table.mark_as_without_scope())
     links = rtnl.parse_links(handle.route.dump(rtnl.dump_links()))
     devices = {info.name for info in links if info.name.startswith((GATEWAY_DEVICE, INTERNAL_DEVICE))}
     if not _are_in(handle.netfilter, devices):
         return "no rules of neutron-l3-agent yet; ours stay"
-    handle.netfilter.nft_batch([nft.delete_table()])
+    handle.netfilter.nft_batch([table.delete_table()])
     return None
 
 
@@ -88,8 +88,8 @@ def _are_in(netfilter: NetlinkSocket, devices: Iterable[str]) -> bool:
     )
 
 
-def _rules_of(netfilter: NetlinkSocket, family: iptables.Family, table: str, chain: str) -> list[bytes]:
-    rules = iptables.parse_rules(netfilter.dump(iptables.dump_rules(family, table)))
+def _rules_of(netfilter: NetlinkSocket, family: iptables.Family, name: str, chain: str) -> list[bytes]:
+    rules = iptables.parse_rules(netfilter.dump(iptables.dump_rules(family, name)))
     return [rule.raw for rule in rules if rule.chain == PREFIX + chain]
 
 
@@ -103,10 +103,10 @@ def neutrons_rules(netfilter: NetlinkSocket) -> list[NeutronRules]:
         if _is_neutrons(chain.name):
             places[chain.family, chain.table].append(chain)
     found = []
-    for (family, table), chains in places.items():
-        rules = iptables.parse_rules(netfilter.dump(iptables.dump_rules(family, table)))
+    for (family, name), chains in places.items():
+        rules = iptables.parse_rules(netfilter.dump(iptables.dump_rules(family, name)))
         _refuse_unknown(chains, rules)
-        gone = _replaced(family, table, chains, rules)
+        gone = _replaced(family, name, chains, rules)
         if gone.rules or gone.chains:
             found.append(gone)
     return found

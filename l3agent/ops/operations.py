@@ -10,7 +10,7 @@ from l3agent.agent.l3_agent import L3NATAgent
 from l3agent.dataplane.client import DataplaneClient
 from l3agent.exceptions import L3AgentError
 from l3agent.ops.control import Operation
-from l3agent.ops.status import plans, show, status, topology
+from l3agent.ops.status import plans, show, status, topology, traffic
 
 #: Hosts and names of networks of a standalone topology, as :func:`l3agent.ops.status.topology` takes them.
 Surroundings = Callable[[], tuple[list[Mapping[str, Any]], Mapping[str, str]]]
@@ -25,6 +25,7 @@ def operations(
         "status": lambda request: status(agent, dataplane),
         "plan": lambda request: plans(agent, dataplane, request.get("router")),
         "show": lambda request: {"router": show(agent, dataplane, _router(request))},
+        "traffic": lambda request: {"routers": traffic(agent, dataplane, request.get("router"))},
         "topology": lambda request: topology(agent, *surroundings()),
         "resync": lambda request: _resync(agent, request.get("router")),
         "pause": lambda request: _do(admin.pause, _router(request)),

@@ -69,6 +69,19 @@ def show(agent: L3NATAgent, dataplane: DataplaneClient, router_id: str) -> dict[
     return {"id": info.id, **_router(agent, info), **found, "plan": plan["plans"].get(info.id)}
 
 
+def traffic(agent: L3NATAgent, dataplane: DataplaneClient, router_id: str | None) -> dict[str, Any]:
+    """Return what went through routers, by id: counters of their devices and floating IPs, and their name.
+
+    :param router_id: one router; None for all.
+    :raises DataplaneUnavailable: the data plane does not answer.
+    :raises L3AgentError: there is no such router here.
+    """
+    chosen = list(agent.router_info.values()) if router_id is None else [_known(agent, router_id)]
+    # One at a time: requests of workers go in between.
+    counted = {info.id: (info.name, dataplane.traffic(info.id)) for info in chosen}
+    return {one: {"name": name, **counters} for one, (name, counters) in counted.items() if counters is not None}
+
+
 def topology(agent: L3NATAgent, hosts: Iterable[Mapping[str, Any]], names: Mapping[str, str]) -> dict[str, Any]:
     """Return which router has which networks, addresses and floating IPs, from what is wanted of each.
 

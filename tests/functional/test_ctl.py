@@ -177,6 +177,14 @@ def test_the_trace_of_the_command_tells_the_way(node: Node) -> None:
     assert node.json("trace r3 198.51.100.5 224.0.0.5", 1)["reason"].startswith("224.0.0.5 is multicast")
 
 
+def test_the_traffic_of_routers_is_told_by_device(node: Node) -> None:
+    counters = node.json("traffic r1")[R1]
+    assert counters["floating_ips"] is None
+    assert {name[:3] for name in counters["devices"]} == {"qr-", "qg-"}
+    text = node.ctl("traffic")
+    assert "router r1" in text and "router r3" in text and "count_traffic is off" in text
+
+
 def test_the_graph_has_routers_networks_and_hosts(node: Node) -> None:
     tree = node.ctl("graph")
     assert "│  │  ├─ host vm1  10.0.0.5/24, 2001:db8:1::5/64  <- 203.0.113.100" in tree

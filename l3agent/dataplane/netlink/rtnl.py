@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from ipaddress import IPv4Interface, IPv6Interface
-from struct import Struct, unpack_from
+from struct import Struct, pack, unpack_from
 
 from l3agent.dataplane.netlink.message import (
     CREATE,
@@ -29,6 +29,7 @@ from l3agent.dataplane.netlink.message import (
 from l3agent.model.states import Interface
 
 NEWLINK, DELLINK, GETLINK = 16, 17, 18
+NEWSTATS, GETSTATS = 92, 94
 NEWADDR, DELADDR, GETADDR = 20, 21, 22
 
 AF_UNSPEC, AF_INET, AF_BRIDGE, AF_INET6 = 0, 2, 7, 10
@@ -40,6 +41,8 @@ SCOPE_UNIVERSE, SCOPE_LINK = 0, 253
 _ADDRESS, _IFNAME, _MTU, _LINK, _MASTER, _LINKINFO, _IFALIAS, _AF_SPEC = 1, 3, 4, 5, 10, 18, 20, 26
 _GROUP = 27
 _NET_NS_FD, _EXT_MASK, _NUM_TX_QUEUES, _NUM_RX_QUEUES, _LINK_NETNSID = 28, 29, 31, 32, 37
+#: IFLA_STATS_LINK_64, and the bytes of if_stats_msg.
+_STATS_LINK_64, _IF_STATS_MSG = 1, 12
 _INFO_KIND, _INFO_DATA = 1, 2
 _VETH_INFO_PEER = 1
 _BR_FORWARD_DELAY, _BR_STP_STATE, _BR_MCAST_SNOOPING = 1, 5, 23
@@ -181,6 +184,24 @@ def get_link(*, index: int = 0, name: str | None = None) -> bytes:
 def dump_links() -> bytes:
     """Ask for all links."""
     return message(GETLINK, DUMP, _IFINFO.pack(AF_UNSPEC, 0, 0, 0, 0) + u32(_EXT_MASK, _SKIP_STATS))
+
+
+def dump_statistics() -> bytes:
+    """Ask for the counters of all links (if_stats_msg, IFLA_STATS_LINK_64; linux/if_link.h, kernel 4.7)."""
+    return message(GETSTATS, DUMP, pack("=BBHII", AF_UNSPEC, 0, 0, 0, 1 << (_STATS_LINK_64 - 1)))
+
+
+def parse_statistics(data: bytes) -> dict[int, tuple[tuple[int, int], tuple[int, int]]]:
+    """Return by index of the link what was received and sent, each as packets and bytes (rtnl_link_stats64)."""
+    found = {}
+    for kind, _, _, start, end in messages(data):
+        if kind == NEWSTATS:
+            (index,) = unpack_from("=I", data, start + 4)
+            counters = attribute_map(data, start + _IF_STATS_MSG, end).get(_STATS_LINK_64)
+            if counters is not None:
+                rx_packets, tx_packets, rx_bytes, tx_bytes = unpack_from("=4Q", counters)
+                found[index] = (rx_packets, rx_bytes), (tx_packets, tx_bytes)
+    return found
 
 
 def parse_links(data: bytes) -> list[LinkInfo]:

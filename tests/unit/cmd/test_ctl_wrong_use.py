@@ -28,6 +28,7 @@ RIGHT: dict[str, list[str]] = {
     "show": ["r1"],
     "plan": ["r1"],
     "trace": ["r1", "10.0.0.5", "192.0.2.1", "80"],
+    "traffic": ["r1"],
     "graph": [],
     "resync": [],
     "pause": ["r1"],
@@ -91,7 +92,7 @@ def test_an_unknown_option(capsys: pytest.CaptureFixture[str], name: str) -> Non
     one_line(run(capsys, name, *RIGHT[name], "--nonsense"), EX_USAGE, "--nonsense")
 
 
-@pytest.mark.parametrize("name", [name for name in RIGHT if RIGHT[name] and name not in ("plan", "check")])
+@pytest.mark.parametrize("name", [name for name in RIGHT if RIGHT[name] and name not in ("plan", "traffic", "check")])
 def test_an_argument_that_is_missing(capsys: pytest.CaptureFixture[str], name: str) -> None:
     one_line(run(capsys, name), EX_USAGE, "required")
 

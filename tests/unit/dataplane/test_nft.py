@@ -5,12 +5,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from l3agent.dataplane.netlink import nft
+from l3agent.dataplane.netlink import nft, table
 from l3agent.dataplane.netlink.message import ACK, be32, messages, text
 
 
 def whole_table() -> list[bytes]:
-    return list(nft.new_table())
+    return list(table.new_table())
 
 
 keys = st.binary(min_size=4, max_size=4)
@@ -55,7 +55,7 @@ def test_the_fingerprint_is_the_same_for_the_same_table() -> None:
     assert nft.fingerprint() == frozenset()
 
 
-@pytest.mark.parametrize("place", range(len(nft.new_table())))
+@pytest.mark.parametrize("place", range(len(table.new_table())))
 def test_no_part_of_the_table_can_be_missing_unnoticed(place: int) -> None:
     parts = whole_table()
     assert nft.fingerprint(*parts[:place], *parts[place + 1 :]) != nft.fingerprint(*parts)
@@ -78,7 +78,7 @@ def test_a_rule_more_a_chain_more_and_a_set_more_are_noticed() -> None:
 
 def test_a_flag_of_the_table_is_noticed() -> None:
     parts = whole_table()
-    dormant = nft._request(0, text(1, nft.TABLE) + be32(2, 1))
+    dormant = nft.request(nft.NEWTABLE, text(1, nft.TABLE) + be32(2, 1))
     assert nft.fingerprint(dormant, *parts[1:]) != nft.fingerprint(*parts)
 
 

@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What went through a router: by device as the kernel counts it anyway, and by floating IP where that is asked for."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address
+from typing import Any
+
+from l3agent.dataplane.kernel import Kernel, NamespaceHandle
+from l3agent.dataplane.netlink import nft, rtnl
+from l3agent.dataplane.netlink.table import TRAFFIC_IN, TRAFFIC_OUT
+from l3agent.dataplane.observe import OURS
+
+
+def traffic(kernel: Kernel, namespace: str) -> dict[str, Any] | None:
+    """Return the counters of a router; None where there is no such namespace.
+
+    ``devices``: by name, what came ``in`` to the router and went ``out``, each as packets and bytes since the device
+    was made. ``floating_ips``: by address, the same to and from outside, since the floating IP came to this router (or
+    its table was written anew); None where they are not counted.
+    """
+    handle = kernel.find(namespace, frozenset())
+    if handle is None:
+        return None
+    return {"devices": _devices(handle), "floating_ips": _floating_ips(handle) if kernel.counting else None}
+
+
+def _devices(handle: NamespaceHandle) -> dict[str, dict[str, tuple[int, int]]]:
+    names = {info.index: info.name for info in rtnl.parse_links(handle.route.dump(rtnl.dump_links()))}
+    found = rtnl.parse_statistics(handle.route.dump(rtnl.dump_statistics()))
+    return {
+        names[index]: {"in": received, "out": sent}
+        for index, (received, sent) in found.items()
+        if names.get(index, "").startswith(OURS)
+    }
+
+
+def _floating_ips(handle: NamespaceHandle) -> dict[str, dict[str, tuple[int, int]]]:
+    received, sent = (
+        nft.parse_counters(handle.netfilter.dump(nft.dump_elements(name))) for name in (TRAFFIC_IN, TRAFFIC_OUT)
+    )
+    return {str(IPv4Address(key)): {"in": received[key], "out": sent.get(key, (0, 0))} for key in sorted(received)}

@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Traffic of routers as a person reads it. Pure: values in, lines out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from l3agent.ops.terminal import Cell, Screen, table
+
+_HEADER = ("WHAT", "PACKETS IN", "BYTES IN", "PACKETS OUT", "BYTES OUT")
+
+
+def traffic_lines(routers: Mapping[str, Mapping[str, Any]], screen: Screen) -> Iterator[str]:
+    """Yield the lines about routers.
+
+    :param routers: as :func:`l3agent.ops.status.traffic` tells of them.
+    """
+    if not routers:
+        yield "no routers are here"
+        return
+    rows: list[list[Cell | str]] = []
+    for router_id, router in sorted(routers.items(), key=lambda item: (item[1]["name"], item[0])):
+        rows.append([Cell(f"router {router['name'] or router_id}", "bold"), "", "", "", ""])
+        for what, counters in (*router["devices"].items(), *(router["floating_ips"] or {}).items()):
+            rows.append([f"  {what}", *(str(number) for way in ("in", "out") for number in counters[way])])
+    yield from table(_HEADER, rows, screen)
+    if any(router["floating_ips"] is None for router in routers.values()):
+        yield ""
+        yield "floating IPs are not counted: [dataplane] count_traffic is off"

@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Traffic is counted for each floating IP by two constant rules, and for each device as the kernel counts anyway."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from l3agent.model.states import RouterState
+from tests.functional.support.kernel import rules
+from tests.functional.support.processes import Dataplane, a_machine
+from tests.functional.support.states import floating_ips, host, key, namespace, new_id, port, route, router
+from tests.functional.support.watch import nft_events
+
+VM, OTHER, OUTSIDE, FIP, SECOND = "10.0.0.5", "10.0.0.6", "203.0.113.1", "203.0.113.100", "203.0.113.101"
+#: Bytes of an echo request with 100 bytes of data: headers of ICMP (8) and IPv4 (20) with it.
+_PAYLOAD, _PACKET = 100, 128
+
+
+class World:
+    """A router with a floating IP, a machine behind it, and a host outside."""
+
+    def __init__(self, machine: Dataplane) -> None:
+        self.machine = machine
+        external, blue = new_id(), new_id()
+        self.gateway = port(external, "203.0.113.10/24", gateway=True)
+        self.inner = port(blue, "10.0.0.1/24")
+        default = route("0.0.0.0/0", (self.gateway, OUTSIDE))
+        self.router = router(self.inner, gateway=self.gateway, routes=[default], fips={FIP: VM})
+        self.vm = host(blue, f"{VM}/24", routes={"0.0.0.0/0": "10.0.0.1"})
+        self.other = host(blue, f"{OTHER}/24", routes={"0.0.0.0/0": "10.0.0.1"})
+        self.outside = host(external, f"{OUTSIDE}/24")
+        self.bring(self.router)
+        reports = machine.reconcile(*((key(one), one) for one in (self.vm, self.other, self.outside)))
+        assert [report.error for report in reports] == [None] * 3
+
+    def bring(self, state: RouterState) -> tuple[str, ...]:
+        """Make the router as a state says; return what was done."""
+        (report,) = self.machine.reconcile((key(state), state))
+        assert report.error is None
+        self.router = state
+        return report.operations
+
+    def ping(self, sender: Any, to: str, count: int) -> None:
+        """Have a machine ping another one, every answer heard."""
+        argv = ["ping", "-c", str(count), "-i", "0.02", "-W", "5", "-s", str(_PAYLOAD), "-q", to]
+        self.machine.sandbox.run(argv, netns=namespace(sender))
+
+    def counted(self) -> dict[str, Any]:
+        """Return the counters of the router."""
+        found: dict[str, Any] = self.machine.request("traffic", {"id": self.router.id})
+        return found
+
+    def close(self) -> None:
+        """Take it all away."""
+        self.machine.reconcile(*((key(one), None) for one in (self.router, self.vm, self.other, self.outside)))
+
+
+@pytest.fixture(scope="module")
+def counting() -> Iterator[Dataplane]:
+    with a_machine(count_traffic=True) as machine:
+        yield machine
+
+
+@pytest.fixture
+def world(counting: Dataplane) -> Iterator[World]:
+    world = World(counting)
+    yield world
+    world.close()
+
+
+def both(packets_in: int, packets_out: int) -> dict[str, list[int]]:
+    return {"in": [packets_in, packets_in * _PACKET], "out": [packets_out, packets_out * _PACKET]}
+
+
+def test_each_packet_to_and_from_outside_is_counted_once(world: World) -> None:
+    assert world.counted()["floating_ips"] == {FIP: both(0, 0)}
+    world.ping(world.outside, FIP, 7)
+    assert world.counted()["floating_ips"] == {FIP: both(7, 7)}
+    world.ping(world.vm, OUTSIDE, 3)
+    assert world.counted()["floating_ips"] == {FIP: both(10, 10)}
+
+
+def test_what_stays_inside_and_what_is_not_for_it_is_not_counted(world: World) -> None:
+    world.ping(world.other, FIP, 3)
+    world.ping(world.other, OUTSIDE, 3)
+    world.ping(world.outside, "203.0.113.10", 3)
+    assert world.counted()["floating_ips"] == {FIP: both(0, 0)}
+
+
+def test_devices_are_counted_too(world: World) -> None:
+    before = world.counted()["devices"]
+    world.ping(world.vm, OUTSIDE, 5)
+    after = world.counted()["devices"]
+    assert set(after) == {world.gateway.device, world.inner.device}
+    for device in after:
+        for way in ("in", "out"):
+            packets, size = (after[device][way][one] - before[device][way][one] for one in (0, 1))
+            # With the 14 bytes of Ethernet's header, and with what machines say to find each other.
+            assert 5 <= packets <= 30
+            assert 5 * (_PACKET + 14) <= size <= packets * (_PACKET + 14)
+
+
+def test_counters_outlive_the_data_plane_and_other_changes(world: World) -> None:
+    world.ping(world.outside, FIP, 4)
+    world.machine.kill()
+    world.machine.start()
+    assert world.bring(world.router) == ()
+    world.bring(dataclasses.replace(world.router, floating_ips=floating_ips({FIP: VM, SECOND: OTHER})))
+    assert world.counted()["floating_ips"] == {FIP: both(4, 4), SECOND: both(0, 0)}
+
+
+def test_one_more_is_four_elements_and_no_rule_and_its_counters_go_with_it(world: World) -> None:
+    before = rules(world.machine.sandbox, namespace(world.router))
+    state = world.router
+    with nft_events(world.machine.sandbox, namespace(state)) as events:
+        world.bring(dataclasses.replace(state, floating_ips=floating_ips({FIP: VM, SECOND: OTHER})))
+        changed = [line for line in events.so_far() if "generation" not in line]
+    assert len(changed) == 4 and all("element" in line for line in changed), changed
+    assert rules(world.machine.sandbox, namespace(state)) == before
+    world.ping(world.outside, SECOND, 2)
+    world.bring(state)
+    world.bring(dataclasses.replace(state, floating_ips=floating_ips({FIP: VM, SECOND: OTHER})))
+    assert world.counted()["floating_ips"][SECOND] == both(0, 0)
+
+
+def test_it_can_be_switched_on_and_off_under_traffic() -> None:
+    with a_machine() as machine:
+        world = World(machine)
+        assert world.counted()["floating_ips"] is None
+        world.ping(world.outside, FIP, 2)
+        plain = machine.conf.read_text()
+        for counts in (True, False):
+            machine.stop()
+            machine.conf.write_text(plain + f"count_traffic = {counts}\n")
+            machine.start()
+            assert world.bring(world.router) != ()
+            assert world.bring(world.router) == ()
+            world.ping(world.outside, FIP, 2)
+            assert world.counted()["floating_ips"] == ({FIP: both(2, 2)} if counts else None)
+
+
+def test_the_table_typed_by_hand_is_the_same() -> None:
+    with a_machine(count_traffic=True, repair=False) as machine:
+        world = World(machine)
+        state = world.router
+        by_us = rules(machine.sandbox, namespace(state))
+        machine.sandbox.run(["nft", "delete", "table", "ip", "l3agent"], netns=namespace(state))
+        (report,) = machine.reconcile((key(state), state), dry_run=True)
+        machine.sandbox.run(["sh", "-e", "-c", "\n".join(report.operations)])
+        assert machine.reconcile((key(state), state), dry_run=True)[0].operations == ()
+        assert rules(machine.sandbox, namespace(state)) == by_us
+
+
+def test_a_router_that_is_not_there_has_no_counters(counting: Dataplane) -> None:
+    assert counting.request("traffic", {"id": new_id()}) is None
