@@ -128,7 +128,8 @@ def _crew(conf: Any) -> Crew:
     kernel = Kernel(conf.dataplane.netns_path, reaper, pool, counting=counting)
     announcer = Announcer(conf.send_arp_for_ha, conf.dataplane.announce_interval, reaper.close)
     listener = Listener(conf.dataplane.netns_path) if conf.dataplane.repair else None
-    tidier, drift = Tidier(kernel), Drift(listener, driver, switch)
+    drift = Drift(listener, driver, switch)
+    tidier = Tidier(kernel, drift.uses)
     return Crew(Reconciler(kernel, driver, announcer, tidier, drift, switch), tidier, drift, Limits(), Reader())
 
 

@@ -133,6 +133,10 @@ class Drift:
         """Return how many ports of ours the fullest bridge has."""
         return self._served.most_ports()
 
+    def uses(self, bridge: str) -> bool:
+        """Tell whether something that stands has a port of this bridge."""
+        return self._served.uses(bridge)
+
     def stats(self) -> dict[str, int]:
         """Return counters since the start of the process, and how many states are served."""
         return {

@@ -108,7 +108,8 @@ class Lane:
         if self._rest_at is not None and now >= self._rest_at:
             self._let_others_work(now)
             self._rest_at = None
-        if crew.tidier.untidy() and now >= self._tidy_at:
+        tidy_at = self._when_to_tidy()
+        if tidy_at is not None and now >= tidy_at:
             pause = _TIDY_NEXT_S if _tidied(crew.tidier) else _TIDY_PAUSE_S
             self._tidy_at = time.monotonic() + pause
 
@@ -116,7 +117,7 @@ class Lane:
         """Return the seconds until something is due, None when nothing is."""
         if any(wait.done for wait, _ in self._parked):
             return 0.0
-        times = self._rest_at, self._tidy_at if self._crew.tidier.untidy() else None
+        times = self._rest_at, self._when_to_tidy()
         now = time.monotonic()
         until = [max(0.0, one - now) for one in times if one is not None]
         due = self._crew.drift.wait()
@@ -131,6 +132,10 @@ class Lane:
                 self._parked.append((wait, step))
                 break
         self._crew.reconciler.settle()
+
+    def _when_to_tidy(self) -> float | None:
+        untidy = self._crew.tidier.untidy_from()
+        return None if untidy is None else max(untidy, self._tidy_at)
 
     def _repair(self) -> bool:
         work = self._crew.reconciler.repair()

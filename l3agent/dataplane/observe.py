@@ -287,8 +287,17 @@ def _observe_card(kernel: Kernel, seen: Observed, name: str) -> None:
         seen.entries.add(Card(interface, name, network_id))
 
 
-def unused_bridges(kernel: Kernel) -> list[str]:
-    """Return the names of our bridges that have no port left."""
+def unused_bridges(kernel: Kernel, names: Iterable[str] | None = None) -> list[str]:
+    """Return the names of our bridges that have no port left.
+
+    :param names: bridges to look at; None for all there are, at the price of a dump of all links.
+    """
+    if names is not None:
+        bridges = (info for info in _ask(kernel, [rtnl.get_link(name=name) for name in names]) if info is not None)
+        ours = [info for info in bridges if marked(info.alias) is not None]
+        return [
+            info.name for info in ours if not rtnl.parse_links(kernel.host.dump(rtnl.dump_links(master=info.index)))
+        ]
     links = rtnl.parse_links(kernel.host.dump(rtnl.dump_links()))
     used = {info.master for info in links}
     return [info.name for info in links if marked(info.alias) is not None and info.index not in used]

@@ -278,7 +278,7 @@ class Reconciler:
                 try:
                     self._carry_out(job, plan, seen)
                 except ApplyError as exc:
-                    self._tidier.expect()
+                    self._tidier.note_failure(plan)
                     self._announce_what_came(job, plan, seen, desired)
                     if not isinstance(exc, Otherwise) or look + 1 == _LOOKS:
                         raise

@@ -77,6 +77,8 @@ class Served:
         self._by_pin: dict[str, Key] = {}
         #: Names in the switch namespace: who has them, and their indexes as far as they are known.
         self._users: dict[str, set[Key]] = {}
+        #: How many of the links are ports of a bridge, by its name.
+        self._plugged: Counter[str] = Counter()
         self.indexes: dict[str, int] = {}
         self._name: dict[int, str] = {}
         self._last: tuple[State, Entries] | None = None
@@ -87,13 +89,11 @@ class Served:
 
     def most_ports(self) -> int:
         """Return how many ports of ours the fullest bridge has."""
-        count = Counter(
-            one.bridge
-            for place in self._places.values()
-            for one in place.outside.values()
-            if isinstance(one, Link) and one.bridge
-        )
-        return max(count.values(), default=0)
+        return max(self._plugged.values(), default=0)
+
+    def uses(self, bridge: str) -> bool:
+        """Tell whether something that stands has a port of this bridge."""
+        return self._plugged[bridge] > 0
 
     def state(self, key: Key) -> State | None:
         """Return what was asked for under a key."""
@@ -149,6 +149,7 @@ class Served:
                 name = _outer_name(entry)
                 place.outside[name] = entry
                 self._users.setdefault(name, set()).add(key)
+        self._plugged.update(_ports(place))
         for name, index in (*seen.bridges.items(), *seen.taps.items()):
             self._note(name, index)
         self._last = state, desired
@@ -195,6 +196,7 @@ class Served:
             del self._by_number[place.nsid]
         if place.namespace is not None:
             del self._by_pin[place.namespace]
+        self._plugged.subtract(_ports(place))
         for name in place.outside:
             self._users[name].discard(key)
             if not self._users[name]:
@@ -279,6 +281,11 @@ class Served:
         if self._last is None or self._last[0] is not place.state:
             self._last = place.state, self._render(key, place.state)
         return self._last[1]
+
+
+def _ports(place: _Place) -> list[str]:
+    """Return the bridge of each link that is a port of one."""
+    return [one.bridge for one in place.outside.values() if isinstance(one, Link) and one.bridge]
 
 
 def _outer_name(entry: Link | Bridge | Card) -> str:

@@ -4,12 +4,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from l3agent.dataplane.kernel import Kernel
 from l3agent.dataplane.netlink import rtnl
 from l3agent.dataplane.observe import unused_bridges
-from l3agent.dataplane.plan import Card, Entry, Link, Namespace, Plan
+from l3agent.dataplane.plan import Bridge, Card, Entry, Link, Namespace, Plan
 
 #: Seconds after a removal during which a bridge may still lose its last port: namespaces go in the background.
 _TIDY_S = 5.0
@@ -23,17 +23,21 @@ _NO_SUCH_DEVICE = frozenset((19,))
 
 
 class Tidier:
-    """Remembers where something may be left over, and removes it."""
+    """Remembers where something may be left over, and removes it.
 
-    def __init__(self, kernel: Kernel) -> None:
+    :param uses: tells of a bridge whether something that stands has a port of it.
+    """
+
+    def __init__(self, kernel: Kernel, uses: Callable[[str], bool]) -> None:
         self._kernel = kernel
-        self._until = time.monotonic() + _TIDY_S
+        self._uses = uses
+        now = time.monotonic()
+        #: When to look at all bridges: for what a process before this one left, and for what its removals lead to.
+        self._looks = [now, now + _TIDY_S]
+        #: Bridges that may lose their last port, and until when.
+        self._emptying: dict[str, float] = {}
         #: Taps of removed namespaces, and when they must be gone.
         self._leaving: dict[str, float] = {}
-
-    def expect(self) -> None:
-        """Something was removed, or may have been left half made."""
-        self._until = time.monotonic() + _TIDY_S
 
     def note_wanted(self, desired: Iterable[Entry]) -> None:
         """A tap that is wanted again stays."""
@@ -43,16 +47,19 @@ class Tidier:
 
     def note_removals(self, plan: Plan) -> None:
         """Take note of what a plan removes."""
-        removed = [one.entry for one in plan.of(Namespace, Link, Card) if one.verb != "add"]
-        if removed:
-            self.expect()
-        if any(isinstance(entry, Namespace) for entry in removed):
-            taps = [entry.tap for entry in removed if isinstance(entry, Link) and not entry.moved_in]
+        former = [one.was or one.entry for one in plan.of(Link, Card) if one.verb != "add"]
+        self._expect(entry.bridge for entry in former if isinstance(entry, Link | Card))
+        if any(one.verb == "remove" for one in plan.of(Namespace)):
+            taps = [entry.tap for entry in former if isinstance(entry, Link) and not entry.moved_in]
             self._leaving |= dict.fromkeys(taps, time.monotonic() + _APART_S)
 
-    def untidy(self) -> bool:
-        """Tell whether there may be a tap or a bridge left over: something was removed a short time ago."""
-        return bool(self._leaving) or time.monotonic() < self._until
+    def note_failure(self, plan: Plan) -> None:
+        """Something of a plan was refused: the bridges that it makes may stay without a port."""
+        self._expect(one.entry.name for one in plan.of(Bridge) if isinstance(one.entry, Bridge))
+
+    def untidy_from(self) -> float | None:
+        """Return from when on there may be a tap or a bridge left over (monotonic seconds), None when there is none."""
+        return 0.0 if self._leaving or self._emptying else next(iter(self._looks), None)
 
     def tidy(self) -> bool:
         """Remove taps of namespaces that are kept alive, or bridges without ports; tell whether there were any.
@@ -60,14 +67,28 @@ class Tidier:
         A process inside a namespace, such as an operator's shell, keeps it alive after its removal. Whatever is left
         when this process dies is found by the next one.
         """
-        left = (self._left_behind() or unused_bridges(self._kernel))[:_TOGETHER]
+        left = (self._left_behind() or self._unused())[:_TOGETHER]
         if left:
             grouped = (rtnl.set_link(name=name, group=_GOING) for name in left)
             # One call, so that no crash leaves a link in the group that may be used again.
             batch = b"".join((*grouped, rtnl.delete_link(group=_GOING)))
             self._kernel.host.batch(batch, ignore=_NO_SUCH_DEVICE)
-            self.expect()
+            for name in left:
+                self._emptying.pop(name, None)
         return bool(left)
+
+    def _expect(self, bridges: Iterable[str | None]) -> None:
+        self._emptying |= dict.fromkeys(filter(None, bridges), time.monotonic() + _TIDY_S)
+
+    def _unused(self) -> list[str]:
+        now = time.monotonic()
+        if self._looks and self._looks[0] <= now:
+            del self._looks[0]
+            self._expect(unused_bridges(self._kernel))
+        # Most bridges have other ports of ours, and keep them.
+        unused = unused_bridges(self._kernel, [name for name in self._emptying if not self._uses(name)])
+        self._emptying = {name: until for name, until in self._emptying.items() if until > now or name in unused}
+        return unused
 
     def _left_behind(self) -> list[str]:
         """Return the taps that should be gone by now and are there, and forget those that are not."""

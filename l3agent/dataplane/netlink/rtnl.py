@@ -181,9 +181,10 @@ def get_link(*, index: int = 0, name: str | None = None) -> bytes:
     return message(GETLINK, 0, body + (text(_IFNAME, name) if name else b""))
 
 
-def dump_links() -> bytes:
-    """Ask for all links."""
-    return message(GETLINK, DUMP, _IFINFO.pack(AF_UNSPEC, 0, 0, 0, 0) + u32(_EXT_MASK, _SKIP_STATS))
+def dump_links(*, master: int = 0) -> bytes:
+    """Ask for all links, or for the ports of one bridge (IFLA_MASTER of a dump)."""
+    body = _IFINFO.pack(AF_UNSPEC, 0, 0, 0, 0) + u32(_EXT_MASK, _SKIP_STATS)
+    return message(GETLINK, DUMP, body + (u32(_MASTER, master) if master else b""))
 
 
 def dump_statistics() -> bytes:
