@@ -11,6 +11,7 @@ import ctypes
 import errno
 import logging
 import os
+import select
 import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -60,12 +61,15 @@ class Listener:
         #: Whether the events of all namespaces come.
         self.hears_all = True
         self._sources: dict[int, Callable[[], Iterator[Notice]]] = {}
+        self._anything = select.poll()
         # The port that the kernel gives the first socket that a process opens in a namespace (netlink_autobind).
         port = os.getpid()
         self._open(NETLINK_ROUTE, events.ROUTE_GROUPS, events.route_filter(port), events.route_events)
         self._open(NETLINK_NETFILTER, events.NETFILTER_GROUPS, events.rules_filter(port), events.rules_events)
         pins = syscalls.watch_removals(netns_path)
         self._sources[pins] = lambda: _pins_gone(pins)
+        for descriptor in self._sources:
+            self._anything.register(descriptor, select.POLLIN)
 
     @property
     def descriptors(self) -> list[int]:
@@ -74,8 +78,11 @@ class Listener:
 
     def read(self) -> Iterator[Notice]:
         """Yield what happened since the last call, each family in its order."""
-        for source in self._sources.values():
-            yield from source()
+        # Mostly there is nothing, which one call tells of all. A socket that lost events has an error (ENOBUFS).
+        ready = {descriptor for descriptor, _ in self._anything.poll(0)}
+        for descriptor, source in self._sources.items() if ready else ():
+            if descriptor in ready:
+                yield from source()
 
     # ---- private ---------------------------------------------------------------------------------------------
 

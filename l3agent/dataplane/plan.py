@@ -10,8 +10,8 @@ Review: does a plan stopped anywhere leave tenants apart? Rules come before the 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Iterable
-from dataclasses import dataclass
+from collections.abc import Collection, Hashable, Iterable, Sequence
+from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Interface
 from typing import Any, Literal
 
@@ -85,12 +85,22 @@ class Plan:
     """Ordered operations for one state."""
 
     operations: tuple[Operation, ...] = ()
+    _by_kind: dict[type, list[Operation]] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        by_kind: dict[type, list[Operation]] = {}
+        for operation in self.operations:
+            by_kind.setdefault(type(operation.entry), []).append(operation)
+        object.__setattr__(self, "_by_kind", by_kind)
 
     def __bool__(self) -> bool:
         return bool(self.operations)
 
-    def of(self, *kinds: type) -> list[Operation]:
+    def of(self, *kinds: type) -> Sequence[Operation]:
         """Return the operations on entries of these kinds, in order."""
+        found = [self._by_kind[kind] for kind in kinds if kind in self._by_kind]
+        if len(found) < 2:
+            return found[0] if found else ()
         return [operation for operation in self.operations if isinstance(operation.entry, kinds)]
 
     def brings(self, kind: type) -> bool:
