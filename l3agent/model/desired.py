@@ -52,7 +52,7 @@ def desired_state(
     if gateway is not None:
         nodes[router["gw_port"]] = gateway
     _refuse_clashes(nodes)
-    notes: list[str] = []
+    notes = _scopes_apart(nodes)
     floating_ips = _floating_ips(router, gateway, _addresses_of(nodes.values()), notes)
     nat_address = _nat_address(router["gw_port"])
     return RouterState(
@@ -75,6 +75,17 @@ def _refuse_foreign_kinds(router: Node, handle_internal_only_routers: bool) -> N
         raise RouterNotCompatible("admin_state_up: false: the router is administratively down")
     if not router["gw_port"].given() and not handle_internal_only_routers:
         raise RouterNotCompatible("gw_port: none, and handle_internal_only_routers is off")
+
+
+def _scopes_apart(nodes: Iterable[Node]) -> list[str]:
+    """Name the families in which Neutron's own agent would keep networks of several address scopes apart."""
+    scopes = [node["address_scopes"].value for node in nodes]
+    found = {family: {str(one.get(family)) for one in scopes if isinstance(one, Mapping)} for family in ("4", "6")}
+    return [
+        f"address scopes are not kept apart: IPv{family} goes between the networks of {', '.join(sorted(several))}"
+        for family, several in found.items()
+        if len(several) > 1
+    ]
 
 
 def _plugged(interfaces: Node) -> list[Node]:

@@ -10,13 +10,14 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
-from tests.bench import churn, first_packet, floating_ips, resident, restart, routers, scale
+from tests.bench import churn, first_packet, floating_ips, repair, resident, restart, routers, scale
 from tests.functional.support.sandbox import Sandbox
 
 BENCHES: dict[str, ModuleType] = {
     "routers": routers,
     "floating-ips": floating_ips,
     "restart": restart,
+    "repair": repair,
     "scale": scale,
     "first-packet": first_packet,
     "resident": resident,

@@ -16,7 +16,7 @@ from typing import Any
 
 import msgpack
 
-from l3agent.model.names import TAP_DEVICE
+from l3agent.model.names import ROUTER_NAMESPACE, TAP_DEVICE
 from l3agent.model.states import FloatingIP, RouterState
 from l3agent.model.wire import pack_state
 from tests.bench.canonical import seed
@@ -116,6 +116,10 @@ class DataplaneProcess:
             under_way -= 1
             phases.append(_checked(report, operations))
         return phases
+
+    def pin(self, router: RouterState) -> Path:
+        """Return the file of the namespace of a router."""
+        return Path(self._path).parent / "netns" / f"{ROUTER_NAMESPACE}{router.id}"
 
     def descriptors(self) -> int:
         """Return how many descriptors the process has open."""

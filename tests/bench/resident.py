@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What agent and data plane have resident with many routers; the agent serves them to itself from a topology file.
-
-So the agent holds the file and a server's part as well: under a real server it has less.
-"""
+"""What agent and data plane have resident with many routers, asked for over RabbitMQ of a server in a third process."""
 
 from __future__ import annotations
 
@@ -19,6 +16,7 @@ from typing import Any
 from l3agent.exceptions import L3AgentError
 from l3agent.ops.asking import ask_agent
 from tests.bench.canonical import EXTERNAL_NETWORKS
+from tests.functional.support.rabbit import Rabbit
 
 _READY_S = 900
 _OUTSIDE = [IPv4Network((f"100.{64 + number}.0.0", 16)) for number in range(EXTERNAL_NETWORKS)]
@@ -33,12 +31,24 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> dict[str, Any]:
     """Run; return megabytes (10^6 bytes)."""
     folder = Path(tempfile.mkdtemp(prefix="bench-", dir="/run"))
+    rabbit = Rabbit(Path(tempfile.mkdtemp(prefix="bench-", dir="/run")))
+    try:
+        rabbit.start()
+        return _measured(options, folder, rabbit.url)
+    finally:
+        rabbit.close()
+
+
+def _measured(options: argparse.Namespace, folder: Path, broker: str) -> dict[str, Any]:
     (folder / "topology.yaml").write_text(json.dumps(topology(0, options.fips)))
     conf = folder / "agent.conf"
     conf.write_text(
-        f"[DEFAULT]\nstate_path = {folder}\nlog_file = {folder}/agent.log\nsend_arp_for_ha = 0\n"
-        f"[standalone]\ntopology = {folder}/topology.yaml\n[dataplane]\nlog_file = {folder}/dataplane.log\n"
+        f"[DEFAULT]\nhost = node1\nstate_path = {folder}\nlog_file = {folder}/agent.log\nsend_arp_for_ha = 0\n"
+        f"transport_url = {broker}\ninterface_driver = bridge\n[dataplane]\nlog_file = {folder}/dataplane.log\n"
     )
+    serve = [sys.executable, "-m", "l3agent.cmd.ctl", "serve", f"{folder}/topology.yaml", "--transport-url", broker]
+    with (folder / "serve.log").open("wb") as log:
+        server = subprocess.Popen(serve, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
     agent = subprocess.Popen([sys.executable, "-m", "l3agent", "--config-file", str(conf)], stdin=subprocess.DEVNULL)
     try:
         report = {"routers": options.routers, "empty MB": _resident(agent.pid, _status(folder, 0))}
@@ -48,8 +58,9 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         report["seconds from file to kernel"] = round(time.perf_counter() - started, 1)
         report["MB"] = _resident(agent.pid, status)
     finally:
-        agent.terminate()
-        agent.wait(60)
+        for process in (agent, server):
+            process.terminate()
+            process.wait(60)
     for name, value in report.items():
         print(f"{name}: {value}")
     return report

@@ -26,6 +26,10 @@ exec cat > /dev/null
 """
 
 
+#: Seconds that the kernel may take to end what is inside; it takes apart some hundred namespaces a second.
+_END_S = 120
+
+
 class SandboxError(Exception):
     """The machine does not let us have a sandbox, or a command in it failed."""
 
@@ -66,7 +70,7 @@ class Sandbox:
         """End everything inside, with the namespaces."""
         assert self._unshare.stdin is not None
         self._unshare.stdin.close()
-        self._unshare.wait(10)
+        self._unshare.wait(_END_S)
         for stream in (self._unshare.stdout, self._unshare.stderr):
             assert stream is not None
             stream.close()

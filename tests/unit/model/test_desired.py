@@ -408,6 +408,18 @@ def test_the_first_ipv4_address_of_the_gateway_stands_for_the_router() -> None:
     assert desired_state(a_router(gw_port=a_gateway(fixed_ips=fixed_ips))).nat_address == IPv4Address("203.0.113.99")
 
 
+# Address scopes
+
+
+def test_networks_of_several_address_scopes_are_named_for_they_are_not_kept_apart() -> None:
+    scopes = {"4": "blue", "6": None}
+    one, other = a_port(address_scopes=scopes), a_gateway(address_scopes={"4": None, "6": None})
+    (note,) = desired_state(a_router(_interfaces=[one], gw_port=other)).notes
+    assert "IPv4" in note and "None, blue" in note
+    assert desired_state(a_router(_interfaces=[one], gw_port=a_gateway(address_scopes=scopes))).notes == ()
+    assert desired_state(a_router(_interfaces=[one], gw_port=a_gateway(address_scopes="odd"))).notes == ()
+
+
 # Floating IPs
 
 
