@@ -33,7 +33,7 @@ _RECEIVE_BYTES = 262144
 _FRAME_BYTES_MAX = 1 << 30
 _BACKOFF_MIN_S, _BACKOFF_MAX_S = 0.1, 5.0
 #: How many lines of a plan are kept to be shown; all of them only for a dry run and a debug log.
-_LINES = 16
+_LINES = 10
 #: How long a request waits for the connection; its own deadline bounds the whole.
 _CONNECTING_S = 5.0
 _HELLO_S = 5.0

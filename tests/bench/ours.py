@@ -143,7 +143,7 @@ class DataplaneProcess:
     def _frame(self, router_id: str, router: RouterState | None) -> bytes:
         wire = pack_state(("router", router_id), router)
         # As the agent asks: it keeps the first lines of a plan.
-        frame: bytes = msgpack.packb((next(self._ids), "reconcile", {"states": [wire], "lines": 16}))
+        frame: bytes = msgpack.packb((next(self._ids), "reconcile", {"states": [wire], "lines": 10}))
         return frame
 
     def _answer(self) -> Any:

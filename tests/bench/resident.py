@@ -102,12 +102,14 @@ def _status(folder: Path, routers: int) -> dict[str, Any]:
 
 
 def _resident(agent: int, status: dict[str, Any]) -> dict[str, float]:
-    found = {"agent": _rss(agent), "data plane": _rss(status["dataplane"]["pid"])}
-    return found | {"together": round(sum(found.values()), 1)}
+    pids = {"agent": agent, "data plane": status["dataplane"]["pid"]}
+    found = {name: _megabytes(pid, "Rss:") for name, pid in pids.items()}
+    shared_once = sum(_megabytes(pid, "Pss:") for pid in pids.values())
+    return found | {"together": round(sum(found.values()), 1), "what they share counted once": round(shared_once, 1)}
 
 
-def _rss(pid: int) -> float:
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS:"):
-            return round(int(line.split()[1]) * 1024 / 1e6, 1)
-    raise RuntimeError(f"process {pid} has no resident memory")
+def _megabytes(pid: int, kind: str) -> float:
+    """Return a figure of proc_pid_smaps_rollup(5)."""
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    (kibibytes,) = (line.split()[1] for line in lines if line.startswith(kind))
+    return round(int(kibibytes) * 1024 / 1e6, 1)
