@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import time
 import uuid
@@ -20,7 +21,7 @@ from l3agent.cmd.ctl_parser import (
     say,
     seconds,
 )
-from l3agent.exceptions import L3AgentError
+from l3agent.exceptions import L3AgentError, TransientError
 from l3agent.ops.asking import ask_agent
 
 EX_TEMPFAIL = 75
@@ -38,6 +39,22 @@ def add_commands(commands: Commands) -> None:
             r1       only this one; an id that is not here yet will do too""",
     )
     command.add_argument("router", nargs="?", metavar="ROUTER", help="name or id (default: all)")
+    add_agent_options(command)
+
+    command = commands.add(
+        "replay",
+        _replay,
+        "work on one router once more and show all of it, as a debug log would",
+        more="""\
+The server is asked for it, the kernel is made to follow. The log of the agent itself has no more of it than of any
+other update. Exit status 1: it failed or was refused; 75: it was not done after --wait seconds.""",
+        examples="""\
+            r1
+            r1 --json | jq .timings""",
+    )
+    add_router(command)
+    command.add_argument("--wait", type=seconds, default=60.0, metavar="SECONDS", help="how long to wait (default: 60)")
+    command.add_argument("--json", action="store_true", help="print the answer of the agent as it is")
     add_agent_options(command)
 
     command = commands.add(
@@ -71,9 +88,12 @@ Routers stay and forward on. To keep the server from placing more of them here, 
 Exit status 75: work was still in hand after --wait seconds; ask again.""",
         examples="""\
             --wait 300    give the work five minutes
+            --stop        and stop l3-agent then
             --undo        take up work again""",
     )
-    command.add_argument("--undo", action="store_true", help="go on with everything")
+    then = command.add_mutually_exclusive_group()
+    then.add_argument("--undo", action="store_true", help="go on with everything")
+    then.add_argument("--stop", action="store_true", help="stop l3-agent when nothing is in hand")
     command.add_argument("--wait", type=seconds, default=60.0, metavar="SECONDS", help="how long to wait (default: 60)")
     add_agent_options(command)
 
@@ -100,6 +120,26 @@ def _known_or_new(routers: dict[str, Any], wanted: str) -> str:
         except ValueError:
             pass
         raise
+
+
+def _replay(args: argparse.Namespace) -> int:
+    path = control_socket(args)
+    wanted = _known_or_new(ask_agent(path, {"op": "status"})["routers"], args.router)
+    request = {"op": "replay", "router": wanted, "timeout": args.wait}
+    try:
+        answer = ask_agent(path, request, timeout=args.wait + LONG_S)["replay"]
+    except TransientError as exc:
+        if "not worked off" not in str(exc):
+            raise
+        print(f"l3-agentctl replay: {exc}", file=sys.stderr)
+        return EX_TEMPFAIL
+    if args.json:
+        say(json.dumps(answer, indent=2))
+    else:
+        times = ", ".join(f"{phase} {1000 * took:.1f} ms" for phase, took in answer["timings"].items())
+        lines = [*answer["log"], f"{answer['action']}: {answer['result']}, {answer['operations']} operations; {times}"]
+        say("\n".join([*lines, *([answer["error"]] if answer["error"] else [])]))
+    return 0 if answer["result"] == "ok" else 1
 
 
 def _pause(args: argparse.Namespace) -> int:
@@ -139,5 +179,8 @@ def _drain(args: argparse.Namespace) -> int:
         time.sleep(_LOOK_S)
     left = answer["queue"]["held"]
     say(f"drained: nothing is in hand{f', {left} routers have news for later' if left else ''}")
+    if args.stop:
+        say(f"l3-agent, process {ask_agent(path, {'op': 'stop'})['pid']}, is stopping; routers forward on")
+        return 0
     say("l3-agent can be stopped; routers forward on. `l3-agentctl drain --undo` takes up work again")
     return 0

@@ -3,14 +3,21 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Callable, Mapping
 from typing import Any
+
+import eventlet
 
 from l3agent.agent.l3_agent import L3NATAgent
 from l3agent.dataplane.client import DataplaneClient
 from l3agent.exceptions import L3AgentError
 from l3agent.ops.control import Operation
+from l3agent.ops.replay import replay
 from l3agent.ops.status import plans, show, status, topology, traffic
+
+_REPLAY_S, _ANSWERED_S = 60.0, 0.05
 
 #: Hosts and names of networks of a standalone topology, as :func:`l3agent.ops.status.topology` takes them.
 Surroundings = Callable[[], tuple[list[Mapping[str, Any]], Mapping[str, str]]]
@@ -28,9 +35,11 @@ def operations(
         "traffic": lambda request: {"routers": traffic(agent, dataplane, request.get("router"))},
         "topology": lambda request: topology(agent, *surroundings()),
         "resync": lambda request: _resync(agent, request.get("router")),
+        "replay": lambda request: {"replay": replay(agent, _router(request), float(request.get("timeout", _REPLAY_S)))},
         "pause": lambda request: _do(admin.pause, _router(request)),
         "resume": lambda request: _do(admin.resume, _router(request)),
         "drain": lambda request: _drain(agent, bool(request.get("undo", False))),
+        "stop": lambda request: _stop(),
     }
 
 
@@ -52,6 +61,12 @@ def _resync(agent: L3NATAgent, router_id: str | None) -> Mapping[str, Any]:
     else:
         agent.routers_updated(None, [router_id])
     return {}
+
+
+def _stop() -> Mapping[str, Any]:
+    """Stop as on SIGTERM, once this was answered."""
+    eventlet.spawn_after(_ANSWERED_S, os.kill, os.getpid(), signal.SIGTERM)
+    return {"pid": os.getpid()}
 
 
 def _drain(agent: L3NATAgent, undo: bool) -> Mapping[str, Any]:

@@ -280,6 +280,35 @@ def test_a_paused_router_is_left_alone_until_it_is_resumed(node: Node) -> None:
     wait_until(lambda: "203.0.113.100/32" in node.inside(R1, "ip address"), timeout=_PATIENCE_S)
 
 
+def test_a_replay_tells_all_of_one_router_and_the_log_of_the_agent_no_more_than_usual(node: Node) -> None:
+    before = node.agent.log.read_text()
+    said = node.ctl("replay r1").splitlines()
+    assert any(f"INFO router {R1} updated: 0 operations, wait " in line for line in said)
+    assert not any(R2 in line for line in said)
+    assert re.fullmatch(r"update: ok, 0 operations; wait .* ms, fetch .* ms, .*", said[-1])
+    assert " DEBUG " not in node.agent.log.read_text().removeprefix(before)
+    with node.machine.paused():
+        done = subprocess.run(node.argv("replay r1 --wait 1"), capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (75, f"l3-agentctl replay: router {R1}: not worked off within 1 s\n")
+    node.agent.wait_for(_at_rest, _PATIENCE_S)
+
+
+def test_a_paused_router_is_not_replayed(node: Node) -> None:
+    node.ctl("pause r1")
+    try:
+        done = subprocess.run(node.argv("replay r1"), capture_output=True, text=True, check=False)
+        assert done.returncode == 1 and "paused; `l3-agentctl resume` it first" in done.stderr
+    finally:
+        node.ctl("resume r1")
+
+
+def test_a_drained_agent_can_be_stopped_by_the_same_command(node: Node) -> None:
+    pid = node.agent.pid
+    assert f"process {pid}, is stopping" in node.ctl("drain --stop")
+    assert node.agent.wait_for_end(_PATIENCE_S) == 0
+    node.start()
+
+
 def test_a_drain_finishes_takes_no_more_and_can_be_undone(node: Node) -> None:
     assert "l3-agent can be stopped" in node.ctl("drain")
     node.replace("203.0.113.101: vm3", "203.0.113.103: vm3")

@@ -238,6 +238,11 @@ class Agent:
             os.kill(self._process.pid, number)
         return self._process.wait(timeout)
 
+    def wait_for_end(self, timeout: float = 15) -> int:
+        """Wait until the process ends by itself; return its exit status."""
+        assert self._process is not None
+        return self._process.wait(timeout)
+
     def kill(self) -> None:
         """End the process by SIGKILL."""
         self.end(signal.SIGKILL)

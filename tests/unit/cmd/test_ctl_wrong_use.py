@@ -31,6 +31,7 @@ RIGHT: dict[str, list[str]] = {
     "traffic": ["r1"],
     "graph": [],
     "resync": [],
+    "replay": ["r1"],
     "pause": ["r1"],
     "resume": ["r1"],
     "drain": [],

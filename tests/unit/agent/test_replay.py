@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One router once more: all that is done for it is told, and nothing of others."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from l3agent.exceptions import ApplyError, L3AgentError, TransientError
+from l3agent.ops.replay import replay
+from l3agent.testing import wait_until
+from tests.payloads import a_floating_ip, a_router
+
+R1, R2 = "cffffff1-0000-4000-8000-000000000000", "cffffff2-0000-4000-8000-000000000000"
+
+
+@pytest.fixture
+def serving(agent, plugin, dataplane):
+    """Two routers, in sync."""
+    plugin.routers = {router_id: a_router(id=router_id) for router_id in (R1, R2)}
+    agent.full_sync.ask("the test")
+    wait_until(lambda: agent.full_sync.in_sync and len(dataplane.states) == 2)
+    return agent
+
+
+def test_what_the_server_says_now_is_done_and_told_line_by_line(serving, plugin, dataplane):
+    plugin.routers |= {R1: a_router(id=R1, _floatingips=[a_floating_ip("203.0.113.7", "10.0.0.5")])}
+    answer = replay(serving, R1, 5)
+    assert (answer["action"], answer["result"], answer["error"]) == ("update", "ok", None)
+    assert {str(one.floating) for one in dataplane.states["router", R1].floating_ips} == {"203.0.113.7"}
+    assert {"wait", "fetch"} <= answer["timings"].keys()
+    assert answer["log"] and all(R1 in line for line in answer["log"])
+    assert any(" DEBUG " in line for line in answer["log"]) and any(" INFO " in line for line in answer["log"])
+
+
+def test_the_log_has_no_more_than_usual_and_is_as_before_afterwards(serving, caplog):
+    ours = logging.getLogger("l3agent")
+    before = ours.level, list(ours.handlers), [list(one.filters) for one in logging.getLogger().handlers]
+    caplog.set_level(logging.INFO)
+    caplog.clear()
+    replay(serving, R1, 5)
+    assert {record.levelname for record in caplog.records} <= {"INFO", "WARNING"}
+    serving.administration.pause(R2)
+    with pytest.raises(L3AgentError, match="paused"):
+        replay(serving, R2, 5)
+    assert (ours.level, list(ours.handlers), [list(one.filters) for one in logging.getLogger().handlers]) == before
+
+
+def test_a_failure_is_told(serving, dataplane):
+    dataplane.fail_next(ApplyError("the kernel has had enough"))
+    answer = replay(serving, R1, 5)
+    assert answer["result"] == "retry" and "the kernel has had enough" in answer["error"]
+
+
+def test_work_that_was_in_hand_is_not_taken_for_it(serving, plugin, dataplane):
+    dataplane.delay = 0.2
+    serving.routers_updated(None, [R1])
+    wait_until(lambda: serving.queue.is_processing(R1))
+    plugin.routers |= {R1: a_router(id=R1, _floatingips=[a_floating_ip("203.0.113.7", "10.0.0.5")])}
+    assert replay(serving, R1, 5)["result"] == "ok"
+    assert {str(one.floating) for one in dataplane.states["router", R1].floating_ips} == {"203.0.113.7"}
+
+
+def test_it_has_a_deadline_and_is_not_done_by_a_drained_agent(serving, dataplane):
+    dataplane.delay = 0.5
+    with pytest.raises(TransientError, match=r"not worked off within 0\.1 s"):
+        replay(serving, R1, 0.1)
+    assert serving.outcomes.watchers == []
+    serving.administration.drain()
+    with pytest.raises(L3AgentError, match="drained"):
+        replay(serving, R1, 5)
