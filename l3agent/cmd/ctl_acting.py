@@ -44,7 +44,7 @@ def add_commands(commands: Commands) -> None:
     command = commands.add(
         "replay",
         _replay,
-        "work on one router once more and show all of it, as a debug log would",
+        "work on one router once more and show what a debug log says of it",
         more="""\
 The server is asked for it, the kernel is made to follow. The log of the agent itself has no more of it than of any
 other update. Exit status 1: it failed or was refused; 75: it was not done after --wait seconds.""",

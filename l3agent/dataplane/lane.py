@@ -108,8 +108,7 @@ class Lane:
         if self._rest_at is not None and now >= self._rest_at:
             self._let_others_work(now)
             self._rest_at = None
-        tidy_at = self._when_to_tidy()
-        if tidy_at is not None and now >= tidy_at:
+        if now >= self._when_to_tidy():
             pause = _TIDY_NEXT_S if _tidied(crew.tidier) else _TIDY_PAUSE_S
             self._tidy_at = time.monotonic() + pause
 
@@ -133,9 +132,8 @@ class Lane:
                 break
         self._crew.reconciler.settle()
 
-    def _when_to_tidy(self) -> float | None:
-        untidy = self._crew.tidier.untidy_from()
-        return None if untidy is None else max(untidy, self._tidy_at)
+    def _when_to_tidy(self) -> float:
+        return max(self._crew.tidier.untidy_from(), self._tidy_at)
 
     def _repair(self) -> bool:
         work = self._crew.reconciler.repair()

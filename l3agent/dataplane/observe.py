@@ -32,6 +32,8 @@ from l3agent.dataplane.sockets import NetlinkSocket
 from l3agent.model.names import GATEWAY_DEVICE, HOST_DEVICE, INTERNAL_DEVICE, namespace_name
 from l3agent.model.states import Key
 
+#: So many bridges are asked about one by one at most; each takes two calls.
+_ASKED_SINGLY = 32
 #: Stands for the MTU of a link whose two ends differ.
 _DISAGREE = 0
 #: How the names of our devices inside a namespace begin.
@@ -290,9 +292,10 @@ def _observe_card(kernel: Kernel, seen: Observed, name: str) -> None:
 def unused_bridges(kernel: Kernel, names: Iterable[str] | None = None) -> list[str]:
     """Return the names of our bridges that have no port left.
 
-    :param names: bridges to look at; None for all there are, at the price of a dump of all links.
+    :param names: bridges to look at; None for all there are. One dump of all links is cheaper than many questions.
     """
-    if names is not None:
+    names = None if names is None else list(names)
+    if names is not None and len(names) <= _ASKED_SINGLY:
         bridges = (info for info in _ask(kernel, [rtnl.get_link(name=name) for name in names]) if info is not None)
         ours = [info for info in bridges if marked(info.alias) is not None]
         return [
@@ -300,7 +303,8 @@ def unused_bridges(kernel: Kernel, names: Iterable[str] | None = None) -> list[s
         ]
     links = rtnl.parse_links(kernel.host.dump(rtnl.dump_links()))
     used = {info.master for info in links}
-    return [info.name for info in links if marked(info.alias) is not None and info.index not in used]
+    unused = [info.name for info in links if marked(info.alias) is not None and info.index not in used]
+    return unused if names is None else [name for name in unused if name in set(names)]
 
 
 def our_networks(kernel: Kernel) -> list[str]:

@@ -249,6 +249,8 @@ class Reconciler:
         key, state = job.key, job.state
         if not dry_run:
             self._drift.begin(key, state)
+            if state is None:
+                self._tidier.look_soon()
         plans: list[Plan] = []
         with job.timed("plan"):
             desired = self._entries(key, state)

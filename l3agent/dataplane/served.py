@@ -196,7 +196,10 @@ class Served:
             del self._by_number[place.nsid]
         if place.namespace is not None:
             del self._by_pin[place.namespace]
-        self._plugged.subtract(_ports(place))
+        for bridge in _ports(place):
+            self._plugged[bridge] -= 1
+            if not self._plugged[bridge]:
+                del self._plugged[bridge]
         for name in place.outside:
             self._users[name].discard(key)
             if not self._users[name]:

@@ -13,6 +13,9 @@ from l3agent.dataplane.plan import Bridge, Card, Entry, Link, Namespace, Plan
 
 #: Seconds after a removal during which a bridge may still lose its last port: namespaces go in the background.
 _TIDY_S = 5.0
+#: Seconds between two looks at all bridges when nothing is known of any: for those that lost their last port by other
+#: hands, or by a namespace that outlived the process that removed it.
+_NOW_AND_THEN_S = 600.0
 #: Seconds that the kernel may take to take a namespace apart; then its taps are deleted one by one.
 _APART_S = 2.0
 #: How many links go in one call: together they wait for as many RCU grace periods as one alone does, tens of ms.
@@ -33,7 +36,7 @@ class Tidier:
         self._uses = uses
         now = time.monotonic()
         #: When to look at all bridges: for what a process before this one left, and for what its removals lead to.
-        self._looks = [now, now + _TIDY_S]
+        self._looks = [now, now + _TIDY_S, now + _NOW_AND_THEN_S]
         #: Bridges that may lose their last port, and until when.
         self._emptying: dict[str, float] = {}
         #: Taps of removed namespaces, and when they must be gone.
@@ -57,15 +60,21 @@ class Tidier:
         """Something of a plan was refused: the bridges that it makes may stay without a port."""
         self._expect(one.entry.name for one in plan.of(Bridge) if isinstance(one.entry, Bridge))
 
-    def untidy_from(self) -> float | None:
-        """Return from when on there may be a tap or a bridge left over (monotonic seconds), None when there is none."""
-        return 0.0 if self._leaving or self._emptying else next(iter(self._looks), None)
+    def look_soon(self) -> None:
+        """Something goes of which only is known what was found: somebody may have taken its ports off before."""
+        soon = time.monotonic() + _TIDY_S
+        if self._looks[0] > soon:
+            self._looks.insert(0, soon)
+
+    def untidy_from(self) -> float:
+        """Return from when on there may be a tap or a bridge left over (monotonic seconds)."""
+        return 0.0 if self._leaving or self._emptying else self._looks[0]
 
     def tidy(self) -> bool:
         """Remove taps of namespaces that are kept alive, or bridges without ports; tell whether there were any.
 
         A process inside a namespace, such as an operator's shell, keeps it alive after its removal. Whatever is left
-        when this process dies is found by the next one.
+        when this process dies is found by the next one, now and then at the latest.
         """
         left = (self._left_behind() or self._unused())[:_TOGETHER]
         if left:
@@ -84,6 +93,7 @@ class Tidier:
         now = time.monotonic()
         if self._looks and self._looks[0] <= now:
             del self._looks[0]
+            self._looks = self._looks or [now + _NOW_AND_THEN_S]
             self._expect(unused_bridges(self._kernel))
         # Most bridges have other ports of ours, and keep them.
         unused = unused_bridges(self._kernel, [name for name in self._emptying if not self._uses(name)])

@@ -10,6 +10,7 @@ from l3agent.dataplane.kernel import Kernel, NamespaceHandle
 from l3agent.dataplane.netlink import nft, rtnl
 from l3agent.dataplane.netlink.table import TRAFFIC_IN, TRAFFIC_OUT
 from l3agent.dataplane.observe import OURS
+from l3agent.dataplane.render import ROUTER_SYSCTLS
 
 
 def traffic(kernel: Kernel, namespace: str) -> dict[str, Any] | None:
@@ -19,7 +20,8 @@ def traffic(kernel: Kernel, namespace: str) -> dict[str, Any] | None:
     was made. ``floating_ips``: by address, the same to and from outside, since the floating IP came to this router (or
     its table was written anew); None where they are not counted.
     """
-    handle = kernel.find(namespace, frozenset())
+    # It may be the first sight of it, and settings are read at first sight only.
+    handle = kernel.find(namespace, ROUTER_SYSCTLS)
     if handle is None:
         return None
     return {"devices": _devices(handle), "floating_ips": _floating_ips(handle) if kernel.counting else None}

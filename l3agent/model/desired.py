@@ -77,13 +77,17 @@ def _refuse_foreign_kinds(router: Node, handle_internal_only_routers: bool) -> N
         raise RouterNotCompatible("gw_port: none, and handle_internal_only_routers is off")
 
 
-def _scopes_apart(nodes: Iterable[Node]) -> list[str]:
+def _scopes_apart(nodes: Mapping[Node, Port]) -> list[str]:
     """Name the families in which Neutron's own agent would keep networks of several address scopes apart."""
-    scopes = [node["address_scopes"].value for node in nodes]
-    found = {family: {str(one.get(family)) for one in scopes if isinstance(one, Mapping)} for family in ("4", "6")}
+    found: dict[int, set[str]] = {4: set(), 6: set()}
+    for node, port in nodes.items():
+        scopes = node["address_scopes"].value
+        # A network without addresses of a family has no scope there, and no traffic.
+        for version in {interface.version for interface in port.addresses} if isinstance(scopes, Mapping) else ():
+            found[version].add(str(scopes.get(str(version)) or "no scope"))
     return [
-        f"address scopes are not kept apart: IPv{family} goes between the networks of {', '.join(sorted(several))}"
-        for family, several in found.items()
+        f"address scopes are not kept apart: IPv{version} goes between the networks of {', '.join(sorted(several))}"
+        for version, several in found.items()
         if len(several) > 1
     ]
 

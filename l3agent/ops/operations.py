@@ -39,7 +39,7 @@ def operations(
         "pause": lambda request: _do(admin.pause, _router(request)),
         "resume": lambda request: _do(admin.resume, _router(request)),
         "drain": lambda request: _drain(agent, bool(request.get("undo", False))),
-        "stop": lambda request: _stop(),
+        "stop": lambda request: _stop(agent),
     }
 
 
@@ -63,8 +63,13 @@ def _resync(agent: L3NATAgent, router_id: str | None) -> Mapping[str, Any]:
     return {}
 
 
-def _stop() -> Mapping[str, Any]:
-    """Stop as on SIGTERM, once this was answered."""
+def _stop(agent: L3NATAgent) -> Mapping[str, Any]:
+    """Stop as on SIGTERM, once this was answered.
+
+    :raises L3AgentError: routers would go with it.
+    """
+    if agent.conf.cleanup_on_shutdown:
+        raise L3AgentError("cleanup_on_shutdown is on: stopping removes all routers; if that is meant, send SIGTERM")
     eventlet.spawn_after(_ANSWERED_S, os.kill, os.getpid(), signal.SIGTERM)
     return {"pid": os.getpid()}
 

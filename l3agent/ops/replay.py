@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Work on one router once more, and tell all of it: what the log says of that router at the level of debug.
+"""Work on one router once more, and tell what the log says of that router at the level of debug.
 
 The log of the agent itself stays as it is: nothing that it would leave out is written to it meanwhile.
 """
@@ -13,18 +13,20 @@ from typing import Any
 
 import eventlet
 from eventlet.event import Event
+from eventlet.semaphore import Semaphore
 
 from l3agent.agent.l3_agent import L3NATAgent
 from l3agent.agent.outcomes import Outcome
 from l3agent.exceptions import L3AgentError, TransientError
 
 _PACKAGE = "l3agent"
+_LISTENING = Semaphore()
 
 
 def replay(agent: L3NATAgent, router_id: str, timeout: float) -> dict[str, Any]:
-    """Ask the server for a router again and bring it to the kernel, before all others.
+    """Ask the server for a router again and bring it to the kernel, in turn with the other news of the server.
 
-    :param timeout: seconds for all of it.
+    :param timeout: seconds for the work; others that are replayed are waited for before.
     :returns: ``action``, ``result``, ``error``, ``timings``, ``operations`` (how many) and ``log`` (lines).
     :raises L3AgentError: nothing is done for it now: the router is paused, or the agent drained.
     :raises TransientError: it was not worked off in time; it goes on.
@@ -74,28 +76,46 @@ class _Collector(logging.Handler):
         self.setFormatter(logging.Formatter("%(asctime)s.%(msecs)03d %(levelname)s %(message)s", "%H:%M:%S"))
 
     def emit(self, record: logging.LogRecord) -> None:
-        if self._word in record.getMessage():
-            self.lines.append(self.format(record))
+        try:
+            if self._word in record.getMessage():
+                self.lines.append(self.format(record))
+        except Exception:
+            self.handleError(record)
+
+
+class _AsUsual(logging.Filter):
+    """Lets through what is written when nobody listens: what only the lower level of our package brings is left out."""
+
+    def __init__(self, level: int) -> None:
+        super().__init__(_PACKAGE)
+        self._level = level
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if not super().filter(record):
+            return True
+        logger: logging.Logger | None = logging.getLogger(record.name)
+        while logger is not None and logger.name != _PACKAGE:
+            if logger.level:  # it has a level of its own
+                return True
+            logger = logger.parent
+        return record.levelno >= self._level
 
 
 @contextmanager
 def _overheard(word: str) -> Iterator[list[str]]:
-    """Collect what this program logs with a word in it, at every level."""
-    root, ours = logging.getLogger(), logging.getLogger(_PACKAGE)
-    before, usual = ours.level, ours.getEffectiveLevel()
-    handlers, collector = list(root.handlers), _Collector(word)
-
-    def as_usual(record: logging.LogRecord) -> bool:
-        return record.levelno >= usual
-
-    for handler in handlers:
-        handler.addFilter(as_usual)
-    ours.addHandler(collector)
-    ours.setLevel(logging.DEBUG)
-    try:
-        yield collector.lines
-    finally:
-        ours.setLevel(before)
-        ours.removeHandler(collector)
+    """Collect what this program logs with a word in it, at every level; one at a time, for there is one level."""
+    with _LISTENING:
+        ours, collector = logging.getLogger(_PACKAGE), _Collector(word)
+        before, usual = ours.level, _AsUsual(ours.getEffectiveLevel())
+        handlers = [*logging.getLogger().handlers, *ours.handlers]
         for handler in handlers:
-            handler.removeFilter(as_usual)
+            handler.addFilter(usual)
+        ours.addHandler(collector)
+        ours.setLevel(logging.DEBUG)
+        try:
+            yield collector.lines
+        finally:
+            ours.setLevel(before)
+            ours.removeHandler(collector)
+            for handler in handlers:
+                handler.removeFilter(usual)

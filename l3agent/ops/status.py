@@ -11,7 +11,7 @@ from l3agent import __version__
 from l3agent.agent.l3_agent import L3NATAgent
 from l3agent.agent.router_info import RouterInfo
 from l3agent.dataplane.client import DataplaneClient
-from l3agent.exceptions import L3AgentError
+from l3agent.exceptions import ApplyError, L3AgentError
 from l3agent.model.states import Key, RouterState, State
 
 #: Operations of its last update that a router tells; all of them, of a thousand new routers, would be 4 MB.
@@ -72,14 +72,22 @@ def show(agent: L3NATAgent, dataplane: DataplaneClient, router_id: str) -> dict[
 def traffic(agent: L3NATAgent, dataplane: DataplaneClient, router_id: str | None) -> dict[str, Any]:
     """Return what went through routers, by id: counters of their devices and floating IPs, and their name.
 
+    One that has no namespace yet, or cannot be read, has an ``error`` instead of counters.
+
     :param router_id: one router; None for all.
     :raises DataplaneUnavailable: the data plane does not answer.
     :raises L3AgentError: there is no such router here.
     """
     chosen = list(agent.router_info.values()) if router_id is None else [_known(agent, router_id)]
     # One at a time: requests of workers go in between.
-    counted = {info.id: (info.name, dataplane.traffic(info.id)) for info in chosen}
-    return {one: {"name": name, **counters} for one, (name, counters) in counted.items() if counters is not None}
+    return {info.id: {"name": info.name, **_counters(dataplane, info.id)} for info in chosen}
+
+
+def _counters(dataplane: DataplaneClient, router_id: str) -> dict[str, Any]:
+    try:
+        return dataplane.traffic(router_id) or {"error": "it is not in the kernel"}
+    except ApplyError as exc:
+        return {"error": str(exc)}
 
 
 def topology(agent: L3NATAgent, hosts: Iterable[Mapping[str, Any]], names: Mapping[str, str]) -> dict[str, Any]:

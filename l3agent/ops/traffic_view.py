@@ -22,9 +22,12 @@ def traffic_lines(routers: Mapping[str, Mapping[str, Any]], screen: Screen) -> I
     rows: list[list[Cell | str]] = []
     for router_id, router in sorted(routers.items(), key=lambda item: (item[1]["name"], item[0])):
         rows.append([Cell(f"router {router['name'] or router_id}", "bold"), "", "", "", ""])
+        if "error" in router:
+            rows.append([Cell(f"  {router['error']}", "red"), "", "", "", ""])
+            continue
         for what, counters in (*router["devices"].items(), *(router["floating_ips"] or {}).items()):
             rows.append([f"  {what}", *(str(number) for way in ("in", "out") for number in counters[way])])
     yield from table(_HEADER, rows, screen)
-    if any(router["floating_ips"] is None for router in routers.values()):
+    if any(router.get("floating_ips", {}) is None for router in routers.values()):
         yield ""
         yield "floating IPs are not counted: [dataplane] count_traffic is off"

@@ -18,7 +18,7 @@ from oslo_log import log as logging
 from oslo_messaging import Target
 from oslo_messaging.rpc.server import RPCServer
 
-from l3agent.exceptions import ConfigError
+from l3agent.exceptions import ConfigError, PluginUnavailable
 from l3agent.rpc.deadline import time_limit
 from l3agent.rpc.dispatcher import Dispatcher
 from l3agent.rpc.pool import MessagePool
@@ -112,14 +112,15 @@ class Connection:
     def consume_in_threads(self) -> None:
         """Start all consumers; returns when their queues exist. Waits for the broker as long as there is none.
 
-        :raises ConfigError: the broker refuses the login or has no such virtual host, or a queue or exchange is there
-            with other settings (durable, quorum) than ours.
+        :raises ConfigError: a queue or exchange is there with other settings (durable, quorum) than ours.
+        :raises PluginUnavailable: the broker refuses the login, or has no such virtual host or no room in it.
         """
         for server in self.servers:
             try:
                 server.start()
             except (amqp.exceptions.AccessRefused, amqp.exceptions.NotAllowed) as error:
-                raise ConfigError(f"transport_url: the broker says {error.reply_text}") from error
+                # Maybe for a moment only: its users are loaded from elsewhere, or too many are connected.
+                raise PluginUnavailable(f"transport_url: the broker says {error.reply_text}") from error
             except oslo_messaging.MessageDeliveryFailure as error:
                 if "PRECONDITION_FAILED" not in str(error):
                     raise

@@ -11,7 +11,7 @@ from eventlet.event import Event
 from oslo_log import log as logging
 from oslo_service import threadgroup as oslo_threadgroup
 
-from l3agent.exceptions import ConfigError, PermissionMissing
+from l3agent.exceptions import ConfigError, PermissionMissing, TransientError
 from l3agent.rpc.deadline import Deadline, time_limit
 from l3agent.service.crash import status_of
 from l3agent.service.threadgroup import ThreadGroup
@@ -118,6 +118,9 @@ class Services:
         except PermissionMissing as error:
             LOG.critical("%s", error)
             raise SystemExit(EX_NOPERM) from error
+        except TransientError as error:
+            LOG.critical("%s", error)
+            raise SystemExit(1) from error
         except Exception as error:
             LOG.exception("Error starting %s", _name(service))
             raise SystemExit(1) from error

@@ -14,7 +14,7 @@ import pytest
 from l3agent.model.states import HostState, Port, Route, RouterState
 from l3agent.testing import wait_until
 from tests.functional.support.kernel import observed
-from tests.functional.support.processes import Dataplane
+from tests.functional.support.processes import Dataplane, a_machine
 from tests.functional.support.states import (
     bridge,
     floating_ips,
@@ -310,6 +310,36 @@ def test_a_removed_router_takes_its_taps_along_and_the_bridges_that_nobody_uses(
     wait_until(lambda: leftovers(machine, world.state) == [bridge(world.blue.network_id)], timeout=10)
     gone(machine, other)
     wait_until(lambda: leftovers(machine, world.state) == [], timeout=10)
+
+
+def links(machine: Dataplane) -> set[str]:
+    return {one["ifname"] for one in machine.sandbox.json("ip -j link show")}
+
+
+@pytest.fixture(scope="module")
+def unrepaired() -> Iterator[Dataplane]:
+    with a_machine(repair=False) as machine:
+        yield machine
+
+
+def test_the_bridges_of_many_that_go_at_once_go_too(machine: Dataplane) -> None:
+    hosts = [host(new_id(), "10.0.0.5/24") for _ in range(40)]
+    for wanted in (True, False):
+        reports = machine.reconcile(*((key(one), one if wanted else None) for one in hosts))
+        assert [report.error for report in reports] == [None] * len(hosts)
+    names = {bridge(one.port.network_id) for one in hosts}
+    wait_until(lambda: not names & links(machine), timeout=20)
+
+
+@pytest.mark.parametrize("command", ["ip netns delete NS", "ip link set TAP nomaster", "ip link delete TAP"])
+def test_a_bridge_goes_whose_port_somebody_took_before(unrepaired: Dataplane, command: str) -> None:
+    state = router(inner := port(new_id(), "10.0.0.1/24"))
+    (report,) = unrepaired.reconcile((key(state), state))
+    assert report.error is None
+    unrepaired.sandbox.run(command.replace("NS", namespace(state)).replace("TAP", tap(inner)).split())
+    gone(unrepaired, state)
+    name = bridge(inner.network_id)
+    wait_until(lambda: name not in links(unrepaired), timeout=20)
 
 
 def test_a_router_goes_although_somebody_is_inside_its_namespace(machine: Dataplane) -> None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import subprocess
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from l3agent.model.states import RouterState
 from tests.functional.support.kernel import rules
 from tests.functional.support.processes import Dataplane, a_machine
+from tests.functional.support.sandbox import Inside
 from tests.functional.support.states import floating_ips, host, key, namespace, new_id, port, route, router
 from tests.functional.support.watch import nft_events
 
@@ -48,6 +50,11 @@ class World:
         """Have a machine ping another one, every answer heard."""
         argv = ["ping", "-c", str(count), "-i", "0.02", "-W", "5", "-s", str(_PAYLOAD), "-q", to]
         self.machine.sandbox.run(argv, netns=namespace(sender))
+
+    def start_ping(self, sender: Any, to: str) -> Inside:
+        """Have a machine ping another one for some seconds from now on."""
+        argv = ["ping", "-c", "60", "-i", "0.05", "-W", "5", "-q", to]
+        return self.machine.sandbox.popen(argv, netns=namespace(sender), stdout=subprocess.PIPE)
 
     def counted(self) -> dict[str, Any]:
         """Return the counters of the router."""
@@ -113,6 +120,13 @@ def test_counters_outlive_the_data_plane_and_other_changes(world: World) -> None
     assert world.counted()["floating_ips"] == {FIP: both(4, 4), SECOND: both(0, 0)}
 
 
+def test_to_be_asked_first_changes_nothing(world: World) -> None:
+    world.machine.kill()
+    world.machine.start()
+    world.counted()
+    assert world.bring(world.router) == ()
+
+
 def test_one_more_is_four_elements_and_no_rule_and_its_counters_go_with_it(world: World) -> None:
     before = rules(world.machine.sandbox, namespace(world.router))
     state = world.router
@@ -134,6 +148,7 @@ def test_it_can_be_switched_on_and_off_under_traffic() -> None:
         world.ping(world.outside, FIP, 2)
         plain = machine.conf.read_text()
         for counts in (True, False):
+            going = world.start_ping(world.other, OUTSIDE)
             machine.stop()
             machine.conf.write_text(plain + f"count_traffic = {counts}\n")
             machine.start()
@@ -141,6 +156,7 @@ def test_it_can_be_switched_on_and_off_under_traffic() -> None:
             assert world.bring(world.router) == ()
             world.ping(world.outside, FIP, 2)
             assert world.counted()["floating_ips"] == ({FIP: both(2, 2)} if counts else None)
+            assert " 0% packet loss" in going.entrance.communicate()[0].decode()
 
 
 def test_the_table_typed_by_hand_is_the_same() -> None:

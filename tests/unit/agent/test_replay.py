@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import logging
 
+import eventlet
 import pytest
 
 from l3agent.exceptions import ApplyError, L3AgentError, TransientError
@@ -24,8 +25,12 @@ def serving(agent, plugin, dataplane):
     return agent
 
 
+def changed(router_id):
+    return a_router(id=router_id, _floatingips=[a_floating_ip("203.0.113.7", "10.0.0.5")])
+
+
 def test_what_the_server_says_now_is_done_and_told_line_by_line(serving, plugin, dataplane):
-    plugin.routers |= {R1: a_router(id=R1, _floatingips=[a_floating_ip("203.0.113.7", "10.0.0.5")])}
+    plugin.routers |= {R1: changed(R1)}
     answer = replay(serving, R1, 5)
     assert (answer["action"], answer["result"], answer["error"]) == ("update", "ok", None)
     assert {str(one.floating) for one in dataplane.states["router", R1].floating_ips} == {"203.0.113.7"}
@@ -34,17 +39,54 @@ def test_what_the_server_says_now_is_done_and_told_line_by_line(serving, plugin,
     assert any(" DEBUG " in line for line in answer["log"]) and any(" INFO " in line for line in answer["log"])
 
 
-def test_the_log_has_no_more_than_usual_and_is_as_before_afterwards(serving, caplog):
-    ours = logging.getLogger("l3agent")
-    before = ours.level, list(ours.handlers), [list(one.filters) for one in logging.getLogger().handlers]
-    caplog.set_level(logging.INFO)
-    caplog.clear()
-    replay(serving, R1, 5)
-    assert {record.levelname for record in caplog.records} <= {"INFO", "WARNING"}
+class Written(logging.Handler):
+    """A log that takes whatever comes."""
+
+    def __init__(self):
+        super().__init__(level=0)
+        self.records = []
+
+    def emit(self, record):
+        self.records.append(record)
+
+
+@pytest.fixture
+def written():
+    root, ours = logging.getLogger(), logging.getLogger("l3agent")
+    before, log = (root.level, ours.level), Written()
+    root.addHandler(log)
+    root.setLevel(logging.INFO)
+    ours.setLevel(logging.NOTSET)
+    yield log
+    root.removeHandler(log)
+    root.setLevel(before[0])
+    ours.setLevel(before[1])
+
+
+def test_the_log_has_no_more_than_usual(serving, plugin, written):
+    other = logging.getLogger("oslo.messaging.test")
+    other.setLevel(logging.DEBUG)
+    plugin.routers |= {R1: changed(R1)}
+    answer = replay(serving, R1, 5)
+    assert any(" DEBUG " in line for line in answer["log"])
+    assert {one.levelname for one in written.records if one.name.startswith("l3agent")} == {"INFO"}
+    assert written.filters == [] and logging.getLogger("l3agent").level == logging.NOTSET
+    other.debug("what others say")
+    assert written.records[-1].getMessage() == "what others say"
+
+
+def test_two_at_a_time_leave_the_level_as_it_was(serving, plugin, written, dataplane):
+    plugin.routers |= {R1: changed(R1), R2: changed(R2)}
+    dataplane.delay = 0.1
+    told = [eventlet.spawn(replay, serving, one, 5) for one in (R1, R2)]
+    assert [any(" DEBUG " in line for line in one.wait()["log"]) for one in told] == [True, True]
+    assert logging.getLogger("l3agent").level == logging.NOTSET and written.filters == []
+
+
+def test_a_paused_router_is_refused(serving):
     serving.administration.pause(R2)
     with pytest.raises(L3AgentError, match="paused"):
         replay(serving, R2, 5)
-    assert (ours.level, list(ours.handlers), [list(one.filters) for one in logging.getLogger().handlers]) == before
 
 
 def test_a_failure_is_told(serving, dataplane):
@@ -57,7 +99,7 @@ def test_work_that_was_in_hand_is_not_taken_for_it(serving, plugin, dataplane):
     dataplane.delay = 0.2
     serving.routers_updated(None, [R1])
     wait_until(lambda: serving.queue.is_processing(R1))
-    plugin.routers |= {R1: a_router(id=R1, _floatingips=[a_floating_ip("203.0.113.7", "10.0.0.5")])}
+    plugin.routers |= {R1: changed(R1)}
     assert replay(serving, R1, 5)["result"] == "ok"
     assert {str(one.floating) for one in dataplane.states["router", R1].floating_ips} == {"203.0.113.7"}
 

@@ -1,16 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+from struct import pack, unpack_from
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from l3agent.dataplane.netlink import nft, table
-from l3agent.dataplane.netlink.message import ACK, be32, messages, text
+from l3agent.dataplane.netlink.message import ACK, be32, messages, nested, text
 
 
-def whole_table() -> list[bytes]:
-    return list(table.new_table())
+def whole_table(*, counting: bool = False) -> list[bytes]:
+    return list(table.new_table(counting=counting))
 
 
 keys = st.binary(min_size=4, max_size=4)
@@ -55,10 +57,22 @@ def test_the_fingerprint_is_the_same_for_the_same_table() -> None:
     assert nft.fingerprint() == frozenset()
 
 
-@pytest.mark.parametrize("place", range(len(table.new_table())))
+@pytest.mark.parametrize("place", range(len(table.new_table(counting=True))))
 def test_no_part_of_the_table_can_be_missing_unnoticed(place: int) -> None:
-    parts = whole_table()
+    parts = whole_table(counting=True)
     assert nft.fingerprint(*parts[:place], *parts[place + 1 :]) != nft.fingerprint(*parts)
+
+
+def test_a_set_that_does_not_count_is_noticed() -> None:
+    parts = whole_table(counting=True)
+    places = [at for at, part in enumerate(parts) if b"counter\0" in part]
+    assert len(places) == 2
+    for at in places:
+        counting = nested(17, text(1, "counter"), nested(2))
+        (length,) = unpack_from("=I", parts[at])
+        silent = pack("=I", length - len(counting)) + parts[at][4 : -len(counting)]
+        assert parts[at].endswith(counting)
+        assert nft.fingerprint(*parts[:at], silent, *parts[at + 1 :]) != nft.fingerprint(*parts)
 
 
 def test_rules_cannot_change_places_unnoticed() -> None:

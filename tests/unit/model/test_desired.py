@@ -415,9 +415,13 @@ def test_networks_of_several_address_scopes_are_named_for_they_are_not_kept_apar
     scopes = {"4": "blue", "6": None}
     one, other = a_port(address_scopes=scopes), a_gateway(address_scopes={"4": None, "6": None})
     (note,) = desired_state(a_router(_interfaces=[one], gw_port=other)).notes
-    assert "IPv4" in note and "None, blue" in note
+    assert "IPv4" in note and "blue, no scope" in note
+
+
+@pytest.mark.parametrize("scopes", [{"4": "blue", "6": None}, {"4": "blue", "6": "a scope without addresses"}, "odd"])
+def test_networks_of_one_address_scope_are_as_they_should_be(scopes: Any) -> None:
+    one = a_port(address_scopes={"4": "blue", "6": None})
     assert desired_state(a_router(_interfaces=[one], gw_port=a_gateway(address_scopes=scopes))).notes == ()
-    assert desired_state(a_router(_interfaces=[one], gw_port=a_gateway(address_scopes="odd"))).notes == ()
 
 
 # Floating IPs

@@ -26,5 +26,10 @@ def test_it_says_why_there_are_no_floating_ips() -> None:
     assert lines[-1] == "floating IPs are not counted: [dataplane] count_traffic is off"
 
 
+def test_a_router_without_counters_says_why() -> None:
+    lines = list(traffic_lines({"a": {"name": "r1", "error": "it is not in the kernel"}}, Screen()))
+    assert [line.strip() for line in lines[1:]] == ["router r1", "it is not in the kernel"]
+
+
 def test_no_routers() -> None:
     assert list(traffic_lines({}, Screen())) == ["no routers are here"]
