@@ -91,7 +91,7 @@ class Tidier:
 
     def _unused(self) -> list[str]:
         now = time.monotonic()
-        if self._looks and self._looks[0] <= now:
+        if self._looks[0] <= now:
             del self._looks[0]
             self._looks = self._looks or [now + _NOW_AND_THEN_S]
             self._expect(unused_bridges(self._kernel))
@@ -103,7 +103,7 @@ class Tidier:
     def _left_behind(self) -> list[str]:
         """Return the taps that should be gone by now and are there, and forget those that are not."""
         now = time.monotonic()
-        due = [tap for tap, when in self._leaving.items() if when < now]
+        due = [tap for tap, when in self._leaving.items() if when < now][:_TOGETHER]
         answers = zip(due, self._kernel.host.ask([rtnl.get_link(name=tap) for tap in due]), strict=True)
         there = [tap for tap, answer in answers if rtnl.parse_links(answer)]
         for tap in set(due).difference(there):
