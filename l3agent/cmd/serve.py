@@ -46,6 +46,7 @@ _CLI_OPTS = [
     cfg.FloatOpt(
         "lose-casts", default=0, min=0, max=1, help="To try agents: this share of the messages to them is never sent."
     ),
+    cfg.FloatOpt("fail-calls", default=0, min=0, max=1, help="To try agents: this share of their calls fails."),
 ]
 
 
@@ -77,7 +78,7 @@ def _service(conf: Any) -> PluginService:
         conf.topology_file,
         watch_interval=conf.standalone.watch_interval,
         host=f"standalone-{conf.host}",
-        faults=Faults(conf.answer_delay, conf.lose_casts),
+        faults=Faults(conf.answer_delay, conf.lose_casts, conf.fail_calls),
         bindings=BindingsFile(Path(conf.state_path) / _BINDINGS),
     )
 

@@ -70,8 +70,8 @@ class PluginService:
     def start(self) -> None:
         """Answer the agents, then follow the file."""
         self._connection = Connection(self._transport, host=self._host)
-        self._connection.create_consumer(REPORTS_TOPIC, [self._faults.slowed(ReportsEndpoint(self.plugin))])
-        self._connection.create_consumer(L3_TOPIC, [self._faults.slowed(L3Endpoint(self.plugin))])
+        self._connection.create_consumer(REPORTS_TOPIC, [self._faults.spoiled(ReportsEndpoint(self.plugin))])
+        self._connection.create_consumer(L3_TOPIC, [self._faults.spoiled(L3Endpoint(self.plugin))])
         self._connection.consume_in_threads()
         for work in (self._watch, self._notifier, self._hosts):
             if work is not None:

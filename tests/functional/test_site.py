@@ -6,6 +6,7 @@ a full disk."""
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
@@ -144,6 +145,20 @@ def test_a_slow_server_that_loses_messages_is_made_good_by_a_resync(
     assert "203.0.113.102" not in ctl("show", "r1", node.conf)
     ctl("resync", node.conf)
     wait_until(lambda: "203.0.113.102" in ctl("show", "r1", node.conf), timeout=_PATIENCE_S)
+
+
+def test_a_server_half_of_whose_calls_fail_is_asked_until_all_is_as_it_should_be(
+    serve: Serve, nodes: tuple[Node, Node], topology: Path
+) -> None:
+    node, _ = nodes
+    topology.write_text(topology.read_text().replace("agent: node2", "agent: node1"))
+    serve("--fail-calls", "0.5")
+    node.agent.start()
+    node.agent.wait_for(in_sync_with(R1, R2, R3), _PATIENCE_S)
+    for number in (102, 103, 104):
+        topology.write_text(re.sub(r"203\.0\.113\.\d+: vm1", f"203.0.113.{number}: vm1", topology.read_text()))
+        wait_until(lambda number=number: f"203.0.113.{number}" in ctl("show", "r1", node.conf), timeout=_PATIENCE_S)  # type: ignore[misc]
+    assert "failed on purpose" in node.agent.log.read_text()
 
 
 def test_a_full_disk_stops_no_router_and_is_said_where_something_must_be_kept(sandbox: Sandbox, folder: Path) -> None:
