@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -14,10 +15,12 @@ from l3agent.exceptions import PluginUnavailable
 
 #: Calls under way at a time. Two: a slow answer does not hold up the others, and the batches stay large.
 _CALLS = 2
+#: Seconds: an answer that comes within the first lets more be asked for at a time, one that takes the second less.
+_SOON_S, _LATE_S = 1.0, 5.0
 
 
 class BatchSize:
-    """How many routers to ask for in one call: halved when that was too much, and grown again by what worked.
+    """How many routers to ask for in one call: halved when that was too much, doubled again by what came soon.
 
     :param largest: never more, also at the start.
     :param smallest: never less.
@@ -27,6 +30,13 @@ class BatchSize:
         self.value = largest
         self._largest = largest
         self._smallest = smallest
+
+    def learn(self, took: float) -> None:
+        """Follow the server: take notice of an answer that took so many seconds."""
+        if took < _SOON_S:
+            self.grow()
+        elif took > _LATE_S:
+            self.shrink()
 
     def shrink(self) -> None:
         """Ask for half as many from now on."""
@@ -99,6 +109,7 @@ class SharedFetch:
     def _call(self, batch: list[str]) -> None:
         with self._queue.fetching() as stamp:
             self._asked |= dict.fromkeys(batch, stamp)
+            began = time.monotonic()
             try:
                 routers = {router["id"]: router for router in self._sync_routers(batch)}
             except Exception as exc:
@@ -109,7 +120,7 @@ class SharedFetch:
             except BaseException as exc:
                 self._answer(batch, stamp, PluginUnavailable(f"sync_routers was interrupted: {exc!r}"))
                 raise
-            self._size.grow()
+            self._size.learn(time.monotonic() - began)
             for router_id in batch:
                 self._queue.attach(router_id, routers.get(router_id), stamp)
             self._answer(batch, stamp, None)

@@ -3,6 +3,7 @@ import eventlet
 import pytest
 
 from l3agent.agent.l3_agent import NETWORK_UPDATE_TOPIC, L3NATAgent
+from l3agent.agent.shared_fetch import BatchSize
 from l3agent.exceptions import ApplyError, DataplaneUnavailable, PluginUnavailable
 from l3agent.rpc import Client, admin_context
 from l3agent.testing import FakeDataplane, FakePlugin, running, wait_until
@@ -271,6 +272,38 @@ def test_a_burst_of_one_hundred_updates_costs_few_calls(agent, plugin):
     assert len(agent.router_info) == 100
     assert len(plugin.called("sync_routers")) <= 5
     assert sum(len(call["router_ids"]) for call in plugin.called("sync_routers")) == 100
+
+
+def test_a_server_is_asked_for_less_at_a_time_when_it_fails_and_for_more_when_it_answers_soon(agent, plugin):
+    settle(agent)
+    serve(plugin, *routers(100))
+    answered, most = [], 4
+    original = plugin.sync_routers
+
+    def choking(context, **arguments):
+        if len(arguments["router_ids"]) > most:
+            raise RuntimeError("too much at a time")
+        answered.append(len(arguments["router_ids"]))
+        return original(context, **arguments)
+
+    plugin.sync_routers = choking
+    agent.routers_updated(None, [router["id"] for router in routers(100)])
+    settle(agent)
+    assert len(agent.router_info) == 100
+    assert max(answered) <= 4
+    most = 1000
+    agent.routers_updated(None, [router["id"] for router in routers(100)])
+    settle(agent)
+    assert max(answered) > 8
+
+
+def test_how_much_is_asked_for_follows_the_time_that_answers_take():
+    size = BatchSize(32, 1)
+    sizes = []
+    for took in (6, 6, 3, 0.1, 0.1, 0.1):
+        size.learn(took)
+        sizes.append(size.value)
+    assert sizes == [16, 8, 8, 16, 32, 32]
 
 
 def test_a_worker_that_dies_is_logged_and_replaced_and_its_router_tried_again(agent, plugin, dataplane, caplog, capfd):
