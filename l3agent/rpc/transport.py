@@ -12,9 +12,9 @@ from typing import Any
 
 import amqp
 import eventlet
+import greenlet
 import kombu.exceptions
 import oslo_messaging
-from eventlet.event import Event
 from oslo_config import cfg
 from oslo_log import log as logging
 from oslo_messaging import RemoteError, Target
@@ -213,13 +213,51 @@ def _watched(timeout: float, what: str, send: Callable[..., Any], /, *args: Any,
     The driver's timeout covers the wait for the reply alone: without a broker it tries to connect for ever, and it may
     hold on to a lock while it is interrupted. So it runs, and is left to end, in a greenthread of its own.
     """
-    answer = Event()
-    sender = eventlet.spawn(_send, answer, send, args, kwargs)
+    sender = _Sender(send, args, kwargs)
     try:
         with _sorted_errors(timeout, what), time_limit(timeout):
-            return answer.wait()
+            return sender.wait()
     finally:
-        sender.kill(_GivenUpError(f"{what}: the caller waits no longer"))
+        sender.give_up(_GivenUpError(f"{what}: the caller waits no longer"))
+
+
+class _Sender:
+    """A greenlet that sends, begun at once: a spawned one waits for its turn, which costs a cast some percent."""
+
+    def __init__(self, send: Callable[..., Any], args: Any, kwargs: Any) -> None:
+        self._work = functools.partial(send, *args, **kwargs)
+        self._caller: Any = None
+        self._answer: Any = None
+        self._error: Exception | None = None
+        self._greenlet = greenlet.greenlet(self._run)
+
+    def wait(self) -> Any:
+        """Send, and return the answer."""
+        self._caller = greenlet.getcurrent()
+        # Control comes back when it is done, or by whoever interrupts the caller.
+        self._greenlet.switch()
+        if self._error is not None:
+            raise self._error
+        return self._answer
+
+    def give_up(self, error: Exception) -> None:
+        """Interrupt it, if it is still at work; the caller is not woken any more."""
+        self._caller = None
+        if self._greenlet:  # begun, and not at its end
+            eventlet.kill(self._greenlet, error)
+
+    def _run(self) -> None:
+        try:
+            self._answer = self._work()
+        except Exception as error:
+            self._error = error
+        # As long as it never waited, it ends into its caller; the hub makes itself the parent of who waits.
+        if greenlet.getcurrent().parent is not self._caller:
+            eventlet.hubs.get_hub().schedule_call_global(0, self._wake)
+
+    def _wake(self) -> None:
+        if self._caller is not None:
+            self._caller.switch()
 
 
 @contextmanager
@@ -236,13 +274,6 @@ def _sorted_errors(timeout: float, what: str) -> Iterator[None]:
         raise PluginUnavailable(f"{what}: {error}") from error
     except Exception as error:
         raise _remote_error(error) from error
-
-
-def _send(answer: Event, send: Callable[..., Any], args: Any, kwargs: Any) -> None:
-    try:
-        answer.send(send(*args, **kwargs))
-    except Exception as error:
-        answer.send_exception(error)
 
 
 def _remote_error(error: Exception) -> RemoteError:
