@@ -44,20 +44,21 @@ class LastKnownRouters:
     def remember(self, router_id: str, payload: Mapping[str, Any]) -> None:
         """Keep the payload of a router."""
         if self._interval:
-            self._change(router_id, _packed(json.dumps(payload, separators=(",", ":"))))
+            self._change(router_id, json.dumps(payload, separators=(",", ":")))
 
     def forget(self, router_id: str) -> None:
         """Keep nothing of a router that is no longer here."""
         if router_id in self._lines:
             self._change(router_id, None)
 
-    def _change(self, router_id: str, line: bytes | None) -> None:
-        if self._lines.get(router_id) == line:
+    def _change(self, router_id: str, line: str | None) -> None:
+        known = self._lines.get(router_id)
+        if line == (None if known is None else _unpacked(known)):
             return
         if line is None:
             del self._lines[router_id]
         else:
-            self._lines[router_id] = line
+            self._lines[router_id] = _packed(line)
         if not self._changed.ready():
             self._changed.send()
 
@@ -108,7 +109,7 @@ class LastKnownRouters:
                 for number, line in enumerate(list(self._lines.values())):
                     if number % _LINES_AT_ONCE == 0:
                         eventlet.sleep(0)
-                    file.write(zlib.decompress(line).decode() + "\n")
+                    file.write(_unpacked(line) + "\n")
             os.replace(fresh, self._path)
         except OSError as exc:
             LOG.warning("Last known routers: %s: %s", self._path, exc)
@@ -119,3 +120,8 @@ class LastKnownRouters:
 def _packed(line: str) -> bytes:
     """Return a line as it is kept, at the speed that costs an update a tenth of a millisecond."""
     return zlib.compress(line.encode(), level=1)
+
+
+def _unpacked(line: bytes) -> str:
+    """Return a line as it was; that takes a quarter of the time of packing it."""
+    return zlib.decompress(line).decode()
