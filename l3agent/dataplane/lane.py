@@ -112,15 +112,14 @@ class Lane:
             pause = _TIDY_NEXT_S if _tidied(crew.tidier) else _TIDY_PAUSE_S
             self._tidy_at = time.monotonic() + pause
 
-    def wait(self) -> float | None:
-        """Return the seconds until something is due, None when nothing is."""
+    def wait(self) -> float:
+        """Return the seconds until something is due."""
         if any(wait.done for wait, _ in self._parked):
             return 0.0
-        times = self._rest_at, self._when_to_tidy()
-        now = time.monotonic()
-        until = [max(0.0, one - now) for one in times if one is not None]
-        due = self._crew.drift.wait()
-        return min(until if due is None else [*until, due], default=None)
+        tidy_at, due = self._when_to_tidy(), self._crew.drift.wait()
+        until = tidy_at if self._rest_at is None else min(tidy_at, self._rest_at)
+        seconds = max(0.0, until - time.monotonic())
+        return seconds if due is None else min(seconds, due)
 
     # ---- private ---------------------------------------------------------------------------------------------
 

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address
 
@@ -289,22 +289,20 @@ def _observe_card(kernel: Kernel, seen: Observed, name: str) -> None:
         seen.entries.add(Card(interface, name, network_id))
 
 
-def unused_bridges(kernel: Kernel, names: Iterable[str] | None = None) -> list[str]:
-    """Return the names of our bridges that have no port left.
-
-    :param names: bridges to look at; None for all there are. One dump of all links is cheaper than many questions.
-    """
-    names = None if names is None else list(names)
-    if names is not None and len(names) <= _ASKED_SINGLY:
-        bridges = (info for info in _ask(kernel, [rtnl.get_link(name=name) for name in names]) if info is not None)
-        ours = [info for info in bridges if marked(info.alias) is not None]
-        return [
-            info.name for info in ours if not rtnl.parse_links(kernel.host.dump(rtnl.dump_links(master=info.index)))
-        ]
+def unused_bridges(kernel: Kernel) -> list[str]:
+    """Return the names of our bridges that have no port left."""
     links = rtnl.parse_links(kernel.host.dump(rtnl.dump_links()))
     used = {info.master for info in links}
-    unused = [info.name for info in links if marked(info.alias) is not None and info.index not in used]
-    return unused if names is None else [name for name in unused if name in set(names)]
+    return [info.name for info in links if marked(info.alias) is not None and info.index not in used]
+
+
+def unused_of(kernel: Kernel, names: Collection[str]) -> list[str]:
+    """Return those of some bridges that are ours and have no port left; of many, one dump of all links tells."""
+    if len(names) > _ASKED_SINGLY:
+        return [name for name in unused_bridges(kernel) if name in names]
+    bridges = (info for info in _ask(kernel, [rtnl.get_link(name=name) for name in names]) if info is not None)
+    ours = [info for info in bridges if marked(info.alias) is not None]
+    return [info.name for info in ours if not rtnl.parse_links(kernel.host.dump(rtnl.dump_links(master=info.index)))]
 
 
 def our_networks(kernel: Kernel) -> list[str]:

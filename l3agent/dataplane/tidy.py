@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 
 from l3agent.dataplane.kernel import Kernel
 from l3agent.dataplane.netlink import rtnl
-from l3agent.dataplane.observe import unused_bridges
+from l3agent.dataplane.observe import unused_bridges, unused_of
 from l3agent.dataplane.plan import Bridge, Card, Entry, Link, Namespace, Plan
 
 #: Seconds after a removal during which a bridge may still lose its last port: namespaces go in the background.
@@ -96,7 +96,7 @@ class Tidier:
             self._looks = self._looks or [now + _NOW_AND_THEN_S]
             self._expect(unused_bridges(self._kernel))
         # Most bridges have other ports of ours, and keep them.
-        unused = unused_bridges(self._kernel, [name for name in self._emptying if not self._uses(name)])
+        unused = unused_of(self._kernel, {name for name in self._emptying if not self._uses(name)})
         self._emptying = {name: until for name, until in self._emptying.items() if until > now or name in unused}
         return unused
 
