@@ -20,6 +20,8 @@ LOG = logging.getLogger(__name__)
 
 EX_NOPERM = 77  # sysexits(3)
 EX_CONFIG = 78
+#: Failures of a start that one line tells whole, and their exit statuses.
+_SAID_IN_A_LINE = ((ConfigError, EX_CONFIG), (PermissionMissing, EX_NOPERM), (TransientError, 1))
 STOP_TIMEOUT_S = 60.0
 # What a service gets to stop in even when those before it used the time up.
 LEAST_STOP_S = 0.5
@@ -112,15 +114,9 @@ class Services:
         """
         try:
             service.start()
-        except ConfigError as error:
+        except (ConfigError, PermissionMissing, TransientError) as error:
             LOG.critical("%s", error)
-            raise SystemExit(EX_CONFIG) from error
-        except PermissionMissing as error:
-            LOG.critical("%s", error)
-            raise SystemExit(EX_NOPERM) from error
-        except TransientError as error:
-            LOG.critical("%s", error)
-            raise SystemExit(1) from error
+            raise SystemExit(next(status for kind, status in _SAID_IN_A_LINE if isinstance(error, kind))) from error
         except Exception as error:
             LOG.exception("Error starting %s", _name(service))
             raise SystemExit(1) from error
