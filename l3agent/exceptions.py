@@ -29,6 +29,10 @@ class TransientError(L3AgentError):
     """The same thing tried later may work."""
 
 
+class NotDoneYet(TransientError):
+    """It was begun and goes on, but was not done in the time that the caller gave it; a command ends with 75."""
+
+
 class PluginUnavailable(TransientError):
     """The server did not answer in time, or the broker could not be reached."""
 

@@ -16,11 +16,25 @@ from collections.abc import Sequence
 from l3agent.cmd import ctl_acting, ctl_agent, ctl_check, ctl_node
 from l3agent.cmd.ctl_agent import router_names
 from l3agent.cmd.ctl_parser import Commands, Parser, add_agent_options, make_parser, say
-from l3agent.exceptions import ConfigError, InternalError, L3AgentError, PermissionMissing, TransientError
+from l3agent.exceptions import (
+    ConfigError,
+    InternalError,
+    L3AgentError,
+    NotDoneYet,
+    PermissionMissing,
+    TransientError,
+)
 from l3agent.ops.completion import script
 
 #: The first that fits decides the exit status.
-_STATUSES = ((ConfigError, 78), (PermissionMissing, 77), (TransientError, 69), (InternalError, 70), (L3AgentError, 1))
+_STATUSES = (
+    (ConfigError, 78),
+    (PermissionMissing, 77),
+    (NotDoneYet, 75),
+    (TransientError, 69),
+    (InternalError, 70),
+    (L3AgentError, 1),
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -4,24 +4,26 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 import uuid
+from collections.abc import Iterator
 from typing import Any
 
 from l3agent.cmd.ctl_parser import (
     LONG_S,
     Commands,
     add_agent_options,
+    add_json,
     add_router,
     chosen,
     control_socket,
     router_id,
     say,
+    say_answer,
     seconds,
 )
-from l3agent.exceptions import L3AgentError, TransientError
+from l3agent.exceptions import L3AgentError
 from l3agent.ops.asking import ask_agent
 
 EX_TEMPFAIL = 75
@@ -38,7 +40,7 @@ def add_commands(commands: Commands) -> None:
                      all: a full sync
             r1       only this one; an id that is not here yet will do too""",
     )
-    command.add_argument("router", nargs="?", metavar="ROUTER", help="name or id (default: all)")
+    add_router(command, all_without=True)
     add_agent_options(command)
 
     command = commands.add(
@@ -54,7 +56,7 @@ other update. Exit status 1: it failed or was refused; 75: it was not done after
     )
     add_router(command)
     command.add_argument("--wait", type=seconds, default=60.0, metavar="SECONDS", help="how long to wait (default: 60)")
-    command.add_argument("--json", action="store_true", help="print the answer of the agent as it is")
+    add_json(command)
     add_agent_options(command)
 
     command = commands.add(
@@ -126,20 +128,17 @@ def _replay(args: argparse.Namespace) -> int:
     path = control_socket(args)
     wanted = _known_or_new(ask_agent(path, {"op": "status"})["routers"], args.router)
     request = {"op": "replay", "router": wanted, "timeout": args.wait}
-    try:
-        answer = ask_agent(path, request, timeout=args.wait + LONG_S)["replay"]
-    except TransientError as exc:
-        if "not worked off" not in str(exc):
-            raise
-        print(f"l3-agentctl replay: {exc}", file=sys.stderr)
-        return EX_TEMPFAIL
-    if args.json:
-        say(json.dumps(answer, indent=2))
-    else:
-        times = ", ".join(f"{phase} {1000 * took:.1f} ms" for phase, took in answer["timings"].items())
-        lines = [*answer["log"], f"{answer['action']}: {answer['result']}, {answer['operations']} operations; {times}"]
-        say("\n".join([*lines, *([answer["error"]] if answer["error"] else [])]))
+    answer = ask_agent(path, request, timeout=args.wait + LONG_S)["replay"]
+    say_answer(args, answer, lambda: _replay_lines(answer))
     return 0 if answer["result"] == "ok" else 1
+
+
+def _replay_lines(answer: dict[str, Any]) -> Iterator[str]:
+    yield from answer["log"]
+    times = ", ".join(f"{phase} {1000 * took:.1f} ms" for phase, took in answer["timings"].items())
+    yield f"{answer['action']}: {answer['result']}, {answer['operations']} operations; {times}"
+    if answer["error"]:
+        yield answer["error"]
 
 
 def _pause(args: argparse.Namespace) -> int:

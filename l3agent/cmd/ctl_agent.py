@@ -17,11 +17,13 @@ from l3agent.cmd.ctl_parser import (
     LONG_S,
     Commands,
     add_agent_options,
+    add_json,
     add_router,
     configuration,
     control_socket,
     router_id,
     say,
+    say_answer,
     seconds,
 )
 from l3agent.exceptions import TransientError
@@ -52,7 +54,7 @@ def add_commands(commands: Commands) -> None:
             --watch 0.5           again twice a second
             --json | jq .queue    for programs""",
     )
-    command.add_argument("--json", action="store_true", help="print the answer of the agent as it is")
+    add_json(command)
     command.add_argument(
         "--watch", nargs="?", const=2.0, type=seconds, metavar="SECONDS", help="again and again (default: every 2 s)"
     )
@@ -68,7 +70,7 @@ def add_commands(commands: Commands) -> None:
             r1 --json | jq .actual       every entry, as data""",
     )
     add_router(command)
-    command.add_argument("--json", action="store_true", help="print the answer of the agent as it is")
+    add_json(command)
     add_agent_options(command)
 
     command = commands.add(
@@ -84,7 +86,7 @@ def add_commands(commands: Commands) -> None:
     routers.add_argument("router", nargs="?", metavar="ROUTER", help="name or id")
     routers.add_argument("--all", action="store_true", help="all routers (the default)")
     command.add_argument("--exit-code", action="store_true", help="end with 1 when anything would be changed")
-    command.add_argument("--json", action="store_true", help="print the answer of the agent as it is")
+    add_json(command)
     add_agent_options(command)
 
     command = commands.add(
@@ -108,7 +110,7 @@ Exit status 1: the packet is dropped.""",
     command.add_argument("--proto", choices=["tcp", "udp", "icmp"], help="default: tcp with a port, else icmp")
     command.add_argument("--in", dest="device", metavar="DEVICE", help="device it comes in by (default: by its source)")
     command.add_argument("--desired", action="store_true", help="by what should be in the kernel, not by what is")
-    command.add_argument("--json", action="store_true", help="print the steps as data")
+    add_json(command, "print the steps as data")
     add_agent_options(command)
 
     command = commands.add(
@@ -123,8 +125,8 @@ count_traffic is on, since they came to the router; a release that changes the r
             r1                   one router
             r1 --json | jq .     for programs that take the differences""",
     )
-    command.add_argument("router", nargs="?", metavar="ROUTER", help="name or id (default: all)")
-    command.add_argument("--json", action="store_true", help="print the answer of the agent as it is")
+    add_router(command, all_without=True)
+    add_json(command)
     add_agent_options(command)
 
     command = commands.add(
@@ -196,7 +198,7 @@ def _show(args: argparse.Namespace) -> int:
     router = _shown(args)
     pins = configuration(args).dataplane.netns_path
     router["processes"] = inside(os.path.join(pins, namespace_name("router", router["id"])))
-    say(json.dumps(router, indent=2) if args.json else "\n".join(router_lines(router, Screen.of(sys.stdout))))
+    say_answer(args, router, lambda: router_lines(router, Screen.of(sys.stdout)))
     return 0
 
 
@@ -235,10 +237,7 @@ def _trace(args: argparse.Namespace) -> int:
     router = _shown(args)
     packet = Packet(args.source, args.destination, protocol, args.port, args.device)
     found = trace(router["desired" if args.desired else "actual"], packet)
-    if args.json:
-        say(json.dumps(found.as_values(), indent=2))
-    else:
-        say("\n".join(trace_lines(router, found.as_values(), Screen.of(sys.stdout))))
+    say_answer(args, found.as_values(), lambda: trace_lines(router, found.as_values(), Screen.of(sys.stdout)))
     return 1 if found.verdict == "dropped" else 0
 
 
@@ -246,7 +245,7 @@ def _traffic(args: argparse.Namespace) -> int:
     path = control_socket(args)
     wanted = router_id(path, args.router) if args.router else None
     routers = ask_agent(path, {"op": "traffic", "router": wanted}, timeout=LONG_S)["routers"]
-    say(json.dumps(routers, indent=2) if args.json else "\n".join(traffic_lines(routers, Screen.of(sys.stdout))))
+    say_answer(args, routers, lambda: traffic_lines(routers, Screen.of(sys.stdout)))
     return 0
 
 

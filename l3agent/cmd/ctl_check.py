@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from l3agent.cmd.ctl_parser import Commands, add_config_options, say
+from l3agent.cmd.ctl_parser import Commands, add_config_options, add_json, say_answer
 from l3agent.conf import configured
 from l3agent.dataplane.drivers import driver_name
 from l3agent.exceptions import ConfigError
@@ -39,14 +39,13 @@ Exit status 1: something failed.""",
             --json                                     for programs""",
     )
     command.add_argument("--host", action="store_true", help="look at this machine only")
-    command.add_argument("--json", action="store_true", help="print the findings as data")
+    add_json(command, "print the findings as data")
     add_config_options(command)
 
 
 def _check(args: argparse.Namespace) -> int:
     found = list(_findings(args))
-    said = json.dumps(check.as_values(found), indent=2) if args.json else "\n".join(_lines(found))
-    say(said)
+    say_answer(args, check.as_values(found), lambda: _lines(found))
     return 1 if any(one.state == "fail" for one in found) else 0
 
 

@@ -4,9 +4,10 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NoReturn
 
 from oslo_config import cfg
@@ -100,9 +101,23 @@ def add_agent_options(parser: argparse.ArgumentParser) -> None:
     add_config_options(parser)
 
 
-def add_router(command: argparse.ArgumentParser) -> None:
-    """Add the router that a command is about."""
-    command.add_argument("router", metavar="ROUTER", help="name or id")
+def add_router(command: argparse.ArgumentParser, *, all_without: bool = False) -> None:
+    """Add the router that a command is about.
+
+    :param all_without: it may be left out, and all are meant then.
+    """
+    if all_without:
+        command.add_argument("router", nargs="?", metavar="ROUTER", help="name or id (default: all)")
+    else:
+        command.add_argument("router", metavar="ROUTER", help="name or id")
+
+
+def add_json(command: argparse.ArgumentParser, text: str = "print the answer of the agent as it is") -> None:
+    """Add the option that has :func:`say_answer` speak to programs.
+
+    :param text: what it does.
+    """
+    command.add_argument("--json", action="store_true", help=text)
 
 
 def seconds(text: str) -> float:
@@ -156,3 +171,8 @@ def say(text: str) -> None:
     """Print a line at once."""
     print(text)
     sys.stdout.flush()
+
+
+def say_answer(args: argparse.Namespace, answer: Any, lines: Callable[[], Iterable[str]]) -> None:
+    """Print an answer as data where ``--json`` asks for it, else as lines for people."""
+    say(json.dumps(answer, indent=2) if args.json else "\n".join(lines()))

@@ -11,13 +11,27 @@ import socket
 from collections.abc import Mapping
 from typing import Any
 
-from l3agent.exceptions import ConfigError, InternalError, L3AgentError, PermissionMissing, TransientError
+from l3agent.exceptions import (
+    ConfigError,
+    InternalError,
+    L3AgentError,
+    NotDoneYet,
+    PermissionMissing,
+    TransientError,
+)
 
 #: File name of the control socket in the agent's ``state_path``.
 CONTROL_SOCKET = "l3-agent.sock"
 
 #: How the kind of a refusal travels: by the nearest of these, the most special first.
-_KINDS: tuple[type[L3AgentError], ...] = (ConfigError, PermissionMissing, TransientError, InternalError, L3AgentError)
+_KINDS: tuple[type[L3AgentError], ...] = (
+    ConfigError,
+    PermissionMissing,
+    NotDoneYet,
+    TransientError,
+    InternalError,
+    L3AgentError,
+)
 
 
 def refusal(error: L3AgentError) -> dict[str, str]:

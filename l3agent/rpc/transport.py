@@ -211,7 +211,7 @@ def _watched(timeout: float, what: str, send: Callable[..., Any], /, *args: Any,
     """Run a call or cast with a deadline of our own; otherwise like :func:`_in_time`.
 
     The driver's timeout covers the wait for the reply alone: without a broker it tries to connect for ever, and it may
-    hold on to a lock while it is interrupted. So it runs, and is left to end, in a greenthread of its own.
+    hold on to a lock while it is interrupted. So it runs, and is left to end, in a greenlet of its own.
     """
     sender = _Sender(send, args, kwargs)
     try:

@@ -56,9 +56,16 @@ class Node:
 
     def ctl(self, command: str, status: int = 0) -> str:
         """Run a command to its end and return what it wrote."""
+        return self._run(command, status).stdout
+
+    def refused(self, command: str, status: int = 1) -> str:
+        """Run a command that fails and return what it said of it."""
+        return self._run(command, status).stderr
+
+    def _run(self, command: str, status: int) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(self.argv(command), capture_output=True, text=True, timeout=_PATIENCE_S, check=False)
         assert done.returncode == status, (command, done)
-        return done.stdout
+        return done
 
     def json(self, command: str, status: int = 0) -> Any:
         return json.loads(self.ctl(f"{command} --json", status))
@@ -194,9 +201,9 @@ def test_the_graph_has_routers_networks_and_hosts(node: Node) -> None:
 
 
 def test_a_router_that_is_not_here_is_said(node: Node) -> None:
-    done = subprocess.run(node.argv("show r9"), capture_output=True, text=True, timeout=_PATIENCE_S, check=False)
-    assert done.returncode == 1 and "r9: the agent has no such router" in done.stderr
-    assert len(done.stderr.splitlines()) == 1
+    said = node.refused("show r9")
+    assert "r9: the agent has no such router" in said
+    assert len(said.splitlines()) == 1
 
 
 def test_completion_works_in_a_real_bash(node: Node, tmp_path: Path) -> None:
@@ -288,16 +295,15 @@ def test_a_replay_tells_all_of_one_router_and_the_log_of_the_agent_no_more_than_
     assert re.fullmatch(r"update: ok, 0 operations; wait .* ms, fetch .* ms, .*", said[-1])
     assert " DEBUG " not in node.agent.log.read_text().removeprefix(before)
     with node.machine.paused():
-        done = subprocess.run(node.argv("replay r1 --wait 1"), capture_output=True, text=True, check=False)
-        assert (done.returncode, done.stderr) == (75, f"l3-agentctl replay: router {R1}: not worked off within 1 s\n")
+        said = node.refused("replay r1 --wait 1", 75)
+        assert said == f"l3-agentctl replay: router {R1}: not worked off within 1 s\n"
     node.agent.wait_for(_at_rest, _PATIENCE_S)
 
 
 def test_a_paused_router_is_not_replayed(node: Node) -> None:
     node.ctl("pause r1")
     try:
-        done = subprocess.run(node.argv("replay r1"), capture_output=True, text=True, check=False)
-        assert done.returncode == 1 and "paused; `l3-agentctl resume` it first" in done.stderr
+        assert "paused; `l3-agentctl resume` it first" in node.refused("replay r1")
     finally:
         node.ctl("resume r1")
 
