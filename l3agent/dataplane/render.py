@@ -26,9 +26,6 @@ from l3agent.model.states import FloatingIP, HostState, Key, NetworkState, Port,
 
 Entries = frozenset[Entry]
 
-#: A device with a smaller MTU has no IPv6 at all (RFC 8200 section 5), and the kernel refuses to speak of it there.
-IPV6_MTU_MIN = 1280
-
 _EVERYTHING_IPV6 = IPv6Network("::/0")
 
 #: Settings of a router namespace, by path below /proc/sys (ip-sysctl and nf_conntrack-sysctl of the kernel
@@ -117,7 +114,7 @@ def _router(key: Key, state: RouterState, driver: InterfaceDriver, counting: boo
     yield from _routes(state.routes)
     if state.gateway is not None:
         yield from _translations(state, state.gateway.device, counting)
-        if _speaks_ipv6(state.gateway) and all(route.destination != _EVERYTHING_IPV6 for route in state.routes):
+        if state.gateway.speaks_ipv6 and all(route.destination != _EVERYTHING_IPV6 for route in state.routes):
             # Nobody named an IPv6 next hop: the routers outside say who they are.
             yield AcceptRA(state.gateway.device)
 
@@ -151,14 +148,10 @@ def _host(key: Key, state: HostState, driver: InterfaceDriver) -> Iterator[Entry
 
 def _port(key: Key, port: Port, driver: InterfaceDriver) -> Iterator[Entry]:
     yield from driver.port(key, port)
-    if _speaks_ipv6(port):
+    if port.speaks_ipv6:
         yield DeviceAddress(port.device, link_local(port.mac))
     for interface in port.addresses:
         yield DeviceAddress(port.device, interface)
-
-
-def _speaks_ipv6(port: Port) -> bool:
-    return port.mtu is None or port.mtu >= IPV6_MTU_MIN
 
 
 def _routes(routes: frozenset[Route]) -> Iterator[Entry]:

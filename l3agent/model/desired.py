@@ -15,19 +15,19 @@ Where Neutron's agent leaves a choice to the order of its commands, the outcome 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_interface, ip_network
+from collections.abc import Mapping
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_interface
 from typing import Any
 
 from l3agent.exceptions import RouterNotCompatible
+from l3agent.model.desired_routes import routes
 from l3agent.model.names import GATEWAY_DEVICE, INTERNAL_DEVICE, device_name
 from l3agent.model.payload import Node
-from l3agent.model.states import Address, FloatingIP, Interface, Network, NextHop, Port, Route, RouterState
+from l3agent.model.states import IPV6_MTU_MIN, Address, FloatingIP, Interface, Network, Port, RouterState, is_end
 
-# RFC 791: every link carries 68 bytes; RFC 8200: with IPv6 it carries 1280. 65535: the longest IPv4 packet.
-_MTU_MIN, _MTU_MIN_IPV6, _MTU_MAX = 68, 1280, 65535
+# RFC 791: every link carries 68 bytes. 65535: the longest IPv4 packet.
+_MTU_MIN, _MTU_MAX = 68, 65535
 _OWNER = {INTERNAL_DEVICE: "network:router_interface", GATEWAY_DEVICE: "network:router_gateway"}
-_EVERYTHING: Mapping[int, Network] = {4: ip_network("0.0.0.0/0"), 6: ip_network("::/0")}
 
 
 def desired_state(
@@ -53,13 +53,15 @@ def desired_state(
         nodes[router["gw_port"]] = gateway
     _refuse_clashes(nodes)
     notes = _scopes_apart(nodes)
-    floating_ips = _floating_ips(router, gateway, _addresses_of(nodes.values()), notes)
+    own = frozenset(interface.ip for port in nodes.values() for interface in port.addresses)
+    floating_ips = _floating_ips(router, gateway, own, notes)
+    floating = {pair.floating for pair in floating_ips}
     nat_address = _nat_address(router["gw_port"])
     return RouterState(
         id=router["id"].identifier(),
         ports=ports,
         gateway=gateway,
-        routes=_routes(router, ports, gateway, floating_ips, ipv6_gateway, notes),
+        routes=routes(router, nodes.values(), gateway, own | floating, ipv6_gateway, notes),
         floating_ips=floating_ips,
         nat_address=nat_address,
         snat=_snat_enabled(router) and nat_address is not None,
@@ -121,7 +123,7 @@ def _port(node: Node, prefix: str) -> Port:
 def _mtu(node: Node, ipv6: bool) -> int | None:
     if not node.given() or node.value == 0:
         return None
-    return node.integer(_MTU_MIN_IPV6 if ipv6 else _MTU_MIN, _MTU_MAX)
+    return node.integer(IPV6_MTU_MIN if ipv6 else _MTU_MIN, _MTU_MAX)
 
 
 def _fixed_ips(port: Node) -> list[Interface]:
@@ -136,7 +138,7 @@ def _fixed_ip(node: Node, cidrs: Mapping[str, Node]) -> Interface:
     network = interface.network
     if address.version == 6 and address.is_link_local:
         raise node["ip_address"].refusal("the link-local address follows from the MAC address")
-    if isinstance(network, IPv4Network) and _is_network_or_broadcast(address, network):
+    if isinstance(network, IPv4Network) and is_end(address, network):
         raise node["ip_address"].refusal(f"the network or broadcast address of {network}")
     return interface
 
@@ -151,11 +153,6 @@ def _prefix_length(node: Node, address: Address, cidrs: Mapping[str, Node]) -> i
     if address not in network or network.prefixlen == 0:
         raise node["ip_address"].refusal(f"not in its subnet {network}")
     return network.prefixlen
-
-
-def _is_network_or_broadcast(address: Address, network: Network) -> bool:
-    ends = (network.network_address, network.broadcast_address)
-    return network.version == 4 and network.prefixlen < 31 and address in ends
 
 
 # What two ports must not share
@@ -206,10 +203,6 @@ def _refuse_overlaps(nodes: Mapping[Node, Port]) -> None:
 # Addresses that stand for others
 
 
-def _addresses_of(ports: Iterable[Port]) -> frozenset[Address]:
-    return frozenset(interface.ip for port in ports for interface in port.addresses)
-
-
 def _nat_address(gw_port: Node) -> IPv4Address | None:
     """Return the first IPv4 address of the gateway port, as Neutron chooses it."""
     addresses = (interface.ip for interface in _fixed_ips(gw_port)) if gw_port.given() else ()
@@ -248,104 +241,3 @@ def _ipv4(node: Node) -> IPv4Address:
     if not isinstance(address, IPv4Address):
         raise node.refusal("expected an IPv4 address")
     return address
-
-
-# Routes
-
-
-def _routes(
-    router: Node,
-    ports: frozenset[Port],
-    gateway: Port | None,
-    floating_ips: frozenset[FloatingIP],
-    ipv6_gateway: IPv6Address | None,
-    notes: list[str],
-) -> frozenset[Route]:
-    """Return all routes but the connected ones, which the kernel makes."""
-    everyone = ports if gateway is None else ports | {gateway}
-    own = _addresses_of(everyone) | {pair.floating for pair in floating_ips}
-    direct = {interface.network: port.device for port in everyone for interface in port.addresses}
-    defaults: dict[Network, frozenset[NextHop]] = {}
-    on_link: dict[Network, str] = {}
-    if gateway is not None:
-        defaults = _default_routes(router["gw_port"], gateway, own, notes)
-        if ipv6_gateway is not None and _speaks_ipv6(gateway) and ipv6_gateway not in own:
-            defaults.setdefault(_EVERYTHING[6], frozenset({NextHop(gateway.device, ipv6_gateway)}))
-        on_link = _gateways_off_link(defaults, gateway) | _extra_subnets(router["gw_port"], gateway, direct, notes)
-    extra = _extra_routes(router, own, direct | on_link, notes)
-    hops = defaults | {network: frozenset({NextHop(device, None)}) for network, device in on_link.items()} | extra
-    return frozenset(Route(destination, via) for destination, via in hops.items())
-
-
-def _default_routes(
-    gw_port: Node, gateway: Port, own: frozenset[Address], notes: list[str]
-) -> dict[Network, frozenset[NextHop]]:
-    """Return the default route of each family that the gateway port has an address of."""
-    families = {interface.version for interface in gateway.addresses}
-    routes: dict[Network, frozenset[NextHop]] = {}
-    for subnet in gw_port["subnets"].elements():
-        if not subnet["gateway_ip"].given():
-            continue
-        via = subnet["gateway_ip"].address()
-        if via in own:
-            notes.append(f"default route via {via} left out: that is an address of the router itself")
-        elif via.version in families:
-            routes[_EVERYTHING[via.version]] = frozenset({NextHop(gateway.device, via)})
-    return routes
-
-
-def _speaks_ipv6(port: Port) -> bool:
-    return port.mtu is None or port.mtu >= _MTU_MIN_IPV6
-
-
-def _gateways_off_link(defaults: Mapping[Network, frozenset[NextHop]], gateway: Port) -> dict[Network, str]:
-    """Return what makes a gateway outside its subnet reachable: the host itself, on link."""
-    hops = (hop.via for via in defaults.values() for hop in via if hop.via is not None)
-    return {
-        ip_network(via): gateway.device
-        for via in hops
-        if not (via.version == 6 and via.is_link_local)
-        and not any(via in interface.network for interface in gateway.addresses)
-    }
-
-
-def _extra_subnets(
-    gw_port: Node, gateway: Port, connected: Mapping[Network, str], notes: list[str]
-) -> dict[Network, str]:
-    """Return the other subnets of the external network, which are on link although the port has no address there."""
-    routes: dict[Network, str] = {}
-    for node in gw_port["extra_subnets"].elements():
-        network = node["cidr"].network()
-        if network.prefixlen == 0:
-            raise node["cidr"].refusal("a subnet cannot be the whole of a family")
-        rivals = [other for other, device in connected.items() if device != gateway.device and other.overlaps(network)]
-        if rivals:
-            notes.append(f"on-link route to {network} left out: it overlaps the internal subnet {rivals[0]}")
-        elif network not in connected:
-            routes[network] = gateway.device
-    return routes
-
-
-def _extra_routes(
-    router: Node, own: frozenset[Address], direct: Mapping[Network, str], notes: list[str]
-) -> dict[Network, frozenset[NextHop]]:
-    """Return the routes of the tenant; equal destinations share the traffic."""
-    hops: dict[Network, set[NextHop]] = {}
-    for node in router["routes"].elements():
-        destination, via = node["destination"].network(), node["nexthop"].address()
-        if destination.version != via.version:
-            raise node["nexthop"].refusal(f"not of the family of {destination}")
-        device = _device_towards(via, direct)
-        if destination in direct:
-            notes.append(f"route to {destination} via {via} left out: the router is in that network itself")
-        elif via in own or device is None:
-            notes.append(f"route to {destination} via {via} left out: no port of the router reaches the next hop")
-        else:
-            hops.setdefault(destination, set()).add(NextHop(device, via))
-    return {destination: frozenset(members) for destination, members in hops.items()}
-
-
-def _device_towards(via: Address, direct: Mapping[Network, str]) -> str | None:
-    """Return the device that reaches a neighbour: the longest prefix wins."""
-    spans = [network for network in direct if via in network and not _is_network_or_broadcast(via, network)]
-    return direct[max(spans, key=lambda network: network.prefixlen)] if spans else None

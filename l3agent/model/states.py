@@ -17,6 +17,14 @@ Network = IPv4Network | IPv6Network
 Kind = Literal["router", "network", "host"]
 #: What a state is filed under: ("router", uuid), ("network", uuid) or ("host", name).
 Key = tuple[Kind, str]
+#: What every link with IPv6 carries (RFC 8200 section 5).
+IPV6_MTU_MIN = 1280
+
+
+def is_end(address: Address, network: Network) -> bool:
+    """Tell whether an IPv4 address names a whole subnet: its network or its broadcast address (RFC 3021)."""
+    ends = (network.network_address, network.broadcast_address)
+    return network.version == 4 and network.prefixlen < 31 and address in ends
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +40,11 @@ class Port:
     mac: str
     mtu: int | None
     addresses: frozenset[Interface]
+
+    @property
+    def speaks_ipv6(self) -> bool:
+        """Whether the device has IPv6: with a smaller MTU the kernel refuses to speak of it there."""
+        return self.mtu is None or self.mtu >= IPV6_MTU_MIN
 
 
 @dataclass(frozen=True, slots=True)

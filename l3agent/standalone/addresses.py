@@ -96,12 +96,6 @@ def read_subnet_range(item: Item) -> Network | None:
     return network
 
 
-def is_end(address: Address, network: Network) -> bool:
-    """Return whether an IPv4 address names a whole subnet: its network or its broadcast address."""
-    ends = (network.network_address, network.broadcast_address)
-    return network.version == 4 and network.prefixlen < 31 and address in ends
-
-
 def as_interface(address: Address, prefix_length: int) -> Interface:
     """Return an address with a prefix length."""
     return ip_interface((address, prefix_length))

@@ -6,8 +6,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from ipaddress import IPv4Address, ip_address
 
-from l3agent.model.states import Address, Network
-from l3agent.standalone.addresses import is_end, read_address
+from l3agent.model.states import Address, Network, is_end
+from l3agent.standalone.addresses import read_address
 from l3agent.standalone.directory import Directory
 from l3agent.standalone.document import Item
 from l3agent.standalone.entities import (

@@ -6,8 +6,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from ipaddress import ip_network
 
-from l3agent.model.states import Address, Interface, Network
-from l3agent.standalone.addresses import is_end, read_address, read_network
+from l3agent.model.states import Address, Interface, Network, is_end
+from l3agent.standalone.addresses import read_address, read_network
 from l3agent.standalone.document import Item
 from l3agent.standalone.entities import ExtraRoute, VirtualNetwork
 

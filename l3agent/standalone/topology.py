@@ -14,10 +14,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from l3agent.model.states import Address, Interface, Network
+from l3agent.model.states import IPV6_MTU_MIN, Address, Interface, Network, is_end
 from l3agent.standalone.addresses import (
     as_interface,
-    is_end,
     read_address,
     read_device,
     read_interface,
@@ -30,8 +29,8 @@ from l3agent.standalone.entities import DEFAULT_MTU, Host, Subnet, Topology, Vir
 from l3agent.standalone.routers import read_router
 from l3agent.standalone.routes import default_routes, read_routes
 
-# RFC 791: every link carries 68 bytes; RFC 8200: with IPv6 it carries 1280. 65535: the longest IPv4 packet.
-_MTU_MIN, _MTU_MIN_IPV6, _MTU_MAX = 68, 1280, 65535
+# RFC 791: every link carries 68 bytes. 65535: the longest IPv4 packet.
+_MTU_MIN, _MTU_MAX = 68, 65535
 
 _T = TypeVar("_T")
 
@@ -74,7 +73,7 @@ def _network(name: str, item: Item, directory: Directory) -> VirtualNetwork:
     external, interface = _external(fields.get("external"), directory)
     subnets = _subnets(fields.get("subnets"), directory)
     ipv6 = any(subnet.cidr.version == 6 for subnet in subnets)
-    mtu = fields["mtu"].integer(_MTU_MIN_IPV6 if ipv6 else _MTU_MIN, _MTU_MAX) if "mtu" in fields else None
+    mtu = fields["mtu"].integer(IPV6_MTU_MIN if ipv6 else _MTU_MIN, _MTU_MAX) if "mtu" in fields else None
     network = VirtualNetwork(stable_id("network", name), name, external, interface, mtu or DEFAULT_MTU, tuple(subnets))
     directory.networks[name] = network
     directory.subnets.update({subnet.name: (network, subnet) for subnet in subnets})
