@@ -7,18 +7,9 @@ Only ``cmd/`` imports this module; everything below gets values, or the parsed o
 
 from __future__ import annotations
 
-import contextlib
-import io
-import socket
-from collections.abc import Sequence
-from ipaddress import IPv6Address
 from typing import Any
 
 from oslo_config import cfg
-from oslo_log import log as logging
-
-from l3agent import __version__
-from l3agent.exceptions import ConfigError, WrongArguments
 
 CORE_OPTS = [
     cfg.StrOpt(
@@ -279,79 +270,3 @@ def register_opts(conf: Any) -> None:
     """Register all options on a ``ConfigOpts``; doing it twice is harmless."""
     for group, opts in list_opts():
         conf.register_opts(opts, group=group)
-
-
-def configured(argv: Sequence[str], *, prog: str, cli_opts: Sequence[Any] = ()) -> Any:
-    """Return the options of a program, parsed from its arguments and configuration files, every one of them read.
-
-    oslo.config converts a value when it is first read; reading all of them here finds the wrong one before anything
-    is started.
-
-    :param prog: name of the program, for its help.
-    :param cli_opts: options that only this program has.
-    :raises ConfigError: a missing file, a file that is no configuration, an unknown argument's or option's bad value.
-    """
-    conf = cfg.ConfigOpts()
-    register_opts(conf)
-    logging.register_options(conf)
-    conf.register_cli_opts(cli_opts)
-    said = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(said):
-            conf(list(argv), project="l3agent", prog=prog, version=__version__)
-    except cfg.Error as exc:
-        raise ConfigError(" ".join(str(exc).split())) from exc
-    except SystemExit as exc:
-        if not exc.code:  # --help, --version
-            raise
-        # argparse has printed its usage, over many lines, and last what is wrong.
-        raise WrongArguments(said.getvalue().strip().rpartition("error: ")[2]) from exc
-    for group, opts in list_opts():
-        for opt in opts:
-            _read(conf, group, opt.dest)
-    if conf.standalone.topology:
-        # No L2 agent wires ports here.
-        conf.set_default("interface_driver", "bridge")
-    if conf.agent_mode != "legacy":
-        raise ConfigError(f"[DEFAULT] agent_mode: {conf.agent_mode}: distributed routers are not built, use `legacy`")
-    _check_ipv6_gateway(conf.ipv6_gateway)
-    if not conf.OVS.ovsdb_connection.startswith(("tcp:", "ssl:", "unix:")):
-        raise ConfigError(
-            f"[OVS] ovsdb_connection: {conf.OVS.ovsdb_connection}: expected tcp:IP:PORT, ssl:IP:PORT or unix:FILE"
-        )
-    if conf.host is None:
-        conf.set_default("host", socket.gethostname())
-    return conf
-
-
-def start_logging(conf: Any, product: str, **settings: Any) -> None:
-    """Begin to log as the options say.
-
-    :param settings: for ``oslo_log.log.setup``.
-    :raises ConfigError: a file cannot be written, a logging configuration is wrong, a part of it is not installed.
-    """
-    try:
-        logging.setup(conf, product, version=__version__, **settings)
-    except logging.LogConfigError as exc:
-        raise ConfigError(" ".join(str(exc).split())) from exc
-    except OSError as exc:
-        raise ConfigError(f"log_file, log_dir: {exc.filename or ''}: {exc.strerror or exc}") from exc
-    except RuntimeError as exc:
-        # What oslo.log says of a module that is missing: the bindings of systemd, or syslog.
-        raise ConfigError(f"use_journal, use_syslog: {exc}; for the journal install python3-systemd") from exc
-
-
-def _check_ipv6_gateway(text: str) -> None:
-    try:
-        address = IPv6Address(text or "::1")
-    except ValueError as exc:
-        raise ConfigError(f"[DEFAULT] ipv6_gateway: {text}: expected an IPv6 address") from exc
-    if address.is_multicast or address.scope_id:
-        raise ConfigError(f"[DEFAULT] ipv6_gateway: {text}: expected the address of one machine, without a zone")
-
-
-def _read(conf: Any, group: str | None, name: str) -> None:
-    try:
-        getattr(conf if group is None else conf[group], name)
-    except cfg.ConfigSourceValueError as exc:
-        raise ConfigError(f"[{group or 'DEFAULT'}] {name}: {str(exc).rpartition('is not valid: ')[2]}") from exc

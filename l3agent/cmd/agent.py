@@ -26,7 +26,7 @@ from l3agent import __version__
 from l3agent.agent.l3_agent import L3NATAgent
 from l3agent.agent.private_words import PRIVATE
 from l3agent.agent.registration import BINARY, L3_AGENT_TOPIC
-from l3agent.conf import configured, start_logging
+from l3agent.cmd.startup import configured, start_logging
 from l3agent.dataplane.child import Child
 from l3agent.dataplane.client import DataplaneClient
 from l3agent.dataplane.drivers import driver_name

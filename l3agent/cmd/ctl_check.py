@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from l3agent.cmd.ctl_parser import Commands, add_config_options, add_json, say_answer
-from l3agent.conf import configured
+from l3agent.cmd.startup import configured
 from l3agent.dataplane.drivers import driver_name
 from l3agent.exceptions import ConfigError
 from l3agent.ops import check

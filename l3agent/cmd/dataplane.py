@@ -16,7 +16,7 @@ from oslo_config import cfg
 from oslo_log import log as logging
 
 from l3agent import __version__
-from l3agent.conf import configured, start_logging
+from l3agent.cmd.startup import configured, start_logging
 from l3agent.dataplane import privilege
 from l3agent.dataplane.announcer import Announcer
 from l3agent.dataplane.drift import Drift

@@ -23,7 +23,7 @@ import oslo_messaging
 from oslo_log import log as logging
 
 from l3agent.agent.plugin_api import TOPIC
-from l3agent.conf import configured
+from l3agent.cmd.startup import configured
 from l3agent.exceptions import ConfigError, PluginUnavailable
 from l3agent.neutron_options import old_transport_url, unknown_options, without_effect
 from l3agent.rpc import Client, RemoteError, admin_context, get_transport

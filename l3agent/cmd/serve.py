@@ -17,7 +17,7 @@ from typing import Any
 
 from oslo_config import cfg
 
-from l3agent.conf import configured, start_logging
+from l3agent.cmd.startup import configured, start_logging
 from l3agent.exceptions import ConfigError, WrongArguments
 from l3agent.rpc import get_transport
 from l3agent.service import launch

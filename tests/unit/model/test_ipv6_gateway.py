@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from l3agent.conf import configured
+from l3agent.cmd.startup import configured
 from l3agent.exceptions import ConfigError
 from l3agent.model.desired import desired_state
 from tests.payloads import a_fixed_ip, a_gateway, a_router, a_subnet
