@@ -3,7 +3,8 @@
 
 One JSON object a line. The first says what it is and of which host; then, with ``at_s``, seconds since the start:
 ``call``, ``topic``, ``version``, ``args`` and ``result`` for what the service asked, ``cast`` in place of ``call`` and
-no ``result`` for what it was told, or told without an answer (``out`` is true then).
+no ``result`` for what it was told, or told without an answer (``out`` is true then). What failed has
+``error`` and no ``result``: the name of what the method raised, or ``unavailable``; its words may be private.
 
 Left out is the whole context of a message. Values of keys that sound like secrets are ``***``. What else is nobody's
 business is said by the user of the trace, key by key, and is replaced by other words, the same ones for the same ones
@@ -61,7 +62,9 @@ class Trace:
             "version": message.version,
             "args": self._clean(message.arguments),
         }
-        if message.kind == "call":
+        if message.error is not None:
+            entry["error"] = message.error
+        elif message.kind == "call":
             entry["result"] = self._clean(message.result)
         if message.kind == "cast":
             entry["out"] = True

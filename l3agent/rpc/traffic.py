@@ -25,12 +25,13 @@ Watcher = Callable[[str, str, str], object]
 UNKNOWN_METHOD = "unknown"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Message:
     """What was said.
 
     :param kind: ``call`` and ``cast`` go out, ``in`` came.
     :param result: the answer to a call.
+    :param error: why there is none, or why a cast did not go out: what the method raised, by name, or ``unavailable``.
     """
 
     kind: Literal["call", "cast", "in"]
@@ -39,9 +40,10 @@ class Message:
     version: str
     arguments: Mapping[str, Any]
     result: Any = None
+    error: str | None = None
 
 
-#: Called with each message that went out, with its answer, and before each that came is worked on.
+#: Called with each message that went out, or could not, once its end is known, and before each that came is worked on.
 Recorder = Callable[[Message], object]
 
 _recorders: WeakKeyDictionary[Any, list[Recorder]] = WeakKeyDictionary()
@@ -65,17 +67,17 @@ def said(transport: Any, message: Message) -> None:
 
 
 @contextmanager
-def sent(transport: Any, method: str) -> Iterator[None]:
-    """Surround the sending of a message, with its answer if it has one."""
+def sent(transport: Any, message: Message) -> Iterator[None]:
+    """Surround the sending of a message; whoever sends a call puts its answer into it."""
     try:
         yield
     except PluginUnavailable:
-        _tell(transport, method, "out", "unavailable")
+        _ended(transport, message, "unavailable", "unavailable")
         raise
-    except RemoteError:
-        _tell(transport, method, "out", "error")
+    except RemoteError as error:
+        _ended(transport, message, "error", str(error.exc_type))
         raise
-    _tell(transport, method, "out", "ok")
+    _ended(transport, message, "ok", None)
 
 
 @contextmanager
@@ -90,6 +92,12 @@ def received(transport: Any, method: str) -> Iterator[None]:
         _tell(transport, method, "in", "error")
         raise
     _tell(transport, method, "in", "ok")
+
+
+def _ended(transport: Any, message: Message, result: str, error: str | None) -> None:
+    message.error = error
+    _tell(transport, message.method, "out", result)
+    said(transport, message)
 
 
 def _tell(transport: Any, method: str, direction: str, result: str) -> None:

@@ -22,7 +22,7 @@ from oslo_messaging import RemoteError, Target
 from l3agent.exceptions import ConfigError, PluginUnavailable
 from l3agent.rpc.context import Context, ContextSerializer
 from l3agent.rpc.deadline import time_limit
-from l3agent.rpc.traffic import Message, said, sent
+from l3agent.rpc.traffic import Message, sent
 
 __all__ = ["Client", "RemoteError", "Target", "get_transport"]
 
@@ -143,18 +143,18 @@ class Client:
         rpc = self._prepare(
             server=server, version=version, timeout=allowed, transport_options=_TOLD_WHEN_NOBODY_LISTENS
         )
+        message = Message("call", self.topic, method, version or self._version, arguments)
         started = time.monotonic()
-        with sent(self._transport, method):
+        with sent(self._transport, message):
             try:
-                answer = self._run(allowed, f"{self.topic}.{method}", rpc.call, context, method, **arguments)
+                message.result = self._run(allowed, f"{self.topic}.{method}", rpc.call, context, method, **arguments)
             except TimeoutError as error:
                 if timeout is None:
                     self._allowed[method] = min(2 * allowed, self._max_timeout)
                 raise PluginUnavailable(str(error)) from error
-        said(self._transport, Message("call", self.topic, method, version or self._version, arguments, answer))
         if timeout is None:
             self._allowed[method] = max(self._timeout, min(allowed, 2 * (time.monotonic() - started)))
-        return answer
+        return message.result
 
     def cast(
         self,
@@ -179,12 +179,11 @@ class Client:
         """
         options = _TOLD_WHEN_NOBODY_LISTENS if at_least_once else None
         rpc = self._prepare_cast(server=server, fanout=fanout or None, version=version, transport_options=options)
-        with sent(self._transport, method):
+        with sent(self._transport, Message("cast", self.topic, method, version or self._version, arguments)):
             try:
                 self._run(self._timeout, f"{self.topic}.{method}", rpc.cast, context, method, **arguments)
             except TimeoutError as error:
                 raise PluginUnavailable(str(error)) from error
-        said(self._transport, Message("cast", self.topic, method, version or self._version, arguments))
 
     def _prepare(self, **settings: Any) -> Any:
         return self._rpc.prepare(**{name: value for name, value in settings.items() if value is not None})

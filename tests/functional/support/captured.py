@@ -79,7 +79,8 @@ def traced(path: Path, context: Mapping[str, Any]) -> Conversation:
     for event in events:
         if "cast" in event and "out" not in event:
             event |= {"exchange": "neutron", "routing_key": f"{event['topic']}.{host}"}
-    return Conversation(host, context, tuple(event for event in events if "out" not in event))
+    said = (event for event in events if "out" not in event and "error" not in event)
+    return Conversation(host, context, tuple(said))
 
 
 class StandIn:

@@ -45,6 +45,16 @@ def test_the_three_kinds_of_messages_are_told_apart(tmp_path: Path) -> None:
     assert came["cast"] == "in" and "out" not in came and "result" not in came
 
 
+def test_what_failed_has_its_error_and_no_result(tmp_path: Path) -> None:
+    path = tmp_path / "trace"
+    trace = Trace(str(path), "node1", limit=10_000, private={})
+    trace.note(Message("call", "topic", "lost", "1.0", {}, error="unavailable"))
+    trace.note(Message("cast", "topic", "unsent", "1.0", {}, error="unavailable"))
+    lost, unsent = entries(path)[1:]
+    assert (lost["call"], lost["error"], "result" in lost) == ("lost", "unavailable", False)
+    assert (unsent["cast"], unsent["error"], unsent["out"]) == ("unsent", "unavailable", True)
+
+
 def test_a_file_that_others_could_read_is_its_owners_only(tmp_path: Path) -> None:
     path = tmp_path / "trace"
     path.write_text("of last week\n")

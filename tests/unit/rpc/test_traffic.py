@@ -9,7 +9,7 @@ from oslo_config import cfg
 
 from l3agent.exceptions import PluginUnavailable
 from l3agent.rpc import Client, Connection, RemoteError, admin_context, get_transport
-from l3agent.rpc.traffic import UNKNOWN_METHOD, record, watch
+from l3agent.rpc.traffic import UNKNOWN_METHOD, Message, record, watch
 
 
 class Endpoint:
@@ -70,3 +70,17 @@ def test_no_answer_is_told(told: Any) -> None:
     with pytest.raises(PluginUnavailable):
         client.call(admin_context(), "ping", timeout=0.1)
     assert heard == [("ping", "out", "unavailable")]
+
+
+def test_what_failed_is_recorded_with_its_reason(told: Any) -> None:
+    client, connection, _ = told
+    recorded: list[Message] = []
+    record(client._transport, recorded.append)
+    assert client.call(admin_context(), "ping") == "pong"
+    with pytest.raises(RemoteError):
+        client.call(admin_context(), "fail")
+    connection.close()
+    with pytest.raises(PluginUnavailable):
+        client.call(admin_context(), "ping", timeout=0.1)
+    out = [(one.method, one.result, one.error) for one in recorded if one.kind == "call"]
+    assert out == [("ping", "pong", None), ("fail", None, "ValueError"), ("ping", None, "unavailable")]
