@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from l3agent.agent.l3_agent import L3NATAgent
+from l3agent.agent.registration import BINARY
 from l3agent.dataplane.client import DataplaneClient
 
 #: Seconds that a timer of the hub may be late.
@@ -43,7 +44,10 @@ class Health:
         """Return why a restart is called for."""
         lag = self._hub_lag()
         reasons = [f"hub: {lag:.1f} s late"] if lag > HUB_LATE_S else []
-        return [*reasons, *self._agent.stuck(), *(f"service {name}: not healthy" for name in self._unhealthy())]
+        stuck = self._agent.stuck()
+        # Of what is stuck the agent's own service knows no more.
+        others = [name for name in self._unhealthy() if not stuck or name != BINARY]
+        return [*reasons, *stuck, *(f"service {name}: not healthy" for name in others)]
 
     def not_ready(self) -> list[str]:
         """Return what is missing before updates of routers reach the kernel."""

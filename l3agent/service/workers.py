@@ -231,15 +231,16 @@ class ProcessLauncher(oslo_service.ProcessLauncher):  # type: ignore[misc]
         systemd.notify(f"READY=1\nSTATUS=running, {len(self.children)} workers")
         self._announced = True
         while interval := self._watchdog.interval:
-            if all(beat.age() < interval for beat in self._beats.values()):
+            if self._all_there() and all(beat.age() < interval for beat in self._beats.values()):
                 self._watchdog.feed()
             eventlet.sleep(interval / 3)
 
     def _all_ready(self) -> bool:
-        """Tell whether each worker that there shall be is ready; some may have died a moment ago."""
-        return all(len(wrap.children) == wrap.workers for wrap in self._wraps) and all(
-            beat.ready for beat in self._beats.values()
-        )
+        return self._all_there() and all(beat.ready for beat in self._beats.values())
+
+    def _all_there(self) -> bool:
+        """Tell whether each worker that there shall be lives; some may have died a moment ago."""
+        return all(len(wrap.children) == wrap.workers for wrap in self._wraps)
 
     def _reload(self) -> None:
         """Read the configuration again; workers do the same, or are replaced by ones that are forked with it."""

@@ -12,6 +12,7 @@ from eventlet.green import socket
 from oslo_config import cfg
 
 from l3agent.agent.l3_agent import L3NATAgent
+from l3agent.agent.registration import BINARY
 from l3agent.conf import register_opts
 from l3agent.ops.health import Health
 from l3agent.ops.history import History
@@ -72,7 +73,7 @@ class Site:
         self.plugin = FakePlugin(self.transport)
         self.agent = L3NATAgent(conf, "node1", dataplane=self.dataplane, transport=self.transport)
         self.service = Service.create(
-            "l3", "l3_agent", 30, self.agent, conf=conf, host="node1", transport=self.transport, periodic_interval=0
+            BINARY, "l3_agent", 30, self.agent, conf=conf, host="node1", transport=self.transport, periodic_interval=0
         )
         self.reloaded, self.lag = True, 0.0
         self.services = Services()
