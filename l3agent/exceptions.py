@@ -68,7 +68,11 @@ class InvalidRouter(RouterError):
 
 
 class RouterNotCompatible(RouterError):
-    """A router that is not for this agent (kind or mode); what exists of it here is removed."""
+    """A router of a kind that this agent does not serve; what this agent made of it is removed, that of others stays."""
+
+
+class RouterNotWanted(RouterError):
+    """A router that should not be here now, such as one that is down; what exists of it is removed."""
 
 
 class InternalError(L3AgentError):

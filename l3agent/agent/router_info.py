@@ -29,6 +29,7 @@ class RouterInfo:
     :param stamp: place of the data behind ``state`` in the order of events (see the queue).
     :param floating_ips: status by id of the floating IP, as the server knows it or was told; empty text when unknown.
     :param gone: ids of floating IPs that are no longer here, which the server was not told yet.
+    :param refused: why the server's last word was not taken for ``state``, None when it was.
     :param updated_at: monotonic seconds of the last outcome.
     :param revision: the server's number for the payload behind ``state``; it grows with each change of the router.
     :param older_revision: one below it that an answer had; a second answer of the same is believed.
@@ -42,6 +43,7 @@ class RouterInfo:
     gone: set[str] = field(default_factory=set)
     status: Literal["active", "pending", "error"] = "pending"
     error: str | None = None
+    refused: str | None = None
     updates: int = 0
     operations: tuple[str, ...] = ()
     count: int = 0
@@ -83,6 +85,7 @@ class RouterInfo:
         self.name = str(payload.get("name") or "")
         self.state, self.stamp, self.floating_ips = state, stamp, floating_ips
         self.revision = _revision(payload) or 0
+        self.refused = None
         return [note for note in state.notes if note not in former_notes]
 
     def recall(self, payload: Mapping[str, Any], state: RouterState) -> None:
@@ -91,11 +94,16 @@ class RouterInfo:
         self.floating_ips = dict.fromkeys(self.floating_ips, ACTIVE)
 
     def succeeded(self, report: Report, timings: Mapping[str, float], now: float) -> None:
-        """Note that the kernel is now as ``state`` says."""
-        self.status, self.error = "active", None
+        """Note that the kernel is now as ``state`` says, which is the server's last word unless that was refused."""
+        self.status, self.error = ("active", None) if self.refused is None else ("error", self.refused)
         self.updates += 1
         self.operations, self.count = report.operations, report.count
         self.timings, self.updated_at = dict(timings), now
+
+    def refuse(self, error: str, now: float) -> None:
+        """Note that the server's last word cannot be followed; until it says another one, ``state`` is an old one."""
+        self.refused = error
+        self.failed(error, now)
 
     def failed(self, error: str, now: float) -> None:
         """Note why the kernel is not as the server wants it."""

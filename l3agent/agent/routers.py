@@ -18,7 +18,14 @@ from l3agent.agent.last_known import LastKnownRouters
 from l3agent.agent.outcomes import Outcome, Result
 from l3agent.agent.processing_queue import Action, ResourceUpdate
 from l3agent.agent.router_info import ACTIVE, ERROR, RouterInfo
-from l3agent.exceptions import ApplyError, InvalidRouter, RouterNotCompatible, TransientError
+from l3agent.exceptions import (
+    ApplyError,
+    InvalidRouter,
+    RouterError,
+    RouterNotCompatible,
+    RouterNotWanted,
+    TransientError,
+)
 from l3agent.model.desired import desired_state
 from l3agent.model.states import Key, Report, RouterState, State
 
@@ -79,7 +86,8 @@ class Routers:
         """Return the state of a payload.
 
         :raises InvalidRouter: the payload breaks the contract, or is that of another router.
-        :raises RouterNotCompatible: the router is not for this agent.
+        :raises RouterNotCompatible: the router is of a kind that this agent does not serve.
+        :raises RouterNotWanted: the router should not be here now.
         """
         state = desired_state(
             payload,
@@ -112,12 +120,17 @@ class Routers:
             return _outcome(update, "skipped")
         try:
             state = self.desired_state(update.id, payload)
-        except InvalidRouter as exc:
-            self._refuse(update.id, exc)
-            return _outcome(update, "refused", error=str(exc), name=self.info[update.id].name)
         except RouterNotCompatible as exc:
-            LOG.info("router %s is not for this agent: %s", update.id, exc)
+            if info is None or info.state is None:
+                # What there is of it is the work of another agent, which may serve it still.
+                return self._refuse(update, exc)
+            LOG.warning("router %s is served here no more: %s", update.id, exc)
             return self.remove(update, timings)
+        except RouterNotWanted as exc:
+            LOG.info("router %s is not to be here: %s", update.id, exc)
+            return self.remove(update, timings)
+        except RouterError as exc:
+            return self._refuse(update, exc)
         else:
             info = self.info.setdefault(update.id, RouterInfo(update.id))
             unasked = info.status == "active" and info.state == state
@@ -135,7 +148,8 @@ class Routers:
         report = self._reconcile(update.id, info.state, timings)
         unasked = unasked and info.updates > 0
         info.succeeded(report, timings, time.monotonic())
-        self._statuses.report(update.id, self._only_ours(info, info.floating_ips_to_report(ACTIVE)))
+        if info.refused is None:
+            self._statuses.report(update.id, self._only_ours(info, info.floating_ips_to_report(ACTIVE)))
         operations = report.count
         return _outcome(update, "ok", timings=timings, operations=operations, name=info.name, unasked=unasked)
 
@@ -155,12 +169,13 @@ class Routers:
         self.gone.append({"id": router_id, "operations": said, "count": report.count, "timings": timings})
         return report.count
 
-    def _refuse(self, router_id: str, error: InvalidRouter) -> None:
+    def _refuse(self, update: ResourceUpdate, error: RouterError) -> Outcome:
         """Leave the router as it is in the kernel until the server says something else."""
-        LOG.error("router %s refused until its next update: %s", router_id, error)
-        info = self.info.setdefault(router_id, RouterInfo(router_id))
-        info.failed(str(error), time.monotonic())
-        self._statuses.report(router_id, info.floating_ips_to_report(ERROR))
+        LOG.error("router %s refused until its next update: %s", update.id, error)
+        info = self.info.setdefault(update.id, RouterInfo(update.id))
+        info.refuse(str(error), time.monotonic())
+        self._statuses.report(update.id, info.floating_ips_to_report(ERROR))
+        return _outcome(update, "refused", error=str(error), name=info.name)
 
     def _reconcile(self, router_id: str, state: RouterState | None, timings: dict[str, float]) -> Report:
         """Have the data plane do it; a failure is kept for those who ask, and raised."""

@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_interface
 from typing import Any
 
-from l3agent.exceptions import RouterNotCompatible
+from l3agent.exceptions import RouterNotCompatible, RouterNotWanted
 from l3agent.model.desired_routes import routes
 from l3agent.model.names import GATEWAY_DEVICE, INTERNAL_DEVICE, device_name
 from l3agent.model.payload import Node
@@ -42,10 +42,11 @@ def desired_state(
     :param handle_internal_only_routers: serve routers without a gateway too.
     :param ipv6_gateway: IPv6 next hop where no subnet of the external network names one; often link-local.
     :raises InvalidRouter: a value breaks the contract; the error names its path.
-    :raises RouterNotCompatible: the router is not for this agent, or is administratively down.
+    :raises RouterNotCompatible: the router is of a kind that this agent does not serve.
+    :raises RouterNotWanted: the router is administratively down, or internal only where those are left out.
     """
     router = Node("", payload)
-    _refuse_foreign_kinds(router, handle_internal_only_routers)
+    _refuse_what_is_not_served(router, handle_internal_only_routers)
     nodes = {node: _port(node, INTERNAL_DEVICE) for node in _plugged(router["_interfaces"])}
     ports = frozenset(nodes.values())
     gateway = _port(router["gw_port"], GATEWAY_DEVICE) if router["gw_port"].given() else None
@@ -69,14 +70,14 @@ def desired_state(
     )
 
 
-def _refuse_foreign_kinds(router: Node, handle_internal_only_routers: bool) -> None:
+def _refuse_what_is_not_served(router: Node, handle_internal_only_routers: bool) -> None:
     for kind in ("ha", "distributed"):
         if router[kind].flag(False):
             raise RouterNotCompatible(f"{kind}: true: this agent serves neither HA nor distributed routers")
     if not router["admin_state_up"].flag(True):
-        raise RouterNotCompatible("admin_state_up: false: the router is administratively down")
+        raise RouterNotWanted("admin_state_up: false: the router is administratively down")
     if not router["gw_port"].given() and not handle_internal_only_routers:
-        raise RouterNotCompatible("gw_port: none, and handle_internal_only_routers is off")
+        raise RouterNotWanted("gw_port: none, and handle_internal_only_routers is off")
 
 
 def _scopes_apart(nodes: Mapping[Node, Port]) -> list[str]:

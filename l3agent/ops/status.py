@@ -53,6 +53,7 @@ def plans(agent: L3NATAgent, dataplane: DataplaneClient, router_id: str | None) 
     states: list[tuple[Key, State | None]] = [(("router", info.id), info.state) for info in chosen if info.state]
     reports = dataplane.reconcile(states, dry_run=True) if states else []
     failed = {info.id: info.error or "nothing is known of it yet" for info in chosen if info.state is None}
+    failed |= {info.id: info.refused for info in chosen if info.refused}
     failed |= {report.id: report.error for report in reports if report.error}
     return {"plans": {one.id: list(one.operations) for one in reports if not one.error}, "failed": failed}
 

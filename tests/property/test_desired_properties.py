@@ -8,7 +8,7 @@ import msgpack
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
-from l3agent.exceptions import InvalidRouter, RouterNotCompatible
+from l3agent.exceptions import InvalidRouter, RouterNotCompatible, RouterNotWanted
 from l3agent.model.desired import desired_state
 from l3agent.model.states import RouterState
 from l3agent.model.wire import pack_state, unpack_state
@@ -26,8 +26,8 @@ def test_a_damaged_payload_gives_a_state_or_a_clear_refusal_and_nothing_else(pay
         assert refusal.path and refusal.path in str(refusal)
         # What is logged and shown must be text that can be written.
         str(refusal).encode()
-    except RouterNotCompatible as refusal:
-        event("not compatible")
+    except (RouterNotCompatible, RouterNotWanted) as refusal:
+        event("not for this agent")
         assert str(refusal)
     else:
         event("accepted")

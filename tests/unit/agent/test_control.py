@@ -236,6 +236,31 @@ def test_a_router_that_fails_is_in_the_plan_by_its_error(agent, plugin, dataplan
     assert show(agent, dataplane, R1)["plan"] is None
 
 
+def test_a_refused_router_stays_in_error_and_in_the_plan_while_its_last_good_state_is_kept_up(agent, plugin, dataplane):
+    wait_until(lambda: agent.full_sync.in_sync)
+    good = a_router(id=R1, _floatingips=[a_floating_ip("203.0.113.100", "10.0.0.5")])
+    (fip,) = (one["id"] for one in good["_floatingips"])
+    plugin.routers = {R1: good}
+    agent.routers_updated(None, [R1])
+    wait_until(lambda: R1 in agent.router_info and agent.router_info[R1].status == "active")
+    plugin.routers = {R1: good | {"routes": "nonsense"}}
+    agent.routers_updated(None, [R1])
+    wait_until(lambda: agent.router_info[R1].status == "error")
+    wait_until(lambda: plugin.fip_statuses.get(fip) == "ERROR")
+    updates = agent.router_info[R1].updates
+    dataplane.states.clear()
+    dataplane.restart()
+    wait_until(lambda: agent.router_info[R1].updates > updates and ("router", R1) in dataplane.states)
+    assert agent.router_info[R1].status == "error" and "nonsense" in agent.router_info[R1].error
+    assert plugin.fip_statuses[fip] == "ERROR"
+    found = plans(agent, dataplane, None)
+    assert found["plans"] == {R1: []} and "nonsense" in found["failed"][R1]
+    plugin.routers = {R1: good}
+    agent.routers_updated(None, [R1])
+    wait_until(lambda: agent.router_info[R1].status == "active" and plugin.fip_statuses[fip] == "ACTIVE")
+    assert plans(agent, dataplane, None)["failed"] == {}
+
+
 def test_the_topology_is_what_is_wanted_of_each_router(agent, plugin, dataplane):
     wait_until(lambda: agent.full_sync.in_sync)
     plugin.routers = {R1: a_router(id=R1, _floatingips=[a_floating_ip("203.0.113.100", "10.0.0.5")])}

@@ -120,6 +120,24 @@ def test_a_router_with_another_type_is_removed_and_taken_again(agent, plugin, da
     assert not [record for record in caplog.records if record.levelname == "ERROR"]
 
 
+@pytest.mark.parametrize("kind", ["ha", "distributed"])
+def test_a_router_of_another_kind_that_was_never_served_here_is_left_alone_and_named(
+    make_agent, service_of, plugin, dataplane, kind
+):
+    """As on a node of neutron-l3-agent that is taken over while HA routers run on it."""
+    dataplane.states[("router", R1)] = built = object()
+    plugin.routers = {R1: a_router(id=R1) | {kind: True}, R2: a_router(id=R2)}
+    with running(plugin, service_of(agent := make_agent())):
+        wait_until(lambda: agent.full_sync.in_sync)
+        agent.routers_updated(None, [R1])
+        wait_until(lambda: agent.full_sync.in_sync and here(dataplane) == {R1, R2})
+        assert dataplane.states[("router", R1)] is built
+        assert agent.router_info[R1].status == "error" and kind in agent.router_info[R1].error
+        # Gone from this node by the server's word, it goes here too.
+        agent.router_removed_from_agent(None, {"router_id": R1})
+        wait_until(lambda: here(dataplane) == {R2} and R1 not in agent.router_info)
+
+
 @pytest.mark.parametrize("kind", ["ha-primary", "dvr-compute", "dvr-snat", "dvr-ha-snat"])
 def test_routers_of_another_kind_as_real_servers_send_them_are_refused(kind):
     for router in json.loads((HERE / "payloads" / f"{kind}.json").read_text()):

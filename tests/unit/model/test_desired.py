@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from l3agent.exceptions import InvalidRouter, RouterNotCompatible
+from l3agent.exceptions import InvalidRouter, RouterNotCompatible, RouterNotWanted
 from l3agent.model.desired import desired_state
 from l3agent.model.states import FloatingIP, NextHop, Route, RouterState
 from tests.payloads import (
@@ -50,12 +50,12 @@ def test_ha_and_distributed_routers_are_not_for_this_agent(kind: str) -> None:
 def test_a_router_without_gateway_is_refused_only_when_the_option_says_so() -> None:
     internal_only = a_router(gw_port=None)
     assert desired_state(internal_only).gateway is None
-    with pytest.raises(RouterNotCompatible, match="handle_internal_only_routers"):
+    with pytest.raises(RouterNotWanted, match="handle_internal_only_routers"):
         desired_state(internal_only, handle_internal_only_routers=False)
 
 
 def test_a_router_that_is_administratively_down_should_not_exist() -> None:
-    with pytest.raises(RouterNotCompatible, match="admin_state_up"):
+    with pytest.raises(RouterNotWanted, match="admin_state_up"):
         desired_state(a_router(admin_state_up=False))
 
 
