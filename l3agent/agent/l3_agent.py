@@ -46,6 +46,8 @@ NETWORK_UPDATE_TOPIC = "q-agent-notifier-network-update"
 #: Files with the routers that were here last, and with those that are paused, below ``state_path``.
 LAST_KNOWN, PAUSED = "l3-agent-routers.jsonl", "l3-agent-paused.json"
 _DRAIN_POLL_S = 0.02
+#: Seconds that the start waits for the broker alone; then the node is served as it was known last.
+_BROKER_S = 5.0
 
 
 class L3NATAgent(DistributedRouterCasts, Manager):
@@ -117,6 +119,7 @@ class L3NATAgent(DistributedRouterCasts, Manager):
             os.path.join(conf.state_path, PAUSED), self.routers, self.queue, dataplane, self.full_sync.tried
         )
         self._greenthreads: list[Any] = []
+        self._without_broker: list[Any] = []
         dataplane.on_new_process(self.reapply_all)
 
     def _registration(self, transport: Any) -> Registration:
@@ -172,14 +175,22 @@ class L3NATAgent(DistributedRouterCasts, Manager):
     # Life
 
     def initialize_service_hook(self, service: Service) -> None:
-        """Listen to changes of networks too."""
+        """Listen to changes of networks too; work without a broker should there be none, for which the start waits."""
         assert service.conn is not None
         service.conn.create_consumer(NETWORK_UPDATE_TOPIC, [self], fanout=True)
+        self._without_broker = [eventlet.spawn_after(_BROKER_S, self._work)]
 
     def after_start(self) -> None:
         """Start the workers, and bring the node in sync."""
-        parts = (self._process_routers_loop, self._fip_statuses.run, self._recall.run, self._last_known.run)
-        self._greenthreads = [eventlet.spawn(part) for part in parts]
+        for greenthread in self._without_broker:
+            greenthread.kill()
+        self._work()
+
+    def _work(self) -> None:
+        if not self._greenthreads:
+            parts = (self._process_routers_loop, self._fip_statuses.run, self._recall.run, self._last_known.run)
+            self._greenthreads = [eventlet.spawn(part) for part in parts]
+        # The second time, with consumers: what was said before they were there is not known.
         self.full_sync.ask("the agent starts")
 
     def connection_lost(self) -> None:
@@ -206,8 +217,9 @@ class L3NATAgent(DistributedRouterCasts, Manager):
         With option ``cleanup_on_shutdown`` the routers are removed instead of left.
         """
         self.full_sync.stop()
-        for greenthread in self._greenthreads:
+        for greenthread in (*self._without_broker, *self._greenthreads):
             greenthread.kill()
+        self._without_broker, self._greenthreads = [], []
         try:
             if graceful:
                 self._kill_workers(spare=self.routers.applying)

@@ -40,6 +40,7 @@ class LastKnownRouters:
         #: Packed: a payload has ten kilobytes, which are one then.
         self._lines: dict[str, bytes] = {}
         self._changed = Event()
+        self._failure: str | None = None
 
     def remember(self, router_id: str, payload: Mapping[str, Any]) -> None:
         """Keep the payload of a router."""
@@ -59,6 +60,9 @@ class LastKnownRouters:
             del self._lines[router_id]
         else:
             self._lines[router_id] = _packed(line)
+        self._note_change()
+
+    def _note_change(self) -> None:
         if not self._changed.ready():
             self._changed.send()
 
@@ -67,7 +71,7 @@ class LastKnownRouters:
         if not self._interval:
             return
         try:
-            with open(self._path, encoding="utf-8") as lines:
+            with open(self._path, "rb") as lines:
                 header = json.loads(lines.readline())
                 if header != self._header:
                     raise ValueError(f"written as {header}, expected {self._header}")
@@ -80,14 +84,14 @@ class LastKnownRouters:
         except (OSError, ValueError) as exc:
             LOG.warning("Last known routers: %s is ignored: %s", self._path, exc)
 
-    def _payload(self, number: int, line: str) -> Iterator[dict[str, Any]]:
+    def _payload(self, number: int, line: bytes) -> Iterator[dict[str, Any]]:
         try:
             payload = json.loads(line)
             router_id = payload["id"]
         except (ValueError, KeyError, TypeError) as exc:
             LOG.warning("Last known routers: %s, line %d is ignored: %s", self._path, number, exc)
             return
-        self._lines.setdefault(router_id, _packed(line.rstrip("\n")))
+        self._lines.setdefault(router_id, _packed(line.rstrip(b"\n").decode()))
         yield payload
 
     def run(self) -> None:
@@ -98,11 +102,12 @@ class LastKnownRouters:
             self.write()
 
     def write(self) -> None:
-        """Write the file if something changed since the last time; a failure is said and tried at the next change."""
+        """Write the file if something changed since it was written last; a failure is said once, and tried again."""
         if not self._changed.ready():
             return
         self._changed = Event()
         fresh = f"{self._path}.new"
+        failure: str | None = "it was killed"
         try:
             with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
                 file.write(json.dumps(self._header) + "\n")
@@ -111,10 +116,18 @@ class LastKnownRouters:
                         eventlet.sleep(0)
                     file.write(_unpacked(line) + "\n")
             os.replace(fresh, self._path)
+            failure = None
         except OSError as exc:
-            LOG.warning("Last known routers: %s: %s", self._path, exc)
-            with suppress(OSError):
-                os.unlink(fresh)
+            failure = str(exc)
+            if failure != self._failure:
+                LOG.warning("Last known routers: %s: %s", self._path, exc)
+        finally:
+            # It yields between lines, and its greenthread is killed at a stop.
+            if failure is not None:
+                self._note_change()
+                with suppress(OSError):
+                    os.unlink(fresh)
+            self._failure = failure
 
 
 def _packed(line: str) -> bytes:

@@ -4,10 +4,13 @@ import json
 import eventlet
 import pytest
 
-from l3agent.agent.l3_agent import LAST_KNOWN
+from l3agent.agent.l3_agent import LAST_KNOWN, L3NATAgent
 from l3agent.agent.last_known import LastKnownRouters
 from l3agent.exceptions import DataplaneUnavailable
 from l3agent.model.desired import desired_state
+from l3agent.rpc import Client, get_transport
+from l3agent.service import Service
+from l3agent.service.services import Services
 from l3agent.testing import running, wait_until
 from tests.payloads import a_floating_ip, a_router
 
@@ -55,6 +58,14 @@ def test_a_damaged_line_costs_one_router(path, remember, caplog):
     assert len([record for record in caplog.records if "is ignored" in record.getMessage()]) == 2
 
 
+def test_damaged_bytes_cost_one_router(path, remember, caplog):
+    remember(a_router(id=R1), a_router(id=R2), a_router(id=R3))
+    lines = path.read_bytes().splitlines()
+    path.write_bytes(b"\n".join([*lines[:2], lines[2].replace(b"e", b"\xff", 1), lines[3]]))
+    assert [payload["id"] for payload in loaded(path)] == [R1, R3]
+    assert "line 3 is ignored" in caplog.text
+
+
 @pytest.mark.parametrize("content", ["", "nonsense\n", '{"l3agent_routers": 2, "host": "node1"}\n', b"\xff\xfe\n"])
 def test_a_file_that_is_none_of_ours_is_said_and_ignored(path, content, caplog):
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
@@ -73,8 +84,26 @@ def test_a_file_that_cannot_be_written_is_said_and_the_former_one_stays(path, re
     last_known = LastKnownRouters(str(path), "node1", interval=1)
     last_known.remember(R2, a_router(id=R2))
     last_known.write()
-    assert str(path) in caplog.text
+    last_known.write()
+    assert caplog.text.count(str(path)) == 2, "each failure is said once, and names the file twice"
     assert [payload["id"] for payload in loaded(path)] == [R1]
+    path.with_name(path.name + ".new").rmdir()
+    last_known.write()
+    assert [payload["id"] for payload in loaded(path)] == [R2]
+
+
+def test_a_write_that_is_killed_is_made_good_by_the_next(path):
+    last_known = LastKnownRouters(str(path), "node1", interval=1)
+    for number in range(60):  # more than are written without a yield
+        last_known.remember(str(number), a_router(id=R1))
+    writing = eventlet.spawn(last_known.write)
+    eventlet.sleep(0)
+    fresh = path.with_name(path.name + ".new")
+    assert fresh.exists() and not path.exists()
+    writing.kill()
+    assert not fresh.exists()
+    last_known.write()
+    assert len(loaded(path)) == 60
 
 
 def test_nothing_is_written_when_nothing_changed(path, remember):
@@ -109,6 +138,26 @@ def test_without_a_server_the_routers_of_the_last_time_are_served(make_agent, se
         assert {info.status for info in agent.router_info.values()} <= {"active", "pending"}
         assert agent.full_sync.completed == 0
     assert all(state is not None for _, state in dataplane.applied), "something was removed"
+
+
+def test_without_a_broker_too(conf, request, dataplane, remember, monkeypatch):
+    """The start waits for it, and does not come to its end."""
+    monkeypatch.setattr("l3agent.agent.l3_agent._BROKER_S", 0.1)
+    transport = get_transport(conf, "rabbit://127.0.0.1:1/")
+    Client(transport, "registers the option")
+    conf.set_override("rpc_response_timeout", 1)
+    remember(a_router(id=R1), a_router(id=R2))
+    dataplane.states[("router", R1)] = "somebody changed it"
+    agent = L3NATAgent(conf, "node1", dataplane=dataplane, transport=transport)
+    service = Service.create("neutron-l3-agent", "l3_agent", 30, agent, conf=conf, host="node1", transport=transport)
+    services = Services()
+    services.add(service)
+    try:
+        wait_until(lambda: here(dataplane) == {R1, R2}, timeout=30)
+        assert dataplane.states[("router", R1)] == desired_state(a_router(id=R1))
+        assert not service.conn.connected and agent.full_sync.completed == 0
+    finally:
+        services.stop()
 
 
 def test_what_the_kernel_has_is_brought_in_order_before_the_server_answers(
