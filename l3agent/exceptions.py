@@ -68,7 +68,7 @@ class InvalidRouter(RouterError):
 
 
 class RouterNotCompatible(RouterError):
-    """A router of a kind that this agent does not serve; what this agent made of it is removed, that of others stays."""
+    """A router of a kind that this agent does not serve; what it made of it is removed, what others made stays."""
 
 
 class RouterNotWanted(RouterError):

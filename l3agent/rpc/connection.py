@@ -19,7 +19,7 @@ from oslo_messaging import Target
 from oslo_messaging.rpc.server import RPCServer
 
 from l3agent.exceptions import ConfigError, PluginUnavailable
-from l3agent.rpc.deadline import time_limit
+from l3agent.rpc.deadline import Deadline, time_limit
 from l3agent.rpc.dispatcher import Dispatcher
 from l3agent.rpc.pool import MessagePool
 
@@ -28,7 +28,9 @@ LOG = logging.getLogger(__name__)
 # How long one look for messages lasts, and so how long a consumer may need to notice that it shall stop. The driver's
 # own (up to 5 s) makes every stop as slow; each look costs 1 ms of CPU.
 POLL_S = 0.5
-CLOSE_TIMEOUT_S = 10.0
+# How long leaving the broker may take, which may be gone.
+LEAVE_S = 10.0
+_LOOK_S = 0.02
 
 
 class _Server(RPCServer):  # type: ignore[misc]
@@ -48,6 +50,11 @@ class _Server(RPCServer):  # type: ignore[misc]
         if self._broker is None:
             return self.listener is not None
         return bool(self._broker.connection is not None and self._broker.connection.connected)
+
+    @property
+    def in_hand(self) -> int:
+        """How many messages are in work or wait for it."""
+        return getattr(self._work_executor, "in_hand", 0)
 
     def _process_incoming(self, incoming: Any) -> None:
         if getattr(incoming[0], "expired", False):
@@ -129,19 +136,28 @@ class Connection:
                     "and rabbit_quorum_queue; use theirs, or a virtual host of your own."
                 ) from error
 
-    def close(self, timeout: float = CLOSE_TIMEOUT_S) -> None:
+    def close(self, timeout: float | None = LEAVE_S) -> bool:
         """Stop all consumers, let the messages in hand be worked off, and leave the broker. Safe at any time.
 
-        :param timeout: seconds for all of it; what is not done by then is left to its end.
+        :param timeout: seconds for the messages in hand, None: for ever. The broker has no more than ``LEAVE_S`` of it.
+        :returns: whether no message is still in hand.
         """
-        closing = [eventlet.spawn(self._close, server) for server in self.servers if server.listener is not None]
+        servers = [server for server in self.servers if server.listener is not None]
         self.servers = []
+        deadline = Deadline(timeout)
+        closing = [eventlet.spawn(self._close, server) for server in servers]
         try:
-            with time_limit(timeout):
+            with time_limit(LEAVE_S), deadline.limit():
                 for greenthread in closing:
                     greenthread.wait()
+            return True
         except TimeoutError:
-            LOG.warning("Consumers did not close within %s s; they are left to end by themselves", timeout)
+            in_hand = _worked_off(servers, deadline)
+        if in_hand:
+            LOG.error("%d messages in hand were not worked off within %s s", in_hand, timeout)
+        else:
+            LOG.warning("Consumers did not leave the broker within %s s; they are left to end by themselves", LEAVE_S)
+        return not in_hand
 
     @staticmethod
     def _close(server: _Server) -> None:
@@ -155,3 +171,11 @@ class Connection:
         LOG.warning("The consumer's connection to the broker was lost and is back: messages may be missing")
         if self._on_lost is not None:
             eventlet.spawn_n(self._on_lost)
+
+
+def _worked_off(servers: Sequence[_Server], deadline: Deadline) -> int:
+    """Wait until no server has a message in hand; return how many there are at the deadline."""
+    with suppress(TimeoutError), deadline.limit():
+        while any(server.in_hand for server in servers):
+            eventlet.sleep(_LOOK_S)
+    return sum(server.in_hand for server in servers)

@@ -40,6 +40,11 @@ class MessagePool:
             except BaseException:  # the server sees to any Exception; what is none must not cost the next message
                 LOG.exception("A message was not worked off")
 
+    @property
+    def in_hand(self) -> int:
+        """How many messages are in work or wait for it."""
+        return int(self._pool.running()) + len(self._waiting)
+
     def shutdown(self, wait: bool = True) -> None:
         """Wait until all messages are worked off; nobody brings more by then."""
         if wait:

@@ -188,6 +188,9 @@ class Service(oslo_service.Service):  # type: ignore[misc]
         """Let the manager report; called by a timer."""
         self.manager.report_state()
 
+    # It says that the agent lives, and a server that does not answer must not keep it from its end.
+    report_state.endless = True  # type: ignore[attr-defined]
+
     def periodic_tasks(self) -> float:
         """Let the manager run what is due; called by a timer.
 
@@ -211,33 +214,39 @@ class Service(oslo_service.Service):  # type: ignore[misc]
         """Let the manager take over changed options."""
         self.manager.reset()
 
-    def stop(self, graceful: bool = True) -> None:
+    def stop(self, graceful: bool = True) -> bool:
         """Stop: timers, consumers, the manager's work, threads. Safe at any time; a failing step does not end it.
 
         :param graceful: let work in hand come to its end within ``graceful_shutdown_timeout``; what is not done by then
             is killed and named in the log.
+        :returns: whether all that should came to its end.
         """
         timeout = self.conf.graceful_shutdown_timeout * OWN_SHARE if graceful else 0.0
         deadline = Deadline(None if graceful and not timeout else timeout)
+        well = True
         try:
             if self.conn is not None:
                 LOG.info("Stopping %s", self.binary)
                 self.tg.stop_timers()
-                self._step(deadline, "close its consumers", self.conn.close)
-                self._step(deadline, "stop its manager", self.manager.stop, graceful)
-            self.tg.stop(graceful, deadline.left())
+                # It has the deadline itself: what of it is missed by a broker that is gone costs nothing.
+                well = self._step(Deadline(None), "close its consumers", self.conn.close, deadline.left())
+                well = self._step(deadline, "stop its manager", self.manager.stop, graceful) and well
+            killed = self.tg.stop(graceful, deadline.left())
         finally:
             self.conn = None
             self.tg.stop()  # when a deadline further out has run down in one of the steps
+        return well and not (graceful and killed)
 
-    def _step(self, deadline: Deadline, what: str, step: Callable[..., Any], *args: Any) -> None:
+    def _step(self, deadline: Deadline, what: str, step: Callable[..., Any], *args: Any) -> bool:
+        """Take one step of the stop; tell whether it came to a good end. One that says nothing did."""
         try:
             with deadline.limit():
-                step(*args)
+                return step(*args) is not False
         except TimeoutError:
             LOG.error("%s did not %s in time, it is left behind", self.binary, what)
         except Exception:
             LOG.exception("%s failed to %s", self.binary, what)
+        return False
 
 
 def _manager(given: Any, conf: cfg.ConfigOpts, host: str) -> Manager:

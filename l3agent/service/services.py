@@ -223,10 +223,13 @@ class Services:
 
 
 def _stop(service: ServiceLike, deadline: Deadline) -> bool:
-    """Stop one service and wait for its end; whatever it does, the caller goes on soon after the deadline."""
+    """Stop one service and wait for its end; whatever it does, the caller goes on soon after the deadline.
+
+    :returns: whether it ended well and in time: one whose ``stop()`` says no did not.
+    """
     try:
         with deadline.limit(at_least=LEAST_STOP_S):
-            service.stop()
+            well = service.stop() is not False
             service.wait()
     except TimeoutError:
         LOG.error("%s did not stop in time; killed: %s", _name(service), ", ".join(_kill(service)) or "nothing")
@@ -234,7 +237,7 @@ def _stop(service: ServiceLike, deadline: Deadline) -> bool:
     except Exception:
         LOG.exception("Error stopping %s", _name(service))
         return False
-    return True
+    return well
 
 
 def _kill(service: ServiceLike) -> list[str]:

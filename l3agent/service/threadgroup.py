@@ -68,7 +68,8 @@ class ThreadGroup(threadgroup.ThreadGroup):  # type: ignore[misc]
     def stop(self, graceful: bool = False, timeout: float | None = None) -> list[str]:
         """Stop all timers and threads but the calling one.
 
-        :param graceful: let what runs come to its end, except what is ``restarted``; otherwise it is killed at once.
+        :param graceful: let what runs come to its end, except what is ``restarted``, or has an attribute ``endless``
+            otherwise; without it, all is killed at once.
         :param timeout: seconds until what still runs is killed nevertheless; None: wait for ever.
         :returns: names of what was killed.
         """
@@ -85,6 +86,9 @@ class ThreadGroup(threadgroup.ThreadGroup):  # type: ignore[misc]
         for thread in [thread for thread in self.threads if thread.endless]:
             if thread.thread is not greenthread.getcurrent():
                 thread.stop()
+        for timer in self._running(timers):
+            if getattr(timer.f, "endless", False):
+                greenthread.kill(timer._thread)
         with suppress(TimeoutError), time_limit(timeout):
             self._wait_threads()
             for timer in self._running(timers):

@@ -92,6 +92,7 @@ class ProcessLauncher(oslo_service.ProcessLauncher):  # type: ignore[misc]
         self._wraps: list[Any] = []
         self._beats: dict[int, Beat] = {}
         self._hopeless = 0
+        self._ended_badly = False
         self._announced = False
 
     def handle_signal(self) -> None:
@@ -168,7 +169,7 @@ class ProcessLauncher(oslo_service.ProcessLauncher):  # type: ignore[misc]
     def wait(self) -> int:
         """Keep the workers running until a signal says to stop.
 
-        :returns: the exit status: 0; 1 when a worker had to be killed; 77 or 78 when one ended so.
+        :returns: the exit status: 0; 1 when a worker or something in one had to be killed; 77, 78 when one ended so.
         """
         log_options(self.conf)
         announcing = eventlet.spawn(self._announce)
@@ -219,7 +220,8 @@ class ProcessLauncher(oslo_service.ProcessLauncher):  # type: ignore[misc]
         if code in HOPELESS:
             LOG.critical("Stopping all workers, exit status %s", code)
             self._hopeless = code
-        del self._beats[pid]
+        # One that could not start had no work to cut.
+        self._ended_badly |= self._beats.pop(pid).ready and code != 0
         wrap = self.children.pop(pid)
         wrap.children.remove(pid)
         return wrap
@@ -255,9 +257,10 @@ class ProcessLauncher(oslo_service.ProcessLauncher):  # type: ignore[misc]
     def stop(self) -> bool:
         """Stop all workers: SIGTERM, and SIGKILL for those that outlast their own deadline.
 
-        :returns: whether none had to be killed.
+        :returns: whether none had to be killed, and all said that they ended well.
         """
         timeout = self.conf.graceful_shutdown_timeout
+        self._ended_badly = False  # by those that were replaced
         self._signal_children(signal.SIGTERM)
         try:
             with time_limit(timeout + KILL_AFTER_S if timeout else None):
@@ -267,7 +270,7 @@ class ProcessLauncher(oslo_service.ProcessLauncher):  # type: ignore[misc]
             self._signal_children(signal.SIGKILL)
             self._await_children()
             return False
-        return True
+        return not self._ended_badly
 
     def _await_children(self) -> None:
         while self.children:

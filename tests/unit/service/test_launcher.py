@@ -302,6 +302,17 @@ def test_workers_that_outlast_the_deadline_end_with_status_1(start: Start) -> No
 
 
 @pytest.mark.forks
+def test_workers_in_which_something_was_killed_end_with_status_1(start: Start) -> None:
+    process = start("hanging_stop", workers=2)
+    for _ in range(2):
+        process.line("started")
+    process.signal(signal.SIGTERM)
+    assert process.status() == 1
+    assert process.log.count("Program did not stop in time") == 2
+    assert "Killed, since not done within 1 s: workers" not in process.log
+
+
+@pytest.mark.forks
 def test_workers_stop_when_their_parent_is_killed(start: Start) -> None:
     process = start(workers=2)
     pids = {process.line("started")[0] for _ in range(2)}

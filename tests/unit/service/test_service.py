@@ -15,6 +15,7 @@ from oslo_service import service as oslo_service
 from l3agent.exceptions import ConfigError
 from l3agent.rpc import Client, RemoteError, Target, admin_context, get_transport
 from l3agent.service import Manager, Service
+from l3agent.service.services import Services
 from l3agent.testing import running, wait_until
 
 
@@ -238,9 +239,66 @@ def test_stop_ends_within_the_deadline_and_kills_what_is_left(
     service.tg.add_thread(eventlet.sleep, 60)
     eventlet.sleep(0)
     before = time.monotonic()
-    service.stop()
+    assert not service.stop()
     assert 0.8 < time.monotonic() - before < 30
     assert "Killed, since not done within" in caplog.text
+
+
+def test_a_message_in_hand_has_all_of_the_deadline(
+    service: Service, client: Client, conf: cfg.ConfigOpts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Leaving the broker has a shorter one of its own, for a broker that is gone."""
+    monkeypatch.setattr("l3agent.rpc.connection.LEAVE_S", 0.1)
+    service.start()
+    client.cast(admin_context(), "work", seconds=0.5)
+    eventlet.sleep(0.01)
+    assert service.stop()
+    assert service.manager.log[-2:] == ["worked", "stop True"]
+
+
+def test_what_did_not_come_to_its_end_makes_the_exit_status_1(
+    service: Service, client: Client, conf: cfg.ConfigOpts, monkeypatch: pytest.MonkeyPatch, caplog: Any
+) -> None:
+    monkeypatch.setattr("l3agent.rpc.connection.LEAVE_S", 0.1)
+    conf.set_override("graceful_shutdown_timeout", 1)
+
+    def hang(graceful: bool) -> None:
+        eventlet.sleep(60)
+
+    def work() -> None:
+        client.cast(admin_context(), "work", seconds=60)
+        eventlet.sleep(0.01)
+
+    lasting = {
+        "a thread": lambda: service.tg.add_thread(eventlet.sleep, 60),
+        "a message": work,
+        "a manager": lambda: monkeypatch.setattr(service.manager, "stop", hang),
+    }
+    for what, begin in lasting.items():
+        services = Services()
+        services.add(service)
+        services.wait_started()
+        begin()
+        eventlet.sleep(0)
+        assert not services.stop(), what
+    assert "1 messages in hand were not worked off" in caplog.text
+
+
+def test_a_report_that_the_server_does_not_answer_keeps_nobody_from_the_end(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reports: list[int] = []
+
+    def report() -> None:
+        reports.append(1)
+        eventlet.sleep(60)
+
+    monkeypatch.setattr(service.manager, "report_state", report)
+    service.report_interval = 0.01
+    service.start()
+    wait_until(lambda: bool(reports))
+    with eventlet.Timeout(30):
+        assert service.stop()
 
 
 def test_a_manager_that_fails_to_stop_leaves_no_thread_behind(
