@@ -263,19 +263,25 @@ class _Sender:
 def _sorted_errors(timeout: float, what: str) -> Iterator[None]:
     try:
         yield
-    except (TimeoutError, oslo_messaging.MessagingTimeout):
-        raise TimeoutError(f"{what}: no answer within {timeout:.3g} s") from None
     except RemoteError:
         raise
-    except oslo_messaging.MessageUndeliverable as error:
-        raise PluginUnavailable(f"{what}: nobody consumes this topic") from error
-    except BROKER_ERRORS as error:
-        raise PluginUnavailable(f"{what}: {error}") from error
     except Exception as error:
-        raise _remote_error(error) from error
+        # A server whose own backend refuses a connection, or is late, is neither away nor late itself.
+        if remote := _remote_error(error):
+            raise remote from error
+        if isinstance(error, TimeoutError | oslo_messaging.MessagingTimeout):
+            raise TimeoutError(f"{what}: no answer within {timeout:.3g} s") from None
+        if isinstance(error, oslo_messaging.MessageUndeliverable):
+            raise PluginUnavailable(f"{what}: nobody consumes this topic") from error
+        if isinstance(error, BROKER_ERRORS):
+            raise PluginUnavailable(f"{what}: {error}") from error
+        raise RemoteError(type(error).__name__, str(error), []) from error
 
 
-def _remote_error(error: Exception) -> RemoteError:
-    """Return what a built-in error of the remote method should have been: the drivers raise it as itself."""
-    value, _, trace = str(error.args[0] if error.args else "").partition("\nTraceback ")
-    return RemoteError(type(error).__name__, value, [trace])
+def _remote_error(error: Exception) -> RemoteError | None:
+    """Return what a built-in error of the remote method should have been: the drivers raise it as itself.
+
+    Its text ends with the trace from over there (``deserialize_remote_exception`` of oslo.messaging).
+    """
+    value, found, trace = str(error.args[0] if error.args else "").partition("\nTraceback ")
+    return RemoteError(type(error).__name__, value, [trace]) if found else None

@@ -37,6 +37,9 @@ class Endpoint:
     def fail(self, context: Any) -> None:
         raise LookupError("nothing there")
 
+    def fail_of_its_own_backend(self, context: Any, kind: str) -> None:
+        raise {"refused": ConnectionRefusedError(111, "no database"), "late": TimeoutError("no database")}[kind]
+
 
 class Consumer:
     def __init__(self, url: str, host: str) -> None:
@@ -85,6 +88,16 @@ def test_calls_casts_fanout_and_errors_are_as_over_local(consume: Any, client: C
     with pytest.raises(RemoteError) as error:
         client.call(CONTEXT, "fail")
     assert (error.value.exc_type, error.value.value) == ("LookupError", "nothing there")
+
+
+@pytest.mark.parametrize(("kind", "name"), [("refused", "ConnectionRefusedError"), ("late", "TimeoutError")])
+def test_the_servers_own_trouble_is_no_trouble_with_the_broker(
+    consume: Any, client: Client, kind: str, name: str
+) -> None:
+    consume("node1")
+    with pytest.raises(RemoteError) as error:
+        client.call(CONTEXT, "fail_of_its_own_backend", kind=kind)
+    assert error.value.exc_type == name and "no database" in error.value.value
 
 
 def test_a_caller_that_wants_to_hear_that_work_goes_on_hears_it(consume: Any, rabbit: Rabbit) -> None:

@@ -50,6 +50,9 @@ class Endpoint:
     def fail(self, context: Any) -> None:
         raise KeyError("nothing there")
 
+    def fail_of_its_own_backend(self, context: Any, kind: str) -> None:
+        raise {"refused": ConnectionRefusedError(111, "no database"), "late": TimeoutError("no database")}[kind]
+
     def fail_in_its_own_way(self, context: Any) -> None:
         raise PluginUnavailable("busy")
 
@@ -110,6 +113,16 @@ def test_a_large_payload_passes(listen: Any, client: Client) -> None:
 def test_the_context_arrives(listen: Any, client: Client) -> None:
     listen()
     assert client.call(CONTEXT, "who") == CONTEXT.to_dict()
+
+
+@pytest.mark.parametrize(("kind", "name"), [("refused", "ConnectionRefusedError"), ("late", "TimeoutError")])
+def test_the_servers_own_trouble_is_no_trouble_with_the_broker(
+    listen: Any, client: Client, kind: str, name: str
+) -> None:
+    listen()
+    with pytest.raises(RemoteError) as error:
+        client.call(CONTEXT, "fail_of_its_own_backend", kind=kind)
+    assert error.value.exc_type == name and "no database" in error.value.value
 
 
 @pytest.mark.parametrize(
