@@ -164,7 +164,9 @@ class FullSync:
                 named |= self._insist(request, lambda: self._fetch_chunk(missing))
             here = set(self._insist(request, self._here))
             left_out = {one for one in here - named if not self._queue.is_overtaken(one, stamp)}
-            gone = self._without_graced(left_out, self._may_go(left_out, len(here)))
+            kept = self._graced(left_out)
+            gone = self._may_go(left_out - kept, len(here - kept))
+            self._orphans.forget(gone)
             for router_id in gone:
                 self._enqueue(router_id, Action.DELETE, stamp)
         self.completed += 1
@@ -188,8 +190,8 @@ class FullSync:
             self.ask(f"{held} routers may be gone", delay=self._doubt.confirm)
         return gone
 
-    def _without_graced(self, missing: set[str], gone: Set[str]) -> Set[str]:
-        """Leave out the orphans whose time of grace is not over; it is asked again when it is."""
+    def _graced(self, missing: set[str]) -> set[str]:
+        """Return the orphans whose time of grace is not over, of which nothing is doubted; it is asked again then."""
         orphans = {one for one in missing if not self._served(one)}
         kept = orphans - self._orphans.may_go(orphans)
         if kept:
@@ -197,8 +199,7 @@ class FullSync:
             # No full sync that is owed: the node is in sync meanwhile.
             if self._orphans.grace > 0 and (self._reminder is None or self._reminder.dead):
                 self._reminder = eventlet.spawn_after(self._orphans.grace, self.ask, "the time of orphans is over")
-        self._orphans.forget(gone - kept)
-        return gone - kept
+        return kept
 
     def _insist(self, request: int, step: Callable[[], _T]) -> _T:
         """Take one step, again and again until it works; what was reached before stays reached."""

@@ -167,6 +167,25 @@ def test_orphans_may_be_listed_only_and_one_that_the_server_names_is_none(conf, 
         assert here(dataplane) == IDS | {"orphan"}
 
 
+def test_orphans_that_stay_are_not_doubted(conf, transport, service_of, caplog):
+    """However many they are: nothing is to be removed."""
+    conf.set_override("orphan_grace", -1, group="l3agent")
+    plugin, dataplane = FakePlugin(transport, ROUTERS), FakeDataplane()
+    agent = L3NATAgent(conf, "node1", dataplane=dataplane, transport=transport)
+    orphans = {f"orphan{number}" for number in range(2 * len(IDS))}
+    dataplane.states |= {("router", one): object() for one in orphans}
+    with running(plugin, service_of(agent)):
+        wait_until(lambda: agent.full_sync.in_sync)
+        assert agent.orphans.ages().keys() == orphans
+        assert (agent.doubt.doubted, agent.full_sync.completed) == (0, 1)
+        assert "leaves out" not in caplog.text
+        # A real loss is doubted as if they were not there.
+        plugin.routers = {}
+        agent.full_sync.ask("test")
+        wait_until(lambda: agent.doubt.held)
+        assert agent.doubt.held.keys() == IDS
+
+
 def test_routers_asked_for_one_by_one_and_missing_are_bounded_too(full_node):
     agent, plugin, dataplane = full_node
     plugin.routers = {}
