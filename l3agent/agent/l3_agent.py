@@ -74,9 +74,10 @@ class L3NATAgent(DistributedRouterCasts, Manager):
         backoff = {"retry_min": conf.l3agent.retry_min, "retry_max": conf.l3agent.retry_max}
         self.queue = ResourceProcessingQueue(**backoff)
         self.pool = eventlet.GreenPool(size=conf.l3agent.router_workers)
-        # What workers have in hand, by their greenthread, and since when.
-        self._busy: dict[Any, tuple[str, float]] = {}
-        # A worker that is busy for longer than all that it waits for is allowed to take is stuck.
+        # What workers have in hand, by their greenthread: since when they have it, and need no answer of the server.
+        self._busy: dict[Any, tuple[str, float, float]] = {}
+        # A worker that is busy for longer than all that it waits for is allowed to take is stuck. For an answer on a
+        # router it may wait for others' calls first, each of which may take its time.
         self._stuck_after = conf.dataplane.timeout + conf.rpc_response_max_timeout
         #: What became of each update.
         self.outcomes = Outcomes()
@@ -264,7 +265,7 @@ class L3NATAgent(DistributedRouterCasts, Manager):
     def in_hand(self) -> dict[str, float]:
         """Return for how many seconds each router is in the hand of a worker."""
         now = time.monotonic()
-        return {router_id: now - since for router_id, since in self._busy.values()}
+        return {router_id: now - since for router_id, since, _ in self._busy.values()}
 
     def server_knows(self) -> bool:
         """Tell whether the server was told all there is to tell of floating IPs."""
@@ -272,10 +273,11 @@ class L3NATAgent(DistributedRouterCasts, Manager):
 
     def stuck(self) -> list[str]:
         """Return what does not move any more, in words; a restart may help, and nothing else will."""
+        now = time.monotonic()
         old = [
-            f"router {one}: its worker is busy for {age:.0f} s"
-            for one, age in self.in_hand().items()
-            if age > self._stuck_after
+            f"router {one}: its worker is busy for {now - since:.0f} s"
+            for one, _, since in self._busy.values()
+            if now - since > self._stuck_after and not self._fetch.is_awaited(one)
         ]
         dead = any(one.dead for one in self._greenthreads[:1])
         return [*old, *(["the loop that starts workers has ended"] if dead else [])]
@@ -297,7 +299,8 @@ class L3NATAgent(DistributedRouterCasts, Manager):
         update: ResourceUpdate | None = None
         try:
             with self.queue.each_update_to_next_router() as update:
-                self._busy[eventlet.getcurrent()] = (update.id, time.monotonic())
+                now = time.monotonic()
+                self._busy[eventlet.getcurrent()] = (update.id, now, now)
                 outcome = self._process(update)
             self.outcomes.tell(outcome)
         except GreenletExit:
@@ -329,7 +332,9 @@ class L3NATAgent(DistributedRouterCasts, Manager):
         timings = {"wait": taken - update.created_at}
         if update.needs_fetch:
             update = self._fetch.complete(update)
-            timings["fetch"] = time.monotonic() - taken
+            answered = time.monotonic()
+            timings["fetch"] = answered - taken
+            self._busy[eventlet.getcurrent()] = (update.id, taken, answered)
         match update.action:
             case Action.UPDATE:
                 return self.routers.update(update, timings)

@@ -71,6 +71,10 @@ class SharedFetch:
         self._asked: dict[str, int] = {}
         self._calls = 0
 
+    def is_awaited(self, router_id: str) -> bool:
+        """Tell whether a worker waits for the answer on a router: that has an end, since each call has."""
+        return router_id in self._waiting
+
     def complete(self, update: ResourceUpdate) -> ResourceUpdate:
         """Return an update that a worker holds, with the server's answer.
 

@@ -3,6 +3,7 @@
 
 import logging
 
+import eventlet
 import pytest
 
 from l3agent.agent.outcomes import Outcome, Outcomes
@@ -98,6 +99,19 @@ def test_only_the_last_failures_are_kept():
     for number in range(60):
         outcomes.tell(Outcome(R1, "update", "retry", error=str(number)))
     assert [one["error"] for one in outcomes.errors] == [str(number) for number in range(10, 60)]
+
+
+def test_a_worker_that_waits_for_the_server_is_not_stuck_a_restart_would_not_help(agent, plugin, told):
+    plugin.routers = {R1: a_router(id=R1)}
+    plugin.delays["sync_routers"] = 0.5
+    agent.routers_updated(None, [R1])
+    wait_until(lambda: plugin.called("sync_routers"))
+    agent._stuck_after = 0.3
+    eventlet.sleep(0.4)
+    assert agent.in_hand()[R1] > 0.3 and agent.healthy()
+    while not told:  # with the answer its time begins anew
+        assert agent.healthy()
+        eventlet.sleep(0.01)
 
 
 def test_a_worker_that_is_busy_for_longer_than_all_its_deadlines_is_stuck(agent, plugin, dataplane, conf, told):
