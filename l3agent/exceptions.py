@@ -67,6 +67,10 @@ class InvalidRouter(RouterError):
         super().__init__(f"{path}: {shown}: {reason}")
 
 
+class Unroutable(InvalidRouter):
+    """An address or network in good form that no packet can be routed to; servers take some from their tenants."""
+
+
 class RouterNotCompatible(RouterError):
     """A router of a kind that this agent does not serve; what it made of it is removed, what others made stays."""
 

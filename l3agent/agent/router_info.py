@@ -4,10 +4,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from l3agent.model.states import Report, RouterState
+from l3agent.model.states import FloatingIP, Report, RouterState
 
 #: Statuses of a floating IP, as the server spells them.
 ACTIVE, DOWN, ERROR = "ACTIVE", "DOWN", "ERROR"
@@ -99,6 +99,12 @@ class RouterInfo:
         self.updates += 1
         self.operations, self.count = report.operations, report.count
         self.timings, self.updated_at = dict(timings), now
+
+    def lose(self, named: Mapping[str, FloatingIP]) -> None:
+        """Keep of the floating IPs those that are named, between the same addresses."""
+        self.floating_ips = {fip_id: status for fip_id, status in self.floating_ips.items() if fip_id in named}
+        if self.state is not None:
+            self.state = replace(self.state, floating_ips=self.state.floating_ips & set(named.values()))
 
     def refuse(self, error: str, now: float) -> None:
         """Note that the server's last word cannot be followed; until it says another one, ``state`` is an old one."""

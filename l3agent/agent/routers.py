@@ -6,6 +6,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from ipaddress import IPv6Address
 from typing import Any, Protocol
@@ -26,7 +27,7 @@ from l3agent.exceptions import (
     RouterNotWanted,
     TransientError,
 )
-from l3agent.model.desired import desired_state
+from l3agent.model.desired import desired_state, named_floating_ips
 from l3agent.model.states import Key, Report, RouterState, State
 
 LOG = logging.getLogger(__name__)
@@ -123,14 +124,14 @@ class Routers:
         except RouterNotCompatible as exc:
             if info is None or info.state is None:
                 # What there is of it is the work of another agent, which may serve it still.
-                return self._refuse(update, exc)
+                return self._refuse(update, exc, timings)
             LOG.warning("router %s is served here no more: %s", update.id, exc)
             return self.remove(update, timings)
         except RouterNotWanted as exc:
             LOG.info("router %s is not to be here: %s", update.id, exc)
             return self.remove(update, timings)
         except RouterError as exc:
-            return self._refuse(update, exc)
+            return self._refuse(update, exc, timings)
         else:
             info = self.info.setdefault(update.id, RouterInfo(update.id))
             unasked = info.status == "active" and info.state == state
@@ -169,13 +170,25 @@ class Routers:
         self.gone.append({"id": router_id, "operations": said, "count": report.count, "timings": timings})
         return report.count
 
-    def _refuse(self, update: ResourceUpdate, error: RouterError) -> Outcome:
-        """Leave the router as it is in the kernel until the server says something else."""
+    def _refuse(self, update: ResourceUpdate, error: RouterError, timings: dict[str, float]) -> Outcome:
+        """Leave the router as it is in the kernel until the server says something else.
+
+        But for the floating IPs that it has no more: another router may have their addresses by now.
+        """
         LOG.error("router %s refused until its next update: %s", update.id, error)
         info = self.info.setdefault(update.id, RouterInfo(update.id))
         info.refuse(str(error), time.monotonic())
+        payload = update.resource or {}
+        if payload.get("id") == update.id:
+            with suppress(InvalidRouter):
+                info.lose(named_floating_ips(payload))
         self._statuses.report(update.id, info.floating_ips_to_report(ERROR))
-        return _outcome(update, "refused", error=str(error), name=info.name)
+        operations = 0
+        if info.state is not None:
+            report = self._reconcile(update.id, info.state, timings)
+            info.succeeded(report, timings, time.monotonic())
+            operations = report.count
+        return _outcome(update, "refused", error=str(error), name=info.name, timings=timings, operations=operations)
 
     def _reconcile(self, router_id: str, state: RouterState | None, timings: dict[str, float]) -> Report:
         """Have the data plane do it; a failure is kept for those who ask, and raised."""

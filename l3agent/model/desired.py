@@ -70,6 +70,15 @@ def desired_state(
     )
 
 
+def named_floating_ips(payload: Mapping[str, Any]) -> dict[str, FloatingIP]:
+    """Return by id the floating IPs that a payload names, whatever else of it may be wrong.
+
+    :raises InvalidRouter: of these a value breaks the contract.
+    """
+    nodes = [node for node in Node("", payload)["_floatingips"].elements() if node["fixed_ip_address"].given()]
+    return {node["id"].text(): _floating_ip(node) for node in nodes}
+
+
 def _refuse_what_is_not_served(router: Node, handle_internal_only_routers: bool) -> None:
     for kind in ("ha", "distributed"):
         if router[kind].flag(False):
@@ -224,7 +233,7 @@ def _floating_ips(
     for node in router["_floatingips"].elements():
         if not node["fixed_ip_address"].given():
             continue
-        pair = FloatingIP(_ipv4(node["floating_ip_address"]), _ipv4(node["fixed_ip_address"]))
+        pair = _floating_ip(node)
         if pair.floating in own or pair.floating in floating:
             raise node["floating_ip_address"].refusal("this router has the address already")
         if pair.fixed in fixed:
@@ -235,6 +244,10 @@ def _floating_ips(
         notes.extend(f"floating IP {address} left out: the router has no gateway" for address in floating)
         return frozenset()
     return frozenset(floating.values())
+
+
+def _floating_ip(node: Node) -> FloatingIP:
+    return FloatingIP(_ipv4(node["floating_ip_address"]), _ipv4(node["fixed_ip_address"]))
 
 
 def _ipv4(node: Node) -> IPv4Address:

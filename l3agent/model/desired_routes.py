@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from ipaddress import IPv6Address, ip_network
 
+from l3agent.exceptions import Unroutable
 from l3agent.model.payload import Node
 from l3agent.model.states import Address, Network, NextHop, Port, Route, is_end
 
@@ -89,14 +90,21 @@ def _extra_subnets(
 def _extra_routes(
     router: Node, own: frozenset[Address], direct: Mapping[Network, str], notes: list[str]
 ) -> dict[Network, frozenset[NextHop]]:
-    """Return the routes of the tenant; equal destinations share the traffic."""
+    """Return the routes of the tenant; equal destinations share the traffic.
+
+    What a server takes from a tenant and no kernel can do costs that route alone, not the rest of the router.
+    """
     hops: dict[Network, set[NextHop]] = {}
     for node in router["routes"].elements():
-        destination, via = node["destination"].network(), node["nexthop"].address()
-        if destination.version != via.version:
-            raise node["nexthop"].refusal(f"not of the family of {destination}")
+        try:
+            destination, via = node["destination"].network(), node["nexthop"].address()
+        except Unroutable as exc:
+            notes.append(f"route left out: {exc}")
+            continue
         device = _device_towards(via, direct)
-        if destination in direct:
+        if destination.version != via.version:
+            notes.append(f"route to {destination} via {via} left out: they are not of one family")
+        elif destination in direct:
             notes.append(f"route to {destination} via {via} left out: the router is in that network itself")
         elif via in own or device is None:
             notes.append(f"route to {destination} via {via} left out: no port of the router reaches the next hop")

@@ -9,10 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from ipaddress import IPv6Address, ip_address, ip_network
+from ipaddress import IPv6Address, ip_address, ip_interface, ip_network
 from typing import Any
 
-from l3agent.exceptions import InvalidRouter
+from l3agent.exceptions import InvalidRouter, Unroutable
 from l3agent.model.states import Address, Network
 
 # Ids become names of devices, namespaces and files: a UUID (36 characters) or what looks like one, nothing else.
@@ -37,9 +37,9 @@ class Node:
             raise self.refusal("expected a map")
         return Node(f"{self.path}.{key}" if self.path else key, self.value.get(key))
 
-    def refusal(self, reason: str) -> InvalidRouter:
+    def refusal(self, reason: str, kind: type[InvalidRouter] = InvalidRouter) -> InvalidRouter:
         """Return the error to raise when this value is wrong."""
-        return InvalidRouter(self.path or "router", self.value, "missing" if self.value is None else reason)
+        return kind(self.path or "router", self.value, "missing" if self.value is None else reason)
 
     def given(self) -> bool:
         """Tell whether there is a value at all."""
@@ -89,27 +89,35 @@ class Node:
         return mac
 
     def address(self) -> Address:
-        """Return an address that one machine can have; IPv6 link-local ones are among them."""
+        """Return an address that one machine can have; IPv6 link-local ones are among them.
+
+        :raises Unroutable: it is an address, but none of a machine.
+        """
         text = self._plain()
         try:
             address = ip_address(text)
         except ValueError as exc:
             raise self.refusal("expected an IP address") from exc
         if address.is_multicast or address.is_loopback or address.is_unspecified or str(address) == "255.255.255.255":
-            raise self.refusal("expected a unicast address")
+            raise self.refusal("expected a unicast address", Unroutable)
         if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
-            raise self.refusal("an IPv4 address in IPv6 form cannot be routed")
+            raise self.refusal("an IPv4 address in IPv6 form cannot be routed", Unroutable)
         return address
 
     def network(self) -> Network:
-        """Return a network that packets can be routed to; the whole of a family (``/0``) is among them."""
+        """Return a network that packets can be routed to; the whole of a family (``/0``) is among them.
+
+        :raises Unroutable: it is a network, but none to route to.
+        """
         text = self._plain()
         try:
-            network = ip_network(text)
+            network = ip_network(text, strict=False)
         except ValueError as exc:
-            raise self.refusal(f"expected a network without host bits ({exc})") from exc
+            raise self.refusal(f"expected a network ({exc})") from exc
+        if network.network_address != ip_interface(text).ip:
+            raise self.refusal("expected a network without host bits", Unroutable)
         if network.is_multicast or network.is_loopback or (network.version == 6 and network.is_link_local):
-            raise self.refusal("nothing can be routed to multicast, loopback or link-local addresses")
+            raise self.refusal("nothing can be routed to multicast, loopback or link-local addresses", Unroutable)
         return network
 
     def _plain(self) -> str:

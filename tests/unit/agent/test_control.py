@@ -261,6 +261,34 @@ def test_a_refused_router_stays_in_error_and_in_the_plan_while_its_last_good_sta
     assert plans(agent, dataplane, None)["failed"] == {}
 
 
+def test_a_refused_router_loses_the_floating_ips_that_it_has_no_more(agent, plugin, dataplane):
+    """Their addresses may be another router's by now; nothing is told of them, for that would be told of that one."""
+    wait_until(lambda: agent.full_sync.in_sync)
+    stays, goes, moves = (a_floating_ip(f"203.0.113.{last}", f"10.0.0.{last}") for last in (101, 102, 103))
+    plugin.routers = {R1: a_router(id=R1, _floatingips=[stays, goes, moves])}
+    agent.routers_updated(None, [R1])
+    wait_until(lambda: R1 in agent.router_info and agent.router_info[R1].status == "active")
+    wait_until(lambda: len(plugin.fip_statuses) == 3)
+    plugin.fip_statuses.clear()
+    moved = moves | {"fixed_ip_address": "10.0.0.104"}
+    plugin.routers = {R1: a_router(id=R1, _floatingips=[stays, moved], routes="nonsense")}
+    agent.routers_updated(None, [R1])
+    wait_until(lambda: agent.router_info[R1].status == "error")
+
+    def kept():
+        return [(str(pair.floating), str(pair.fixed)) for pair in dataplane.states[("router", R1)].floating_ips]
+
+    wait_until(lambda: kept() == [("203.0.113.101", "10.0.0.101")])
+    wait_until(lambda: plugin.fip_statuses)
+    assert plugin.fip_statuses == {stays["id"]: "ERROR", moves["id"]: "ERROR"}
+    # Where not even those can be read, all stays as it was.
+    plugin.routers = {R1: a_router(id=R1, _floatingips=[stays | {"floating_ip_address": 5}])}
+    updates = len(plugin.called("sync_routers"))
+    agent.routers_updated(None, [R1])
+    wait_until(lambda: len(plugin.called("sync_routers")) > updates and "floating_ip" in agent.router_info[R1].error)
+    assert len(kept()) == 1
+
+
 def test_the_topology_is_what_is_wanted_of_each_router(agent, plugin, dataplane):
     wait_until(lambda: agent.full_sync.in_sync)
     plugin.routers = {R1: a_router(id=R1, _floatingips=[a_floating_ip("203.0.113.100", "10.0.0.5")])}

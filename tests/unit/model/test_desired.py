@@ -365,12 +365,34 @@ def test_an_extra_default_route_replaces_that_of_the_gateway() -> None:
 
 
 @pytest.mark.parametrize(
+    ("destination", "nexthop"),
+    [
+        ("172.30.0.5/24", "10.0.0.77"),
+        ("224.0.0.0/4", "10.0.0.77"),
+        ("127.0.0.0/8", "10.0.0.77"),
+        ("fe80::/64", "2001:db8:1::5"),
+        ("2001:db8:30::/64", "10.0.0.77"),
+        ("172.30.0.0/24", "224.0.0.1"),
+        ("172.30.0.0/24", "0.0.0.0"),
+        ("172.30.0.0/24", "::ffff:10.0.0.77"),
+    ],
+)
+def test_a_route_that_servers_take_from_tenants_and_no_kernel_can_do_costs_that_route_alone(
+    destination: str, nexthop: str
+) -> None:
+    """Refused as a whole, a router would keep floating IPs that its tenant has given back."""
+    routes = [extra(destination, nexthop), extra("172.31.0.0/24", "10.0.0.77")]
+    state = desired_state(a_router(routes=routes))
+    assert set(routes_of(state)) == {"0.0.0.0/0", "172.31.0.0/24"}
+    (note,) = state.notes
+    assert destination in note or nexthop in note
+
+
+@pytest.mark.parametrize(
     ("route", "path"),
     [
-        (extra("172.30.0.5/24", "10.0.0.77"), "destination"),
-        (extra("224.0.0.0/4", "10.0.0.77"), "destination"),
-        (extra("2001:db8:30::/64", "10.0.0.77"), "nexthop"),
-        (extra("172.30.0.0/24", "224.0.0.1"), "nexthop"),
+        (extra("172.30.0.0/33", "10.0.0.77"), "destination"),
+        (extra("172.30.0.0/24", "10.0.0"), "nexthop"),
         ({"destination": "172.30.0.0/24"}, "nexthop"),
         ({"nexthop": "10.0.0.77"}, "destination"),
         ({"destination": 5, "nexthop": "10.0.0.77"}, "destination"),
