@@ -46,6 +46,8 @@ NETWORK_UPDATE_TOPIC = "q-agent-notifier-network-update"
 #: Files with the routers that were here last, and with those that are paused, below ``state_path``.
 LAST_KNOWN, PAUSED = "l3-agent-routers.jsonl", "l3-agent-paused.json"
 _DRAIN_POLL_S = 0.02
+#: So many workers do only what needs no answer of the server: a deleted router goes although the server is silent.
+_NEVER_FETCHING = 2
 #: Seconds that the start waits for the broker alone; then the node is served as it was known last.
 _BROKER_S = 5.0
 
@@ -72,8 +74,9 @@ class L3NATAgent(DistributedRouterCasts, Manager):
         super().__init__(conf, host)
         self.dataplane = dataplane
         backoff = {"retry_min": conf.l3agent.retry_min, "retry_max": conf.l3agent.retry_max}
-        self.queue = ResourceProcessingQueue(**backoff)
-        self.pool = eventlet.GreenPool(size=conf.l3agent.router_workers)
+        workers = conf.l3agent.router_workers
+        self.queue = ResourceProcessingQueue(**backoff, fetching=max(1, workers - _NEVER_FETCHING))
+        self.pool = eventlet.GreenPool(size=workers)
         # What workers have in hand, by their greenthread: since when they have it, and need no answer of the server.
         self._busy: dict[Any, tuple[str, float, float]] = {}
         # A worker that is busy for longer than all that it waits for is allowed to take is stuck. For an answer on a

@@ -12,12 +12,13 @@ from __future__ import annotations
 import enum
 import heapq
 import itertools
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from eventlet.event import Event
 
@@ -78,6 +79,15 @@ class Failure:
     tries: int
 
 
+class _Place(NamedTuple):
+    """A router's place in the line; the lower goes first."""
+
+    priority: int
+    number: int
+    router_id: str
+    needs_fetch: bool
+
+
 class ResourceProcessingQueue:
     """Coalesces per router, keeps a router out of two workers, orders by priority, tries again with backoff.
 
@@ -85,10 +95,19 @@ class ResourceProcessingQueue:
 
     :param retry_min: seconds before a failed router is tried again the first time; doubled at each failure.
     :param retry_max: upper bound of that, in seconds. There is no last try.
+    :param fetching: how many workers may wait for the server at a time; the others do what needs no answer of it.
     :param clock: monotonic seconds.
     """
 
-    def __init__(self, *, retry_min: float, retry_max: float, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        *,
+        retry_min: float,
+        retry_max: float,
+        fetching: float = math.inf,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._most_fetching = fetching
         self._retry_min = retry_min
         self._retry_max = retry_max
         self._clock = clock
@@ -96,8 +115,9 @@ class ResourceProcessingQueue:
         self._dirty: dict[str, ResourceUpdate] = {}
         self._processing: dict[str, ResourceUpdate] = {}
         # A heap entry counts only while the table beside it still holds it: replaced entries stay until they surface.
-        self._ready: list[tuple[int, int, str]] = []
-        self._places: dict[str, tuple[int, int, str]] = {}
+        # There are two lines, of those that need a fetch and of those that do not.
+        self._lines: dict[bool, list[_Place]] = {True: [], False: []}
+        self._places: dict[str, _Place] = {}
         self._retries: list[tuple[float, int, str]] = []
         self._due: dict[str, tuple[float, int, str]] = {}
         self._failures: dict[str, Failure] = {}
@@ -170,15 +190,19 @@ class ResourceProcessingQueue:
         update = holder.get(router_id)
         if update is not None and update.needs_fetch and update.stamp < stamp:
             holder[router_id] = update.answered(resource, stamp)
+            if router_id in self._places:
+                self._make_ready(router_id)
+            else:
+                self._wake_workers()
 
     def untaken(self, limit: int, *, skip: Collection[str]) -> list[str]:
         """Return ids of routers that wait for a worker and will need a fetch, the next ones first."""
         places = (
             place
-            for place in self._ready
-            if self._places.get(place[2]) is place and self._dirty[place[2]].needs_fetch and place[2] not in skip
+            for place in self._lines[True]
+            if self._places.get(place.router_id) is place and place.router_id not in skip
         )
-        return [router_id for _, _, router_id in heapq.nsmallest(limit, places)]
+        return [place.router_id for place in heapq.nsmallest(limit, places)]
 
     # Workers
 
@@ -248,7 +272,7 @@ class ResourceProcessingQueue:
 
     def depth(self) -> dict[int, int]:
         """Return how many routers wait for a worker, by priority."""
-        waiting = Counter(place[0] for place in self._places.values())
+        waiting = Counter(place.priority for place in self._places.values())
         return {priority: waiting[priority] for priority in (PRIORITY_RPC, PRIORITY_FULL_SYNC)}
 
     def oldest(self) -> float:
@@ -270,11 +294,19 @@ class ResourceProcessingQueue:
     def _take(self) -> ResourceUpdate:
         while True:
             self._collect_due_retries()
-            while self._ready:
-                place = heapq.heappop(self._ready)
-                if self._places.get(place[2]) is place:
-                    return self._hold(place[2])
+            if first := min(filter(None, map(self._first, self._open_lines())), default=None):
+                return self._hold(first.router_id)
             self._changed.wait(timeout=self._seconds_to_next_retry())
+
+    def _open_lines(self) -> tuple[bool, ...]:
+        fetching = sum(update.needs_fetch for update in self._processing.values())
+        return (False, True) if fetching < self._most_fetching else (False,)
+
+    def _first(self, needs_fetch: bool) -> _Place | None:
+        line = self._lines[needs_fetch]
+        while line and self._places.get(line[0].router_id) is not line[0]:
+            heapq.heappop(line)
+        return line[0] if line else None
 
     def _hold(self, router_id: str) -> ResourceUpdate:
         del self._places[router_id]
@@ -299,6 +331,9 @@ class ResourceProcessingQueue:
             self._retry_later(router_id)
         else:
             self._dirty.pop(router_id, None)
+        if update.needs_fetch:
+            # One more may wait for the server now.
+            self._wake_workers()
 
     def _make_ready(self, router_id: str) -> None:
         """Give a router a place in the line; one that it has already and that is no worse stays."""
@@ -307,12 +342,16 @@ class ResourceProcessingQueue:
         self._due.pop(router_id, None)
         if router_id in self._held or (self._closed and router_id not in self._places):
             return
-        priority = self._dirty[router_id].priority
-        place = self._places.get(router_id)
-        if place is None or priority < place[0]:
-            place = self._places[router_id] = (priority, next(self._stamps), router_id)
-            heapq.heappush(self._ready, place)
+        update, place = self._dirty[router_id], self._places.get(router_id)
+        if place is None or update.priority < place.priority:
+            self._line_up(_Place(update.priority, next(self._stamps), router_id, update.needs_fetch))
+        elif update.needs_fetch != place.needs_fetch:
+            self._line_up(place._replace(needs_fetch=update.needs_fetch))
         self._wake_workers()
+
+    def _line_up(self, place: _Place) -> None:
+        self._places[place.router_id] = place
+        heapq.heappush(self._lines[place.needs_fetch], place)
 
     def _retry_later(self, router_id: str) -> None:
         if self.is_held_back(router_id):

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 
 import eventlet
 from hypothesis import settings
@@ -13,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from l3agent.agent.processing_queue import PRIORITY_FULL_SYNC, PRIORITY_RPC, Action, ResourceProcessingQueue
 
 RETRY_MIN, RETRY_MAX = 1.0, 8.0
-ALL = ("r1", "r2")
+ALL = ("r1", "r2", "r3")
 ROUTERS = st.sampled_from(ALL)
 
 
@@ -24,10 +25,15 @@ class Failed(Exception):
 class QueueMachine(RuleBasedStateMachine):
     """The server is a version of each router; what a worker makes of it must in the end be the last version."""
 
+    #: How many workers may wait for the server at a time.
+    fetching = math.inf
+
     def __init__(self):
         super().__init__()
         self.now = 0.0
-        self.queue = ResourceProcessingQueue(retry_min=RETRY_MIN, retry_max=RETRY_MAX, clock=lambda: self.now)
+        self.queue = ResourceProcessingQueue(
+            retry_min=RETRY_MIN, retry_max=RETRY_MAX, fetching=self.fetching, clock=lambda: self.now
+        )
         self.server = {}
         self.kernel = {}
         self.workers = {}
@@ -67,17 +73,25 @@ class QueueMachine(RuleBasedStateMachine):
 
     # Workers: take, fetch, and succeed or fail.
 
-    @precondition(lambda self: self.queue.counts()["waiting"])
+    def is_one_to_be_had(self):
+        """Tell whether a worker would get a router: any that needs no answer, others while they may wait for one."""
+        fetching = sum(self.queue.in_work(router).needs_fetch for router in self.workers)
+        waiting = [self.queue._dirty[router] for router in self.queue._places]
+        return any(not update.needs_fetch or fetching < self.fetching for update in waiting)
+
+    @precondition(lambda self: self.is_one_to_be_had())
     @rule()
     def take(self):
         work = self.queue.each_update_to_next_router()
         with eventlet.Timeout(0.2):
             update = work.__enter__()
+        fetching = sum(self.queue.in_work(router).needs_fetch for router in (*self.workers, update.id))
+        assert fetching <= self.fetching, "too many workers wait for the server"
         assert update.id not in self.workers, "a router is in two workers"
         assert update.id not in self.held, "a router that is held back is in a worker"
         self.workers[update.id] = work
 
-    @precondition(lambda self: self.queue.counts()["waiting"])
+    @precondition(lambda self: self.is_one_to_be_had())
     @rule()
     def work_off_one(self):
         with eventlet.Timeout(0.2), self.queue.each_update_to_next_router() as update, self.queue.fetching() as stamp:
@@ -172,3 +186,13 @@ class QueueMachine(RuleBasedStateMachine):
 
 QueueMachine.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
 TestQueue = QueueMachine.TestCase
+
+
+class OneWaits(QueueMachine):
+    """The same laws where no more than one worker may wait for the server."""
+
+    fetching = 1
+
+
+OneWaits.TestCase.settings = QueueMachine.TestCase.settings
+TestQueueWithOneThatWaits = OneWaits.TestCase

@@ -29,6 +29,18 @@ def serve(plugin, *payloads):
     plugin.routers = {payload["id"]: payload for payload in payloads}
 
 
+def test_a_deleted_router_goes_although_all_others_wait_for_a_silent_server(agent, plugin, dataplane):
+    settle(agent)
+    serve(plugin, *(a_router(id=f"{number:08x}-0000-4000-8000-000000000000") for number in range(1, 21)))
+    dataplane.states[("router", R1)] = object()
+    plugin.delays["sync_routers"] = 60.0
+    agent.routers_updated(None, list(plugin.routers))
+    wait_until(lambda: agent.busy_workers > 1)
+    agent.router_deleted(None, R1)
+    wait_until(lambda: R1 not in here(dataplane))
+    assert agent.busy_workers > 1 and not here(dataplane)
+
+
 # Full sync
 
 

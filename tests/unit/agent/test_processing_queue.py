@@ -32,6 +32,39 @@ def payload(queue, stamp, router_id="r1", name="new"):
     return queue.add(router_id, Action.UPDATE, PRIORITY_FULL_SYNC, resource={"name": name}, stamp=stamp)
 
 
+def test_some_workers_do_only_what_needs_no_answer(clock):
+    queue = ResourceProcessingQueue(retry_min=1, retry_max=8, fetching=1, clock=clock)
+    for router_id in ("a", "b", "c"):
+        notice(queue, router_id)
+    asking = queue.each_update_to_next_router()
+    assert asking.__enter__().id == "a"
+    # The others wait; one that is to be deleted goes by them, and so does one whose answer came along with that of a.
+    notice(queue, "d", Action.DELETE)
+    assert take(queue).id == "d"
+    with pytest.raises(eventlet.Timeout):
+        take(queue)
+    with queue.fetching() as stamp:
+        queue.attach("c", {"name": "c"}, stamp)
+    assert take(queue).resource == {"name": "c"}
+    waiting = eventlet.spawn(take, queue)
+    eventlet.sleep(0)
+    with queue.fetching() as stamp:
+        queue.attach("a", {"name": "a"}, stamp)
+    assert waiting.wait().id == "b"
+    asking.__exit__(None, None, None)
+    # An update that becomes a deletion keeps its place, and the other way round.
+    asking = queue.each_update_to_next_router()
+    notice(queue, "a")
+    asking.__enter__()
+    notice(queue, "b")
+    notice(queue, "c", Action.DELETE)
+    notice(queue, "b", Action.DELETE)
+    notice(queue, "c")
+    assert take(queue).id == "b"
+    with pytest.raises(eventlet.Timeout):
+        take(queue)
+
+
 def take(queue):
     """Process the next update at once and return it."""
     with eventlet.Timeout(1), queue.each_update_to_next_router() as update:
