@@ -18,7 +18,8 @@ from pathlib import Path
 import eventlet
 from oslo_log import log as logging
 
-from l3agent.agent.processing_queue import PRIORITY_RPC, Action, ResourceProcessingQueue
+from l3agent.agent.processing_queue import ResourceProcessingQueue
+from l3agent.agent.resource_update import PRIORITY_RPC, Action
 from l3agent.agent.routers import Dataplane, Routers
 from l3agent.exceptions import L3AgentError, TransientError
 

@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 
 from oslo_log import log as logging
 
-from l3agent.agent.processing_queue import PRIORITY_RPC, Action, ResourceProcessingQueue
+from l3agent.agent.processing_queue import ResourceProcessingQueue
+from l3agent.agent.resource_update import PRIORITY_RPC, Action
 
 LOG = logging.getLogger(__name__)
 

@@ -23,7 +23,8 @@ from oslo_log import log as logging
 from l3agent.agent.mass_delete import MassDelete
 from l3agent.agent.orphans import Orphans
 from l3agent.agent.plugin_api import L3PluginApi
-from l3agent.agent.processing_queue import PRIORITY_FULL_SYNC, Action, ResourceProcessingQueue
+from l3agent.agent.processing_queue import ResourceProcessingQueue
+from l3agent.agent.resource_update import PRIORITY_FULL_SYNC, Action
 from l3agent.agent.router_info import importance
 from l3agent.agent.shared_fetch import BatchSize
 from l3agent.exceptions import PluginUnavailable, TransientError

@@ -23,15 +23,10 @@ from l3agent.agent.mass_delete import MassDelete
 from l3agent.agent.orphans import Orphans
 from l3agent.agent.outcomes import Outcome, Outcomes
 from l3agent.agent.plugin_api import TOPIC, L3PluginApi
-from l3agent.agent.processing_queue import (
-    PRIORITY_FULL_SYNC,
-    PRIORITY_RPC,
-    Action,
-    ResourceProcessingQueue,
-    ResourceUpdate,
-)
+from l3agent.agent.processing_queue import ResourceProcessingQueue
 from l3agent.agent.recall import Recall
 from l3agent.agent.registration import Registration
+from l3agent.agent.resource_update import PRIORITY_FULL_SYNC, PRIORITY_RPC, Action, ResourceUpdate
 from l3agent.agent.router_info import UNKNOWN
 from l3agent.agent.routers import Dataplane, Routers
 from l3agent.agent.shared_fetch import SharedFetch

@@ -12,7 +12,8 @@ import eventlet
 from oslo_log import log as logging
 
 from l3agent.agent.last_known import LastKnownRouters
-from l3agent.agent.processing_queue import PRIORITY_FULL_SYNC, Action, ResourceProcessingQueue
+from l3agent.agent.processing_queue import ResourceProcessingQueue
+from l3agent.agent.resource_update import PRIORITY_FULL_SYNC, Action
 from l3agent.agent.router_info import RouterInfo
 from l3agent.agent.routers import Dataplane, Routers
 from l3agent.exceptions import RouterError, TransientError

@@ -17,7 +17,7 @@ from oslo_log import log as logging
 from l3agent.agent.fip_statuses import FloatingIPStatuses
 from l3agent.agent.last_known import LastKnownRouters
 from l3agent.agent.outcomes import Outcome, Result
-from l3agent.agent.processing_queue import Action, ResourceUpdate
+from l3agent.agent.resource_update import Action, ResourceUpdate
 from l3agent.agent.router_info import ACTIVE, ERROR, RouterInfo
 from l3agent.exceptions import (
     ApplyError,

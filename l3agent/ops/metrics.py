@@ -20,7 +20,7 @@ from prometheus_client.registry import Collector
 from l3agent import __version__
 from l3agent.agent.l3_agent import L3NATAgent
 from l3agent.agent.outcomes import Outcome
-from l3agent.agent.processing_queue import PRIORITY_FULL_SYNC, PRIORITY_RPC
+from l3agent.agent.resource_update import PRIORITY_FULL_SYNC, PRIORITY_RPC
 from l3agent.dataplane.client import DataplaneClient
 from l3agent.exceptions import L3AgentError
 

@@ -11,7 +11,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from l3agent.agent.processing_queue import PRIORITY_FULL_SYNC, PRIORITY_RPC, Action, ResourceProcessingQueue
+from l3agent.agent.processing_queue import ResourceProcessingQueue
+from l3agent.agent.resource_update import PRIORITY_FULL_SYNC, PRIORITY_RPC, Action
 
 RETRY_MIN, RETRY_MAX = 1.0, 8.0
 ALL = ("r1", "r2", "r3")

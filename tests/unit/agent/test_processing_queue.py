@@ -2,7 +2,8 @@
 import eventlet
 import pytest
 
-from l3agent.agent.processing_queue import PRIORITY_FULL_SYNC, PRIORITY_RPC, Action, ResourceProcessingQueue
+from l3agent.agent.processing_queue import ResourceProcessingQueue
+from l3agent.agent.resource_update import PRIORITY_FULL_SYNC, PRIORITY_RPC, Action
 from l3agent.testing import wait_until
 
 
