@@ -13,7 +13,7 @@ from l3agent.standalone.document import Item
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,59}")
 
 # The kernel keeps 15 bytes of a device name and refuses a slash, a colon and white space (dev_valid_name).
-_DEVICE = re.compile(r"[^\s/:]{1,15}")
+_DEVICE = re.compile(r"[!-.0-9;-~]{1,15}")
 
 
 def read_name(item: Item, name: str) -> bool:
@@ -31,7 +31,7 @@ def read_device(item: Item) -> str | None:
     """Return the name of a network card."""
     text = item.text()
     if text is not None and (not _DEVICE.fullmatch(text) or text in (".", "..")):
-        item.fail("no name of a network card (at most 15 characters, no / : or space)")
+        item.fail("no name of a network card (at most 15 ASCII characters, no / : or space)")
         return None
     return text
 
@@ -90,7 +90,9 @@ def read_network(item: Item) -> Network | None:
 def read_subnet_range(item: Item) -> Network | None:
     """Return the range of a subnet."""
     network = read_network(item)
-    if network is not None and (network.prefixlen == 0 or network.network_address.is_unspecified):
+    if network is not None and (
+        network.prefixlen == 0 or network.network_address.is_unspecified or _mapped(network.network_address)
+    ):
         item.fail("machines cannot have addresses of this range")
         return None
     return network
@@ -109,9 +111,12 @@ def _plain(text: str) -> str:
 
 
 def _usable(item: Item, address: Address) -> Address | None:
-    mapped = isinstance(address, IPv6Address) and address.ipv4_mapped is not None
     odd = address.is_multicast or address.is_loopback or address.is_unspecified or address.is_link_local
-    if odd or mapped or str(address) == "255.255.255.255":
+    if odd or _mapped(address) or str(address) == "255.255.255.255":
         item.fail("no address that a machine can be reached by")
         return None
     return address
+
+
+def _mapped(address: Address) -> bool:
+    return isinstance(address, IPv6Address) and address.ipv4_mapped is not None

@@ -7,6 +7,7 @@ No problem ends the reading; all of them are collected, because a person mends a
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +24,9 @@ _TRUE = frozenset({"true", "yes", "on"})
 _FALSE = frozenset({"false", "no", "off"})
 _SHOWN_CHARACTERS = 60
 
+# YAML takes them escaped, as in "\uD800"; no message, log or file can hold them, for UTF-8 has no bytes for them.
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
+
 
 @dataclass(frozen=True, slots=True)
 class Problems:
@@ -36,7 +40,7 @@ class Problems:
 
         :param line: counted from 1.
         """
-        self.found.append((line, text))
+        self.found.append((line, _printable(text)))
 
     def raise_any(self) -> None:
         """Raise one ConfigError with a line for each problem, in the order of the file; do nothing without problems."""
@@ -138,7 +142,11 @@ class Item:
         if not self.is_scalar or self.is_null or not self.node.value:
             self.fail("a single value is expected")
             return None
-        return str(self.node.value)
+        text = str(self.node.value)
+        if _SURROGATE.search(text):
+            self.fail("half of a surrogate pair is no character")
+            return None
+        return text
 
     def boolean(self) -> bool | None:
         """Return true or false."""
@@ -190,10 +198,12 @@ def _read(path: Path, problems: Problems) -> str:
 
 def _compose(content: str, problems: Problems) -> Any:
     problems.raise_any()
+    loader = None
     try:
         # Not the loader in C: it overflows its stack, and so kills the process, where brackets are nested deep enough,
         # and it refuses addresses like 2001:db8:: in a [list].
-        return yaml.compose(content, Loader=yaml.SafeLoader)
+        loader = yaml.SafeLoader(content)
+        return loader.get_single_node()
     except yaml.MarkedYAMLError as exc:
         mark = exc.problem_mark or exc.context_mark
         reason = " ".join(filter(None, (exc.context, exc.problem)))
@@ -203,8 +213,14 @@ def _compose(content: str, problems: Problems) -> Any:
     except yaml.reader.ReaderError as exc:
         line = content.count("\n", 0, exc.position) + 1 if isinstance(exc.position, int) else 1
         problems.add(line, f"file: no valid YAML: {exc.reason}")
+    except (ValueError, OverflowError) as exc:
+        # The library hands numbers on unchecked, those of "\U00110000" and of a %YAML directive.
+        problems.add(loader.line + 1 if loader else 1, f"file: no valid YAML: a number is out of range: {exc}")
     except RecursionError:
         problems.add(1, "file: no valid YAML: nested too deep")
+    finally:
+        if loader is not None:
+            loader.dispose()
     return None
 
 
@@ -215,3 +231,8 @@ def _shown(node: Any) -> str:
         return "[...]" if node.value else "[]"
     text = str(node.value) or "(nothing)"
     return text if len(text) <= _SHOWN_CHARACTERS else text[: _SHOWN_CHARACTERS - 3] + "..."
+
+
+def _printable(text: str) -> str:
+    """Return a text as one line that everybody can print: what is no visible character is escaped."""
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode("ascii") for one in text)

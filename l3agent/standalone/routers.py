@@ -82,6 +82,8 @@ def _gateway_addresses(item: Item, network: VirtualNetwork, directory: Directory
         subnet = network.subnet_of(address)
         if subnet is None:
             element.fail(f"in no subnet of {network.name}")
+        elif address == subnet.gateway:
+            element.fail(f"the gateway of {subnet.name}")
         elif _claim(element, network, subnet, address, directory):
             found.append(FixedIP(subnet, address))
     return tuple(found)

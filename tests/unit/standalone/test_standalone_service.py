@@ -174,6 +174,23 @@ def test_a_bad_file_leaves_everything_as_it_was_and_says_why(
     assert agent.told == [("routers_updated", [R2])]
 
 
+@pytest.mark.parametrize("escape", [r"\U00110000", r"\UFFFFFFFF"])
+def test_an_escape_beyond_unicode_leaves_everything_as_it_was_and_the_file_is_followed_on(
+    service: PluginService, agent: Agent, topology_file: Path, caplog: pytest.LogCaptureFixture, escape: str
+) -> None:
+    good = topology_file.read_text(encoding="utf-8")
+    agent.join()
+    with caplog.at_level(logging.ERROR):
+        change(topology_file, "  r3:", f'  "{escape}": {{}}\n  r3:')
+        wait_until(lambda: any("stays as it was" in record.getMessage() for record in caplog.records))
+    line = good[: good.index("  r3:")].count("\n") + 1
+    assert f"{topology_file}:{line}: file: no valid YAML" in caplog.text
+    assert agent.told == []
+    topology_file.write_text(good, encoding="utf-8")
+    without_r3(topology_file)
+    wait_until(lambda: agent.told == [("router_deleted", R3)])
+
+
 @pytest.mark.parametrize("harm", ["emptied", "removed"])
 def test_a_file_that_is_gone_or_empty_removes_nothing(
     service: PluginService, agent: Agent, topology_file: Path, harm: str, caplog: pytest.LogCaptureFixture

@@ -142,6 +142,14 @@ BAD = {
     "mtu of a million digits": (f"networks:\n  a: {{mtu: {'9' * 1000000}, subnets: {{}}}}", "99...: a whole number"),
     "no subnets": ("networks:\n  a: {}", "2: networks.a: {}: subnets is missing"),
     "card": ("networks:\n  a: {external: {interface: a/b}, subnets: {}}", "no name of a network card"),
+    "card with an accent": (
+        "networks:\n  a: {external: {interface: é1}, subnets: {}}",
+        "é1: no name of a network card",
+    ),
+    "card that no message can name": (
+        'networks:\n  a: {external: {interface: "\\uD800"}, subnets: {}}',
+        "2: networks.a.external.interface: \\ud800: half of a surrogate pair is no character",
+    ),
     "card twice": (
         "networks:\n  a: {external: {interface: e1}, subnets: {}}\n  b: {external: {interface: e1}, subnets: {}}",
         "3: networks.b.external.interface: e1: networks.a.external.interface (line 2) has this network card already",
@@ -152,6 +160,10 @@ BAD = {
     "everything": ("networks:\n  a: {subnets: {s: {cidr: 0.0.0.0/0}}}", "machines cannot have addresses of this range"),
     "multicast": ("networks:\n  a: {subnets: {s: {cidr: 224.0.0.0/24}}}", "multicast, loopback and link-local"),
     "zone": ("networks:\n  a: {subnets: {s: {cidr: 'fe80::%eth0/64'}}}", "no network, such as"),
+    "IPv4-mapped": (
+        "networks:\n  a: {subnets: {s: {cidr: '::ffff:10.0.0.0/120'}}}",
+        "2: networks.a.subnets.s.cidr: ::ffff:10.0.0.0/120: machines cannot have addresses of this range",
+    ),
     "gateway elsewhere": (
         "networks:\n  a: {subnets: {s: {cidr: 10.0.0.0/24, gateway: 10.1.0.1}}}",
         "10.1.0.1: no addr",
@@ -203,6 +215,10 @@ BAD = {
     "gateway outside": (
         ROUTER + "{gateway: {network: public, addresses: [8.8.8.8]}}",
         "8.8.8.8: in no subnet of public",
+    ),
+    "gateway is the gateway of the subnet": (
+        ROUTER + "{gateway: {network: public, addresses: [203.0.113.9, '2001:db8:ffff::1']}}",
+        "10: routers.r1.gateway.addresses[1]: 2001:db8:ffff::1: the gateway of pub6",
     ),
     "snat": (
         ROUTER + "{gateway: {network: public, addresses: [203.0.113.9], snat: 1}}",
@@ -290,6 +306,26 @@ BAD = {
     "two documents": ("networks: {}\n---\nrouters: {}", "2: file: no valid YAML"),
     "undefined alias": ("networks: *a", "1: file: no valid YAML"),
     "control character": ("networks:\n a: \x00", "2: file: no valid YAML: special characters are not allowed"),
+    "beyond Unicode": (
+        'networks: {}\nrouters:\n  r1: "\\U00110000"',
+        "3: file: no valid YAML: a number is out of range",
+    ),
+    "far beyond Unicode": ('networks: {}\nrouters: "\\UFFFFFFFF"', "2: file: no valid YAML: a number is out of range"),
+    "version": (f"%YAML 1.{'1' * 5000}\n--- {{}}", "1: file: no valid YAML: a number is out of range"),
+    "surrogate for a name": (
+        'networks: {"\\uD83D\\uDE00": {subnets: {}}}',
+        "1: networks.\\ud83d\\ude00: \\ud83d\\ude00: a name begins with a letter",
+    ),
+    "surrogate for a key": (ROUTER + '{"\\uDFFF": 1}', "10: routers.r1.\\udfff: \\udfff: unknown key"),
+    "surrogate for an agent": (
+        ROUTER + '{agent: "node\\uD800"}',
+        "10: routers.r1.agent: node\\ud800: half of a surrogate pair is no character",
+    ),
+    "surrogate for a host": (
+        ROUTER + "{" + GATEWAY + ', interfaces: [blue4], floating_ips: {203.0.113.100: "\\uDC00"}}',
+        "floating_ips.203.0.113.100: \\udc00: half of a surrogate pair is no character",
+    ),
+    "lines in a value": (ROUTER + '"a\\nb\\Lc"', "10: routers.r1: a\\nb\\u2028c: a mapping"),
     "depth": ("[" * 20000, "1: file: no valid YAML: nested too deep"),
     "recursion": ("networks: &a {a: *a}", "networks.a.a: a: unknown key"),
     "empty": ("", "1: file: empty"),
