@@ -7,7 +7,7 @@ They go to the same data plane as the routers of the agent in this process. Rout
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from eventlet.event import Event
@@ -33,6 +33,9 @@ class Dataplane(Protocol):
 
     def inventory(self) -> dict[str, list[str]]:
         """Return the ids of what is in the kernel, by kind."""
+
+    def on_new_process(self, callback: Callable[[], None]) -> None:
+        """Call back when the data plane is another process than before."""
 
 
 def stand_in_states(topology: Topology) -> dict[Key, State]:
@@ -67,12 +70,22 @@ class Hosts:
         self._leaving: set[Key] = set()
         self._swept = False
         self._changed = Event()
+        dataplane.on_new_process(self._bring_again)
 
     def replace(self, topology: Topology) -> None:
         """Bring about another topology from now on."""
         wanted = stand_in_states(topology)
         self._leaving |= self._wanted.keys() | self._present.keys()
         self._wanted = wanted
+        self._wake()
+
+    def _bring_again(self) -> None:
+        """Bring all of it to a data plane that knows none of it, and so would repair none of it."""
+        # What is said of the former one from now on goes to a map that nobody looks at.
+        self._present = {}
+        self._wake()
+
+    def _wake(self) -> None:
         if not self._changed.ready():
             self._changed.send()
 
@@ -116,20 +129,21 @@ class Hosts:
         return [*((key, None) for key in sorted(self._leaving)), *new]
 
     def _send(self, batch: Sequence[tuple[Key, State | None]]) -> bool:
+        present = self._present
         reports = self._dataplane.reconcile(batch)
         for (key, state), report in zip(batch, reports, strict=True):
-            self._note(key, state, report)
+            self._note(present, key, state, report)
         return not any(report.error for report in reports)
 
-    def _note(self, key: Key, state: State | None, report: Report) -> None:
+    def _note(self, present: dict[Key, State], key: Key, state: State | None, report: Report) -> None:
         if report.error:
             LOG.warning("%s %s: %s; trying again", *key, report.error)
-            self._present.pop(key, None)
+            present.pop(key, None)
             return
         if report.count:
             LOG.info("%s %s %s: %d operations", *key, "removed" if state is None else "updated", report.count)
         if state is None:
-            self._present.pop(key, None)
+            present.pop(key, None)
             self._leaving.discard(key)
         else:
-            self._present[key] = state
+            present[key] = state

@@ -119,6 +119,37 @@ def test_sighup_takes_over_what_can_change_and_names_what_needs_a_restart(
 
 
 @pytest.mark.kernel
+def test_what_a_hand_does_to_hosts_and_cards_is_undone_by_the_next_data_plane_too(
+    dataplane: Dataplane, folder: Path, start_agent: Callable[[Options], Agent]
+) -> None:
+    sandbox, topology = dataplane.sandbox, folder / "topology.yaml"
+    sandbox.run(["ip", "link", "add", "card0", "type", "veth", "peer", "name", "wire0"])
+    topology.write_text(
+        "networks: {public: {external: {interface: card0}, subnets: {pub: {cidr: 203.0.113.0/24}}}}\n"
+        "hosts: {vm1: {network: public, addresses: [203.0.113.5]}}\n"
+    )
+    given = options(folder, dataplane.socket_path)
+    given["standalone"] = {"topology": topology}
+    agent = start_agent(given)
+
+    def joined() -> bool:
+        return "master" in sandbox.json("ip -j link show dev card0")[0]
+
+    def addressed() -> bool:
+        found = [one for one in sandbox.namespaces() if one.endswith("vm1")]
+        return bool(found) and "203.0.113.5" in sandbox.run(["ip", "-4", "address", "show"], netns=found[0])
+
+    wait_until(lambda: joined() and addressed(), timeout=30)
+    dataplane.kill()
+    dataplane.start()
+    wait_until(lambda: agent.log.read_text().count("Connected to l3-dataplane") == 2, timeout=30)
+    (namespace,) = [one for one in sandbox.namespaces() if one.endswith("vm1")]
+    sandbox.run(["ip", "address", "flush", "dev", "eth0"], netns=namespace)
+    sandbox.run(["ip", "link", "set", "card0", "nomaster"])
+    wait_until(lambda: joined() and addressed(), timeout=10)
+
+
+@pytest.mark.kernel
 def test_sigusr2_reports_queue_workers_routers_and_errors(
     dataplane: Dataplane, folder: Path, start_agent: Callable[[Options], Agent]
 ) -> None:

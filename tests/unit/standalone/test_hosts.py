@@ -120,3 +120,22 @@ def test_a_host_that_leaves_while_the_data_plane_is_away_is_still_removed(topolo
         hosts.replace(new)
         wait_until(lambda: VM2 not in dataplane.states)
         assert dataplane.states == stand_in_states(new)
+
+
+def test_another_data_plane_is_told_all_of_it(topology: Topology) -> None:
+    dataplane = FakeDataplane()
+    with at_work(Hosts(dataplane, topology)):
+        wait_until(lambda: len(dataplane.states) == 3)
+        del dataplane.applied[:]
+        dataplane.restart()
+        wait_until(lambda: len(dataplane.applied) == 3)
+    assert dict(dataplane.applied) == stand_in_states(topology)
+
+
+def test_another_data_plane_that_comes_while_states_are_sent_is_told_all_of_it(topology: Topology) -> None:
+    dataplane = FakeDataplane(delay=0.05)
+    with at_work(Hosts(dataplane, topology)):
+        wait_until(lambda: len(dataplane.applied) == 1)
+        dataplane.restart()
+        wait_until(lambda: len(dataplane.applied) >= 6)
+    assert dict(dataplane.applied[3:]) == stand_in_states(topology)
