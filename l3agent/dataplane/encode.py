@@ -113,7 +113,8 @@ def outside(
             case Link() as link if operation.verb == "change" and isinstance(operation.was, Link):
                 made.come.append((_changed_tap(link, operation.was, bridge_index), operation))
             case Card() as card if operation.verb == "remove":
-                made.gone.append((rtnl.set_link(name=card.interface, master=0), operation))
+                # Before the mark names another: what the mark does not name is found by nobody any more.
+                made.in_the_way.append((rtnl.set_link(name=card.interface, master=0), operation))
             case Card() as card:
                 made.come += [(one, operation) for one in _card(card, bridge_index[card.bridge])]
             case _:

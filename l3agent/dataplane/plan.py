@@ -60,14 +60,14 @@ __all__ = [
 
 #: The one table of order, in which additions (and changes) and removals take their places. It is the order of the
 #: sends: the switch namespace, then the rules in one atomic batch, then the inside of the namespace (new links are born
-#: down and come up there), then what goes.
+#: down and come up there), then what goes. A card leaves first: the mark of the bridge has room for one.
 _ADDED: dict[type, int] = {
     Namespace: 0, Sysctl: 1, Bridge: 2, Card: 3, SwitchPort: 3, Link: 4, Table: 5, Element: 6, PendingFlush: 6,
     AcceptRA: 8, DeviceAddress: 9, KernelRoute: 10,
 }  # fmt: skip
 _REMOVED: dict[type, int] = {
-    NeutronRoute: 4, Element: 7, NeutronRules: 7, KernelRoute: 11, AcceptRA: 12, DeviceAddress: 13, SwitchPort: 14,
-    Link: 14, PendingFlush: 15, Table: 16, Sysctl: 16, Namespace: 17, Card: 18, Bridge: 19,
+    Card: 2, NeutronRoute: 4, Element: 7, NeutronRules: 7, KernelRoute: 11, AcceptRA: 12, DeviceAddress: 13,
+    SwitchPort: 14, Link: 14, PendingFlush: 15, Table: 16, Sysctl: 16, Namespace: 17, Bridge: 19,
 }  # fmt: skip
 
 

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from l3agent.model.states import RouterState
+from l3agent.model.states import NetworkState, RouterState
 from l3agent.testing import wait_until
 from tests.functional.support.crashes import Mortal
 from tests.functional.support.processes import last_lines
 from tests.functional.support.sandbox import Sandbox
-from tests.functional.support.states import bridge, key, namespace
+from tests.functional.support.states import bridge, key, namespace, new_id
 from tests.functional.support.watch import Program, capture
 from tests.functional.test_dataplane_changes import leftovers, meaning
 from tests.functional.test_dataplane_flows import CHANGES, FIRST, GATEWAY, OUTSIDE, SECOND, Change, World
@@ -117,6 +117,32 @@ def test_a_build_is_completed(mortal: Mortal, world: World, frames: Program) -> 
         results.append(completed(mortal, state, frames))
     assert len(results) >= 5
     assert results == [meaning(mortal, state)] * len(results)
+
+
+def test_killed_while_the_card_changes_no_former_one_is_left_in_the_bridge(mortal: Mortal) -> None:
+    sandbox, network = mortal.sandbox, new_id()
+    for number in (1, 2, 3):
+        sandbox.run(["ip", "link", "add", f"card{number}", "type", "veth", "peer", "name", f"wire{number}"])
+    first, second, third = ((("network", network), NetworkState(network, f"card{number}")) for number in (1, 2, 3))
+
+    def ports() -> set[str]:
+        found = sandbox.json("ip -j link show type veth")
+        return {one["ifname"] for one in found if one.get("master") == bridge(network)}
+
+    def prepare() -> None:
+        assert mortal.reconcile((first[0], None), first)[1].error is None
+        assert ports() == {"card1"}
+
+    deaths = 0
+    for _ in mortal.deaths(first[0], prepare, second[1]):
+        deaths += 1
+        assert mortal.reconcile(third)[0].error is None
+        assert ports() == {"card3"}
+    assert deaths >= 2
+    assert ports() == {"card2"}
+    assert mortal.reconcile((first[0], None))[0].error is None
+    for number in (1, 2, 3):
+        sandbox.run(["ip", "link", "delete", f"card{number}"])
 
 
 def test_a_removal_is_completed(mortal: Mortal, world: World) -> None:

@@ -232,6 +232,31 @@ def test_a_card_that_is_not_there_is_said(machine: Dataplane) -> None:
     assert "No such device" in report.error
 
 
+def test_another_card_takes_the_place_of_the_former_also_after_one_that_is_not_there(machine: Dataplane) -> None:
+    sandbox, network = machine.sandbox, new_id()
+    for number in (1, 2):
+        sandbox.run(["ip", "link", "add", f"card{number}", "type", "veth", "peer", "name", f"wire{number}"])
+
+    def ports() -> set[str]:
+        found = sandbox.json("ip -j link show type veth")
+        return {one["ifname"] for one in found if one.get("master") == bridge(network)}
+
+    def brought(card: str) -> str | None:
+        return machine.reconcile((("network", network), NetworkState(network, card)))[0].error
+
+    assert brought("card1") is None
+    assert ports() == {"card1"}
+    assert "No such device" in str(brought("card9"))
+    assert brought("card2") is None
+    assert ports() == {"card2"}
+    assert brought("card1") is None
+    assert ports() == {"card1"}
+    assert machine.reconcile((("network", network), None))[0].error is None
+    assert ports() == set()
+    for number in (1, 2):
+        sandbox.run(["ip", "link", "delete", f"card{number}"])
+
+
 def settle(machine: Dataplane, *states: object) -> None:
     reports = machine.reconcile(*((key(state), state) for state in states))  # type: ignore[arg-type]
     assert [report.error for report in reports] == [None] * len(states)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -22,7 +23,7 @@ class Mortal(Dataplane):
 
     def start(self, *prefix: str) -> None:
         """Start the process; nothing kills it yet."""
-        (path,) = killer.__path__
+        path = os.pathsep.join(filter(None, (*killer.__path__, os.environ.get("PYTHONPATH"))))
         super().start(*prefix, "env", f"PYTHONPATH={path}", f"L3_KILL_AFTER={self._after}")
 
     def deaths(self, key: Key, prepare: Callable[[], object], after: State | None) -> Iterator[int]:
