@@ -33,6 +33,10 @@ class NotDoneYet(TransientError):
     """It was begun and goes on, but was not done in the time that the caller gave it; a command ends with 75."""
 
 
+class AnotherAtWork(TransientError):
+    """Another process does this work already. Ends the process with status 75 (EX_TEMPFAIL)."""
+
+
 class PluginUnavailable(TransientError):
     """The server did not answer in time, or the broker could not be reached."""
 

@@ -30,10 +30,10 @@ from l3agent.cmd.startup import configured, start_logging
 from l3agent.dataplane.child import Child
 from l3agent.dataplane.client import DataplaneClient
 from l3agent.dataplane.drivers import driver_name
-from l3agent.exceptions import ConfigError, PermissionMissing
+from l3agent.exceptions import AnotherAtWork, ConfigError, PermissionMissing
 from l3agent.neutron_options import old_transport_url, without_effect
 from l3agent.ops.asking import CONTROL_SOCKET
-from l3agent.ops.control import ControlSocket
+from l3agent.ops.control import ControlSocket, refuse_beside_another
 from l3agent.ops.health import Health
 from l3agent.ops.history import History
 from l3agent.ops.http import HttpServer
@@ -51,7 +51,7 @@ from l3agent.standalone.service import PluginService
 
 LOG = logging.getLogger(__name__)
 
-EX_NOPERM, EX_CONFIG = 77, 78
+EX_TEMPFAIL, EX_NOPERM, EX_CONFIG = 75, 77, 78
 
 _CLI_OPTS = [
     cfg.BoolOpt(
@@ -77,6 +77,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _said(exc, EX_CONFIG)
     except PermissionMissing as exc:
         return _said(exc, EX_NOPERM)
+    except AnotherAtWork as exc:
+        return _said(exc, EX_TEMPFAIL)
 
 
 def _said(exc: Exception, exit_status: int) -> int:
@@ -100,6 +102,9 @@ def _configured(argv: Sequence[str]) -> Any:
 
 
 def _run(conf: Any) -> int:
+    control_socket = os.path.join(conf.state_path, CONTROL_SOCKET)
+    # Said before anything is touched that the other one has: its data plane, the file of a trace, the broker.
+    refuse_beside_another(control_socket)
     LOG.info("l3-agent %s is %s on host %s", __version__, BINARY, conf.host)
     if said := without_effect(conf):
         LOG.warning("Options without effect: %s", said)
@@ -109,7 +114,7 @@ def _run(conf: Any) -> int:
     agent = L3NATAgent(conf, conf.host, dataplane=dataplane, transport=transport)
     server = _server(conf, transport, dataplane)
     surroundings = _surroundings(server)
-    control = ControlSocket(os.path.join(conf.state_path, CONTROL_SOCKET), operations(agent, dataplane, surroundings))
+    control = ControlSocket(control_socket, operations(agent, dataplane, surroundings))
     service = Service.create(
         BINARY,
         L3_AGENT_TOPIC,

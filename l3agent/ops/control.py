@@ -18,7 +18,7 @@ import eventlet
 from eventlet.green import socket
 from oslo_log import log as logging
 
-from l3agent.exceptions import ConfigError, InternalError, L3AgentError, PermissionMissing
+from l3agent.exceptions import AnotherAtWork, ConfigError, InternalError, L3AgentError, PermissionMissing
 from l3agent.ops.asking import refusal
 
 LOG = logging.getLogger(__name__)
@@ -28,6 +28,8 @@ _LINE_BYTES = 65536
 _CLIENTS = 32
 #: Seconds that a client may take for its next request, and for reading an answer.
 _IDLE_S, _SEND_S = 60.0, 10.0
+#: Seconds that an agent may take to let another one in who only looks whether it is there.
+_TRIAL_S = 1.0
 #: Seconds until it is tried again to take a client, when there was no file descriptor left for it.
 _NO_PLACE_S = 0.5
 
@@ -38,7 +40,7 @@ Operation = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 class ControlSocket:
     """A service that answers questions about the agent.
 
-    :param path: of the socket; a file that nobody listens on any more is replaced.
+    :param path: of the socket; a file that nobody listens on any more is replaced, that of an agent at work is not.
     :param operations: by the name that requests carry as ``op``.
     """
 
@@ -48,12 +50,16 @@ class ControlSocket:
         self._clients = eventlet.GreenPool(_CLIENTS)
         self._listener: Any = None
         self._acceptor: Any = None
+        self._bound: tuple[int, int] | None = None
 
     def start(self) -> None:
         """Listen from now on.
 
         :raises ConfigError: the socket cannot be made.
+        :raises AnotherAtWork: another agent has it.
+        :raises PermissionMissing: it is that of another user.
         """
+        refuse_beside_another(self._path)
         self._listener = self._listen()
         self._acceptor = eventlet.spawn(self._accept)
 
@@ -64,10 +70,12 @@ class ControlSocket:
         self._acceptor.kill()
         for client in list(self._clients.coroutines_running):
             eventlet.kill(client)
+        with suppress(FileNotFoundError):  # somebody cleaned up before us
+            # As long as the socket is open no other file has its number.
+            if _identity(self._path) == self._bound:
+                os.unlink(self._path)
         self._listener.close()
         self._listener = None
-        with suppress(FileNotFoundError):  # somebody cleaned up before us
-            os.unlink(self._path)
 
     def wait(self) -> None:
         """Return: nothing goes on after ``stop``."""
@@ -87,6 +95,7 @@ class ControlSocket:
             finally:
                 os.umask(before)
             listener.listen(_CLIENTS)
+            self._bound = _identity(fresh)
             os.rename(fresh, self._path)
         except OSError as exc:
             listener.close()
@@ -135,6 +144,30 @@ class ControlSocket:
         except Exception as exc:
             LOG.exception("Control socket: %s", request["op"])
             return refusal(InternalError(f"{type(exc).__name__}: {exc}; see the log of the agent"))
+
+
+def refuse_beside_another(path: str) -> None:
+    """Make sure that no agent listens on a control socket.
+
+    :raises AnotherAtWork: one does.
+    :raises PermissionMissing: one of another user may.
+    """
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as trial:
+        trial.settimeout(_TRIAL_S)
+        try:
+            trial.connect(path)
+        except TimeoutError:  # it is too busy to take us
+            pass
+        except PermissionError as exc:
+            raise PermissionMissing(f"{path}: belongs to another user, whose l3-agent may be at work") from exc
+        except OSError:
+            return
+    raise AnotherAtWork(f"another l3-agent listens on {path}: stop it, or use another state_path")
+
+
+def _identity(path: str) -> tuple[int, int]:
+    found = os.stat(path)
+    return found.st_dev, found.st_ino
 
 
 def _next_line(lines: Any) -> bytes:

@@ -61,6 +61,23 @@ def test_once_tells_that_a_router_failed(sandbox: Sandbox, folder: Path) -> None
     machine.hang_up()
 
 
+@pytest.mark.kernel
+def test_a_second_agent_leaves_with_status_75_and_the_first_goes_on_to_answer(
+    dataplane: Dataplane, folder: Path, start_agent: Callable[[Options], Agent]
+) -> None:
+    given = options(folder, dataplane.socket_path)
+    agent = start_agent(given)
+    agent.wait_in_sync()
+    log = agent.log.read_text()
+    second = once(folder, given)
+    assert second.returncode == 75, second.stdout
+    assert second.stdout.splitlines()[-1].startswith(f"l3-agent: another l3-agent listens on {folder}/l3-agent.sock")
+    assert agent.status()["in_sync"]
+    assert agent.log.read_text() == log  # the data plane that it has was not asked for either
+    assert agent.end() == 0
+    assert not (folder / "l3-agent.sock").exists()
+
+
 def test_once_without_a_broker_gives_up_after_its_wait(folder: Path) -> None:
     given = options(folder, folder / "none.sock", transport_url=f"rabbit://guest:guest@{NO_BROKER}/")
     del given["standalone"]

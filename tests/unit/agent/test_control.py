@@ -15,6 +15,7 @@ from eventlet.green import socket
 
 from l3agent import __version__
 from l3agent.exceptions import (
+    AnotherAtWork,
     ApplyError,
     ConfigError,
     DataplaneUnavailable,
@@ -154,6 +155,55 @@ def test_a_socket_left_by_a_dead_agent_is_replaced_and_ours_is_removed(path):
     with running(ControlSocket(str(path), {"ping": lambda request: {}})):
         assert ask(path, {"op": "ping"}) == [{}]
     assert os.listdir(path.parent) == []
+
+
+def test_the_socket_of_an_agent_that_lives_is_left_to_it(control, path):
+    second = ControlSocket(str(path), {"ping": lambda request: {}})
+    with pytest.raises(AnotherAtWork, match=f"another l3-agent listens on {path}"):
+        second.start()
+    second.stop()
+    assert ask(path, {"op": "echo", "name": "still here"})
+    assert os.listdir(path.parent) == [path.name]
+
+
+def test_a_socket_whose_owner_has_no_place_for_more_clients_is_left_to_it(path):
+    with socket.socket(socket.AF_UNIX) as busy:
+        busy.bind(str(path))
+        busy.listen(0)
+        with socket.socket(socket.AF_UNIX) as waiting:
+            waiting.connect(str(path))
+            with eventlet.Timeout(10), pytest.raises(AnotherAtWork):
+                ControlSocket(str(path), {}).start()
+
+
+def test_a_socket_that_took_the_place_of_ours_is_not_removed_at_the_stop(path):
+    control = ControlSocket(str(path), {})
+    with running(control):
+        path.unlink()
+        with socket.socket(socket.AF_UNIX) as other:
+            other.bind(str(path))
+            inode = path.stat().st_ino
+            control.stop()
+            assert path.stat().st_ino == inode
+
+
+def test_a_socket_of_another_user_is_not_taken(path):
+    if os.geteuid() != 0:
+        pytest.skip("only root can be somebody else")
+    path.parent.chmod(0o777)
+    with running(ControlSocket(str(path), {"ping": lambda request: {}})):
+        code = (
+            "import eventlet; eventlet.monkey_patch()\n"
+            "from l3agent.exceptions import PermissionMissing\n"
+            "from l3agent.ops.control import ControlSocket\n"
+            f"import os; os.setuid(65534)\n"
+            f"try: ControlSocket({str(path)!r}, {{}}).start()\n"
+            "except PermissionMissing as exc: print(exc)\n"
+        )
+        argv = [sys.executable, "-W", "ignore", "-c", code]
+        said = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+        assert said.stdout == f"{path}: belongs to another user, whose l3-agent may be at work\n", said.stderr
+        assert ask(path, {"op": "ping"}) == [{}]
 
 
 def test_a_folder_that_cannot_be_is_a_wrong_configuration(tmp_path):
