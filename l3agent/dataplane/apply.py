@@ -2,13 +2,15 @@
 """Carry out a plan: the sends, in the order that keeps tenants apart at every moment.
 
 New links are born down, then the rules come in one atomic batch, then the links come up: a router forwards nothing
-before its rules are in. What goes, goes last. Killed between two sends, the next look finds the rest still to do; the
-one edge that a look cannot see, flows of what was removed, is journalled in the batch of the rules before.
+before its rules are in. What goes, goes last, and goes whatever else is refused. Killed between two sends, the next
+look finds the rest still to do; the one edge that a look cannot see, flows of what was removed, is journalled in the
+batch of the rules before.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from ipaddress import IPv6Network
 
 from l3agent.dataplane import encode, flows, show
@@ -33,6 +35,7 @@ _HINTS = {
 }
 #: ENOENT, ESRCH, EEXIST, ENODEV, and EINVAL, which a link gets whose bridge is gone (do_set_master of the kernel).
 _OTHERWISE = frozenset((2, 3, 17, 19, 22))
+_REMOVED_MEANWHILE = "somebody removed it just after it was made"
 
 
 class Otherwise(ApplyError):
@@ -42,12 +45,15 @@ class Otherwise(ApplyError):
 def carry_out(kernel: Kernel, plan: Plan, seen: Observed, namespace: str | None) -> None:
     """Make the kernel follow a plan.
 
-    :raises ApplyError: the kernel refused an operation; what came before it stays, the caller looks again.
+    A refusal stops nothing that can do without what was refused: what should go goes, and devices that did not come
+    about outside are left alone inside, where they stay down.
+
+    :raises ApplyError: the first refusal; the caller looks again.
     :raises Otherwise: somebody changed something since it was seen.
     """
     plan = _make_namespace(kernel, plan, seen)
     _make_bridges(kernel, plan, seen)
-    handle = seen.handle
+    handle, sends = seen.handle, _Sends(kernel, namespace)
     outside = encode.outside(
         plan, namespace_fd=handle.fd if handle else None, bridge_index=seen.bridges, stray=seen.stray
     )
@@ -55,26 +61,94 @@ def carry_out(kernel: Kernel, plan: Plan, seen: Observed, namespace: str | None)
     if handle is not None:
         # Whatever happens from here on, the next plan has to ask.
         first, handle.next_index = handle.next_index, None
-        _send(kernel, handle.route, encode.in_the_way(plan, seen.devices), namespace, ignore=_ALREADY_GONE)
+        _send_or_stop(kernel, handle.route, encode.in_the_way(plan, seen.devices), namespace, ignore=_ALREADY_GONE)
     # What an unpinned namespace left behind: the kernel may just now be taking it apart itself.
-    _send(kernel, kernel.host, outside.in_the_way, namespace, ignore=_ALREADY_GONE)
-    _send(kernel, kernel.host, outside.come, namespace, ignore=_NO_IPV6)
-    if handle is not None:
-        _send_rules(kernel, handle, encode.rules(plan), namespace)
+    sends.one_by_one(kernel.host, outside.in_the_way, ignore=_ALREADY_GONE)
+    if refused := sends.one_by_one(kernel.host, outside.come, ignore=_NO_IPV6):
+        plan, first = _without_links(plan, refused), None
+    if handle is not None and sends.rules(handle, encode.rules(plan)):
         if any(operation.verb == "remove" for operation in plan.of(Namespace)):
             _remove_namespace(kernel, handle)
         else:
-            _note_new_devices(handle, plan, seen, first)
-            _set_devices(kernel, handle, plan)
-            inside = encode.inside(plan, seen.devices, _advertised(handle, plan, seen))
-            _send(kernel, handle.route, inside.come, namespace)
-            _send(kernel, handle.route, inside.gone, namespace, ignore=_ALREADY_GONE)
-            _drop_flows(kernel, handle, plan)
-    _send(kernel, kernel.host, outside.gone, namespace, ignore=_ALREADY_GONE)
+            _carry_out_inside(sends, handle, plan, seen, first)
+    sends.one_by_one(kernel.host, outside.gone, ignore=_ALREADY_GONE)
+    sends.over()
 
 
-def _note_new_devices(handle: NamespaceHandle, plan: Plan, seen: Observed, first: int | None) -> None:
-    """Note the indexes of the devices that were just made.
+class _Sends:
+    """The sends of one plan that go on after a refusal, of which the first is remembered."""
+
+    def __init__(self, kernel: Kernel, namespace: str | None) -> None:
+        self.kernel = kernel
+        self._namespace = namespace
+        self._first: ApplyError | None = None
+
+    def one_by_one(
+        self, socket: NetlinkSocket, batch: encode.Batch, *, ignore: frozenset[int] = frozenset()
+    ) -> list[Operation]:
+        """Send what the kernel takes message by message; return the operations of which it refused something."""
+        try:
+            _send(self.kernel, socket, batch, ignore=ignore)
+        except KernelRefused as exc:
+            self.note(named(exc, batch, self._namespace))
+            return [batch[number - 1][1] for number in exc.numbers]
+        return []
+
+    def rules(self, handle: NamespaceHandle, batch: encode.Batch) -> bool:
+        """Send rules; tell whether they are in. Nothing inside may change before they are."""
+        try:
+            if batch:
+                with self.kernel.counters.batch("nft"):
+                    handle.netfilter.nft_batch([message for message, _ in batch])
+        except KernelRefused as exc:
+            self.note(named(exc, batch, self._namespace))
+            return False
+        return True
+
+    @contextmanager
+    def going_on(self) -> Iterator[None]:
+        """Remember a refusal that ends a block."""
+        try:
+            yield
+        except ApplyError as exc:
+            self.note(exc)
+
+    def note(self, refusal: ApplyError) -> None:
+        """Remember a refusal, if it is the first."""
+        self._first = self._first or refusal
+
+    def over(self) -> None:
+        """Raise what is remembered."""
+        if self._first is not None:
+            raise self._first
+
+
+def _without_links(plan: Plan, refused: Iterable[Operation]) -> Plan:
+    """Return what is left of a plan when some links did not come about; what was in their way is gone already."""
+    missing = {one.entry.device for one in refused if isinstance(one.entry, Link)}
+    gone = plan.in_the_way()
+    return Plan(tuple(one for one in plan.without_devices(missing).operations if one not in gone))
+
+
+def _carry_out_inside(sends: _Sends, handle: NamespaceHandle, plan: Plan, seen: Observed, first: int | None) -> None:
+    """Bring about what is inside a namespace whose rules are in.
+
+    :param first: index of the first device that was just made, None when only the kernel knows.
+    """
+    if missing := _note_new_devices(handle, plan, seen, first):
+        sends.note(Otherwise(f"{', '.join(sorted(missing))}: {_REMOVED_MEANWHILE}"))
+        plan = plan.without_devices(missing)
+    with sends.going_on():
+        _set_devices(sends.kernel, handle, plan)
+    inside = encode.inside(plan, seen.devices, _advertised(handle, plan, seen))
+    sends.one_by_one(handle.route, inside.come)
+    sends.one_by_one(handle.route, inside.gone, ignore=_ALREADY_GONE)
+    with sends.going_on():
+        _drop_flows(sends.kernel, handle, plan)
+
+
+def _note_new_devices(handle: NamespaceHandle, plan: Plan, seen: Observed, first: int | None) -> set[str]:
+    """Note the indexes of the devices that were just made; return those that are not there.
 
     In a namespace of the pool they are the next ones after those of the devices it was made with (fallback tunnels, if
     any), in the order of their making: nobody else knows it yet. In others only the kernel knows, for an index that was
@@ -84,10 +158,11 @@ def _note_new_devices(handle: NamespaceHandle, plan: Plan, seen: Observed, first
     new = [link.device for link in links]
     if first is not None and not any(link.moved_in for link in links):
         seen.devices |= {device: index for index, device in enumerate(new, start=first)}
-        return
+        return set()
     answers = handle.route.ask([rtnl.get_link(name=device) for device in new])
-    seen.devices |= {info.name: info.index for answer in answers for info in rtnl.parse_links(answer)}
-    _check_there(new, seen.devices)
+    found = {info.name: info.index for answer in answers for info in rtnl.parse_links(answer)}
+    seen.devices |= found
+    return set(new).difference(found)
 
 
 def _set_devices(kernel: Kernel, handle: NamespaceHandle, plan: Plan) -> None:
@@ -131,22 +206,24 @@ def _make_namespace(kernel: Kernel, plan: Plan, seen: Observed) -> Plan:
 def _make_bridges(kernel: Kernel, plan: Plan, seen: Observed) -> None:
     batch = encode.bridges(plan)
     if batch:
-        _send(kernel, kernel.host, batch, None, ignore=_NO_IPV6)
+        _send_or_stop(kernel, kernel.host, batch, None, ignore=_NO_IPV6)
     ports = [one.entry for one in plan.of(Link, Card) if one.verb != "remove"]
     wanted = [entry.bridge for entry in ports if isinstance(entry, Link | Card)]
     missing = {name for name in wanted if name and name not in seen.bridges}
     for answer in kernel.host.ask([rtnl.get_link(name=name) for name in missing]):
         for info in rtnl.parse_links(answer):
             seen.bridges[info.name] = info.index
-    _check_there(missing, seen.bridges)
+    if gone := missing.difference(seen.bridges):
+        raise Otherwise(f"{', '.join(sorted(gone))}: {_REMOVED_MEANWHILE}")
 
 
-def _check_there(names: Iterable[str], index: Mapping[str, int]) -> None:
-    if gone := [name for name in names if name not in index]:
-        raise Otherwise(f"{', '.join(sorted(gone))}: somebody removed it just after it was made")
+def _send(kernel: Kernel, socket: NetlinkSocket, batch: encode.Batch, *, ignore: frozenset[int] = frozenset()) -> None:
+    if batch:
+        with kernel.counters.batch("ip"):
+            socket.batch(b"".join(message for message, _ in batch), ignore=ignore)
 
 
-def _send(
+def _send_or_stop(
     kernel: Kernel,
     socket: NetlinkSocket,
     batch: encode.Batch,
@@ -154,21 +231,8 @@ def _send(
     *,
     ignore: frozenset[int] = frozenset(),
 ) -> None:
-    if not batch:
-        return
     try:
-        with kernel.counters.batch("ip"):
-            socket.batch(b"".join(message for message, _ in batch), ignore=ignore)
-    except KernelRefused as exc:
-        raise named(exc, batch, namespace) from exc
-
-
-def _send_rules(kernel: Kernel, handle: NamespaceHandle, batch: encode.Batch, namespace: str | None) -> None:
-    if not batch:
-        return
-    try:
-        with kernel.counters.batch("nft"):
-            handle.netfilter.nft_batch([message for message, _ in batch])
+        _send(kernel, socket, batch, ignore=ignore)
     except KernelRefused as exc:
         raise named(exc, batch, namespace) from exc
 

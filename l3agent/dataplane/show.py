@@ -135,7 +135,7 @@ def _route(route: KernelRoute, inside: str, add: bool) -> str:
     if not add:
         return f"{command} delete {route.destination} protocol {ROUTE_PROTOCOL}"
     hops = [
-        (f"via {hop.via} " if hop.via else "") + f"dev {hop.device}"
+        (f"via {hop.via} " if hop.via else "") + f"dev {hop.device}" + (" onlink" if hop.via and family else "")
         for hop in sorted(route.hops, key=lambda hop: (hop.device, str(hop.via)))
     ]
     ways = hops[0] if len(hops) == 1 else " ".join(f"nexthop {hop}" for hop in hops)

@@ -43,10 +43,12 @@ class KernelRefused(ApplyError):
 
     :param number: which message of the batch, from 1; 0 for the batch as a whole.
     :param code: errno.
+    :ivar numbers: all that were refused, in order.
     """
 
     def __init__(self, number: int, code: int, reason: str) -> None:
         self.number = number
+        self.numbers = [number]
         self.code = code
         self.reason = reason
         super().__init__(f"{os.strerror(code)}{': ' + reason if reason else ''}")
@@ -178,8 +180,11 @@ class NetlinkSocket:
                 if kind != ERROR or not first <= number <= last:
                     continue
                 code = -unpack_from("=i", data, start)[0]
-                if code and code not in ignore and refused is None:
-                    refused = KernelRefused(number - begin, code, _reason(data, start, end))
+                if code and code not in ignore:
+                    if refused is None:
+                        refused = KernelRefused(number - begin, code, _reason(data, start, end))
+                    else:
+                        refused.numbers.append(number - begin)
                 if number == last or (code and number == begin):
                     if refused is not None:
                         raise refused

@@ -71,6 +71,7 @@ def refusals() -> dict[str, tuple[RouterState, str, str]]:
     state, inner = small()
     ns = namespace(state)
     unreachable = route("172.30.0.0/24", (inner, "192.0.2.1"))
+    elsewhere = port(new_id(), "2001:db8:77::2/64")
     unreachable6 = route("2001:db8:30::/48", (inner, "2001:db8:77::1"))
     v6 = port(inner.network_id, "2001:db8:1::1/64")
     return {
@@ -94,10 +95,10 @@ def refusals() -> dict[str, tuple[RouterState, str, str]]:
             f"ip -n {ns} route replace 172.30.0.0/24 protocol 201 via 192.0.2.1 dev {inner.device}",
             "Nexthop has invalid gateway",
         ),
-        "an IPv6 next hop that cannot be reached": (
-            replace(state, routes=frozenset({unreachable6})),
-            f"ip -6 -n {ns} route replace 2001:db8:30::/48 protocol 201 via 2001:db8:77::1 dev {inner.device}",
-            "No route to host",
+        "an IPv6 next hop behind another device": (
+            replace(state, ports=state.ports | {elsewhere}, routes=frozenset({unreachable6})),
+            f"ip -6 -n {ns} route replace 2001:db8:30::/48 protocol 201 via 2001:db8:77::1 dev {inner.device} onlink",
+            "Nexthop has invalid gateway or device mismatch",
         ),
         "IPv6 below its MTU": (
             one_with(inner, state, mtu=1200, addresses=inner.addresses | v6.addresses),

@@ -36,6 +36,9 @@ ROUTE_PROTOCOL = 201
 PROTOCOL_STATIC = 4
 #: RTPROT_RA
 PROTOCOL_RA = 9
+#: The next hop is reached on the link itself (RTNH_F_ONLINK). Without it IPv6 refuses one that it has a route to which
+#: itself leads over a next hop, be it one that is about to go. Once a route is in, the flag means nothing.
+_ON_LINK = 4
 
 _RTMSG = Struct("=BBBBBBBBI")
 _RTNEXTHOP = Struct("=HBBi")
@@ -45,11 +48,13 @@ def new_route(destination: Network, hops: Iterable[tuple[int, Address | None]]) 
     """Make or replace the route to a destination; ``hops`` are (index of the link, next hop or None for on link)."""
     listed = sorted(hops, key=lambda hop: (hop[0], hop[1].packed if hop[1] else b""))
     on_link = destination.version == 4 and all(via is None for _, via in listed)
-    body = _route_head(destination, ROUTE_PROTOCOL, SCOPE_LINK if on_link else SCOPE_UNIVERSE)
+    scope = SCOPE_LINK if on_link else SCOPE_UNIVERSE
     if len(listed) == 1:
         index, via = listed[0]
+        body = _route_head(destination, ROUTE_PROTOCOL, scope, _flags(via))
         body += u32(_RTA_OIF, index) + (attribute(_RTA_GATEWAY, via.packed) if via else b"")
     else:
+        body = _route_head(destination, ROUTE_PROTOCOL, scope)
         body += nested(_RTA_MULTIPATH, *(_next_hop(index, via) for index, via in listed))
     return message(NEWROUTE, CREATE | REPLACE, body)
 
@@ -73,15 +78,19 @@ def delete_default_of_ra(index: int, via: Address) -> bytes:
     return message(DELROUTE, 0, body + attribute(_RTA_GATEWAY, via.packed))
 
 
-def _route_head(destination: Network, protocol: int, scope: int) -> bytes:
+def _route_head(destination: Network, protocol: int, scope: int, flags: int = 0) -> bytes:
     family = AF_INET if destination.version == 4 else AF_INET6
-    head = _RTMSG.pack(family, destination.prefixlen, 0, 0, _TABLE_MAIN, protocol, scope, _UNICAST, 0)
+    head = _RTMSG.pack(family, destination.prefixlen, 0, 0, _TABLE_MAIN, protocol, scope, _UNICAST, flags)
     return head + (attribute(_RTA_DST, destination.network_address.packed) if destination.prefixlen else b"")
 
 
 def _next_hop(index: int, via: Address | None) -> bytes:
     gateway = attribute(_RTA_GATEWAY, via.packed) if via else b""
-    return _RTNEXTHOP.pack(_RTNEXTHOP.size + len(gateway), 0, 0, index) + gateway
+    return _RTNEXTHOP.pack(_RTNEXTHOP.size + len(gateway), _flags(via), 0, index) + gateway
+
+
+def _flags(via: Address | None) -> int:
+    return _ON_LINK if via is not None and via.version == 6 else 0
 
 
 def dump_routes(version: int) -> bytes:
@@ -93,7 +102,10 @@ def dump_routes(version: int) -> bytes:
 def parse_routes(
     data: bytes, names: dict[int, str], protocol: int = ROUTE_PROTOCOL
 ) -> dict[Network, frozenset[NextHop]]:
-    """Return our routes, or those of another protocol, in received bytes, their next hops by device name."""
+    """Return our routes, or those of another protocol, in received bytes, their next hops by device name.
+
+    Flags make no difference: neutron-l3-agent and old releases set none.
+    """
     found: dict[Network, frozenset[NextHop]] = {}
     for kind, _, _, start, end in messages(data):
         if kind != NEWROUTE:

@@ -93,6 +93,7 @@ def test_the_first_refusal_is_told_with_its_place_and_the_words_of_the_kernel(
         with pytest.raises(KernelRefused) as caught:
             one.batch(BATCH)
         assert (caught.value.number, caught.value.code) == (2, errno.EINVAL)
+        assert caught.value.numbers == [2, 3]
         assert str(caught.value) == "Invalid argument: no good"
 
 
