@@ -29,14 +29,8 @@ def status_lines(status: Mapping[str, Any], screen: Screen, before: Mapping[str,
         yield screen.cut(f"doubted     {len(held)} routers that the server leaves out are kept until it says so again")
     if orphans := status["orphans"]:
         yield screen.cut(f"orphans     {', '.join(sorted(orphans))}: the server names none of them")
-    for router_id, one in sorted(status["broken"].items()):
-        if router_id not in status["routers"]:
-            again = "" if one["next_try"] is None else f" (again in {one['next_try']:.0f} s)"
-            yield screen.cut(f"broken      {router_id}{again} {one['reason']}")
     if unseen := [one for one in status["paused"] if one not in status["routers"]]:
         yield screen.cut(f"paused      {', '.join(unseen)}: not known since the last start")
-    if status["orphans"]:
-        yield screen.cut(f"orphans     {len(status['orphans'])} routers of nobody wait for their end")
     yield ""
     yield screen.cut(_totals(status))
     rows = sorted(status["routers"].items(), key=lambda item: (_ORDER.index(_state(item[1])), item[1]["name"], item[0]))

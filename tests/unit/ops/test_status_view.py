@@ -37,6 +37,7 @@ def test_routers_that_need_a_person_come_first() -> None:
     assert "(again in 9 s) not fetched" in lines[-4]
     assert "(3 tries, again in 4 s) no" in lines[-3] and " paused " in lines[-2]
     assert "3 routers: 1 error, 1 paused, 1 active" in lines
+    assert sum("not fetched" in line for line in lines) == 1
 
 
 def test_the_queue_the_workers_and_the_data_plane_are_told() -> None:
@@ -51,6 +52,11 @@ def test_routers_held_for_a_second_answer_are_told() -> None:
 
 def test_a_paused_router_that_is_not_known_any_more_is_told() -> None:
     assert "paused      4d2a: not known" in text(status(paused=["4d2a"]))
+
+
+def test_orphans_are_told_once_and_not_that_they_go() -> None:
+    lines = [line for line in text(status(orphans={"b": 3.0, "a": 0.5})).splitlines() if line.startswith("orphans")]
+    assert lines == ["orphans     a, b: the server names none of them"]
 
 
 def test_the_rate_is_that_since_the_last_look() -> None:
