@@ -52,7 +52,13 @@ CORE_OPTS = [
         help="IPv6 address of the next hop where the external network has no IPv6 subnet with a gateway; as a rule a "
         "link-local address. Empty: none.",
     ),
-    cfg.FloatOpt("periodic_interval", default=40, min=0.01, help="Seconds between two runs of the periodic tasks."),
+    cfg.FloatOpt(
+        "periodic_interval",
+        default=40,
+        min=0.01,
+        help="Most seconds between two looks for periodic tasks that are due. The only one is due, and looked for, "
+        "every second, so a value of 1 or more changes nothing.",
+    ),
     cfg.FloatOpt(
         "periodic_fuzzy_delay",
         default=5,

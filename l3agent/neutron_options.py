@@ -32,6 +32,7 @@ _NO_CHILDREN = "there are no child processes of routers"
 _PORT_MTU = "the MTU of each port comes from the server"
 _NO_BACKDOOR = "there is no backdoor; l3-agentctl status tells what goes on inside"
 _PRIVSEP = "l3-dataplane is the one process with privilege"
+_EACH_SECOND = "the only periodic task is due, and looked for, every second"
 _BROKER = "the broker is named by transport_url"
 
 _PRIVSEP_GROUPS = (
@@ -87,6 +88,7 @@ _REASONS: Mapping[str, Mapping[str, str]] = {
     _PORT_MTU: {"DEFAULT": "network_device_mtu"},
     _NO_BACKDOOR: {"DEFAULT": "backdoor_port backdoor_socket"},
     _PRIVSEP: dict.fromkeys(_PRIVSEP_GROUPS, _PRIVSEP_NAMES),
+    _EACH_SECOND: {"DEFAULT": "periodic_interval"},
     _BROKER: {
         "DEFAULT": "rpc_backend",
         "oslo_messaging_rabbit": "rabbit_host rabbit_port rabbit_hosts rabbit_userid rabbit_password "
@@ -184,6 +186,8 @@ def old_transport_url(conf: Any) -> str | None:
 def _has_effect(conf: Any, reason: str, group: str, name: str) -> bool:
     if reason == _OVS:
         return driver_name(conf.interface_driver) == "openvswitch"
+    if reason == _EACH_SECOND:
+        return bool(conf.periodic_interval < 1)
     return _is_registered(conf, group, name)
 
 

@@ -114,6 +114,11 @@ def test_options_without_effect_are_named_in_one_line_with_the_reason(conf_of):
     assert "some_option" not in said
 
 
+def test_the_interval_of_periodic_tasks_has_an_effect_below_that_of_the_only_task(conf_of):
+    assert "periodic_interval (" in without_effect(conf_of("[DEFAULT]\nperiodic_interval = 40\n"))
+    assert without_effect(conf_of("[DEFAULT]\nperiodic_interval = 0.5\n")) == ""
+
+
 def test_what_asks_for_nothing_is_not_named(conf_of):
     assert (
         without_effect(conf_of("[DEFAULT]\nenable_metadata_proxy = False\nrouter_id =\n[agent]\nextensions =\n")) == ""
