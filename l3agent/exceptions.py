@@ -26,11 +26,15 @@ class PermissionMissing(L3AgentError):
 
 
 class TransientError(L3AgentError):
-    """The same thing tried later may work."""
+    """The same thing tried later may work; a command for people ends with status 75 (EX_TEMPFAIL)."""
+
+
+class AgentUnavailable(TransientError):
+    """No agent answers on its control socket; a command ends with status 69 (EX_UNAVAILABLE)."""
 
 
 class NotDoneYet(TransientError):
-    """It was begun and goes on, but was not done in the time that the caller gave it; a command ends with 75."""
+    """It was begun and goes on, but was not done in the time that the caller gave it."""
 
 
 class AnotherAtWork(TransientError):

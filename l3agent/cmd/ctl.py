@@ -2,8 +2,8 @@
 """``l3-agentctl``: the operator's command. It is never monkey-patched and imports no eventlet.
 
 Exit statuses (sysexits.h): 0 done; 1 a check found a problem, a plan is not empty, or the agent refused; 64 wrong
-arguments; 69 no agent answers; 70 an error of ours; 75 not done yet; 77 a privilege is missing; 78 the configuration is
-wrong; 130 interrupted.
+arguments; 69 no agent answers; 70 an error of ours; 75 not done yet, or not to be done now; 77 a privilege is missing;
+78 the configuration is wrong; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from l3agent.cmd import ctl_acting, ctl_agent, ctl_check, ctl_node
 from l3agent.cmd.ctl_agent import router_names
 from l3agent.cmd.ctl_parser import Commands, Parser, add_agent_options, make_parser, say
 from l3agent.exceptions import (
+    AgentUnavailable,
     ConfigError,
     InternalError,
     L3AgentError,
-    NotDoneYet,
     PermissionMissing,
     TransientError,
 )
@@ -30,8 +30,8 @@ from l3agent.ops.completion import script
 _STATUSES = (
     (ConfigError, 78),
     (PermissionMissing, 77),
-    (NotDoneYet, 75),
-    (TransientError, 69),
+    (AgentUnavailable, 69),
+    (TransientError, 75),
     (InternalError, 70),
     (L3AgentError, 1),
 )

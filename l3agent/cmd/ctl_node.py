@@ -47,6 +47,7 @@ SIGHUP looks at once. Options of logging (--debug, --log-file, ...) are those of
     command.add_argument("--transport-url", metavar="URL", help="broker; goes before transport_url of a file")
     command.add_argument("--answer-delay", metavar="SECONDS", help="to try agents: answer so much later")
     command.add_argument("--lose-casts", metavar="SHARE", help="to try agents: never send this share of messages")
+    command.add_argument("--fail-calls", metavar="SHARE", help="to try agents: have this share of their calls fail")
     add_config_options(command)
 
     command = commands.add(

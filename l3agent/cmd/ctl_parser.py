@@ -27,10 +27,10 @@ _EPILOG = """\
 ROUTER is a name or an id; the first characters of an id do where they are unique.
 
 exit statuses:
-  0  done             64 wrong arguments       75 not done yet, ask again
-  1  a check or a     69 no agent answers      77 a privilege is missing
-     plan found       70 an error of l3agent,  78 the configuration is wrong
-     something, or       the log has it
+  0  done             64 wrong arguments       75 not done yet, or not to be
+  1  a check or a     69 no agent answers         done now; try again
+     plan found       70 an error of l3agent,  77 a privilege is missing
+     something, or       the log has it        78 the configuration is wrong
      it was refused
 
 examples:

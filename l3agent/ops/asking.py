@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from l3agent.exceptions import (
+    AgentUnavailable,
     ConfigError,
     InternalError,
     L3AgentError,
@@ -44,7 +45,7 @@ def ask_agent(path: str, request: Mapping[str, Any], timeout: float = 10.0) -> d
     """Send one request to the agent that listens on ``path`` and return its answer.
 
     :param timeout: seconds for each step: to connect, to send, and for each part of the answer.
-    :raises TransientError: nobody listens there, or the answer did not come.
+    :raises AgentUnavailable: nobody listens there, or the answer did not come.
     :raises PermissionMissing: the socket belongs to another user.
     :raises L3AgentError: the agent refused the request, with the kind of error that it had.
     """
@@ -57,11 +58,11 @@ def ask_agent(path: str, request: Mapping[str, Any], timeout: float = 10.0) -> d
     except PermissionError as exc:
         raise PermissionMissing(f"{path}: {exc.strerror}; run this as the user of l3-agent, or as root") from exc
     except (FileNotFoundError, ConnectionRefusedError) as exc:
-        raise TransientError(f"no l3-agent listens on {path}; is it running, with this state_path?") from exc
+        raise AgentUnavailable(f"no l3-agent listens on {path}; is it running, with this state_path?") from exc
     except OSError as exc:
-        raise TransientError(f"{path}: the agent did not answer: {exc}") from exc
+        raise AgentUnavailable(f"{path}: the agent did not answer: {exc}") from exc
     except ValueError as exc:
-        raise TransientError(f"{path}: the agent ended before it answered") from exc
+        raise AgentUnavailable(f"{path}: the agent ended before it answered") from exc
     if "error" in answer:
         known = {kind.__name__: kind for kind in _KINDS}
         raise known.get(answer.get("kind", ""), L3AgentError)(answer["error"])

@@ -300,6 +300,17 @@ def test_a_replay_tells_all_of_one_router_and_the_log_of_the_agent_no_more_than_
     node.agent.wait_for(_at_rest, _PATIENCE_S)
 
 
+def test_an_agent_whose_data_plane_is_away_answers_and_says_so(node: Node) -> None:
+    node.machine.kill()
+    try:
+        for command in ("plan", "show r1", "pause r1"):
+            assert "no connection to l3-dataplane" in node.refused(command, 75)
+    finally:
+        node.machine.start()
+    node.agent.wait_for(lambda status: status["dataplane"]["connected"] and _at_rest(status), _PATIENCE_S)
+    assert node.ctl("plan --exit-code")
+
+
 def test_a_paused_router_is_not_replayed(node: Node) -> None:
     node.ctl("pause r1")
     try:

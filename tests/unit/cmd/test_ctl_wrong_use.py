@@ -19,8 +19,11 @@ import eventlet
 import pytest
 
 from l3agent.cmd import ctl
+from l3agent.exceptions import DataplaneUnavailable
+from l3agent.ops.control import ControlSocket
+from l3agent.testing import running
 
-EX_USAGE, EX_UNAVAILABLE, EX_NOPERM, EX_CONFIG = 64, 69, 77, 78
+EX_USAGE, EX_UNAVAILABLE, EX_TEMPFAIL, EX_NOPERM, EX_CONFIG = 64, 69, 75, 77, 78
 
 #: Right arguments of each command.
 RIGHT: dict[str, list[str]] = {
@@ -138,6 +141,20 @@ def test_a_daemon_that_hangs_up(capsys: pytest.CaptureFixture[str], name: str, f
         rude.kill()
 
 
+@pytest.mark.parametrize("name", ["plan", "show", "traffic", "trace", "graph", "pause"])
+def test_an_agent_that_cannot_do_it_now_is_not_one_that_is_away(
+    capsys: pytest.CaptureFixture[str], name: str, folder: Path
+) -> None:
+    def refuse(request: object) -> dict[str, object]:
+        raise DataplaneUnavailable("no connection to l3-dataplane")
+
+    known = {"status": lambda request: {"routers": {"r1": {"name": "r1"}}}}
+    operations = {**known, **dict.fromkeys(("plan", "show", "traffic", "topology", "pause"), refuse)}
+    with running(ControlSocket(str(folder / "s"), operations)):
+        found = run(capsys, name, *RIGHT[name], "--socket", str(folder / "s"))
+    one_line(found, EX_TEMPFAIL, "no connection to l3-dataplane")
+
+
 @pytest.mark.parametrize("name", READS_FILES)
 def test_a_configuration_file_that_is_missing(capsys: pytest.CaptureFixture[str], name: str) -> None:
     one_line(run(capsys, name, *RIGHT[name], "--config-file", "/nonexistent.conf"), EX_CONFIG, "/nonexistent.conf")
@@ -181,3 +198,11 @@ def test_help_has_an_example(capsys: pytest.CaptureFixture[str], name: str) -> N
     assert ended.value.code == 0
     assert f"examples:\n  l3-agentctl {name}" in said
     assert all(len(line) <= 120 for line in said.splitlines())
+
+
+def test_the_help_of_serve_names_all_that_the_server_takes_besides_options_of_logging() -> None:
+    code = "from l3agent.cmd import serve; print(*(one.name for one in serve._CLI_OPTS if not one.positional))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    (subparsers,) = (one for one in ctl.parser()._actions if isinstance(one, argparse._SubParsersAction))
+    offered = subparsers.choices["serve"]._option_string_actions
+    assert [name for name in done.stdout.split() if f"--{name}" not in offered] == []
