@@ -224,8 +224,9 @@ class Served:
             case AddressEvent(gone, index, interface):
                 device = place.devices.get(index)
                 return device is None or (DeviceAddress(device, interface) in self._desired(key, place)) != gone
-            case RouteEvent(gone, destination):
-                return gone and not any(
+            case RouteEvent(gone, destination, ours):
+                # A foreign one beside ours is no harm; one that comes may have taken the place of ours.
+                return (gone or not ours) and not any(
                     isinstance(entry, KernelRoute) and entry.destination == destination
                     for entry in self._desired(key, place)
                 )

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from ipaddress import ip_interface
+from ipaddress import ip_interface, ip_network
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -92,7 +92,8 @@ def _removals(router: Standing, entry: Entry) -> list[Notice]:
         case DeviceAddress(device, interface):
             return [(NSID, AddressEvent(True, router.devices[device], interface))]
         case KernelRoute(destination):
-            return [(NSID, RouteEvent(True, destination)), (NSID, RouteEvent(False, destination))]
+            replaced = RouteEvent(False, destination, ours=False)
+            return [(NSID, RouteEvent(True, destination)), (NSID, RouteEvent(False, destination)), (NSID, replaced)]
         case Bridge(name):
             index = router.bridges[name]
             down = _link_event(index, name=name, up=False)
@@ -125,6 +126,7 @@ def test_what_is_not_ours_concerns_nobody(router: Standing) -> None:
     foreign: list[Notice] = [
         (NSID, AddressEvent(False, 99, ip_interface("198.51.100.77/32"))),
         (NSID, _link_event(99, name="mine0", up=False)),
+        (NSID, RouteEvent(False, ip_network("198.51.100.77/32"), ours=False)),
         (None, _link_event(99, name="mine1", up=False)),
         (None, PinGone("mine")),
         (NSID + 1, RulesEvent()),

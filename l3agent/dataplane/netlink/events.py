@@ -14,7 +14,14 @@ from struct import pack, unpack_from
 from l3agent.dataplane.netlink import rtnl
 from l3agent.dataplane.netlink.message import HEADER, attributes, messages
 from l3agent.dataplane.netlink.nft import TABLE
-from l3agent.dataplane.netlink.routes import DELROUTE, NEWROUTE, ROUTE_PROTOCOL, parse_routes
+from l3agent.dataplane.netlink.routes import (
+    DELROUTE,
+    NEWROUTE,
+    PROTOCOL_KERNEL,
+    PROTOCOL_RA,
+    ROUTE_PROTOCOL,
+    parse_places,
+)
 from l3agent.model.states import Interface, Network
 
 #: RTNLGRP_LINK, _IPV4_IFADDR, _IPV4_ROUTE, _IPV6_IFADDR, _IPV6_ROUTE (linux/rtnetlink.h).
@@ -58,10 +65,14 @@ class AddressEvent:
 
 @dataclass(frozen=True, slots=True)
 class RouteEvent:
-    """A route of our protocol in the main table came, changed or went."""
+    """A route in the main table came, changed or went.
+
+    :param ours: it has our protocol. What takes the place of one of ours is told as coming, and nothing as going.
+    """
 
     gone: bool
     destination: Network
+    ours: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +95,8 @@ def route_events(data: bytes) -> Iterator[Event]:
             for index, interface in rtnl.parse_addresses(raw):
                 yield AddressEvent(gone, index, interface)
         elif kind in (NEWROUTE, DELROUTE):
-            for destination in parse_routes(raw, {}):
-                yield RouteEvent(gone, destination)
+            for destination, ours in parse_places(raw):
+                yield RouteEvent(gone, destination, ours)
 
 
 def rules_events(data: bytes) -> Iterator[Event]:
@@ -113,24 +124,28 @@ def route_filter(port: int) -> bytes:
     """Return the filter program of a socket for rtnetlink events.
 
     It leaves out what our own sockets did, which have the netlink port ``port`` in every namespace, what bridges say
-    of their ports, and the routes of others, such as those that the kernel makes with every address.
+    of their ports, the routes that the kernel makes with every address or takes from advertisements, and those of
+    others that go.
     """
-    links, routes, drop, keep = 10, 12, 14, 15
+    links, gone, come, drop, keep = 10, 12, 14, 17, 18
     return _program(
         (_LOAD_WORD, 0, 0, _PORT_AT),
         (_EQUAL, drop - 2, 0, _in_network_order("=I", port)),
         (_LOAD_HALF, 0, 0, _TYPE_AT),
         (_EQUAL, links - 4, 0, _in_network_order("=H", rtnl.NEWLINK)),
         (_EQUAL, links - 5, 0, _in_network_order("=H", rtnl.DELLINK)),
-        (_EQUAL, routes - 6, 0, _in_network_order("=H", NEWROUTE)),
-        (_EQUAL, routes - 7, 0, _in_network_order("=H", DELROUTE)),
+        (_EQUAL, come - 6, 0, _in_network_order("=H", NEWROUTE)),
+        (_EQUAL, gone - 7, 0, _in_network_order("=H", DELROUTE)),
         (_EQUAL, keep - 8, 0, _in_network_order("=H", rtnl.NEWADDR)),
         (_EQUAL, keep - 9, 0, _in_network_order("=H", rtnl.DELADDR)),
         (_RETURN, 0, 0, 0),
         (_LOAD_BYTE, 0, 0, _FAMILY_AT),
         (_EQUAL, drop - 12, keep - 12, rtnl.AF_BRIDGE),
         (_LOAD_BYTE, 0, 0, _ROUTE_PROTOCOL_AT),
-        (_EQUAL, keep - 14, 0, ROUTE_PROTOCOL),
+        (_EQUAL, keep - 14, drop - 14, ROUTE_PROTOCOL),
+        (_LOAD_BYTE, 0, 0, _ROUTE_PROTOCOL_AT),
+        (_EQUAL, drop - 16, 0, PROTOCOL_KERNEL),
+        (_EQUAL, drop - 17, keep - 17, PROTOCOL_RA),
         (_RETURN, 0, 0, 0),
         (_RETURN, 0, 0, _ALL),
     )

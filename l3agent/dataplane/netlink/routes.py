@@ -6,7 +6,7 @@ Source: rtnetlink(7), linux/rtnetlink.h.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from struct import Struct, unpack_from
 
@@ -34,8 +34,8 @@ _UNICAST = 1
 ROUTE_PROTOCOL = 201
 #: neutron-l3-agent's are of the protocol "static" (RTPROT_STATIC).
 PROTOCOL_STATIC = 4
-#: RTPROT_RA
-PROTOCOL_RA = 9
+#: RTPROT_KERNEL, RTPROT_RA
+PROTOCOL_KERNEL, PROTOCOL_RA = 2, 9
 #: The next hop is reached on the link itself (RTNH_F_ONLINK). Without it IPv6 refuses one that it has a route to which
 #: itself leads over a next hop, be it one that is about to go. Once a route is in, the flag means nothing.
 _ON_LINK = 4
@@ -120,6 +120,17 @@ def parse_routes(
         # IPv6 lists each next hop of a multipath route as a route of its own in old kernels: join them.
         found[destination] = found.get(destination, frozenset()) | hops
     return found
+
+
+def parse_places(data: bytes) -> Iterator[tuple[Network, bool]]:
+    """Yield the destination of each route of the main table in received bytes, and whether it is one of ours."""
+    for kind, _, _, start, end in messages(data):
+        if kind == NEWROUTE:
+            family, prefix, _, _, table, made_by, _, route_type, _ = _RTMSG.unpack_from(data, start)
+            if table == _TABLE_MAIN and family in (AF_INET, AF_INET6):
+                raw = attribute_map(data, start + _RTMSG.size, end).get(_RTA_DST)
+                destination = ip_network((raw or bytes(4 if family == AF_INET else 16), prefix))
+                yield destination, (made_by, route_type) == (ROUTE_PROTOCOL, _UNICAST)
 
 
 def _parse_hops(parts: dict[int, bytes], names: dict[int, str]) -> frozenset[NextHop]:

@@ -30,7 +30,8 @@ class RouterFacts:
 
     :param links: device -> (MAC address, MTU).
     :param addresses: (device, address with prefix length), the kernel's own on ``lo`` left out.
-    :param routes: (destination, ``agent`` or ``kernel``, frozenset of (device, next hop or None)); main table.
+    :param routes: (destination, ``agent``, ``kernel`` or another protocol, frozenset of (device, next hop or None)) of
+        the main table.
     :param dnat: floating -> fixed, for what comes in and for what the router itself sends.
     :param snat: fixed -> floating.
     :param snat_out: device -> source of what leaves there and has no floating IP.
@@ -110,8 +111,10 @@ def _routes(sandbox: Sandbox, namespace: str, family: int) -> set[tuple[str, str
     whole = "0.0.0.0/0" if family == 4 else "::/0"
     found = set()
     for route in sandbox.json(f"ip -j -{family} route show table main", netns=namespace):
-        hops = frozenset((hop["dev"], hop.get("gateway")) for hop in route.get("nexthops", [route]))
-        by = {"kernel": "kernel", OWN_PROTOCOL: "agent"}[route["protocol"]]
+        # A route to nowhere has no device.
+        hops = frozenset((hop.get("dev", ""), hop.get("gateway")) for hop in route.get("nexthops", [route]))
+        made_by = route.get("protocol", "boot")
+        by = "agent" if made_by == OWN_PROTOCOL else made_by
         destination = whole if route["dst"] == "default" else route["dst"]
         found.add((_with_length(destination), by, hops))
     return found

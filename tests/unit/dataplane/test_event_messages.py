@@ -46,8 +46,13 @@ def told(data: bytes, port: int = THEIRS) -> bytes:
     return bytes(event)
 
 
-KERNEL_ROUTE = bytearray(routes.new_route(ip_network("10.0.0.0/24"), [(2, None)]))
-KERNEL_ROUTE[16 + 5] = 2
+def a_route(protocol: int, *, data: bytes = b"") -> bytes:
+    made = bytearray(data or routes.new_route(ip_network("10.0.0.0/24"), [(2, None)]))
+    made[16 + 5] = protocol
+    return bytes(made)
+
+
+BY_HAND = a_route(3)
 BRIDGE_PORT = bytearray(rtnl.set_link(index=2, name="tap0"))
 BRIDGE_PORT[16] = rtnl.AF_BRIDGE
 KEPT = {
@@ -59,7 +64,9 @@ KEPT = {
     "route gone": routes.delete_route(ip_network("::/0")),
 }
 DROPPED = {
-    "route of the kernel": bytes(KERNEL_ROUTE),
+    "route of the kernel": a_route(2),
+    "route of an advertisement": a_route(9),
+    "route by hand that goes": a_route(3, data=routes.delete_route(ip_network("10.0.0.0/24"))),
     "what a bridge says of its port": bytes(BRIDGE_PORT),
     "neighbour": message(28, 0, bytes(12)),
 }
@@ -92,6 +99,15 @@ def test_links_addresses_and_routes_are_read() -> None:
     assert address_gone == AddressEvent(True, 2, ip_interface("2001:db8::1/64"))
     assert route == RouteEvent(False, ip_network("0.0.0.0/0"))
     assert route_gone == RouteEvent(True, ip_network("::/0"))
+
+
+def test_a_route_by_hand_is_heard_and_told_from_ours() -> None:
+    assert keeps(route_filter(OURS), told(BY_HAND)) and not keeps(route_filter(OURS), told(BY_HAND, OURS))
+    assert list(route_events(BY_HAND)) == [RouteEvent(False, ip_network("10.0.0.0/24"), ours=False)]
+    to_nowhere, elsewhere = bytearray(KEPT["route"]), bytearray(KEPT["route"])
+    to_nowhere[16 + 7], elsewhere[16 + 4] = 6, 255
+    assert list(route_events(bytes(to_nowhere))) == [RouteEvent(False, ip_network("0.0.0.0/0"), ours=False)]
+    assert list(route_events(bytes(elsewhere))) == []
 
 
 def test_only_messages_about_our_table_tell_of_rules() -> None:
