@@ -10,6 +10,7 @@ import signal
 import socket
 import sys
 import time
+from contextlib import suppress
 from typing import Any
 
 from oslo_config import cfg
@@ -165,25 +166,30 @@ def _locked(netns_path: str) -> int | None:
 
 
 def _listen(path: str) -> tuple[socket.socket, int]:
-    """Return a socket that only the owner of its folder (and root) can reach, and the user id of that owner."""
+    """Return a socket that only the owner of its folder (and root) can reach, and the user id of that owner.
+
+    It is made with the rights of the owner, who may swap files there at any moment: so it is his from its birth, and
+    no link of his leads us to a file of another.
+    """
     folder = os.path.dirname(path) or "."
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     try:
         os.makedirs(folder, exist_ok=True)
-        owner = os.stat(folder).st_uid
-        # The lock is held, so a file of that name is a dead one's.
-        if os.path.exists(path):
-            os.unlink(path)
-        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
-        before = os.umask(0o177)
-        try:
-            listener.bind(path)
-        finally:
-            os.umask(before)
-        os.chown(path, owner, -1)
+        owner = os.stat(folder)
+        with privilege.acting_as(owner.st_uid, owner.st_gid):
+            # The lock is held, so a file of that name is a dead one's.
+            with suppress(FileNotFoundError):
+                os.unlink(path)
+            before = os.umask(0o177)
+            try:
+                listener.bind(path)
+            finally:
+                os.umask(before)
         listener.listen(4)
     except OSError as exc:
+        listener.close()
         raise ConfigError(f"[dataplane] socket: {path!r}: {exc.strerror or exc}") from exc
-    return listener, owner
+    return listener, owner.st_uid
 
 
 if __name__ == "__main__":

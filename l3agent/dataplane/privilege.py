@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the data plane may do: raise its descriptor limit, then give up everything it does not need."""
+"""What the data plane may do: raise its descriptor limit, act as another user, give up what it does not need."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import fcntl
 import logging
 import os
 import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from l3agent.dataplane import syscalls
 from l3agent.exceptions import PermissionMissing
@@ -50,6 +52,29 @@ def _make_room() -> None:
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     with open(os.devnull) as file:
         os.close(fcntl.fcntl(file, fcntl.F_DUPFD_CLOEXEC, min(limit, _DESCRIPTORS) - 1))
+
+
+@contextmanager
+def acting_as(user: int, group: int) -> Iterator[None]:
+    """Have a block done with the rights of somebody else, so that files lead it nowhere that he may not go himself.
+
+    :raises OSError: this user namespace has no such user or group.
+    """
+    own_user, own_group, own_groups = os.geteuid(), os.getegid(), os.getgroups()
+    if user == own_user:
+        yield
+        return
+    try:
+        os.setgroups([])
+        os.setegid(group)
+        os.seteuid(user)
+        yield
+    finally:
+        os.seteuid(own_user)
+        os.setegid(own_group)
+        os.setgroups(own_groups)
+        # The kernel makes no core of a process that was somebody else.
+        syscalls.allow_core()
 
 
 def drop() -> None:

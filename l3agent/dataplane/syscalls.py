@@ -25,7 +25,7 @@ _FSOPEN_CLOEXEC = _FSMOUNT_CLOEXEC = 1
 _FSCONFIG_CMD_CREATE = 6
 _SIOCGIFINDEX = 0x8933
 _IN_DELETE, _IN_MOVED_FROM, IN_Q_OVERFLOW = 0x200, 0x40, 0x4000
-_PR_CAPBSET_DROP = 24
+_PR_SET_DUMPABLE, _PR_CAPBSET_DROP = 4, 24
 _CAPABILITY_VERSION_3 = 0x20080522
 _LAST_CAPABILITY = 63
 #: IPT_SO_GET_INFO and IP6T_SO_GET_INFO (IPT_BASE_CTL), and the size of what they fill in.
@@ -138,6 +138,11 @@ def x_tables_rules(table: str, family: int, level: int) -> bool:
     (entries,) = unpack_from("=I", info, 76)
     # An empty table has the policy of each chain and the entry that ends it.
     return bool(entries > hooks.bit_count() + 1)
+
+
+def allow_core() -> None:
+    """Have the kernel write a core of this process when it crashes, where limits and settings allow it."""
+    _checked(_libc.prctl(_PR_SET_DUMPABLE, ctypes.c_ulong(1), 0, 0, 0), "prctl PR_SET_DUMPABLE")
 
 
 def keep_capabilities(kept: frozenset[int]) -> None:

@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The socket of the data plane, in a folder whose owner is another user and means ill."""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from l3agent.testing import wait_until
+from tests.functional.support.processes import SCRIPTS, Dataplane, last_lines
+from tests.functional.support.sandbox import Inside, Sandbox
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
+
+NOBODY = 65534
+_STARTS = 8
+
+# As soon as the socket has its name, a link to somebody else's file takes its place.
+# It is loaded as root: the folder of the interpreter may be closed to others.
+_RIVAL = f"""
+import os, sys
+os.setgroups([])
+os.setresgid({NOBODY}, {NOBODY}, {NOBODY})
+os.setresuid({NOBODY}, {NOBODY}, {NOBODY})
+path, link, target = sys.argv[1:]
+os.symlink(target, link)
+print("ready", flush=True)
+while True:
+    try:
+        found = os.lstat(path)
+    except FileNotFoundError:
+        continue
+    os.rename(link, path)
+    print(found.st_uid, found.st_mode)
+    break
+"""
+
+
+@pytest.fixture
+def theirs(folder: Path) -> Path:
+    """A folder of the user that the agent would have."""
+    path = folder / "agent"
+    path.mkdir()
+    folder.chmod(0o755)
+    os.chown(path, NOBODY, NOBODY)
+    return path
+
+
+def started(sandbox: Sandbox, folder: Path, path: Path) -> Inside:
+    conf = folder / "l3.conf"
+    conf.write_text(f"[DEFAULT]\ninterface_driver = bridge\n[dataplane]\nsocket = {path}\n")
+    with (folder / "log").open("ab") as log:
+        return sandbox.popen([str(SCRIPTS / "l3-dataplane"), "--config-file", str(conf)], stderr=log)
+
+
+def listens(folder: Path, process: Inside, times: int = 1) -> None:
+    """Wait until a data plane has said so."""
+    log = folder / "log"
+    wait_until(lambda: log.read_text().count("listens on") == times or process.entrance.poll() is not None, timeout=60)
+    assert process.entrance.poll() is None, last_lines(log)
+
+
+def test_a_link_that_takes_the_place_of_the_socket_gives_nobody_a_file_and_it_is_born_as_it_stays(
+    sandbox: Sandbox, folder: Path, theirs: Path
+) -> None:
+    path, target = theirs / "dp.sock", folder / "shadow"
+    target.write_text("root's")
+    births = set()
+    for number in range(1, _STARTS + 1):
+        path.unlink(missing_ok=True)
+        argv = [sys.executable, "-I", "-c", _RIVAL, str(path), str(theirs / "link"), str(target)]
+        with subprocess.Popen(argv, stdout=subprocess.PIPE) as rival:
+            assert rival.stdout is not None and rival.stdout.readline() == b"ready\n"
+            process = started(sandbox, folder, path)
+            listens(folder, process, number)
+            births.add(tuple(map(int, rival.stdout.readline().split())))
+        process.kill()
+    assert (target.stat().st_uid, target.read_text()) == (0, "root's")
+    assert births == {(NOBODY, stat.S_IFSOCK | 0o600)}
+
+
+@pytest.mark.parametrize("left", ["socket", "link", "dangling link"])
+def test_what_a_killed_predecessor_or_the_owner_left_makes_room(
+    sandbox: Sandbox, folder: Path, theirs: Path, left: str
+) -> None:
+    path, target = theirs / "dp.sock", folder / "file"
+    if left == "socket":
+        with socket.socket(socket.AF_UNIX) as dead:
+            dead.bind(str(path))
+    else:
+        path.symlink_to(target)
+    if left == "link":
+        target.write_text("stays")
+    process = started(sandbox, folder, path)
+    listens(folder, process)
+    found = path.lstat()
+    assert (found.st_mode, found.st_uid) == (stat.S_IFSOCK | 0o600, NOBODY)
+    assert os.listdir(theirs) == ["dp.sock"]
+    assert target.exists() == (left == "link")
+    process.kill()
+
+
+def test_it_has_its_own_rights_again_once_the_socket_is_there(sandbox: Sandbox, folder: Path, theirs: Path) -> None:
+    dataplane = Dataplane(sandbox, folder, socket=theirs / "dp.sock")
+    dataplane.socket_path = theirs / "dp.sock"
+    dataplane.start()
+    status = dict(line.split(":\t", 1) for line in Path(f"/proc/{dataplane.pid}/status").read_text().splitlines())
+    assert (status["Uid"].split(), status["Gid"].split()) == (["0"] * 4, ["0"] * 4)
+    assert int(status["CapEff"], 16) == sum(1 << number for number in (5, 6, 7, 11, 12, 13, 21))
+    assert status["Groups"].split() == [str(one) for one in sorted(os.getgroups())]
+    assert dataplane.request("hello", {})["version"]
+    dataplane.hang_up()
