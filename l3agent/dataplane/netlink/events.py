@@ -17,8 +17,8 @@ from l3agent.dataplane.netlink.nft import TABLE
 from l3agent.dataplane.netlink.routes import (
     DELROUTE,
     NEWROUTE,
-    PROTOCOL_KERNEL,
-    PROTOCOL_RA,
+    PROTOCOL_BOOT,
+    PROTOCOL_STATIC,
     ROUTE_PROTOCOL,
     parse_places,
 )
@@ -124,10 +124,10 @@ def route_filter(port: int) -> bytes:
     """Return the filter program of a socket for rtnetlink events.
 
     It leaves out what our own sockets did, which have the netlink port ``port`` in every namespace, what bridges say
-    of their ports, the routes that the kernel makes with every address or takes from advertisements, and those of
-    others that go.
+    of their ports, and the routes of others, which may be a million of a routing daemon's: all but new ones that are
+    made by hand, or by neutron-l3-agent, and may have taken the place of one of ours.
     """
-    links, gone, come, drop, keep = 10, 12, 14, 17, 18
+    links, gone, come, drop, keep = 10, 12, 14, 18, 19
     return _program(
         (_LOAD_WORD, 0, 0, _PORT_AT),
         (_EQUAL, drop - 2, 0, _in_network_order("=I", port)),
@@ -144,8 +144,9 @@ def route_filter(port: int) -> bytes:
         (_LOAD_BYTE, 0, 0, _ROUTE_PROTOCOL_AT),
         (_EQUAL, keep - 14, drop - 14, ROUTE_PROTOCOL),
         (_LOAD_BYTE, 0, 0, _ROUTE_PROTOCOL_AT),
-        (_EQUAL, drop - 16, 0, PROTOCOL_KERNEL),
-        (_EQUAL, drop - 17, keep - 17, PROTOCOL_RA),
+        (_EQUAL, keep - 16, 0, ROUTE_PROTOCOL),
+        (_EQUAL, keep - 17, 0, PROTOCOL_BOOT),
+        (_EQUAL, keep - 18, 0, PROTOCOL_STATIC),
         (_RETURN, 0, 0, 0),
         (_RETURN, 0, 0, _ALL),
     )

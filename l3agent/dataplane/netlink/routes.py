@@ -32,10 +32,10 @@ _TABLE_MAIN = 254
 _UNICAST = 1
 #: Our routes are told from everybody else's by this number, free in iproute2's rt_protos.
 ROUTE_PROTOCOL = 201
-#: neutron-l3-agent's are of the protocol "static" (RTPROT_STATIC).
-PROTOCOL_STATIC = 4
-#: RTPROT_KERNEL, RTPROT_RA
-PROTOCOL_KERNEL, PROTOCOL_RA = 2, 9
+#: RTPROT_BOOT, what ip-route(8) makes when nothing else is said, and RTPROT_STATIC, what neutron-l3-agent makes.
+PROTOCOL_BOOT, PROTOCOL_STATIC = 3, 4
+#: RTPROT_RA
+PROTOCOL_RA = 9
 #: The next hop is reached on the link itself (RTNH_F_ONLINK). Without it IPv6 refuses one that it has a route to which
 #: itself leads over a next hop, be it one that is about to go. Once a route is in, the flag means nothing.
 _ON_LINK = 4

@@ -66,6 +66,7 @@ KEPT = {
 DROPPED = {
     "route of the kernel": a_route(2),
     "route of an advertisement": a_route(9),
+    "route of a routing daemon": a_route(186),
     "route by hand that goes": a_route(3, data=routes.delete_route(ip_network("10.0.0.0/24"))),
     "what a bridge says of its port": bytes(BRIDGE_PORT),
     "neighbour": message(28, 0, bytes(12)),
@@ -103,6 +104,7 @@ def test_links_addresses_and_routes_are_read() -> None:
 
 def test_a_route_by_hand_is_heard_and_told_from_ours() -> None:
     assert keeps(route_filter(OURS), told(BY_HAND)) and not keeps(route_filter(OURS), told(BY_HAND, OURS))
+    assert keeps(route_filter(OURS), told(a_route(4)))  # by neutron-l3-agent
     assert list(route_events(BY_HAND)) == [RouteEvent(False, ip_network("10.0.0.0/24"), ours=False)]
     to_nowhere, elsewhere = bytearray(KEPT["route"]), bytearray(KEPT["route"])
     to_nowhere[16 + 7], elsewhere[16 + 4] = 6, 255
