@@ -18,6 +18,7 @@ from l3agent.agent.administration import Administration
 from l3agent.agent.distributed import DistributedRouterCasts
 from l3agent.agent.fip_statuses import FloatingIPStatuses
 from l3agent.agent.full_sync import FullSync
+from l3agent.agent.in_hand import InHand
 from l3agent.agent.last_known import LastKnownRouters
 from l3agent.agent.mass_delete import MassDelete
 from l3agent.agent.orphans import Orphans
@@ -72,11 +73,6 @@ class L3NATAgent(DistributedRouterCasts, Manager):
         workers = conf.l3agent.router_workers
         self.queue = ResourceProcessingQueue(**backoff, fetching=max(1, workers - _NEVER_FETCHING))
         self.pool = eventlet.GreenPool(size=workers)
-        # What workers have in hand, by their greenthread: since when they have it, and need no answer of the server.
-        self._busy: dict[Any, tuple[str, float, float]] = {}
-        # A worker that is busy for longer than all that it waits for is allowed to take is stuck. For an answer on a
-        # router it may wait for others' calls first, each of which may take its time.
-        self._stuck_after = conf.dataplane.timeout + conf.rpc_response_max_timeout
         #: What became of each update.
         self.outcomes = Outcomes()
         self.registration = self._registration(transport)
@@ -100,6 +96,8 @@ class L3NATAgent(DistributedRouterCasts, Manager):
             retry=conf.l3agent.retry_min,
         )
         self._fetch = SharedFetch(self.plugin.sync_routers, self.queue, batch=conf.l3agent.fetch_batch)
+        #: What the workers have in hand.
+        self.in_hand = InHand(conf.dataplane.timeout + conf.rpc_response_max_timeout, self._fetch.is_awaited)
         self.full_sync = FullSync(
             self.plugin,
             self.queue,
@@ -255,30 +253,14 @@ class L3NATAgent(DistributedRouterCasts, Manager):
 
     # Workers
 
-    @property
-    def busy_workers(self) -> int:
-        """Return how many workers have a router in hand."""
-        return len(self._busy)
-
-    def in_hand(self) -> dict[str, float]:
-        """Return for how many seconds each router is in the hand of a worker."""
-        now = time.monotonic()
-        return {router_id: now - since for router_id, since, _ in self._busy.values()}
-
     def server_knows(self) -> bool:
         """Tell whether the server was told all there is to tell of floating IPs."""
         return not self._fip_statuses.untold
 
     def stuck(self) -> list[str]:
         """Return what does not move any more, in words; a restart may help, and nothing else will."""
-        now = time.monotonic()
-        old = [
-            f"router {one}: its worker is busy for {now - since:.0f} s"
-            for one, _, since in self._busy.values()
-            if now - since > self._stuck_after and not self._fetch.is_awaited(one)
-        ]
         dead = any(one.dead for one in self._greenthreads[:1])
-        return [*old, *(["the loop that starts workers has ended"] if dead else [])]
+        return [*self.in_hand.stuck(), *(["the loop that starts workers has ended"] if dead else [])]
 
     def ready(self) -> bool:
         """Tell whether a full sync was completed: what the server has for this node is known and in work."""
@@ -297,8 +279,7 @@ class L3NATAgent(DistributedRouterCasts, Manager):
         update: ResourceUpdate | None = None
         try:
             with self.queue.each_update_to_next_router() as update:
-                now = time.monotonic()
-                self._busy[eventlet.getcurrent()] = (update.id, now, now)
+                self.in_hand.take(update.id)
                 outcome = self._process(update)
             self.outcomes.tell(outcome)
         except GreenletExit:
@@ -309,7 +290,7 @@ class L3NATAgent(DistributedRouterCasts, Manager):
             else:
                 self._tell_failure(update, exc)
         finally:
-            self._busy.pop(eventlet.getcurrent(), None)
+            self.in_hand.lay_down()
             if update is not None:
                 self.full_sync.tried(update.id)
 
@@ -330,9 +311,8 @@ class L3NATAgent(DistributedRouterCasts, Manager):
         timings = {"wait": taken - update.created_at}
         if update.needs_fetch:
             update = self._fetch.complete(update)
-            answered = time.monotonic()
-            timings["fetch"] = answered - taken
-            self._busy[eventlet.getcurrent()] = (update.id, taken, answered)
+            timings["fetch"] = time.monotonic() - taken
+            self.in_hand.go_on()
         match update.action:
             case Action.UPDATE:
                 return self.routers.update(update, timings)

@@ -162,11 +162,11 @@ class _Live(Collector):  # type: ignore[misc]
             agent.queue.oldest(),
         )
         yield GaugeMetricFamily("l3agent_workers", "Workers, busy or not.", agent.pool.size)
-        yield GaugeMetricFamily("l3agent_workers_busy", "Workers that have a router in hand.", agent.busy_workers)
+        yield GaugeMetricFamily("l3agent_workers_busy", "Workers that have a router in hand.", len(agent.in_hand))
         yield GaugeMetricFamily(
             "l3agent_workers_oldest_seconds",
             "For how long the worker has been busy that is busy longest.",
-            max(agent.in_hand().values(), default=0.0),
+            max(agent.in_hand.ages().values(), default=0.0),
         )
         yield GaugeMetricFamily("l3agent_in_sync", "1 when nothing is left of a full sync.", agent.full_sync.in_sync)
         yield GaugeMetricFamily(

@@ -23,7 +23,7 @@ def summary(agent: L3NATAgent, dataplane: DataplaneClient) -> dict[str, Any]:
         "queue": {**agent.queue.counts(), "oldest": f"{agent.queue.oldest():.3f} s"},
         "workers": {
             "size": agent.pool.size,
-            "busy": {router_id: f"{age:.3f} s" for router_id, age in agent.in_hand().items()},
+            "busy": {router_id: f"{age:.3f} s" for router_id, age in agent.in_hand.ages().items()},
             "stuck": agent.stuck(),
         },
         "data plane": {"connected": dataplane.connected, "pid": dataplane.pid},

@@ -35,10 +35,10 @@ def test_a_deleted_router_goes_although_all_others_wait_for_a_silent_server(agen
     dataplane.states[("router", R1)] = object()
     plugin.delays["sync_routers"] = 60.0
     agent.routers_updated(None, list(plugin.routers))
-    wait_until(lambda: agent.busy_workers > 1)
+    wait_until(lambda: len(agent.in_hand) > 1)
     agent.router_deleted(None, R1)
     wait_until(lambda: R1 not in here(dataplane))
-    assert agent.busy_workers > 1 and not here(dataplane)
+    assert len(agent.in_hand) > 1 and not here(dataplane)
 
 
 # Full sync
@@ -239,7 +239,7 @@ def test_an_endpoint_answers_at_once_while_all_workers_are_busy(agent, plugin, d
     serve(plugin, *routers(30))
     dataplane.delay = 1.0
     agent.routers_updated(None, [router["id"] for router in routers(30)])
-    wait_until(lambda: agent.busy_workers == 8)
+    wait_until(lambda: len(agent.in_hand) == 8)
     client = Client(plugin._transport, "l3_agent", timeout=0.5)
     client.call(admin_context(), "router_added_to_agent", payload=[R1])
     dataplane.delay = 0
@@ -260,7 +260,7 @@ def test_eight_workers_and_never_two_on_one_router(make_agent, service_of, plugi
         for _ in range(10):
             agent.routers_updated(None, [router["id"] for router in routers(20)])
             eventlet.sleep(0.01)
-            busy.add(agent.busy_workers)
+            busy.add(len(agent.in_hand))
         settle(agent)
     assert max(busy) == (workers or 8)
     assert dataplane.collisions == []
@@ -503,7 +503,7 @@ def test_a_stopping_agent_finishes_what_is_in_the_data_plane_and_takes_nothing_n
     serve(plugin, *routers(20))
     dataplane.delay = 0.1
     with running(plugin, service_of(agent := make_agent())):
-        wait_until(lambda: agent.busy_workers == 8)
+        wait_until(lambda: len(agent.in_hand) == 8)
     assert len(here(dataplane)) == 8
     assert agent.pool.running() == 0 or not agent.routers.applying
 

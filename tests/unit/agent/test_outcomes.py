@@ -106,9 +106,9 @@ def test_a_worker_that_waits_for_the_server_is_not_stuck_a_restart_would_not_hel
     plugin.delays["sync_routers"] = 0.5
     agent.routers_updated(None, [R1])
     wait_until(lambda: plugin.called("sync_routers"))
-    agent._stuck_after = 0.3
+    agent.in_hand.limit = 0.3
     eventlet.sleep(0.4)
-    assert agent.in_hand()[R1] > 0.3 and agent.healthy()
+    assert agent.in_hand.ages()[R1] > 0.3 and agent.healthy()
     while not told:  # with the answer its time begins anew
         assert agent.healthy()
         eventlet.sleep(0.01)
@@ -118,9 +118,9 @@ def test_a_worker_that_is_busy_for_longer_than_all_its_deadlines_is_stuck(agent,
     plugin.routers = {R1: a_router(id=R1)}
     dataplane.delay = 1.0
     agent.routers_updated(None, [R1])
-    wait_until(lambda: R1 in agent.in_hand())
+    wait_until(lambda: R1 in agent.in_hand.ages())
     assert agent.healthy()
-    agent._stuck_after = -1.0  # as if that time had passed
+    agent.in_hand.limit = -1.0  # as if that time had passed
     assert not agent.healthy() and R1 in agent.stuck()[0]
     wait_until(lambda: told)
     assert agent.healthy()

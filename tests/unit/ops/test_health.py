@@ -35,8 +35,8 @@ def test_each_reason_to_restart_is_named(site: Site) -> None:
     site.dataplane.delay = 1.0
     site.plugin.routers = {R1: a_router(id=R1)}
     site.agent.routers_updated(None, [R1])
-    wait_until(lambda: site.agent.in_hand())
-    site.agent._stuck_after = -1.0
+    wait_until(lambda: site.agent.in_hand.ages())
+    site.agent.in_hand.limit = -1.0
     answer = site.get("/healthz")
     assert answer.status == 503
     hub, worker, service = answer.text.splitlines()
