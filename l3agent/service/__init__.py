@@ -39,7 +39,8 @@ The life of a process, each line with its test in ``tests/unit/service/test_life
      3  all have started        READY=1 when each is ready(), or after 30 s; from now on WATCHDOG=1 while the hub runs
                                 and each is healthy()
      4  a start() fails         it and those before it stop, those after it are left out; exit 1, 77, 78
-     5  SIGHUP                  options read again, log files opened again, reset() of each service, in order
+     5  SIGHUP                  options read again, log files opened again, reset() of each service, in order; during a
+                                start too, and as often as it comes
      6  SIGUSR2                 a report of all greenthreads, services and options
      7  a thread dies           all stop; exit 70. One that is restarted() begins again instead, after a growing time
      8  SIGTERM, SIGINT         STOPPING=1; stop() in reverse order, each under its own guard; a second one kills

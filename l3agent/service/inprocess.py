@@ -57,6 +57,7 @@ class ServiceLauncher(oslo_service.ServiceLauncher):  # type: ignore[misc]
         self.reloaded = True
         self._signals: Signals | None = None  # a worker process takes them over before it waits
         self._reloading = Semaphore()
+        self._starting_again: Any = None
         self._announced = False
 
     def launch_service(self, service: ServiceLike, workers: int | None = 1) -> None:
@@ -150,18 +151,32 @@ class ServiceLauncher(oslo_service.ServiceLauncher):  # type: ignore[misc]
         return {"lag_s": self.hub.lag_s, "worst_lag_s": self.hub.worst_lag_s, "blocks": self.hub.blocks}
 
     def restart(self) -> None:
-        """Take over changed options and reset the services, as SIGHUP asks; an error leaves all as it was."""
+        """Take over changed options and reset the services, as SIGHUP asks; an error leaves all as it was.
+
+        A start that goes on is not waited for, however long it takes: the next one may come meanwhile.
+        """
         with self._reloading:
+            if self._starting_again is not None:
+                self._starting_again.kill()  # from now on it would wait for services that are stopped
             LOG.info("Reloading")
             systemd.notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
             reload.reopen_log_files()
             self.reloaded = reload.read_again(self.conf, self.restart_method)
             if self.reloaded:
                 self.services.restart()
-            with suppress(SystemExit):
-                self.services.wait_started()
-                if self._announced:  # a reload says nothing of a start that still goes on
-                    systemd.notify("READY=1")
+            if self.restart_method == "reload":
+                self._starting_again = eventlet.spawn(self._started_again)
+            else:
+                self._tell_reloaded()
+
+    def _started_again(self) -> None:
+        with suppress(SystemExit):  # ``wait`` knows
+            self.services.wait_started()
+            self._tell_reloaded()
+
+    def _tell_reloaded(self) -> None:
+        if self._announced:  # a reload says nothing of a start that still goes on
+            systemd.notify("READY=1")
 
 
 def check(service: object) -> None:

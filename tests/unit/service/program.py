@@ -96,7 +96,8 @@ def main() -> int:
     service = Program(mode, conf)
     if library == "oslo":
         return int(oslo.launch(conf, service, workers=int(workers), restart_method="mutate").wait() or 0)
-    method, mode = ("reload", "plain") if mode == "reload" else ("mutate", mode)
+    how, _, rest = mode.partition(" ")
+    method, service.mode = ("reload", rest or "plain") if how == "reload" else ("mutate", mode)
     try:
         return ours.launch(conf, service, int(workers), method, hub_limit=0.2).wait()
     except ConfigError as error:

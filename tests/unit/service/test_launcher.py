@@ -133,6 +133,46 @@ def test_hang_up_opens_log_files_again(start: Start, tmp_path: Path) -> None:
     assert "exit status 0" in (tmp_path / "program.log").read_text()
 
 
+def test_hang_up_works_each_time_while_a_start_takes_long(
+    start: Start, service_manager: ServiceManager, tmp_path: Path
+) -> None:
+    log = tmp_path / "program.log"
+    process = start("hanging_start", OS_DEFAULT__LOG_FILE=str(log))
+    process.line("starting")
+    for word in ("second", "third"):
+        log.rename(tmp_path / f"{word}.log")
+        process.configure(word, log_file=str(log))
+        process.signal(signal.SIGHUP)
+        process.line(f"reset {word}")
+        wait_until(log.exists, timeout=60)
+    process.signal(signal.SIGTERM)
+    assert process.status() == 0
+    assert [one.split("\n")[0] for one in service_manager.told_within(0.5)] == ["RELOADING=1"] * 2 + ["STOPPING=1"]
+
+
+def test_hang_up_with_reload_begins_a_start_that_takes_long_anew(start: Start, service_manager: ServiceManager) -> None:
+    process = start("reload hanging_start")
+    for _ in range(3):
+        process.line("starting")
+        process.signal(signal.SIGHUP)
+        process.line("stopped")
+    process.line("starting")
+    process.signal(signal.SIGTERM)
+    assert process.status() == 0
+    assert [one.split("\n")[0] for one in service_manager.told_within(0.5)] == ["RELOADING=1"] * 3 + ["STOPPING=1"]
+
+
+def test_hang_up_with_reload_is_over_when_all_have_started_again(start: Start, service_manager: ServiceManager) -> None:
+    process = start("reload")
+    service_manager.told("READY")
+    process.signal(signal.SIGHUP)
+    service_manager.told("RELOADING")
+    service_manager.told("READY")
+    heard = time.monotonic()
+    process.line("started")
+    assert process.line("started")[1] < heard
+
+
 def test_a_configuration_that_cannot_be_read_leaves_all_as_it_was(start: Start) -> None:
     process = start()
     process.line("started")
