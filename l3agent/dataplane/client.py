@@ -65,6 +65,7 @@ class DataplaneClient:
         self._trouble = "not started"
         #: Process id of the data plane that was spoken to last; None before the first.
         self.pid: int | None = None
+        self._process: str | None = None
 
     @property
     def connected(self) -> bool:
@@ -236,15 +237,15 @@ class DataplaneClient:
         with eventlet.Timeout(self._timeout, self._refusal("no connection")):
             sock = self._open()
             try:
-                stream, pid = self._greet(sock)
+                stream, pid, process = self._greet(sock)
             except BaseException:
                 sock.close()
                 raise
-        former, self.pid = self.pid, pid
+        former, self.pid, self._process = self._process, pid, process
         self._socket = sock
         self._connected.send()
         LOG.info("Connected to l3-dataplane, process %d", pid)
-        if former not in (None, pid):
+        if former not in (None, process):
             for callback in self._callbacks:
                 eventlet.spawn_n(callback)
         return sock, stream
@@ -267,21 +268,23 @@ class DataplaneClient:
             sock.close()
             raise
 
-    def _greet(self, sock: Any) -> tuple[msgpack.Unpacker, int]:
-        """Return the stream of answers, and the process id of the other end, which is of our version."""
+    def _greet(self, sock: Any) -> tuple[msgpack.Unpacker, int, str]:
+        """Return the stream of answers, and which process the other end is, which is of our version."""
         stream = msgpack.Unpacker(raw=False, max_buffer_size=_FRAME_BYTES_MAX)
         with eventlet.Timeout(_HELLO_S, self._refusal("no answer to hello")):
             try:
                 sock.sendall(msgpack.packb((next(self._ids), "hello", {})))
                 _, error, hello = _first_frame(sock, stream)
                 version, pid = ("", 0) if error else (hello["version"], hello["pid"])
+                # An older release has none, and is refused below.
+                process = "" if error else hello.get("process", "")
             except (OSError, *_NOT_UNDERSTOOD) as exc:
                 raise self._refusal(f"no greeting: {exc}") from exc
         if error:
             raise self._refusal(str(error["message"]))
         if version != __version__:
             raise self._refusal(f"it is version {version}, l3-agent is {__version__}: restart it")
-        return stream, pid
+        return stream, pid, process
 
     def _refusal(self, reason: str) -> DataplaneUnavailable:
         return DataplaneUnavailable(f"l3-dataplane at {self._path}: {reason}")
