@@ -89,6 +89,8 @@ class ControlSocket:
             os.makedirs(os.path.dirname(self._path), exist_ok=True)
             # Bound under another name and moved over: whoever sees the file can connect, and no one else ever could.
             fresh = f"{self._path}.{os.getpid()}"
+            with suppress(FileNotFoundError):  # left by one that died here and had the same process id
+                os.unlink(fresh)
             before = os.umask(0o177)
             try:
                 listener.bind(fresh)

@@ -149,9 +149,10 @@ def test_only_the_user_of_the_agent_can_open_it(control, path):
 
 
 def test_a_socket_left_by_a_dead_agent_is_replaced_and_ours_is_removed(path):
-    left = socket.socket(socket.AF_UNIX)
-    left.bind(str(path))
-    left.close()
+    for name in (path, f"{path}.{os.getpid()}"):
+        left = socket.socket(socket.AF_UNIX)
+        left.bind(str(name))
+        left.close()
     with running(ControlSocket(str(path), {"ping": lambda request: {}})):
         assert ask(path, {"op": "ping"}) == [{}]
     assert os.listdir(path.parent) == []
