@@ -93,10 +93,10 @@ class Announcer:
                 self._wake.notify()
 
     def withdraw(self, namespace: str, device: str | None = None, address: Address | None = None) -> None:
-        """Announce no more: one address of a device, or everything of a namespace."""
+        """Announce no more: one address of a device, all of a device, or everything of a namespace."""
         with self._wake:
-            if device is not None and address is not None:
-                self._forget(namespace, device, (address,))
+            if device is not None:
+                self._forget(namespace, device, None if address is None else (address,))
                 return
             for one in self._rounds.get(namespace, ()):
                 one.frames.clear()
@@ -104,10 +104,10 @@ class Announcer:
 
     # ---- private ---------------------------------------------------------------------------------------------
 
-    def _forget(self, namespace: str, device: str, addresses: Iterable[Address]) -> None:
+    def _forget(self, namespace: str, device: str, addresses: Iterable[Address] | None) -> None:
         for one in self._rounds.get(namespace, ()):
             if one.device == device:
-                for address in addresses:
+                for address in list(one.frames) if addresses is None else addresses:
                     one.frames.pop(address, None)
 
     def _run(self) -> None:

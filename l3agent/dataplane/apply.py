@@ -2,9 +2,9 @@
 """Carry out a plan: the sends, in the order that keeps tenants apart at every moment.
 
 New links are born down, then the rules come in one atomic batch, then the links come up: a router forwards nothing
-before its rules are in. What goes, goes last, and goes whatever else is refused. Killed between two sends, the next
-look finds the rest still to do; the one edge that a look cannot see, flows of what was removed, is journalled in the
-batch of the rules before.
+before its rules are in. Links that go are set down before the rules. What goes, goes last, whatever else is refused.
+Killed between two sends, the next look finds the rest still to do; the one edge that a look cannot see, flows of what
+was removed, is journalled in the batch of the rules before.
 """
 
 from __future__ import annotations
@@ -66,6 +66,8 @@ def carry_out(kernel: Kernel, plan: Plan, seen: Observed, namespace: str | None)
     sends.one_by_one(kernel.host, outside.in_the_way, ignore=_ALREADY_GONE)
     if refused := sends.one_by_one(kernel.host, outside.come, ignore=_NO_IPV6):
         plan, first = _without_links(plan, refused), None
+    if handle is not None:
+        _send_or_stop(kernel, handle.route, encode.set_down(plan, seen.devices), namespace, ignore=_ALREADY_GONE)
     if handle is not None and sends.rules(handle, encode.rules(plan)):
         if any(operation.verb == "remove" for operation in plan.of(Namespace)):
             _remove_namespace(kernel, handle)

@@ -110,7 +110,7 @@ def outside(
                 if link.tap in stray:
                     made.in_the_way.append((rtnl.delete_link(name=link.tap), operation))
                 made.come += [(one, operation) for one in _new_link(link, namespace_fd, bridge_index)]
-            case Link() as link if operation.verb == "change" and isinstance(operation.was, Link):
+            case Link() as link if operation.verb == "change" and link.up and isinstance(operation.was, Link):
                 made.come.append((_changed_tap(link, operation.was, bridge_index), operation))
             case Card() as card if operation.verb == "remove":
                 # Before the mark names another: what the mark does not name is found by nobody any more.
@@ -220,6 +220,12 @@ def in_the_way(plan: Plan, index: Mapping[str, int]) -> Batch:
     ]
 
 
+def set_down(plan: Plan, index: Mapping[str, int]) -> Batch:
+    """Return the messages that keep links from carrying anything, before the rules that guard them go."""
+    links = ((one, one.entry) for one in plan.set_down())
+    return [(rtnl.set_link(index=index[link.device], up=False), one) for one, link in links if isinstance(link, Link)]
+
+
 def inside(plan: Plan, index: Mapping[str, int], advertised: Collection[NextHop] = ()) -> Batches:
     """Return the messages for the namespace.
 
@@ -240,7 +246,7 @@ def _inside(operation: Operation, made: Batches, index: Mapping[str, int], adver
             made.come.append((rtnl.set_link(index=_LOOPBACK, up=True), operation))
         case Link() as link if operation.verb == "remove":
             made.gone.append((rtnl.delete_link(index=index[link.device]), operation))
-        case Link() as link:
+        case Link() as link if link.up:
             made.come.append((_brought_up(link, operation.was, index[link.device]), operation))
         case AcceptRA(device) if operation.verb == "remove":
             routers = [hop.via for hop in advertised if hop.device == device and hop.via is not None]

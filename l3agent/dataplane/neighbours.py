@@ -39,6 +39,10 @@ class Neighbours:
         for one in plan.of(DeviceAddress):
             if one.verb == "remove" and isinstance(one.entry, DeviceAddress):
                 self._announcer.withdraw(handle.name, one.entry.device, one.entry.interface.ip)
+        for one in plan.of(Link):
+            # Its addresses go along without being named.
+            if isinstance(one.entry, Link) and (one.verb == "remove" or not one.entry.up):
+                self._announcer.withdraw(handle.name, one.entry.device)
         moved, fresh = _news(plan)
         there = {_place(entry) for entry in present if isinstance(entry, DeviceAddress)}
         for port in state.all_ports():

@@ -5,13 +5,14 @@ Kernel state is a set of entries, frozen values. :func:`diff` compares two such 
 comes from one table of kinds: rules before the addresses they serve, additions before removals, so that nothing that
 stays is ever missing.
 
-Review: does a plan stopped anywhere leave tenants apart? Rules come before the addresses and links they guard.
+Review: does a plan stopped anywhere leave tenants apart? Rules come before the addresses and links they guard, and
+links that go are down before the rules that guard them go.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Hashable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv4Interface
 from typing import Any, Literal
 
@@ -59,15 +60,17 @@ __all__ = [
 ]
 
 #: The one table of order, in which additions (and changes) and removals take their places. It is the order of the
-#: sends: the switch namespace, then the rules in one atomic batch, then the inside of the namespace (new links are born
-#: down and come up there), then what goes. A card leaves first: the mark of the bridge has room for one.
+#: sends: the switch namespace, then links that go are set down, then the rules in one atomic batch, then the inside of
+#: the namespace (new links are born down and come up there), then what goes. A card leaves first: the mark of the bridge
+#: has room for one.
 _ADDED: dict[type, int] = {
-    Namespace: 0, Sysctl: 1, Bridge: 2, Card: 3, SwitchPort: 3, Link: 4, Table: 5, Element: 6, PendingFlush: 6,
-    AcceptRA: 8, DeviceAddress: 9, KernelRoute: 10,
+    Namespace: 0, Sysctl: 1, Bridge: 2, Card: 3, SwitchPort: 3, Link: 4, Table: 6, Element: 7, PendingFlush: 7,
+    AcceptRA: 9, DeviceAddress: 10, KernelRoute: 11,
 }  # fmt: skip
+_SET_DOWN = 5
 _REMOVED: dict[type, int] = {
-    Card: 2, NeutronRoute: 4, Element: 7, NeutronRules: 7, KernelRoute: 11, AcceptRA: 12, DeviceAddress: 13,
-    SwitchPort: 14, Link: 14, PendingFlush: 15, Table: 16, Sysctl: 16, Namespace: 17, Bridge: 19,
+    Card: 2, NeutronRoute: 4, Element: 8, NeutronRules: 8, KernelRoute: 12, AcceptRA: 13, DeviceAddress: 14,
+    SwitchPort: 15, Link: 15, PendingFlush: 16, Table: 17, Sysctl: 17, Namespace: 18, Bridge: 20,
 }  # fmt: skip
 
 
@@ -130,6 +133,10 @@ class Plan:
             if isinstance(one.entry, Link) and one.verb == "remove" and one.entry.device in new
         ]
 
+    def set_down(self) -> list[Operation]:
+        """Return the operations that set links down, which go later."""
+        return [one for one in self.of(Link) if _sets_down(one)]
+
     def may_disturb(self) -> bool:
         """Tell whether carrying it out may take along something that should stay, so that a second look is due.
 
@@ -147,7 +154,8 @@ def diff(desired: Iterable[Entry], observed: Iterable[Entry]) -> Plan:
 
     A namespace that should go takes along everything inside it, so then only it and what lies outside is named. A
     table whose rules are not ours to the letter is written anew, with all of its elements; a link that hangs on
-    another tap is, with its addresses and routes. The device of a port of Open vSwitch goes with the port. Flows are
+    another tap is, with its addresses and routes. The device of a port of Open vSwitch goes with the port. A link that
+    goes while its namespace stays is set down before the rules, and takes its addresses and routes along. Flows are
     dropped last, and that they must be is journalled in the batch of the rules, before what they went through goes.
     """
     wanted, present = set(desired), set(observed)
@@ -156,6 +164,7 @@ def diff(desired: Iterable[Entry], observed: Iterable[Entry]) -> Plan:
         return Plan(tuple(sorted(operations, key=lambda operation: _order(operation, set()))))
     stays = any(isinstance(entry, Namespace) for entry in wanted)
     flush = removed_mappings(wanted, present) if stays else set()
+    going = _going_links(wanted, present) if stays else {}
     present = _without_devices_of_ports(wanted, _without_broken_table(wanted, present))
     present = _without_replaced_routes(wanted, present)
     replaced = _replaced_devices(wanted, present)
@@ -169,7 +178,12 @@ def diff(desired: Iterable[Entry], observed: Iterable[Entry]) -> Plan:
         for identity, entry in after.items()
     ]
     additions += [Operation("add", edge) for edge in flush - present]
-    removals = [Operation("remove", entry) for identity, entry in before.items() if identity not in after]
+    additions += [Operation("change", replace(link, up=False), link) for link in going.values() if link.up]
+    removals = [
+        Operation("remove", entry)
+        for identity, entry in before.items()
+        if identity not in after and not _goes_along(entry, going)
+    ]
     return Plan(tuple(sorted((*additions, *removals), key=lambda operation: _order(operation, replaced))))
 
 
@@ -194,6 +208,20 @@ def _without_replaced_routes(wanted: set[Entry], present: set[Entry]) -> set[Ent
     found = {entry for entry in present if isinstance(entry, NeutronRoute)}
     ours = {entry.destination for entry in wanted if isinstance(entry, KernelRoute)} if found else set()
     return present - {entry for entry in found if entry.destination in ours}
+
+
+def _going_links(wanted: set[Entry], present: set[Entry]) -> dict[str, Link]:
+    """Return the links that go for good, by device."""
+    found = {entry.device: entry for entry in present - wanted if isinstance(entry, Link)}
+    stay = {entry.device for entry in wanted if isinstance(entry, Link)} if found else set()
+    return {device: link for device, link in found.items() if device not in stay}
+
+
+def _goes_along(entry: Entry, devices: Collection[str]) -> bool:
+    """Tell whether something goes with devices by itself; what leads over another one too does not."""
+    if isinstance(entry, KernelRoute):
+        return all(hop.device in devices for hop in entry.hops)
+    return isinstance(entry, AcceptRA | DeviceAddress) and entry.device in devices
 
 
 def _replaced_devices(wanted: set[Entry], present: set[Entry]) -> set[str]:
@@ -223,11 +251,17 @@ def _outermost(present: set[Entry]) -> set[Entry]:
 
 def _order(operation: Operation, replaced: set[str]) -> tuple[Any, ...]:
     entry = operation.entry
+    if _sets_down(operation):
+        return _SET_DOWN, True, *_within(entry)
     if operation.verb != "remove":
         return _ADDED[type(entry)], True, *_within(entry)
     if isinstance(entry, Link) and entry.device in replaced:
         return _ADDED[Link], False, *_within(entry)
     return _REMOVED[type(entry)], True, *_within(entry)
+
+
+def _sets_down(operation: Operation) -> bool:
+    return operation.verb == "change" and isinstance(operation.entry, Link) and not operation.entry.up
 
 
 def _within(entry: Entry) -> tuple[Any, ...]:

@@ -257,6 +257,9 @@ class Reconciler:
             self._tidier.note_wanted(desired)
         known = None if dry_run or self._switch else self._drift.indexes
         for look in range(_LOOKS):
+            if plans:
+                # What the kernel tells of the last plan is no news after this look: a link takes its routes along.
+                self._drift.hear(plans)
             seen, plan = self._look(job, desired, known)
             if dry_run:
                 job.note(plan.operations)

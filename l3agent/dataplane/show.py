@@ -100,6 +100,8 @@ def _link(link: Link, was: object, namespace: str | None) -> list[str]:
     inside = f"ip -n {namespace} link set {link.device}"
     outside = f"ip link set {link.tap}"
     master = f" master {link.bridge}" if link.bridge else ""
+    if not link.up:
+        return [f"{inside} down"]
     if isinstance(was, Link):
         mac = f" address {link.mac}" if link.mac != was.mac else ""
         tap = [] if link.moved_in else [f"{outside}{master}{mtu} up"]

@@ -84,7 +84,7 @@ class FakeKernel:
             raise Refused(f"no table for {entry}")
 
     def _remove(self, entry: Entry) -> None:
-        self.entries.discard(entry)
+        self.entries = {one for one in self.entries if not _same(one, entry)}
         if isinstance(entry, Namespace):
             self._drop(Sysctl, Link, AcceptRA, DeviceAddress, KernelRoute, Table, Element, PendingFlush)
         elif isinstance(entry, SwitchPort):

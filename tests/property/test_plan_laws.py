@@ -134,6 +134,18 @@ def test_the_rules_are_in_before_anything_new_can_be_forwarded(
 
 
 @given(entry_sets(), entry_sets())
+def test_no_rule_goes_before_the_links_are_down_that_go(wanted: frozenset[Entry], held: frozenset[Entry]) -> None:
+    kernel = FakeKernel(held)
+    going = {one.device for one in held if isinstance(one, Link)}
+    going -= {one.device for one in wanted if isinstance(one, Link)}
+    for operation in diff(wanted, held).operations:
+        if isinstance(operation.entry, Table | Element):
+            links = [one for one in kernel.of(Link) if isinstance(one, Link)]
+            assert not any(one.up and one.device in going for one in links)
+        kernel.do(operation)
+
+
+@given(entry_sets(), entry_sets())
 def test_what_stays_is_not_touched(wanted: frozenset[Entry], held: frozenset[Entry]) -> None:
     touched = {one.entry for one in diff(wanted, held).operations}
     table_is_rewritten = Table() in wanted and Table() not in held

@@ -115,6 +115,16 @@ def test_a_withdrawn_address_is_announced_no_more_and_the_others_are(wire: Wire)
     assert wire.count(FIRST) == 1
 
 
+def test_a_withdrawn_device_is_silent_and_the_others_are_not(wire: Wire) -> None:
+    announcer = an_announcer(3, 0.05)
+    announce(announcer, FIRST)
+    announce(announcer, SECOND, device="qr-a")
+    wait_until(lambda: wire.count(FIRST) == 1)
+    announcer.withdraw("qrouter-1", "qg-a")
+    wait_until(lambda: wire.count(SECOND, "qr-a") == 3)
+    assert wire.count(FIRST) == 1
+
+
 def test_a_withdrawn_namespace_is_silent_and_the_others_are_not(wire: Wire) -> None:
     announcer = an_announcer(3, 0.05)
     announce(announcer, FIRST)

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A gateway that goes or is swapped lets no tenant out untranslated, whenever the data plane dies on the way."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from l3agent.model.states import RouterState
+from tests.functional.support.crashes import Mortal
+from tests.functional.support.kernel import observed
+from tests.functional.support.processes import last_lines
+from tests.functional.support.sandbox import Sandbox
+from tests.functional.support.states import bridge, key, namespace, new_id, port, route
+from tests.functional.support.watch import capture
+from tests.functional.test_dataplane_flows import OUTSIDE, Change, World, the_gateway_gone
+
+pytestmark = pytest.mark.kernel
+
+
+def another_gateway(world: World) -> RouterState:
+    gateway = port(new_id(), "203.0.113.77/24", gateway=True)
+    (nat,) = {one.ip for one in gateway.addresses}
+    routes = frozenset({route("0.0.0.0/0", (gateway, OUTSIDE))})
+    return replace(world.router, gateway=gateway, routes=routes, floating_ips=frozenset(), nat_address=nat)
+
+
+def the_gateway_gone_and_an_interface(world: World) -> RouterState:
+    return replace(the_gateway_gone(world), ports=frozenset({world.red}))
+
+
+@pytest.fixture(scope="module")
+def mortal() -> Iterator[Mortal]:
+    folder = Path(tempfile.mkdtemp(prefix="l3-"))
+    try:
+        with Sandbox() as sandbox:
+            machine = Mortal(sandbox, folder, pool_size=0)
+            machine.start()
+            yield machine
+            machine.hang_up()
+            print(last_lines(machine.log))
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.mark.parametrize(
+    ("change", "tampered"),
+    [(the_gateway_gone_and_an_interface, False), (another_gateway, False), (the_gateway_gone, True)],
+    ids=["gone-with-an-interface", "swapped", "gone-with-rules-to-mend"],
+)
+def test_nothing_leaves_untranslated_after_any_send(mortal: Mortal, change: Change, tampered: bool) -> None:
+    world = World(mortal)
+    after = change(world)
+    deaths = 0
+
+    def prepare() -> None:
+        world.reconcile(world.router)
+        if tampered:
+            # The next look writes all rules anew, in the same step that leaves out what goes.
+            mortal.kill()
+            mortal.sandbox.run(["nft", "flush", "chain", "ip", "l3agent", "output"], netns=namespace(world.router))
+            mortal.start()
+
+    def speak() -> None:
+        """Have machines without a floating IP send something outside; answers are not waited for."""
+        for machine in (world.vm7, world.vm8):
+            command = ["sh", "-c", f"ping -c 1 -W 0.2 {OUTSIDE} || :"]
+            mortal.sandbox.run(command, netns=namespace(machine))
+
+    with capture(mortal.sandbox, bridge(world.gateway.network_id), "icmp") as frames:
+        world.reconcile(world.router)
+        speak()
+        assert any(f"> {OUTSIDE}: ICMP echo request" in line for line in frames.lines())
+        for _ in mortal.deaths(key(after), prepare, after):
+            deaths += 1
+            speak()
+            assert [line for line in frames.lines() if "10.0." in line] == []
+            world.reconcile(after)
+        speak()
+        assert [line for line in frames.lines() if "10.0." in line] == []
+    assert deaths >= 4
+    assert observed(mortal.sandbox, namespace(after)), "nothing is left in the journal"
+    mortal.reconcile((key(after), None))
