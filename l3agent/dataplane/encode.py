@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from l3agent.dataplane.netlink import iptables, nft, routes, rtnl, table
 from l3agent.dataplane.plan import (
@@ -34,6 +35,7 @@ BRIDGE_MARK, CARD_MARK = "l3agent:network:", ":card:"
 _LOOPBACK = 1
 
 Batch = list[tuple[bytes, Operation]]
+T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -74,9 +76,9 @@ def bridge_mac(network_id: str) -> str:
     return bytes((0x02, *hashlib.sha256(network_id.encode()).digest()[:5])).hex(":")
 
 
-def forget_flushes(done: Iterable[PendingFlush]) -> list[bytes]:
+def forget_flushes(done: Sequence[PendingFlush]) -> list[bytes]:
     """Return the messages that take edges out of the journal."""
-    return [nft.delete_elements("pending_flush", [_edge_key(one) for one in done])]
+    return [nft.delete_elements("pending_flush", map(_edge_key, part)) for part in _parts(done)]
 
 
 # ---- the switch namespace --------------------------------------------------------------------------------------
@@ -150,7 +152,7 @@ def _changed_tap(link: Link, was: Link, bridge_index: Mapping[str, int]) -> byte
 
 
 def rules(plan: Plan) -> Batch:
-    """Return the nf_tables batch, which is atomic; elements of one map that come or go share a message."""
+    """Return the nf_tables batch, which is atomic; what comes to one map, or goes, is in few messages."""
     made: Batch = []
     for operation in plan.of(Table):
         if operation.verb != "add":
@@ -162,20 +164,22 @@ def rules(plan: Plan) -> Batch:
         assert isinstance(operation.entry, Element)
         by_name.setdefault(operation.entry.name, []).append(operation)
     for name, mine in by_name.items():
-        gone = [one for one in mine if one.verb != "add"]
-        come = [one for one in mine if one.verb != "remove"]
-        if gone:
-            made.append((nft.delete_elements(name, [_element_key(one) for one in gone]), gone[0]))
-        if come:
-            made.append((nft.new_elements(name, [(_element_key(one), _element_value(one)) for one in come]), come[0]))
+        for part in _parts([one for one in mine if one.verb != "add"]):
+            made.append((nft.delete_elements(name, map(_element_key, part)), part[0]))
+        for part in _parts([one for one in mine if one.verb != "remove"]):
+            made.append((nft.new_elements(name, [(_element_key(one), _element_value(one)) for one in part]), part[0]))
     for operation in plan.of(NeutronRules):
         if isinstance(operation.entry, NeutronRules):
             made += [(one, operation) for one in _neutrons_rules(operation.entry)]
-    journal = [one for one in plan.of(PendingFlush) if one.verb == "add"]
-    if journal:
-        edges = [(_edge_key(one.entry), None) for one in journal if isinstance(one.entry, PendingFlush)]
-        made.append((nft.new_elements("pending_flush", edges), journal[0]))
+    for part in _parts([one for one in plan.of(PendingFlush) if one.verb == "add"]):
+        edges = [(_edge_key(one.entry), None) for one in part if isinstance(one.entry, PendingFlush)]
+        made.append((nft.new_elements("pending_flush", edges), part[0]))
     return made
+
+
+def _parts(elements: Sequence[T]) -> Iterator[Sequence[T]]:
+    """Yield as many at a time as one message may have."""
+    return (elements[at : at + nft.MOST_ELEMENTS] for at in range(0, len(elements), nft.MOST_ELEMENTS))
 
 
 def _neutrons_rules(gone: NeutronRules) -> list[bytes]:

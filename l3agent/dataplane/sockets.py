@@ -18,6 +18,7 @@ from l3agent.dataplane.netlink.message import (
     DUMP_INTERRUPTED,
     ERROR,
     attributes,
+    cut,
     messages,
     numbered,
 )
@@ -29,6 +30,8 @@ _SOL_NETLINK = 270
 _CAP_ACK, _EXT_ACK, _GET_STRICT_CHK = 10, 11, 12
 _SO_SNDBUFFORCE, _SO_RCVBUFFORCE = 32, 33
 _BUFFER_BYTES = 4 << 20
+#: So much goes in one call: less than the buffer for sending, and the errors of all of it fit into that for receiving.
+_SEND_BYTES = 1 << 18
 #: Seconds until a silent kernel is an error: it answers in the same system call, so this is never reached in health.
 _ANSWER_S = 10
 _TRIES_OF_A_DUMP = 5
@@ -84,17 +87,28 @@ class NetlinkSocket:
         self._socket.close()
 
     def batch(self, body: bytes, *, ignore: frozenset[int] = frozenset()) -> None:
-        """Send rtnetlink or ctnetlink messages in one call; the kernel goes on after an error.
+        """Send rtnetlink or ctnetlink messages, in one call unless they are very many; errors do not stop the kernel.
 
         :param ignore: error numbers that mean "already so".
         :raises KernelRefused: the first refusal, when all messages were tried.
         """
-        if body:
+        refused: KernelRefused | None = None
+        sent = 0
+        for part in cut(body, _SEND_BYTES):
             first = self._first_number()
-            numbered_body = bytearray(body)
+            numbered_body = bytearray(part)
             self._next = numbered(numbered_body, first) + 1
             self._send(numbered_body)
-            self._wait(first, self._next - 1, first - 1, ignore)
+            try:
+                self._wait(first, self._next - 1, first - 1 - sent, ignore)
+            except KernelRefused as exc:
+                if refused is None:
+                    refused = exc
+                else:
+                    refused.numbers += exc.numbers
+            sent += self._next - first
+        if refused is not None:
+            raise refused
 
     def nft_batch(self, parts: list[bytes]) -> None:
         """Send an nf_tables batch: all of it happens, or nothing.

@@ -88,6 +88,22 @@ def numbered(messages: bytearray, first: int) -> int:
     return sequence
 
 
+def cut(messages: bytes, most: int) -> Iterator[bytes]:
+    """Cut a batch into parts of at most so many bytes, between messages."""
+    start = offset = 0
+    while len(messages) - start > most:
+        while offset < len(messages):
+            (length,) = unpack_from("=I", messages, offset)
+            after = offset + ((length + 3) & ~3)
+            if after - start > most and offset > start:
+                break
+            offset = after
+        yield messages[start:offset]
+        start = offset
+    if start < len(messages):
+        yield messages[start:]
+
+
 def messages(data: bytes) -> Iterator[tuple[int, int, int, int, int]]:
     """Walk received bytes: yields (type, flags, sequence, start of the body, end of the message).
 

@@ -11,6 +11,7 @@ from l3agent.dataplane.netlink.message import (
     attribute_map,
     attributes,
     be32,
+    cut,
     message,
     messages,
     nested,
@@ -68,3 +69,14 @@ def test_what_is_cut_off_is_left_out(bodies: list[bytes], cut: int) -> None:
     whole = b"".join(message(16, 0, body + bytes(-len(body) % 4)) for body in bodies)
     expected = [one for one in messages(whole) if one[4] <= cut]
     assert list(messages(whole[:cut])) == expected
+
+
+@given(st.lists(values, max_size=20), st.integers(1, 200))
+def test_a_batch_is_cut_between_messages_and_nothing_is_lost(bodies: list[bytes], most: int) -> None:
+    listed = [message(16, 0, attribute(1, body)) for body in bodies]
+    parts = list(cut(b"".join(listed), most))
+    assert b"".join(parts) == b"".join(listed)
+    for part in parts:
+        whole = [part[start - 16 : end] for _, _, _, start, end in messages(part)]
+        assert b"".join(whole) == part
+        assert len(part) <= most or len(whole) == 1

@@ -97,6 +97,24 @@ def test_the_first_refusal_is_told_with_its_place_and_the_words_of_the_kernel(
         assert str(caught.value) == "Invalid argument: no good"
 
 
+def test_very_many_messages_go_in_several_calls_and_refusals_keep_their_places(
+    pair: tuple[NetlinkSocket, Kernel],
+) -> None:
+    one, kernel = pair
+    each = rtnl.set_link(index=1, up=True)
+    count = 3 * (1 << 18) // len(each)
+    kernel.answers = [
+        lambda n: [acknowledged(n[-1])],
+        lambda n: [acknowledged(n[1], errno.EINVAL), acknowledged(n[-1])],
+        lambda n: [acknowledged(n[-1], errno.EPERM)],
+    ]
+    with pytest.raises(KernelRefused) as caught:
+        one.batch(each * count)
+    assert b"".join(kernel.requests).count(each[16:]) == count and len(kernel.requests) == 3
+    assert caught.value.code == errno.EINVAL
+    assert caught.value.numbers == [len(kernel.requests[0]) // len(each) + 2, count]
+
+
 def test_errors_that_mean_already_so_are_none(pair: tuple[NetlinkSocket, Kernel]) -> None:
     one, kernel = pair
     kernel.answers = [lambda n: [acknowledged(n[0], errno.ENODEV), acknowledged(n[2], errno.ENODEV)]]
