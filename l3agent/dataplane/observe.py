@@ -131,8 +131,13 @@ def _observe_inside(kernel: Kernel, seen: Observed, handle: NamespaceHandle, des
 
 
 def _accepts_ra(info: rtnl.LinkInfo, entry: AcceptRA, desired: frozenset[Entry]) -> bool:
-    """Tell whether it does; a device without IPv6 counts as it should be."""
-    return entry in desired if info.accept_ra is None else info.accept_ra
+    """Tell whether it does; a device without IPv6 counts as it should be.
+
+    One that takes addresses too, as neutron-l3-agent leaves them, is not yet what is wanted, and more than what is not.
+    """
+    if info.accept_ra is None:
+        return entry in desired
+    return info.accept_ra and not (info.autoconf and entry in desired)
 
 
 def _as_far_as_wanted(link: Link, wanted: Link | None) -> Link:

@@ -62,6 +62,27 @@ def test_a_gateway_that_the_server_names_takes_the_place_of_the_advertised_one(d
     assert setting(dataplane, "accept_ra") == "0"
 
 
+def test_what_neutron_leaves_listening_listens_no_more_when_the_server_names_one(dataplane: Dataplane) -> None:
+    """neutron-l3-agent sets accept_ra and leaves autoconf as the kernel makes it."""
+    wanted = with_ipv6_gateway("2001:db8:ffff::1")
+    bring(dataplane, wanted)
+    neighbour(dataplane)
+    addresses = dataplane.sandbox.json(f"ip -j -6 addr show dev {DEVICE}", netns=NAMESPACE)
+    dataplane.kill()
+    settings = [f"net.ipv6.conf.{DEVICE}.{name}" for name in ("autoconf=1", "accept_ra=2")]
+    dataplane.sandbox.run(["sysctl", "-qw", *settings], netns=NAMESPACE)
+    wait_until(lambda: advertise(dataplane) or len(default_routes(dataplane)) == 2, timeout=30)
+    assert dataplane.sandbox.json(f"ip -j -6 addr show dev {DEVICE}", netns=NAMESPACE) != addresses
+    dataplane.start()
+    bring(dataplane, wanted)
+    for _ in range(2):
+        (route,) = default_routes(dataplane)
+        assert route["gateway"] == "2001:db8:ffff::1"
+        assert dataplane.sandbox.json(f"ip -j -6 addr show dev {DEVICE}", netns=NAMESPACE) == addresses
+        advertise(dataplane)
+    assert setting(dataplane, "accept_ra") == "0"
+
+
 def test_of_several_advertised_routers_none_stays_when_the_server_names_one(dataplane: Dataplane) -> None:
     bring(dataplane, a_router())
     # One of them is replaced by ours, one is deleted: it takes three to see whether all are.

@@ -66,7 +66,8 @@ class LinkInfo:
     """What the kernel says of a link.
 
     :param link: index of the other end of a veth pair, in the namespace of that end; 0 where there is none.
-    :param accept_ra: it takes its default route, and no address, from router advertisements; None without IPv6.
+    :param accept_ra: it takes its default route from router advertisements although it forwards; None without IPv6.
+    :param autoconf: it takes addresses from them as well.
     """
 
     index: int
@@ -79,6 +80,7 @@ class LinkInfo:
     link: int
     alias: str
     accept_ra: bool | None = None
+    autoconf: bool = False
 
 
 # ---- links -----------------------------------------------------------------------------------------------------
@@ -214,7 +216,7 @@ def _parse_link(data: bytes, start: int, end: int) -> LinkInfo:
     _, _, index, flags, _ = _IFINFO.unpack_from(data, start)
     name = mac = alias = kind = ""
     mtu = master = link = 0
-    accept_ra = None
+    accept_ra, autoconf = None, False
     for what, first, last in attributes(data, start + _IFINFO.size, end):
         if what == _IFNAME:
             # Names are bytes to the kernel; those that are no text are never ours.
@@ -232,17 +234,17 @@ def _parse_link(data: bytes, start: int, end: int) -> LinkInfo:
         elif what == _LINKINFO:
             kind = attribute_map(data, first, last).get(_INFO_KIND, b"").rstrip(b"\0").decode(errors="replace")
         elif what == _AF_SPEC:
-            accept_ra = _parse_accept_ra(attribute_map(data, first, last).get(AF_INET6, b""))
-    return LinkInfo(index, name, mac, mtu, bool(flags & IFF_UP), kind, master, link, alias, accept_ra)
+            accept_ra, autoconf = _parse_advertised(attribute_map(data, first, last).get(AF_INET6, b""))
+    return LinkInfo(index, name, mac, mtu, bool(flags & IFF_UP), kind, master, link, alias, accept_ra, autoconf)
 
 
-def _parse_accept_ra(family: bytes) -> bool | None:
+def _parse_advertised(family: bytes) -> tuple[bool | None, bool]:
     """Read two settings from those of a device, which the kernel lists as an array of 32-bit numbers."""
     settings = attribute_map(family, 0, len(family)).get(_INET6_CONF, b"")
     if len(settings) <= 4 * _DEVCONF_AUTOCONF:
-        return None
+        return None, False
     (accept_ra,), (autoconf,) = (unpack_from("=i", settings, 4 * at) for at in (_DEVCONF_ACCEPT_RA, _DEVCONF_AUTOCONF))
-    return bool(accept_ra == _ACCEPT_RA_AS_ROUTER and autoconf == 0)
+    return accept_ra == _ACCEPT_RA_AS_ROUTER, autoconf != 0
 
 
 # ---- addresses -------------------------------------------------------------------------------------------------
