@@ -54,9 +54,7 @@ def carry_out(kernel: Kernel, plan: Plan, seen: Observed, namespace: str | None)
     plan = _make_namespace(kernel, plan, seen)
     _make_bridges(kernel, plan, seen)
     handle, sends = seen.handle, _Sends(kernel, namespace)
-    outside = encode.outside(
-        plan, namespace_fd=handle.fd if handle else None, bridge_index=seen.bridges, stray=seen.stray
-    )
+    outside = encode.outside(plan, namespace_fd=handle.fd if handle else None, bridge_index=seen.bridges)
     first = None
     if handle is not None:
         # Whatever happens from here on, the next plan has to ask.

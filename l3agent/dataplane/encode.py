@@ -23,6 +23,7 @@ from l3agent.dataplane.plan import (
     Operation,
     PendingFlush,
     Plan,
+    StrayTap,
     Table,
 )
 from l3agent.model.states import NextHop
@@ -94,13 +95,10 @@ def _bridge(bridge: Bridge, verb: str) -> list[bytes]:
     ]
 
 
-def outside(
-    plan: Plan, *, namespace_fd: int | None, bridge_index: Mapping[str, int], stray: Collection[str]
-) -> Batches:
+def outside(plan: Plan, *, namespace_fd: int | None, bridge_index: Mapping[str, int]) -> Batches:
     """Return the other messages for the switch namespace: veth pairs, taps, cards.
 
     :param namespace_fd: where the inner ends are born.
-    :param stray: taps to delete before new ones of that name are made.
     """
     made = Batches()
     for operation in plan.operations:
@@ -109,11 +107,11 @@ def outside(
                 if operation.verb == "add" and namespace_fd is not None:
                     made.come.append((rtnl.set_link(name=link.device, namespace_fd=namespace_fd), operation))
             case Link() as link if operation.verb == "add" and namespace_fd is not None:
-                if link.tap in stray:
-                    made.in_the_way.append((rtnl.delete_link(name=link.tap), operation))
                 made.come += [(one, operation) for one in _new_link(link, namespace_fd, bridge_index)]
             case Link() as link if operation.verb == "change" and link.up and isinstance(operation.was, Link):
                 made.come.append((_changed_tap(link, operation.was, bridge_index), operation))
+            case StrayTap(name):
+                made.in_the_way.append((rtnl.delete_link(name=name), operation))
             case Card() as card if operation.verb == "remove":
                 # Before the mark names another: what the mark does not name is found by nobody any more.
                 made.in_the_way.append((rtnl.set_link(name=card.interface, master=0), operation))

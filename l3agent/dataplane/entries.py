@@ -93,6 +93,17 @@ class Link:
 
 
 @dataclass(frozen=True, slots=True)
+class StrayTap:
+    """A device in the switch namespace that is in the way of a wanted tap of the same name. Never desired."""
+
+    name: str
+
+    def key(self) -> Hashable:
+        """Return what makes two entries the same object."""
+        return self.name
+
+
+@dataclass(frozen=True, slots=True)
 class AcceptRA:
     """A device takes its IPv6 default route from the router advertisements that it hears, and no address."""
 
@@ -257,6 +268,7 @@ Entry = (
     | Namespace
     | Sysctl
     | Link
+    | StrayTap
     | SwitchPort
     | AcceptRA
     | DeviceAddress

@@ -25,6 +25,7 @@ from l3agent.dataplane.plan import (
     NeutronRoute,
     NeutronRules,
     PendingFlush,
+    StrayTap,
     Sysctl,
     Table,
 )
@@ -48,7 +49,6 @@ class Observed:
     :param bridges: index of each bridge that was seen.
     :param taps: index of the outer end of each of our links.
     :param down: those of them that are down.
-    :param stray: taps in the switch namespace with a wanted name whose other end is not where it should be.
     :param waiting: devices in the switch namespace that should be moved in.
     """
 
@@ -58,7 +58,6 @@ class Observed:
     bridges: dict[str, int] = field(default_factory=dict)
     taps: dict[str, int] = field(default_factory=dict)
     down: set[str] = field(default_factory=set)
-    stray: list[str] = field(default_factory=list)
     waiting: set[str] = field(default_factory=set)
 
     def met(self, bridge: rtnl.LinkInfo) -> None:
@@ -268,7 +267,7 @@ def _is_known(seen: Observed, desired: frozenset[Entry], known: Mapping[str, int
 
 
 def _observe_switch(kernel: Kernel, seen: Observed, desired: frozenset[Entry], links: list[Link]) -> None:
-    """Look for wanted bridges, and for strays that are in the way of wanted taps."""
+    """Look for wanted bridges, and for devices named as wanted taps whose other end is not where it should be."""
     wanted_links = [entry for entry in desired if isinstance(entry, Link)]
     wanted_bridges = {entry.name: entry for entry in desired if isinstance(entry, Bridge)}
     # A bridge with one of our ports was met on the way from that port.
@@ -280,7 +279,8 @@ def _observe_switch(kernel: Kernel, seen: Observed, desired: frozenset[Entry], l
     }
     paired = {link.tap for link in links}
     missing = [link.tap for link in wanted_links if link.tap not in paired and not link.moved_in]
-    seen.stray = [info.name for info in _ask(kernel, [rtnl.get_link(name=tap) for tap in missing]) if info is not None]
+    found = _ask(kernel, [rtnl.get_link(name=tap) for tap in missing])
+    seen.entries |= {StrayTap(info.name) for info in found if info is not None}
 
 
 def _observe_card(kernel: Kernel, seen: Observed, name: str) -> None:

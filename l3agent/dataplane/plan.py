@@ -29,6 +29,7 @@ from l3agent.dataplane.entries import (
     NeutronRoute,
     NeutronRules,
     PendingFlush,
+    StrayTap,
     SwitchPort,
     Sysctl,
     Table,
@@ -52,6 +53,7 @@ __all__ = [
     "Operation",
     "PendingFlush",
     "Plan",
+    "StrayTap",
     "SwitchPort",
     "Sysctl",
     "Table",
@@ -69,8 +71,8 @@ _ADDED: dict[type, int] = {
 }  # fmt: skip
 _SET_DOWN = 5
 _REMOVED: dict[type, int] = {
-    Card: 2, NeutronRoute: 4, Element: 8, NeutronRules: 8, KernelRoute: 12, AcceptRA: 13, DeviceAddress: 14,
-    SwitchPort: 15, Link: 15, PendingFlush: 16, Table: 17, Sysctl: 17, Namespace: 18, Bridge: 20,
+    Card: 2, StrayTap: 2, NeutronRoute: 4, Element: 8, NeutronRules: 8, KernelRoute: 12, AcceptRA: 13,
+    DeviceAddress: 14, SwitchPort: 15, Link: 15, PendingFlush: 16, Table: 17, Sysctl: 17, Namespace: 18, Bridge: 20,
 }  # fmt: skip
 
 

@@ -22,6 +22,7 @@ from l3agent.dataplane.plan import (
     NeutronRules,
     Operation,
     PendingFlush,
+    StrayTap,
     SwitchPort,
     Sysctl,
     Table,
@@ -48,6 +49,8 @@ def lines(operation: Operation, namespace: str | None) -> list[str]:
             return _switch_port(port, operation.was) if add else [f"ovs-vsctl --if-exists del-port {port.name}"]
         case Link() as link:
             return _link(link, operation.was, namespace) if add else [f"{inside} link delete {link.device}"]
+        case StrayTap(name):
+            return [f"ip link delete {name}"]
         case AcceptRA(device) as entry:
             settings = [f"{enter} sysctl -w {one.path.replace('/', '.')}={one.value}" for one in entry.settings(add)]
             # Unlike "delete", it is content when no router has advertised itself yet.

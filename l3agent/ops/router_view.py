@@ -68,6 +68,10 @@ def described(entry: Mapping[str, Any]) -> str:
             return f"port {entry['name']} of Open vSwitch on {entry['bridge']}, {wiring}{device}"
         case "neutron_rules":
             return f"rules of neutron-l3-agent in {entry['table']} ({entry['family']})"
+        case "neutron_route":
+            return f"route of neutron-l3-agent to {entry['destination']}"
+        case "stray_tap":
+            return f"{entry['name']} in the way of a tap"
         case "accept_ra":
             return f"default route by router advertisements on {entry['device']}"
         case "address":

@@ -12,7 +12,7 @@ from l3agent.model.states import HostState, NetworkState, RouterState
 from l3agent.testing import wait_until
 from tests.functional.support.kernel import rules
 from tests.functional.support.processes import Dataplane, a_machine
-from tests.functional.support.states import host, key, namespace, new_id
+from tests.functional.support.states import host, key, namespace, new_id, port, router, tap
 from tests.functional.support.traffic import Traffic
 from tests.functional.test_dataplane_changes import CHANGES, Change, World, leftovers, meaning
 from tests.functional.test_dataplane_flows import CHANGES as ENDINGS
@@ -71,6 +71,17 @@ def test_a_typed_build_leaves_nothing_to_do(machine: Dataplane) -> None:
 def test_a_typed_build_of_the_captured_router_leaves_nothing_to_do(machine: Dataplane) -> None:
     state = desired_state(legacy_payload())
     typed(machine, plan(machine, state, state))
+    assert plan(machine, state, state) == ()
+    machine.reconcile((key(state), None))
+
+
+def test_a_typed_build_takes_the_place_of_a_tap_that_is_in_the_way(machine: Dataplane) -> None:
+    inner = port(new_id(), "10.0.0.1/24")
+    state = router(inner)
+    machine.sandbox.run(["ip", "link", "add", tap(inner), "type", "veth", "peer", "name", f"x{tap(inner)[3:]}"])
+    lines = plan(machine, state, state)
+    assert f"ip link delete {tap(inner)}" in lines
+    typed(machine, lines)
     assert plan(machine, state, state) == ()
     machine.reconcile((key(state), None))
 

@@ -7,7 +7,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from l3agent.dataplane.drivers import load_driver
-from l3agent.dataplane.entries import DeviceAddress, Element, KernelRoute, NeutronRules, PendingFlush, Table
+from l3agent.dataplane.entries import (
+    DeviceAddress,
+    Element,
+    KernelRoute,
+    NeutronRoute,
+    NeutronRules,
+    PendingFlush,
+    StrayTap,
+    Table,
+)
 from l3agent.dataplane.plain import plain
 from l3agent.dataplane.render import entries
 from l3agent.model.states import NextHop
@@ -51,7 +60,12 @@ def test_no_difference_is_said_and_so_is_one_that_cannot_be_known():
 @given(router_states(), st.sampled_from(("bridge", "linuxbridge", "openvswitch")))
 def test_every_entry_has_a_line_of_its_own(state, driver):
     found = entries(("router", state.id), state, load_driver(driver))
-    others = NeutronRules("ip", "nat", (), ()), PendingFlush("floating_dnat", IPv4Address(1), IPv4Address(2))
+    others = [
+        NeutronRules("ip", "nat", (), ()),
+        NeutronRoute(ip_network("0.0.0.0/0")),
+        StrayTap("tap1"),
+        PendingFlush("floating_dnat", IPv4Address(1), IPv4Address(2)),
+    ]
     values = plain({*found, *others, Table(False)})
     assert len({described(one) for one in values}) == len(values)
     assert differences(values, values) == []
