@@ -69,10 +69,19 @@ class InvalidRouter(RouterError):
         self.path = path
         self.value = value
         self.reason = reason
-        shown = repr(value)
-        if len(shown) > 120:
-            shown = shown[:117] + "..."
-        super().__init__(f"{path}: {shown}: {reason}")
+        super().__init__(f"{path}: {_shown(value)}: {reason}")
+
+
+class InvalidState(RouterError):
+    """A state that reached the data plane has a value that no state of ours can have; its agent is not sound.
+
+    :param where: whose value, and which.
+    :param value: what was found there.
+    :param reason: what was expected instead.
+    """
+
+    def __init__(self, where: str, value: object, reason: str) -> None:
+        super().__init__(f"{where}: {_shown(value)}: {reason}")
 
 
 class Unroutable(InvalidRouter):
@@ -93,3 +102,8 @@ class InternalError(L3AgentError):
 
 class AgentNotFoundByTypeHost(L3AgentError):
     """An agent that never reported asks the standalone server for routers. Agents know the error by this name."""
+
+
+def _shown(value: object) -> str:
+    shown = repr(value)
+    return shown if len(shown) <= 120 else shown[:117] + "..."

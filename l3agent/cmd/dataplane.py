@@ -131,7 +131,10 @@ def _crew(conf: Any) -> Crew:
     listener = Listener(conf.dataplane.netns_path) if conf.dataplane.repair else None
     drift = Drift(listener, driver, switch)
     tidier = Tidier(kernel, drift.uses)
-    return Crew(Reconciler(kernel, driver, announcer, tidier, drift, switch), tidier, drift, Limits(), Reader())
+    reconciler = Reconciler(kernel, driver, announcer, tidier, drift, switch)
+    # Elsewhere the device of a host would be one of this machine with that name.
+    stand_ins = bool(conf.standalone.topology) and driver_name(conf.interface_driver) == "bridge"
+    return Crew(reconciler, tidier, drift, Limits(), Reader(), stand_ins)
 
 
 def _switch(conf: Any) -> Any:

@@ -21,8 +21,9 @@ from l3agent.dataplane.ovsdb.ports import Wait
 from l3agent.dataplane.plain import plain
 from l3agent.dataplane.reconcile import Reconciler
 from l3agent.dataplane.tidy import Tidier
-from l3agent.exceptions import L3AgentError
-from l3agent.model.wire import Reader, pack_report, unpack_state
+from l3agent.exceptions import InvalidState, L3AgentError
+from l3agent.model.states import Key, Report, State
+from l3agent.model.wire import Reader, pack_report, unpack_key, unpack_state
 
 LOG = logging.getLogger(__name__)
 
@@ -48,13 +49,17 @@ class Asker(Protocol):
 
 
 class Crew(NamedTuple):
-    """What works in the lane."""
+    """What works in the lane.
+
+    :param stand_ins: there may be hosts and networks with a card of this machine: the operator has a topology file.
+    """
 
     reconciler: Reconciler
     tidier: Tidier
     drift: Drift
     limits: Limits
     reader: Reader
+    stand_ins: bool
 
 
 #: What is under way; it stops where it must wait for what is not done in the lane.
@@ -168,7 +173,7 @@ def _inventory(crew: Crew, args: Mapping[str, Any]) -> object:
 
 
 def _let_be(crew: Crew, args: Mapping[str, Any]) -> object:
-    crew.reconciler.let_be([unpack_state({"kind": kind, "id": one, "state": None})[0] for kind, one in args["keys"]])
+    crew.reconciler.let_be([unpack_key({"kind": kind, "id": one}) for kind, one in args["keys"]])
     return None
 
 
@@ -178,13 +183,30 @@ def _look(crew: Crew, args: Mapping[str, Any]) -> object:
 
 
 def _reconcile(crew: Crew, args: Mapping[str, Any]) -> Step:
-    states = [crew.reader.read(one) for one in args["states"]]
+    # All are read first: of a request that is none of ours nothing is done.
+    states = [_read(crew, one) for one in args["states"]]
     dry_run, lines = bool(args.get("dry_run", False)), int(args.get("lines", _ALL_LINES))
     reports = []
     for key, state in states:
-        report = yield from crew.reconciler.reconcile(key, state, dry_run=dry_run, lines=lines)
+        if isinstance(state, InvalidState):
+            LOG.error("%s %s: refused: %s", *key, state)
+            report = Report(*key, error=f"refused by l3-dataplane: {state}")
+        else:
+            report = yield from crew.reconciler.reconcile(key, state, dry_run=dry_run, lines=lines)
         reports.append(pack_report(report))
     return reports
+
+
+def _read(crew: Crew, wire: Mapping[str, Any]) -> tuple[Key, State | InvalidState | None]:
+    """Return the key and the state of a wire form, or why it is refused; that is a matter of this state alone."""
+    try:
+        key, state = crew.reader.read(wire)
+    except InvalidState as exc:
+        return unpack_key(wire), exc
+    if state is not None and key[0] != "router" and not crew.stand_ins:
+        # A card of this machine would be taken by it, or a device that is named as that of a host.
+        return key, InvalidState("kind", key[0], "expected a router: [standalone] topology is not set")
+    return key, state
 
 
 def _stats(crew: Crew, _: Mapping[str, Any]) -> object:
@@ -193,7 +215,7 @@ def _stats(crew: Crew, _: Mapping[str, Any]) -> object:
 
 
 def _traffic(crew: Crew, args: Mapping[str, Any]) -> object:
-    (_, router_id), _ = unpack_state({"kind": "router", "id": args["id"], "state": None})
+    _, router_id = unpack_key({"kind": "router", "id": args["id"]})
     return crew.reconciler.traffic(router_id)
 
 

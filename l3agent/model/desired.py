@@ -21,12 +21,11 @@ from typing import Any
 
 from l3agent.exceptions import RouterNotCompatible, RouterNotWanted
 from l3agent.model.desired_routes import routes
+from l3agent.model.forms import MTU_MAX, MTU_MIN
 from l3agent.model.names import GATEWAY_DEVICE, INTERNAL_DEVICE, device_name
 from l3agent.model.payload import Node
 from l3agent.model.states import IPV6_MTU_MIN, Address, FloatingIP, Interface, Network, Port, RouterState, is_end
 
-# RFC 791: every link carries 68 bytes. 65535: the longest IPv4 packet.
-_MTU_MIN, _MTU_MAX = 68, 65535
 _OWNER = {INTERNAL_DEVICE: "network:router_interface", GATEWAY_DEVICE: "network:router_gateway"}
 
 
@@ -133,7 +132,7 @@ def _port(node: Node, prefix: str) -> Port:
 def _mtu(node: Node, ipv6: bool) -> int | None:
     if not node.given() or node.value == 0:
         return None
-    return node.integer(IPV6_MTU_MIN if ipv6 else _MTU_MIN, _MTU_MAX)
+    return node.integer(IPV6_MTU_MIN if ipv6 else MTU_MIN, MTU_MAX)
 
 
 def _fixed_ips(port: Node) -> list[Interface]:

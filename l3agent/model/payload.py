@@ -6,19 +6,14 @@ JSON null and an absent key mean the same, because servers of different ages lea
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address, ip_interface, ip_network
 from typing import Any
 
 from l3agent.exceptions import InvalidRouter, Unroutable
+from l3agent.model.forms import is_id, is_mac, is_routable, is_unicast, is_unicast_mac
 from l3agent.model.states import Address, Network
-
-# Ids become names of devices, namespaces and files: a UUID (36 characters) or what looks like one, nothing else.
-_ID = re.compile(r"[0-9a-fA-F-]{11,36}")
-_MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
-_GROUP_BIT = 0x01
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -75,16 +70,16 @@ class Node:
 
     def identifier(self) -> str:
         """Return an id that is safe in the name of a device, a namespace or a file."""
-        if not _ID.fullmatch(self.text()):
+        if not is_id(self.text()):
             raise self.refusal("expected 11 to 36 hexadecimal digits and hyphens")
         return self.text()
 
     def mac(self) -> str:
         """Return the MAC address of one interface, in lower case."""
         mac = self.text().lower()
-        if not _MAC.fullmatch(mac):
+        if not is_mac(mac):
             raise self.refusal("expected a MAC address such as fa:16:3e:00:00:01")
-        if mac == "00:00:00:00:00:00" or int(mac[:2], 16) & _GROUP_BIT:
+        if not is_unicast_mac(mac):
             raise self.refusal("expected a unicast MAC address")
         return mac
 
@@ -98,10 +93,10 @@ class Node:
             address = ip_address(text)
         except ValueError as exc:
             raise self.refusal("expected an IP address") from exc
-        if address.is_multicast or address.is_loopback or address.is_unspecified or str(address) == "255.255.255.255":
-            raise self.refusal("expected a unicast address", Unroutable)
         if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
             raise self.refusal("an IPv4 address in IPv6 form cannot be routed", Unroutable)
+        if not is_unicast(address.packed):
+            raise self.refusal("expected a unicast address", Unroutable)
         return address
 
     def network(self) -> Network:
@@ -116,7 +111,7 @@ class Node:
             raise self.refusal(f"expected a network ({exc})") from exc
         if network.network_address != ip_interface(text).ip:
             raise self.refusal("expected a network without host bits", Unroutable)
-        if network.is_multicast or network.is_loopback or (network.version == 6 and network.is_link_local):
+        if not is_routable(network):
             raise self.refusal("nothing can be routed to multicast, loopback or link-local addresses", Unroutable)
         return network
 

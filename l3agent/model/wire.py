@@ -3,21 +3,39 @@
 
 The form is msgpack-able and private to one release: both ends are always of the same installation, and the
 ``hello`` of the socket says so. Addresses travel as their bytes, which are read in a third of the time of their text.
+
+Who reads has privilege that the writer lacks, so nothing is taken on trust: what is read has the forms of
+:mod:`l3agent.model.forms` and names no device but those that are made for its ports.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Interface, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
 from typing import Any
 
+from l3agent.exceptions import InvalidState
+from l3agent.model.forms import (
+    MTU_MAX,
+    MTU_MIN,
+    all_unicast,
+    is_device,
+    is_id,
+    is_link_local,
+    is_name,
+    is_routable,
+    is_unicast,
+    is_unicast_mac,
+)
+from l3agent.model.names import GATEWAY_DEVICE, HOST_DEVICE, INTERNAL_DEVICE, device_name
 from l3agent.model.states import (
     FloatingIP,
     HostState,
     Interface,
     Key,
+    Network,
     NetworkState,
     NextHop,
     Port,
@@ -29,6 +47,7 @@ from l3agent.model.states import (
 
 #: A file name has 255 bytes; the prefix of a namespace takes some of them.
 _ID_BYTES = 200
+_ID = "expected 11 to 36 hexadecimal digits and hyphens"
 #: A floating address and a fixed one.
 _FIP_BYTES = 8
 
@@ -60,29 +79,53 @@ def unpack_state(wire: Mapping[str, Any]) -> tuple[Key, State | None]:
     """Return the key and the state of a wire form.
 
     :raises ValueError, KeyError, TypeError: the form is not one of ours.
+    :raises InvalidState: it is, with a value that no state has.
     """
-    kind, state_id, body = wire["kind"], str(wire["id"]), wire["state"]
+    key = unpack_key(wire)
+    body = wire["state"]
+    return key, None if body is None else _unpack_body(key, body)
+
+
+def unpack_key(wire: Mapping[str, Any]) -> Key:
+    """Return the key of a wire form: what others left behind may have any name, as long as it is that of a file.
+
+    :raises ValueError, KeyError, TypeError: the form is not one of ours.
+    """
+    kind, state_id = wire["kind"], str(wire["id"])
     if kind not in ("router", "network", "host"):
         raise ValueError(f"unknown kind of state {kind!r}")
     if not 0 < len(state_id.encode()) <= _ID_BYTES or "/" in state_id or "\0" in state_id:
         raise ValueError(f"{kind} {state_id!r}: an id is part of a file name")
-    key: Key = (kind, state_id)
-    if body is None:
-        return key, None
+    return kind, state_id
+
+
+def _unpack_body(key: Key, body: Mapping[str, Any]) -> State:
+    kind, state_id = key
+    if not (is_name if kind == "host" else is_id)(state_id):
+        raise InvalidState(f"{kind}: id", state_id, "expected a name of letters and digits" if kind == "host" else _ID)
     if kind == "router":
-        nat_address = body["nat_address"]
-        return key, RouterState(
+        ports = frozenset(_unpack_port(one, INTERNAL_DEVICE) for one in body["ports"])
+        gateway = None if body["gateway"] is None else _unpack_port(body["gateway"], GATEWAY_DEVICE)
+        devices = {port.device for port in (*ports, *([gateway] if gateway else ()))}
+        nat = body["nat_address"]
+        if nat is not None and (type(nat) is not bytes or len(nat) != 4 or not is_unicast(nat)):
+            raise InvalidState("nat_address", nat, "expected the bytes of a unicast IPv4 address")
+        return RouterState(
             id=state_id,
-            ports=frozenset(map(_unpack_port, body["ports"])),
-            gateway=None if body["gateway"] is None else _unpack_port(body["gateway"]),
-            routes=frozenset(map(_unpack_route, body["routes"])),
+            ports=ports,
+            gateway=gateway,
+            routes=frozenset(_unpack_route(one, devices) for one in body["routes"]),
             floating_ips=_unpack_floating_ips(body["floating_ips"]),
-            nat_address=None if nat_address is None else IPv4Address(nat_address),
+            nat_address=None if nat is None else IPv4Address(nat),
             snat=bool(body["snat"]),
         )
     if kind == "network":
-        return key, NetworkState(state_id, body["interface"])
-    return key, HostState(state_id, _unpack_port(body["port"]), frozenset(map(_unpack_route, body["routes"])))
+        interface = body["interface"]
+        if interface is not None and (type(interface) is not str or not is_device(interface)):
+            raise InvalidState("interface", interface, "expected the name of a network card")
+        return NetworkState(state_id, interface)
+    routes = frozenset(_unpack_route(one, (HOST_DEVICE,)) for one in body["routes"])
+    return HostState(state_id, _unpack_port(body["port"], HOST_DEVICE), routes)
 
 
 class Reader:
@@ -99,6 +142,7 @@ class Reader:
         """Return the key and the state of a wire form; of an absent one nothing is remembered.
 
         :raises ValueError, KeyError, TypeError: the form is not one of ours.
+        :raises InvalidState: it is, with a value that no state has.
         """
         former = self._last.get((wire["kind"], wire["id"]))
         if former is None or wire["state"] is None:
@@ -149,9 +193,12 @@ def _pack_floating_ips(floating_ips: Iterable[FloatingIP]) -> bytes:
 
 
 def _unpack_floating_ips(packed: bytes) -> frozenset[FloatingIP]:
-    if len(packed) % _FIP_BYTES:
-        raise ValueError(f"{len(packed)} bytes of floating IPs: a pair of addresses has {_FIP_BYTES}")
-    pairs = (packed[at : at + _FIP_BYTES] for at in range(0, len(packed), _FIP_BYTES))
+    if type(packed) is not bytes or len(packed) % _FIP_BYTES:
+        raise InvalidState("floating_ips", packed, f"expected {_FIP_BYTES} bytes for each pair of addresses")
+    pairs = [packed[at : at + _FIP_BYTES] for at in range(0, len(packed), _FIP_BYTES)]
+    if not all_unicast(packed):
+        wrong = next(pair for pair in pairs if not all_unicast(pair))
+        raise InvalidState("floating_ips", wrong, "expected the bytes of unicast addresses")
     return frozenset(FloatingIP(IPv4Address(pair[:4]), IPv4Address(pair[4:])) for pair in pairs)
 
 
@@ -178,13 +225,28 @@ def _pack_port(port: Port) -> list[Any]:
     return [port.id, port.network_id, port.device, port.mac, port.mtu, addresses]
 
 
-def _unpack_port(wire: list[Any]) -> Port:
+def _unpack_port(wire: list[Any], prefix: str) -> Port:
+    """Return a port whose device has a prefix of ours, or is that of a host."""
     port_id, network_id, device, mac, mtu, addresses = wire
-    interfaces = frozenset(_unpack_interface(packed, length) for packed, length in addresses)
+    if type(port_id) is not str or not is_id(port_id):
+        raise InvalidState("port: id", port_id, _ID)
+    if device != (name := HOST_DEVICE if prefix == HOST_DEVICE else device_name(prefix, port_id)):
+        raise InvalidState(f"port {port_id}: device", device, f"expected {name}")
+    if type(network_id) is not str or not is_id(network_id):
+        raise InvalidState(f"port {port_id}: network", network_id, _ID)
+    if type(mac) is not str or not is_unicast_mac(mac):
+        raise InvalidState(f"port {port_id}: MAC address", mac, "expected that of one interface, in lower case")
+    if mtu is not None and (type(mtu) is not int or not MTU_MIN <= mtu <= MTU_MAX):
+        raise InvalidState(f"port {port_id}: MTU", mtu, f"expected a whole number from {MTU_MIN} to {MTU_MAX}")
+    interfaces = frozenset([_unpack_interface(port_id, packed, length) for packed, length in addresses])
     return Port(port_id, network_id, device, mac, mtu, interfaces)
 
 
-def _unpack_interface(packed: bytes, length: int) -> Interface:
+def _unpack_interface(port_id: str, packed: bytes, length: int) -> Interface:
+    if type(packed) is not bytes or not is_unicast(packed) or is_link_local(packed):
+        raise InvalidState(f"port {port_id}: address", packed, "expected the bytes of a unicast one, not link-local")
+    if type(length) is not int or not 0 < length <= 8 * len(packed):
+        raise InvalidState(f"port {port_id}: prefix length", length, f"expected one from 1 to {8 * len(packed)}")
     return IPv4Interface((packed, length)) if len(packed) == 4 else IPv6Interface((packed, length))
 
 
@@ -199,9 +261,34 @@ def _pack_route(route: Route) -> list[Any]:
     return [destination.network_address.packed, destination.prefixlen, hops]
 
 
-def _unpack_route(wire: list[Any]) -> Route:
+def _unpack_route(wire: list[Any], devices: Collection[str]) -> Route:
+    """Return a route through some of the devices of its state."""
     packed, length, hops = wire
-    return Route(
-        IPv4Network((packed, length)) if len(packed) == 4 else IPv6Network((packed, length)),
-        frozenset(NextHop(device, None if via is None else ip_address(via)) for device, via in hops),
-    )
+    destination = _unpack_network(packed, length)
+    if not hops:
+        raise InvalidState(f"route to {destination}: next hops", hops, "expected one or more")
+    return Route(destination, frozenset(_unpack_hop(destination, device, via, devices) for device, via in hops))
+
+
+def _unpack_network(packed: bytes, length: int) -> Network:
+    if type(packed) is not bytes or len(packed) not in (4, 16) or type(length) is not int:
+        raise InvalidState("route: destination", packed, "expected the bytes of a network")
+    try:
+        network = IPv4Network((packed, length)) if len(packed) == 4 else IPv6Network((packed, length))
+    except ValueError as exc:
+        raise InvalidState("route: destination", f"{packed.hex()}/{length}", str(exc)) from exc
+    if not is_routable(network):
+        raise InvalidState("route: destination", str(network), "nothing can be routed there")
+    return network
+
+
+def _unpack_hop(destination: Network, device: str, via: bytes | None, devices: Collection[str]) -> NextHop:
+    if device not in devices:
+        raise InvalidState(f"route to {destination}: device", device, "expected one of its own ports")
+    if via is None:
+        return NextHop(device, None)
+    if type(via) is not bytes or 8 * len(via) != destination.max_prefixlen or not is_unicast(via):
+        raise InvalidState(
+            f"route to {destination}: next hop", via, "expected the bytes of a unicast one, of its family"
+        )
+    return NextHop(device, IPv4Address(via) if len(via) == 4 else IPv6Address(via))

@@ -3,17 +3,11 @@
 
 from __future__ import annotations
 
-import re
 from ipaddress import IPv6Address, ip_address, ip_interface, ip_network
 
+from l3agent.model.forms import is_device, is_name
 from l3agent.model.states import Address, Interface, Network
 from l3agent.standalone.document import Item
-
-# A name becomes a file name and part of the name of a namespace; one that begins with a letter is never an address.
-_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,59}")
-
-# The kernel keeps 15 bytes of a device name and refuses a slash, a colon and white space (dev_valid_name).
-_DEVICE = re.compile(r"[!-.0-9;-~]{1,15}")
 
 
 def read_name(item: Item, name: str) -> bool:
@@ -21,7 +15,7 @@ def read_name(item: Item, name: str) -> bool:
 
     :param item: what has this name.
     """
-    if _NAME.fullmatch(name):
+    if is_name(name):
         return True
     item.fail("a name begins with a letter and has at most 60 letters, digits and . _ -", value=name)
     return False
@@ -30,7 +24,7 @@ def read_name(item: Item, name: str) -> bool:
 def read_device(item: Item) -> str | None:
     """Return the name of a network card."""
     text = item.text()
-    if text is not None and (not _DEVICE.fullmatch(text) or text in (".", "..")):
+    if text is not None and not is_device(text):
         item.fail("no name of a network card (at most 15 ASCII characters, no / : or space)")
         return None
     return text

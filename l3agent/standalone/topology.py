@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+from l3agent.model.forms import MTU_MAX, MTU_MIN
 from l3agent.model.states import IPV6_MTU_MIN, Address, Interface, Network, is_end
 from l3agent.standalone.addresses import (
     as_interface,
@@ -28,9 +29,6 @@ from l3agent.standalone.document import Item, read_document
 from l3agent.standalone.entities import DEFAULT_MTU, Host, Subnet, Topology, VirtualNetwork, stable_id
 from l3agent.standalone.routers import read_router
 from l3agent.standalone.routes import default_routes, read_routes
-
-# RFC 791: every link carries 68 bytes. 65535: the longest IPv4 packet.
-_MTU_MIN, _MTU_MAX = 68, 65535
 
 _T = TypeVar("_T")
 
@@ -73,7 +71,7 @@ def _network(name: str, item: Item, directory: Directory) -> VirtualNetwork:
     external, interface = _external(fields.get("external"), directory)
     subnets = _subnets(fields.get("subnets"), directory)
     ipv6 = any(subnet.cidr.version == 6 for subnet in subnets)
-    mtu = fields["mtu"].integer(IPV6_MTU_MIN if ipv6 else _MTU_MIN, _MTU_MAX) if "mtu" in fields else None
+    mtu = fields["mtu"].integer(IPV6_MTU_MIN if ipv6 else MTU_MIN, MTU_MAX) if "mtu" in fields else None
     network = VirtualNetwork(stable_id("network", name), name, external, interface, mtu or DEFAULT_MTU, tuple(subnets))
     directory.networks[name] = network
     directory.subnets.update({subnet.name: (network, subnet) for subnet in subnets})

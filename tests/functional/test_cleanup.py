@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from l3agent.model.names import device_name
 from l3agent.model.states import HostState, Kind, Port, RouterState
 from tests.functional.support.ovs_node import a_node, a_router
 from tests.functional.support.processes import Dataplane
@@ -91,7 +92,7 @@ def test_cleanup_without_root_says_so() -> None:
 
 
 def _router(number: int) -> RouterState:
-    ports = frozenset((_port(number, f"qr-{number}"),))
+    ports = frozenset((_port(number, device_name("qr-", f"{number}" * 36)),))
     return RouterState(str(uuid.UUID(int=number)), ports, None, frozenset(), frozenset(), None, False)
 
 

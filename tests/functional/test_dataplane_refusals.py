@@ -9,19 +9,20 @@ import socket
 import subprocess
 import sys
 from dataclasses import replace
+from ipaddress import ip_interface
 from pathlib import Path
 from typing import Any
 
 import msgpack
 import pytest
 
-from l3agent.model.states import Port, RouterState
+from l3agent.model.states import NetworkState, Port, RouterState
 from l3agent.model.wire import pack_state
 from l3agent.testing import wait_until
 from tests.functional.support.kernel import observed
 from tests.functional.support.processes import SCRIPTS, Dataplane
 from tests.functional.support.sandbox import Sandbox
-from tests.functional.support.states import bridge, key, namespace, new_id, port, route, router, tap
+from tests.functional.support.states import bridge, host, key, namespace, new_id, port, route, router, tap
 
 NOBODY = 65534
 
@@ -75,21 +76,6 @@ def refusals() -> dict[str, tuple[RouterState, str, str]]:
     unreachable6 = route("2001:db8:30::/48", (inner, "2001:db8:77::1"))
     v6 = port(inner.network_id, "2001:db8:1::1/64")
     return {
-        "an MTU no device has": (
-            one_with(inner, state, mtu=70000),
-            f"ip link add {tap(inner)} mtu 70000 type veth peer name {inner.device}",
-            "Invalid argument",
-        ),
-        "a multicast MAC address": (
-            one_with(inner, state, mac="01:00:5e:00:00:01"),
-            f"ip link add {tap(inner)} mtu 1500 type veth peer name {inner.device} address 01:00:5e:00:00:01",
-            "Cannot assign requested address",
-        ),
-        "a device name that is too long": (
-            one_with(inner, state, device="qr-0123456789abcdef"),
-            f"ip link add {tap(inner)} mtu 1500 type veth peer name qr-0123456789abcdef",
-            "Numerical result out of range",
-        ),
         "a next hop that cannot be reached": (
             replace(state, routes=frozenset({unreachable})),
             f"ip -n {ns} route replace 172.30.0.0/24 protocol 201 via 192.0.2.1 dev {inner.device}",
@@ -128,7 +114,7 @@ def test_the_step_is_named_with_the_words_of_the_kernel_and_others_go_on(machine
 
 def test_a_refused_state_leaves_nothing_behind_when_it_goes(machine: Dataplane) -> None:
     state, inner = small()
-    refused = one_with(inner, state, mtu=70000)
+    refused = one_with(inner, state, mtu=1200, addresses=inner.addresses | {ip_interface("2001:db8:1::1/64")})
     assert machine.reconcile((key(refused), refused))[0].error is not None
     assert machine.reconcile((key(refused), None))[0].error is None
     assert namespace(refused) not in machine.sandbox.namespaces()
@@ -146,9 +132,62 @@ def test_what_was_right_beside_a_refused_route_is_in_place(machine: Dataplane) -
     assert machine.reconcile((key(state), state))[0].error is None
 
 
+# ---- states that it takes from nobody ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("field", ["device", "mtu", "mac", "id", "network_id", "addresses"])
+def test_a_state_that_no_agent_of_ours_asks_for_is_refused_and_the_others_go_on(machine: Dataplane, field: str) -> None:
+    before, _ = small()
+    after, _ = small()
+    wrong: dict[str, Any] = {"device": "mgmt0", "mtu": 70000, "mac": "01:00:5e:00:00:01", "id": new_id()}
+    wrong |= {"network_id": "../..", "addresses": frozenset({ip_interface("127.0.0.1/8")})}
+    refused, other = small()
+    refused = one_with(other, refused, **{field: wrong[field]})
+    links = {link["ifname"] for link in machine.sandbox.json("ip -j link")}
+    reports = machine.reconcile(*((key(state), state) for state in (before, refused, after)))
+    assert [report.error is None for report in reports] == [True, False, True]
+    assert str(reports[1].error).startswith("refused by l3-dataplane: port ")
+    assert (reports[1].kind, reports[1].id, reports[1].count) == ("router", refused.id, 0)
+    assert namespace(refused) not in machine.sandbox.namespaces()
+    made = {link["ifname"] for link in machine.sandbox.json("ip -j link")} - links
+    assert not made & {bridge(other.network_id), tap(other)}
+    machine.reconcile(*((key(state), None) for state in (before, refused, after)))
+
+
+def test_a_router_that_stands_stays_as_it_is_when_its_change_is_refused(machine: Dataplane) -> None:
+    state, inner = small()
+    machine.reconcile((key(state), state))
+    before = observed(machine.sandbox, namespace(state))
+    changed = one_with(inner, state, mtu=70000)
+    assert machine.reconcile((key(changed), changed))[0].error is not None
+    assert observed(machine.sandbox, namespace(state)) == before
+    (again,) = machine.reconcile((key(state), state))
+    assert (again.error, again.operations) == (None, ())
+    machine.reconcile((key(state), None))
+
+
+def test_without_a_topology_file_no_card_of_the_machine_is_taken_and_no_host_made(
+    sandbox: Sandbox, folder: Path
+) -> None:
+    dataplane = Dataplane(sandbox, folder, {"standalone": {}})
+    dataplane.start()
+    sandbox.run(["ip", "link", "add", "mgmt0", "type", "veth", "peer", "name", "outside0"])
+    network, machine, sound = NetworkState(new_id(), "mgmt0"), host(new_id(), "10.0.0.5/24"), small()[0]
+    wanted = [(("network", network.id), network), (key(machine), machine), (key(sound), sound)]
+    reports = dataplane.reconcile(*wanted)
+    assert [report.error for report in reports[2:]] == [None]
+    assert all("topology" in str(report.error) for report in reports[:2])
+    (link,) = sandbox.json("ip -j link show dev mgmt0")
+    assert "master" not in link
+    assert sandbox.namespaces() == {namespace(sound)}
+    # What a former configuration left may go.
+    assert [report.error for report in dataplane.reconcile(*((one, None) for one, _ in wanted))] == [None] * 3
+    dataplane.hang_up()
+
+
 # ---- requests that are not right ----------------------------------------------------------------------------------
 
-_STATE = pack_state(("router", "r"), None)
+_STATE = pack_state(("router", new_id()), None)
 REQUESTS: list[Any] = [
     "hello",
     7,
@@ -196,8 +235,9 @@ def test_a_request_that_is_not_right_gets_an_error_and_the_next_is_answered(mach
         assert (number, error) == (2, None)
 
 
-PORT = [new_id(), new_id(), "qr-x", "fa:16:3e:00:00:01", 1500, ["10.0.0.1/24"]]
-BODY = {"ports": [PORT], "gateway": None, "routes": [], "floating_ips": [], "nat_address": None, "snat": False}
+PORT_ID = new_id()
+PORT = [PORT_ID, new_id(), f"qr-{PORT_ID[:11]}", "fa:16:3e:00:00:01", 1500, [[bytes((10, 0, 0, 1)), 24]]]
+BODY = {"ports": [PORT], "gateway": None, "routes": [], "floating_ips": b"", "nat_address": None, "snat": False}
 
 
 @pytest.mark.parametrize(
@@ -219,6 +259,12 @@ def test_a_port_with_a_wrong_value_is_an_error_of_that_router_or_request(
         assert client.ask([2, "hello", {}])[:2] == [2, None]
     machine.reconcile((("router", router_id), None), (key(sound), None))
     assert "UP" in machine.sandbox.json("ip -j link show dev lo")[0]["flags"]
+
+
+def test_the_port_of_these_requests_is_right_without_the_wrong_value(machine: Dataplane) -> None:
+    wire = {"kind": "router", "id": new_id(), "state": BODY}
+    assert machine.request("reconcile", {"states": [wire]})[0]["error"] is None
+    machine.request("reconcile", {"states": [wire | {"state": None}]})
 
 
 # ---- clients ------------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import pytest
 from l3agent.model.states import RouterState
 from l3agent.testing import wait_until
 from tests.functional.support.ovs_node import Node, a_node, a_router
-from tests.functional.support.states import floating_ips, key, namespace, new_id, port, router
+from tests.functional.support.states import floating_ips, host, key, namespace, new_id, port, router
 
 pytestmark = pytest.mark.openvswitch
 
@@ -45,6 +45,22 @@ def test_a_router_is_plugged_in_dead_until_it_is_wired(node: Node):
         assert (device["address"], device["mtu"]) == (one.mac, one.mtu)
         assert "UP" in device["flags"]
     assert node.build(state) == ()
+
+
+def test_no_state_takes_a_card_of_the_machine_or_a_port_of_another_bridge(node: Node):
+    node.sandbox.run(["ip", "link", "add", "mgmt0", "type", "veth", "peer", "name", "outside0"])
+    node.ovs.vsctl("add-br", "br-storage", "--", "add-port", "br-storage", "store0")
+    state, inner, _ = a_router(fips=())
+    machine = host(new_id(), "10.0.0.5/24")
+    for device in ("mgmt0", "store0"):
+        named = replace(state, ports=frozenset({replace(inner, device=device)}))
+        assert f"device: '{device}'" in str(node.reconcile(named).error)
+    (report,) = node.dataplane.reconcile((key(machine), machine))
+    assert "refused" in str(report.error)
+    assert {"mgmt0", "outside0"} <= {link["ifname"] for link in node.sandbox.json("ip -j link show")}
+    assert node.ovs.vsctl("port-to-br", "store0").strip() == "br-storage"
+    node.sandbox.run(["ip", "link", "delete", "mgmt0"])
+    node.ovs.vsctl("del-br", "br-storage")
 
 
 def test_the_plan_typed_by_hand_does_the_same(node: Node):

@@ -48,7 +48,7 @@ def write_conf(path: Path, options: Options) -> Path:
 
 
 class Dataplane:
-    """``l3-dataplane`` in a sandbox and a plain client of its socket.
+    """``l3-dataplane`` in a sandbox and a plain client of its socket. It takes hosts, as it is told of a topology file.
 
     :param folder: where its socket, configuration and log are; a short path, for a socket's has at most 107 bytes.
     :param groups: options of other groups.
@@ -62,6 +62,7 @@ class Dataplane:
         self.conf = write_conf(
             folder / "dataplane.conf",
             {
+                "standalone": {"topology": folder / "topology.yaml"},
                 **(groups or {}),
                 "DEFAULT": {"state_path": folder, **(groups or {}).get("DEFAULT", {})},
                 "dataplane": {"socket": self.socket_path, "announce_interval": 0.1, **options},
