@@ -112,8 +112,8 @@ class Kernel:
     # ---- namespaces ------------------------------------------------------------------------------------------
 
     def names(self) -> list[str]:
-        """Return the names of all pinned namespaces."""
-        return sorted(os.listdir(self._path))
+        """Return the names of all pinned namespaces; one that is not UTF-8 is none of ours."""
+        return sorted(filter(_is_utf_8, os.listdir(self._path)))
 
     def find(self, name: str, sysctls: frozenset[Sysctl]) -> NamespaceHandle | None:
         """Return the handle of a namespace, opened at first sight, or None where there is none.
@@ -306,6 +306,14 @@ def read_fingerprint(netfilter: NetlinkSocket) -> Fingerprint:
     """Return what a namespace holds of our table, without elements."""
     parts = (nft.dump_tables(), nft.dump_chains(), nft.dump_sets(), nft.dump_rules())
     return nft.fingerprint(*map(netfilter.dump, parts))
+
+
+def _is_utf_8(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _identity(found: os.stat_result) -> tuple[int, int]:

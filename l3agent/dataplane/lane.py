@@ -236,17 +236,28 @@ OPERATIONS: dict[str, Callable[[Crew, Mapping[str, Any]], object]] = {
 
 
 def _execute(crew: Crew, asker: Asker, request: Any) -> Step:
-    number: object = 0
+    number = request[0] if isinstance(request, list) and request and isinstance(request[0], int) else 0
     try:
-        number, name, args = request
+        _, name, args = request
         if name not in OPERATIONS:
             raise ValueError(f"unknown operation {name!r}; known are {', '.join(sorted(OPERATIONS))}")
+        if not isinstance(args, Mapping):
+            raise ValueError(f"{name}: the arguments are no map")
         result = OPERATIONS[name](crew, args)
         if isinstance(result, Generator):
             result = yield from result
+        asker.answer(number, None, result)
     except (L3AgentError, ValueError, KeyError, TypeError, OSError) as exc:
         LOG.error("request %r: %s: %s", number, type(exc).__name__, exc)
-        asker.answer(number, {"type": type(exc).__name__, "message": str(exc)}, None)
-    else:
-        asker.answer(number, None, result)
+        _refuse(asker, number, exc, str(exc))
+    except Exception as exc:
+        # A defect of ours in one request must not end the lane that serves all others.
+        LOG.exception("request %r", number)
+        _refuse(asker, number, exc, f"internal error: {exc}")
     return None
+
+
+def _refuse(asker: Asker, number: int, exc: Exception, message: str) -> None:
+    # The name of a file may be in it, which need not be text.
+    words = message.encode(errors="backslashreplace").decode()
+    asker.answer(number, {"type": type(exc).__name__, "message": words}, None)

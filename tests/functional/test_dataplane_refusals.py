@@ -188,6 +188,11 @@ def test_without_a_topology_file_no_card_of_the_machine_is_taken_and_no_host_mad
 # ---- requests that are not right ----------------------------------------------------------------------------------
 
 _STATE = pack_state(("router", new_id()), None)
+PORT_ID = new_id()
+PORT = [PORT_ID, new_id(), f"qr-{PORT_ID[:11]}", "fa:16:3e:00:00:01", 1500, [[bytes((10, 0, 0, 1)), 24]]]
+BODY = {"ports": [PORT], "gateway": None, "routes": [], "floating_ips": b"", "nat_address": None, "snat": False}
+
+
 REQUESTS: list[Any] = [
     "hello",
     7,
@@ -220,6 +225,16 @@ REQUESTS: list[Any] = [
     [1, "reconcile", {"states": [_STATE | {"id": "nul\0nul"}]}],
     [1, "reconcile", {"states": [_STATE | {"id": ""}]}],
     [1, "reconcile", {"states": [_STATE | {"id": "x" * 300}]}],
+    [1, "reconcile", {"states": [], "lines": float("inf")}],
+    [1, "inventory", []],
+    [1, "inventory", 7],
+    [1, "stats", None],
+    [1, "look", {"state": {"kind": "router", "id": new_id(), "state": BODY | {"ports": [[*PORT[:3], 7, *PORT[4:]]]}}}],
+    [1, "look", {"state": []}],
+    [1, "traffic", []],
+    [1, "let_be", {"keys": 7}],
+    [1, "let_be", {"keys": [["router"]]}],
+    [{"no": "number"}, "hello", []],
 ]
 
 
@@ -228,16 +243,34 @@ def test_a_request_that_is_not_right_gets_an_error_and_the_next_is_answered(mach
     machine.hang_up()
     with Client(machine.socket_path) as client:
         number, error, result = client.ask(request_)
-        assert number in (0, 1)
+        assert number == (1 if isinstance(request_, list) and request_[:1] == [1] else 0)
         assert result is None
         assert error["type"] and error["message"]
         number, error, result = client.ask([2, "hello", {}])
         assert (number, error) == (2, None)
+    assert machine.status is None
 
 
-PORT_ID = new_id()
-PORT = [PORT_ID, new_id(), f"qr-{PORT_ID[:11]}", "fa:16:3e:00:00:01", 1500, [[bytes((10, 0, 0, 1)), 24]]]
-BODY = {"ports": [PORT], "gateway": None, "routes": [], "floating_ips": b"", "nat_address": None, "snat": False}
+def test_an_error_that_nobody_thought_of_is_answered_as_internal_and_logged_with_its_place(machine: Dataplane) -> None:
+    machine.hang_up()
+    with Client(machine.socket_path) as client:
+        _, error, _ = client.ask([1, "reconcile", {"states": [], "lines": float("inf")}])
+    assert error["message"].startswith("internal error: ")
+    told = machine.log.read_text().rpartition("request 1")[2]
+    assert "Traceback" in told and "lane.py" in told and error["type"] in told
+
+
+def test_a_name_that_is_not_utf_8_in_the_folder_of_namespaces_is_none_of_ours(machine: Dataplane) -> None:
+    state, _ = small()
+    machine.reconcile((key(state), state))
+    odd = "/run/netns/$(printf 'qrouter-\\377')"
+    machine.sandbox.run(["sh", "-c", f"touch {odd}"])
+    try:
+        for marked in (False, True):
+            assert state.id in machine.request("inventory", {"marked": marked})["router"]
+    finally:
+        machine.sandbox.run(["sh", "-c", f"rm {odd}"])
+        machine.reconcile((key(state), None))
 
 
 @pytest.mark.parametrize(
