@@ -10,7 +10,7 @@ import logging
 import os
 import threading
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from l3agent.dataplane.netlink import rtnl, table
 from l3agent.dataplane.plan import Entry, Sysctl, Table
@@ -41,6 +41,12 @@ class Blank:
     has: frozenset[Entry] = frozenset()
     next_index: int | None = None
 
+    def close(self) -> None:
+        """Close everything; may wait for grace periods."""
+        self.route.close()
+        self.netfilter.close()
+        os.close(self.fd)
+
 
 class Pool:
     """Keeps namespaces ready for routers; a thread of its own makes them.
@@ -55,6 +61,7 @@ class Pool:
         self._wanted = settings
         self._table = Table(counting)
         self._home = own_namespace()
+        self._reaper = reaper
         self._settings = Settings(reaper)
         self._ready: deque[Blank] = deque()
         self._short = threading.Event()
@@ -96,10 +103,14 @@ class Pool:
         with visiting(self._home, None):
             blank = open_here()
             has: set[Entry] = {one for one in self._wanted if self._set(one)}
-        blank.route.batch(rtnl.set_link(index=_LOOPBACK, up=True))
-        blank.netfilter.nft_batch(list(table.new_table(counting=self._table.counting)))
-        last = max(info.index for info in rtnl.parse_links(blank.route.dump(rtnl.dump_links())))
-        return Blank(blank.fd, blank.route, blank.netfilter, frozenset((*has, self._table)), last + 1)
+        try:
+            blank.route.batch(rtnl.set_link(index=_LOOPBACK, up=True))
+            blank.netfilter.nft_batch(list(table.new_table(counting=self._table.counting)))
+            last = max(info.index for info in rtnl.parse_links(blank.route.dump(rtnl.dump_links())))
+        except Exception:
+            self._reaper.close(blank.close)
+            raise
+        return replace(blank, has=frozenset((*has, self._table)), next_index=last + 1)
 
     def _set(self, sysctl: Sysctl) -> bool:
         try:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,39 @@ def test_more_routers_than_are_ready_are_built_at_once(pooling: Dataplane) -> No
     assert pooling.sandbox.namespaces() == {namespace(one.state) for one in worlds}
     assert all(one.reconcile() == () for one in worlds)
     pooling.hang_up()
+
+
+# A process that may make namespaces and may change nothing inside.
+_WITHOUT_NET_ADMIN = """
+import os, time
+from l3agent.dataplane import pool, syscalls
+from l3agent.dataplane.reaper import Reaper
+syscalls.keep_capabilities(frozenset((21,)))
+pool._PAUSE_S = 0.02
+tries = []
+pool.LOG.warning = lambda *words: tries.append(str(words))
+def descriptors():
+    found = []
+    for one in os.listdir("/proc/self/fd"):
+        try:
+            found.append(os.readlink(f"/proc/self/fd/{one}").partition(":")[0])
+        except FileNotFoundError:
+            pass
+    return found.count("net"), found.count("socket")
+pool.Pool(2, frozenset(), Reaper())
+deadline = time.monotonic() + 15
+while len(tries) < 20 and time.monotonic() < deadline:
+    time.sleep(0.05)
+assert len(tries) >= 20 and "not permitted" in tries[0], tries
+while (found := descriptors()) != (1, 0) and time.monotonic() < deadline:
+    time.sleep(0.001)
+print(*found)
+"""
+
+
+def test_what_cannot_be_made_ready_leaves_no_namespace_open(sandbox: Sandbox) -> None:
+    # Between two tries it has its own namespace open and no socket.
+    assert sandbox.run([sys.executable, "-c", _WITHOUT_NET_ADMIN]) == "1 0\n"
 
 
 def test_a_namespace_ready_for_a_router_keeps_nothing_alive_when_its_router_goes(pooling: Dataplane) -> None:
