@@ -9,7 +9,7 @@ from l3agent.testing import wait_until
 from tests.functional.support.ovs_node import a_node, a_router
 from tests.functional.support.processes import Dataplane
 from tests.functional.support.sandbox import Sandbox, SandboxError
-from tests.functional.support.states import key, namespace, port, router, tap
+from tests.functional.support.states import key, namespace, new_id, port, router, tap
 
 
 @pytest.mark.openvswitch
@@ -32,6 +32,22 @@ def test_gateways_go_to_the_external_bridge_of_old_files_untagged():
         assert node.pings("outside", "203.0.113.10")
         assert node.remove(state).error is None
         assert node.ovs.ports("br-ex") == {"outside"}
+
+
+@pytest.mark.openvswitch
+def test_of_a_change_that_lacks_a_bridge_nothing_is_done_and_the_others_go_on():
+    with a_node(external_network_bridge="br-ex") as node:
+        node.ovs.add_bridge("br-ex")
+        node.ovs.vsctl("del-br", "br-int")
+        whole, inner, _ = a_router()
+        outside = [router(gateway=port(new_id(), "203.0.113.20/24", gateway=True)) for _ in range(3)]
+        reports = [node.answer(number) for number in node.ask(whole, *outside)]
+        assert "no bridge br-int" in str(reports[0].error)
+        assert [report.error for report in reports[1:]] == [None] * 3
+        assert node.ovs.ports("br-ex") == {one.gateway.device for one in outside if one.gateway}
+        assert "Traceback" not in node.dataplane.log.read_text()
+        node.ovs.add_bridge("br-int")
+        wait_until(lambda: node.is_right(whole, inner), timeout=30)
 
 
 @pytest.mark.openvswitch

@@ -19,7 +19,7 @@ from l3agent.dataplane.entries import SwitchPort
 from l3agent.dataplane.ovsdb.connection import Connection, Tls
 from l3agent.dataplane.ovsdb.ports import News
 from l3agent.dataplane.ovsdb.rows import COLUMNS, DEAD_VLAN, Found, Rows
-from l3agent.dataplane.ovsdb.transact import Transaction, refusal
+from l3agent.dataplane.ovsdb.transact import Transaction, check_bridges, refusal
 from l3agent.dataplane.plan import Operation
 from l3agent.exceptions import ApplyError
 
@@ -254,13 +254,15 @@ class Switch:
             transaction, changes = Transaction(), []
             for change in batch:
                 try:
-                    change.again = False
-                    for one in change.operations:
-                        change.again |= self._add(transaction, one, change)
+                    # All of them first: what a transaction has taken in is sent.
+                    check_bridges(change.operations, self._known_rows())
                 except ApplyError as exc:
                     self._fail([change], str(exc))
-                else:
-                    changes.append(change)
+                    continue
+                change.again = False
+                for one in change.operations:
+                    change.again |= self._add(transaction, one, change)
+                changes.append(change)
             steps = transaction.finished()
             if not steps:
                 self._finish(changes)

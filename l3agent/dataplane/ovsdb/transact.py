@@ -31,10 +31,11 @@ class Transaction:
     def add(self, operation: Operation, rows: Rows, *, nudged: bool = True, renewed: bool = False) -> bool:
         """Take in an operation as far as the database differs from it, so that it may be asked for again.
 
+        Its bridge exists: see :func:`check_bridges`.
+
         :param nudged: ovs-vswitchd was told to look again at a port that lost its device, and left it so.
         :param renewed: such a port was removed already.
         :returns: whether it must be, once ovs-vswitchd has taken up the transaction.
-        :raises ApplyError: its bridge does not exist.
         """
         port = operation.entry
         assert isinstance(port, SwitchPort)
@@ -43,11 +44,6 @@ class Transaction:
             if found is not None:
                 self._remove(found)
             return False
-        if port.bridge not in rows.bridges:
-            raise ApplyError(
-                f"Open vSwitch has no bridge {port.bridge}; the L2 agent makes the integration bridge when it starts "
-                f"(or type: ovs-vsctl add-br {port.bridge})"
-            )
         lost = isinstance(operation.was, SwitchPort) and not operation.was.made
         if found is not None and lost and found.ofport is not None and nudged and not renewed:
             # ovs-vswitchd has made it and it lost its device since. A port that comes with the same name in the
@@ -111,6 +107,21 @@ class Transaction:
         if port.tagged and (found.tag is None or is_stuck(found)):
             row = dict(_DEAD if found.tag is None else _ALIVE)
             self.steps.append({"op": "update", "table": "Port", "where": _where(port_row), "row": row})
+
+
+def check_bridges(operations: Iterable[Operation], rows: Rows) -> None:
+    """See that there are all bridges that operations need.
+
+    :raises ApplyError: one is missing.
+    """
+    for operation in operations:
+        port = operation.entry
+        assert isinstance(port, SwitchPort)
+        if operation.verb != "remove" and port.bridge not in rows.bridges:
+            raise ApplyError(
+                f"Open vSwitch has no bridge {port.bridge}; the L2 agent makes the integration bridge when it starts "
+                f"(or type: ovs-vsctl add-br {port.bridge})"
+            )
 
 
 def is_stuck(found: Found) -> bool:

@@ -11,7 +11,7 @@ from l3agent.dataplane import show
 from l3agent.dataplane.entries import Link, SwitchPort
 from l3agent.dataplane.ovsdb.ports import as_wanted, observed_ports
 from l3agent.dataplane.ovsdb.rows import Rows
-from l3agent.dataplane.ovsdb.transact import Transaction, refusal
+from l3agent.dataplane.ovsdb.transact import Transaction, check_bridges, refusal
 from l3agent.dataplane.plan import Operation
 from l3agent.exceptions import ApplyError
 
@@ -169,7 +169,8 @@ def test_a_port_that_the_switch_has_not_made_yet_is_waited_for():
 
 def test_a_bridge_that_is_missing_is_named_with_what_to_do():
     with pytest.raises(ApplyError, match=r"no bridge br-none; .*ovs-vsctl add-br br-none"):
-        Transaction().add(Operation("add", replace(PORT, bridge="br-none")), database())
+        check_bridges([Operation("add", PORT), Operation("add", replace(PORT, bridge="br-none"))], database())
+    check_bridges([Operation("add", PORT), Operation("remove", replace(PORT, bridge="br-none"))], database())
 
 
 def test_the_reason_of_a_refusal():
