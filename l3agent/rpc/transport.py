@@ -40,6 +40,10 @@ RABBIT_DEFAULTS = {
 }
 # A server that is not back yet is known in 2 ms, instead of after the whole time allowed for its answer.
 _TOLD_WHEN_NOBODY_LISTENS = oslo_messaging.TransportOptions(at_least_once=True)
+_UNREADABLE = (
+    "it cannot be parsed; it has the form rabbit://user:password@host:port/vhost, and special characters of the "
+    "password are quoted (/ as %2F, # as %23, ? as %3F, @ as %40)"
+)
 # Ways to cast that a client keeps ready: one a server that it speaks to.
 _PREPARED = 64
 BROKER_ERRORS = (oslo_messaging.MessagingException, kombu.exceptions.KombuError, amqp.AMQPError, OSError)
@@ -57,7 +61,10 @@ def get_transport(conf: cfg.ConfigOpts, url: str | None = None) -> oslo_messagin
         parsed = oslo_messaging.TransportURL.parse(conf, url)
         _set_defaults(conf, None, {"control_exchange": CONTROL_EXCHANGE})
         transport = oslo_messaging.get_rpc_transport(conf, parsed)
-    except (ValueError, oslo_messaging.InvalidTransportURL, oslo_messaging.DriverLoadFailure) as error:
+    except (ValueError, oslo_messaging.InvalidTransportURL):
+        # What the parser says has a part of the password in it.
+        raise ConfigError(f"transport_url: {_without_password(url or conf.transport_url)}: {_UNREADABLE}") from None
+    except oslo_messaging.DriverLoadFailure as error:
         raise ConfigError(f"transport_url: {_without_password(url or conf.transport_url)}: {error}") from error
     _register_private_options(conf)
     if "oslo_messaging_rabbit" in conf:
@@ -66,7 +73,8 @@ def get_transport(conf: cfg.ConfigOpts, url: str | None = None) -> oslo_messagin
 
 
 def _without_password(url: str) -> str:
-    return re.sub(r":[^:@/]*@", ":***@", url)
+    """Return a URL, right or wrong, without what stands between its first user and its last host."""
+    return re.sub(r"^((?:[^:]*://)?[^:]*):.*@", r"\1:***@", url, flags=re.DOTALL)
 
 
 def _set_defaults(conf: cfg.ConfigOpts, group: str | None, values: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import time
+import traceback
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -88,6 +89,28 @@ def test_what_a_queue_is_declared_with_stays_as_neutron_has_it(conf: cfg.ConfigO
 @pytest.mark.parametrize("url", ["no-such-driver://", "rabbit://me:secret@[::1"])
 def test_a_bad_url_is_a_configuration_error_that_keeps_the_password(conf: cfg.ConfigOpts, url: str) -> None:
     with pytest.raises(ConfigError, match=r"^transport_url: ") as error:
+        get_transport(conf, url)
+    assert "secret" not in str(error.value)
+
+
+@pytest.mark.parametrize("password", ["s3cr/et", "s3cr#et", "s3cr?et", "s3cr/e@t", "/s3cret", "s3cr\\/et", "s3cr[et"])
+@pytest.mark.parametrize(
+    "form", ["rabbit://user:{}@host/", "rabbit://one:pw1@a,user:{}@host:56/v", "rabbit://user:{}@"]
+)
+def test_a_password_that_makes_the_url_unreadable_is_not_said_and_how_to_write_it_is(
+    conf: cfg.ConfigOpts, form: str, password: str
+) -> None:
+    with pytest.raises(ConfigError, match=r"^transport_url: rabbit://(user|one):\*\*\*@") as error:
+        get_transport(conf, form.format(password))
+    assert "cannot be parsed" in str(error.value) and "%2F" in str(error.value) and "%23" in str(error.value)
+    # Not in the traceback either.
+    told = "".join(one for one in traceback.format_exception(error.value) if not one.startswith("  File"))
+    assert not [part for part in ("s3cr", "et@", "pw1") if part in told], told
+
+
+@pytest.mark.parametrize("url", ["user:secret@host", "//user:secret@host"])
+def test_a_url_without_its_beginning_keeps_the_password_too(conf: cfg.ConfigOpts, url: str) -> None:
+    with pytest.raises(ConfigError, match=r":\*\*\*@host") as error:
         get_transport(conf, url)
     assert "secret" not in str(error.value)
 
