@@ -63,8 +63,8 @@ __all__ = [
 
 #: The one table of order, in which additions (and changes) and removals take their places. It is the order of the
 #: sends: the switch namespace, then links that go are set down, then the rules in one atomic batch, then the inside of
-#: the namespace (new links are born down and come up there), then what goes. A card leaves first: the mark of the bridge
-#: has room for one.
+#: the namespace (new links are born down and come up there), then what goes. A card leaves first: the mark of the
+#: bridge has room for one.
 _ADDED: dict[type, int] = {
     Namespace: 0, Sysctl: 1, Bridge: 2, Card: 3, SwitchPort: 3, Link: 4, Table: 6, Element: 7, PendingFlush: 7,
     AcceptRA: 9, DeviceAddress: 10, KernelRoute: 11,
