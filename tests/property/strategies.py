@@ -6,6 +6,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv4Interface, IPv6Interface, ip_interface, ip_network
+from operator import itemgetter
 from typing import Any
 
 from hypothesis import strategies as st
@@ -139,13 +140,15 @@ def router_states(draw: st.DrawFn) -> RouterState:
     gateway = draw(st.none() | ports(GATEWAY_DEVICE))
     devices = [port.device for port in internal] + ([gateway.device] if gateway else [])
     nat_address = draw(st.none() | ipv4) if gateway else None
-    floating = draw(st.dictionaries(ipv4, ipv4, max_size=4)) if gateway else {}
+    # No address of either side twice: payloads with such pairs are refused.
+    sides = (itemgetter(0), itemgetter(1))
+    floating = draw(st.lists(st.tuples(ipv4, ipv4), max_size=4, unique_by=sides)) if gateway else []
     return RouterState(
         id=draw(uuids),
         ports=internal,
         gateway=gateway,
         routes=draw(st.frozensets(routes(devices), max_size=4)) if devices else frozenset(),
-        floating_ips=frozenset(FloatingIP(*pair) for pair in floating.items()),
+        floating_ips=frozenset(FloatingIP(*pair) for pair in floating),
         nat_address=nat_address,
         snat=nat_address is not None and draw(st.booleans()),
     )
