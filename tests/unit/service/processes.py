@@ -35,6 +35,8 @@ class Process:
         **environment: str,
     ) -> None:
         self.folder = folder
+        # Short only where the deadline is what is tested.
+        self._stop_timeout = "1" if mode in ("hanging_stop", "stuck_stop") else "10"
         self.configure("first")
         reader, writer = os.openpty() if terminal else os.pipe()
         with (folder / "log").open("w") as log:
@@ -53,7 +55,7 @@ class Process:
         self._said = os.fdopen(reader)
 
     def configure(self, word: str, **options: str) -> None:
-        values = {"word": word, "graceful_shutdown_timeout": "1", "use_stderr": "true", **options}
+        values = {"word": word, "graceful_shutdown_timeout": self._stop_timeout, "use_stderr": "true", **options}
         (self.folder / "conf").write_text(
             "[DEFAULT]\n" + "".join(f"{name} = {value}\n" for name, value in values.items())
         )

@@ -24,16 +24,26 @@ from oslo_log import log as logging  # noqa: E402
 
 import l3agent.service as ours  # noqa: E402
 from l3agent.exceptions import ConfigError, PermissionMissing  # noqa: E402
+from l3agent.service import workers as our_workers  # noqa: E402
 
 # isort: split
 from oslo_service import service as oslo  # noqa: E402
 
+_socket = eventlet.patcher.original("socket")
 _sleep_for_real = eventlet.patcher.original("time").sleep
+_SERVICE_MANAGER = os.environ.get("NOTIFY_SOCKET", "")  # read here: the original forgets it
 _ERRORS = {"error": RuntimeError("broken"), "config": ConfigError("x: wrong"), "permission": PermissionMissing("no")}
 
 
 def say(what: str) -> None:
     os.write(1, f"{what} {os.getpid()} {time.monotonic()}\n".encode())  # in one piece: workers share the pipe
+
+
+def tell(what: str) -> None:
+    """Send a word of our own to the service manager, whose queue says what came before it and what after."""
+    with _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM) as sock:
+        sock.connect(_SERVICE_MANAGER)
+        sock.send(what.encode())
 
 
 class Program(oslo.Service):  # type: ignore[misc]
@@ -52,6 +62,8 @@ class Program(oslo.Service):  # type: ignore[misc]
         if self.mode == "crash":
             self.tg.add_thread(lambda: 1 / 0)
         say("started")
+        if "TELL" in os.environ:
+            tell("STARTED=1")
         if self.mode == "block":
             eventlet.spawn_after(0.1, hold_the_hub)
 
@@ -71,7 +83,9 @@ class Program(oslo.Service):  # type: ignore[misc]
     def reset(self) -> None:
         say(f"reset {self.conf.word}")
         if self.conf.word == "block":
+            tell("BLOCK=1")
             hold_the_hub()
+            tell("BLOCK=0")
 
 
 def hold_the_hub() -> None:
@@ -91,6 +105,7 @@ def main() -> int:
     logging.register_options(conf)
     conf(sys.argv[4:], project="program")
     logging.setup(conf, "program")
+    our_workers.KILL_AFTER_S = float(os.environ.get("KILL_AFTER_S", our_workers.KILL_AFTER_S))
     if "TICK" in os.environ:
         eventlet.spawn(tick)
     service = Program(mode, conf)

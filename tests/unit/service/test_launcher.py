@@ -22,7 +22,7 @@ from tests.unit.service.processes import Process
 Start = Callable[..., Process]
 AT_ONCE_S = 0.05  # the best of several: a machine that others use too may keep any of them waiting
 TRIES = 20
-SOON_S = 5  # one alone; the hub of itself would take up to 60 s
+SOON_S = 30  # one alone; the hub of itself would take up to 60 s
 
 
 def test_a_second_signal_kills_at_once_even_when_the_hub_is_stuck(start: Start) -> None:
@@ -178,8 +178,8 @@ def test_a_configuration_that_cannot_be_read_leaves_all_as_it_was(start: Start) 
     process.line("started")
     (process.folder / "conf").write_text("no equals sign\n")
     process.signal(signal.SIGHUP)
+    wait_until(lambda: "The configuration could not be reloaded" in process.log, timeout=60)
     process.configure("better")
-    eventlet.sleep(0.3)
     process.signal(signal.SIGHUP)
     process.line("reset better")
     process.signal(signal.SIGTERM)
@@ -212,10 +212,8 @@ def test_the_service_manager_hears_all_of_a_life_and_only_what_is_true(
 
     process.configure("block")
     process.signal(signal.SIGHUP)
-    _, blocked = process.line("reset block")
-    eventlet.sleep(max(0, blocked + 0.1 - time.monotonic()))
-    service_manager.told_within(0.01)
-    assert "WATCHDOG=1" not in service_manager.told_within(blocked + 0.9 - time.monotonic())
+    service_manager.told("BLOCK=1")
+    assert service_manager.told() == "BLOCK=0"  # the block is longer than the interval
     service_manager.told("WATCHDOG")
     # The feeding and the report both follow the block, in no certain order.
     wait_until(lambda: "in hold_the_hub" in process.log, timeout=60)
@@ -295,7 +293,7 @@ def test_a_report_is_asked_of_all_workers(start: Start) -> None:
 def test_workers_that_cannot_start_come_back_at_one_a_second_and_signals_are_heard_meanwhile(start: Start) -> None:
     process = start("error", workers=2)
     starts = [process.line("starting")[1] for _ in range(6)]
-    assert starts[5] - starts[2] > 1.5
+    assert max(starts) - min(starts) > 1.5
     process.signal(signal.SIGTERM)
     assert process.status() == 0
 
@@ -343,7 +341,7 @@ def test_workers_that_outlast_the_deadline_end_with_status_1(start: Start) -> No
 
 @pytest.mark.forks
 def test_workers_in_which_something_was_killed_end_with_status_1(start: Start) -> None:
-    process = start("hanging_stop", workers=2)
+    process = start("hanging_stop", workers=2, KILL_AFTER_S="30")
     for _ in range(2):
         process.line("started")
     process.signal(signal.SIGTERM)
