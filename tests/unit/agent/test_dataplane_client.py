@@ -125,11 +125,12 @@ def test_reports_come_back_for_the_states_sent(client, peer):
 
 
 def test_a_slow_request_does_not_hold_up_another(client, peer):
-    peer.delays["reconcile"] = 0.2
+    client._timeout, let_go = 10, eventlet.Event()
+    peer.answers["reconcile"] = lambda args: let_go.wait()
     slow = eventlet.spawn(client.reconcile, [(R1, None)])
-    eventlet.sleep(0)
-    with eventlet.Timeout(0.1):
-        assert client.inventory() == {"router": [], "host": [], "network": []}
+    wait_until(lambda: "reconcile" in peer.requests)
+    assert client.inventory() == {"router": [], "host": [], "network": []}
+    let_go.send([])
     assert slow.wait() == []
 
 

@@ -2,6 +2,7 @@
 """What is told of each update: the one line of the log, its request, and those who count."""
 
 import logging
+import re
 
 import eventlet
 import pytest
@@ -37,8 +38,9 @@ def test_an_update_is_one_line_with_its_times_and_the_request_of_the_server(agen
     wait_until(lambda: told)
     [line] = lines()
     assert line.levelname == "INFO"
-    assert line.getMessage().startswith(f"router {R1} updated: 1 operations, wait 0.")
-    assert all(f"{phase} 0." in line.getMessage() for phase in ("wait", "fetch", "observe", "plan", "apply"))
+    assert line.getMessage().startswith(f"router {R1} updated: 1 operations, wait ")
+    phases = ("wait", "fetch", "observe", "plan", "apply")
+    assert all(re.search(rf"\b{phase} \d+\.", line.getMessage()) for phase in phases)
     assert line.context.request_id == context.request_id
     assert (line.router_id, line.update, line.operations) == (R1, "update", 1)
     assert line.timings.keys() == {"wait", "fetch", "observe", "plan", "apply"}
@@ -103,7 +105,7 @@ def test_only_the_last_failures_are_kept():
 
 def test_a_worker_that_waits_for_the_server_is_not_stuck_a_restart_would_not_help(agent, plugin, told):
     plugin.routers = {R1: a_router(id=R1)}
-    plugin.delays["sync_routers"] = 0.5
+    plugin.delays["sync_routers"] = 2.0
     agent.routers_updated(None, [R1])
     wait_until(lambda: plugin.called("sync_routers"))
     agent.in_hand.limit = 0.3
@@ -116,7 +118,7 @@ def test_a_worker_that_waits_for_the_server_is_not_stuck_a_restart_would_not_hel
 
 def test_a_worker_that_is_busy_for_longer_than_all_its_deadlines_is_stuck(agent, plugin, dataplane, conf, told):
     plugin.routers = {R1: a_router(id=R1)}
-    dataplane.delay = 1.0
+    dataplane.delay = 3.0
     agent.routers_updated(None, [R1])
     wait_until(lambda: R1 in agent.in_hand.ages())
     assert agent.healthy()

@@ -32,7 +32,7 @@ def test_a_healthy_agent_that_serves_is_both(site: Site) -> None:
 def test_each_reason_to_restart_is_named(site: Site) -> None:
     site.lag = 2.5
     site.services.services += [Sick(), site.service]
-    site.dataplane.delay = 1.0
+    site.dataplane.delay = 3.0
     site.plugin.routers = {R1: a_router(id=R1)}
     site.agent.routers_updated(None, [R1])
     wait_until(lambda: site.agent.in_hand.ages())

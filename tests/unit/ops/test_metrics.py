@@ -93,7 +93,7 @@ def test_updates_and_their_phases_are_counted(site: Site) -> None:
 
 
 def test_routers_queue_and_workers_are_as_they_are(site: Site) -> None:
-    site.dataplane.delay = 0.5
+    site.dataplane.delay = 3.0
     many = [a_router(id=f"c00000{number:02}-0000-4000-8000-000000000000") for number in range(20)]
     site.plugin.routers = {router["id"]: router for router in many}
     site.agent.routers_updated(None, [router["id"] for router in many])

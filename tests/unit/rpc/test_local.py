@@ -161,10 +161,11 @@ def test_a_call_whose_caller_is_gone_is_not_begun(listen: Any, client: Client, c
     listen(topic="another")  # registers the option
     conf.set_override("executor_thread_pool_size", 1)
     endpoint, _ = listen()
-    busy = eventlet.spawn(client.call, CONTEXT, "late", seconds=0.2)
-    eventlet.sleep(0.01)
+    busy = eventlet.spawn(client.call, CONTEXT, "held")
+    wait_until(lambda: endpoint.holding)
     with pytest.raises(PluginUnavailable):
         client.call(CONTEXT, "echo", timeout=0.05, value="too late")
+    endpoint.let_go.send("late")
     assert busy.wait() == "late"
     assert client.call(CONTEXT, "echo", value="in time") == "in time"
     assert endpoint.got == ["in time"]

@@ -40,11 +40,11 @@ def test_a_restarted_thread_begins_again_whatever_it_died_of() -> None:
     assert not crashes
 
 
-def test_the_time_between_doubles_up_to_its_bound() -> None:
+def test_the_time_between_doubles_up_to_its_bound(caplog: pytest.LogCaptureFixture) -> None:
     dying = Dying(*[RuntimeError("x")] * 5)
     assert restarted(dying, delay_min=0.02, delay_max=0.08)() == "done"
     assert all(pause >= least for pause, least in zip(dying.pauses(), [0.02, 0.04, 0.08, 0.08, 0.08], strict=True))
-    assert dying.pauses()[4] < 0.16
+    assert _delays(caplog) == ["0.02 s", "0.04 s", "0.08 s", "0.08 s", "0.08 s"]
 
 
 def test_a_run_that_lasted_begins_anew_with_the_least_time(caplog: pytest.LogCaptureFixture) -> None:
@@ -56,8 +56,11 @@ def test_a_run_that_lasted_begins_anew_with_the_least_time(caplog: pytest.LogCap
         return dying()
 
     restarted(long_lived, delay_min=0.01, delay_max=0.05)()
-    delays = [line for line in caplog.messages if "begins again" in line]
-    assert [line.rpartition(" in ")[2] for line in delays] == ["0.01 s", "0.02 s", "0.01 s"]
+    assert _delays(caplog) == ["0.01 s", "0.02 s", "0.01 s"]
+
+
+def _delays(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [line.rpartition(" in ")[2] for line in caplog.messages if "begins again" in line]
 
 
 def test_each_death_is_logged_with_the_name_of_the_function(caplog: pytest.LogCaptureFixture) -> None:
@@ -94,7 +97,7 @@ def test_a_graceful_stop_does_not_wait_for_what_begins_again_for_ever(caplog: py
     group.add_thread(restarted(serve))
     group.add_thread(lambda: (eventlet.sleep(0.05), done.append("work in hand")))
     eventlet.sleep(0)
-    with eventlet.Timeout(1):
+    with eventlet.Timeout(20):
         assert group.stop(graceful=True, timeout=30) == []
     assert done == ["work in hand"]
     assert not caplog.text
