@@ -122,10 +122,10 @@ def test_each_repeat_is_one_gratuitous_arp_from_the_gateway(machine: Dataplane) 
     reconcile(machine, state)
     with capture(machine.sandbox, bridge(gateway.network_id), "arp") as frames:
         reconcile(machine, with_fips(state, {SECOND: "10.0.0.6"}))
-        wait_until(lambda: len(arp(frames.lines(), SECOND)) >= REPEATS, timeout=5)
+        wait_until(lambda: len(arp(frames.lines(), SECOND)) >= REPEATS, timeout=30)
         # When all of a later address are out, one too many of the first would be as well.
         reconcile(machine, with_fips(state, {SECOND: "10.0.0.6", THIRD: "10.0.0.7"}))
-        wait_until(lambda: len(arp(frames.lines(), THIRD)) >= REPEATS, timeout=5)
+        wait_until(lambda: len(arp(frames.lines(), THIRD)) >= REPEATS, timeout=30)
         announced = arp(frames.lines(), SECOND)
     assert len(announced) == REPEATS
     for line in announced:
@@ -141,7 +141,8 @@ def test_an_ipv6_address_is_announced_by_an_unsolicited_advertisement(machine: D
     )
     with capture(machine.sandbox, bridge(gateway.network_id), "icmp6") as frames:
         reconcile(machine, more)
-        wait_until(lambda: text(frames.lines()).count(f"tgt is {address}") >= REPEATS, timeout=5)
+        whole = rf"tgt is {address}[^\n]* destination link-address option"  # up to what a frame ends with
+        wait_until(lambda: len(re.findall(whole, text(frames.lines()))) >= REPEATS, timeout=30)
         lines = text(frames.lines())
     found = re.findall(rf"[^\n]*neighbor advertisement[^\n]*tgt is {address}[^\n]*", lines)
     assert len(found) == REPEATS
@@ -164,9 +165,8 @@ def test_nothing_is_announced_after_its_removal(machine: Dataplane) -> None:
     with capture(machine.sandbox, bridge(gateway.network_id), "arp") as frames:
         reconcile(machine, with_fips(state, {FIRST: "10.0.0.5"}))
         reconcile(machine, with_fips(state, {SECOND: "10.0.0.5"}))
-        wait_until(lambda: len(arp(frames.lines(), SECOND)) == REPEATS, timeout=5)
+        wait_until(lambda: len(arp(frames.lines(), SECOND)) == REPEATS, timeout=30)
         lines = frames.lines()
-    assert len(arp(lines, FIRST)) <= 1
     assert not arp(lines[lines.index(arp(lines, SECOND)[0]) :], FIRST)
 
 
@@ -180,9 +180,9 @@ def test_a_removed_router_announces_no_more(machine: Dataplane) -> None:
         reconcile(machine, state)
         assert machine.reconcile((key(state), None))[0].error is None
         reconcile(machine, with_fips(other, {SECOND: "10.0.0.5"}))
-        wait_until(lambda: len(arp(frames.lines(), SECOND)) == REPEATS, timeout=5)
+        wait_until(lambda: len(arp(frames.lines(), SECOND)) == REPEATS, timeout=30)
         lines = frames.lines()
-    assert len(arp(lines, FIRST)) <= 1
+    assert not arp(lines[lines.index(arp(lines, SECOND)[0]) :], FIRST)
 
 
 def test_another_mac_address_is_announced_for_all_addresses_of_the_port(machine: Dataplane) -> None:
@@ -193,7 +193,7 @@ def test_another_mac_address_is_announced_for_all_addresses_of_the_port(machine:
         reconcile(machine, dataclasses.replace(state, gateway=changed))
         for address in (FIRST, "203.0.113.10"):
             wait_until(
-                lambda at=address: any("fa:16:3e:dd:dd:dd > ff" in line for line in arp(frames.lines(), at)), timeout=5
+                lambda at=address: any("fa:16:3e:dd:dd:dd > ff" in line for line in arp(frames.lines(), at)), timeout=30
             )
 
 
@@ -205,7 +205,7 @@ def test_a_port_on_another_network_announces_itself_there(machine: Dataplane) ->
     moved = dataclasses.replace(inner, network_id=other.port.network_id)
     with capture(machine.sandbox, bridge(other.port.network_id), "arp") as frames:
         reconcile(machine, dataclasses.replace(state, ports=frozenset({moved})))
-        wait_until(lambda: arp(frames.lines(), "10.0.0.1"), timeout=5)
+        wait_until(lambda: arp(frames.lines(), "10.0.0.1"), timeout=30)
 
 
 def test_a_new_address_is_announced_although_something_else_is_refused(machine: Dataplane) -> None:
@@ -216,7 +216,7 @@ def test_a_new_address_is_announced_although_something_else_is_refused(machine: 
     with capture(machine.sandbox, bridge(gateway.network_id), "arp") as frames:
         (report,) = machine.reconcile((key(refused), refused))
         assert report.error is not None and "172.30.0.0/24" in report.error
-        wait_until(lambda: len(arp(frames.lines(), FIRST)) == REPEATS, timeout=5)
+        wait_until(lambda: len(arp(frames.lines(), FIRST)) == REPEATS, timeout=30)
 
 
 def test_a_new_process_announces_what_its_predecessor_may_not_have(dataplane: Dataplane) -> None:
@@ -227,4 +227,4 @@ def test_a_new_process_announces_what_its_predecessor_may_not_have(dataplane: Da
     with capture(dataplane.sandbox, bridge(gateway.network_id), "arp") as frames:
         assert reconcile(dataplane, state) == [()]
         for address in (FIRST, "203.0.113.10"):
-            wait_until(lambda at=address: len(arp(frames.lines(), at)) == REPEATS, timeout=5)
+            wait_until(lambda at=address: len(arp(frames.lines(), at)) == REPEATS, timeout=30)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -31,7 +32,10 @@ def pooling(sandbox: Sandbox, folder: Path) -> Dataplane:
 def ready(dataplane: Dataplane) -> int:
     """Return how many namespaces the process has open besides those that are pinned and its own."""
     folder = Path(f"/proc/{dataplane.pid}/fd")
-    found = {os.readlink(one) for one in folder.iterdir() if one.is_symlink()}
+    found = set[str]()
+    for one in folder.iterdir():
+        with suppress(OSError):  # it may be closed meanwhile
+            found.add(os.readlink(one))
     return len({one for one in found if one.startswith("net:")}) - len(dataplane.sandbox.namespaces()) - 1
 
 

@@ -90,13 +90,16 @@ def test_what_a_refused_change_did_is_known_to_whoever_asks_for_what_stood_befor
 def test_a_bridge_that_somebody_deletes_all_the_time_is_no_defect_of_ours(machine: Dataplane) -> None:
     """Between the making of the bridge and its use; what can be said of it is what the kernel said."""
     network = new_id()
-    fighter = f"while :; do ip link delete {bridge(network)} 2>/dev/null; done"
+    goes_on = machine.log.with_name("fight")
+    goes_on.touch()
+    fighter = f"while [ -e {goes_on} ]; do ip link delete {bridge(network)} 2>/dev/null; done"
     fighting = machine.sandbox.popen(["sh", "-c", fighter], stdin=subprocess.DEVNULL)
     states = [router(port(network, f"10.0.{number}.1/24")) for number in range(40)]
     try:
         errors = [brought(machine, state).error for state in states]
     finally:
-        fighting.kill()
+        goes_on.unlink()  # killed, it would leave one last `ip` behind
+        fighting.wait(60)
     assert not [error for error in errors if error is not None and "internal error" in error]
     for state in states:
         assert brought(machine, state).error is None

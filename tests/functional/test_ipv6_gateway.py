@@ -125,8 +125,12 @@ def neighbour(dataplane: Dataplane, name: str = OUTSIDE) -> str:
     sandbox.run(["ip", "link", "set", f"{name}0", "master", bridge, "up"])
     sandbox.run(["sysctl", "-qw", "net.ipv6.conf.eth0.accept_dad=0"], netns=name)
     sandbox.run(["ip", "link", "set", "eth0", "up"], netns=name)
-    (link,) = sandbox.json("ip -j -6 addr show dev eth0 scope link", netns=name)
-    return str(link["addr_info"][0]["local"])
+
+    def link_local() -> str:
+        found = sandbox.json("ip -j -6 addr show dev eth0 scope link", netns=name)
+        return "".join(str(info["local"]) for link in found for info in link.get("addr_info", []))
+
+    return wait_until(link_local, timeout=20)
 
 
 def advertise(dataplane: Dataplane, name: str = OUTSIDE) -> None:

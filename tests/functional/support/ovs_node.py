@@ -133,7 +133,7 @@ def a_node(**options: object) -> Iterator[Node]:
             ovs.start()
             groups = {
                 "DEFAULT": {"interface_driver": "openvswitch", **options},
-                "OVS": {"ovsdb_connection": ovs.remote, "ovsdb_timeout": 3},
+                "OVS": {"ovsdb_connection": ovs.remote, "ovsdb_timeout": 6},
             }
             dataplane = Dataplane(sandbox, folder, groups)
             dataplane.start()

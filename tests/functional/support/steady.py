@@ -26,7 +26,7 @@ _CLONE_NEWNET = 0x40000000
 #: struct tcp_info of linux/tcp.h: tcpi_total_retrans, whose place has not changed since it came.
 _TOTAL_RETRANS_AT, _TCP_INFO_BYTES = 100, 104
 #: Seconds after which an answer counts as lost, and between two sends of one client.
-_PATIENCE_S, _PAUSE_S = 2.0, 0.005
+_PATIENCE_S, _PAUSE_S = 20.0, 0.005
 
 _libc = ctypes.CDLL(None, use_errno=True)
 

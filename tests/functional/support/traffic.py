@@ -17,7 +17,7 @@ from tests.functional.support.states import namespace
 
 PORT = 7
 #: Seconds until a connection that must come about is given up; those that must not are given up sooner.
-_PATIENCE_S, _IMPATIENCE_S = 3.0, 0.3
+_PATIENCE_S, _IMPATIENCE_S = 20.0, 0.3
 
 #: What stands for it, or the name of its namespace.
 Machine = HostState | RouterState | str

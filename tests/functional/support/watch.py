@@ -21,7 +21,7 @@ from tests.functional.support.sandbox import Inside, Sandbox
 
 #: How ``nft monitor`` says that a batch was committed.
 GENERATION = "# new generation"
-_TIMEOUT_S = 10
+_TIMEOUT_S = 60
 _marks = itertools.count(1)
 
 
@@ -59,11 +59,12 @@ class Events:
     def __init__(self, program: Program, mark: Callable[[str], None]) -> None:
         self._program = program
         self._mark = mark
-        self._first = self._seen_mark()
+        self._first = self._listening()
 
     def so_far(self) -> list[str]:
         """Return what was seen until now, marks left out."""
-        last = self._seen_mark()
+        self._mark(last := _name())  # one only: the lines of a second would be taken for what happened
+        wait_until(partial(self._seen_twice, last), timeout=_TIMEOUT_S)
         lines = self._program.lines()
         # A mark comes and goes: the first went with the last line that names it.
         begin = max(at for at, line in enumerate(lines) if self._first in line) + 1
@@ -72,16 +73,21 @@ class Events:
         # nft says a generation after each batch, that of the mark too.
         return found[1:] if found and found[0].startswith(GENERATION) else found
 
-    def _seen_mark(self) -> str:
+    def _listening(self) -> str:
+        """Make marks until one is seen, and return that."""
         deadline = time.monotonic() + _TIMEOUT_S
         while time.monotonic() < deadline:
-            self._mark(name := f"{30000 + next(_marks)}")
+            self._mark(name := _name())
             with suppress(TimeoutError):
                 return wait_until(partial(self._seen_twice, name), timeout=0.05)
         raise TimeoutError(f"no mark was seen: {self._program.lines()}")
 
     def _seen_twice(self, name: str) -> str:
         return name if sum(name in line for line in self._program.lines()) >= 2 else ""
+
+
+def _name() -> str:
+    return f"{30000 + next(_marks)}"
 
 
 @contextmanager
