@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import inspect
+import statistics
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -101,7 +102,7 @@ def private_options(library: str) -> str:
 
 def call_without_a_broker(library: str) -> str:
     asking = client(library, transport(library, f"rabbit://127.0.0.1:{free_ports(1)[0]}/"), "topic")
-    with eventlet.Timeout(3 * TIMEOUT_S, False):
+    with eventlet.Timeout({OSLO: 3 * TIMEOUT_S, OURS: 60}[library], False):
         with suppress(PluginUnavailable, oslo_messaging.MessagingTimeout):
             asking.call(admin_context(), "echo", timeout=TIMEOUT_S, value=1)
         return "ends at its timeout"
@@ -111,7 +112,7 @@ def call_without_a_broker(library: str) -> str:
 def call_that_nobody_consumes(library: str, rabbit: Rabbit) -> str:
     asking = client(library, transport(library, rabbit.url), str(uuid.uuid4()))
     try:
-        asking.call(admin_context(), "echo", timeout=2 * TIMEOUT_S, value=1)
+        asking.call(admin_context(), "echo", timeout={OSLO: 2 * TIMEOUT_S, OURS: 60}[library], value=1)
     except oslo_messaging.MessagingTimeout:
         return "waits for all of its timeout"
     except PluginUnavailable as error:
@@ -137,7 +138,7 @@ def call_in_process(library: str) -> str:
             begun = time.monotonic()
             asking.call(admin_context(), "echo", value=value)
             times.append(time.monotonic() - begun)
-    return "waits for a poll every 50 ms" if min(times) > 0.04 else "is handed over at once"
+    return "waits for a poll every 50 ms" if statistics.median(times) > 0.04 else "is handed over at once"
 
 
 def what_callers_reach(library: str) -> str:
@@ -146,7 +147,7 @@ def what_callers_reach(library: str) -> str:
     connected = transport(library, in_process(library))
     with serving(library, connected, "topic", Manager(conf, "node1")):
         try:
-            client(library, connected, "topic").call(admin_context(), "stop", timeout=TIMEOUT_S)
+            client(library, connected, "topic").call(admin_context(), "stop", timeout=30)
         except RemoteError:
             return "are its RPC"
     return "are all of it, `stop` too"

@@ -36,7 +36,7 @@ def test_the_agent_is_back_by_itself_and_misses_nothing(
     rabbit.start()
 
     expected.snat_out.clear()
-    wait_until(lambda: cloud.facts().snat_out == {}, timeout=BACK_WITHIN)
+    wait_until(lambda: without_snat(cloud), timeout=BACK_WITHIN)
     wait_until(lambda: f"qrouter-{new['id']}" in cloud.sandbox.namespaces(), timeout=BACK_WITHIN)
     assert_same(cloud.facts(), expected)
     assert cloud.agent.pid == pid and os.path.exists(f"/proc/{pid}")
@@ -45,6 +45,14 @@ def test_the_agent_is_back_by_itself_and_misses_nothing(
     cloud.put(legacy_payload())
     expected.snat_out["qg-bb04a719-1a"] = "203.0.113.53"
     assert_same(cloud.facts(), expected)
+
+
+def without_snat(cloud: Cloud) -> bool:
+    """Tell whether SNAT is off; in the middle of that its flows are still to be dropped."""
+    try:
+        return cloud.facts().snat_out == {}
+    except AssertionError:
+        return False
 
 
 def test_a_router_deleted_during_an_outage_goes_when_the_broker_is_back(cloud: Cloud, rabbit: Rabbit) -> None:

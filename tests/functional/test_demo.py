@@ -25,7 +25,7 @@ pytestmark = pytest.mark.kernel
 _REPOSITORY = Path(__file__).parents[2]
 _CTL = [sys.executable, "-m", "l3agent.cmd.ctl"]
 #: The limit of the demo, and what a loaded machine is granted on top.
-_LIMIT_S, _PATIENCE_S = 30, 90
+_LIMIT_S, _PATIENCE_S = 60, 90
 _NOBODY = 65534
 _NAMESPACES = ("pid", "net", "mnt")
 
@@ -73,7 +73,7 @@ class Demo:
     def assert_gone(self) -> None:
         """Fail while a process lives in a namespace of the sandbox; without one, and pins, no namespace lives on."""
         assert self.sandbox, "the sandbox was never seen"
-        wait_until(lambda: not _members(self.sandbox), timeout=5)
+        wait_until(lambda: not _members(self.sandbox), timeout=30)
 
 
 Start = Callable[..., Demo]
@@ -175,12 +175,16 @@ def test_killing_the_demo_takes_everything_along(start: Start) -> None:
 
 
 def test_ctrl_c_ends_the_demo_at_once_with_status_130(start: Start) -> None:
-    demo = start(*_CTL, "demo")
+    code = (  # an end that would have to be forced comes long after the one that is looked for
+        "import sys; from l3agent.standalone import sandbox; from l3agent.cmd import ctl;"
+        "sandbox._GRACE_S = 60; sys.exit(ctl.main(['demo']))"
+    )
+    demo = start(sys.executable, "-c", code)
     demo.read_until("TRAFFIC")
     demo.process.send_signal(signal.SIGINT)
     start = time.monotonic()
     assert demo.end() == 130, demo.text
-    assert time.monotonic() - start < 4 and "Traceback" not in demo.text
+    assert time.monotonic() - start < 40 and "Traceback" not in demo.text
     demo.assert_gone()
 
 

@@ -56,7 +56,7 @@ class Agent:
         self.told: list[tuple[str, Any]] = []
         self.words: list[str | None] = []
         self.lost = False
-        self._plugin = Client(transport, "q-l3-plugin", timeout=3, max_timeout=3)
+        self._plugin = Client(transport, "q-l3-plugin", timeout=10, max_timeout=10)
         self.connection = Connection(transport, host=host, on_lost=self._on_lost)
         self.connection.create_consumer("l3_agent", [self])
         self.connection.consume_in_threads()
@@ -67,12 +67,12 @@ class Agent:
             topic="l3_agent",
             agent_type="L3 agent",
             configurations=dict,
-            timeout=3,
+            timeout=10,
         )
 
     def join(self) -> set[str]:
         """Report until somebody answers, and take over the routers."""
-        self.words.append(wait_until(self._reporter.report, 30))
+        self.words.append(wait_until(self._reporter.report, 60))
         return set(self.ask("get_router_ids", "1.9"))
 
     def ask(self, method: str, version: str, **arguments: Any) -> Any:
@@ -188,6 +188,6 @@ def test_a_change_made_while_the_broker_was_away_reaches_the_agent(
     topology_file.write_text(topology_file.read_text().replace("mtu: 1450", "mtu: 1400"))
     rabbit.start()
     # Who saw the loss asks for everything; who did not is told.
-    wait_until(lambda: first.lost or ("routers_updated", [R2]) in first.told, 40)
-    (router,) = wait_until(lambda: first.ask_patiently("sync_routers", "1.0", router_ids=[R2]), 40)
+    wait_until(lambda: first.lost or ("routers_updated", [R2]) in first.told, 120)
+    (router,) = wait_until(lambda: first.ask_patiently("sync_routers", "1.0", router_ids=[R2]), 120)
     assert router["_interfaces"][0]["mtu"] == 1400

@@ -43,7 +43,7 @@ def machine() -> Iterator[Systemd]:
     home = "ProtectHome=no\n"  # the programs under test may be in one
     path = "Environment=PYTHONPATH=/run/l3agent/python\n"
     drop_ins = {
-        "l3-agent": f"{programs['l3-agent']}{home}{path}WatchdogSec=3\n",
+        "l3-agent": f"{programs['l3-agent']}{home}{path}WatchdogSec=15\n",
         "l3-dataplane": f"{programs['l3-dataplane']}{path}",
     }
     try:
@@ -116,7 +116,7 @@ def test_an_agent_that_stands_still_is_ended_by_the_watchdog_and_started_again(m
     machine.run("systemctl", "kill", "--signal=STOP", "--kill-who=main", "l3-agent")
     count = str(int(before["NRestarts"]) + 1)
     machine.wait_for("l3-agent", NRestarts=count, ActiveState="active", SubState="running")
-    assert "Watchdog timeout" in machine.journal("-u", "l3-agent")
+    wait_until(lambda: "Watchdog timeout" in machine.journal("-u", "l3-agent"), timeout=20)
     wait_in_sync(machine)
 
 
@@ -159,7 +159,7 @@ def test_a_wrong_configuration_is_said_and_not_tried_again(machine: Systemd) -> 
     machine.run("systemctl", "start", "l3-agent", check=False)
     shown = machine.wait_for("l3-agent", ActiveState="failed")
     assert (shown["Result"], shown["ExecMainStatus"], shown["NRestarts"]) == ("exit-code", "78", "0")
-    assert "[http] port" in machine.journal("-u", "l3-agent")
+    wait_until(lambda: "[http] port" in machine.journal("-u", "l3-agent"), timeout=20)
     machine.run("sed", "-i", "s/^port = many/port = 9796/", conf)
     machine.start("l3-agent")
     wait_in_sync(machine)
