@@ -106,6 +106,7 @@ INSIDE = [
     "ip route replace 192.0.2.1/32 dev QG",
     "ip route replace blackhole default",
     "ip -6 route replace default via 2001:db8:ffff::2 dev QG",
+    "ip -6 route append default via 2001:db8:ffff::2 dev QG",
     "ip -6 route append default via 2001:db8:ffff::2 protocol 201",
     "ip link set QR down",
     "ip link set QG down",

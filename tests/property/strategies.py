@@ -140,9 +140,11 @@ def router_states(draw: st.DrawFn) -> RouterState:
     gateway = draw(st.none() | ports(GATEWAY_DEVICE))
     devices = [port.device for port in internal] + ([gateway.device] if gateway else [])
     nat_address = draw(st.none() | ipv4) if gateway else None
-    # No address of either side twice: payloads with such pairs are refused.
+    # No address of either side twice, and no floating one that the router has itself: payloads with such are refused.
     sides = (itemgetter(0), itemgetter(1))
-    floating = draw(st.lists(st.tuples(ipv4, ipv4), max_size=4, unique_by=sides)) if gateway else []
+    drawn = draw(st.lists(st.tuples(ipv4, ipv4), max_size=4, unique_by=sides)) if gateway else []
+    own = {interface.ip for port in (*internal, *([gateway] if gateway else ())) for interface in port.addresses}
+    floating = [pair for pair in drawn if pair[0] not in own]
     return RouterState(
         id=draw(uuids),
         ports=internal,
