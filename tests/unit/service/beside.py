@@ -249,7 +249,8 @@ def sighup_in_the_foreground(library: str, start: Start) -> str:
 
 
 def words_to_systemd(library: str, start: Start, service_manager: ServiceManager) -> str:
-    process = start(library=library.partition(".")[0], TICK="1", TELL="1", WATCHDOG_USEC="300000")
+    # Fed seldom: its queue has ten places, and who is not listened to would wait for one.
+    process = start(library=library.partition(".")[0], TICK="1", TELL="1", WATCHDOG_USEC="3000000")
     ready = f"READY=1 {'after' if service_manager.told() == 'STARTED=1' else 'before'} the start"
     process.line("started")
     heard = service_manager.told_within(1)

@@ -323,8 +323,8 @@ def test_the_watchdog_is_fed_while_each_worker_is_healthy(start: Start, service_
     pid = min(process.line("started")[0] for _ in range(2))
     service_manager.told("WATCHDOG")
     os.kill(pid, signal.SIGSTOP)
-    service_manager.told_within(1.5 * interval)
-    assert service_manager.told_within(2 * interval) == []
+    # What was fed before may still be on its way.
+    assert any(service_manager.told_within(2 * interval) == [] for _ in range(5))
     os.kill(pid, signal.SIGCONT)
     assert service_manager.told("WATCHDOG")
 
