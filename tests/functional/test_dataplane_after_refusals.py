@@ -27,16 +27,6 @@ def an_unreachable_next_hop(world: World) -> RouterState:
     return replace(world.router, routes=world.router.routes | {route("172.30.0.0/24", (world.blue, "192.0.2.1"))})
 
 
-def a_port_with_a_multicast_mac(world: World) -> RouterState:
-    more = port(new_id(), "10.0.7.1/24", mac="01:00:5e:00:00:01")
-    return replace(world.router, ports=world.router.ports | {more})
-
-
-def a_port_with_an_mtu_no_device_has(world: World) -> RouterState:
-    more = port(new_id(), "10.0.7.1/24", mtu=70000)
-    return replace(world.router, ports=world.router.ports | {more})
-
-
 def a_port_on_what_is_no_bridge(world: World) -> RouterState:
     """Its pair is made; then it cannot be plugged in."""
     more = port(new_id(), "10.0.7.1/24")
@@ -52,8 +42,6 @@ def a_gateway_on_what_is_no_bridge(world: World) -> RouterState:
 
 REFUSED: list[Callable[[World], RouterState]] = [
     an_unreachable_next_hop,
-    a_port_with_a_multicast_mac,
-    a_port_with_an_mtu_no_device_has,
     a_port_on_what_is_no_bridge,
     a_gateway_on_what_is_no_bridge,
 ]

@@ -163,7 +163,7 @@ def test_a_second_router_with_the_same_addresses_has_a_world_of_its_own(cloud: C
     ("change", "told"),
     [
         ({"_interfaces": 7}, "_interfaces"),
-        ({"routes": [{"destination": "172.30.0.5/24", "nexthop": "10.0.0.77"}]}, "routes[0].destination"),
+        ({"routes": [{"destination": "172.30.0.0/33", "nexthop": "10.0.0.77"}]}, "routes[0].destination"),
         ({"gw_port": a_gateway(mac_address="01:00:5e:00:00:01")}, "gw_port.mac_address"),
     ],
 )
