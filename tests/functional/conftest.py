@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from tests.functional.support.cloud import HOST, Cloud, options
+from tests.functional.support.crashes import Mortal
 from tests.functional.support.kernel import RouterFacts, golden
 from tests.functional.support.neutron_server import NeutronServer
-from tests.functional.support.processes import Agent, Dataplane, Options, a_machine
+from tests.functional.support.processes import Agent, Dataplane, Options, a_machine, last_lines
 from tests.functional.support.rabbit import Rabbit
 from tests.functional.support.sandbox import Sandbox
 from tests.payloads import legacy_payload
@@ -47,6 +48,21 @@ def machine() -> Iterator[Dataplane]:
     """A data plane in a sandbox that the tests of a file share; each uses ids of its own."""
     with a_machine() as machine:
         yield machine
+
+
+@pytest.fixture(scope="module")
+def mortal() -> Iterator[Mortal]:
+    """A data plane that can be killed after any of its sends, shared by the tests of a file."""
+    folder = Path(tempfile.mkdtemp(prefix="l3-"))
+    try:
+        with Sandbox() as sandbox:
+            machine = Mortal(sandbox, folder, pool_size=0)
+            machine.start()
+            yield machine
+            machine.hang_up()
+            print(last_lines(machine.log))
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

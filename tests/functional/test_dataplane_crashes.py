@@ -3,18 +3,13 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from l3agent.model.states import NetworkState, RouterState
 from l3agent.testing import wait_until
 from tests.functional.support.crashes import Mortal
-from tests.functional.support.processes import last_lines
-from tests.functional.support.sandbox import Sandbox
 from tests.functional.support.states import bridge, key, namespace, new_id
 from tests.functional.support.watch import Program, capture
 from tests.functional.test_dataplane_changes import leftovers, meaning
@@ -32,20 +27,6 @@ FLOWS = {
     ("10.0.1.8", "10.0.0.7"): "",
     ("10.0.0.5", SECOND): f"--dst-nat 10.0.1.6 --src-nat {FIRST}",
 }
-
-
-@pytest.fixture(scope="module")
-def mortal() -> Iterator[Mortal]:
-    folder = Path(tempfile.mkdtemp(prefix="l3-"))
-    try:
-        with Sandbox() as sandbox:
-            machine = Mortal(sandbox, folder, pool_size=0)
-            machine.start()
-            yield machine
-            machine.hang_up()
-            print(last_lines(machine.log))
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="module")

@@ -3,19 +3,13 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
 from l3agent.model.states import RouterState
 from tests.functional.support.crashes import Mortal
 from tests.functional.support.kernel import observed
-from tests.functional.support.processes import last_lines
-from tests.functional.support.sandbox import Sandbox
 from tests.functional.support.states import bridge, key, namespace, new_id, port, route
 from tests.functional.support.watch import capture
 from tests.functional.test_dataplane_flows import OUTSIDE, Change, World, the_gateway_gone
@@ -32,20 +26,6 @@ def another_gateway(world: World) -> RouterState:
 
 def the_gateway_gone_and_an_interface(world: World) -> RouterState:
     return replace(the_gateway_gone(world), ports=frozenset({world.red}))
-
-
-@pytest.fixture(scope="module")
-def mortal() -> Iterator[Mortal]:
-    folder = Path(tempfile.mkdtemp(prefix="l3-"))
-    try:
-        with Sandbox() as sandbox:
-            machine = Mortal(sandbox, folder, pool_size=0)
-            machine.start()
-            yield machine
-            machine.hang_up()
-            print(last_lines(machine.log))
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.mark.parametrize(
