@@ -158,7 +158,10 @@ DATAPLANE_OPTS = [
         help="Count packets and bytes of each floating IP to and from outside, for `l3-agentctl traffic`; each packet "
         "costs two more look-ups.",
     ),
-    cfg.StrOpt("log_file", help="Log file of the data-plane process; without one it logs to its standard error."),
+    cfg.StrOpt(
+        "log_file",
+        help="Log file of the data-plane process, in a folder of root; without one it logs to its standard error.",
+    ),
     cfg.FloatOpt(
         "announce_interval", default=2, min=0.05, help="Seconds between two announcements of the same address."
     ),

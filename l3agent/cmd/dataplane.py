@@ -73,11 +73,28 @@ def _said(exc: Exception, status: int) -> int:
 def _configured(argv: list[str]) -> Any:
     conf = configured(argv, prog="l3-dataplane", cli_opts=[_EXIT_WITH_CLIENT])
     driver_name(conf.interface_driver)
-    # The file named by log_file is the agent's; two processes would rotate it under each other.
-    conf.set_override("log_file", conf.dataplane.log_file)
+    # The file and the folder named in [DEFAULT] are the agent's; two processes would rotate it under each other.
+    conf.set_override("log_file", _of_ours(conf.dataplane.log_file))
+    conf.set_override("log_dir", None)
     conf.set_override("use_stderr", conf.dataplane.log_file is None and not conf.use_journal)
     start_logging(conf, "l3-dataplane", fix_eventlet=False)
     return conf
+
+
+def _of_ours(path: str | None) -> str | None:
+    """Return the path of a file to write as it is, if nobody else can have it lead to another one.
+
+    :raises ConfigError: somebody can, or its folder is not there.
+    """
+    if path is not None:
+        folder = os.path.dirname(path) or "."
+        try:
+            owner = os.stat(folder).st_uid
+        except OSError as exc:
+            raise ConfigError(f"[dataplane] log_file: {path}: {exc.strerror or exc}") from exc
+        if owner != os.geteuid():
+            raise ConfigError(f"[dataplane] log_file: {path}: its folder is that of user {owner}, expected one of root")
+    return path
 
 
 def _serve(conf: Any) -> int:

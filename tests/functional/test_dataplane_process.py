@@ -98,6 +98,27 @@ def test_a_second_data_plane_of_one_namespace_folder_leaves_with_status_75(datap
     second.entrance.stderr.close()
 
 
+def test_no_log_is_written_where_another_user_could_have_it_lead_elsewhere(dataplane: Dataplane, folder: Path) -> None:
+    """A link of the agent's user in its own folder would give him any file of root."""
+    foreign = folder / "of-the-agent"
+    foreign.mkdir()
+    os.chown(foreign, 65534, 65534)
+    conf = folder / "second.conf"
+    for option, status, told in (
+        (f"log_file = {foreign}/dataplane.log", 78, f"{foreign}/dataplane.log: its folder is that of user 65534"),
+        (f"log_file = {foreign}/nowhere/dataplane.log", 78, "nowhere/dataplane.log: No such file"),
+        ("", 75, "another data plane"),  # the folder in [DEFAULT] is the agent's
+    ):
+        conf.write_text(f"[DEFAULT]\nlog_dir = {foreign}\n[dataplane]\nsocket = {folder}/second.sock\n{option}\n")
+        second = dataplane.sandbox.popen(
+            [str(SCRIPTS / "l3-dataplane"), "--config-file", str(conf)], stderr=subprocess.PIPE, text=True
+        )
+        assert second.wait(20) == status
+        assert told in second.entrance.stderr.read()
+        second.entrance.stderr.close()
+    assert list(foreign.iterdir()) == []
+
+
 def many(count: int, variant: int) -> list[RouterState]:
     """Return routers with the same ids and ports each time; ``variant`` changes what else they have."""
     made = []
