@@ -102,7 +102,7 @@ class L3NATAgent(DistributedRouterCasts, Manager):
             self.plugin,
             self.queue,
             here=self._routers_here,
-            served=self.router_info.__contains__,
+            served=self._is_served,
             rank=self._rank,
             report_state=self.registration.report_first,
             on_silence=self._recall.serve_all,
@@ -228,8 +228,10 @@ class L3NATAgent(DistributedRouterCasts, Manager):
             self._last_known.write()
 
     def _remove_all(self) -> None:
-        LOG.info("Removing %d routers: cleanup_on_shutdown is on", len(self.router_info))
-        for router_id in self.router_info.keys() - self.administration.paused:
+        # One that was refused from the beginning may be the work of another agent.
+        served = set(filter(self._is_served, self.router_info))
+        LOG.info("Removing %d routers: cleanup_on_shutdown is on", len(served))
+        for router_id in served - self.administration.paused:
             try:
                 self.routers.take_out(router_id, {})
             except TransientError as exc:
@@ -341,6 +343,10 @@ class L3NATAgent(DistributedRouterCasts, Manager):
         """Have the server know so after a reboot of the node, which the kernel shows by having no router at all."""
         if not self.dataplane.inventory()["router"]:
             self.plugin.update_all_ha_network_port_statuses()
+
+    def _is_served(self, router_id: str) -> bool:
+        info = self.router_info.get(router_id)
+        return info is not None and info.state is not None
 
     def _rank(self, router_id: str) -> int:
         info = self.router_info.get(router_id)

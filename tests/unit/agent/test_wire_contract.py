@@ -138,6 +138,22 @@ def test_a_router_of_another_kind_that_was_never_served_here_is_left_alone_and_n
         wait_until(lambda: here(dataplane) == {R2} and R1 not in agent.router_info)
 
 
+def test_a_router_that_was_never_served_here_outlasts_a_cleanup_at_the_end_and_has_its_time_of_grace(
+    conf, make_agent, service_of, plugin, dataplane
+):
+    conf.set_override("cleanup_on_shutdown", True)
+    conf.set_override("orphan_grace", -1, group="l3agent")
+    dataplane.states[("router", R1)] = built = object()
+    plugin.routers = {R1: a_router(id=R1) | {"ha": True}, R2: a_router(id=R2)}
+    with running(plugin, service_of(agent := make_agent())):
+        wait_until(lambda: agent.full_sync.in_sync and here(dataplane) == {R1, R2})
+        del plugin.routers[R1]
+        agent.full_sync.ask("test")
+        wait_until(lambda: agent.full_sync.completed > 1 and agent.full_sync.in_sync)
+        assert agent.orphans.ages().keys() == {R1}
+    assert dataplane.states == {("router", R1): built}
+
+
 @pytest.mark.parametrize("kind", ["ha-primary", "dvr-compute", "dvr-snat", "dvr-ha-snat"])
 def test_routers_of_another_kind_as_real_servers_send_them_are_refused(kind):
     for router in json.loads((HERE / "payloads" / f"{kind}.json").read_text()):
