@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -46,6 +46,13 @@ class LastKnownRouters:
         """Keep the payload of a router."""
         if self._interval:
             self._change(router_id, json.dumps(payload, separators=(",", ":")))
+
+    def keep_floating_ips(self, router_id: str, named: Container[str]) -> None:
+        """Keep in the payload of a router only the floating IPs with these ids: it has lost the others."""
+        if router_id in self._lines:
+            payload = json.loads(_unpacked(self._lines[router_id]))
+            kept = [fip for fip in payload.get("_floatingips") or [] if fip.get("id") in named]
+            self.remember(router_id, payload | {"_floatingips": kept})
 
     def forget(self, router_id: str) -> None:
         """Keep nothing of a router that is no longer here."""

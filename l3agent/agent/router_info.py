@@ -102,6 +102,7 @@ class RouterInfo:
 
     def lose(self, named: Mapping[str, FloatingIP]) -> None:
         """Keep of the floating IPs those that are named, between the same addresses."""
+        self.gone |= self.floating_ips.keys() - named.keys()
         self.floating_ips = {fip_id: status for fip_id, status in self.floating_ips.items() if fip_id in named}
         if self.state is not None:
             self.state = replace(self.state, floating_ips=self.state.floating_ips & set(named.values()))

@@ -28,7 +28,7 @@ from l3agent.exceptions import (
     TransientError,
 )
 from l3agent.model.desired import desired_state, named_floating_ips
-from l3agent.model.states import Key, Report, RouterState, State
+from l3agent.model.states import FloatingIP, Key, Report, RouterState, State
 
 LOG = logging.getLogger(__name__)
 
@@ -181,7 +181,7 @@ class Routers:
         payload = update.resource or {}
         if payload.get("id") == update.id:
             with suppress(InvalidRouter):
-                info.lose(named_floating_ips(payload))
+                self._take_lost_floating_ips(info, named_floating_ips(payload))
         self._statuses.report(update.id, info.floating_ips_to_report(ERROR))
         operations = 0
         if info.state is not None:
@@ -189,6 +189,14 @@ class Routers:
             info.succeeded(report, timings, time.monotonic())
             operations = report.count
         return _outcome(update, "refused", error=str(error), name=info.name, timings=timings, operations=operations)
+
+    def _take_lost_floating_ips(self, info: RouterInfo, named: Mapping[str, FloatingIP]) -> None:
+        """Take from a router the floating IPs that are not named, or not between these addresses; at its recall too."""
+        former = info.state
+        info.lose(named)
+        if info.state is not None and info.state != former:
+            kept = {fip_id for fip_id, pair in named.items() if pair in info.state.floating_ips}
+            self._last_known.keep_floating_ips(info.id, kept)
 
     def _reconcile(self, router_id: str, state: RouterState | None, timings: dict[str, float]) -> Report:
         """Have the data plane do it; a failure is kept for those who ask, and raised."""

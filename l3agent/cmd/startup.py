@@ -16,6 +16,7 @@ from oslo_log import log as logging
 from l3agent import __version__
 from l3agent.conf import list_opts, register_opts
 from l3agent.exceptions import ConfigError, WrongArguments
+from l3agent.model.forms import is_unicast
 
 
 def configured(argv: Sequence[str], *, prog: str, cli_opts: Sequence[Any] = ()) -> Any:
@@ -79,11 +80,13 @@ def start_logging(conf: Any, product: str, **settings: Any) -> None:
 
 
 def _check_ipv6_gateway(text: str) -> None:
+    if not text:
+        return
     try:
-        address = IPv6Address(text or "::1")
+        address = IPv6Address(text)
     except ValueError as exc:
         raise ConfigError(f"[DEFAULT] ipv6_gateway: {text}: expected an IPv6 address") from exc
-    if address.is_multicast or address.scope_id:
+    if address.scope_id or not is_unicast(address.packed):
         raise ConfigError(f"[DEFAULT] ipv6_gateway: {text}: expected the address of one machine, without a zone")
 
 

@@ -71,7 +71,6 @@ def carry_out(kernel: Kernel, plan: Plan, seen: Observed, namespace: str | None)
             _remove_namespace(kernel, handle)
         else:
             _carry_out_inside(sends, handle, plan, seen, first)
-    sends.one_by_one(kernel.host, outside.gone, ignore=_ALREADY_GONE)
     sends.over()
 
 

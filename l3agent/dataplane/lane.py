@@ -33,6 +33,10 @@ _TIDY_PAUSE_S, _TIDY_NEXT_S = 0.1, 0.02
 _SILENCE_S, _RESTLESS_S = 0.002, 0.05
 #: What tells this process from all others: in a container of its own each has the same process id.
 _PROCESS = os.urandom(8).hex()
+_NO_STAND_INS = (
+    "expected a router: l3-dataplane was started without [standalone] topology, or with another interface_driver than "
+    "bridge; if that has changed, restart it"
+)
 #: More lines than any plan has.
 _ALL_LINES = 1 << 30
 
@@ -205,7 +209,7 @@ def _read(crew: Crew, wire: Mapping[str, Any]) -> tuple[Key, State | InvalidStat
         return unpack_key(wire), exc
     if state is not None and key[0] != "router" and not crew.stand_ins:
         # A card of this machine would be taken by it, or a device that is named as that of a host.
-        return key, InvalidState("kind", key[0], "expected a router: [standalone] topology is not set")
+        return key, InvalidState("kind", key[0], _NO_STAND_INS)
     return key, state
 
 

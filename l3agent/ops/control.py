@@ -161,7 +161,9 @@ def refuse_beside_another(path: str) -> None:
         except TimeoutError:  # it is too busy to take us
             pass
         except PermissionError as exc:
-            raise PermissionMissing(f"{path}: belongs to another user, whose l3-agent may be at work") from exc
+            raise PermissionMissing(
+                f"{path}: belongs to another user, whose l3-agent may be at work; if there is none, remove the file"
+            ) from exc
         except OSError:
             return
     raise AnotherAtWork(f"another l3-agent listens on {path}: stop it, or use another state_path")

@@ -49,7 +49,7 @@ def test_one_that_is_not_link_local_is_reached_on_link() -> None:
     assert ip_network("2001:db8:f::1/128") in {route.destination for route in state.routes}
 
 
-@pytest.mark.parametrize("text", ["192.0.2.1", "ff02::1", "fe80::1%eth0", "router"])
+@pytest.mark.parametrize("text", ["192.0.2.1", "ff02::1", "fe80::1%eth0", "router", "::", "::1", "::ffff:10.0.0.1"])
 def test_what_cannot_be_a_next_hop_is_refused_at_start(tmp_path: Path, text: str) -> None:
     path = tmp_path / "l3_agent.ini"
     path.write_text(f"[DEFAULT]\nipv6_gateway = {text}\n")
