@@ -33,7 +33,7 @@ from l3agent.dataplane.reconcile import Reconciler
 from l3agent.dataplane.render import ROUTER_SYSCTLS
 from l3agent.dataplane.server import Server
 from l3agent.dataplane.tidy import Tidier
-from l3agent.exceptions import ConfigError, L3AgentError, PermissionMissing
+from l3agent.exceptions import AnotherAtWork, ConfigError, L3AgentError, PermissionMissing
 from l3agent.model.wire import Reader
 
 LOG = logging.getLogger(__name__)
@@ -61,6 +61,8 @@ def main(argv: list[str] | None = None) -> int:
         return _said(exc, EX_CONFIG)
     except PermissionMissing as exc:
         return _said(exc, EX_NOPERM)
+    except AnotherAtWork as exc:
+        return _said(exc, EX_TEMPFAIL)
     except L3AgentError as exc:
         return _said(exc, EX_SOFTWARE)
 
@@ -101,7 +103,7 @@ def _serve(conf: Any) -> int:
     path = conf.dataplane.socket
     lock = _locked(conf.dataplane.netns_path)
     if lock is None:
-        return _said(L3AgentError(f"another data plane works on {conf.dataplane.netns_path}"), EX_TEMPFAIL)
+        raise AnotherAtWork(f"another data plane works on {conf.dataplane.netns_path}")
     listener, owner = _listen(path)
     privilege.raise_descriptor_limit()
     privilege.drop()
@@ -196,15 +198,12 @@ def _listen(path: str) -> tuple[socket.socket, int]:
     try:
         os.makedirs(folder, exist_ok=True)
         owner = os.stat(folder)
+        os.fchmod(listener.fileno(), 0o600)  # the mode that bind(2) gives the file (unix(7))
         with privilege.acting_as(owner.st_uid, owner.st_gid):
             # The lock is held, so a file of that name is a dead one's.
             with suppress(FileNotFoundError):
                 os.unlink(path)
-            before = os.umask(0o177)
-            try:
-                listener.bind(path)
-            finally:
-                os.umask(before)
+            listener.bind(path)
         listener.listen(4)
     except OSError as exc:
         listener.close()

@@ -91,11 +91,8 @@ class ControlSocket:
             fresh = f"{self._path}.{os.getpid()}"
             with suppress(FileNotFoundError):  # left by one that died here and had the same process id
                 os.unlink(fresh)
-            before = os.umask(0o177)
-            try:
-                listener.bind(fresh)
-            finally:
-                os.umask(before)
+            os.fchmod(listener.fileno(), 0o600)  # the mode that bind(2) gives the file (unix(7))
+            listener.bind(fresh)
             listener.listen(_CLIENTS)
             self._bound = _identity(fresh)
             os.rename(fresh, self._path)
