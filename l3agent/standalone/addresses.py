@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from ipaddress import IPv6Address, ip_address, ip_interface, ip_network
 
-from l3agent.model.forms import is_device, is_name
+from l3agent.model.forms import is_device, is_name, is_unicast
 from l3agent.model.states import Address, Interface, Network
 from l3agent.standalone.document import Item
 
@@ -84,9 +84,11 @@ def read_network(item: Item) -> Network | None:
 def read_subnet_range(item: Item) -> Network | None:
     """Return the range of a subnet."""
     network = read_network(item)
-    if network is not None and (
-        network.prefixlen == 0 or network.network_address.is_unspecified or _mapped(network.network_address)
-    ):
+    if network is None:
+        return None
+    first = network.network_address
+    mapped = isinstance(first, IPv6Address) and first.ipv4_mapped is not None
+    if network.prefixlen == 0 or first.is_unspecified or mapped:
         item.fail("machines cannot have addresses of this range")
         return None
     return network
@@ -105,12 +107,7 @@ def _plain(text: str) -> str:
 
 
 def _usable(item: Item, address: Address) -> Address | None:
-    odd = address.is_multicast or address.is_loopback or address.is_unspecified or address.is_link_local
-    if odd or _mapped(address) or str(address) == "255.255.255.255":
+    if address.is_link_local or not is_unicast(address.packed):
         item.fail("no address that a machine can be reached by")
         return None
     return address
-
-
-def _mapped(address: Address) -> bool:
-    return isinstance(address, IPv6Address) and address.ipv4_mapped is not None
