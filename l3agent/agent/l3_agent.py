@@ -28,7 +28,6 @@ from l3agent.agent.processing_queue import ResourceProcessingQueue
 from l3agent.agent.recall import Recall
 from l3agent.agent.registration import Registration
 from l3agent.agent.resource_update import PRIORITY_FULL_SYNC, PRIORITY_RPC, Action, ResourceUpdate
-from l3agent.agent.router_info import UNKNOWN
 from l3agent.agent.routers import Dataplane, Routers
 from l3agent.agent.shared_fetch import SharedFetch
 from l3agent.exceptions import TransientError
@@ -102,8 +101,8 @@ class L3NATAgent(DistributedRouterCasts, Manager):
             self.plugin,
             self.queue,
             here=self._routers_here,
-            served=self._is_served,
-            rank=self._rank,
+            served=self.routers.is_served,
+            rank=self.routers.rank,
             report_state=self.registration.report_first,
             on_silence=self._recall.serve_all,
             doubt=self.doubt,
@@ -228,8 +227,7 @@ class L3NATAgent(DistributedRouterCasts, Manager):
             self._last_known.write()
 
     def _remove_all(self) -> None:
-        # One that was refused from the beginning may be the work of another agent.
-        served = set(filter(self._is_served, self.router_info))
+        served = set(filter(self.routers.is_served, self.router_info))
         LOG.info("Removing %d routers: cleanup_on_shutdown is on", len(served))
         for router_id in served - self.administration.paused:
             try:
@@ -343,11 +341,3 @@ class L3NATAgent(DistributedRouterCasts, Manager):
         """Have the server know so after a reboot of the node, which the kernel shows by having no router at all."""
         if not self.dataplane.inventory()["router"]:
             self.plugin.update_all_ha_network_port_statuses()
-
-    def _is_served(self, router_id: str) -> bool:
-        info = self.router_info.get(router_id)
-        return info is not None and info.state is not None
-
-    def _rank(self, router_id: str) -> int:
-        info = self.router_info.get(router_id)
-        return UNKNOWN if info is None else info.rank

@@ -18,7 +18,7 @@ from l3agent.agent.fip_statuses import FloatingIPStatuses
 from l3agent.agent.last_known import LastKnownRouters
 from l3agent.agent.outcomes import Outcome, Result
 from l3agent.agent.resource_update import Action, ResourceUpdate
-from l3agent.agent.router_info import ACTIVE, ERROR, RouterInfo
+from l3agent.agent.router_info import ACTIVE, ERROR, UNKNOWN, RouterInfo
 from l3agent.exceptions import (
     ApplyError,
     InvalidRouter,
@@ -109,6 +109,16 @@ class Routers:
             self.info[state.id] = RouterInfo(state.id)
             self.info[state.id].recall(payload, state)
 
+    def is_served(self, router_id: str) -> bool:
+        """Tell whether this agent knows how a router should be: one refused from the beginning is another agent's."""
+        info = self.info.get(router_id)
+        return info is not None and info.state is not None
+
+    def rank(self, router_id: str) -> int:
+        """Return the rank of a router (see :func:`~l3agent.agent.router_info.importance`), as far as it is known."""
+        info = self.info.get(router_id)
+        return UNKNOWN if info is None else info.rank
+
     # Steps
 
     def update(self, update: ResourceUpdate, timings: dict[str, float]) -> Outcome:
@@ -122,7 +132,7 @@ class Routers:
         try:
             state = self.desired_state(update.id, payload)
         except RouterNotCompatible as exc:
-            if info is None or info.state is None:
+            if not self.is_served(update.id):
                 # What there is of it is the work of another agent, which may serve it still.
                 return self._refuse(update, exc, timings)
             LOG.warning("router %s is served here no more: %s", update.id, exc)

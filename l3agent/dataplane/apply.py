@@ -66,11 +66,11 @@ def carry_out(kernel: Kernel, plan: Plan, seen: Observed, namespace: str | None)
         plan, first = _without_links(plan, refused), None
     if handle is not None:
         _send_or_stop(kernel, handle.route, encode.set_down(plan, seen.devices), namespace, ignore=_ALREADY_GONE)
-    if handle is not None and sends.rules(handle, encode.rules(plan)):
-        if any(operation.verb == "remove" for operation in plan.of(Namespace)):
-            _remove_namespace(kernel, handle)
-        else:
-            _carry_out_inside(sends, handle, plan, seen, first)
+        if sends.rules(handle, encode.rules(plan)):
+            if any(operation.verb == "remove" for operation in plan.of(Namespace)):
+                _remove_namespace(kernel, handle)
+            else:
+                _carry_out_inside(sends, handle, plan, seen, first)
     sends.over()
 
 

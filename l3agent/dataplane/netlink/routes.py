@@ -114,8 +114,7 @@ def parse_routes(
         if made_by != protocol or table != _TABLE_MAIN or route_type != _UNICAST:
             continue
         parts = attribute_map(data, start + _RTMSG.size, end)
-        raw = parts.get(_RTA_DST) or bytes(4 if family == AF_INET else 16)
-        destination = ip_network((raw, prefix))
+        destination = _destination(family, prefix, parts)
         hops = _parse_hops(parts, names)
         # IPv6 lists each next hop of a multipath route as a route of its own in old kernels: join them.
         found[destination] = found.get(destination, frozenset()) | hops
@@ -128,9 +127,12 @@ def parse_places(data: bytes) -> Iterator[tuple[Network, bool]]:
         if kind == NEWROUTE:
             family, prefix, _, _, table, made_by, _, route_type, _ = _RTMSG.unpack_from(data, start)
             if table == _TABLE_MAIN and family in (AF_INET, AF_INET6):
-                raw = attribute_map(data, start + _RTMSG.size, end).get(_RTA_DST)
-                destination = ip_network((raw or bytes(4 if family == AF_INET else 16), prefix))
-                yield destination, (made_by, route_type) == (ROUTE_PROTOCOL, _UNICAST)
+                parts = attribute_map(data, start + _RTMSG.size, end)
+                yield _destination(family, prefix, parts), (made_by, route_type) == (ROUTE_PROTOCOL, _UNICAST)
+
+
+def _destination(family: int, prefix: int, parts: dict[int, bytes]) -> Network:
+    return ip_network((parts.get(_RTA_DST) or bytes(4 if family == AF_INET else 16), prefix))
 
 
 def _parse_hops(parts: dict[int, bytes], names: dict[int, str]) -> frozenset[NextHop]:
