@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
-from tests.bench import churn, first_packet, floating_ips, repair, resident, restart, routers, scale
+from tests.bench import against, churn, first_packet, floating_ips, repair, resident, restart, routers, scale
 from tests.functional.support.sandbox import Sandbox
 
 BENCHES: dict[str, ModuleType] = {
@@ -22,6 +22,7 @@ BENCHES: dict[str, ModuleType] = {
     "first-packet": first_packet,
     "resident": resident,
     "churn": churn,
+    "against": against,
 }
 
 

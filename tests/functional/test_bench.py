@@ -56,3 +56,16 @@ def test_the_text_tells_what_the_figures_depend_on(ran: tuple[str, dict[str, Any
     text, report = ran
     for needed in (report["machine"]["before"]["kernel"], "load", *OPERATIONS, *report["ways"], "Resident memory"):
         assert needed in text
+
+
+def test_two_checkouts_are_compared_in_one_run(tmp_path: Path) -> None:
+    figures = tmp_path / "figures.json"
+    argv = [sys.executable, "-m", "tests.bench", "against", str(ROOT), "--routers", "2", "--rounds", "1"]
+    done = subprocess.run(
+        [*argv, "--json", str(figures)], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    compared = json.loads(figures.read_text())["operations"]
+    assert tuple(compared) == OPERATIONS
+    assert all(one["ratio"] > 0 and one["CPU ratio"] > 0 for one in compared.values())
+    assert all(name in done.stdout for name in OPERATIONS)
