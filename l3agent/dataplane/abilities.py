@@ -73,7 +73,7 @@ def _numbers() -> None:
 
 def _settings() -> None:
     root = Path(f"/proc/self/fd/{syscalls.mount_proc()}/sys/net")
-    for path in ("ipv4/ip_forward", "ipv6/conf/all/forwarding", "netfilter/nf_conntrack_tcp_be_liberal"):
+    for path in ("ipv4/ip_forward", "netfilter/nf_conntrack_tcp_be_liberal"):
         if not (root / path).exists():
             raise ApplyError(f"no sysctl net/{path}")
 
@@ -85,5 +85,5 @@ _TRIALS: tuple[tuple[str, Callable[[], None], str], ...] = (
     ("flows dropped by a filter", _conntrack_filter, "`modprobe nf_conntrack_netlink`; Linux 5.8 or newer is needed"),
     ("events of all namespaces", _all_namespaces, "without NET_BROADCAST changes of others wait for a full sync"),
     ("numbers of namespaces", _numbers, "without them changes of others wait for a full sync"),
-    ("settings of namespaces", _settings, "`modprobe nf_conntrack`; IPv6 must not be switched off (ipv6.disable)"),
+    ("settings of namespaces", _settings, "`modprobe nf_conntrack`"),
 )

@@ -196,6 +196,7 @@ def _make_namespace(kernel: Kernel, plan: Plan, seen: Observed) -> Plan:
         if operation.verb == "add" and isinstance(operation.entry, Namespace):
             seen.handle = kernel.create(operation.entry.name)
             plan, seen.handle.ready = plan.without(seen.handle.ready), frozenset()
+            plan = plan if seen.handle.has_ipv6 else plan.without_ipv6()
     settings = [one.entry for one in plan.of(Sysctl) if one.verb != "remove" and isinstance(one.entry, Sysctl)]
     if seen.handle is not None and settings:
         kernel.write_sysctls(seen.handle, settings)

@@ -32,9 +32,6 @@ from l3agent.model.states import NextHop
 #: card, the second mark and its name. All other ports are somebody else's.
 BRIDGE_MARK, CARD_MARK = "l3agent:network:", ":card:"
 
-#: Index of ``lo`` in every namespace (linux/net_namespace.h, LOOPBACK_IFINDEX).
-_LOOPBACK = 1
-
 Batch = list[tuple[bytes, Operation]]
 T = TypeVar("T")
 
@@ -245,7 +242,7 @@ def inside(plan: Plan, index: Mapping[str, int], advertised: Collection[NextHop]
 def _inside(operation: Operation, made: Batches, index: Mapping[str, int], advertised: Collection[NextHop]) -> None:
     match operation.entry:
         case Namespace():
-            made.come.append((rtnl.set_link(index=_LOOPBACK, up=True), operation))
+            made.come.append((rtnl.set_link(index=rtnl.LOOPBACK, up=True), operation))
         case Link() as link if operation.verb == "remove":
             made.gone.append((rtnl.delete_link(index=index[link.device]), operation))
         case Link() as link if link.up:

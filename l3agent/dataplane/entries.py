@@ -279,3 +279,14 @@ Entry = (
     | NeutronRules
     | PendingFlush
 )
+
+
+def needs_ipv6(entry: Entry) -> bool:
+    """Return True if the kernel refuses the entry in a namespace without IPv6."""
+    match entry:
+        case DeviceAddress(interface=address):
+            return address.version == 6
+        case KernelRoute(destination):
+            return destination.version == 6
+        case _:
+            return isinstance(entry, AcceptRA)

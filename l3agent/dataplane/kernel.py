@@ -45,6 +45,8 @@ class NamespaceHandle:
     :param nsid: what events of the namespace are marked with; None as long as that was not asked for.
     :param next_index: what the next device made inside will have, None when that is not known.
     :param ready: what the namespace had when it was taken from the pool, until its first plan is carried out.
+    :param has_ipv6: its loopback device had IPv6 when the links were read last.
+    :param is_ipv6_logged: the log says that it has none.
     :param rules: generation of the rules when they were read last, and what they were.
     """
 
@@ -59,6 +61,8 @@ class NamespaceHandle:
     found: bool = False
     adopted: bool = False
     ready: frozenset[Entry] = frozenset()
+    has_ipv6: bool = True
+    is_ipv6_logged: bool = False
     rules: tuple[int | None, frozenset[Entry]] | None = None
     _dumps: dict[bytes, tuple[bytes, object, Any]] = field(default_factory=dict)
 
@@ -107,6 +111,9 @@ class Kernel:
         self.host = NetlinkSocket(NETLINK_ROUTE)
         self._share_path()
         self.counting = counting
+        #: New namespaces have IPv6.
+        self.has_ipv6 = True
+        self._unknown_settings: set[str] = set()
         self.intact_table = self._learn_table()
 
     # ---- namespaces ------------------------------------------------------------------------------------------
@@ -163,6 +170,7 @@ class Kernel:
             self._reaper.close(handle.close)
             raise
         handle.ready, handle.next_index = blank.has, blank.next_index
+        handle.has_ipv6 = self.has_ipv6 = blank.has_ipv6
         handle.sysctls = frozenset(one for one in blank.has if isinstance(one, Sysctl))
         self._handles[name] = handle
         return handle
@@ -212,7 +220,7 @@ class Kernel:
     def write_sysctls(self, handle: NamespaceHandle, wanted: list[Sysctl]) -> None:
         """Write settings of a namespace, and remember them.
 
-        One that the kernel does not have (conntrack not loaded, no IPv6) is said once and counts as written.
+        One that the kernel does not have (conntrack not loaded, no IPv6) is logged once and counts as written.
         """
         self.write_device_settings(handle, wanted)
         paths = {sysctl.path for sysctl in wanted}
@@ -225,11 +233,16 @@ class Kernel:
                 try:
                     self._settings.write(sysctl)
                 except FileNotFoundError:
-                    LOG.warning("%s: this kernel has no %s; going on without it", handle.name, sysctl.path)
+                    self._log_unknown(sysctl.path)
                 except OSError as exc:
                     raise ApplyError(f"sysctl {sysctl.path}={sysctl.value}: {exc.strerror}") from exc
 
     # ---- private ---------------------------------------------------------------------------------------------
+
+    def _log_unknown(self, path: str) -> None:
+        if path not in self._unknown_settings:
+            self._unknown_settings.add(path)
+            LOG.warning("this kernel has no %s; continuing without it", path)
 
     def _make(self) -> Blank:
         self._settings.renew()
@@ -294,10 +307,11 @@ class Kernel:
     def _learn_table(self) -> Fingerprint:
         """Write our table into a namespace of its own and read it back: what this kernel prints of an intact one."""
         with visiting(self._home, None):
-            scratch = NetlinkSocket(NETLINK_NETFILTER)
+            scratch = open_here()
         try:
-            scratch.nft_batch(list(table.new_table(counting=self.counting)))
-            return read_fingerprint(scratch)
+            self.has_ipv6 = scratch.has_ipv6
+            scratch.netfilter.nft_batch(list(table.new_table(counting=self.counting)))
+            return read_fingerprint(scratch.netfilter)
         finally:
             self._reaper.close(scratch.close)
 

@@ -109,6 +109,7 @@ def observe(
 def _observe_inside(kernel: Kernel, seen: Observed, handle: NamespaceHandle, desired: frozenset[Entry]) -> list[Link]:
     infos = handle.read(rtnl.dump_links(), _links, None)
     seen.devices = {info.name: info.index for info in infos}
+    handle.has_ipv6 = any(info.index == rtnl.LOOPBACK and info.has_ipv6 for info in infos)
     names = {info.index: info.name for info in infos}
     seen.entries.add(Namespace(handle.name, loopback=any(info.name == "lo" and info.up for info in infos)))
     ours = [info for info in infos if info.name.startswith(OURS)]
@@ -117,7 +118,11 @@ def _observe_inside(kernel: Kernel, seen: Observed, handle: NamespaceHandle, des
     seen.entries.update(links)
     # When all goes, only links are named; the rest goes with the namespace.
     if desired:
-        seen.entries |= {one for info in ours if _accepts_ra(info, one := AcceptRA(info.name), desired)}
+        seen.entries |= {
+            AcceptRA(info.name)
+            for info in ours
+            if _accepts_ra(info, handle.has_ipv6 and AcceptRA(info.name) in desired)
+        }
         seen.entries |= handle.read(rtnl.dump_addresses(), _addresses, names)
         seen.entries |= handle.read(routes.dump_routes(4), _routes, names)
         seen.entries |= handle.read(routes.dump_routes(6), _routes, names)
@@ -129,14 +134,14 @@ def _observe_inside(kernel: Kernel, seen: Observed, handle: NamespaceHandle, des
     return links
 
 
-def _accepts_ra(info: rtnl.LinkInfo, entry: AcceptRA, desired: frozenset[Entry]) -> bool:
-    """Tell whether it does; a device without IPv6 counts as it should be.
+def _accepts_ra(info: rtnl.LinkInfo, is_wanted: bool) -> bool:
+    """Return True if a device accepts advertisements; a device without IPv6 counts as it should be.
 
     One that takes addresses too, as neutron-l3-agent leaves them, is not yet what is wanted, and more than what is not.
     """
     if info.accept_ra is None:
-        return entry in desired
-    return info.accept_ra and not (info.autoconf and entry in desired)
+        return is_wanted
+    return info.accept_ra and not (info.autoconf and is_wanted)
 
 
 def _as_far_as_wanted(link: Link, wanted: Link | None) -> Link:

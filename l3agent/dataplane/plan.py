@@ -33,6 +33,7 @@ from l3agent.dataplane.entries import (
     SwitchPort,
     Sysctl,
     Table,
+    needs_ipv6,
 )
 from l3agent.model.names import GATEWAY_DEVICE, INTERNAL_DEVICE
 from l3agent.model.states import Interface
@@ -119,6 +120,10 @@ class Plan:
     def without_devices(self, missing: Collection[str]) -> Plan:
         """Return the plan without what comes to devices that are not there."""
         return Plan(tuple(one for one in self.operations if one.verb == "remove" or not _needs(one.entry, missing)))
+
+    def without_ipv6(self) -> Plan:
+        """Return the plan without the additions that a namespace without IPv6 refuses."""
+        return Plan(tuple(one for one in self.operations if one.verb == "remove" or not needs_ipv6(one.entry)))
 
     def without(self, ready: Collection[Entry]) -> Plan:
         """Return the plan without the additions of what is there already."""

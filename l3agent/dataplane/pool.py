@@ -22,8 +22,6 @@ from l3agent.exceptions import ApplyError
 
 LOG = logging.getLogger(__name__)
 
-#: Index of ``lo`` in every namespace (linux/net_namespace.h, LOOPBACK_IFINDEX).
-_LOOPBACK = 1
 #: Seconds until the next try when a namespace could not be made.
 _PAUSE_S = 5.0
 
@@ -33,6 +31,7 @@ class Blank:
     """A namespace without a name: its descriptor, its sockets, what it already has.
 
     :param next_index: what the next device will have (the kernel counts on), None when nobody looked.
+    :param has_ipv6: new devices have IPv6.
     """
 
     fd: int
@@ -40,6 +39,7 @@ class Blank:
     netfilter: NetlinkSocket
     has: frozenset[Entry] = frozenset()
     next_index: int | None = None
+    has_ipv6: bool = True
 
     def close(self) -> None:
         """Close everything; may wait for grace periods."""
@@ -104,7 +104,7 @@ class Pool:
             blank = open_here()
             has: set[Entry] = {one for one in self._wanted if self._set(one)}
         try:
-            blank.route.batch(rtnl.set_link(index=_LOOPBACK, up=True))
+            blank.route.batch(rtnl.set_link(index=rtnl.LOOPBACK, up=True))
             blank.netfilter.nft_batch(list(table.new_table(counting=self._table.counting)))
             last = max(info.index for info in rtnl.parse_links(blank.route.dump(rtnl.dump_links())))
         except Exception:
@@ -122,10 +122,16 @@ class Pool:
 
 
 def open_here() -> Blank:
-    """Return the namespace that the calling thread is in, with sockets of it."""
+    """Return the namespace that the calling thread is in, with sockets of it.
+
+    The loopback device has IPv6 if new devices have: it is disabled on both where the kernel was started with
+    ``ipv6.disable`` or ``ipv6.disable_ipv6``, and where the namespace inherited ``disable_ipv6`` (ip-sysctl).
+    """
     fd = own_namespace()
     try:
-        return Blank(fd, NetlinkSocket(NETLINK_ROUTE), NetlinkSocket(NETLINK_NETFILTER))
-    except OSError:
+        blank = Blank(fd, NetlinkSocket(NETLINK_ROUTE), NetlinkSocket(NETLINK_NETFILTER))
+        (answer,) = blank.route.ask([rtnl.get_link(index=rtnl.LOOPBACK)])
+        return replace(blank, has_ipv6=any(info.has_ipv6 for info in rtnl.parse_links(answer)))
+    except (OSError, ApplyError):
         os.close(fd)
         raise

@@ -16,6 +16,7 @@ from l3agent.dataplane.announcer import Announcer
 from l3agent.dataplane.apply import Otherwise, carry_out
 from l3agent.dataplane.drift import Drift
 from l3agent.dataplane.drivers import InterfaceDriver
+from l3agent.dataplane.ipv6 import log_missing, servable
 from l3agent.dataplane.job import Job
 from l3agent.dataplane.kernel import Kernel
 from l3agent.dataplane.neighbours import Neighbours
@@ -140,7 +141,8 @@ class Reconciler:
         desired = self._entries(key, state)
         if kind != "network":
             self._kernel.read_sysctls_again(namespace_name(kind, state_id), desired)
-        actual = frozenset(self._observe(key, desired).entries)
+        seen = self._observe(key, desired)
+        desired, actual = servable(self._kernel, seen.handle, desired), frozenset(seen.entries)
         if actual != desired:
             self._drift.doubt(key)
         return desired, actual
@@ -218,7 +220,7 @@ class Reconciler:
             states = changed(job.key, snapshot.state, state, self._driver, counting=self._kernel.counting)
             if states is None:
                 return False
-            before, after = states
+            before, after = (servable(self._kernel, snapshot.seen.handle, one) for one in states)
             plan = diff(after, before)
         if plan.may_disturb():
             return False
@@ -290,7 +292,9 @@ class Reconciler:
                     known = None
                     continue
             if seen.handle is not None:
-                self._after.append(partial(self._neighbours.tell, seen.handle, state, plan, desired))
+                log_missing(seen.handle, key, desired)
+                present = servable(self._kernel, seen.handle, desired)
+                self._after.append(partial(self._neighbours.tell, seen.handle, state, plan, present))
             if change is not None:
                 failure = yield from self._over(change, job)
             if failure is not None:
@@ -320,7 +324,7 @@ class Reconciler:
         with job.timed("observe"):
             seen = self._observe(job.key, desired, known)
         with job.timed("plan"):
-            return seen, diff(desired, seen.entries)
+            return seen, diff(servable(self._kernel, seen.handle, desired), seen.entries)
 
     def _observe(self, key: Key, desired: frozenset[Entry], known: Mapping[str, int] | None = None) -> Observed:
         kind, state_id = key

@@ -10,8 +10,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass, field
+from ipaddress import IPv6Interface
 
 from l3agent.dataplane.events import Lost, Notice, PinGone
+from l3agent.dataplane.netlink import rtnl
 from l3agent.dataplane.netlink.events import AddressEvent, Event, LinkEvent, RouteEvent
 from l3agent.dataplane.netlink.rtnl import LinkInfo
 from l3agent.dataplane.observe import OURS, Observed
@@ -39,6 +41,7 @@ class _Place:
     :param namespace: name of its namespace, and its number.
     :param devices: our devices inside, by index.
     :param outside: what it has in the switch namespace, by name.
+    :param has_ipv6: the namespace had IPv6 when it was observed.
     """
 
     state: State
@@ -46,6 +49,7 @@ class _Place:
     nsid: int | None = None
     devices: dict[int, str] = field(default_factory=dict)
     outside: dict[str, Link | Bridge | Card] = field(default_factory=dict)
+    has_ipv6: bool = True
     snapshot: Snapshot | None = None
 
 
@@ -140,6 +144,7 @@ class Served:
         place = self._places[key] = _Place(state)
         if seen.handle is not None:
             place.namespace, place.nsid = seen.handle.name, seen.handle.nsid
+            place.has_ipv6 = seen.handle.has_ipv6
             place.devices = {index: name for name, index in seen.devices.items() if name in ours}
             self._by_pin[seen.handle.name] = key
             if place.nsid is not None:
@@ -221,6 +226,9 @@ class Served:
             case LinkEvent(gone, index):
                 known = place.devices.get(index)
                 return known is None if gone else self._is_right_link(key, place, event, known)
+            case AddressEvent(gone, rtnl.LOOPBACK, IPv6Interface(ip=ip)) if ip.is_loopback:
+                # The kernel takes ::1 away when IPv6 is disabled, and gives it back when it is enabled.
+                return place.has_ipv6 != gone
             case AddressEvent(gone, index, interface):
                 device = place.devices.get(index)
                 return device is None or (DeviceAddress(device, interface) in self._desired(key, place)) != gone

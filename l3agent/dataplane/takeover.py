@@ -15,6 +15,7 @@ table: packets get the mark that some of them ask for from us, until those that 
 
 from __future__ import annotations
 
+import errno
 from collections import defaultdict
 from collections.abc import Iterable
 from ipaddress import IPv4Address
@@ -163,7 +164,13 @@ def refuse_x_tables() -> None:
                 tables = names.read().split()
         except FileNotFoundError:
             continue
-        used = [name for name in tables if syscalls.x_tables_rules(name, family, level)]
+        try:
+            used = [name for name in tables if syscalls.x_tables_rules(name, family, level)]
+        except OSError as exc:
+            if exc.errno != errno.EAFNOSUPPORT:
+                raise
+            # The kernel was started with ipv6.disable: no rule of that family sees a packet.
+            continue
         if used:
             raise ApplyError(
                 f"not taken over: rules of legacy iptables here ({'IPv6' if family == 10 else 'IPv4'}, tables "

@@ -34,6 +34,8 @@ NEWADDR, DELADDR, GETADDR = 20, 21, 22
 
 AF_UNSPEC, AF_INET, AF_BRIDGE, AF_INET6 = 0, 2, 7, 10
 IFF_UP = 1
+#: Index of ``lo`` in every namespace (linux/net_namespace.h, LOOPBACK_IFINDEX).
+LOOPBACK = 1
 #: RT_SCOPE_* of addresses and routes
 SCOPE_UNIVERSE, SCOPE_LINK = 0, 253
 
@@ -48,7 +50,7 @@ _VETH_INFO_PEER = 1
 _BR_FORWARD_DELAY, _BR_STP_STATE, _BR_MCAST_SNOOPING = 1, 5, 23
 _INET6_CONF, _INET6_ADDR_GEN_MODE = 2, 8
 # DEVCONF_* (linux/ipv6.h): places in the array of a device's settings, and the value of one (ip-sysctl).
-_DEVCONF_ACCEPT_RA, _DEVCONF_AUTOCONF = 3, 5
+_DEVCONF_ACCEPT_RA, _DEVCONF_AUTOCONF, _DEVCONF_DISABLE_IPV6 = 3, 5, 26
 _ACCEPT_RA_AS_ROUTER = 2
 _ADDR_GEN_NONE = 1
 _SKIP_STATS = 8
@@ -68,6 +70,7 @@ class LinkInfo:
     :param link: index of the other end of a veth pair, in the namespace of that end; 0 where there is none.
     :param accept_ra: it takes its default route from router advertisements although it forwards; None without IPv6.
     :param autoconf: it takes addresses from them as well.
+    :param has_ipv6: the kernel has IPv6 on it, and ``disable_ipv6`` is 0 (ip-sysctl).
     """
 
     index: int
@@ -81,6 +84,7 @@ class LinkInfo:
     alias: str
     accept_ra: bool | None = None
     autoconf: bool = False
+    has_ipv6: bool = False
 
 
 # ---- links -----------------------------------------------------------------------------------------------------
@@ -216,7 +220,7 @@ def _parse_link(data: bytes, start: int, end: int) -> LinkInfo:
     _, _, index, flags, _ = _IFINFO.unpack_from(data, start)
     name = mac = alias = kind = ""
     mtu = master = link = 0
-    accept_ra, autoconf = None, False
+    inet6: tuple[bool | None, bool, bool] = (None, False, False)
     for what, first, last in attributes(data, start + _IFINFO.size, end):
         if what == _IFNAME:
             # Names are bytes to the kernel; those that are no text are never ours.
@@ -234,17 +238,18 @@ def _parse_link(data: bytes, start: int, end: int) -> LinkInfo:
         elif what == _LINKINFO:
             kind = attribute_map(data, first, last).get(_INFO_KIND, b"").rstrip(b"\0").decode(errors="replace")
         elif what == _AF_SPEC:
-            accept_ra, autoconf = _parse_advertised(attribute_map(data, first, last).get(AF_INET6, b""))
-    return LinkInfo(index, name, mac, mtu, bool(flags & IFF_UP), kind, master, link, alias, accept_ra, autoconf)
+            inet6 = _parse_inet6(attribute_map(data, first, last).get(AF_INET6, b""))
+    return LinkInfo(index, name, mac, mtu, bool(flags & IFF_UP), kind, master, link, alias, *inet6)
 
 
-def _parse_advertised(family: bytes) -> tuple[bool | None, bool]:
-    """Read two settings from those of a device, which the kernel lists as an array of 32-bit numbers."""
+def _parse_inet6(family: bytes) -> tuple[bool | None, bool, bool]:
+    """Return ``accept_ra``, ``autoconf`` and ``has_ipv6`` of a link from its settings, an array of 32-bit numbers."""
     settings = attribute_map(family, 0, len(family)).get(_INET6_CONF, b"")
-    if len(settings) <= 4 * _DEVCONF_AUTOCONF:
-        return None, False
-    (accept_ra,), (autoconf,) = (unpack_from("=i", settings, 4 * at) for at in (_DEVCONF_ACCEPT_RA, _DEVCONF_AUTOCONF))
-    return accept_ra == _ACCEPT_RA_AS_ROUTER, autoconf != 0
+    if len(settings) <= 4 * _DEVCONF_DISABLE_IPV6:
+        return None, False, False
+    places = (_DEVCONF_ACCEPT_RA, _DEVCONF_AUTOCONF, _DEVCONF_DISABLE_IPV6)
+    (accept_ra,), (autoconf,), (disabled,) = (unpack_from("=i", settings, 4 * at) for at in places)
+    return accept_ra == _ACCEPT_RA_AS_ROUTER, autoconf != 0, disabled == 0
 
 
 # ---- addresses -------------------------------------------------------------------------------------------------

@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+"""IPv6 is left out where a namespace has none: its IPv4 is served, and the log says once what is missing."""
+
+from __future__ import annotations
+
+import logging
+
+from l3agent.dataplane.entries import AcceptRA, DeviceAddress, Entry, needs_ipv6
+from l3agent.dataplane.kernel import Kernel, NamespaceHandle
+from l3agent.model.states import Key
+
+LOG = logging.getLogger(__name__)
+
+Entries = frozenset[Entry]
+
+
+def servable(kernel: Kernel, handle: NamespaceHandle | None, desired: Entries) -> Entries:
+    """Return the entries that a namespace takes: all, or those without IPv6.
+
+    :param handle: None where the namespace does not exist yet.
+    """
+    has_ipv6 = kernel.has_ipv6 if handle is None else handle.has_ipv6
+    return desired if has_ipv6 else frozenset(entry for entry in desired if not needs_ipv6(entry))
+
+
+def log_missing(handle: NamespaceHandle, key: Key, desired: Entries) -> None:
+    """Log once that addresses and routes of a state are left out, and once that they are served again.
+
+    A router without IPv6 addresses and routes of its own is worth no line, although its ports have link-local ones.
+    """
+    missing = not handle.has_ipv6 and any(needs_ipv6(entry) and not _is_implied(entry) for entry in desired)
+    if missing == handle.is_ipv6_logged:
+        return
+    handle.is_ipv6_logged = missing
+    if missing:
+        LOG.warning(
+            "%s %s: its IPv6 addresses and routes are not configured: this node has no IPv6 "
+            "(sysctl net.ipv6.conf.*.disable_ipv6, kernel parameter ipv6.disable); its IPv4 is served",
+            *key,
+        )
+    elif handle.has_ipv6:
+        LOG.info("%s %s: the node has IPv6 again; its addresses and routes are configured", *key)
+
+
+def _is_implied(entry: Entry) -> bool:
+    """Return True for what a router without any IPv6 address or route has as well."""
+    return isinstance(entry, AcceptRA) or (isinstance(entry, DeviceAddress) and entry.interface.is_link_local)
