@@ -45,6 +45,18 @@ class PluginUnavailable(TransientError):
     """The server did not answer in time, or the broker could not be reached."""
 
 
+class InvalidAnswer(TransientError):
+    """An answer of the server does not have the form that its method promises.
+
+    :param method: name of the method.
+    :param value: the answer.
+    :param expected: the form of the answer.
+    """
+
+    def __init__(self, method: str, value: object, expected: str) -> None:
+        super().__init__(f"{method}: the server answered {_shown(value)}, expected {expected}")
+
+
 class DataplaneUnavailable(TransientError):
     """The data-plane process is gone, or did not answer within the deadline."""
 

@@ -20,6 +20,7 @@ import eventlet
 from eventlet.event import Event
 from oslo_log import log as logging
 
+from l3agent.agent.follow_up import FollowUp
 from l3agent.agent.mass_delete import MassDelete
 from l3agent.agent.orphans import Orphans
 from l3agent.agent.plugin_api import L3PluginApi
@@ -27,7 +28,7 @@ from l3agent.agent.processing_queue import ResourceProcessingQueue
 from l3agent.agent.resource_update import PRIORITY_FULL_SYNC, Action
 from l3agent.agent.router_info import importance
 from l3agent.agent.shared_fetch import BatchSize
-from l3agent.exceptions import PluginUnavailable, TransientError
+from l3agent.exceptions import InvalidAnswer, PluginUnavailable, TransientError
 
 LOG = logging.getLogger(__name__)
 
@@ -82,7 +83,9 @@ class FullSync:
         self._doubt = doubt
         self._orphans = orphans
         self._every = every
-        self._next = math.inf
+        self._follow_up = FollowUp(first=retry_min, periodic=every)
+        self._next, self._next_reason = math.inf, ""
+        self._is_complete = True
         self._retry_min, self._retry_max = retry_min, retry_max
         self._chunk = BatchSize(CHUNK_MAX, CHUNK_MIN)
         self._untried: set[str] = set()
@@ -116,7 +119,7 @@ class FullSync:
     def ensure_running(self) -> None:
         """See to it that a greenthread works on what is asked for, and ask when the last time is long ago."""
         if self.in_sync and time.monotonic() >= self._next:
-            self.ask("the last one was long ago")
+            self.ask(self._next_reason)
         if self._runner is None or self._runner.dead:
             self._runner = eventlet.spawn(self._run)
 
@@ -159,22 +162,32 @@ class FullSync:
         # One fetch from the first call to the last: the list of ids must not undo what was done since it was asked for.
         with self._queue.fetching() as stamp:
             self._insist(request, self._report_state)
-            missing = sorted(self._insist(request, self._plugin.get_router_ids), key=self._rank)
+            ids, self._is_complete = self._insist(request, self._plugin.get_router_ids)
+            missing = sorted(ids, key=self._rank)
             named: set[str] = set()
             while missing:
                 named |= self._insist(request, lambda: self._fetch_chunk(missing))
             here = set(self._insist(request, self._here))
             left_out = {one for one in here - named if not self._queue.is_overtaken(one, stamp)}
             kept = self._graced(left_out)
-            gone = self._may_go(left_out - kept, len(here - kept))
+            # A rejected element may stand for any of the routers that the answer does not name.
+            gone = self._may_go(left_out - kept, len(here - kept)) if self._is_complete else frozenset[str]()
             self._orphans.forget(gone)
             for router_id in gone:
                 self._enqueue(router_id, Action.DELETE, stamp)
         self.completed += 1
-        # Not all agents of a site at a time, though they may have been started together.
-        self._next = time.monotonic() + self._every * random.uniform(0.9, 1.1) if self._every else math.inf
+        is_mass = self._doubt.is_mass_deletion(len(gone), len(here - kept))
+        self._follow_up.update(is_doubtful=is_mass or not self._is_complete, found_new=bool(named - here))
+        self._schedule_next()
         seconds = time.monotonic() - started
         LOG.info("Full sync complete: %d routers, %d to be removed, %.3f s", len(named), len(gone), seconds)
+
+    def _schedule_next(self) -> None:
+        delay, self._next_reason = self._every or math.inf, "the last one was long ago"
+        if self._follow_up.delay is not None and self._follow_up.delay < delay:
+            delay, self._next_reason = self._follow_up.delay, "a recent answer removed many routers or was invalid"
+        # Not all agents of a site at a time, though they may have been started together.
+        self._next = time.monotonic() + delay * random.uniform(0.9, 1.1)
 
     def _may_go(self, missing: set[str], here: int) -> Set[str]:
         """Return what may be removed of the routers the server does not name; of the others it is asked once more."""
@@ -226,9 +239,9 @@ class FullSync:
         except PluginUnavailable:
             self._chunk.shrink()
             raise
-        except TransientError:
-            raise
         except Exception as exc:
+            if isinstance(exc, TransientError) and not isinstance(exc, InvalidAnswer):
+                raise
             # One router that the server cannot answer for must not hold up the others: each is fetched by a worker.
             LOG.warning("Full sync: the server failed to answer for %d routers: %s", len(chunk), exc)
             named = set(chunk)
@@ -241,9 +254,10 @@ class FullSync:
 
     def _enqueue_answer(self, chunk: list[str]) -> set[str]:
         with self._queue.fetching() as stamp:
-            routers = {router["id"]: router for router in self._plugin.sync_routers(chunk)}
+            routers, is_complete = self._plugin.sync_routers(chunk)
             for router_id, router in sorted(routers.items(), key=lambda item: importance(item[1])):
                 self._enqueue(router_id, Action.UPDATE, stamp, router)
+        self._is_complete = self._is_complete and is_complete
         return set(routers)
 
     def _enqueue(

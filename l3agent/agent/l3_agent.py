@@ -28,6 +28,7 @@ from l3agent.agent.processing_queue import ResourceProcessingQueue
 from l3agent.agent.recall import Recall
 from l3agent.agent.registration import Registration
 from l3agent.agent.resource_update import PRIORITY_FULL_SYNC, PRIORITY_RPC, Action, ResourceUpdate
+from l3agent.agent.router_ids import notified_ids
 from l3agent.agent.routers import Dataplane, Routers
 from l3agent.agent.shared_fetch import SharedFetch
 from l3agent.exceptions import TransientError
@@ -140,16 +141,19 @@ class L3NATAgent(DistributedRouterCasts, Manager):
 
     def routers_updated(self, context: Any, routers: Iterable[str | Mapping[str, Any]]) -> None:
         """Take notice that routers changed; old servers send whole payloads, of which only the id is of use."""
-        for router in routers:
-            self._notice(router["id"] if isinstance(router, Mapping) else router, Action.UPDATE, context)
+        for router_id in notified_ids("routers_updated", routers):
+            self._notice(router_id, Action.UPDATE, context)
 
     def router_deleted(self, context: Any, router_id: str) -> None:
         """Take notice that a router is no more."""
-        self._notice(router_id, Action.DELETE, context)
+        for valid_id in notified_ids("router_deleted", [router_id]):
+            self._notice(valid_id, Action.DELETE, context)
 
     def router_removed_from_agent(self, context: Any, payload: Mapping[str, Any]) -> None:
         """Take notice that a router is served elsewhere from now on."""
-        self._notice(payload["router_id"], Action.DELETE, context)
+        router_id = payload.get("router_id") if isinstance(payload, Mapping) else payload
+        for valid_id in notified_ids("router_removed_from_agent", [router_id]):
+            self._notice(valid_id, Action.DELETE, context)
 
     def router_added_to_agent(self, context: Any, payload: Iterable[str | Mapping[str, Any]]) -> None:
         """Take notice that routers are served here from now on."""
@@ -161,12 +165,13 @@ class L3NATAgent(DistributedRouterCasts, Manager):
 
     def network_update(self, context: Any, network: Mapping[str, Any]) -> None:
         """Take notice that a network changed; its MTU is that of the routers' ports."""
+        network_id = network.get("id") if isinstance(network, Mapping) else None
         for info in self.router_info.values():
-            if info.state is not None and network["id"] in {port.network_id for port in info.state.all_ports()}:
+            if info.state is not None and network_id in {port.network_id for port in info.state.all_ports()}:
                 self._notice(info.id, Action.UPDATE, context)
 
     def _notice(self, router_id: str, action: Action, context: Any = None) -> None:
-        self.queue.add(str(router_id), action, PRIORITY_RPC, context=context)
+        self.queue.add(router_id, action, PRIORITY_RPC, context=context)
 
     # Life
 

@@ -39,7 +39,7 @@ class MassDelete:
         :param gone: what a complete answer about this node does not name.
         :param here: how many routers are here.
         """
-        if not self.confirm or (len(gone) <= self._bound(here) and len(gone) < here):
+        if not self.confirm or not self.is_mass_deletion(len(gone), here):
             self.held = {}
             return gone
         now = self._clock()
@@ -49,6 +49,10 @@ class MassDelete:
             del self.held[router_id]
         self.doubted += bool(self.held)
         return confirmed
+
+    def is_mass_deletion(self, gone: int, here: int) -> bool:
+        """Return True if removing so many of the routers here exceeds the bound, or removes all of them."""
+        return gone > 0 and (gone > self._bound(here) or gone >= here)
 
     def one_may_go(self, here: int) -> bool:
         """Tell whether a router may go that was asked for by name and not found, or too many went that way of late."""

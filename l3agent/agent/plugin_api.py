@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from oslo_log import log as logging
 
+from l3agent.agent.router_ids import IdAnswer, RouterAnswer, id_answer, router_answer
 from l3agent.rpc import RemoteError, is_unknown_method
 from l3agent.rpc.context import admin_context
 
@@ -45,13 +46,19 @@ class L3PluginApi:
         self._host = host
         self._lacking: set[str] = set()
 
-    def get_router_ids(self) -> list[str]:
-        """Return the ids of the routers that the server wants on this node; it may schedule some to it now."""
-        return list(self._call("get_router_ids", "1.9", host=self._host))
+    def get_router_ids(self) -> IdAnswer:
+        """Return the ids of the routers that the server wants on this node; it may schedule some to it now.
 
-    def sync_routers(self, router_ids: Iterable[str]) -> list[dict[str, Any]]:
-        """Return the payloads of those routers that belong on this node; the server binds their ports to it."""
-        return list(self._call("sync_routers", "1.0", host=self._host, router_ids=list(router_ids)))
+        :raises InvalidAnswer: the answer is not a list.
+        """
+        return id_answer(self._call("get_router_ids", "1.9", host=self._host))
+
+    def sync_routers(self, router_ids: Iterable[str]) -> RouterAnswer:
+        """Return the payloads of those routers that belong on this node; the server binds their ports to it.
+
+        :raises InvalidAnswer: the answer is not a list.
+        """
+        return router_answer(self._call("sync_routers", "1.0", host=self._host, router_ids=list(router_ids)))
 
     def update_floatingip_statuses(self, router_id: str, statuses: Mapping[str, str]) -> None:
         """Tell the server ``ACTIVE``, ``DOWN`` or ``ERROR`` by id of the floating IP."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
-from typing import Any
 
 import eventlet
 from eventlet.event import Event
 
 from l3agent.agent.processing_queue import ResourceProcessingQueue
 from l3agent.agent.resource_update import ResourceUpdate
+from l3agent.agent.router_ids import RouterAnswer
 from l3agent.exceptions import PluginUnavailable
 
 #: Calls under way at a time. Two: a slow answer does not hold up the others, and the batches stay large.
@@ -60,7 +60,7 @@ class SharedFetch:
 
     def __init__(
         self,
-        sync_routers: Callable[[Iterable[str]], list[dict[str, Any]]],
+        sync_routers: Callable[[Iterable[str]], RouterAnswer],
         queue: ResourceProcessingQueue,
         *,
         batch: int,
@@ -116,7 +116,7 @@ class SharedFetch:
             self._asked |= dict.fromkeys(batch, stamp)
             began = time.monotonic()
             try:
-                routers = {router["id"]: router for router in self._sync_routers(batch)}
+                routers, is_complete = self._sync_routers(batch)
             except Exception as exc:
                 # One router that the server cannot answer for must not take the others along for ever.
                 self._size.shrink()
@@ -126,9 +126,13 @@ class SharedFetch:
                 self._answer(batch, stamp, PluginUnavailable(f"sync_routers was interrupted: {exc!r}"))
                 raise
             self._size.learn(time.monotonic() - began)
+            unknown = [] if is_complete else [router_id for router_id in batch if router_id not in routers]
             for router_id in batch:
-                self._queue.attach(router_id, routers.get(router_id), stamp)
-            self._answer(batch, stamp, None)
+                if router_id not in unknown:
+                    self._queue.attach(router_id, routers.get(router_id), stamp)
+            self._answer([router_id for router_id in batch if router_id not in unknown], stamp, None)
+            # One of the rejected elements may be the payload of such a router, so it does not count as missing.
+            self._answer(unknown, stamp, PluginUnavailable("sync_routers: the answer has invalid elements"))
 
     def _answer(self, batch: list[str], stamp: int, error: Exception | None) -> None:
         for router_id in batch:

@@ -14,6 +14,8 @@ from l3agent.model.states import Network
 
 # Ids become names of devices, namespaces and files: a UUID (36 characters) or what looks like one, nothing else.
 _ID = re.compile(r"[0-9a-fA-F-]{11,36}")
+# RFC 9562, section 4: the text form of a UUID.
+_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 # A name becomes a file name and part of the name of a namespace; one that begins with a letter is never an address.
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,59}")
 # The kernel keeps 15 bytes of a device name and refuses a slash, a colon and white space (dev_valid_name); of others
@@ -35,6 +37,11 @@ _MAPPED = bytes(10) + b"\xff\xff"
 def is_id(text: str) -> bool:
     """Tell whether an id is safe in the name of a device, a namespace or a file."""
     return _ID.fullmatch(text) is not None
+
+
+def is_uuid(value: object) -> bool:
+    """Return True if a value is a UUID in text form."""
+    return isinstance(value, str) and _UUID.fullmatch(value) is not None
 
 
 def is_name(text: str) -> bool:

@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Answers and notifications of the server that do not have the promised form, and answers that wipe the node."""
+
+import logging
+
+import eventlet
+import pytest
+
+from l3agent.agent.follow_up import FollowUp
+from l3agent.agent.l3_agent import NETWORK_UPDATE_TOPIC
+from l3agent.testing import running, wait_until
+from tests.payloads import a_router
+
+IDS = [f"c{number:07x}-0000-4000-8000-000000000000" for number in range(8)]
+ROUTERS = {router_id: a_router(id=router_id) for router_id in IDS}
+
+
+def here(dataplane):
+    return {router_id for kind, router_id in dataplane.states if kind == "router"}
+
+
+def settle(agent):
+    wait_until(lambda: agent.full_sync.in_sync and not any(agent.queue.counts().values()), timeout=30)
+
+
+def resync(agent):
+    before = agent.full_sync.completed
+    agent.full_sync.ask("test")
+    wait_until(lambda: agent.full_sync.completed > before)
+    settle(agent)
+
+
+@pytest.fixture
+def warnings(caplog):
+    caplog.set_level(logging.INFO)
+    return lambda: [one for one in caplog.records if one.levelno >= logging.WARNING]
+
+
+@pytest.fixture
+def full(make_agent, service_of, plugin, dataplane):
+    """An agent that serves eight routers."""
+    plugin.routers = dict(ROUTERS)
+    with running(plugin, service_of(agent := make_agent())):
+        wait_until(lambda: here(dataplane) == set(IDS))
+        settle(agent)
+        yield agent
+
+
+@pytest.mark.parametrize("bad", [None, "not-a-uuid", 7, {"name": "no id"}, {"id": None}, {"id": ["x"]}, {"id": "../x"}])
+def test_an_invalid_element_costs_one_line_and_the_other_routers_are_processed(full, plugin, dataplane, warnings, bad):
+    real = plugin.sync_routers
+    plugin.sync_routers = lambda context, **arguments: [*real(context, **arguments), bad]
+    plugin.routers[IDS[0]] = a_router(id=IDS[0], gw_port=None)
+    resync(full)
+    assert dataplane.states["router", IDS[0]].gateway is None
+    assert here(dataplane) == set(IDS)
+    assert len(warnings()) == 1 and "sync_routers: 1 elements ignored" in warnings()[0].getMessage()
+    assert not any(one.exc_info for one in warnings())
+    assert not full.queue.failures()
+
+
+def test_a_router_whose_payload_may_be_the_rejected_one_is_kept(full, plugin, dataplane, warnings):
+    real = plugin.sync_routers
+
+    def sync_routers(context, **arguments):
+        return [None if one["id"] == IDS[0] else one for one in real(context, **arguments)]
+
+    plugin.sync_routers = sync_routers
+    resync(full)
+    full.routers_updated(None, [IDS[0], IDS[1]])
+    wait_until(lambda: full.queue.failures().get(IDS[0]))
+    assert here(dataplane) == set(IDS)
+    assert not any(one.exc_info for one in warnings())
+    plugin.sync_routers = real
+    wait_until(lambda: not full.queue.failures())
+
+
+@pytest.mark.parametrize("answer", [None, "routers", {"id": 1}, 0])
+@pytest.mark.parametrize("method", ["get_router_ids", "sync_routers"])
+def test_an_answer_that_is_no_list_is_a_warning_without_traceback_and_asked_for_again(
+    full, plugin, dataplane, warnings, method, answer
+):
+    real, wrong = getattr(plugin, method), [answer]
+    setattr(plugin, method, lambda context, **arguments: wrong.pop() if wrong else real(context, **arguments))
+    plugin.routers[IDS[0]] = a_router(id=IDS[0], gw_port=None)
+    resync(full)
+    wait_until(lambda: dataplane.states["router", IDS[0]].gateway is None)
+    assert here(dataplane) == set(IDS)
+    assert len(warnings()) == 1 and f"{method}: the server answered {answer!r}" in warnings()[0].getMessage()
+    assert not any(one.exc_info for one in warnings())
+
+
+def test_an_id_that_is_no_uuid_is_rejected_once_and_never_retried(full, plugin, dataplane, warnings):
+    real = plugin.get_router_ids
+    plugin.get_router_ids = lambda context, **arguments: [*real(context, **arguments), "../../x", None]
+    asked = len(plugin.called("sync_routers"))
+    resync(full)
+    assert [call["router_ids"] for call in plugin.called("sync_routers")[asked:]] == [IDS]
+    assert len(warnings()) == 1
+    plugin.get_router_ids = real
+    for method, arguments in [
+        ("routers_updated", {"routers": ["x", {"id": 1}, {}, IDS[0]]}),
+        ("routers_updated", {"routers": "everything"}),
+        ("routers_updated", {"routers": None}),
+        ("router_added_to_agent", {"payload": ["x"]}),
+        ("router_deleted", {"router_id": "x/y"}),
+        ("router_removed_from_agent", {"payload": {}}),
+        ("router_removed_from_agent", {"payload": None}),
+    ]:
+        before = len(warnings())
+        plugin.tell_agents(method, **arguments)
+        wait_until(lambda before=before: len(warnings()) > before)
+        settle(full)
+        assert len(warnings()) == before + 1, method
+    plugin.tell_agents("network_update", topic=NETWORK_UPDATE_TOPIC, version="1.4", network={})
+    eventlet.sleep(0.05)
+    assert not any(one.exc_info for one in warnings())
+    assert here(dataplane) == set(IDS) and not full.queue.failures()
+
+
+def test_a_node_that_an_answer_wiped_asks_again_soon_without_the_periodic_sync(full, plugin, dataplane, conf):
+    """[l3agent] resync_interval is an hour here; the first follow-up comes after retry_min."""
+    full.doubt.confirm = 0.05
+    plugin.routers = {}
+    full.full_sync.ask("test")
+    wait_until(lambda: not here(dataplane))
+    settle(full)
+    plugin.routers = dict(ROUTERS)
+    wait_until(lambda: full.periodic_sync_routers_task(None) or here(dataplane) == set(IDS), timeout=10)
+
+
+def test_follow_ups_back_off_to_the_periodic_sync_and_end_when_the_server_has_recovered():
+    follow_up = FollowUp(first=1, periodic=10)
+    delays = []
+    for is_doubtful in (True, False, False, False, False, False):
+        follow_up.update(is_doubtful=is_doubtful, found_new=False)
+        delays.append(follow_up.delay)
+    assert delays == [1, 2, 4, 8, None, None]
+    follow_up.update(is_doubtful=True, found_new=False)
+    follow_up.update(is_doubtful=False, found_new=True)
+    assert follow_up.delay is None
