@@ -301,7 +301,10 @@ def removed_mappings(wanted: set[Entry], present: set[Entry]) -> set[PendingFlus
     if not gone:
         return edges
     known: set[object] = {
-        address for entry in present if isinstance(entry, Element) for address in (entry.left, entry.right)
+        address
+        for entry in present
+        if isinstance(entry, Element) and entry.name != "gateway_addresses"
+        for address in (entry.left, entry.right)
     }
     known |= {entry.interface.ip for entry in wanted if isinstance(entry, DeviceAddress)}
     for entry in gone:

@@ -113,20 +113,24 @@ def _router(key: Key, state: RouterState, driver: InterfaceDriver, counting: boo
         yield from _port(key, port, driver)
     yield from _routes(state.routes)
     if state.gateway is not None:
-        yield from _translations(state, state.gateway.device, counting)
+        yield from _translations(state, state.gateway, counting)
         if state.gateway.speaks_ipv6 and all(route.destination != _EVERYTHING_IPV6 for route in state.routes):
             # Nobody named an IPv6 next hop: the routers outside say who they are.
             yield AcceptRA(state.gateway.device)
 
 
-def _translations(state: RouterState, gateway: str, counting: bool) -> Iterator[Entry]:
-    yield Element("external", gateway, None)
+def _translations(state: RouterState, gateway: Port, counting: bool) -> Iterator[Entry]:
+    yield Element("external", gateway.device, None)
     if state.nat_address is not None:
         if state.snat:
-            yield Element("gateway_snat", gateway, state.nat_address)
+            yield Element("gateway_snat", gateway.device, state.nat_address)
+            yield Element("guarded", gateway.device, None)
+            for interface in gateway.addresses:
+                if isinstance(interface, IPv4Interface):
+                    yield Element("gateway_addresses", interface.ip, None)
         for port in state.ports:
             yield Element("hairpin_snat", port.device, state.nat_address)
-    yield from _floating_ips(state.floating_ips, gateway, counting)
+    yield from _floating_ips(state.floating_ips, gateway.device, counting)
 
 
 def _floating_ips(floating_ips: frozenset[FloatingIP], gateway: str, counting: bool) -> Iterator[Entry]:

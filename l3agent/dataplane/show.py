@@ -155,15 +155,21 @@ add map ip {nft.TABLE} gateway_snat {{ type ifname : ipv4_addr; }}; \
 add map ip {nft.TABLE} hairpin_snat {{ type ifname : ipv4_addr; }}; \
 add set ip {nft.TABLE} external {{ type ifname; }}; \
 add set ip {nft.TABLE} pending_flush {{ type ifname . ipv4_addr . ipv4_addr; }}; \
+add set ip {nft.TABLE} guarded {{ type ifname; }}; \
+add set ip {nft.TABLE} gateway_addresses {{ type ipv4_addr; }}; \
 add chain ip {nft.TABLE} prerouting {{ type nat hook prerouting priority -100; }}; \
 add chain ip {nft.TABLE} output {{ type nat hook output priority -100; }}; \
 add chain ip {nft.TABLE} postrouting {{ type nat hook postrouting priority 100; }}; \
+add chain ip {nft.TABLE} guard {{ type filter hook postrouting priority 101; }}; \
 add rule ip {nft.TABLE} prerouting dnat to ip daddr map @floating_dnat; \
 add rule ip {nft.TABLE} output dnat to ip daddr map @floating_dnat; \
 add rule ip {nft.TABLE} postrouting oifname != @external ct status and dnat == 0 accept; \
 add rule ip {nft.TABLE} postrouting snat to ip saddr map @floating_snat fully-random; \
 add rule ip {nft.TABLE} postrouting snat to oifname map @gateway_snat fully-random; \
-add rule ip {nft.TABLE} postrouting ct status and dnat != 0 snat to iifname map @hairpin_snat fully-random"""
+add rule ip {nft.TABLE} postrouting ct status and dnat != 0 snat to iifname map @hairpin_snat fully-random; \
+add rule ip {nft.TABLE} guard ip daddr 169.254.0.0/16 oifname @external drop; \
+add rule ip {nft.TABLE} guard ct status snat,dnat accept; \
+add rule ip {nft.TABLE} guard oifname @guarded ip saddr != @gateway_addresses drop"""
 
 
 _COUNTING_RULES = f"""; \

@@ -20,6 +20,8 @@ from l3agent.model.states import Address, Interface, Network
 
 Verdict = Literal["forwarded", "delivered", "dropped"]
 _BROADCAST = ip_address("255.255.255.255")
+#: RFC 3927.
+_LINK_LOCAL = ip_network("169.254.0.0/16")
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +120,14 @@ class Router:
         """Tell whether a device leads outside."""
         return ("external", device) in self._elements
 
+    def is_guarded(self, device: str) -> bool:
+        """Return True if only translated packets and gateway addresses leave through a device."""
+        return self.intact and ("guarded", device) in self._elements
+
+    def is_gateway_address(self, address: Address) -> bool:
+        """Return True if packets of this source leave through a guarded device without a translation."""
+        return ("gateway_addresses", str(address)) in self._elements
+
     def owner(self, address: Address) -> str | None:
         """Return the device that has an address of the router itself."""
         return next((device for device, one in self.addresses if one.ip == address), None)
@@ -170,6 +180,7 @@ def trace(entries: Iterable[Mapping[str, Any]], packet: Packet) -> Trace:
         ways = _route(router, device, packet, result)
         if ways:
             _translate_source(router, device, ways, translated, result)
+            _guard(router, device, packet, ways[0].device, translated, result)
             _leave(device, ways, translated, result)
     except _Dropped as exc:
         result.verdict, result.reason = "dropped", str(exc)
@@ -281,6 +292,24 @@ def _new_source(
     if translated and device is not None and (own := router.element("hairpin_snat", device)) is not None:
         return own, "hairpin, so that the answer comes back through here"
     return None, "no rule applies"
+
+
+def _guard(router: Router, device: str | None, packet: Packet, out: str, translated: bool, result: Trace) -> None:
+    """Follow chain guard, and say what it does to the answers of a packet that comes in."""
+    if result.source.version == 6:
+        return
+    if router.is_external(out) and router.intact and result.destination in _LINK_LOCAL:
+        raise _Dropped(f"link-local destinations ({_LINK_LOCAL}, the metadata address among them) leave by no gateway")
+    if router.is_guarded(out):
+        if not translated and result.source == packet.source and not router.is_gateway_address(result.source):
+            raise _Dropped(f"{out} has source NAT: {result.source} does not leave untranslated")
+        step = "the source may leave; packets without a connection (conntrack state INVALID, untracked) are dropped"
+        result.step("guard", step)
+    elif device is not None and router.is_guarded(device) and not translated:
+        result.notes.append(
+            f"the answers of {result.destination} are dropped: {device} has source NAT, and they belong to a "
+            "connection without a translation; a floating IP leads to it"
+        )
 
 
 def _leave(device: str | None, ways: list[_Way], translated: bool, result: Trace) -> None:

@@ -49,6 +49,12 @@ def test_the_rules_translate_what_neutrons_rules_translate(dataplane: Dataplane)
             "snat to oifname map @gateway_snat fully-random",
             "ct status dnat snat to iifname map @hairpin_snat fully-random",
         ],
+        "guard": [
+            "type filter hook postrouting priority srcnat + 1; policy accept;",
+            "ip daddr 169.254.0.0/16 oifname @external drop",
+            "ct status snat,dnat accept",
+            "oifname @guarded ip saddr != @gateway_addresses drop",
+        ],
     }
 
 

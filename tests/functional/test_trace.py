@@ -109,7 +109,6 @@ ARRIVES = {
     "the longest prefix": Case("vm1", VM1, "192.0.2.129", "vm3", f"192.0.2.128/25 via {VM3}"),
     "IPv6 out": Case("vm1", "2001:db8:1::5", OUTSIDE6, "outside", "IPv6 is not translated"),
     "IPv6 in": Case("outside", OUTSIDE6, "2001:db8:1::5", "vm1", "IPv6 is not translated"),
-    "inside from outside": Case("outside", OUTSIDE, VM2, "vm2", "nothing is translated"),
     "the router itself": Case("vm1", VM1, "10.0.1.1", "router", "an address of the router itself"),
 }
 
@@ -132,6 +131,19 @@ def test_without_a_route_it_is_dropped(world: World, traffic: Traffic) -> None:
     told = world.trace(VM1, "8.8.8.8")
     assert (told.verdict, told.reason.partition(";")[0]) == ("dropped", "no route to 8.8.8.8")
     assert not traffic.reaches(world.vm1, "8.8.8.8")
+
+
+def test_the_answers_of_a_machine_without_a_floating_ip_are_said_to_be_dropped(world: World, traffic: Traffic) -> None:
+    told = world.trace(OUTSIDE, VM2)
+    assert told.verdict == "forwarded" and any(f"answers of {VM2} are dropped" in note for note in told.notes)
+    assert not traffic.reaches(world.outside, VM2)
+
+
+def test_link_local_destinations_leave_by_no_gateway(world: World, traffic: Traffic) -> None:
+    world.run(f"ip route add 169.254.0.0/16 via {OUTSIDE} dev {world.gateway.device}")
+    told = world.trace(VM1, "169.254.169.254")
+    assert (told.verdict, told.reason.partition(" ")[0]) == ("dropped", "no")
+    assert not traffic.reaches(world.vm1, "169.254.169.254")
 
 
 def test_an_unknown_machine_on_a_connected_network_is_said_to_be_the_condition(world: World, traffic: Traffic) -> None:

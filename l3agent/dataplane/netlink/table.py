@@ -19,7 +19,19 @@ elements in one atomic batch and no chain is ever rewritten. What the rules say,
         snat to oifname map @gateway_snat fully-random
         ct status & dnat != 0 snat to iifname map @hairpin_snat fully-random  # answers must come back through here
       }
+      set guarded { type ifname; }                           # the gateway device, where source NAT is on
+      set gateway_addresses { type ipv4_addr; }              # what may leave there without a translation
+      chain guard { type filter hook postrouting priority srcnat + 1;
+        ip daddr 169.254.0.0/16 oifname @external drop       # RFC 3927 2.7
+        ct status snat,dnat accept
+        oifname @guarded ip saddr != @gateway_addresses drop
+      }
     }
+
+NAT rules see only packets that conntrack tracks, and of a connection only the first. Chain ``guard`` sees every packet
+after NAT. It drops what would leave with the address of a tenant: packets in state INVALID (bare TCP flags, ICMP
+without a request, bad checksums), untracked ones, and those of connections that began before source NAT applied to
+them. Where source NAT is off, ``guarded`` is empty.
 
 Where traffic is counted, there is also this, and each floating IP is in both sets::
 
@@ -58,18 +70,22 @@ _HOST_ORDER, _NETWORK_ORDER = 1, 2
 
 _HOOK_PREROUTING, _HOOK_OUTPUT, _HOOK_POSTROUTING = 0, 3, 4
 _PRIORITY_DSTNAT, _PRIORITY_SRCNAT = -100, 100
+#: The first priority at which the source is final.
+_PRIORITY_GUARD = _PRIORITY_SRCNAT + 1
 #: NF_IP_PRI_RAW, before destinations are translated; and one after sources are.
 _PRIORITY_RAW, _PRIORITY_LATE = -300, 300
 #: NF_IP_PRI_MANGLE is -150.
 _PRIORITY_BEFORE_MANGLE = -151
 _HAND_OVER = "hand_over"
-_VERDICT_ACCEPT = 1
+_VERDICT_DROP, _VERDICT_ACCEPT = 0, 1
 
 _REGISTER_VERDICT, _REGISTER = 0, 1
 _META_MARK, _META_IIFNAME, _META_OIFNAME = 3, 6, 7
 _CT_STATUS = 2
-#: IPS_DST_NAT of linux/netfilter/nf_conntrack_common.h.
-_STATUS_DST_NAT = 1 << 5
+#: IPS_SRC_NAT and IPS_DST_NAT of linux/netfilter/nf_conntrack_common.h.
+_STATUS_SRC_NAT, _STATUS_DST_NAT = 1 << 4, 1 << 5
+#: The first two bytes of link-local IPv4 addresses, 169.254.0.0/16 (RFC 3927).
+_LINK_LOCAL = b"\xa9\xfe"
 _NETWORK_HEADER = 1
 _SADDR, _DADDR = 12, 16
 _CMP_EQ, _CMP_NEQ = 0, 1
@@ -89,6 +105,8 @@ _SETS: dict[str, tuple[int, int, bool]] = {
         IFNAMSIZ + 8,
         False,
     ),
+    "guarded": (_TYPE_IFNAME, IFNAMSIZ, False),
+    "gateway_addresses": (_TYPE_IPADDR, 4, False),
 }
 #: Sets whose elements count what they match.
 TRAFFIC_IN, TRAFFIC_OUT = "traffic_in", "traffic_out"
@@ -121,6 +139,7 @@ def new_table(*, counting: bool = False) -> tuple[bytes, ...]:
         _new_chain("nat", "prerouting", _HOOK_PREROUTING, _PRIORITY_DSTNAT),
         _new_chain("nat", "output", _HOOK_OUTPUT, _PRIORITY_DSTNAT),
         _new_chain("nat", "postrouting", _HOOK_POSTROUTING, _PRIORITY_SRCNAT),
+        _new_chain("filter", "guard", _HOOK_POSTROUTING, _PRIORITY_GUARD),
     ]
     translate_destination = (_payload(_DADDR), _lookup("floating_dnat", value=True), _nat(_NAT_DNAT))
     rules = [
@@ -130,18 +149,19 @@ def new_table(*, counting: bool = False) -> tuple[bytes, ...]:
             "postrouting",
             _meta(_META_OIFNAME),
             _lookup("external", invert=True),
-            *_destination_translated(_CMP_EQ),
-            _accept(),
+            *_nat_status(_STATUS_DST_NAT, _CMP_EQ),
+            _verdict(_VERDICT_ACCEPT),
         ),
         _new_rule("postrouting", _payload(_SADDR), _lookup("floating_snat", value=True), _nat(_NAT_SNAT)),
         _new_rule("postrouting", _meta(_META_OIFNAME), _lookup("gateway_snat", value=True), _nat(_NAT_SNAT)),
         _new_rule(
             "postrouting",
-            *_destination_translated(_CMP_NEQ),
+            *_nat_status(_STATUS_DST_NAT, _CMP_NEQ),
             _meta(_META_IIFNAME),
             _lookup("hairpin_snat", value=True),
             _nat(_NAT_SNAT),
         ),
+        *_guard(),
     ]
     if counting:
         chains += [
@@ -167,6 +187,29 @@ def mark_as_without_scope() -> list[bytes]:
         _new_chain("filter", _HAND_OVER, _HOOK_PREROUTING, _PRIORITY_BEFORE_MANGLE),
         request(DELRULE, text(1, TABLE) + text(2, _HAND_OVER)),
         _new_rule(_HAND_OVER, _meta(_META_MARK), masked, written),
+    ]
+
+
+def _guard() -> list[bytes]:
+    """Return the rules of chain ``guard``; most packets end at the second, which looks up nothing."""
+    return [
+        _new_rule(
+            "guard",
+            _payload(_DADDR, len(_LINK_LOCAL)),
+            _compare(_CMP_EQ, _LINK_LOCAL),
+            _meta(_META_OIFNAME),
+            _lookup("external"),
+            _verdict(_VERDICT_DROP),
+        ),
+        _new_rule("guard", *_nat_status(_STATUS_SRC_NAT | _STATUS_DST_NAT, _CMP_NEQ), _verdict(_VERDICT_ACCEPT)),
+        _new_rule(
+            "guard",
+            _meta(_META_OIFNAME),
+            _lookup("guarded"),
+            _payload(_SADDR),
+            _lookup("gateway_addresses", invert=True),
+            _verdict(_VERDICT_DROP),
+        ),
     ]
 
 
@@ -199,8 +242,8 @@ def _expression(name: str, *parts: bytes) -> bytes:
     return nested(1, text(1, name), nested(2, *parts))
 
 
-def _payload(offset: int) -> bytes:
-    return _expression("payload", be32(1, _REGISTER), be32(2, _NETWORK_HEADER), be32(3, offset), be32(4, 4))
+def _payload(offset: int, length: int = 4) -> bytes:
+    return _expression("payload", be32(1, _REGISTER), be32(2, _NETWORK_HEADER), be32(3, offset), be32(4, length))
 
 
 def _meta(key: int) -> bytes:
@@ -216,8 +259,8 @@ def _lookup(name: str, *, value: bool = False, invert: bool = False) -> bytes:
     return _expression("lookup", *parts)
 
 
-def _destination_translated(comparison: int) -> tuple[bytes, ...]:
-    """Compare the DNAT bit of the connection with zero."""
+def _nat_status(bits: int, comparison: int) -> tuple[bytes, ...]:
+    """Compare NAT bits of the status of the connection with zero; a packet without a connection does not match."""
     zero = pack("=I", 0)
     return (
         _expression("ct", be32(1, _REGISTER), be32(2, _CT_STATUS)),
@@ -226,11 +269,15 @@ def _destination_translated(comparison: int) -> tuple[bytes, ...]:
             be32(1, _REGISTER),
             be32(2, _REGISTER),
             be32(3, 4),
-            nested(4, attribute(1, pack("=I", _STATUS_DST_NAT))),
+            nested(4, attribute(1, pack("=I", bits))),
             nested(5, attribute(1, zero)),
         ),
-        _expression("cmp", be32(1, _REGISTER), be32(2, comparison), nested(3, attribute(1, zero))),
+        _compare(comparison, zero),
     )
+
+
+def _compare(comparison: int, value: bytes) -> bytes:
+    return _expression("cmp", be32(1, _REGISTER), be32(2, comparison), nested(3, attribute(1, value)))
 
 
 def _nat(kind: int) -> bytes:
@@ -240,5 +287,5 @@ def _nat(kind: int) -> bytes:
     return _expression("nat", *parts)
 
 
-def _accept() -> bytes:
-    return _expression("immediate", be32(1, _REGISTER_VERDICT), nested(2, nested(2, be32(1, _VERDICT_ACCEPT))))
+def _verdict(verdict: int) -> bytes:
+    return _expression("immediate", be32(1, _REGISTER_VERDICT), nested(2, nested(2, be32(1, verdict))))

@@ -93,8 +93,33 @@ def test_the_router_itself_can_be_the_sender() -> None:
 
 
 def test_a_source_that_goes_out_as_it_is_is_noted() -> None:
-    told = of(without("element", "gateway_snat"), "10.0.0.6", OUTSIDE)
+    without_snat = [one for one in router() if one.get("name") not in ("gateway_snat", "guarded")]
+    told = of(without_snat, "10.0.0.6", OUTSIDE)
     assert any("a route must lead back" in note for note in told.notes)
+
+
+def test_the_guard_drops_what_leaves_untranslated_where_source_nat_is_on() -> None:
+    told = of(without("element", "gateway_snat"), "10.0.0.6", OUTSIDE)
+    assert (told.verdict, told.steps[-1].place) == ("dropped", "drop")
+    assert "10.0.0.6 does not leave untranslated" in told.reason
+    assert of(router(), "203.0.113.10", OUTSIDE).verdict == "forwarded"
+
+
+def test_a_packet_that_leaves_says_what_the_guard_drops() -> None:
+    (step,) = [step for step in of(router(), "10.0.0.6", OUTSIDE).steps if step.place == "guard"]
+    assert "INVALID" in step.text
+
+
+def test_answers_that_the_guard_drops_are_noted() -> None:
+    told = of(router(), OUTSIDE, "10.0.0.6")
+    assert any("answers of 10.0.0.6 are dropped" in note for note in told.notes)
+
+
+def test_link_local_destinations_leave_by_no_gateway() -> None:
+    without_snat = [one for one in router() if one.get("name") not in ("gateway_snat", "guarded")]
+    for found in (router(), without_snat):
+        told = of(found, "10.0.0.6", "169.254.169.254")
+        assert told.verdict == "dropped" and "link-local" in told.reason
 
 
 def test_an_ipv6_next_hop_that_advertises_itself_is_the_condition() -> None:
