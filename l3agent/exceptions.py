@@ -61,6 +61,10 @@ class DataplaneUnavailable(TransientError):
     """The data-plane process is gone, or did not answer within the deadline."""
 
 
+class DataplaneRejected(DataplaneUnavailable):
+    """A data-plane process answers but cannot serve this agent: its version differs."""
+
+
 class ApplyError(TransientError):
     """The kernel refused an operation. The message names the operation and the kernel's reason."""
 

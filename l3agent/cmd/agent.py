@@ -26,6 +26,7 @@ from l3agent import __version__
 from l3agent.agent.l3_agent import L3NATAgent
 from l3agent.agent.private_words import PRIVATE
 from l3agent.agent.registration import BINARY, L3_AGENT_TOPIC
+from l3agent.cmd.config_files import describe_sources
 from l3agent.cmd.startup import configured, start_logging
 from l3agent.dataplane.child import Child
 from l3agent.dataplane.client import DataplaneClient
@@ -105,7 +106,7 @@ def _run(conf: Any) -> int:
     control_socket = os.path.join(conf.state_path, CONTROL_SOCKET)
     # Said before anything is touched that the other one has: its data plane, the file of a trace, the broker.
     refuse_beside_another(control_socket)
-    LOG.info("l3-agent %s is %s on host %s", __version__, BINARY, conf.host)
+    LOG.info("l3-agent %s is %s on host %s; configuration: %s", __version__, BINARY, conf.host, describe_sources(conf))
     if said := without_effect(conf):
         LOG.warning("Options without effect: %s", said)
     transport = get_transport(conf, _LOCAL if conf.standalone.topology else old_transport_url(conf))

@@ -14,8 +14,9 @@ import sys
 from collections.abc import Sequence
 
 from l3agent.cmd import ctl_acting, ctl_agent, ctl_check, ctl_node
+from l3agent.cmd.config_files import describe_sources
 from l3agent.cmd.ctl_agent import router_names
-from l3agent.cmd.ctl_parser import Commands, Parser, add_agent_options, make_parser, say
+from l3agent.cmd.ctl_parser import Commands, Parser, add_agent_options, configuration, make_parser, say
 from l3agent.exceptions import (
     AgentUnavailable,
     ConfigError,
@@ -48,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return status
     except L3AgentError as exc:
-        for line in str(exc).splitlines():
+        for line in f"{exc}{_configuration_note(args, exc)}".splitlines():
             print(f"l3-agentctl {args.name}: {line}", file=sys.stderr)
         return next(status for kind, status in _STATUSES if isinstance(exc, kind))
     except BrokenPipeError:  # the reader, as `head`, has seen enough
@@ -67,6 +68,13 @@ def parser() -> Parser:
     ctl_node.add_commands(commands)
     _add_completion(commands)
     return whole
+
+
+def _configuration_note(args: argparse.Namespace, exc: L3AgentError) -> str:
+    """Return which configuration named the socket on which no agent answers; empty if an option did."""
+    if not isinstance(exc, AgentUnavailable) or getattr(args, "socket", None) or not hasattr(args, "config_file"):
+        return ""
+    return f" (configuration: {describe_sources(configuration(args))})"
 
 
 def _add_completion(commands: Commands) -> None:

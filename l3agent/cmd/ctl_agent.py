@@ -34,11 +34,12 @@ from l3agent.ops.graph import mermaid_lines, tree_lines
 from l3agent.ops.graph_svg import svg
 from l3agent.ops.processes import inside
 from l3agent.ops.router_view import router_lines, trace_lines
-from l3agent.ops.status_view import status_lines
+from l3agent.ops.status_view import not_serving, status_lines
 from l3agent.ops.terminal import Screen
 from l3agent.ops.trace import Packet, trace
 from l3agent.ops.traffic_view import traffic_lines
 
+EX_TEMPFAIL = 75
 _CLEAR = "\x1b[H\x1b[2J"
 
 
@@ -52,10 +53,13 @@ def add_commands(commands: Commands) -> None:
         examples="""\
             --watch               again every 2 seconds until Ctrl-C
             --watch 0.5           again twice a second
-            --json | jq .queue    for programs""",
+            --json | jq .queue    for programs
+            --exit-code           for scripts: 0 serving, 75 not serving, 69 no agent answers""",
     )
     add_json(command)
-    command.add_argument(
+    group = command.add_mutually_exclusive_group()
+    group.add_argument("--exit-code", action="store_true", help="end with 75 if updates do not reach the kernel")
+    group.add_argument(
         "--watch", nargs="?", const=2.0, type=seconds, metavar="SECONDS", help="again and again (default: every 2 s)"
     )
     add_agent_options(command)
@@ -165,8 +169,9 @@ def _port(text: str) -> int:
 def _status(args: argparse.Namespace) -> int:
     path = control_socket(args)
     if args.watch is None:
-        _print_status(args, ask_agent(path, {"op": "status"}), None)
-        return 0
+        status = ask_agent(path, {"op": "status"})
+        _print_status(args, status, None)
+        return EX_TEMPFAIL if args.exit_code and not_serving(status) else 0
     before: dict[str, Any] | None = None
     try:
         while True:

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+from l3agent.cmd.config_files import describe_sources
 from l3agent.cmd.ctl_parser import Commands, add_config_options, add_json, say_answer
 from l3agent.cmd.startup import configured
 from l3agent.dataplane.drivers import driver_name
@@ -76,8 +77,7 @@ def _configuration(args: argparse.Namespace) -> Iterator[Finding]:
     except ConfigError as exc:
         yield failed("configuration", str(exc), check.EX_CONFIG)
         return
-    files = [*(conf.config_file or []), *(conf.config_dir or [])]
-    yield Finding("configuration", "ok", ", ".join(map(str, files)) or "no file: the defaults")
+    yield Finding("configuration", "ok", describe_sources(conf))
     yield check.state_path(conf.state_path)
     yield check.dataplane(conf.dataplane.socket, spawn=conf.dataplane.spawn, root_helper=conf.AGENT.root_helper)
     if driver == "openvswitch":

@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 from oslo_config import cfg
 
 from l3agent import __version__
+from l3agent.cmd.config_files import default_config_files
 from l3agent.conf import register_opts
 from l3agent.exceptions import ConfigError, L3AgentError
 from l3agent.ops.asking import CONTROL_SOCKET, ask_agent
@@ -137,7 +138,14 @@ def configuration(args: argparse.Namespace) -> Any:
     register_opts(conf)
     argv = [f"--config-file={path}" for path in args.config_file] + [f"--config-dir={path}" for path in args.config_dir]
     try:
-        conf(argv, project="l3agent", prog="l3-agent", version=__version__)
+        conf(
+            argv,
+            project="l3agent",
+            prog="l3-agent",
+            version=__version__,
+            default_config_files=default_config_files(),
+            default_config_dirs=[],
+        )
     except cfg.Error as exc:
         raise ConfigError(" ".join(str(exc).split())) from exc
     return conf

@@ -17,6 +17,7 @@ from oslo_config import cfg
 from oslo_log import log as logging
 
 from l3agent import __version__
+from l3agent.cmd.config_files import describe_sources
 from l3agent.cmd.startup import configured, start_logging
 from l3agent.dataplane import privilege
 from l3agent.dataplane.announcer import Announcer
@@ -114,7 +115,13 @@ def _serve(conf: Any) -> int:
         )
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: server.stop())
-        LOG.info("l3-dataplane %s listens on %s, namespaces in %s", __version__, path, conf.dataplane.netns_path)
+        LOG.info(
+            "l3-dataplane %s listens on %s, namespaces in %s; configuration: %s",
+            __version__,
+            path,
+            conf.dataplane.netns_path,
+            describe_sources(conf),
+        )
         tell_ready()
         _collect_seldom()
         server.run()

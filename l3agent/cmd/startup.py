@@ -14,6 +14,7 @@ from oslo_config import cfg
 from oslo_log import log as logging
 
 from l3agent import __version__
+from l3agent.cmd.config_files import default_config_files
 from l3agent.conf import list_opts, register_opts
 from l3agent.exceptions import ConfigError, WrongArguments
 from l3agent.model.forms import is_unicast
@@ -36,7 +37,14 @@ def configured(argv: Sequence[str], *, prog: str, cli_opts: Sequence[Any] = ()) 
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
-            conf(list(argv), project="l3agent", prog=prog, version=__version__)
+            conf(
+                list(argv),
+                project="l3agent",
+                prog=prog,
+                version=__version__,
+                default_config_files=default_config_files(),
+                default_config_dirs=[],
+            )
     except cfg.Error as exc:
         raise ConfigError(" ".join(str(exc).split())) from exc
     except SystemExit as exc:

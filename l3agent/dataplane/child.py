@@ -1,15 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """The data-plane process, where the agent starts it itself: started, reaped, started again, ended.
 
-Nothing here waits but by the ``sleep`` it is given, so it never blocks the hub.
+Nothing here waits but by the ``sleep`` it is given and, patched by eventlet, on a thread; it never blocks the hub.
 """
 
 from __future__ import annotations
 
 import os
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from oslo_log import log as logging
 
@@ -23,6 +25,11 @@ EX_NOPERM, EX_CONFIG = 77, 78
 _HELPER_REFUSED = 1
 _END_S = 5.0
 _POLL_S = 0.02
+#: Seconds to wait for the last output of a process that has ended: a descendant may keep the pipe open.
+_LAST_LINE_S = 1.0
+#: Bytes kept of the standard error, and read at once.
+_TAIL_BYTES, _READ_BYTES = 4096, 65536
+_STDERR = 2
 
 
 class Child:
@@ -36,6 +43,7 @@ class Child:
         self._argv = [*helper, *argv]
         self._has_helper = bool(helper)
         self._process: subprocess.Popen[bytes] | None = None
+        self._errors: _ErrorOutput | None = None
 
     def ensure(self) -> None:
         """Start the process unless it runs.
@@ -74,18 +82,47 @@ class Child:
             self._process = subprocess.Popen(
                 self._argv,
                 stdin=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
                 start_new_session=True,
                 env={"PATH": os.defpath, "LANG": "C.UTF-8"},
             )
         except OSError as exc:
             raise DataplaneUnavailable(f"{self._argv[0]} cannot be started: {exc}") from exc
+        self._errors = _ErrorOutput(self._process.stderr)
         LOG.info("Started l3-dataplane, process %d", self._process.pid)
 
     def _reason(self, status: int) -> Exception:
-        text = f"{' '.join(self._argv)}: ended with status {status}; it said why on its standard error or in its log"
+        last_line = self._errors.last_line() if self._errors else ""
+        text = f"{' '.join(self._argv)}: ended with status {status}: {last_line or 'no message; see its log'}"
         if status == EX_NOPERM or (self._has_helper and status == _HELPER_REFUSED):
             return PermissionMissing(text)
         return ConfigError(text) if status == EX_CONFIG else DataplaneUnavailable(text)
+
+
+class _ErrorOutput:
+    """Copies the standard error of a process to that of this one and keeps the last line.
+
+    In a patched process the reading thread is a greenthread.
+
+    :param stream: the pipe; it is closed at its end.
+    """
+
+    def __init__(self, stream: Any) -> None:
+        self._tail = b""
+        self._thread = threading.Thread(target=self._copy, args=(stream,), daemon=True)
+        self._thread.start()
+
+    def last_line(self) -> str:
+        """Return the last line that is not empty, without control characters; wait for the end of the output."""
+        self._thread.join(_LAST_LINE_S)
+        lines = self._tail.decode(errors="replace").rstrip().splitlines()
+        return "".join(c if c.isprintable() else "?" for c in lines[-1]) if lines else ""
+
+    def _copy(self, stream: Any) -> None:
+        with stream:
+            while data := os.read(stream.fileno(), _READ_BYTES):
+                os.write(_STDERR, data)
+                self._tail = (self._tail + data)[-_TAIL_BYTES:]
 
 
 def _ends_within(process: subprocess.Popen[bytes], seconds: float, sleep: Callable[[float], object]) -> bool:

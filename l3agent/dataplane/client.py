@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Literal
 
 import eventlet
 import msgpack
@@ -22,7 +22,14 @@ from oslo_log import log as logging
 
 from l3agent import __version__
 from l3agent.dataplane.child import Child
-from l3agent.exceptions import ApplyError, DataplaneUnavailable, L3AgentError, PermissionMissing
+from l3agent.exceptions import (
+    ApplyError,
+    ConfigError,
+    DataplaneRejected,
+    DataplaneUnavailable,
+    L3AgentError,
+    PermissionMissing,
+)
 from l3agent.model.states import Key, Report, State
 from l3agent.model.wire import pack_state, unpack_report
 
@@ -39,6 +46,8 @@ _CONNECTING_S = 5.0
 _HELLO_S = 5.0
 
 _NOT_UNDERSTOOD = (ValueError, TypeError, KeyError, msgpack.UnpackException)
+#: Why there is no connection: nothing serves the socket, or what serves it was refused or refuses.
+Cause = Literal["absent", "rejected"]
 #: A greeted socket and the frames that come from it.
 _Connection = tuple[Any, msgpack.Unpacker]
 
@@ -65,12 +74,25 @@ class DataplaneClient:
         self._trouble = "not started"
         #: Process id of the data plane that was spoken to last; None before the first.
         self.pid: int | None = None
+        #: Version of the data plane that answered last, also of a rejected one; None before the first.
+        self.version: str | None = None
+        self._cause: Cause = "absent"
         self._process: str | None = None
 
     @property
     def connected(self) -> bool:
         """Tell whether requests go through now."""
         return self._socket is not None
+
+    @property
+    def cause(self) -> Cause | None:
+        """Return the class of reason why there is no connection; None while connected."""
+        return None if self.connected else self._cause
+
+    @property
+    def reason(self) -> str | None:
+        """Return why there is no connection, in one line; None while connected."""
+        return None if self.connected else self._trouble
 
     def on_new_process(self, callback: Callable[[], None]) -> None:
         """Call back, in a greenthread, when the data plane was found to be another process than before.
@@ -93,7 +115,7 @@ class DataplaneClient:
             connection = self._connect()
         except DataplaneUnavailable as exc:
             LOG.warning("%s; trying again", exc)
-            self._trouble = str(exc)
+            self._record_failure(exc)
             connection = None
         self._keeper = eventlet.spawn(self._keep_connected, connection)
 
@@ -221,9 +243,13 @@ class DataplaneClient:
                 connection = None
                 if str(exc) != self._trouble:
                     LOG.warning("%s; trying again", exc)
-                self._trouble = str(exc)
+                self._record_failure(exc)
                 eventlet.sleep(delay)
                 delay = min(delay * 2, _BACKOFF_MAX_S)
+
+    def _record_failure(self, exc: L3AgentError) -> None:
+        self._trouble = str(exc)
+        self._cause = "rejected" if isinstance(exc, DataplaneRejected | PermissionMissing | ConfigError) else "absent"
 
     def _serve(self, connection: _Connection) -> None:
         """Hand out answers until the connection ends."""
@@ -282,8 +308,11 @@ class DataplaneClient:
                 raise self._refusal(f"no greeting: {exc}") from exc
         if error:
             raise self._refusal(str(error["message"]))
+        self.version = version
         if version != __version__:
-            raise self._refusal(f"it is version {version}, l3-agent is {__version__}: restart it")
+            raise DataplaneRejected(
+                f"l3-dataplane at {self._path}: it is version {version}, l3-agent is {__version__}: restart it"
+            )
         return stream, pid, process
 
     def _refusal(self, reason: str) -> DataplaneUnavailable:
@@ -314,7 +343,7 @@ class DataplaneClient:
             answer.send(result)
 
     def _disconnect(self, trouble: str) -> None:
-        self._trouble = trouble
+        self._trouble, self._cause = trouble, "absent"
         sock, self._socket = self._socket, None
         if sock is None:
             return

@@ -54,6 +54,6 @@ class Health:
         checks = {
             "broker: not connected": self._broker_connected(),
             "full sync: none is complete yet": self._agent.full_sync.completed > 0,
-            "data plane: not connected": self._dataplane.connected,
+            f"data plane: not connected: {self._dataplane.reason}": self._dataplane.connected,
         }
         return [reason for reason, fine in checks.items() if not fine]

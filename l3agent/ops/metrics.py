@@ -14,7 +14,7 @@ import eventlet
 import prometheus_client
 from oslo_log import log as logging
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from l3agent import __version__
@@ -189,6 +189,11 @@ class _Live(Collector):  # type: ignore[misc]
     def _of_dataplane(self, stats: dict[str, Any]) -> Iterable[Metric]:
         yield GaugeMetricFamily(
             "l3agent_dataplane_connected", "1 when the data plane is connected.", self._dataplane.connected
+        )
+        yield InfoMetricFamily(
+            "l3agent_dataplane",
+            "Version of the data plane that answered last; cause: empty while connected, else absent or rejected.",
+            {"version": self._dataplane.version or "", "cause": self._dataplane.cause or ""},
         )
         yield CounterMetricFamily(
             "l3agent_drift_operations",

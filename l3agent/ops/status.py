@@ -34,7 +34,12 @@ def status(agent: L3NATAgent, dataplane: DataplaneClient) -> dict[str, Any]:
         "orphans": agent.orphans.ages(),
         "mass_delete": {"held": sorted(agent.doubt.held), "doubted": agent.doubt.doubted},
         "workers": {"size": agent.pool.size, "busy": len(agent.in_hand)},
-        "dataplane": {"connected": dataplane.connected, "pid": dataplane.pid},
+        "dataplane": {
+            "connected": dataplane.connected,
+            "pid": dataplane.pid,
+            "version": dataplane.version,
+            "reason": dataplane.reason,
+        },
         "routers": {router_id: _router(agent, info) for router_id, info in agent.router_info.items()},
         "removed": list(agent.routers.gone),
     }

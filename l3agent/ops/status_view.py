@@ -23,7 +23,7 @@ def status_lines(status: Mapping[str, Any], screen: Screen, before: Mapping[str,
     queue, workers, dataplane = status["queue"], status["workers"], status["dataplane"]
     yield screen.cut("queue       " + ", ".join(f"{count} {what}" for what, count in queue.items()))
     yield screen.cut(f"workers     {workers['busy']} of {workers['size']} busy")
-    yield screen.cut(f"data plane  {'pid ' + str(dataplane['pid']) if dataplane['connected'] else 'not connected'}")
+    yield screen.cut(f"data plane  {_dataplane(dataplane)}")
     yield screen.cut(f"rate        {_rate(status, before)}; {status['full_syncs']} full syncs since the start")
     if held := status["mass_delete"]["held"]:
         yield screen.cut(f"doubted     {len(held)} routers that the server leaves out are kept until it says so again")
@@ -43,9 +43,26 @@ def status_lines(status: Mapping[str, Any], screen: Screen, before: Mapping[str,
     yield from table(header, unknown + [_row(status, router_id, entry) for router_id, entry in rows], screen)
 
 
+def not_serving(status: Mapping[str, Any]) -> list[str]:
+    """Return why updates of routers do not reach the kernel; empty if they do."""
+    checks = {
+        "no data plane": status["dataplane"]["connected"],
+        "no full sync completed yet": status["full_syncs"] > 0,
+        str(status["admin"]): status["admin"] == "serving",
+    }
+    return [reason for reason, passed in checks.items() if not passed]
+
+
 def _condition(status: Mapping[str, Any]) -> str:
-    sync = "in sync" if status["in_sync"] else "not in sync yet"
-    return sync if status["admin"] == "serving" else f"{sync}, {status['admin']}"
+    if reasons := not_serving(status):
+        return f"not serving: {', '.join(reasons)}"
+    return "in sync" if status["in_sync"] else "not in sync yet"
+
+
+def _dataplane(dataplane: Mapping[str, Any]) -> str:
+    if dataplane["connected"]:
+        return f"{dataplane['version']}, pid {dataplane['pid']}"
+    return f"not connected: {dataplane['reason']}"
 
 
 def _totals(status: Mapping[str, Any]) -> str:

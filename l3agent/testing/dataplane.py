@@ -8,6 +8,7 @@ from typing import Any
 
 import eventlet
 
+from l3agent import __version__
 from l3agent.exceptions import ApplyError
 from l3agent.model.states import Key, Report, State
 from l3agent.testing.failures import Failures
@@ -21,6 +22,9 @@ class FakeDataplane:
     """
 
     connected = True
+    version = __version__
+    reason: str | None = None
+    cause: str | None = None
 
     def __init__(self, states: Mapping[Key, State] | None = None, *, delay: float = 0.0) -> None:
         self.states: dict[Key, State] = dict(states or {})

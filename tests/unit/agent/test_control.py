@@ -238,7 +238,7 @@ def test_the_status_tells_all_of_each_router(agent, plugin, dataplane):
         "orphans": {},
         "mass_delete": {"held": [], "doubted": 0},
         "workers": {"size": 8, "busy": 0},
-        "dataplane": {"connected": True, "pid": 1},
+        "dataplane": {"connected": True, "pid": 1, "version": __version__, "reason": None},
         "routers": {},
         "removed": [],
     }

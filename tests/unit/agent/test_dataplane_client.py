@@ -208,8 +208,11 @@ def test_another_version_is_refused_with_what_to_do(path):
     client.start()
     with pytest.raises(DataplaneUnavailable, match=r"version 0\.0\.0, .*restart it"):
         client.inventory()
+    assert (client.cause, client.version) == ("rejected", "0.0.0")
+    assert client.reason is not None and "restart it" in client.reason
     peer.version = __version__
     wait_until(lambda: client.connected)
+    assert (client.cause, client.reason, client.version) == (None, None, __version__)
     client.stop()
     peer.close()
 
@@ -299,6 +302,15 @@ def test_a_process_that_ends_at_once_says_why_by_its_status(path, status, error)
     client = DataplaneClient(str(path), timeout=10, child=child(path, f"sys.exit({status})"))
     with pytest.raises(error, match=f"status {status}"):
         client.start()
+
+
+def test_the_last_line_of_its_standard_error_is_in_the_error(path, capfd):
+    before = "sys.stderr.write('first\\n' + 'x' * 200_000 + '\\n[AGENT] bad \\x1b[2J\\n\\n'); sys.exit(78)"
+    client = DataplaneClient(str(path), timeout=10, child=child(path, before))
+    with pytest.raises(ConfigError, match=r"status 78: \[AGENT\] bad \?\[2J$"):
+        client.start()
+    copied = capfd.readouterr().err
+    assert "first" in copied and copied.count("x") == 200_000
 
 
 def test_a_helper_that_refuses_is_a_missing_permission(path):

@@ -48,14 +48,14 @@ def test_each_reason_to_restart_is_named(site: Site) -> None:
 
 def test_what_is_missing_to_serve_is_named_and_no_reason_to_restart(tmp_path: Path) -> None:
     site = Site(tmp_path, "alone")
-    site.dataplane.connected = False
+    site.dataplane.connected, site.dataplane.reason = False, "nothing listens"
     with running(site.http):
         answer = site.get("/readyz")
         assert answer.status == 503
         assert answer.text.splitlines() == [
             "broker: not connected",
             "full sync: none is complete yet",
-            "data plane: not connected",
+            "data plane: not connected: nothing listens",
         ]
         assert site.get("/healthz").status == 200
         site.dataplane.connected = True

@@ -24,6 +24,7 @@ TABLE = {
     "l3agent_queue_oldest_seconds": ("gauge", set()),
     "l3agent_workers": ("gauge", set()),
     "l3agent_workers_busy": ("gauge", set()),
+    "l3agent_dataplane_info": ("gauge", {"version", "cause"}),
     "l3agent_kernel_batches_total": ("counter", {"tool", "result"}),
     "l3agent_kernel_operations_total": ("counter", {"kind"}),
     "l3agent_drift_operations_total": ("counter", set()),

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from l3agent.ops.status_view import status_lines
+from l3agent.ops.status_view import not_serving, status_lines
 from l3agent.ops.terminal import Screen
 
 
@@ -18,7 +18,8 @@ def status(**more: Any) -> dict[str, Any]:
     return {
         "version": "1", "host": "node1", "now": 1000.0, "in_sync": True, "full_syncs": 2, "admin": "serving",
         "queue": {"waiting": 3, "processing": 1}, "workers": {"busy": 1, "size": 8}, "mass_delete": {"held": []},
-        "dataplane": {"connected": True, "pid": 7}, "routers": {}, "broken": {}, "orphans": {}, "paused": [], **more,
+        "dataplane": {"connected": True, "pid": 7, "version": "1", "reason": None},
+        "routers": {}, "broken": {}, "orphans": {}, "paused": [], **more,
     }  # fmt: skip
 
 
@@ -41,9 +42,19 @@ def test_routers_that_need_a_person_come_first() -> None:
 
 
 def test_the_queue_the_workers_and_the_data_plane_are_told() -> None:
-    told = text(status(dataplane={"connected": False, "pid": None}, admin="draining"))
-    for words in ("in sync, draining", "3 waiting, 1 processing", "1 of 8 busy", "not connected", "2 full syncs"):
+    told = text(status())
+    for words in ("node1: in sync", "3 waiting, 1 processing", "1 of 8 busy", "data plane  1, pid 7", "2 full syncs"):
         assert words in told
+
+
+def test_the_reason_for_not_serving_is_in_the_first_lines() -> None:
+    away = {"connected": False, "pid": None, "version": None, "reason": "no socket\x1b[2J"}
+    found = status(dataplane=away, admin="draining", full_syncs=0)
+    assert not_serving(found) == ["no data plane", "no full sync completed yet", "draining"]
+    told = text(found)
+    assert "node1: not serving: no data plane, no full sync completed yet, draining" in told
+    assert "data plane  not connected: no socket?[2J" in told
+    assert not_serving(status()) == []
 
 
 def test_routers_held_for_a_second_answer_are_told() -> None:
