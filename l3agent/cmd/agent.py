@@ -27,6 +27,7 @@ from l3agent.agent.l3_agent import L3NATAgent
 from l3agent.agent.private_words import PRIVATE
 from l3agent.agent.registration import BINARY, L3_AGENT_TOPIC
 from l3agent.cmd.config_files import describe_sources
+from l3agent.cmd.dataplane_command import dataplane_program
 from l3agent.cmd.startup import configured, start_logging
 from l3agent.dataplane.child import Child
 from l3agent.dataplane.client import DataplaneClient
@@ -206,12 +207,10 @@ def _child(conf: Any) -> Child | None:
     """Return how the data plane is started when nobody listens; None when that is left to others."""
     if not conf.dataplane.spawn:
         return None
-    script = os.path.join(os.path.dirname(sys.executable), "l3-dataplane")
-    program = [script] if os.access(script, os.X_OK) else [sys.executable, "-m", "l3agent.cmd.dataplane"]
     files = [f"--config-file={path}" for path in conf.config_file or []]
     folders = [f"--config-dir={path}" for path in conf.config_dir or []]
     arguments = [*files, *folders, *(["--debug"] if conf.debug else []), "--exit-with-client"]
-    return Child([*program, *arguments], helper=_helper(conf))
+    return Child([*dataplane_program(), *arguments], helper=_helper(conf))
 
 
 def _helper(conf: Any) -> list[str]:

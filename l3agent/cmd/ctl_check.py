@@ -12,6 +12,7 @@ from typing import Any
 
 from l3agent.cmd.config_files import describe_sources
 from l3agent.cmd.ctl_parser import Commands, add_config_options, add_json, say_answer
+from l3agent.cmd.dataplane_command import dataplane_program
 from l3agent.cmd.startup import configured
 from l3agent.dataplane.drivers import driver_name
 from l3agent.exceptions import ConfigError
@@ -79,7 +80,12 @@ def _configuration(args: argparse.Namespace) -> Iterator[Finding]:
         return
     yield Finding("configuration", "ok", describe_sources(conf))
     yield check.state_path(conf.state_path)
-    yield check.dataplane(conf.dataplane.socket, spawn=conf.dataplane.spawn, root_helper=conf.AGENT.root_helper)
+    yield check.dataplane(
+        conf.dataplane.socket,
+        spawn=conf.dataplane.spawn,
+        root_helper=conf.AGENT.root_helper,
+        program=dataplane_program(),
+    )
     if driver == "openvswitch":
         yield check.ovsdb(conf.OVS.ovsdb_connection)
     if conf.standalone.topology:

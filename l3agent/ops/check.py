@@ -11,7 +11,8 @@ import resource
 import shlex
 import shutil
 import socket as socket_module
-from collections.abc import Iterable, Iterator, Mapping
+import subprocess
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -22,6 +23,8 @@ EX_OK, EX_FAILED, EX_UNAVAILABLE, EX_NOPERM, EX_CONFIG = 0, 1, 69, 77, 78
 
 #: Seconds for a connection on trial.
 _TRIAL_S = 3.0
+#: Seconds for a root helper that starts l3-dataplane.
+_HELPER_S = 20.0
 #: Descriptors that a router takes in the data plane.
 _PER_ROUTER = 4
 _FEW_DESCRIPTORS, _ENOUGH_DESCRIPTORS = 1024, 65536
@@ -127,8 +130,11 @@ def state_path(folder: str) -> Finding:
     return Finding(what, "ok", folder)
 
 
-def dataplane(socket: str, *, spawn: bool, root_helper: str) -> Finding:
-    """Tell how the data plane comes to run."""
+def dataplane(socket: str, *, spawn: bool, root_helper: str, program: Sequence[str]) -> Finding:
+    """Return how the data plane comes to run; where a root helper starts it, the helper is tried.
+
+    :param program: the l3-dataplane program; with ``--version`` it does nothing else.
+    """
     what = "l3-dataplane"
     if os.path.exists(socket):
         return Finding(what, "ok", f"{socket} is there")
@@ -138,9 +144,23 @@ def dataplane(socket: str, *, spawn: bool, root_helper: str) -> Finding:
         return Finding(what, "ok", "l3-agent started by root starts it itself")
     helper = shlex.split(root_helper or "")
     if helper and shutil.which(helper[0]):
-        return Finding(what, "ok", f"l3-agent starts it by `{root_helper}`")
+        return _try_helper(what, [*helper, *program, "--version"])
     text = f"this user lacks the privilege and [AGENT] root_helper ({root_helper!r}) is no command: start it as root"
     return failed(what, text, EX_NOPERM)
+
+
+def _try_helper(what: str, argv: list[str]) -> Finding:
+    command = shlex.join(argv)
+    try:
+        done = subprocess.run(
+            argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=_HELPER_S, check=False, start_new_session=True
+        )
+    except (OSError, subprocess.TimeoutExpired) as exc:
+        return failed(what, f"`{command}`: {exc}", EX_NOPERM)
+    if done.returncode == 0:
+        return Finding(what, "ok", f"l3-agent starts it by `{shlex.join(argv[:-1])}`")
+    output = " / ".join(done.stderr.decode(errors="replace").split("\n")).strip(" /")
+    return failed(what, f"`{command}`: exit status {done.returncode}: {output or 'no message'}", EX_NOPERM)
 
 
 def ovsdb(remote: str) -> Finding:

@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -126,9 +128,25 @@ def test_a_folder_is_judged_by_who_asks(tmp_path: Path) -> None:
 
 def test_the_way_to_the_data_plane_is_told(tmp_path: Path) -> None:
     nowhere = str(tmp_path / "dp.sock")
-    assert check.dataplane(nowhere, spawn=False, root_helper="").exit_status == 69
+    assert check.dataplane(nowhere, spawn=False, root_helper="", program=["l3-dataplane"]).exit_status == 69
     (tmp_path / "dp.sock").touch()
-    assert check.dataplane(nowhere, spawn=False, root_helper="").state == "ok"
+    assert check.dataplane(nowhere, spawn=False, root_helper="", program=["l3-dataplane"]).state == "ok"
+
+
+def test_a_root_helper_is_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    helper = tmp_path / "helper"
+    program = [sys.executable, "-m", "l3agent.cmd.dataplane"]
+
+    def tried(script: str) -> check.Finding:
+        helper.write_text(f"#!/bin/sh\n{script}\n")
+        helper.chmod(0o755)
+        return check.dataplane(str(tmp_path / "s"), spawn=True, root_helper=f"{helper} conf", program=program)
+
+    rejected = tried("echo Unauthorized command: $* >&2; exit 99")
+    assert (rejected.state, rejected.exit_status) == ("fail", 77)
+    assert "exit status 99: Unauthorized command: conf " in rejected.text and "--version" in rejected.text
+    assert tried('shift; exec "$@"').state == "ok"
 
 
 def test_each_trial_of_the_kernel_that_fails_is_a_failure_with_advice() -> None:
