@@ -160,7 +160,8 @@ DATAPLANE_OPTS = [
     ),
     cfg.StrOpt(
         "log_file",
-        help="Log file of the data-plane process, in a folder of root; without one it logs to its standard error.",
+        help="Log file of the data-plane process, in a directory of root such as /var/log/l3agent; without one it logs "
+        "to its standard error.",
     ),
     cfg.FloatOpt(
         "announce_interval", default=2, min=0.05, help="Seconds between two announcements of the same address."
