@@ -44,7 +44,8 @@ from l3agent.ops.once import Once
 from l3agent.ops.operations import Surroundings, operations
 from l3agent.ops.pages import pages
 from l3agent.ops.report import TITLE, summary
-from l3agent.ops.status import status, topology
+from l3agent.ops.status import status
+from l3agent.ops.topology_json import TopologyEncoder
 from l3agent.rpc import get_transport
 from l3agent.rpc.trace import Trace
 from l3agent.rpc.traffic import record, watch
@@ -174,8 +175,8 @@ def _http(
         broker_connected=lambda: service.conn is not None and service.conn.connected,
     )
     history = History(agent)
-    documents = {"status": lambda: status(agent, dataplane), "topology": lambda: topology(agent, *surroundings())}
-    shown = pages(agent.host, documents, metrics, health, history)
+    topology = TopologyEncoder(agent, surroundings)
+    shown = pages(agent.host, lambda: status(agent, dataplane), topology.encode, metrics, health, history)
     server = HttpServer(conf.http.bind_address, conf.http.port, shown, allow_remote=conf.http.allow_remote)
     return [server, history]
 

@@ -19,6 +19,7 @@ from eventlet.green import socket
 from oslo_log import log as logging
 
 from l3agent.exceptions import AnotherAtWork, ConfigError, InternalError, L3AgentError, PermissionMissing
+from l3agent.ops.admission import Admission
 from l3agent.ops.asking import refusal
 
 LOG = logging.getLogger(__name__)
@@ -47,7 +48,9 @@ class ControlSocket:
     def __init__(self, path: str, operations: Mapping[str, Operation]) -> None:
         self._path = path
         self._operations = operations
-        self._clients = eventlet.GreenPool(_CLIENTS)
+        # With room for connections that were closed to make room and have not ended yet.
+        self._clients = eventlet.GreenPool(2 * _CLIENTS)
+        self._admission = Admission(_CLIENTS)
         self._listener: Any = None
         self._acceptor: Any = None
         self._bound: tuple[int, int] | None = None
@@ -109,29 +112,38 @@ class ControlSocket:
                 LOG.warning("Control socket: no client can be taken: %s", exc)
                 eventlet.sleep(_NO_PLACE_S)
                 continue
-            self._clients.spawn_n(self._serve, client)
+            pid, uid, _ = _peer(client)
+            if self._admission.admit(client, pid):
+                self._clients.spawn_n(self._serve, client, uid)
+            else:
+                LOG.warning("Control socket: %d requests are in progress; refused process %d", _CLIENTS, pid)
+                client.close()
 
-    def _serve(self, client: Any) -> None:
+    def _serve(self, client: Any, uid: int) -> None:
         try:
             with client, client.makefile("rb") as lines:
-                if (uid := _user(client)) not in (0, os.geteuid()):
+                if uid not in (0, os.geteuid()):
                     LOG.warning("Control socket: refused user %d", uid)
                     error = PermissionMissing(f"user {uid} may not ask; run this as the user of l3-agent, or as root")
                     client.sendall(json.dumps(refusal(error)).encode() + b"\n")
                     return
                 while line := _next_line(lines):
                     # Its own time is what the operation takes; only the sending depends on who asked.
+                    self._admission.set_busy(client, True)
                     answer = json.dumps(self._answer(line)).encode() + b"\n"
+                    self._admission.set_busy(client, False)
                     with eventlet.Timeout(_SEND_S, OSError("the answer is not read")):
                         client.sendall(answer)
         except OSError as exc:
             LOG.debug("Control socket: %s", exc)
+        finally:
+            self._admission.release(client)
 
     def _answer(self, line: bytes) -> Mapping[str, Any]:
         try:
             request = json.loads(line)
             operation = self._operations[request["op"]]
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, TypeError, KeyError, RecursionError):
             known = ", ".join(sorted(self._operations))
             return refusal(
                 L3AgentError(f"not a request: a line with a JSON object is expected, its op one of: {known}")
@@ -177,7 +189,7 @@ def _next_line(lines: Any) -> bytes:
     return line
 
 
-def _user(client: Any) -> int:
-    """Return the user id of the other end."""
-    _, uid, _ = struct.unpack("3i", client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
-    return int(uid)
+def _peer(client: Any) -> tuple[int, int, int]:
+    """Return process, user and group id of the other end (SO_PEERCRED, unix(7))."""
+    pid, uid, gid = struct.unpack("3i", client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    return pid, uid, gid

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """An HTTP server as a service: GET only, a bounded number of clients, and a deadline for each.
 
-A client that is slow, silent or greedy costs one place for some seconds and nothing else. On a loopback address only
-names of this machine are answered to: a web page elsewhere, opened on this machine under a name that was made to lead
-here, gets nothing.
+A client that is slow, silent or greedy loses its oldest connection to the next one (:mod:`l3agent.ops.admission`). On a
+loopback address only names of this machine are answered to: a web page elsewhere, opened on this machine under a name
+that was made to lead here, gets nothing.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from eventlet.green import socket
 from oslo_log import log as logging
 
 from l3agent.exceptions import ConfigError
+from l3agent.ops.admission import Admission
 from l3agent.rpc.deadline import time_limit
 
 LOG = logging.getLogger(__name__)
@@ -51,6 +52,32 @@ class Answer:
     content_type: str = "text/plain; charset=utf-8"
     status: str = "200 OK"
     headers: Mapping[str, str] = field(default_factory=dict)
+
+
+class _Clients(eventlet.GreenPool):  # type: ignore[misc]
+    """The connections being served, as :func:`eventlet.wsgi.server` spawns them.
+
+    The pool has room for connections that were closed to make room and have not ended yet.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(2 * _CLIENTS)
+        self.admission = Admission(_CLIENTS)
+
+    def spawn(self, function: Callable[..., Any], state: list[Any]) -> Any:
+        """Serve one connection.
+
+        :param state: address, socket and state of the connection, as eventlet keeps them.
+        """
+        (host, *_), connection, _ = state
+        self.admission.admit(connection, host)
+        return super().spawn(self._serve, function, state, connection)
+
+    def _serve(self, function: Callable[..., Any], state: list[Any], connection: Any) -> None:
+        try:
+            function(state)
+        finally:
+            self.admission.release(connection)
 
 
 #: Answers by path.
@@ -97,7 +124,7 @@ class HttpServer:
         self._port = port
         self._pages = pages
         self._any_name = not self._address.is_loopback
-        self._clients = eventlet.GreenPool(_CLIENTS)
+        self._clients = _Clients()
         self._listener: Any = None
         self._acceptor: Any = None
 

@@ -17,7 +17,7 @@ from l3agent.ops.control import Operation
 from l3agent.ops.replay import replay
 from l3agent.ops.status import plans, show, status, topology, traffic
 
-_REPLAY_S, _ANSWERED_S = 60.0, 0.05
+_REPLAY_S, _REPLAY_MAX_S, _ANSWERED_S = 60.0, 86400.0, 0.05
 
 #: Hosts and names of networks of a standalone topology, as :func:`l3agent.ops.status.topology` takes them.
 Surroundings = Callable[[], tuple[list[Mapping[str, Any]], Mapping[str, str]]]
@@ -30,12 +30,12 @@ def operations(
     admin = agent.administration
     return {
         "status": lambda request: status(agent, dataplane),
-        "plan": lambda request: plans(agent, dataplane, request.get("router")),
+        "plan": lambda request: plans(agent, dataplane, _router_or_all(request)),
         "show": lambda request: {"router": show(agent, dataplane, _router(request))},
-        "traffic": lambda request: {"routers": traffic(agent, dataplane, request.get("router"))},
+        "traffic": lambda request: {"routers": traffic(agent, dataplane, _router_or_all(request))},
         "topology": lambda request: topology(agent, *surroundings()),
-        "resync": lambda request: _resync(agent, request.get("router")),
-        "replay": lambda request: {"replay": replay(agent, _router(request), float(request.get("timeout", _REPLAY_S)))},
+        "resync": lambda request: _resync(agent, _router_or_all(request)),
+        "replay": lambda request: {"replay": replay(agent, _router(request), _seconds(request, "timeout", _REPLAY_S))},
         "pause": lambda request: _do(admin.pause, _router(request)),
         "resume": lambda request: _do(admin.resume, _router(request)),
         "drain": lambda request: _drain(agent, bool(request.get("undo", False))),
@@ -48,6 +48,17 @@ def _router(request: Mapping[str, Any]) -> str:
     if not isinstance(router, str):
         raise L3AgentError("the request names no router")
     return router
+
+
+def _router_or_all(request: Mapping[str, Any]) -> str | None:
+    return None if request.get("router") is None else _router(request)
+
+
+def _seconds(request: Mapping[str, Any], name: str, default: float) -> float:
+    value = request.get(name, default)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= _REPLAY_MAX_S:
+        raise L3AgentError(f"{name}: {value!r}: expected seconds, at most {_REPLAY_MAX_S:g}")
+    return float(value)
 
 
 def _do(step: Callable[[str], None], router_id: str) -> Mapping[str, Any]:

@@ -18,18 +18,23 @@ from l3agent.ops.http import Answer, Pages
 from l3agent.ops.metrics import Metrics
 from l3agent.ops.status_json import StatusEncoder
 
-#: Values for JSON, by what they tell.
-Documents = Mapping[str, Callable[[], Mapping[str, Any]]]
-
 _JSON = "application/json"
 _PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 
 
-def pages(host: str, documents: Documents, metrics: Metrics, health: Health, history: History) -> Pages:
+def pages(
+    host: str,
+    status: Callable[[], Mapping[str, Any]],
+    topology: Callable[[], bytes],
+    metrics: Metrics,
+    health: Health,
+    history: History,
+) -> Pages:
     """Return the pages of an agent by path.
 
     :param host: name of the node.
-    :param documents: ``status`` and ``topology``, as the control socket answers them.
+    :param status: returns the status as the control socket answers it.
+    :param topology: returns the topology as JSON.
     """
     encoder = StatusEncoder()
     return {
@@ -37,8 +42,8 @@ def pages(host: str, documents: Documents, metrics: Metrics, health: Health, his
         "/metrics": lambda: Answer(metrics.text(), _PROMETHEUS),
         "/healthz": lambda: _verdict(health.not_alive()),
         "/readyz": lambda: _verdict(health.not_ready()),
-        "/status.json": lambda: Answer(encoder.encode(documents["status"]()), _JSON),
-        "/topology.json": lambda: _json(documents["topology"]()),
+        "/status.json": lambda: Answer(encoder.encode(status()), _JSON),
+        "/topology.json": lambda: Answer(topology(), _JSON),
         "/history.json": lambda: _json({"host": host, **_verdicts(health), **history.values()}),
     }
 

@@ -102,7 +102,7 @@ def topology(agent: L3NATAgent, hosts: Iterable[Mapping[str, Any]], names: Mappi
     :param hosts: of a standalone topology: name, network id, addresses.
     :param names: of networks, by id, where they are known.
     """
-    routers = [_drawn(info) for info in agent.router_info.values()]
+    routers = [draw_router(info) for info in agent.router_info.values()]
     return {"host": agent.host, "routers": routers, "hosts": list(hosts), "networks": dict(names)}
 
 
@@ -150,7 +150,8 @@ def _router(agent: L3NATAgent, info: RouterInfo) -> dict[str, Any]:
     }
 
 
-def _drawn(info: RouterInfo) -> dict[str, Any]:
+def draw_router(info: RouterInfo) -> dict[str, Any]:
+    """Return the ports, addresses, routes and floating IPs that are wanted of a router, for drawings."""
     state = info.state
     gateway = None if state is None else state.gateway
     ports = [] if state is None else sorted(state.all_ports(), key=lambda port: (port is not gateway, port.device))

@@ -27,6 +27,7 @@ from l3agent.exceptions import (
 )
 from l3agent.ops.asking import ask_agent
 from l3agent.ops.control import ControlSocket
+from l3agent.ops.operations import operations
 from l3agent.ops.status import plans, show, status, topology
 from l3agent.testing import running, wait_until
 from tests.payloads import a_floating_ip, a_router
@@ -66,7 +67,9 @@ def test_requests_are_answered_line_by_line(control, path):
     assert ask(path, {"op": "echo", "name": "a"}, {"op": "echo", "name": "b"}) == [{"you": "a"}, {"you": "b"}]
 
 
-@pytest.mark.parametrize("line", [b"nonsense\n", b"[]\n", b'{"op": "destroy"}\n', b"{}\n", b'{"op": []}\n', b"\xff\n"])
+@pytest.mark.parametrize(
+    "line", [b"nonsense\n", b"[]\n", b'{"op": "destroy"}\n', b"{}\n", b'{"op": []}\n', b"\xff\n", b"[" * 60000 + b"\n"]
+)
 def test_what_is_no_request_gets_an_error_that_names_the_operations(control, path, line):
     [answer] = ask(path, line)
     assert "echo, refuse" in answer["error"]
@@ -102,6 +105,21 @@ def test_who_is_silent_or_does_not_read_keeps_no_place(path, monkeypatch, limit,
             client.sendall(json.dumps(request_).encode() + b"\n")
         wait_until(lambda: control._clients.running() == 1)
         wait_until(lambda: control._clients.running() == 0)
+
+
+def test_idle_connections_do_not_delay_a_request(control, path):
+    """With the idle deadline of 60 s in force; the clients of a test are one process, and so one client."""
+    idle = [socket.socket(socket.AF_UNIX) for _ in range(70)]
+    for one in idle:
+        one.settimeout(30)
+        one.connect(str(path))
+        eventlet.sleep(0)
+    with eventlet.Timeout(30):
+        assert ask(path, {"op": "echo", "name": "a"}) == [{"you": "a"}]
+    assert idle[0].recv(1) == b""
+    assert len(control._admission) <= 32
+    for one in idle:
+        one.close()
 
 
 def test_without_file_descriptors_clients_wait_until_there_are_some(control, path):
@@ -361,3 +379,11 @@ def test_the_topology_is_what_is_wanted_of_each_router(agent, plugin, dataplane)
     assert [port["gateway"] for port in router["ports"]] == [True, False]
     assert router["ports"][1]["addresses"] == ["10.0.0.1/24"]
     assert router["floating_ips"] == [["203.0.113.100", "10.0.0.5"]]
+
+
+@pytest.mark.parametrize("op", ["plan", "show", "traffic", "resync", "pause", "resume", "replay"])
+@pytest.mark.parametrize("router", [["a"], {"a": 1}, 7, True])
+def test_an_id_that_is_no_text_is_an_error_without_a_traceback(agent, dataplane, op, router, caplog):
+    with pytest.raises(L3AgentError, match="names no router"):
+        operations(agent, dataplane)[op]({"op": op, "router": router})
+    assert not caplog.records

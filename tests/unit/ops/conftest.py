@@ -19,7 +19,8 @@ from l3agent.ops.history import History
 from l3agent.ops.http import HttpServer, Pages
 from l3agent.ops.metrics import Metrics
 from l3agent.ops.pages import pages
-from l3agent.ops.status import status, topology
+from l3agent.ops.status import status
+from l3agent.ops.topology_json import TopologyEncoder
 from l3agent.rpc import get_transport
 from l3agent.rpc.traffic import watch
 from l3agent.service import Service
@@ -86,11 +87,15 @@ class Site:
             broker_connected=lambda: self.service.conn is not None and self.service.conn.connected,
         )
         self.history = History(self.agent)
-        documents = {
-            "status": lambda: status(self.agent, self.dataplane),
-            "topology": lambda: topology(self.agent, [], {}),
-        }
-        shown = pages("node1", documents, self.metrics, self.health, self.history)
+        self.topology = TopologyEncoder(self.agent, lambda: ([], {}))
+        shown = pages(
+            "node1",
+            lambda: status(self.agent, self.dataplane),
+            self.topology.encode,
+            self.metrics,
+            self.health,
+            self.history,
+        )
         self.http = HttpServer("127.0.0.1", 0, shown)
         watch(self.transport, self.metrics.requested)
 

@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The topology as JSON, for clients that read it every few seconds: a router is encoded again only when it changed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from l3agent.agent.l3_agent import L3NATAgent
+from l3agent.agent.router_info import RouterInfo
+from l3agent.ops.status import draw_router
+
+#: What a drawing of a router depends on; states are immutable, so their identity is enough.
+_Version = tuple[object, str, str]
+
+
+class TopologyEncoder:
+    """Encodes the topology of an agent.
+
+    :param surroundings: returns the hosts, and the names of networks by id, as
+        :func:`l3agent.ops.status.topology` takes them.
+    """
+
+    def __init__(
+        self, agent: L3NATAgent, surroundings: Callable[[], tuple[list[Mapping[str, Any]], Mapping[str, str]]]
+    ) -> None:
+        self._agent = agent
+        self._surroundings = surroundings
+        self._encoded: dict[str, tuple[_Version, str]] = {}
+
+    def encode(self) -> bytes:
+        """Return the JSON of :func:`l3agent.ops.status.topology`."""
+        hosts, names = self._surroundings()
+        former, self._encoded = self._encoded, {}
+        for info in self._agent.router_info.values():
+            self._encoded[info.id] = _encoded(info, former.get(info.id))
+        rest = json.dumps({"host": self._agent.host, "hosts": hosts, "networks": names})
+        routers = ", ".join(text for _, text in self._encoded.values())
+        return f'{rest[:-1]}, "routers": [{routers}]}}'.encode()
+
+
+def _encoded(info: RouterInfo, former: tuple[_Version, str] | None) -> tuple[_Version, str]:
+    if former is not None and former[0][0] is info.state and former[0][1:] == (info.status, info.name):
+        return former
+    return (info.state, info.status, info.name), json.dumps(draw_router(info))
