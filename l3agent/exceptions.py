@@ -74,7 +74,7 @@ class RouterError(L3AgentError):
 
 
 class InvalidRouter(RouterError):
-    """A payload breaks the contract.
+    """A payload, or a part of it, breaks the contract.
 
     :param path: where in the payload, as in ``_interfaces[1].fixed_ips[0].ip_address``.
     :param value: what was found there.
@@ -85,7 +85,12 @@ class InvalidRouter(RouterError):
         self.path = path
         self.value = value
         self.reason = reason
-        super().__init__(f"{path}: {_shown(value)}: {reason}")
+        super().__init__(f"{path}: {self.shown}: {reason}")
+
+    @property
+    def shown(self) -> str:
+        """Return the value as a text of bounded length that can be written to a log."""
+        return _shown(self.value)
 
 
 class InvalidState(RouterError):

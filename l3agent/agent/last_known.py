@@ -51,7 +51,8 @@ class LastKnownRouters:
         """Keep in the payload of a router only the floating IPs with these ids: it has lost the others."""
         if router_id in self._lines:
             payload = json.loads(_unpacked(self._lines[router_id]))
-            kept = [fip for fip in payload.get("_floatingips") or [] if fip.get("id") in named]
+            floating_ips = [fip for fip in payload.get("_floatingips") or [] if isinstance(fip, Mapping)]
+            kept = [fip for fip in floating_ips if isinstance(fip.get("id"), str) and fip["id"] in named]
             self.remember(router_id, payload | {"_floatingips": kept})
 
     def forget(self, router_id: str) -> None:

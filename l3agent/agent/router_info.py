@@ -70,11 +70,11 @@ class RouterInfo:
         return 0 if self.state.floating_ips else 1 if self.state.gateway else 2
 
     def take(self, payload: Mapping[str, Any], state: RouterState, stamp: int) -> list[str]:
-        """Take a new desired state, and the payload behind it; return what of it could not be had and is news."""
-        former_notes: tuple[str, ...] = ()
+        """Take a new desired state, and the payload behind it; return the warnings that are new."""
+        former_warnings: frozenset[str] = frozenset()
         floating_ips = _floating_ip_statuses(payload)
         if self.state is not None:
-            former_notes = self.state.notes
+            former_warnings = frozenset(self.state.warnings)
             self.gone = (self.gone | self.floating_ips.keys()) - floating_ips.keys()
             # One that is new here came from elsewhere, and its status speaks of there; our ERROR may have crossed the
             # answer. In both cases the server must be told.
@@ -86,12 +86,12 @@ class RouterInfo:
         self.state, self.stamp, self.floating_ips = state, stamp, floating_ips
         self.revision = _revision(payload) or 0
         self.refused = None
-        return [note for note in state.notes if note not in former_notes]
+        return [warning for warning in state.warnings if warning not in former_warnings]
 
     def recall(self, payload: Mapping[str, Any], state: RouterState) -> None:
         """Take what was known when an agent was here last; what the server was told then, it is not told again."""
         self.take(payload, state, 0)
-        self.floating_ips = dict.fromkeys(self.floating_ips, ACTIVE)
+        self.floating_ips = self._statuses(ACTIVE)
 
     def succeeded(self, report: Report, timings: Mapping[str, float], now: float) -> None:
         """Note that the kernel is now as ``state`` says, which is the server's last word unless that was refused."""
@@ -119,21 +119,31 @@ class RouterInfo:
     def floating_ips_to_report(self, status: str) -> dict[str, str]:
         """Return which statuses the server must be told, now that all floating IPs have this one.
 
-        Those that are gone are ``DOWN`` once the router is known to be as it should.
+        Those that the state skips are ``ERROR`` whatever it is. Those that are gone are ``DOWN`` once the router is
+        known to be as it should.
         """
-        changes = {fip: status for fip, known in self.floating_ips.items() if known != status}
-        self.floating_ips = dict.fromkeys(self.floating_ips, status)
+        statuses = self._statuses(status)
+        changes = {fip: new for fip, new in statuses.items() if self.floating_ips[fip] != new}
+        self.floating_ips = statuses
         if status == ACTIVE:
             changes |= dict.fromkeys(self.gone, DOWN)
             self.gone = set()
         return changes
 
+    def _statuses(self, status: str) -> dict[str, str]:
+        statuses = dict.fromkeys(self.floating_ips, status)
+        if self.state is not None and self.state.unserved_floating_ips:
+            statuses |= dict.fromkeys(self.floating_ips.keys() & self.state.unserved_floating_ips, ERROR)
+        return statuses
+
 
 def _floating_ip_statuses(payload: Mapping[str, Any]) -> dict[str, str]:
+    """Return by id the status of each associated floating IP; elements without a usable id are skipped."""
+    floating_ips = payload.get("_floatingips")
     return {
         fip["id"]: str(fip.get("status") or "")
-        for fip in payload.get("_floatingips") or []
-        if fip.get("id") and fip.get("fixed_ip_address")
+        for fip in (floating_ips if isinstance(floating_ips, list | tuple) else ())
+        if isinstance(fip, Mapping) and isinstance(fip.get("id"), str) and fip["id"] and fip.get("fixed_ip_address")
     }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from ipaddress import IPv6Address
@@ -33,6 +33,8 @@ from l3agent.model.states import FloatingIP, Key, Report, RouterState, State
 LOG = logging.getLogger(__name__)
 
 _REMOVED_KEPT = 100
+#: New warnings of one router that one update logs.
+_WARNINGS_LOGGED = 20
 
 
 class Dataplane(Protocol):
@@ -145,8 +147,7 @@ class Routers:
         else:
             info = self.info.setdefault(update.id, RouterInfo(update.id))
             unasked = info.status == "active" and info.state == state
-            for note in info.take(payload, state, update.stamp):
-                LOG.warning("router %s: %s", update.id, note)
+            _log_warnings(update.id, info.take(payload, state, update.stamp))
             self._last_known.remember(update.id, payload)
             return self.apply(update, timings, unasked=unasked)
 
@@ -240,6 +241,15 @@ class Routers:
             for fip_id, status in statuses.items()
             if fip_id in info.floating_ips or not any(fip_id in other.floating_ips for other in self.info.values())
         }
+
+
+def _log_warnings(router_id: str, warnings: Sequence[str]) -> None:
+    """Log the warnings that are new; of very many, the first ones."""
+    for warning in warnings[:_WARNINGS_LOGGED]:
+        LOG.warning("router %s: %s", router_id, warning)
+    if len(warnings) > _WARNINGS_LOGGED:
+        more = len(warnings) - _WARNINGS_LOGGED
+        LOG.warning("router %s: %d more warnings; l3-agentctl show lists them", router_id, more)
 
 
 def _outcome(update: ResourceUpdate, result: Result, **values: Any) -> Outcome:

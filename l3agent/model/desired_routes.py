@@ -6,8 +6,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from ipaddress import IPv6Address, ip_network
 
-from l3agent.exceptions import Unroutable
-from l3agent.model.payload import Node
+from l3agent.exceptions import InvalidRouter
+from l3agent.model.payload import Node, skipped
 from l3agent.model.states import Address, Network, NextHop, Port, Route, is_end
 
 _EVERYTHING: Mapping[int, Network] = {4: ip_network("0.0.0.0/0"), 6: ip_network("::/0")}
@@ -19,41 +19,44 @@ def routes(
     gateway: Port | None,
     own: frozenset[Address],
     ipv6_gateway: IPv6Address | None,
-    notes: list[str],
+    warnings: list[str],
 ) -> frozenset[Route]:
     """Return all routes but the connected ones, which the kernel makes.
 
     :param ports: all of the router, the gateway among them.
     :param own: all addresses of the router, floating ones too.
     :param ipv6_gateway: IPv6 next hop where no subnet of the external network names one.
-    :param notes: takes what is left out, and why.
-    :raises InvalidRouter: a value breaks the contract; the error names its path.
+    :param warnings: gains one line for each route that is skipped.
     """
     direct = {interface.network: port.device for port in ports for interface in port.addresses}
     defaults: dict[Network, frozenset[NextHop]] = {}
     on_link: dict[Network, str] = {}
     if gateway is not None:
-        defaults = _default_routes(router["gw_port"], gateway, own, notes)
+        defaults = _default_routes(router["gw_port"], gateway, own, warnings)
         if ipv6_gateway is not None and gateway.speaks_ipv6 and ipv6_gateway not in own:
             defaults.setdefault(_EVERYTHING[6], frozenset({NextHop(gateway.device, ipv6_gateway)}))
-        on_link = _gateways_off_link(defaults, gateway) | _extra_subnets(router["gw_port"], gateway, direct, notes)
-    extra = _extra_routes(router, own, direct | on_link, notes)
+        on_link = _gateways_off_link(defaults, gateway) | _extra_subnets(router["gw_port"], gateway, direct, warnings)
+    extra = _extra_routes(router, own, direct | on_link, warnings)
     hops = defaults | {network: frozenset({NextHop(device, None)}) for network, device in on_link.items()} | extra
     return frozenset(Route(destination, via) for destination, via in hops.items())
 
 
 def _default_routes(
-    gw_port: Node, gateway: Port, own: frozenset[Address], notes: list[str]
+    gw_port: Node, gateway: Port, own: frozenset[Address], warnings: list[str]
 ) -> dict[Network, frozenset[NextHop]]:
     """Return the default route of each family that the gateway port has an address of."""
     families = {interface.version for interface in gateway.addresses}
     found: dict[Network, frozenset[NextHop]] = {}
-    for subnet in gw_port["subnets"].elements():
-        if not subnet["gateway_ip"].given():
+    for subnet in gw_port["subnets"].parts(warnings):
+        try:
+            if not subnet["gateway_ip"].given():
+                continue
+            via = subnet["gateway_ip"].address()
+        except InvalidRouter as error:
+            warnings.append(skipped("default route", subnet, error))
             continue
-        via = subnet["gateway_ip"].address()
         if via in own:
-            notes.append(f"default route via {via} left out: that is an address of the router itself")
+            warnings.append(f"default route via {via} skipped: that is an address of the router itself")
         elif via.version in families:
             found[_EVERYTHING[via.version]] = frozenset({NextHop(gateway.device, via)})
     return found
@@ -71,46 +74,54 @@ def _gateways_off_link(defaults: Mapping[Network, frozenset[NextHop]], gateway: 
 
 
 def _extra_subnets(
-    gw_port: Node, gateway: Port, connected: Mapping[Network, str], notes: list[str]
+    gw_port: Node, gateway: Port, connected: Mapping[Network, str], warnings: list[str]
 ) -> dict[Network, str]:
     """Return the other subnets of the external network, which are on link although the port has no address there."""
     found: dict[Network, str] = {}
-    for node in gw_port["extra_subnets"].elements():
-        network = node["cidr"].network()
-        if network.prefixlen == 0:
-            raise node["cidr"].refusal("a subnet cannot be the whole of a family")
+    for node in gw_port["extra_subnets"].parts(warnings):
+        try:
+            network = node["cidr"].network()
+            if network.prefixlen == 0:
+                raise node["cidr"].refusal("a subnet cannot be the whole of a family")
+        except InvalidRouter as error:
+            warnings.append(skipped("on-link route", node, error))
+            continue
         rivals = [other for other, device in connected.items() if device != gateway.device and other.overlaps(network)]
         if rivals:
-            notes.append(f"on-link route to {network} left out: it overlaps the internal subnet {rivals[0]}")
+            warnings.append(f"on-link route to {network} skipped: it overlaps the internal subnet {rivals[0]}")
         elif network not in connected:
             found[network] = gateway.device
     return found
 
 
 def _extra_routes(
-    router: Node, own: frozenset[Address], direct: Mapping[Network, str], notes: list[str]
+    router: Node, own: frozenset[Address], direct: Mapping[Network, str], warnings: list[str]
 ) -> dict[Network, frozenset[NextHop]]:
     """Return the routes of the tenant; equal destinations share the traffic.
 
     What a server takes from a tenant and no kernel can do costs that route alone, not the rest of the router.
     """
     hops: dict[Network, set[NextHop]] = {}
-    for node in router["routes"].elements():
+    for node in router["routes"].parts(warnings):
         try:
             destination, via = node["destination"].network(), node["nexthop"].address()
-        except Unroutable as exc:
-            notes.append(f"route left out: {exc}")
+        except InvalidRouter as error:
+            warnings.append(skipped(_label(node), node, error))
             continue
         device = _device_towards(via, direct)
         if destination.version != via.version:
-            notes.append(f"route to {destination} via {via} left out: they are not of one family")
+            warnings.append(f"{_label(node)} skipped: they are not of one family")
         elif destination in direct:
-            notes.append(f"route to {destination} via {via} left out: the router is in that network itself")
+            warnings.append(f"{_label(node)} skipped: the router is in that network itself")
         elif via in own or device is None:
-            notes.append(f"route to {destination} via {via} left out: no port of the router reaches the next hop")
+            warnings.append(f"{_label(node)} skipped: no port of the router reaches the next hop")
         else:
             hops.setdefault(destination, set()).add(NextHop(device, via))
     return {destination: frozenset(members) for destination, members in hops.items()}
+
+
+def _label(node: Node) -> str:
+    return f"route to {node.shown('destination')} via {node.shown('nexthop')}"
 
 
 def _device_towards(via: Address, direct: Mapping[Network, str]) -> str | None:

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reading of a payload: every value is taken with the path that leads to it, so that a refusal can name both.
 
+A part that cannot be served is skipped and named in a warning; the label of a part follows from its values, so that
+the same payload in another order gives the same warnings.
+
 JSON null and an absent key mean the same, because servers of different ages leave out what others send as null.
 """
 
@@ -14,6 +17,9 @@ from typing import Any
 from l3agent.exceptions import InvalidRouter, Unroutable
 from l3agent.model.forms import is_id, is_mac, is_routable, is_unicast, is_unicast_mac
 from l3agent.model.states import Address, Network
+
+#: Characters of a value in a label; a UUID and every address are shorter.
+_MAX_WORD = 60
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,6 +53,26 @@ class Node:
         if not isinstance(self.value, list | tuple):
             raise self.refusal("expected a list")
         return [Node(f"{self.path}[{index}]", value) for index, value in enumerate(self.value)]
+
+    def parts(self, warnings: list[str]) -> list[Node]:
+        """Return the elements of a list; none, and a warning, where there is something else."""
+        try:
+            return self.elements()
+        except InvalidRouter as error:
+            warnings.append(f"{self.path} skipped: {error.shown}: {error.reason}")
+            return []
+
+    def member(self, key: str) -> Any:
+        """Return the value of a member without its path; None where this is not a map, or the map has none."""
+        return self.value.get(key) if isinstance(self.value, Mapping) else None
+
+    def shown(self, key: str) -> str:
+        """Return a member as it may stand in a log."""
+        return shown(self.member(key))
+
+    def label(self, kind: str) -> str:
+        """Return how a warning names this part: by its id."""
+        return f"{kind} {self.shown('id')}"
 
     def text(self) -> str:
         """Return a string."""
@@ -120,3 +146,20 @@ class Node:
         if "%" in self.text():
             raise self.refusal("a zone has no place here")
         return self.text()
+
+
+def shown(value: Any) -> str:
+    """Return a value as it may stand in a log: plain if it is a short word, quoted and cut otherwise."""
+    if isinstance(value, str) and 0 < len(value) <= _MAX_WORD and value.isascii() and value.isprintable():
+        return value
+    return repr(value)[:_MAX_WORD]
+
+
+def skipped(label: str, part: Node, error: InvalidRouter) -> str:
+    """Return the warning that a part is skipped because a value in it is wrong.
+
+    :param label: names the part.
+    :param part: the part; the path of the value is told from there.
+    """
+    field = error.path.removeprefix(part.path).lstrip(".")
+    return f"{label} skipped: {field}{': ' if field else ''}{error.shown}: {error.reason}"

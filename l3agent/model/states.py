@@ -78,7 +78,9 @@ class RouterState:
     :param gateway: the port on the external network, also part of no other collection.
     :param nat_address: IPv4 address of the gateway port that stands for the router; None without one.
     :param snat: traffic of tenants leaves with ``nat_address`` as its source.
-    :param notes: what of the payload could not be had, for the log; no part of the state.
+    :param warnings: what of the payload is skipped or not served, for logs and people, in order; not compared.
+    :param unserved_features: features the router asks for and this agent does not serve; not compared.
+    :param unserved_floating_ips: ids of the associated floating IPs that are skipped; not compared.
     """
 
     id: str
@@ -88,7 +90,9 @@ class RouterState:
     floating_ips: frozenset[FloatingIP]
     nat_address: IPv4Address | None
     snat: bool
-    notes: tuple[str, ...] = field(default=(), compare=False)
+    warnings: tuple[str, ...] = field(default=(), compare=False)
+    unserved_features: frozenset[str] = field(default=frozenset(), compare=False)
+    unserved_floating_ips: frozenset[str] = field(default=frozenset(), compare=False)
 
     def all_ports(self) -> frozenset[Port]:
         """Return the internal ports and the gateway."""

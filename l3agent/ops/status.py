@@ -16,6 +16,8 @@ from l3agent.model.states import Key, RouterState, State
 
 #: Operations of its last update that a router tells; all of them, of a thousand new routers, would be 4 MB.
 _SHOWN_OPERATIONS = 10
+#: Warnings of a router in the status; `show` has all of them.
+_SHOWN_WARNINGS = 10
 
 
 def status(agent: L3NATAgent, dataplane: DataplaneClient) -> dict[str, Any]:
@@ -72,7 +74,8 @@ def show(agent: L3NATAgent, dataplane: DataplaneClient, router_id: str) -> dict[
     info = _known(agent, router_id)
     found = dataplane.look(("router", info.id), info.state)
     plan = plans(agent, dataplane, router_id) if info.state else {"plans": {}}
-    return {"id": info.id, **_router(agent, info), **found, "plan": plan["plans"].get(info.id)}
+    warnings = _warnings(info, None)
+    return {"id": info.id, **_router(agent, info), **warnings, **found, "plan": plan["plans"].get(info.id)}
 
 
 def traffic(agent: L3NATAgent, dataplane: DataplaneClient, router_id: str | None) -> dict[str, Any]:
@@ -138,6 +141,7 @@ def _router(agent: L3NATAgent, info: RouterInfo) -> dict[str, Any]:
         "name": info.name,
         "state": info.status,
         "error": info.error,
+        **_warnings(info, _SHOWN_WARNINGS),
         "paused": info.id in agent.administration.paused,
         "next_try": agent.queue.seconds_to_retry(info.id) or None,
         "updates": info.updates,
@@ -148,6 +152,18 @@ def _router(agent: L3NATAgent, info: RouterInfo) -> dict[str, Any]:
         },
         "updated_at": info.updated_at,
     }
+
+
+def _warnings(info: RouterInfo, most: int | None) -> dict[str, Any]:
+    """Return what of a router is skipped or not served, and how many warnings there are in all.
+
+    :param most: warnings to return; None for all.
+    """
+    if info.state is None:
+        return {"warnings": [], "warning_count": 0, "unserved_features": []}
+    warnings = info.state.warnings
+    features = sorted(info.state.unserved_features)
+    return {"warnings": list(warnings[:most]), "warning_count": len(warnings), "unserved_features": features}
 
 
 def draw_router(info: RouterInfo) -> dict[str, Any]:

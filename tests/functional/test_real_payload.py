@@ -7,7 +7,6 @@ measure in the one place where they should, and in no other.
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import pytest
@@ -15,7 +14,7 @@ import pytest
 from l3agent.testing import wait_until
 from tests.functional.support.cloud import Cloud, assert_same
 from tests.functional.support.kernel import RouterFacts
-from tests.payloads import a_gateway, a_router, legacy_payload
+from tests.payloads import a_gateway, a_port, a_router, legacy_payload
 
 ROUTER = legacy_payload()["id"]
 NAMESPACE = f"qrouter-{ROUTER}"
@@ -163,8 +162,7 @@ def test_a_second_router_with_the_same_addresses_has_a_world_of_its_own(cloud: C
     ("change", "told"),
     [
         ({"_interfaces": 7}, "_interfaces"),
-        ({"routes": [{"destination": "172.30.0.0/33", "nexthop": "10.0.0.77"}]}, "routes[0].destination"),
-        ({"gw_port": a_gateway(mac_address="01:00:5e:00:00:01")}, "gw_port.mac_address"),
+        ({"admin_state_up": "up"}, "admin_state_up"),
     ],
 )
 def test_a_malformed_router_is_refused_with_its_path_and_the_others_go_on(
@@ -180,13 +178,33 @@ def test_a_malformed_router_is_refused_with_its_path_and_the_others_go_on(
 
 
 def test_a_router_that_becomes_malformed_keeps_what_it_has(cloud: Cloud, expected: RouterFacts) -> None:
-    bad = copy.deepcopy(legacy_payload())
-    bad["_interfaces"][0]["fixed_ips"][0]["ip_address"] = "224.0.0.1"
-    cloud.server.put(bad)
+    cloud.server.put(legacy_payload() | {"_interfaces": 7})
     cloud.agent.wait_for(lambda status: status["routers"][ROUTER]["state"] == "error")
     assert_same(cloud.facts(), expected)
     cloud.put(legacy_payload())
     assert cloud.agent.status()["routers"][ROUTER]["state"] == "active"
+
+
+def test_a_part_that_cannot_be_served_is_skipped_and_the_rest_is_built(cloud: Cloud, expected: RouterFacts) -> None:
+    """Two floating IPs for one fixed address, a bad route and a bad port: the kernel holds all the others."""
+    bad = legacy_payload()
+    twin = bad["_floatingips"][0] | {"id": "f2", "floating_ip_address": "203.0.113.223"}
+    bad["_floatingips"].insert(0, twin)
+    bad["routes"].append({"destination": "172.30.0.0/33", "nexthop": "10.0.0.77"})
+    bad["_interfaces"].append(a_port(mac_address="01:00:5e:00:00:01"))
+    cloud.put(bad)
+    assert_same(cloud.facts(), expected)
+    wait_until(lambda: cloud.server.fip_statuses.get("f2") == "ERROR", timeout=20)
+    assert cloud.server.fip_statuses[FLOATING_IP] == "ACTIVE"
+    warnings = " ".join(cloud.agent.status()["routers"][ROUTER]["warnings"])
+    assert "203.0.113.223" in warnings and "172.30.0.0/33" in warnings and "mac_address" in warnings
+    # On a node that has nothing of a router, as much of it is built.
+    cloud.server.put(new := a_router(gw_port=a_gateway(mac_address="01:00:5e:00:00:01")))
+    cloud.agent.wait_for(lambda status: status["routers"].get(new["id"], {}).get("state") == "active")
+    assert ("qr-a0000001-00", "10.0.0.1/24") in cloud.facts(new["id"]).addresses
+    del bad["_floatingips"][1]
+    cloud.put(bad)
+    wait_until(lambda: cloud.server.fip_statuses.get("f2") == "ACTIVE", timeout=20)
 
 
 def test_a_deleted_router_leaves_nothing(cloud: Cloud) -> None:

@@ -52,12 +52,13 @@ def damaged_payloads(draw: st.DrawFn) -> Any:
     payload = draw(st.sampled_from([legacy_payload(), _crowded_router()]))
     root = {"payload": copy.deepcopy(payload)}
     for _ in range(draw(st.integers(1, 6))):
-        if places := list(_places(root)):
-            _damage(draw, *draw(st.sampled_from(places)))
+        if found := list(places(root)):
+            damage(draw, *draw(st.sampled_from(found)))
     return root.get("payload")
 
 
-def _damage(draw: st.DrawFn, holder: Any, key: Any) -> None:
+def damage(draw: st.DrawFn, holder: Any, key: Any) -> None:
+    """Take a value away, double it, or put another in its place."""
     match draw(st.sampled_from(["replace", "replace", "remove", "double", "transplant"])):
         case "replace":
             holder[key] = draw(values)
@@ -66,16 +67,16 @@ def _damage(draw: st.DrawFn, holder: Any, key: Any) -> None:
         case "double" if isinstance(holder, list):
             holder.append(copy.deepcopy(holder[key]))
         case "double" | "transplant":
-            other, other_key = draw(st.sampled_from(list(_places({"payload": legacy_payload()}))))
+            other, other_key = draw(st.sampled_from(list(places({"payload": legacy_payload()}))))
             holder[key] = other[other_key]
 
 
-def _places(node: Any) -> Iterator[tuple[Any, Any]]:
+def places(node: Any) -> Iterator[tuple[Any, Any]]:
     """Yield every place of a tree as its holder and its key."""
     keys = list(node) if isinstance(node, dict) else range(len(node)) if isinstance(node, list) else ()
     for key in keys:
         yield node, key
-        yield from _places(node[key])
+        yield from places(node[key])
 
 
 def _crowded_router() -> dict[str, Any]:

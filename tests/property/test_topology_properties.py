@@ -97,4 +97,4 @@ def test_what_is_not_refused_an_agent_can_serve(changes: list[Change]) -> None:
     for router in topology.routers:
         state = desired_state(router_payload(router, host="node1", status=lambda pair: "DOWN"))
         assert len(state.floating_ips) == len(router.floating_ips)
-        assert not [note for note in state.notes if not note.startswith("default route")], state.notes
+        assert not [note for note in state.warnings if not note.startswith("default route")], state.warnings

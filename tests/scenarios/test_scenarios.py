@@ -54,4 +54,4 @@ def read(path: Path, driver: str) -> tuple[str, frozenset[Entry], tuple[str, ...
     """Return the id of the router of a payload, what the kernel should hold for it, and the notes."""
     (router,) = json.loads(path.read_text())
     state = desired_state(router)
-    return state.id, entries(("router", state.id), state, load_driver(driver)), state.notes
+    return state.id, entries(("router", state.id), state, load_driver(driver)), state.warnings

@@ -317,7 +317,7 @@ def test_a_refused_router_stays_in_error_and_in_the_plan_while_its_last_good_sta
     plugin.routers = {R1: good}
     agent.routers_updated(None, [R1])
     wait_until(lambda: R1 in agent.router_info and agent.router_info[R1].status == "active")
-    plugin.routers = {R1: good | {"routes": "nonsense"}}
+    plugin.routers = {R1: good | {"_interfaces": "nonsense"}}
     agent.routers_updated(None, [R1])
     wait_until(lambda: agent.router_info[R1].status == "error")
     wait_until(lambda: plugin.fip_statuses.get(fip) == "ERROR")
@@ -345,7 +345,7 @@ def test_a_refused_router_loses_the_floating_ips_that_it_has_no_more(agent, plug
     wait_until(lambda: len(plugin.fip_statuses) == 3)
     plugin.fip_statuses.clear()
     moved = moves | {"fixed_ip_address": "10.0.0.104"}
-    plugin.routers = {R1: a_router(id=R1, _floatingips=[stays, moved], routes="nonsense")}
+    plugin.routers = {R1: a_router(id=R1, _floatingips=[stays, moved], _interfaces="nonsense")}
     agent.routers_updated(None, [R1])
     wait_until(lambda: agent.router_info[R1].status == "error")
 
@@ -355,11 +355,11 @@ def test_a_refused_router_loses_the_floating_ips_that_it_has_no_more(agent, plug
     wait_until(lambda: kept() == [("203.0.113.101", "10.0.0.101")])
     wait_until(lambda: plugin.fip_statuses)
     assert plugin.fip_statuses == {stays["id"]: "ERROR", moves["id"]: "ERROR"}
-    # Where not even those can be read, all stays as it was.
-    plugin.routers = {R1: a_router(id=R1, _floatingips=[stays | {"floating_ip_address": 5}])}
+    # Where not even their list can be read, all stays as it was.
+    plugin.routers = {R1: a_router(id=R1, _floatingips="nonsense", _interfaces="rubbish")}
     updates = len(plugin.called("sync_routers"))
     agent.routers_updated(None, [R1])
-    wait_until(lambda: len(plugin.called("sync_routers")) > updates and "floating_ip" in agent.router_info[R1].error)
+    wait_until(lambda: len(plugin.called("sync_routers")) > updates and "rubbish" in agent.router_info[R1].error)
     assert len(kept()) == 1
     # Nor does it get them back when it is recalled at the next start.
     remembered = LastKnownRouters(os.path.join(agent.conf.state_path, LAST_KNOWN), "node1", interval=1)

@@ -334,17 +334,17 @@ def test_a_worker_that_dies_is_logged_and_replaced_and_its_router_tried_again(ag
 
 def test_one_bad_router_does_not_stop_the_others(agent, plugin, dataplane):
     settle(agent)
-    serve(plugin, *routers(5), a_router(id=R3, gw_port="nonsense"))
+    serve(plugin, *routers(5), a_router(id=R3, _interfaces="nonsense"))
     agent.routers_updated(None, [*plugin.routers])
     settle(agent)
     assert len(here(dataplane)) == 5
     assert agent.router_info[R3].status == "error"
-    assert "gw_port" in agent.router_info[R3].error
+    assert "_interfaces" in agent.router_info[R3].error
 
 
 def test_an_invalid_router_is_not_tried_again_until_its_next_update(agent, plugin, dataplane):
     settle(agent)
-    serve(plugin, a_router(id=R1, routes="nonsense"))
+    serve(plugin, a_router(id=R1, _interfaces="nonsense"))
     agent.routers_updated(None, [R1])
     settle(agent)
     eventlet.sleep(0.2)

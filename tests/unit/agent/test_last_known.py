@@ -185,10 +185,10 @@ def test_the_word_of_the_server_wins_over_what_is_remembered(make_agent, service
 
 
 def test_what_is_remembered_is_checked_like_an_answer(make_agent, service_of, dataplane, remember, caplog):
-    remember(a_router(id=R1, routes="nonsense"), a_router(id=R2, ha=True), a_router(id=R3))
+    remember(a_router(id=R1, _interfaces="nonsense"), a_router(id=R2, ha=True), a_router(id=R3))
     with running(service_of(make_agent())):
         wait_until(lambda: here(dataplane) == {R3})
-    assert "routes" in caplog.text
+    assert "_interfaces" in caplog.text
 
 
 def test_floating_ips_known_from_before_are_not_told_again(make_agent, service_of, plugin, dataplane, remember):

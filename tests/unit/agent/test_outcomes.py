@@ -80,7 +80,7 @@ def test_a_failure_is_kept_with_its_request_until_newer_ones_push_it_out(agent, 
 
 
 def test_a_refused_router_is_an_outcome_too(agent, plugin, told):
-    plugin.routers = {R1: a_router(id=R1, routes=[{"destination": "nonsense", "nexthop": "10.0.0.9"}])}
+    plugin.routers = {R1: a_router(id=R1, _interfaces="nonsense")}
     agent.routers_updated(None, [R1])
     wait_until(lambda: told)
     assert told[0].result == "refused" and "nonsense" in told[0].error

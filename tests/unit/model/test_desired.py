@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import json
 import time
 from ipaddress import IPv4Address, ip_address, ip_interface, ip_network
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,6 +24,7 @@ from tests.payloads import (
     legacy_payload,
 )
 
+PAYLOADS = Path(__file__).parent / "payloads"
 QR, QG = "qr-a0000001-00", "qg-b0000000-00"
 
 
@@ -36,6 +39,12 @@ def refusal_of(router: dict[str, Any]) -> InvalidRouter:
     with pytest.raises(InvalidRouter) as caught:
         desired_state(router)
     return caught.value
+
+
+def warning_of(router: dict[str, Any]) -> str:
+    """Return the only warning of a router that is served without one part."""
+    (warning,) = desired_state(router).warnings
+    return warning
 
 
 # Which routers
@@ -114,11 +123,6 @@ def test_an_mtu_of_none_or_zero_leaves_the_choice_to_the_kernel(mtu: int | None,
 @pytest.mark.parametrize(
     ("change", "path"),
     [
-        ({"mtu": 67}, "mtu"),
-        ({"mtu": 65536}, "mtu"),
-        ({"mtu": True}, "mtu"),
-        ({"mtu": "1500"}, "mtu"),
-        ({"mtu": 1279, "fixed_ips": [{"ip_address": "2001:db8:1::1", "prefixlen": 64}]}, "mtu"),
         ({"mac_address": "01:00:5e:00:00:01"}, "mac_address"),
         ({"mac_address": "00:00:00:00:00:00"}, "mac_address"),
         ({"mac_address": "ff:ff:ff:ff:ff:ff"}, "mac_address"),
@@ -137,12 +141,41 @@ def test_an_mtu_of_none_or_zero_leaves_the_choice_to_the_kernel(mtu: int | None,
         ({"device_owner": "network:router_gateway"}, "device_owner"),
         ({"device_owner": ["network:router_interface"]}, "device_owner"),
         ({"fixed_ips": {}}, "fixed_ips"),
-        ({"fixed_ips": [None]}, "fixed_ips[0]"),
         ({"admin_state_up": "True"}, "admin_state_up"),
     ],
 )
-def test_a_bad_port_is_refused_with_its_path(change: dict[str, Any], path: str) -> None:
-    assert refusal_of(a_router(_interfaces=[a_port(**change)])).path == f"_interfaces[0].{path}"
+def test_a_bad_port_is_skipped_and_named_and_the_others_are_served(change: dict[str, Any], path: str) -> None:
+    good = a_port(2, fixed_ips=[a_fixed_ip("10.0.2.1", 24)])
+    state = desired_state(a_router(_interfaces=[a_port(**change), good]))
+    assert state.all_ports() == desired_state(a_router(_interfaces=[good])).all_ports()
+    (warning,) = state.warnings
+    assert warning.startswith("port ") and f" skipped: {path}: " in warning
+
+
+@pytest.mark.parametrize("change", [{"mac_address": "nonsense"}, {"id": None}, {"fixed_ips": "x"}])
+def test_a_bad_gateway_port_is_skipped_with_all_that_needs_it(change: dict[str, Any]) -> None:
+    router = a_router(gw_port=a_gateway(**change), _floatingips=[a_floating_ip("203.0.113.100", "10.0.0.5")])
+    state = desired_state(router)
+    assert (state.gateway, state.nat_address, state.snat, state.floating_ips) == (None, None, False, frozenset())
+    assert len(state.ports) == 1 and state.unserved_floating_ips == {"floating 203.0.113.100"}
+    assert "no usable gateway" in state.warnings[0] and len(state.warnings) == 2
+    assert desired_state(router | {"gw_port": "nonsense"}).ports == state.ports
+
+
+@pytest.mark.parametrize("mtu", [67, 65536, True, "1500"])
+def test_of_a_port_with_a_bad_mtu_only_the_mtu_is_skipped(mtu: Any) -> None:
+    state = desired_state(a_router(_interfaces=[a_port(mtu=mtu)]))
+    assert {port.mtu for port in state.ports} == {None}
+    assert state.warnings == (
+        f"MTU of port {a_port()['id']} skipped: {mtu!r}: expected a whole number from 68 to 65535",
+    )
+
+
+def test_a_port_whose_mtu_is_too_small_for_ipv6_keeps_its_ipv4_addresses() -> None:
+    port = a_port(mtu=1279, fixed_ips=[a_fixed_ip("10.0.0.1", 24), a_fixed_ip("2001:db8:1::1", 64)])
+    state = desired_state(a_router(_interfaces=[port]))
+    assert [port.addresses for port in state.ports] == [{ip_interface("10.0.0.1/24")}]
+    assert "2001:db8:1::1/64" in state.warnings[0] and "1279" in state.warnings[0]
 
 
 @pytest.mark.parametrize(
@@ -167,9 +200,15 @@ def test_a_bad_port_is_refused_with_its_path(change: dict[str, Any], path: str) 
         (None, 24),
     ],
 )
-def test_an_address_that_no_machine_can_have_is_refused(address: Any, prefixlen: int) -> None:
-    router = a_router(_interfaces=[a_port(fixed_ips=[{"ip_address": address, "prefixlen": prefixlen}])])
-    assert refusal_of(router).path == "_interfaces[0].fixed_ips[0].ip_address"
+def test_an_address_that_no_machine_can_have_is_skipped(address: Any, prefixlen: int) -> None:
+    bad, good = {"ip_address": address, "prefixlen": prefixlen}, a_fixed_ip("10.7.0.1", 24)
+    router = a_router(_interfaces=[a_port(fixed_ips=[bad, good])])
+    (port,) = desired_state(router).ports
+    assert port.addresses == {ip_interface("10.7.0.1/24")}
+    assert warning_of(router).startswith(f"address of port {port.id} skipped: ip_address: ")
+    without = desired_state(a_router(_interfaces=[a_port(fixed_ips=[bad])]))
+    assert without.ports == frozenset()
+    assert f"port {port.id} skipped: fixed_ips: " in without.warnings[1]
 
 
 @pytest.mark.parametrize(("address", "prefixlen"), [("10.0.0.0", 31), ("10.0.0.1", 32), ("2001:db8:1::", 64)])
@@ -179,55 +218,92 @@ def test_the_first_address_of_a_network_is_usable_where_it_means_a_machine(addre
 
 
 @pytest.mark.parametrize("prefixlen", [0, 33, -1, True, "24", 24.0])
-def test_a_prefix_length_outside_its_family_is_refused(prefixlen: Any) -> None:
-    router = a_router(_interfaces=[a_port(fixed_ips=[{"ip_address": "10.0.0.1", "prefixlen": prefixlen}])])
-    assert refusal_of(router).path == "_interfaces[0].fixed_ips[0].prefixlen"
+def test_an_address_with_a_prefix_length_outside_its_family_is_skipped(prefixlen: Any) -> None:
+    bad = {"ip_address": "10.0.0.1", "prefixlen": prefixlen}
+    router = a_router(_interfaces=[a_port(fixed_ips=[None, bad, a_fixed_ip("10.7.0.1", 24)])])
+    state = desired_state(router)
+    assert [port.addresses for port in state.ports] == [{ip_interface("10.7.0.1/24")}]
+    assert len(state.warnings) == 2 and any(" skipped: prefixlen: " in warning for warning in state.warnings)
 
 
 # What ports must not share
 
 
-def test_the_same_address_twice_is_refused() -> None:
-    router = a_router(_interfaces=[a_port(fixed_ips=[a_fixed_ip("10.0.0.1", 24), a_fixed_ip("10.0.0.1", 25)])])
-    assert "already" in str(refusal_of(router))
+def both_orders(**lists: list[Any]) -> RouterState:
+    """Return the state of a router; the order of its lists makes no difference to it or to its warnings."""
+    one, other = (desired_state(a_router(**lists)), desired_state(a_router(**{k: v[::-1] for k, v in lists.items()})))
+    assert one == other
+    assert (one.warnings, one.unserved_floating_ips) == (other.warnings, other.unserved_floating_ips)
+    return one
 
 
-@pytest.mark.parametrize("second", ["10.0.0.2/24", "10.0.0.2/25", "10.9.9.9/8"])
-def test_subnets_that_overlap_on_different_ports_are_refused(second: str) -> None:
+def addresses_of(state: RouterState) -> set[str]:
+    return {str(address) for port in state.ports for address in port.addresses}
+
+
+def test_the_same_address_twice_on_a_port_is_there_once() -> None:
+    twice = [a_fixed_ip("10.0.0.1", 24), a_fixed_ip("10.0.0.1", 25)]
+    for fixed_ips in (twice, twice[::-1]):
+        state = desired_state(a_router(_interfaces=[a_port(fixed_ips=fixed_ips)]))
+        assert addresses_of(state) == {"10.0.0.1/24"}
+        assert state.warnings == (f"address 10.0.0.1/25 of port {a_port()['id']} skipped: the port has 10.0.0.1/24",)
+
+
+@pytest.mark.parametrize("second", ["10.0.0.2/24", "10.0.0.2/25", "10.9.9.9/8", "10.0.0.1/32"])
+def test_of_subnets_that_overlap_on_different_ports_that_of_the_lower_port_id_stays(second: str) -> None:
     address, _, length = second.partition("/")
-    other = a_port(2, fixed_ips=[a_fixed_ip(address, int(length))])
-    assert "overlaps" in str(refusal_of(a_router(_interfaces=[a_port(1), other])))
+    other = a_port(2, fixed_ips=[a_fixed_ip(address, int(length)), a_fixed_ip("172.16.0.1", 24)])
+    state = both_orders(_interfaces=[a_port(1), other])
+    assert addresses_of(state) == {"10.0.0.1/24", "172.16.0.1/24"}
+    (warning,) = state.warnings
+    assert second in warning and f"overlaps 10.0.0.0/24 of port {a_port(1)['id']}" in warning
+    assert len(both_orders(_interfaces=[a_port(1), a_port(2, fixed_ips=other["fixed_ips"][:1])]).ports) == 1
 
 
-def test_a_tenant_subnet_that_overlaps_the_external_network_is_refused() -> None:
-    router = a_router(_interfaces=[a_port(fixed_ips=[a_fixed_ip("203.0.113.200", 25)])])
-    assert "overlaps" in str(refusal_of(router))
+def test_an_address_of_a_tenant_subnet_that_overlaps_the_external_network_is_skipped() -> None:
+    tenant = a_port(fixed_ips=[a_fixed_ip("203.0.113.200", 25), a_fixed_ip("10.7.0.1", 24)])
+    state = desired_state(a_router(_interfaces=[tenant]))
+    assert addresses_of(state) == {"10.7.0.1/24"} and state.nat_address == IPv4Address("203.0.113.10")
+    assert f"overlaps 203.0.113.0/24 of port {GATEWAY}" in state.warnings[0]
 
 
 def test_subnets_of_one_port_may_nest() -> None:
     fixed_ips = [a_fixed_ip("10.0.0.1", 24), a_fixed_ip("10.0.0.5", 25), a_fixed_ip("10.0.1.1", 24)]
-    (port,) = desired_state(a_router(_interfaces=[a_port(fixed_ips=fixed_ips)])).ports
-    assert len(port.addresses) == 3
+    for order in (fixed_ips, fixed_ips[::-1]):
+        state = desired_state(a_router(_interfaces=[a_port(fixed_ips=order)]))
+        assert len(addresses_of(state)) == 3 and state.warnings == ()
+    nested = [a_port(1, fixed_ips=fixed_ips), a_port(2, fixed_ips=[a_fixed_ip("10.0.0.200", 26)])]
+    assert len(addresses_of(both_orders(_interfaces=nested))) == 3
 
 
 def test_an_overlap_is_seen_behind_subnets_that_lie_between() -> None:
     inner = a_port(3, fixed_ips=[a_fixed_ip("10.0.200.1", 24)])
     outer = a_port(1, fixed_ips=[a_fixed_ip("10.0.0.1", 16), a_fixed_ip("10.0.5.1", 24)])
-    assert "10.0.200.0/24 overlaps 10.0.0.0/16" in str(refusal_of(a_router(_interfaces=[inner, outer])))
+    state = both_orders(_interfaces=[inner, outer])
+    assert "10.0.200.0/24 overlaps 10.0.0.0/16" in state.warnings[0]
+    swallowed = a_port(4, fixed_ips=[a_fixed_ip("10.0.0.9", 8)])
+    assert "10.0.0.0/8 overlaps 10.0.0.0/16" in both_orders(_interfaces=[swallowed, outer]).warnings[0]
 
 
-def test_two_ports_whose_devices_would_have_one_name_are_refused() -> None:
-    twin = a_port(2, id=a_port(1)["id"][:11] + "ff-4000-8000-000000000000")
-    assert refusal_of(a_router(_interfaces=[a_port(1), twin])).path == "_interfaces[1].id"
+def test_of_two_ports_whose_devices_would_have_one_name_the_lower_id_stays() -> None:
+    twin = a_port(2, id=a_port(1)["id"][:11] + "ff-4000-8000-000000000000", fixed_ips=[a_fixed_ip("10.0.2.1", 24)])
+    state = both_orders(_interfaces=[a_port(1), twin])
+    assert [port.id for port in state.ports] == [a_port(1)["id"]]
+    assert state.warnings[0].startswith(f"port {twin['id']} skipped: ")
 
 
-def test_an_internal_port_that_would_share_the_tap_of_the_gateway_is_refused() -> None:
-    assert refusal_of(a_router(_interfaces=[a_port(id=GATEWAY)])).path == "gw_port.id"
+def test_an_internal_port_that_would_share_the_tap_of_the_gateway_is_skipped() -> None:
+    state = desired_state(a_router(_interfaces=[a_port(id=GATEWAY)]))
+    assert state.ports == frozenset() and state.gateway is not None
+    assert GATEWAY in state.warnings[0]
 
 
-def test_two_networks_that_would_share_a_bridge_are_refused() -> None:
-    other = a_port(2, network_id=a_port(1)["network_id"][:-1] + "f")
-    assert refusal_of(a_router(_interfaces=[a_port(1), other])).path == "_interfaces[1].network_id"
+def test_of_two_networks_that_would_share_a_bridge_that_of_the_lower_port_id_stays() -> None:
+    network = a_port(1)["network_id"][:-1] + "f"
+    other = a_port(2, network_id=network, fixed_ips=[a_fixed_ip("10.0.2.1", 24)])
+    state = both_orders(_interfaces=[a_port(1), other])
+    assert [port.id for port in state.ports] == [a_port(1)["id"]]
+    assert network in state.warnings[0]
 
 
 # Default routes
@@ -281,7 +357,7 @@ def test_the_last_of_several_subnets_with_a_gateway_has_the_default_route() -> N
 def test_a_gateway_that_is_the_router_itself_is_left_out() -> None:
     state = desired_state(a_router(gw_port=a_gateway(subnets=[a_subnet("203.0.113.0/24", gateway_ip="203.0.113.10")])))
     assert routes_of(state) == {}
-    assert "203.0.113.10" in state.notes[0]
+    assert "203.0.113.10" in state.warnings[0]
 
 
 # Other subnets of the external network
@@ -301,13 +377,24 @@ def test_an_extra_subnet_that_is_connected_already_needs_no_route() -> None:
 def test_an_extra_subnet_that_overlaps_a_tenant_subnet_is_left_out(cidr: str) -> None:
     state = desired_state(a_router(gw_port=a_gateway(extra_subnets=[a_subnet(cidr)])))
     assert cidr not in routes_of(state)
-    assert cidr in state.notes[0]
+    assert cidr in state.warnings[0]
 
 
 @pytest.mark.parametrize("cidr", ["0.0.0.0/0", "224.0.0.0/8", "127.0.0.0/8", "fe80::/64", "10.0.0.1/24", "nonsense"])
-def test_an_absurd_extra_subnet_is_refused(cidr: str) -> None:
-    router = a_router(gw_port=a_gateway(extra_subnets=[a_subnet(cidr)]))
-    assert refusal_of(router).path == "gw_port.extra_subnets[0].cidr"
+def test_an_absurd_extra_subnet_is_skipped(cidr: str) -> None:
+    gateway = a_gateway(extra_subnets=[a_subnet(cidr), a_subnet("198.51.100.0/24")])
+    state = desired_state(a_router(gw_port=gateway))
+    assert set(routes_of(state)) == {"0.0.0.0/0", "198.51.100.0/24"}
+    assert state.warnings[0].startswith(f"on-link route skipped: cidr: {cidr!r}: ")
+
+
+@pytest.mark.parametrize("subnet", [None, 7, {"gateway_ip": "224.0.0.1"}, {"gateway_ip": 5}, {"gateway_ip": "x" * 500}])
+def test_a_subnet_of_the_gateway_port_with_a_bad_gateway_costs_its_default_route(subnet: Any) -> None:
+    good = a_subnet("203.0.113.0/24", gateway_ip="203.0.113.1")
+    state = desired_state(a_router(gw_port=a_gateway(subnets=[good, subnet])))
+    assert routes_of(state) == {"0.0.0.0/0": {(QG, "203.0.113.1")}}
+    assert state.warnings[0].startswith("default route skipped: ") and len(state.warnings[0]) < 300
+    assert routes_of(desired_state(a_router(gw_port=a_gateway(subnets="nonsense")))) == {}
 
 
 # Extra routes
@@ -344,7 +431,7 @@ def test_an_extra_route_by_a_next_hop_that_nobody_reaches_is_left_out_and_named(
     destination = "2001:db8:30::/64" if ":" in nexthop else "172.30.0.0/24"
     state = desired_state(a_router(routes=[extra(destination, nexthop)]))
     assert destination not in routes_of(state)
-    assert destination in state.notes[0] and nexthop in state.notes[0]
+    assert destination in state.warnings[0] and nexthop in state.warnings[0]
 
 
 def test_removing_the_gateway_does_not_freeze_a_router_whose_route_leads_there() -> None:
@@ -356,7 +443,7 @@ def test_removing_the_gateway_does_not_freeze_a_router_whose_route_leads_there()
 def test_an_extra_route_to_a_connected_network_is_left_out() -> None:
     state = desired_state(a_router(routes=[extra("10.0.0.0/24", "10.0.0.77")]))
     assert set(routes_of(state)) == {"0.0.0.0/0"}
-    assert "10.0.0.0/24" in state.notes[0]
+    assert "10.0.0.0/24" in state.warnings[0]
 
 
 def test_an_extra_default_route_replaces_that_of_the_gateway() -> None:
@@ -384,7 +471,7 @@ def test_a_route_that_servers_take_from_tenants_and_no_kernel_can_do_costs_that_
     routes = [extra(destination, nexthop), extra("172.31.0.0/24", "10.0.0.77")]
     state = desired_state(a_router(routes=routes))
     assert set(routes_of(state)) == {"0.0.0.0/0", "172.31.0.0/24"}
-    (note,) = state.notes
+    (note,) = state.warnings
     assert destination in note or nexthop in note
 
 
@@ -398,8 +485,11 @@ def test_a_route_that_servers_take_from_tenants_and_no_kernel_can_do_costs_that_
         ({"destination": 5, "nexthop": "10.0.0.77"}, "destination"),
     ],
 )
-def test_a_bad_extra_route_is_refused_with_its_path(route: dict[str, Any], path: str) -> None:
-    assert refusal_of(a_router(routes=[route])).path == f"routes[0].{path}"
+def test_a_bad_extra_route_is_skipped_and_named(route: dict[str, Any], path: str) -> None:
+    state = desired_state(a_router(routes=[route, extra("172.31.0.0/24", "10.0.0.77"), None]))
+    assert set(routes_of(state)) == {"0.0.0.0/0", "172.31.0.0/24"}
+    assert len(state.warnings) == 2
+    assert any(f" skipped: {path}: " in warning for warning in state.warnings)
 
 
 # NAT
@@ -419,6 +509,13 @@ def test_snat_is_on_unless_the_server_says_otherwise(change: dict[str, Any], sna
     assert desired_state(a_router(**change)).snat is snat
 
 
+@pytest.mark.parametrize("change", [{"enable_snat": "no"}, {"external_gateway_info": 5}])
+def test_snat_is_on_where_the_value_is_unusable_so_that_nothing_leaves_untranslated(change: dict[str, Any]) -> None:
+    state = desired_state(a_router(**change))
+    assert state.snat is True
+    assert state.warnings[0].startswith("enable_snat skipped: ")
+
+
 def test_a_gateway_without_ipv4_address_translates_nothing() -> None:
     state = desired_state(a_router(gw_port=a_gateway(fixed_ips=[a_fixed_ip("2001:db8:ffff::10", 64)])))
     assert state.nat_address is None
@@ -436,14 +533,17 @@ def test_the_first_ipv4_address_of_the_gateway_stands_for_the_router() -> None:
 def test_networks_of_several_address_scopes_are_named_for_they_are_not_kept_apart() -> None:
     scopes = {"4": "blue", "6": None}
     one, other = a_port(address_scopes=scopes), a_gateway(address_scopes={"4": None, "6": None})
-    (note,) = desired_state(a_router(_interfaces=[one], gw_port=other)).notes
-    assert "IPv4" in note and "blue, no scope" in note
+    state = desired_state(a_router(_interfaces=[one], gw_port=other))
+    assert state.unserved_features == {"address_scopes"}
+    assert state.warnings == (
+        "address scopes are not separated: 203.0.113.0/24 in no scope, 10.0.0.0/24 in scope blue",
+    )
 
 
 @pytest.mark.parametrize("scopes", [{"4": "blue", "6": None}, {"4": "blue", "6": "a scope without addresses"}, "odd"])
 def test_networks_of_one_address_scope_are_as_they_should_be(scopes: Any) -> None:
     one = a_port(address_scopes={"4": "blue", "6": None})
-    assert desired_state(a_router(_interfaces=[one], gw_port=a_gateway(address_scopes=scopes))).notes == ()
+    assert desired_state(a_router(_interfaces=[one], gw_port=a_gateway(address_scopes=scopes))).warnings == ()
 
 
 # Floating IPs
@@ -457,34 +557,75 @@ def test_a_floating_ip_stands_for_its_fixed_address() -> None:
 def test_a_floating_ip_that_stands_for_nothing_yet_is_left_out() -> None:
     state = desired_state(a_router(_floatingips=[a_floating_ip("203.0.113.100", None)]))
     assert state.floating_ips == frozenset()
-    assert state.notes == ()
+    assert state.warnings == ()
 
 
 def test_floating_ips_without_a_gateway_are_left_out_and_named() -> None:
     state = desired_state(a_router(gw_port=None, _floatingips=[a_floating_ip("203.0.113.100", "10.0.0.5")]))
     assert state.floating_ips == frozenset()
-    assert "203.0.113.100" in state.notes[0]
+    assert "203.0.113.100" in state.warnings[0]
 
 
 @pytest.mark.parametrize(
-    ("second", "path"),
+    ("second", "why"),
     [
-        (("203.0.113.100", "10.0.0.6"), "floating_ip_address"),
-        (("203.0.113.101", "10.0.0.5"), "fixed_ip_address"),
-        (("203.0.113.10", "10.0.0.6"), "floating_ip_address"),
-        (("10.0.0.1", "10.0.0.6"), "floating_ip_address"),
-        (("2001:db8:ffff::100", "10.0.0.6"), "floating_ip_address"),
-        (("203.0.113.101", "2001:db8:1::5"), "fixed_ip_address"),
-        ((None, "10.0.0.6"), "floating_ip_address"),
-        (("203.0.113.101", "224.0.0.1"), "fixed_ip_address"),
+        (("203.0.113.100", "10.0.0.6"), "another floating IP has this address"),
+        (("203.0.113.101", "10.0.0.5"), "fixed address 10.0.0.5 has floating IP 203.0.113.100"),
+        (("203.0.113.10", "10.0.0.6"), "a port of the router has this address"),
+        (("10.0.0.1", "10.0.0.6"), "a port of the router has this address"),
+        (("2001:db8:ffff::100", "10.0.0.6"), "floating_ip_address: "),
+        (("203.0.113.101", "2001:db8:1::5"), "fixed_ip_address: "),
+        ((None, "10.0.0.6"), "floating_ip_address: None: missing"),
+        (("203.0.113.101", "224.0.0.1"), "fixed_ip_address: "),
     ],
 )
-def test_a_bad_floating_ip_is_refused_with_its_path(second: tuple[Any, Any], path: str) -> None:
-    router = a_router(_floatingips=[a_floating_ip("203.0.113.100", "10.0.0.5"), a_floating_ip(*second)])
-    assert refusal_of(router).path == f"_floatingips[1].{path}"
+def test_a_floating_ip_that_cannot_be_served_is_skipped_and_named(second: tuple[Any, Any], why: str) -> None:
+    good, bad = a_floating_ip("203.0.113.100", "10.0.0.5"), a_floating_ip(*second) | {"id": "the bad one"}
+    state = both_orders(_floatingips=[good, bad])
+    assert state.floating_ips == {FloatingIP(IPv4Address("203.0.113.100"), IPv4Address("10.0.0.5"))}
+    assert state.unserved_floating_ips == {"the bad one"}
+    (warning,) = state.warnings
+    assert why in warning and warning.startswith(f"floating IP {second[0]} (the bad one) skipped: ")
+
+
+@pytest.mark.parametrize("bad", [None, 7, [], {"fixed_ip_address": "10.0.0.9"}, {"id": [1], "fixed_ip_address": "x"}])
+def test_what_is_no_floating_ip_at_all_is_skipped(bad: Any) -> None:
+    state = both_orders(_floatingips=[bad, a_floating_ip("203.0.113.100", "10.0.0.5")])
+    assert len(state.floating_ips) == len(state.warnings) == 1
+    assert state.unserved_floating_ips == frozenset()
+    assert desired_state(a_router(_floatingips="nonsense")).warnings[0].startswith("_floatingips skipped: 'nonsense': ")
+
+
+def test_a_floating_ip_that_is_listed_twice_is_served_once() -> None:
+    one = a_floating_ip("203.0.113.100", "10.0.0.5")
+    state = desired_state(a_router(_floatingips=[one, dict(one)]))
+    assert (len(state.floating_ips), state.unserved_floating_ips, state.warnings) == (1, frozenset(), ())
+
+
+def test_the_fixture_of_two_floating_ips_for_one_fixed_address() -> None:
+    payload = json.loads((PAYLOADS / "two-floating-ips-one-fixed.json").read_text())
+    state = desired_state(payload)
+    served = {(str(pair.floating), str(pair.fixed)) for pair in state.floating_ips}
+    assert served == {("203.0.113.50", "10.0.0.5"), ("203.0.113.52", "10.0.0.7")}
+    assert state.unserved_floating_ips == {"f0000000-0000-4000-8000-00000c19b517"}
+    assert len(state.all_ports()) == 2 and len(state.warnings) == 1
 
 
 # The whole
+
+
+@pytest.mark.parametrize(
+    ("change", "path"),
+    [
+        ({"id": 7}, "id"),
+        ({"ha": "no"}, "ha"),
+        ({"distributed": 1}, "distributed"),
+        ({"admin_state_up": "True"}, "admin_state_up"),
+        ({"_interfaces": {}}, "_interfaces"),
+    ],
+)
+def test_only_what_makes_the_whole_router_meaningless_rejects_it(change: dict[str, Any], path: str) -> None:
+    assert refusal_of(a_router(**change)).path == path
 
 
 @pytest.mark.parametrize("payload", [None, [], "router", 7])

@@ -65,7 +65,7 @@ def test_every_router_of_the_sample_becomes_the_state_that_the_file_describes(to
     for router in topology.routers:
         state = desired_state(payload(topology, router.name))
         assert state.id == router.id
-        assert not state.notes
+        assert not state.warnings
         assert {i.ip for port in state.ports for i in port.addresses} == {
             fixed.address for port in router.interfaces for fixed in port.fixed_ips
         }
