@@ -37,7 +37,7 @@ class Standing:
         self.devices = {link.device: index for index, link in enumerate(self.links, start=2)}
         self.taps = {link.tap: index for index, link in enumerate(self.links, start=100)}
         self.bridges = {one.name: index for index, one in enumerate(self.of(Bridge), start=200)}
-        handle = cast(Any, SimpleNamespace(name=namespace_name(*self.key), nsid=NSID))
+        handle = cast(Any, SimpleNamespace(name=namespace_name(*self.key), nsid=NSID, has_ipv6=True))
         seen = Observed(handle=handle, devices=self.devices, taps=self.taps, bridges=self.bridges)
         self.served = Served(lambda key, state: entries(key, state, DRIVER))
         self.served.expect(self.key, state)
