@@ -30,13 +30,19 @@ def read_device(item: Item) -> str | None:
     return text
 
 
-def read_address(item: Item) -> Address | None:
-    """Return an address that a machine can have."""
+def read_address(item: Item, *, link_local: bool = False) -> Address | None:
+    """Return an address that a machine can have.
+
+    :param link_local: accept IPv6 link-local addresses, which next hops may have.
+    """
     text = item.text()
     if text is None:
         return None
     try:
-        return _usable(item, ip_address(_plain(text)))
+        address = ip_address(_plain(text))
+        if link_local and address.version == 6 and address.is_link_local:
+            return address
+        return _usable(item, address)
     except ValueError:
         item.fail("no IP address")
         return None

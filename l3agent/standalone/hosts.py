@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from ipaddress import ip_network
 from typing import Protocol
 
 from eventlet.event import Event
@@ -15,7 +16,7 @@ from oslo_log import log as logging
 
 from l3agent.exceptions import TransientError
 from l3agent.model.names import HOST_DEVICE
-from l3agent.model.states import HostState, Key, Network, NetworkState, NextHop, Port, Report, Route, State
+from l3agent.model.states import Address, HostState, Key, Network, NetworkState, NextHop, Port, Report, Route, State
 from l3agent.standalone.entities import Host, Topology
 
 LOG = logging.getLogger(__name__)
@@ -52,9 +53,18 @@ def _host_state(host: Host) -> HostState:
     hops: dict[Network, set[NextHop]] = defaultdict(set)
     for route in host.routes:
         hops[route.destination].add(NextHop(HOST_DEVICE, route.nexthop))
+        if not _is_neighbour(route.nexthop, host):
+            hops[ip_network(route.nexthop)].add(NextHop(HOST_DEVICE, None))
     port = Port(host.port_id, host.network.id, HOST_DEVICE, host.mac, host.network.mtu, frozenset(host.addresses))
     routes = frozenset(Route(destination, frozenset(members)) for destination, members in hops.items())
     return HostState(host.name, port, routes)
+
+
+def _is_neighbour(address: Address, host: Host) -> bool:
+    """Return False for a gateway outside the subnets of a host, which needs a route on link."""
+    return any(address in interface.network for interface in host.addresses) or (
+        address.version == 6 and address.is_link_local
+    )
 
 
 class Hosts:

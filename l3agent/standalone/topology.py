@@ -69,7 +69,7 @@ def _named(
 def _network(name: str, item: Item, directory: Directory) -> VirtualNetwork:
     fields = item.fields(("external", "mtu", "subnets"), required=("subnets",))
     external, interface = _external(fields.get("external"), directory)
-    subnets = _subnets(fields.get("subnets"), directory)
+    subnets = _subnets(fields.get("subnets"), directory, external)
     ipv6 = any(subnet.cidr.version == 6 for subnet in subnets)
     mtu = fields["mtu"].integer(IPV6_MTU_MIN if ipv6 else MTU_MIN, MTU_MAX) if "mtu" in fields else None
     network = VirtualNetwork(stable_id("network", name), name, external, interface, mtu or DEFAULT_MTU, tuple(subnets))
@@ -91,10 +91,10 @@ def _external(item: Item | None, directory: Directory) -> tuple[bool, str | None
     return True, card
 
 
-def _subnets(item: Item | None, directory: Directory) -> list[Subnet]:
+def _subnets(item: Item | None, directory: Directory, external: bool) -> list[Subnet]:
     subnets: list[Subnet] = []
     for name, entry in item.entries().items() if item else ():
-        subnet = _subnet(name, entry, directory, subnets)
+        subnet = _subnet(name, entry, directory, subnets, external)
         if subnet is None:
             directory.refused.add(f"subnet {name}")
         else:
@@ -102,7 +102,7 @@ def _subnets(item: Item | None, directory: Directory) -> list[Subnet]:
     return subnets
 
 
-def _subnet(name: str, item: Item, directory: Directory, siblings: list[Subnet]) -> Subnet | None:
+def _subnet(name: str, item: Item, directory: Directory, siblings: list[Subnet], external: bool) -> Subnet | None:
     fields = item.fields(("cidr", "gateway", "dns_nameservers"), required=("cidr",))
     cidr = read_subnet_range(fields["cidr"]) if "cidr" in fields else None
     if not read_name(item, name) or cidr is None:
@@ -118,19 +118,28 @@ def _subnet(name: str, item: Item, directory: Directory, siblings: list[Subnet])
         stable_id("subnet", name),
         name,
         cidr,
-        _subnet_gateway(fields.get("gateway"), cidr),
+        _subnet_gateway(fields.get("gateway"), cidr, external),
         tuple(filter(None, map(read_address, nameservers))),
     )
 
 
-def _subnet_gateway(item: Item | None, cidr: Network) -> Address | None:
-    """Read ``gateway``: an address, or null for none; the first address of the subnet where nothing is said."""
+def _subnet_gateway(item: Item | None, cidr: Network, external: bool) -> Address | None:
+    """Read ``gateway``: an address, or null for none; the first address of the subnet where nothing is said.
+
+    On an external network it may be an IPv6 link-local address, or outside the subnet and reached on link: both are
+    common at hosting providers. An interface of a router has the gateway of a tenant's subnet as its own address.
+    """
     if item is None:
         return cidr[0] if cidr.num_addresses <= 2 else cidr[1]
     if item.is_null:
         return None
-    address = read_address(item)
-    if address is not None and (address not in cidr or is_end(address, cidr)):
+    address = read_address(item, link_local=external)
+    if address is None:
+        return None
+    if address.version != cidr.version:
+        item.fail(f"not of the family of {cidr}")
+        return None
+    if is_end(address, cidr) or (address not in cidr and not external):
         item.fail(f"no address of a machine in {cidr}")
         return None
     return address

@@ -67,6 +67,21 @@ def test_a_host_is_one_device_with_addresses_and_routes(topology: Topology) -> N
     }
 
 
+def test_a_host_reaches_a_gateway_outside_its_subnet_on_link(tmp_path: Path) -> None:
+    text = (
+        "networks:\n  public: {external: true, subnets: {pub4: {cidr: 203.0.113.8/32, gateway: 198.51.100.1},"
+        " pub6: {cidr: '2001:db8:f::/64', gateway: 'fe80::1'}}}\n"
+        "hosts:\n  vm1: {network: public, addresses: [203.0.113.8, '2001:db8:f::8']}\n"
+    )
+    state = stand_in_states(topology_of(tmp_path, text))[VM1]
+    assert isinstance(state, HostState)
+    assert state.routes == {
+        Route(ip_network("0.0.0.0/0"), frozenset({NextHop("eth0", ip_address("198.51.100.1"))})),
+        Route(ip_network("198.51.100.1/32"), frozenset({NextHop("eth0", None)})),
+        Route(ip_network("::/0"), frozenset({NextHop("eth0", ip_address("fe80::1"))})),
+    }
+
+
 def test_only_a_network_with_a_card_has_a_state_of_its_own(topology: Topology) -> None:
     states = stand_in_states(topology)
     assert [key for key in states if key[0] == "network"] == [PUBLIC]

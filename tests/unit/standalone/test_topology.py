@@ -59,6 +59,16 @@ def test_the_gateway_is_the_first_address_where_nothing_is_said(tmp_path: Path) 
     assert [str(subnet.gateway) for subnet in blue.subnets] == ["10.0.0.1", "2001:db8:1::1"]
 
 
+def test_an_external_subnet_may_have_the_gateways_of_hosting_providers(tmp_path: Path) -> None:
+    text = (
+        "networks:\n  public:\n    external: true\n    subnets:\n"
+        "      pub4: {cidr: 203.0.113.7/32, gateway: 198.51.100.1}\n"
+        "      pub6: {cidr: '2001:db8:f::/64', gateway: 'fe80::1'}\n"
+    )
+    (public,) = read(tmp_path, text).networks
+    assert [str(subnet.gateway) for subnet in public.subnets] == ["198.51.100.1", "fe80::1"]
+
+
 def test_a_host_leaves_by_the_gateway_of_its_subnet_in_both_families(tmp_path: Path) -> None:
     text = NETWORKS + "hosts:\n  vm1: {network: blue, addresses: [10.0.0.5, 2001:db8:1::5, 172.30.0.1/32]}\n"
     (host,) = read(tmp_path, text).hosts
@@ -167,6 +177,22 @@ BAD = {
     "gateway elsewhere": (
         "networks:\n  a: {subnets: {s: {cidr: 10.0.0.0/24, gateway: 10.1.0.1}}}",
         "10.1.0.1: no addr",
+    ),
+    "link-local gateway of a tenant": (
+        "networks:\n  a: {subnets: {s: {cidr: 'fd00::/64', gateway: 'fe80::1'}}}",
+        "2: networks.a.subnets.s.gateway: fe80::1: no address that a machine can be reached by",
+    ),
+    "gateway of another family": (
+        "networks:\n  a: {external: true, subnets: {s: {cidr: 10.0.0.0/24, gateway: 'fe80::1'}}}",
+        "2: networks.a.subnets.s.gateway: fe80::1: not of the family of 10.0.0.0/24",
+    ),
+    "IPv4 link-local gateway": (
+        "networks:\n  a: {external: true, subnets: {s: {cidr: 10.0.0.0/24, gateway: 169.254.1.1}}}",
+        "169.254.1.1: no address that a machine can be reached by",
+    ),
+    "gateway is an end": (
+        "networks:\n  a: {external: true, subnets: {s: {cidr: 10.0.0.0/24, gateway: 10.0.0.255}}}",
+        "10.0.0.255: no address of a machine in 10.0.0.0/24",
     ),
     "subnets overlap": (
         "networks:\n  a: {subnets: {s: {cidr: 10.0.0.0/24}, t: {cidr: 10.0.0.128/25}}}",
