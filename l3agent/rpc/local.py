@@ -172,6 +172,11 @@ class LocalDriver(base.BaseDriver):  # type: ignore[misc]
         super().__init__(conf, url, default_exchange, allowed_remote_exmods)
         self._broker = self._brokers.setdefault(url.virtual_host or "", Broker())
 
+    @classmethod
+    def forget_brokers(cls) -> None:
+        """Begin without listeners, in a forked child: those of the parent do not run here."""
+        cls._brokers = WeakValueDictionary()
+
     def require_features(self, requeue: bool = False) -> None:
         """Accept any feature that is asked for: the one there is, requeue, is there."""
 

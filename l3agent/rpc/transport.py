@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
+from weakref import WeakSet
 
 import amqp
 import eventlet
@@ -22,6 +23,7 @@ from oslo_messaging import RemoteError, Target
 from l3agent.exceptions import ConfigError, PluginUnavailable
 from l3agent.rpc.context import Context, ContextSerializer
 from l3agent.rpc.deadline import time_limit
+from l3agent.rpc.local import LocalDriver
 from l3agent.rpc.traffic import Message, sent
 
 __all__ = ["Client", "RemoteError", "Target", "get_transport"]
@@ -46,6 +48,10 @@ _UNREADABLE = (
 )
 # Ways to cast that a client keeps ready: one a server that it speaks to.
 _PREPARED = 64
+# What a forked worker has to renew.
+_transports: WeakSet[Any] = WeakSet()
+# Drivers of the parent. They are never collected: the destructor of a connection shuts down the socket for both.
+_inherited: list[Any] = []
 BROKER_ERRORS = (oslo_messaging.MessagingException, kombu.exceptions.KombuError, amqp.AMQPError, OSError)
 
 
@@ -69,7 +75,21 @@ def get_transport(conf: cfg.ConfigOpts, url: str | None = None) -> oslo_messagin
     _register_private_options(conf)
     if "oslo_messaging_rabbit" in conf:
         _set_defaults(conf, "oslo_messaging_rabbit", RABBIT_DEFAULTS)
+    _transports.add(transport)
     return transport
+
+
+def renew_transports() -> None:
+    """Give each transport of :func:`get_transport` a driver of this process, after a fork.
+
+    The inherited one has the parent's connections, which two processes cannot share, and waits for greenthreads that do
+    not exist here. Consumers that were started before the fork stay the parent's.
+    """
+    LocalDriver.forget_brokers()
+    for transport in list(_transports):
+        _inherited.append(transport._driver)
+        renewed = oslo_messaging.get_rpc_transport(transport.conf, transport._driver._url)
+        transport._driver = renewed._driver
 
 
 def _without_password(url: str) -> str:

@@ -47,6 +47,16 @@ The life of a process, each line with its test in ``tests/unit/service/test_life
      9  work in hand            is waited for until graceful_shutdown_timeout, then killed and named in the log
     10  exit status             0; 1 when something had to be killed or a start failed; 70 when a thread died;
                                 77 when a privilege is missing; 78 when the configuration is wrong
+
+A service whose ``start()`` has not returned after ``start_timeout`` is named in the log and in the STATUS that systemd
+shows, with the services that wait for it.
+
+``launch(conf, service, workers=N)`` forks N processes that each run the service. A signal may reach the whole process
+group, as from a terminal or systemd: the SIGTERM that the parent passes on does not count as a second one, so work in
+hand is completed. What a node does once (the state report and the periodic tasks of a ``Service``) runs in the first
+worker alone, and ``is_first_worker()`` says so to other code; what each worker does is a timer of ``service.tg``, added
+in ``after_start``. A transport of ``get_transport`` may be used before the fork: each worker makes its own connections.
+Consumers, greenthreads and native threads stay in the parent.
 """
 
 from __future__ import annotations
@@ -57,5 +67,16 @@ from l3agent.service.launcher import ProcessLauncher, ServiceLauncher, launch
 from l3agent.service.service import Manager, Service
 from l3agent.service.services import Services
 from l3agent.service.threadgroup import ThreadGroup
+from l3agent.service.worker import is_first_worker
 
-__all__ = ["Manager", "ProcessLauncher", "Service", "ServiceLauncher", "Services", "ThreadGroup", "launch", "restarted"]
+__all__ = [
+    "Manager",
+    "ProcessLauncher",
+    "Service",
+    "ServiceLauncher",
+    "Services",
+    "ThreadGroup",
+    "is_first_worker",
+    "launch",
+    "restarted",
+]

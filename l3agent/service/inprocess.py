@@ -28,6 +28,8 @@ _FEEDS = 3
 # A service manager that hears nothing for 90 s gives a start up (systemd-system.conf(5), DefaultTimeoutStartSec).
 # Services that wait for somebody else, who may start later, must not make it do so.
 READY_WITHIN_S = 30.0
+# Seconds after which a start() that has not returned is named. Most need less than one.
+START_TIMEOUT_S = 30.0
 # Between two looks whether services have become ready or healthy.
 _READY_LOOK_S = 0.1
 _LOOK_S = 5.0
@@ -38,6 +40,8 @@ class ServiceLauncher(oslo_service.ServiceLauncher):  # type: ignore[misc]
 
     :param hub_limit: seconds that the hub may be blocked before the log names what blocks it; 0: not looked at.
     :param watchdog: who wants to hear that the services are healthy; the service manager when left out.
+    :param start_timeout: seconds after which a service whose ``start()`` has not returned is named in the log and in
+        the status that the service manager shows, together with the services that wait for it.
     """
 
     def __init__(
@@ -47,12 +51,14 @@ class ServiceLauncher(oslo_service.ServiceLauncher):  # type: ignore[misc]
         *,
         hub_limit: float = LIMIT_S,
         watchdog: Watchdog | None = None,
+        start_timeout: float = START_TIMEOUT_S,
     ) -> None:
         super().__init__(conf, restart_method=restart_method)
         report.register_options(conf)
         self.services = Services(restart_method, stop_timeout=conf.graceful_shutdown_timeout)
         self.hub = HubWatch(hub_limit)
         self.watchdog = watchdog or systemd.watchdog()
+        self._start_timeout = start_timeout
         #: Whether the configuration could be read when it was to be taken over the last time.
         self.reloaded = True
         self._signals: Signals | None = None  # a worker process takes them over before it waits
@@ -90,18 +96,40 @@ class ServiceLauncher(oslo_service.ServiceLauncher):  # type: ignore[misc]
         LOG.info("Stopped, exit status %s", status)
         return status
 
+    def wait_started(self) -> None:
+        """Wait until all services have started; each whose start takes longer than ``start_timeout`` is named.
+
+        :raises SystemExit: one could not start, or all shall stop.
+        """
+        naming = eventlet.spawn(self._name_slow_starts)
+        try:
+            self.services.wait_started()
+        finally:
+            naming.kill()
+
     def wait_ready(self) -> None:
         """Wait until all services have started and say that they are ready; for the latter not longer than 30 s.
 
         :raises SystemExit: one could not start, or all shall stop.
         """
-        self.services.wait_started()
+        self.wait_started()
         deadline, told = Deadline(READY_WITHIN_S), list[str]()
         while (missing := self.services.not_ready()) and deadline.left():
             if missing != told:
                 systemd.notify(f"STATUS=starting, not ready: {', '.join(missing)}")
             told = missing
             eventlet.sleep(_READY_LOOK_S)
+
+    def _name_slow_starts(self) -> None:
+        limit, named = self._start_timeout, 0
+        while limit and (names := self.services.starting()):
+            age, (slow, *waiting) = self.services.start_age(), names
+            if age >= limit and len(names) != named:
+                named = len(names)
+                queue = f"; waiting for it: {', '.join(waiting)}" if waiting else ""
+                LOG.warning("The start of %s has not returned within %g s%s", slow, limit, queue)
+                systemd.notify(f"STATUS=starting, {slow} has not started within {limit:g} s{queue}")
+            eventlet.sleep(limit - age if age < limit else min(limit, _LOOK_S))
 
     def _announce(self) -> None:
         with suppress(SystemExit):  # ``wait`` knows
@@ -171,7 +199,7 @@ class ServiceLauncher(oslo_service.ServiceLauncher):  # type: ignore[misc]
 
     def _started_again(self) -> None:
         with suppress(SystemExit):  # ``wait`` knows
-            self.services.wait_started()
+            self.wait_started()
             self._tell_reloaded()
 
     def _tell_reloaded(self) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from oslo_config import cfg
 
 from l3agent.service.hub import LIMIT_S
-from l3agent.service.inprocess import ServiceLauncher
+from l3agent.service.inprocess import START_TIMEOUT_S, ServiceLauncher
 from l3agent.service.services import ServiceLike
 from l3agent.service.workers import ProcessLauncher
 
@@ -22,6 +22,7 @@ def launch(
     restart_method: str = "mutate",
     *,
     hub_limit: float = LIMIT_S,
+    start_timeout: float = START_TIMEOUT_S,
 ) -> ServiceLauncher | ProcessLauncher:
     """Launch services; in one process they start when ``wait`` is called, which returns the exit status.
 
@@ -29,6 +30,8 @@ def launch(
     :param workers: 1 or None: in this process; more: each service in so many forked ones.
     :param restart_method: what SIGHUP does: ``mutate`` (take over changed mutable options) or ``reload`` (restart).
     :param hub_limit: seconds that the hub may be blocked before the log names what blocks it; 0: not looked at.
+    :param start_timeout: seconds after which a service whose ``start()`` has not returned is named in the log and in
+        the status that the service manager shows; 0: never.
     :raises ConfigError: more than one worker, and the hub is asyncio's, which does not survive a fork.
     :raises ValueError: workers is less than 1.
     :raises TypeError: a service lacks one of start, stop, wait, reset; workers is no number.
@@ -38,7 +41,9 @@ def launch(
     if workers is not None and workers < 1:
         raise ValueError(f"workers: {workers}: must be 1 or more")
     kind = ServiceLauncher if workers in (None, 1) else ProcessLauncher
-    launcher: ServiceLauncher | ProcessLauncher = kind(conf, restart_method, hub_limit=hub_limit)
+    launcher: ServiceLauncher | ProcessLauncher = kind(
+        conf, restart_method, hub_limit=hub_limit, start_timeout=start_timeout
+    )
     for one in service if isinstance(service, Sequence) else [service]:
         launcher.launch_service(one, workers=workers)
     return launcher

@@ -20,6 +20,7 @@ from l3agent.rpc.context import Context, admin_context
 from l3agent.rpc.deadline import Deadline
 from l3agent.rpc.transport import get_transport
 from l3agent.service.threadgroup import ThreadGroup
+from l3agent.service.worker import is_first_worker
 
 LOG = logging.getLogger(__name__)
 
@@ -173,6 +174,9 @@ class Service(oslo_service.Service):  # type: ignore[misc]
         self.manager.after_start()
 
     def _start_timers(self) -> None:
+        """Start the timers that an agent has once on its node; of several workers, the first has them."""
+        if not is_first_worker():
+            return
         if self.report_interval:
             self.tg.add_timer_args(
                 self.report_interval, self.report_state, initial_delay=self.report_interval, stop_on_exception=False

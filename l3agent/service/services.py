@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 import eventlet
 from eventlet.event import Event
+from eventlet.semaphore import Semaphore
 from oslo_log import log as logging
 from oslo_service import threadgroup as oslo_threadgroup
 
@@ -52,12 +54,16 @@ class ServiceLike(Protocol):
 
 @dataclass(slots=True)
 class _Run:
-    """One service in the container. ``turn`` is the ``started`` of the service before it."""
+    """One service in the container. ``turn`` is the ``started`` of the service before it.
+
+    ``called_at`` is the time of its ``start()``, by the monotonic clock.
+    """
 
     service: ServiceLike
     turn: Event
     started: Event = field(default_factory=Event)
     thread: Any = None
+    called_at: float = 0.0
 
 
 class Services:
@@ -78,6 +84,7 @@ class Services:
         self.done = Event()
         self._outcome = Event()
         self._runs: list[_Run] = []
+        self._stopping = Semaphore()
 
     def add(self, service: ServiceLike) -> None:
         """Add a service; it starts, in a greenthread of its own, when those added before have started.
@@ -103,6 +110,7 @@ class Services:
 
     def _run_in_turn(self, run: _Run) -> None:
         run.turn.wait()
+        run.called_at = time.monotonic()
         self.run_service(run.service, self.done, run.started)
 
     @staticmethod
@@ -118,7 +126,7 @@ class Services:
             LOG.critical("%s", error)
             raise SystemExit(next(status for kind, status in _SAID_IN_A_LINE if isinstance(error, kind))) from error
         except Exception as error:
-            LOG.exception("Error starting %s", _name(service))
+            LOG.exception("Error starting %s", name_of(service))
             raise SystemExit(1) from error
         if started is not None:
             started.send()
@@ -143,18 +151,27 @@ class Services:
 
     def unhealthy(self) -> list[str]:
         """Return the names of the services whose ``healthy()`` says no, fails, or says nothing within a second."""
-        return [_name(service) for service in self.services if not _says(service, "healthy")]
+        return [name_of(service) for service in self.services if not _says(service, "healthy")]
 
     def not_ready(self) -> list[str]:
         """Return the names of the services whose ``ready()`` says no: they have started, and wait for something."""
-        return [_name(service) for service in self.services if not _says(service, "ready")]
+        return [name_of(service) for service in self.services if not _says(service, "ready")]
 
     def summary(self) -> dict[str, str]:
         """Return what each service is doing, by its name, for people."""
         return {
-            f"{number} {_name(run.service)}": "started" if run.started.ready() else "starting"
+            f"{number} {name_of(run.service)}": "started" if run.started.ready() else "starting"
             for number, run in enumerate(self._runs, 1)
         }
+
+    def starting(self) -> list[str]:
+        """Return the names of the services that have not started, in order; those after the first wait for it."""
+        return [name_of(run.service) for run in self._runs if not run.started.ready()]
+
+    def start_age(self) -> float:
+        """Return the seconds since the ``start()`` that goes on was called; 0 when none is."""
+        called = [run.called_at for run in self._runs if run.called_at and not run.started.ready()]
+        return time.monotonic() - called[0] if called else 0.0
 
     def wait_end(self) -> int:
         """Wait until the services shall stop: ``end`` or ``stop`` was called, a start failed or a thread died.
@@ -197,32 +214,48 @@ class Services:
         return in_time
 
     def _stop_all(self) -> bool:
+        with self._stopping:  # a stop while a restart lets the services come to their end does not cut that
+            return self._stop_in_turn()
+
+    def _stop_in_turn(self) -> bool:
         deadline = Deadline(self.stop_timeout or None)
         runs, self._runs = self._runs, []
         for run in reversed(runs):
             if not run.started.ready():
                 run.thread.stop()
-        stopped = [_stop(run.service, deadline) for run in reversed(runs) if run.turn.ready()]
+        stopped = [stop_service(run.service, deadline) for run in reversed(runs) if run.turn.ready()]
         if not self.done.ready():
             self.done.send()
         self.tg.stop()
         return all(stopped)
 
     def restart(self) -> None:
-        """Reset the services, each under its own guard; with ``reload`` stop them before and start them after it."""
+        """Reset the services, each under its own guard; with ``reload`` stop them before and start them after it.
+
+        Does nothing once they shall stop.
+        """
+        if self._outcome.ready():
+            return
         if self.restart_method == "reload":
             self._stop_all()
+            if self._outcome.ready():
+                return
             self.done = Event()
         for service in self.services:
-            try:
-                service.reset()
-            except Exception:
-                LOG.exception("Error resetting %s, it goes on as it was", _name(service))
+            reset_service(service)
             if self.restart_method == "reload":
                 self._run(service)
 
 
-def _stop(service: ServiceLike, deadline: Deadline) -> bool:
+def reset_service(service: ServiceLike) -> None:
+    """Reset one service; an error is logged."""
+    try:
+        service.reset()
+    except Exception:
+        LOG.exception("Error resetting %s, it goes on as it was", name_of(service))
+
+
+def stop_service(service: ServiceLike, deadline: Deadline) -> bool:
     """Stop one service and wait for its end; whatever it does, the caller goes on soon after the deadline.
 
     :returns: whether it ended well and in time: one whose ``stop()`` says no did not.
@@ -232,10 +265,10 @@ def _stop(service: ServiceLike, deadline: Deadline) -> bool:
             well = service.stop() is not False
             service.wait()
     except TimeoutError:
-        LOG.error("%s did not stop in time; killed: %s", _name(service), ", ".join(_kill(service)) or "nothing")
+        LOG.error("%s did not stop in time; killed: %s", name_of(service), ", ".join(_kill(service)) or "nothing")
         return False
     except Exception:
-        LOG.exception("Error stopping %s", _name(service))
+        LOG.exception("Error stopping %s", name_of(service))
         return False
     return well
 
@@ -252,7 +285,7 @@ def _says(service: Any, what: str) -> bool:
         with time_limit(ANSWER_LIMIT_S):
             return bool(getattr(service, what, lambda: True)())
     except Exception:
-        LOG.exception("Error asking %s whether it is %s", _name(service), what)
+        LOG.exception("Error asking %s whether it is %s", name_of(service), what)
         return False
 
 
@@ -268,5 +301,6 @@ def _sent() -> Event:
     return event
 
 
-def _name(service: ServiceLike) -> str:
+def name_of(service: ServiceLike) -> str:
+    """Return the name of a service for the log: its ``binary``, or its class."""
     return str(getattr(service, "binary", None) or type(service).__name__)

@@ -57,17 +57,19 @@ class Signals:
         os.close(self._writer)
 
 
-def let_the_next_one_kill(signo: int, timeout: float) -> None:
+def let_the_next_one_kill(signo: int, timeout: float, *, keep: int | None = None) -> None:
     """Give SIGTERM and SIGINT back to the kernel, whose default ends the process even when its hub is stuck.
 
     :param signo: the signal that said to stop.
     :param timeout: seconds the stop may take, for the log; 0: any number.
+    :param keep: a signal that keeps its handler.
     """
     LOG.info(
         "%s: stopping within %s s, a second one kills at once", signal.Signals(signo).name, timeout or "any number of"
     )
     for final in FINAL_SIGNALS:
-        signal.signal(final, signal.SIG_DFL)
+        if final != keep:
+            signal.signal(final, signal.SIG_DFL)
 
 
 def _leave_to_the_pipe(signo: int, frame: Any) -> None:

@@ -3,30 +3,29 @@
 
 from __future__ import annotations
 
-import mmap
 import os
-import random
 import signal
-import struct
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any
 
 import eventlet
 from eventlet import hubs
 from eventlet.queue import Empty, LightQueue
+from eventlet.semaphore import Semaphore
 from oslo_config import cfg
 from oslo_log import log as logging
 from oslo_service import service as oslo_service
 
 from l3agent.exceptions import ConfigError
-from l3agent.rpc.deadline import time_limit
+from l3agent.rpc.deadline import Deadline, time_limit
 from l3agent.service import reload, report, systemd
 from l3agent.service.hub import LIMIT_S
-from l3agent.service.inprocess import ServiceLauncher, check, log_options
-from l3agent.service.services import EX_CONFIG, EX_NOPERM, ServiceLike
+from l3agent.service.inprocess import START_TIMEOUT_S, check, log_options
+from l3agent.service.services import EX_CONFIG, EX_NOPERM, ServiceLike, name_of, reset_service, stop_service
 from l3agent.service.signals import FINAL_SIGNALS, Signals, let_the_next_one_kill
-from l3agent.service.systemd import Watchdog
+from l3agent.service.worker import Heartbeat, Worker, become_worker, freeze_heap, watch_parent
 
 LOG = logging.getLogger(__name__)
 
@@ -36,41 +35,8 @@ KILL_AFTER_S = 2.0
 # A worker that ends with one of these would do so again.
 HOPELESS = (EX_NOPERM, EX_CONFIG)
 _HELD_BACK = (*FINAL_SIGNALS, signal.SIGHUP, signal.SIGUSR2)
-
-
-class Beat:
-    """What a worker lets its parent know, in memory that they share, by a clock that they share too.
-
-    Whether it is ready, and when it was last known to be healthy.
-    """
-
-    _LAYOUT = struct.Struct("d?")
-
-    def __init__(self) -> None:
-        self._memory = mmap.mmap(-1, self._LAYOUT.size)
-        self._put(False)
-
-    def _put(self, ready: bool) -> None:
-        self._LAYOUT.pack_into(self._memory, 0, time.monotonic(), ready)
-
-    @property
-    def ready(self) -> bool:
-        """Tell whether the worker has said that it is ready."""
-        _, ready = self._LAYOUT.unpack_from(self._memory)
-        return bool(ready)
-
-    def get_ready(self) -> None:
-        """Say that the worker is ready."""
-        self._put(True)
-
-    def now(self) -> None:
-        """Say that the worker is healthy."""
-        self._put(self.ready)
-
-    def age(self) -> float:
-        """Return the seconds since it last said so."""
-        then: float = self._LAYOUT.unpack_from(self._memory)[0]
-        return time.monotonic() - then
+# Stands in the queue of signals for a call of ``stop``.
+_STOP_CALLED = 0
 
 
 class ProcessLauncher(oslo_service.ProcessLauncher):  # type: ignore[misc]
@@ -81,16 +47,28 @@ class ProcessLauncher(oslo_service.ProcessLauncher):  # type: ignore[misc]
 
     :param hub_limit: seconds that the hub of a worker may be blocked before its log names what blocks it; 0: not
         looked at.
+    :param start_timeout: seconds after which a service whose ``start()`` has not returned is named in the log and in
+        the status that the service manager shows.
     """
 
-    def __init__(self, conf: cfg.ConfigOpts, restart_method: str = "mutate", *, hub_limit: float = LIMIT_S) -> None:
+    def __init__(
+        self,
+        conf: cfg.ConfigOpts,
+        restart_method: str = "mutate",
+        *,
+        hub_limit: float = LIMIT_S,
+        start_timeout: float = START_TIMEOUT_S,
+    ) -> None:
         self._caught = LightQueue()
         super().__init__(conf, restart_method=restart_method)
         report.register_options(conf)
         self._hub_limit = hub_limit
+        self._start_timeout = start_timeout
         self._watchdog = systemd.watchdog()
         self._wraps: list[Any] = []
-        self._beats: dict[int, Beat] = {}
+        self._heartbeats: dict[int, Heartbeat] = {}
+        self._stopping = Semaphore()
+        self._stopped_well: bool | None = None
         self._hopeless = 0
         self._ended_badly = False
         self._announced = False
@@ -109,72 +87,61 @@ class ProcessLauncher(oslo_service.ProcessLauncher):  # type: ignore[misc]
             raise ConfigError(f"workers: {workers}: needs another hub than EVENTLET_HUB=asyncio, or must be 1")
         LOG.info("Starting %s workers", workers)
         self._wraps.append(oslo_service.ServiceWrapper(service, workers))
+        freeze_heap()
         self._fill()
 
     def _fill(self) -> None:
         for wrap in self._wraps:
-            while len(wrap.children) < wrap.workers and not _too_fast(wrap):
+            while self.running and len(wrap.children) < wrap.workers and not _too_fast(wrap):
                 self._start_child(wrap)
 
     def _start_child(self, wrap: Any) -> Any:
         """Fork one worker, with signals held back until the child has its own pipe for them."""
-        self._beat = Beat()
+        taken = {self._heartbeats[pid].index for pid in wrap.children}
+        self._heartbeat = Heartbeat(next(index for index in range(wrap.workers) if index not in taken))
         before = signal.pthread_sigmask(signal.SIG_BLOCK, _HELD_BACK)
         try:
             pid = super()._start_child(wrap)
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        self._beats[pid] = self._beat
+        self._heartbeats[pid] = self._heartbeat
         return pid
 
     # In the child
 
-    def _child_process(self, service: ServiceLike) -> ServiceLauncher:
-        hubs.use_hub()  # not the parent's epoll descriptor
-        os.close(self.writepipe)  # so that the parent's death is seen as the end of the pipe
-        systemd.leave_to_parent()
-        random.seed()
-        launcher = ServiceLauncher(
+    def _child_process(self, service: ServiceLike) -> Worker:
+        become_worker(self._heartbeat.index, self.writepipe)
+        launcher = Worker(
             self.conf,
             self.restart_method,
+            self._heartbeat,
+            self._watchdog.interval,
             hub_limit=self._hub_limit,
-            watchdog=Watchdog(self._watchdog.interval, self._beat.now),
+            start_timeout=self._start_timeout,
         )
         launcher.launch_service(service)
         launcher.handle_signal()
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _HELD_BACK)
-        eventlet.spawn_n(self._pipe_watcher)
-        eventlet.spawn_n(self._tell_parent, launcher, self._beat)
+        eventlet.spawn_n(watch_parent, self.readpipe, launcher)
         return launcher
-
-    @staticmethod
-    def _tell_parent(launcher: ServiceLauncher, beat: Beat) -> None:
-        with suppress(SystemExit):  # it could not start, or stops: its exit status tells
-            launcher.wait_ready()
-            beat.get_ready()
 
     def _child_process_handle_signal(self) -> None:
         """Do nothing: the worker's launcher has its own signals."""
 
-    def _child_wait_for_exit_or_signal(self, launcher: ServiceLauncher) -> Any:
+    def _child_wait_for_exit_or_signal(self, launcher: Worker) -> Any:
         os._exit(launcher.wait())
-
-    def _pipe_watcher(self) -> None:
-        self.readpipe.read(1)
-        LOG.error("The parent process has died, stopping")
-        self.launcher.services.end(1)
 
     # In the parent
 
     def wait(self) -> int:
-        """Keep the workers running until a signal says to stop.
+        """Keep the workers running until a signal says to stop, or ``stop`` is called.
 
         :returns: the exit status: 0; 1 when a worker or something in one had to be killed; 77, 78 when one ended so.
         """
         log_options(self.conf)
         announcing = eventlet.spawn(self._announce)
-        signo = self._work_off_signals()
-        let_the_next_one_kill(signo, self.conf.graceful_shutdown_timeout)
+        if signo := self._work_off_signals():
+            let_the_next_one_kill(signo, self.conf.graceful_shutdown_timeout)
         announcing.kill()
         systemd.notify("STOPPING=1\nSTATUS=stopping")
         in_time = self.stop()
@@ -182,8 +149,11 @@ class ProcessLauncher(oslo_service.ProcessLauncher):  # type: ignore[misc]
         return self._hopeless or (0 if in_time else 1)
 
     def _work_off_signals(self) -> int:
-        """Do as signals say, and return the one that says to stop; SIGTERM also when going on cannot help."""
-        while not self._hopeless:
+        """Act on signals until one says to stop, and return it; SIGTERM also when going on cannot help.
+
+        :returns: 0 when ``stop`` was called.
+        """
+        while self.running and not self._hopeless:
             signo = self._next_signal()
             if signo in FINAL_SIGNALS:
                 return signo
@@ -192,8 +162,9 @@ class ProcessLauncher(oslo_service.ProcessLauncher):  # type: ignore[misc]
             if signo == signal.SIGUSR2:
                 report.write(self.conf, {"Workers": lambda: dict.fromkeys(map(str, self.children), "running")})
                 self._signal_children(signo)
-            self._replace_dead()
-        return signal.SIGTERM
+            if self.running:
+                self._replace_dead()
+        return signal.SIGTERM if self._hopeless else _STOP_CALLED
 
     def _next_signal(self) -> int:
         try:
@@ -209,36 +180,58 @@ class ProcessLauncher(oslo_service.ProcessLauncher):  # type: ignore[misc]
             self._fill()
 
     def _wait_child(self) -> Any:
-        """Take the status of a child that has ended; return what it ran, None when none has."""
-        try:
-            pid, status = os.waitpid(-1, os.WNOHANG)
-        except ChildProcessError:
-            return None
-        if pid not in self.children:
-            return None
-        LOG.info("Worker %s ended with status %s", pid, code := os.waitstatus_to_exitcode(status))
+        """Take the status of a worker that has ended; return what it ran, None when none has.
+
+        Other children of this process are left to the code that started them.
+        """
+        for pid in list(self.children):
+            try:
+                ended, status = os.waitpid(pid, os.WNOHANG)
+            except ChildProcessError:
+                LOG.warning("The status of worker %s was taken by other code of this process", pid)
+                return self._remove(pid, 0)
+            if ended:
+                return self._remove(pid, os.waitstatus_to_exitcode(status))
+        return None
+
+    def _remove(self, pid: int, code: int) -> Any:
+        LOG.info("Worker %s ended with status %s", pid, code)
         if code in HOPELESS:
             LOG.critical("Stopping all workers, exit status %s", code)
             self._hopeless = code
         # One that could not start had no work to cut.
-        self._ended_badly |= self._beats.pop(pid).ready and code != 0
+        self._ended_badly |= self._heartbeats.pop(pid).ready and code != 0
         wrap = self.children.pop(pid)
         wrap.children.remove(pid)
         return wrap
 
     def _announce(self) -> None:
-        """Say that all are ready once each worker is, and feed the watchdog from then on."""
+        """Report READY=1 once each worker is ready, and feed the watchdog from then on."""
+        named: list[str] = []
         while not self._all_ready():
+            named = self._name_slow_starts(named)
             eventlet.sleep(READY_LOOK_S)
         systemd.notify(f"READY=1\nSTATUS=running, {len(self.children)} workers")
         self._announced = True
         while interval := self._watchdog.interval:
-            if self._all_there() and all(beat.age() < interval for beat in self._beats.values()):
+            if self._all_there() and all(beat.age() < interval for beat in self._heartbeats.values()):
                 self._watchdog.feed()
             eventlet.sleep(interval / 3)
 
+    def _name_slow_starts(self, named: list[str]) -> list[str]:
+        """Report the services whose start takes too long, when they are not the ones of the last time."""
+        now = time.monotonic()
+        slow = sorted(
+            f"{name_of(self.children[pid].service)} (worker {pid})"
+            for pid, beat in self._heartbeats.items()
+            if not beat.started and now - beat.forked_at > self._start_timeout
+        )
+        if slow and slow != named:
+            systemd.notify(f"STATUS=starting, not started within {self._start_timeout:g} s: {', '.join(slow)}")
+        return slow
+
     def _all_ready(self) -> bool:
-        return self._all_there() and all(beat.ready for beat in self._beats.values())
+        return self._all_there() and all(beat.ready for beat in self._heartbeats.values())
 
     def _all_there(self) -> bool:
         """Tell whether each worker that there shall be lives; some may have died a moment ago."""
@@ -250,20 +243,42 @@ class ProcessLauncher(oslo_service.ProcessLauncher):  # type: ignore[misc]
         systemd.notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
         reload.reopen_log_files()
         if reload.read_again(self.conf, self.restart_method):
-            self._signal_children(signal.SIGHUP if self.restart_method == "mutate" else signal.SIGTERM)
+            for service in self._services():  # what the next workers are forked with
+                reset_service(service)
+            if self.restart_method == "mutate":
+                self._signal_children(signal.SIGHUP)
+            else:
+                self._request_stop()
         if self._announced:  # a reload says nothing of a start that still goes on
             systemd.notify("READY=1")
 
+    def _services(self) -> Iterable[ServiceLike]:
+        """Return the services, as they are in this process: not started."""
+        return {id(wrap.service): wrap.service for wrap in (*self._wraps, *self.children.values())}.values()
+
     def stop(self) -> bool:
-        """Stop all workers: SIGTERM, and SIGKILL for those that outlast their own deadline.
+        """Stop all workers: SIGTERM, and SIGKILL for those that outlast their own deadline. Ends ``wait``, too.
+
+        Safe to call from any greenthread, and more than once.
 
         :returns: whether none had to be killed, and all said that they ended well.
         """
+        self.running = False
+        self._caught.put(_STOP_CALLED)
+        with self._stopping:
+            if self._stopped_well is None:
+                self._stopped_well = self._stop_all()
+            return self._stopped_well
+
+    def _stop_all(self) -> bool:
         timeout = self.conf.graceful_shutdown_timeout
+        deadline = Deadline(timeout or None)
         self._ended_badly = False  # by those that were replaced
-        self._signal_children(signal.SIGTERM)
+        self._request_stop()
+        for service in self._services():  # they may hold what they had before the fork, such as a listening socket
+            stop_service(service, deadline)
         try:
-            with time_limit(timeout + KILL_AFTER_S if timeout else None):
+            with time_limit(None if (left := deadline.left()) is None else left + KILL_AFTER_S):
                 self._await_children()
         except TimeoutError:
             LOG.error("Killed, since not done within %s s: workers %s", timeout, ", ".join(map(str, self.children)))
@@ -271,6 +286,15 @@ class ProcessLauncher(oslo_service.ProcessLauncher):  # type: ignore[misc]
             self._await_children()
             return False
         return not self._ended_badly
+
+    def _request_stop(self) -> None:
+        """Send SIGTERM to each worker, once in its life: a second one would cut its work."""
+        for pid in self.children:
+            heartbeat = self._heartbeats.get(pid, Heartbeat())
+            if not heartbeat.stop_requested:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGTERM)
+                heartbeat.set_stop_requested()
 
     def _await_children(self) -> None:
         while self.children:

@@ -280,6 +280,38 @@ def sigusr2(library: str, start: Start) -> str:
     return "a report" if process.process.poll() is None else "kills the process"
 
 
+def group_signal(library: str, start: Start) -> str:
+    process = start("slow_stop", workers=2, library=library.partition(".")[0], TICK="1")
+    for _ in range(2):
+        process.line("started")
+    process.signal_group(signal.SIGTERM)
+    status = process.status()
+    try:
+        for _ in range(2):
+            process.line("stopped")
+        return f"their work is completed, exit {status}"
+    except AssertionError:
+        return "their work is cut"
+
+
+def programs_of_the_parent(library: str, start: Start) -> str:
+    process = start("run_programs", workers=2, library=library.partition(".")[0])
+    try:
+        process.line("statuses [1]", timeout=10 * PATIENCE_S[library])
+    except (AssertionError, TimeoutError):
+        return "lose their exit status"
+    return "keep their exit status"
+
+
+def start_that_hangs(library: str, start: Start) -> str:
+    process = start("hanging_start", library=library.partition(".")[0], START_TIMEOUT="0.5")
+    process.line("starting")
+    with eventlet.Timeout(PATIENCE_S[library], False):
+        wait_until(lambda: "The start of Program has not returned" in process.log, timeout=100)
+        return "is named after `start_timeout`, with what waits for it"
+    return "is not named"
+
+
 #: The rows, by what the README calls them.
 ROWS: dict[str, Callable[..., str]] = {
     "eleven services": eleven_services,
@@ -300,4 +332,7 @@ ROWS: dict[str, Callable[..., str]] = {
     "SIGUSR2": sigusr2,
     "a stop beyond `graceful_shutdown_timeout`": stop_beyond_the_deadline,
     "the hub is blocked": blocked_hub,
+    "SIGTERM to the process group, two workers": group_signal,
+    "programs that the parent of workers runs": programs_of_the_parent,
+    "a `start()` that does not return": start_that_hangs,
 }

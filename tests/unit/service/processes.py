@@ -50,6 +50,7 @@ class Process:
                 stdout=writer,
                 stderr=log,
                 env={**os.environ, "NOTIFY_SOCKET": str(folder / "notify"), **environment},
+                start_new_session=not terminal,
             )
         os.close(writer)
         self._said = os.fdopen(reader)
@@ -85,6 +86,10 @@ class Process:
         moment = time.monotonic()
         self.process.send_signal(number)
         return moment
+
+    def signal_group(self, number: signal.Signals) -> None:
+        """Send a signal to the program and all its workers, as a terminal or a service manager does."""
+        os.killpg(self.process.pid, number)
 
     def status(self, timeout: float = 60) -> int:
         with eventlet.Timeout(timeout, TimeoutError(f"still runs\n{self.log}")):

@@ -15,7 +15,9 @@ import eventlet  # noqa: E402
 
 eventlet.monkey_patch()
 
+import gc  # noqa: E402
 import os  # noqa: E402
+import subprocess  # noqa: E402
 import sys  # noqa: E402
 import time  # noqa: E402
 
@@ -50,8 +52,11 @@ class Program(oslo.Service):  # type: ignore[misc]
     def __init__(self, mode: str, conf: cfg.ConfigOpts) -> None:
         super().__init__()
         self.mode, self.conf = mode, conf
+        self.word = conf.word
+        self.started = False  # in the parent of workers it never is
 
     def start(self) -> None:
+        self.started = True
         eventlet.sleep(0.1)
         if self.mode in _ERRORS:
             say("starting")
@@ -61,6 +66,8 @@ class Program(oslo.Service):  # type: ignore[misc]
             eventlet.sleep(60)
         if self.mode == "crash":
             self.tg.add_thread(lambda: 1 / 0)
+        if self.mode == "facts":
+            say(f"first {ours.is_first_worker()}, frozen {gc.get_freeze_count() > 0}, word {self.word}")
         say("started")
         if "TELL" in os.environ:
             tell("STARTED=1")
@@ -68,19 +75,29 @@ class Program(oslo.Service):  # type: ignore[misc]
             eventlet.spawn_after(0.1, hold_the_hub)
 
     def stop(self) -> None:
+        if not self.started:
+            say("stop in the parent")
+            return super().stop()
         say("stop")
         if self.mode == "hanging_stop":
             self.tg.add_thread(eventlet.sleep, 60)
             eventlet.sleep(60)
         if self.mode == "stuck_stop":
             _sleep_for_real(60)
+        if self.mode == "slow_stop":
+            eventlet.sleep(1)
         super().stop()
         say("stopped")
+        return None
 
     def healthy(self) -> bool:
         return bool(self.conf.word != "sick")
 
     def reset(self) -> None:
+        self.word = self.conf.word
+        if not self.started:
+            say("reset in the parent")
+            return
         say(f"reset {self.conf.word}")
         if self.conf.word == "block":
             tell("BLOCK=1")
@@ -90,6 +107,11 @@ class Program(oslo.Service):  # type: ignore[misc]
 
 def hold_the_hub() -> None:
     _sleep_for_real(1)
+
+
+def run_programs() -> None:
+    """Run programs that fail, and report which statuses they had."""
+    say(f"statuses {sorted({subprocess.run(['false'], check=False).returncode for _ in range(20)})}")
 
 
 def tick() -> None:
@@ -109,12 +131,18 @@ def main() -> int:
     if "TICK" in os.environ:
         eventlet.spawn(tick)
     service = Program(mode, conf)
+    if mode == "run_programs":
+        eventlet.spawn(run_programs)
     if library == "oslo":
         return int(oslo.launch(conf, service, workers=int(workers), restart_method="mutate").wait() or 0)
     how, _, rest = mode.partition(" ")
     method, service.mode = ("reload", rest or "plain") if how == "reload" else ("mutate", mode)
     try:
-        return ours.launch(conf, service, int(workers), method, hub_limit=0.2).wait()
+        limits = {"hub_limit": 0.2, "start_timeout": float(os.environ.get("START_TIMEOUT", 30))}
+        launcher = ours.launch(conf, service, int(workers), method, **limits)
+        if mode == "stop_later":
+            eventlet.spawn_after(1, launcher.stop)
+        return launcher.wait()
     except ConfigError as error:
         sys.stderr.write(f"{error}\n")
         return 78

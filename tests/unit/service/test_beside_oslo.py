@@ -11,7 +11,11 @@ import pytest
 from tests.readme import beside
 from tests.unit.service.beside import OSLO, OURS, ROWS
 
-FORKS = {"a worker that can never start"}
+FORKS = {
+    "a worker that can never start",
+    "SIGTERM to the process group, two workers",
+    "programs that the parent of workers runs",
+}
 HEADING = "## The library beside oslo.service"
 
 

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
+from types import SimpleNamespace
 
 import eventlet
 import pytest
@@ -22,6 +23,7 @@ from tests.unit.service.processes import Process
 Start = Callable[..., Process]
 AT_ONCE_S = 0.05  # the best of several: a machine that others use too may keep any of them waiting
 TRIES = 20
+_METHODS = dict.fromkeys(("start", "stop", "wait", "reset"), lambda: None)
 SOON_S = 30  # one alone; the hub of itself would take up to 60 s
 
 
@@ -226,6 +228,31 @@ def test_the_service_manager_hears_all_of_a_life_and_only_what_is_true(
 def test_a_start_that_fails_is_never_reported_as_ready(start: Start, service_manager: ServiceManager) -> None:
     start("error")
     assert service_manager.told().startswith("STOPPING=1")
+
+
+def test_a_start_that_does_not_return_is_named_once_in_the_log_and_the_status(
+    start: Start, service_manager: ServiceManager
+) -> None:
+    process = start("hanging_start", START_TIMEOUT="0.5")
+    assert service_manager.told() == "STATUS=starting, Program has not started within 0.5 s"
+    assert service_manager.told_within(2) == []
+    wait_until(lambda: "The start of Program has not returned within 0.5 s" in process.log, timeout=60)
+    assert process.log.count("has not returned") == 1
+
+
+def test_a_start_that_does_not_return_is_named_with_the_services_that_wait_for_it(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    conf = cfg.ConfigOpts()
+    conf([])
+    first, stuck, third = (SimpleNamespace(binary=name, **_METHODS) for name in ("first", "stuck", "third"))
+    stuck.start = lambda: eventlet.sleep(60)
+    launcher = launch(conf, [first, stuck, third], start_timeout=0.2)
+    waiting = eventlet.spawn(launcher.wait_started)
+    wait_until(lambda: "The start of stuck has not returned within 0.2 s; waiting for it: third" in caplog.text)
+    assert "start of first" not in caplog.text
+    waiting.kill()
+    launcher.stop()
 
 
 @pytest.mark.forks

@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A worker: one of the forked processes of a service, and the state that it shares with its parent."""
+
+from __future__ import annotations
+
+import gc
+import mmap
+import os
+import random
+import signal
+import struct
+import time
+from typing import Any
+
+from eventlet import hubs
+from oslo_config import cfg
+from oslo_log import log as logging
+
+from l3agent.rpc.transport import renew_transports
+from l3agent.service import systemd
+from l3agent.service.inprocess import ServiceLauncher
+from l3agent.service.signals import let_the_next_one_kill
+from l3agent.service.systemd import Watchdog
+
+LOG = logging.getLogger(__name__)
+
+_index = 0
+# Objects of the parent that must outlive the fork: their destructors would act on what the parent still uses.
+_inherited: list[Any] = []
+
+
+def is_first_worker() -> bool:
+    """Return True in exactly one worker of each service, and in a process that is not a worker.
+
+    A report or a task that the node needs once runs in that worker. When it dies, its replacement takes its place.
+    """
+    return _index == 0
+
+
+class Heartbeat:
+    """State of one worker, in memory that it shares with its parent. Each field has one writer."""
+
+    # The clock is CLOCK_MONOTONIC, which all processes of a machine share.
+    _TIME = struct.Struct("d")
+    _STARTED, _READY, _STOP_REQUESTED = range(_TIME.size, _TIME.size + 3)
+
+    def __init__(self, index: int = 0) -> None:
+        #: Place of the worker among those of its service, from 0.
+        self.index = index
+        self.forked_at = time.monotonic()
+        self._memory = mmap.mmap(-1, self._TIME.size + 3)
+        self.beat()
+
+    def beat(self) -> None:
+        """Record that the worker is healthy."""
+        self._TIME.pack_into(self._memory, 0, time.monotonic())
+
+    def age(self) -> float:
+        """Return the seconds since the last beat."""
+        then: float = self._TIME.unpack_from(self._memory)[0]
+        return time.monotonic() - then
+
+    @property
+    def started(self) -> bool:
+        """Return True if the ``start()`` of the service has returned."""
+        return bool(self._memory[self._STARTED])
+
+    def set_started(self) -> None:
+        """Record that the service has started."""
+        self._memory[self._STARTED] = 1
+
+    @property
+    def ready(self) -> bool:
+        """Return True if the worker is ready."""
+        return bool(self._memory[self._READY])
+
+    def set_ready(self) -> None:
+        """Record that the worker is ready."""
+        self._memory[self._READY] = 1
+
+    @property
+    def stop_requested(self) -> bool:
+        """Return True if the parent has sent its SIGTERM."""
+        return bool(self._memory[self._STOP_REQUESTED])
+
+    def set_stop_requested(self) -> None:
+        """Record that the parent has sent its SIGTERM: from now on it sends none."""
+        self._memory[self._STOP_REQUESTED] = 1
+
+
+class Worker(ServiceLauncher):
+    """The launcher of a worker. Its watchdog is the parent, and the parent's SIGTERM does not count as a second signal.
+
+    :param heartbeat: shared with the parent.
+    :param interval: seconds that the parent's watchdog waits; None: there is none.
+    """
+
+    def __init__(
+        self, conf: cfg.ConfigOpts, restart_method: str, heartbeat: Heartbeat, interval: float | None, **settings: float
+    ) -> None:
+        super().__init__(conf, restart_method, watchdog=Watchdog(interval, heartbeat.beat), **settings)
+        self._heartbeat = heartbeat
+
+    def _end(self, signo: int) -> None:
+        """Stop; a second signal kills, as in any process.
+
+        A signal to the process group or the cgroup reaches the worker directly, and then once more as the SIGTERM that
+        the parent sends. So SIGTERM gets its default action only after the parent has sent its own.
+        """
+        let_the_next_one_kill(signo, self.conf.graceful_shutdown_timeout, keep=self._parents_signal())
+        self.services.end()
+
+    def _parents_signal(self) -> int | None:
+        """Return SIGTERM while that of the parent may still come."""
+        if not self._heartbeat.stop_requested:
+            return signal.SIGTERM
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # discards it where it is pending (POSIX, 2.4.3)
+        return None
+
+    def wait_started(self) -> None:
+        """Wait for the start, and let the parent know of it."""
+        super().wait_started()
+        self._heartbeat.set_started()
+
+    def wait_ready(self) -> None:
+        """Wait until the service is ready, and let the parent know of it."""
+        super().wait_ready()
+        self._heartbeat.set_ready()
+
+
+def become_worker(index: int, parents_pipe: int) -> None:
+    """Leave behind what belongs to the parent; the first thing that a forked worker does.
+
+    :param index: place of the worker among those of its service, from 0.
+    :param parents_pipe: the writing end of the pipe whose end of file says that the parent has died.
+    """
+    global _index
+    _index = index
+    _inherited.append(hubs.get_hub())  # its greenthreads would run their ``finally`` if it were collected
+    hubs.use_hub()  # not the parent's epoll descriptor
+    os.close(parents_pipe)
+    systemd.leave_to_parent()
+    random.seed()
+    renew_transports()
+
+
+def freeze_heap() -> None:
+    """Keep the garbage collector of the children from writing to pages that they share with their parent."""
+    gc.collect()
+    gc.freeze()
+
+
+def watch_parent(pipe: Any, launcher: Worker) -> None:
+    """Stop the worker when its parent dies."""
+    pipe.read(1)
+    LOG.error("The parent process has died, stopping")
+    launcher.services.end(1)
