@@ -18,15 +18,13 @@ from l3agent.dataplane.kernel import Kernel, NamespaceHandle
 from l3agent.dataplane.limits import BRIDGE_PORTS
 from l3agent.dataplane.netlink import routes, rtnl
 from l3agent.dataplane.observe import Observed
-from l3agent.dataplane.plan import AcceptRA, Card, Link, Namespace, Operation, PendingFlush, Plan, Sysctl
+from l3agent.dataplane.plan import AcceptRA, Bridge, Card, Link, Namespace, Operation, PendingFlush, Plan, Sysctl
 from l3agent.dataplane.sockets import KernelRefused, NetlinkSocket
 from l3agent.exceptions import ApplyError
 from l3agent.model.states import NextHop
 
 #: ENOENT, ESRCH, ENODEV, EADDRNOTAVAIL: what should go is gone already.
 _ALREADY_GONE = frozenset((2, 3, 19, 99))
-#: EAFNOSUPPORT: a device without IPv6 (its MTU is too small, or the kernel has none) needs not be kept from using it.
-_NO_IPV6 = frozenset((97,))
 #: EXFULL, ERANGE: what an operator must know besides the kernel's words.
 _HINTS = {
     54: f"a Linux bridge takes {BRIDGE_PORTS} ports; spread the routers over more nodes or external networks",
@@ -62,7 +60,9 @@ def carry_out(kernel: Kernel, plan: Plan, seen: Observed, namespace: str | None)
         _send_or_stop(kernel, handle.route, encode.in_the_way(plan, seen.devices), namespace, ignore=_ALREADY_GONE)
     # What an unpinned namespace left behind: the kernel may just now be taking it apart itself.
     sends.one_by_one(kernel.host, outside.in_the_way, ignore=_ALREADY_GONE)
-    if refused := sends.one_by_one(kernel.host, outside.come, ignore=_NO_IPV6):
+    refused = sends.isolate(outside.isolated)
+    refused += sends.one_by_one(kernel.host, [one for one in outside.come if one[1] not in refused])
+    if refused:
         plan, first = _without_links(plan, refused), None
     if handle is not None:
         _send_or_stop(kernel, handle.route, encode.set_down(plan, seen.devices), namespace, ignore=_ALREADY_GONE)
@@ -92,6 +92,18 @@ class _Sends:
             self.note(named(exc, batch, self._namespace))
             return [batch[number - 1][1] for number in exc.numbers]
         return []
+
+    def isolate(self, batch: encode.Batch) -> list[Operation]:
+        """Create devices in the node's own namespace, or correct them; return the operations that were refused."""
+        refused = self.one_by_one(self.kernel.host, batch)
+        for operation in dict.fromkeys(operation for _, operation in batch):
+            if operation not in refused:
+                try:
+                    _disable_ipv6(self.kernel, operation)
+                except ApplyError as exc:
+                    self.note(exc)
+                    refused.append(operation)
+        return refused
 
     def rules(self, handle: NamespaceHandle, batch: encode.Batch) -> bool:
         """Send rules; tell whether they are in. Nothing inside may change before they are."""
@@ -204,9 +216,11 @@ def _make_namespace(kernel: Kernel, plan: Plan, seen: Observed) -> Plan:
 
 
 def _make_bridges(kernel: Kernel, plan: Plan, seen: Observed) -> None:
-    batch = encode.bridges(plan)
-    if batch:
-        _send_or_stop(kernel, kernel.host, batch, None, ignore=_NO_IPV6)
+    made = encode.bridges(plan)
+    _send_or_stop(kernel, kernel.host, made.isolated, None)
+    for operation in dict.fromkeys(operation for _, operation in made.isolated):
+        _disable_ipv6(kernel, operation)
+    _send_or_stop(kernel, kernel.host, made.come, None)
     ports = [one.entry for one in plan.of(Link, Card) if one.verb != "remove"]
     wanted = [entry.bridge for entry in ports if isinstance(entry, Link | Card)]
     missing = {name for name in wanted if name and name not in seen.bridges}
@@ -215,6 +229,11 @@ def _make_bridges(kernel: Kernel, plan: Plan, seen: Observed) -> None:
             seen.bridges[info.name] = info.index
     if gone := missing.difference(seen.bridges):
         raise Otherwise(f"{', '.join(sorted(gone))}: {_REMOVED_MEANWHILE}")
+
+
+def _disable_ipv6(kernel: Kernel, operation: Operation) -> None:
+    if isinstance(operation.entry, Link | Bridge):
+        kernel.disable_ipv6(operation.entry.tap if isinstance(operation.entry, Link) else operation.entry.name)
 
 
 def _send(kernel: Kernel, socket: NetlinkSocket, batch: encode.Batch, *, ignore: frozenset[int] = frozenset()) -> None:

@@ -41,19 +41,31 @@ class Batches:
     """Messages for one socket, each with the operation it belongs to, so that a refusal can be named.
 
     :param in_the_way: what must go before something comes; "not there" is no error.
+    :param isolated: devices of the node's namespace that are created or corrected, and still down: its own stack
+        ignores them, which their IPv6 needs a file in /proc for. Then comes the rest.
     :param come: what comes or changes.
     :param gone: what goes; "not there" is no error.
     """
 
     in_the_way: Batch = field(default_factory=list)
+    isolated: Batch = field(default_factory=list)
     come: Batch = field(default_factory=list)
     gone: Batch = field(default_factory=list)
 
 
-def bridges(plan: Plan) -> Batch:
+def bridges(plan: Plan) -> Batches:
     """Return the messages that make bridges and set them up; they come first, for a port names its bridge by index."""
-    found = ((one, one.entry) for one in plan.of(Bridge))
-    return [(message, one) for one, entry in found if isinstance(entry, Bridge) for message in _bridge(entry, one.verb)]
+    made = Batches()
+    for operation in plan.of(Bridge):
+        bridge, was = operation.entry, operation.was
+        assert isinstance(bridge, Bridge)
+        if not isinstance(was, Bridge):
+            made.isolated.append((rtnl.new_bridge(bridge.name, bridge_mac(bridge.network_id)), operation))
+        if not (isinstance(was, Bridge) and was.isolated):
+            made.isolated.append((rtnl.isolate(bridge.name), operation))
+        alias = None if isinstance(was, Bridge) else mark(bridge.network_id)
+        made.come.append((rtnl.set_link(name=bridge.name, up=True, alias=alias), operation))
+    return made
 
 
 def mark(network_id: str, card: str | None = None) -> str:
@@ -69,6 +81,11 @@ def marked(alias: str) -> tuple[str, str] | None:
     return network_id, card
 
 
+def is_foreign(bridge: Bridge, info: rtnl.LinkInfo) -> bool:
+    """Return True if another program made a bridge of this name: it has neither our mark nor our MAC address."""
+    return marked(info.alias) is None and info.mac != bridge_mac(bridge.network_id)
+
+
 def bridge_mac(network_id: str) -> str:
     """Return the fixed MAC address of a bridge: locally administered, from its network (IEEE 802, second bit)."""
     return bytes((0x02, *hashlib.sha256(network_id.encode()).digest()[:5])).hex(":")
@@ -80,16 +97,6 @@ def forget_flushes(done: Sequence[PendingFlush]) -> list[bytes]:
 
 
 # ---- the switch namespace --------------------------------------------------------------------------------------
-
-
-def _bridge(bridge: Bridge, verb: str) -> list[bytes]:
-    if verb == "change":
-        return [rtnl.set_link(name=bridge.name, up=True)]
-    return [
-        rtnl.new_bridge(bridge.name, bridge_mac(bridge.network_id)),
-        rtnl.no_link_local(bridge.name),
-        rtnl.set_link(name=bridge.name, up=True, alias=mark(bridge.network_id)),
-    ]
 
 
 def outside(plan: Plan, *, namespace_fd: int | None, bridge_index: Mapping[str, int]) -> Batches:
@@ -104,8 +111,11 @@ def outside(plan: Plan, *, namespace_fd: int | None, bridge_index: Mapping[str, 
                 if operation.verb == "add" and namespace_fd is not None:
                     made.come.append((rtnl.set_link(name=link.device, namespace_fd=namespace_fd), operation))
             case Link() as link if operation.verb == "add" and namespace_fd is not None:
-                made.come += [(one, operation) for one in _new_link(link, namespace_fd, bridge_index)]
+                made.isolated += [(one, operation) for one in _new_link(link, namespace_fd)]
+                made.come.append((_tap_up(link, bridge_index), operation))
             case Link() as link if operation.verb == "change" and link.up and isinstance(operation.was, Link):
+                if not operation.was.isolated:
+                    made.isolated.append((rtnl.isolate(link.tap), operation))
                 made.come.append((_changed_tap(link, operation.was, bridge_index), operation))
             case StrayTap(name):
                 made.in_the_way.append((rtnl.delete_link(name=name), operation))
@@ -124,14 +134,16 @@ def _card(card: Card, master: int) -> list[bytes]:
     return [rtnl.set_link(index=master, alias=alias), rtnl.set_link(name=card.interface, master=master, up=True)]
 
 
-def _new_link(link: Link, namespace_fd: int, bridge_index: Mapping[str, int]) -> list[bytes]:
-    master = None if link.bridge is None else bridge_index[link.bridge]
+def _new_link(link: Link, namespace_fd: int) -> list[bytes]:
     return [
         rtnl.new_veth(link.tap, link.device, mac=link.mac, mtu=link.mtu, namespace_fd=namespace_fd),
-        # The tap gets no IPv6 address: its solicitations and reports would be flooded to every other port.
-        rtnl.no_link_local(link.tap),
-        rtnl.set_link(name=link.tap, master=master, up=True),
+        rtnl.isolate(link.tap),
     ]
+
+
+def _tap_up(link: Link, bridge_index: Mapping[str, int]) -> bytes:
+    master = None if link.bridge is None else bridge_index[link.bridge]
+    return rtnl.set_link(name=link.tap, master=master, up=True)
 
 
 def _changed_tap(link: Link, was: Link, bridge_index: Mapping[str, int]) -> bytes:

@@ -16,11 +16,14 @@ class Bridge:
     """A bridge in the switch namespace, marked as ours with the id of its network.
 
     No plan removes one: a bridge goes by itself soon after its last port (see ``Reconciler.tidy``).
+
+    :param isolated: the node's own stack ignores it; so does a bridge count that this project did not make.
     """
 
     name: str
     network_id: str
     up: bool = True
+    isolated: bool = True
 
     def key(self) -> Hashable:
         """Return what makes two entries the same object."""
@@ -73,6 +76,7 @@ class Link:
     :param mtu: None when it does not matter.
     :param tap: nothing where the other end is not to be seen, or is not the one that counts.
     :param bridge: None when another agent plugs the tap in.
+    :param isolated: the node's own stack ignores ``tap``.
     """
 
     device: str
@@ -81,6 +85,7 @@ class Link:
     up: bool
     tap: str
     bridge: str | None
+    isolated: bool = True
 
     @property
     def moved_in(self) -> bool:

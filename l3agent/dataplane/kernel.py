@@ -237,6 +237,20 @@ class Kernel:
                 except OSError as exc:
                     raise ApplyError(f"sysctl {sysctl.path}={sysctl.value}: {exc.strerror}") from exc
 
+    def disable_ipv6(self, device: str) -> None:
+        """Disable IPv6 on a device of the node's own namespace; it loses addresses and routes.
+
+        :raises ApplyError: the kernel refuses it.
+        """
+        path = f"net/ipv6/conf/{device}/disable_ipv6"
+        try:
+            self._settings.write(Sysctl(path, "1"))
+        except FileNotFoundError:
+            # No IPv6: switched off on the node, its MTU is too small, or the device is gone.
+            pass
+        except OSError as exc:
+            raise ApplyError(f"sysctl {path}=1: {exc.strerror}") from exc
+
     # ---- private ---------------------------------------------------------------------------------------------
 
     def _log_unknown(self, path: str) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address
 
 from l3agent.dataplane import takeover
-from l3agent.dataplane.encode import marked
+from l3agent.dataplane.encode import is_foreign, marked
 from l3agent.dataplane.kernel import Kernel, NamespaceHandle, read_fingerprint
 from l3agent.dataplane.netlink import nft, routes, rtnl, table
 from l3agent.dataplane.ovsdb.ports import Ports, observed_ports
@@ -48,7 +48,7 @@ class Observed:
     :param devices: index of each link inside the namespace, foreign ones too.
     :param bridges: index of each bridge that was seen.
     :param taps: index of the outer end of each of our links.
-    :param down: those of them that are down.
+    :param bridge_info: what the kernel says of each of them.
     :param waiting: devices in the switch namespace that should be moved in.
     """
 
@@ -57,14 +57,13 @@ class Observed:
     devices: dict[str, int] = field(default_factory=dict)
     bridges: dict[str, int] = field(default_factory=dict)
     taps: dict[str, int] = field(default_factory=dict)
-    down: set[str] = field(default_factory=set)
+    bridge_info: dict[str, rtnl.LinkInfo] = field(default_factory=dict)
     waiting: set[str] = field(default_factory=set)
 
     def met(self, bridge: rtnl.LinkInfo) -> None:
         """Take note of a bridge."""
         self.bridges[bridge.name] = bridge.index
-        if not bridge.up:
-            self.down.add(bridge.name)
+        self.bridge_info[bridge.name] = bridge
 
 
 def observe(
@@ -198,6 +197,7 @@ def _outer_ends(kernel: Kernel, seen: Observed, infos: list[rtnl.LinkInfo]) -> l
             up=info.up and tap is not None and tap.up,
             tap=tap.name if tap else "",
             bridge=bridge_names.get(tap.master, "") if tap else "",
+            isolated=tap is None or tap.is_isolated,
         )
         for info, tap in zip(infos, taps, strict=True)
     ]
@@ -280,7 +280,9 @@ def _observe_switch(kernel: Kernel, seen: Observed, desired: frozenset[Entry], l
         if info is not None:
             seen.met(info)
     seen.entries |= {
-        replace(entry, up=name not in seen.down) for name, entry in wanted_bridges.items() if name in seen.bridges
+        replace(entry, up=info.up, isolated=info.is_isolated or is_foreign(entry, info))
+        for name, entry in wanted_bridges.items()
+        if (info := seen.bridge_info.get(name)) is not None
     }
     paired = {link.tap for link in links}
     missing = [link.tap for link in wanted_links if link.tap not in paired and not link.moved_in]

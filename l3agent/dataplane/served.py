@@ -12,6 +12,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass, field
 from ipaddress import IPv6Interface
 
+from l3agent.dataplane.encode import is_foreign
 from l3agent.dataplane.events import Lost, Notice, PinGone
 from l3agent.dataplane.netlink import rtnl
 from l3agent.dataplane.netlink.events import AddressEvent, Event, LinkEvent, RouteEvent
@@ -276,10 +277,10 @@ class Served:
         if self.indexes.get(info.name, info.index) != info.index:
             return False
         if isinstance(entry, Bridge):
-            return info.up
+            return info.up and (info.is_isolated or is_foreign(entry, info))
         plugged = entry.bridge is None or info.master == self.indexes.get(entry.bridge)
         right = plugged and info.up
-        return right and (isinstance(entry, Card) or entry.mtu in (None, info.mtu))
+        return right and (isinstance(entry, Card) or (entry.mtu in (None, info.mtu) and info.is_isolated))
 
     def _note(self, name: str, index: int) -> None:
         if name in self._users:

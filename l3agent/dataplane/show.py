@@ -42,7 +42,7 @@ def lines(operation: Operation, namespace: str | None) -> list[str]:
         case Sysctl(path, value):
             return [f"{enter} sysctl -w {path.replace('/', '.')}={value}"]
         case Bridge() as bridge:
-            return [f"ip link set {bridge.name} up"] if exists else _bridge(bridge)
+            return _bridge(bridge, operation.was)
         case Card() as card:
             return _card(card) if add else [f"ip link set {card.interface} nomaster"]
         case SwitchPort() as port:
@@ -73,11 +73,21 @@ def lines(operation: Operation, namespace: str | None) -> list[str]:
             return _edge(edge, enter, add)
 
 
-def _bridge(bridge: Bridge) -> list[str]:
+def _bridge(bridge: Bridge, was: object) -> list[str]:
+    up = f"ip link set {bridge.name} up"
+    if isinstance(was, Bridge):
+        return [up] if was.isolated else [_isolate(bridge.name), up]
     return [
         f"ip link add {bridge.name} address {bridge_mac(bridge.network_id)} type bridge mcast_snooping 0",
-        f"ip link set {bridge.name} alias {mark(bridge.network_id)} addrgenmode none up",
+        _isolate(bridge.name),
+        f"ip link set {bridge.name} alias {mark(bridge.network_id)} up",
     ]
+
+
+def _isolate(device: str) -> str:
+    """Return the command by which the node's own stack ignores a device of its namespace."""
+    ipv4, ipv6 = f"net.ipv4.conf.{device}", f"net.ipv6.conf.{device}"
+    return f"sysctl -e -w {ipv4}.rp_filter=1 {ipv4}.arp_ignore=8 {ipv6}.disable_ipv6=1"
 
 
 def _card(card: Card) -> list[str]:
@@ -108,12 +118,13 @@ def _link(link: Link, was: object, namespace: str | None) -> list[str]:
     if isinstance(was, Link):
         mac = f" address {link.mac}" if link.mac != was.mac else ""
         tap = [] if link.moved_in else [f"{outside}{master}{mtu} up"]
+        tap = tap if was.isolated else [_isolate(link.tap), *tap]
         return [*tap, f"{inside}{mac}{mtu} up"]
     if link.moved_in:
         return [f"{outside} netns {namespace}", f"{inside} address {link.mac}{mtu} up"]
     return [
         f"ip link add {link.tap}{mtu} type veth peer name {link.device} address {link.mac}{mtu} netns {namespace}",
-        f"{outside} addrgenmode none",
+        _isolate(link.tap),
         f"{outside}{master} up",
         f"{inside} up",
     ]

@@ -48,11 +48,13 @@ _STATS_LINK_64, _IF_STATS_MSG = 1, 12
 _INFO_KIND, _INFO_DATA = 1, 2
 _VETH_INFO_PEER = 1
 _BR_FORWARD_DELAY, _BR_STP_STATE, _BR_MCAST_SNOOPING = 1, 5, 23
-_INET6_CONF, _INET6_ADDR_GEN_MODE = 2, 8
+_INET_CONF, _INET6_CONF = 1, 2
+# IPV4_DEVCONF_* (linux/ip.h): settings of a device; its array of them begins with the first. Values: ip-sysctl.
+_DEVCONF4_RP_FILTER, _DEVCONF4_ARP_IGNORE = 8, 19
+_RP_FILTER_STRICT, _ARP_IGNORE_ALL = 1, 8
 # DEVCONF_* (linux/ipv6.h): places in the array of a device's settings, and the value of one (ip-sysctl).
 _DEVCONF_ACCEPT_RA, _DEVCONF_AUTOCONF, _DEVCONF_DISABLE_IPV6 = 3, 5, 26
 _ACCEPT_RA_AS_ROUTER = 2
-_ADDR_GEN_NONE = 1
 _SKIP_STATS = 8
 
 # IFA_* (linux/if_addr.h)
@@ -71,6 +73,7 @@ class LinkInfo:
     :param accept_ra: it takes its default route from router advertisements although it forwards; None without IPv6.
     :param autoconf: it takes addresses from them as well.
     :param has_ipv6: the kernel has IPv6 on it, and ``disable_ipv6`` is 0 (ip-sysctl).
+    :param is_isolated: without an address, the stack of its namespace ignores it, see :func:`isolate`.
     """
 
     index: int
@@ -85,6 +88,7 @@ class LinkInfo:
     accept_ra: bool | None = None
     autoconf: bool = False
     has_ipv6: bool = False
+    is_isolated: bool = True
 
 
 # ---- links -----------------------------------------------------------------------------------------------------
@@ -169,10 +173,16 @@ def set_link(
     return message(NEWLINK, 0, body)
 
 
-def no_link_local(name: str) -> bytes:
-    """Keep the kernel from giving a link an IPv6 address by itself (addr_gen_mode none); must come before "up"."""
-    mode = nested(_AF_SPEC, nested(AF_INET6, u8(_INET6_ADDR_GEN_MODE, _ADDR_GEN_NONE)))
-    return message(NEWLINK, 0, _IFINFO.pack(AF_UNSPEC, 0, 0, 0, 0) + text(_IFNAME, name) + mode)
+def isolate(name: str) -> bytes:
+    """Have the stack of this namespace ignore the IPv4 and ARP that a link receives, as long as it has no address.
+
+    ``arp_ignore`` 8 answers for no local address. With ``rp_filter`` a device without an address accepts no source
+    address (fib_validate_source of the kernel, strict and loose alike). IPv6 has no such message: ``disable_ipv6`` is
+    written to /proc (ip-sysctl). A device that moves to another namespace gets the settings of that one.
+    """
+    settings = u32(_DEVCONF4_RP_FILTER, _RP_FILTER_STRICT) + u32(_DEVCONF4_ARP_IGNORE, _ARP_IGNORE_ALL)
+    inet = nested(_AF_SPEC, nested(AF_INET, nested(_INET_CONF, settings)))
+    return message(NEWLINK, 0, _IFINFO.pack(AF_UNSPEC, 0, 0, 0, 0) + text(_IFNAME, name) + inet)
 
 
 def delete_link(*, index: int = 0, name: str | None = None, group: int = 0) -> bytes:
@@ -221,6 +231,7 @@ def _parse_link(data: bytes, start: int, end: int) -> LinkInfo:
     name = mac = alias = kind = ""
     mtu = master = link = 0
     inet6: tuple[bool | None, bool, bool] = (None, False, False)
+    is_isolated = True
     for what, first, last in attributes(data, start + _IFINFO.size, end):
         if what == _IFNAME:
             # Names are bytes to the kernel; those that are no text are never ours.
@@ -238,8 +249,10 @@ def _parse_link(data: bytes, start: int, end: int) -> LinkInfo:
         elif what == _LINKINFO:
             kind = attribute_map(data, first, last).get(_INFO_KIND, b"").rstrip(b"\0").decode(errors="replace")
         elif what == _AF_SPEC:
-            inet6 = _parse_inet6(attribute_map(data, first, last).get(AF_INET6, b""))
-    return LinkInfo(index, name, mac, mtu, bool(flags & IFF_UP), kind, master, link, alias, *inet6)
+            families = attribute_map(data, first, last)
+            inet6 = _parse_inet6(families.get(AF_INET6, b""))
+            is_isolated = not inet6[2] and _ignores_ipv4(families.get(AF_INET, b""))
+    return LinkInfo(index, name, mac, mtu, bool(flags & IFF_UP), kind, master, link, alias, *inet6, is_isolated)
 
 
 def _parse_inet6(family: bytes) -> tuple[bool | None, bool, bool]:
@@ -250,6 +263,16 @@ def _parse_inet6(family: bytes) -> tuple[bool | None, bool, bool]:
     places = (_DEVCONF_ACCEPT_RA, _DEVCONF_AUTOCONF, _DEVCONF_DISABLE_IPV6)
     (accept_ra,), (autoconf,), (disabled,) = (unpack_from("=i", settings, 4 * at) for at in places)
     return accept_ra == _ACCEPT_RA_AS_ROUTER, autoconf != 0, disabled == 0
+
+
+def _ignores_ipv4(family: bytes) -> bool:
+    """Return True if the IPv4 settings of a link are those of :func:`isolate`, or it has no IPv4."""
+    settings = attribute_map(family, 0, len(family)).get(_INET_CONF, b"")
+    if len(settings) < 4 * _DEVCONF4_ARP_IGNORE:
+        return True
+    places = (_DEVCONF4_RP_FILTER, _DEVCONF4_ARP_IGNORE)
+    (rp_filter,), (arp_ignore,) = (unpack_from("=i", settings, 4 * (at - 1)) for at in places)
+    return bool(rp_filter) and bool(arp_ignore == _ARP_IGNORE_ALL)
 
 
 # ---- addresses -------------------------------------------------------------------------------------------------

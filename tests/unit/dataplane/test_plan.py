@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from ipaddress import IPv4Address, ip_interface, ip_network
+from struct import unpack_from
 
 from l3agent.dataplane import encode
 from l3agent.dataplane.drivers import load_driver
@@ -117,3 +118,12 @@ def test_a_mapping_that_goes_and_is_journalled_already_is_flushed_once() -> None
     held = rendered(ROUTER) | {pending}
     fewer = rendered(replace(ROUTER, floating_ips=frozenset()))
     assert [(one.verb, one.entry) for one in diff(fewer, held).of(PendingFlush)] == [("remove", pending)]
+
+
+def test_a_device_of_the_node_is_isolated_before_it_comes_up() -> None:
+    link = Link("qr-a", "fa:16:3e:00:00:01", 1500, True, "tapa", "brqn")
+    plan = diff({Namespace("ns"), Bridge("brqn", "n"), link}, set())
+    for made in (encode.bridges(plan), encode.outside(plan, namespace_fd=3, bridge_index={"brqn": 4})):
+        flags = [unpack_from("=I", message, 24)[0] for message, _ in made.isolated]  # ifi_flags behind nlmsghdr
+        assert flags == [0, 0]
+        assert [operation.entry for _, operation in made.come] == [made.isolated[0][1].entry]

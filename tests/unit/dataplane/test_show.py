@@ -51,7 +51,8 @@ A, B = IPv4Address("10.0.0.7"), IPv4Address("10.0.0.8")
             None,
             [
                 "ip link add tapa mtu 1450 type veth peer name qr-a address fa:16:3e:00:00:01 mtu 1450 netns ns",
-                "ip link set tapa addrgenmode none",
+                "sysctl -e -w net.ipv4.conf.tapa.rp_filter=1 net.ipv4.conf.tapa.arp_ignore=8 "
+                "net.ipv6.conf.tapa.disable_ipv6=1",
                 "ip link set tapa master brqn up",
                 "ip -n ns link set qr-a up",
             ],
