@@ -134,6 +134,12 @@ DATAPLANE_OPTS = [
         default="/run/netns",
         help="Folder where network namespaces are pinned; the default is where `ip netns` looks.",
     ),
+    cfg.BoolOpt(
+        "private_netns_path",
+        default=False,
+        help="Accept a netns_path whose namespaces the host does not see, in a container for trials. When off, "
+        "l3-dataplane ends with 78 in a container that lacks the host's directory as a shared mount.",
+    ),
     cfg.FloatOpt(
         "timeout",
         default=60,

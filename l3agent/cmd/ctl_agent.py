@@ -32,7 +32,7 @@ from l3agent.model.states import Address
 from l3agent.ops.asking import ask_agent
 from l3agent.ops.graph import mermaid_lines, tree_lines
 from l3agent.ops.graph_svg import svg
-from l3agent.ops.processes import inside
+from l3agent.ops.processes import processes_inside
 from l3agent.ops.router_view import router_lines, trace_lines
 from l3agent.ops.status_view import not_serving, status_lines
 from l3agent.ops.terminal import Screen
@@ -202,7 +202,7 @@ def _print_status(args: argparse.Namespace, status: dict[str, Any], before: dict
 def _show(args: argparse.Namespace) -> int:
     router = _shown(args)
     pins = configuration(args).dataplane.netns_path
-    router["processes"] = inside(os.path.join(pins, namespace_name("router", router["id"])))
+    router["processes"] = processes_inside(os.path.join(pins, namespace_name("router", router["id"])))
     say_answer(args, router, lambda: router_lines(router, Screen.of(sys.stdout)))
     return 0
 

@@ -14,6 +14,7 @@ from l3agent.cmd.config_files import describe_sources
 from l3agent.cmd.ctl_parser import Commands, add_config_options, add_json, say_answer
 from l3agent.cmd.dataplane_command import dataplane_program
 from l3agent.cmd.startup import configured
+from l3agent.dataplane import mounts
 from l3agent.dataplane.drivers import driver_name
 from l3agent.exceptions import ConfigError
 from l3agent.ops import check
@@ -86,11 +87,25 @@ def _configuration(args: argparse.Namespace) -> Iterator[Finding]:
         root_helper=conf.AGENT.root_helper,
         program=dataplane_program(),
     )
+    yield _netns_path(conf.dataplane)
     if driver == "openvswitch":
         yield check.ovsdb(conf.OVS.ovsdb_connection)
     if conf.standalone.topology:
         yield _topology(conf.standalone.topology)
     yield from _reach(args)
+
+
+def _netns_path(options: Any) -> Finding:
+    what = "netns_path"
+    try:
+        fault, in_container = mounts.read_fault(options.netns_path)
+    except OSError as exc:
+        return Finding(what, "unknown", str(exc))
+    if fault is None:
+        return Finding(what, "ok", options.netns_path)
+    if in_container and not options.private_netns_path:
+        return failed(what, fault, check.EX_CONFIG)
+    return Finding(what, "note", fault)
 
 
 def _topology(path: str) -> Finding:

@@ -19,7 +19,7 @@ from oslo_log import log as logging
 from l3agent import __version__
 from l3agent.cmd.config_files import describe_sources
 from l3agent.cmd.startup import configured, start_logging
-from l3agent.dataplane import privilege
+from l3agent.dataplane import mounts, privilege
 from l3agent.dataplane.announcer import Announcer
 from l3agent.dataplane.drift import Drift
 from l3agent.dataplane.drivers import driver_name, load_driver
@@ -42,6 +42,8 @@ LOG = logging.getLogger(__name__)
 EX_SOFTWARE, EX_TEMPFAIL, EX_NOPERM, EX_CONFIG = 70, 75, 77, 78
 #: Seconds to wait for another data plane of the same namespace folder to leave.
 _LOCK_S = 5.0
+#: Seconds for a connection to a socket that may be served.
+_CONNECT_S = 1.0
 #: So many objects more than before are a reason to look for garbage (Python's own default is 700).
 _NEW_OBJECTS = 10_000
 #: Seconds to wait for the rows of OVSDB before the first request; without them what stands counts as right.
@@ -102,9 +104,10 @@ def _of_ours(path: str | None) -> str | None:
 
 def _serve(conf: Any) -> int:
     path = conf.dataplane.socket
+    _check_mount(conf.dataplane)
     lock = _locked(conf.dataplane.netns_path)
     if lock is None:
-        raise AnotherAtWork(f"another data plane works on {conf.dataplane.netns_path}")
+        raise AnotherAtWork(f"another data plane serves {conf.dataplane.netns_path}")
     listener, owner = _listen(path)
     privilege.raise_descriptor_limit()
     privilege.drop()
@@ -174,12 +177,28 @@ def _switch(conf: Any) -> Any:
     return switch
 
 
+def _check_mount(options: Any) -> None:
+    """Make sure that the host sees the namespaces of this process.
+
+    :raises ConfigError: it would not, in a container.
+    """
+    fault, in_container = mounts.read_fault(options.netns_path)
+    if fault is None or options.private_netns_path:
+        return
+    if in_container:
+        raise ConfigError(f"[dataplane] netns_path: {fault}, or set private_netns_path for a trial")
+    LOG.warning("[dataplane] netns_path: %s", fault)
+
+
 def _locked(netns_path: str) -> int | None:
-    """Lock the namespace folder for the life of this process; the descriptor, or None when it stays taken."""
+    """Lock the directory of namespaces for the life of this process; return the descriptor, or None if it stays locked.
+
+    The lock is on the directory itself: a bind mount of it, as in a container, has the same inode, and a mount of the
+    directory on itself, as ip-netns(8) makes it, too.
+    """
     try:
         os.makedirs(netns_path, exist_ok=True)
-        # A mount appears on the folder later; the lock is on the file beside it.
-        fd = os.open(netns_path.rstrip("/") + ".l3agent.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fd = os.open(netns_path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as exc:
         raise ConfigError(f"[dataplane] netns_path: {netns_path!r}: {exc.strerror}") from exc
     deadline = time.monotonic() + _LOCK_S
@@ -207,7 +226,9 @@ def _listen(path: str) -> tuple[socket.socket, int]:
         owner = os.stat(folder)
         os.fchmod(listener.fileno(), 0o600)  # the mode that bind(2) gives the file (unix(7))
         with privilege.acting_as(owner.st_uid, owner.st_gid):
-            # The lock is held, so a file of that name is a dead one's.
+            # A data plane of other namespaces may use this path.
+            if _is_served(path):
+                raise AnotherAtWork(f"another data plane listens on {path}")
             with suppress(FileNotFoundError):
                 os.unlink(path)
             listener.bind(path)
@@ -216,6 +237,19 @@ def _listen(path: str) -> tuple[socket.socket, int]:
         listener.close()
         raise ConfigError(f"[dataplane] socket: {path!r}: {exc.strerror or exc}") from exc
     return listener, owner.st_uid
+
+
+def _is_served(path: str) -> bool:
+    """Return True if a process listens on a unix socket; one that does not accept in time counts."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as trial:
+        trial.settimeout(_CONNECT_S)
+        try:
+            trial.connect(path)
+        except TimeoutError:
+            return True
+        except OSError:
+            return False
+    return True
 
 
 if __name__ == "__main__":

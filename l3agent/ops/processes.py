@@ -1,35 +1,39 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which processes are in a network namespace: helpers, and what others have left there."""
+"""Which processes are in a network namespace: helper programs, and what other programs left there."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
-_SHOWN = 120
+_COMMAND_CHARS = 120
+#: Inode number of the initial pid namespace (linux/proc_ns.h): /proc of any other one lacks the host's processes.
+_INITIAL_PID_NAMESPACE = 0xEFFFFFFC
 
 
-def inside(pin: str) -> list[dict[str, object]] | None:
-    """Return pid and command of each process in the namespace that is pinned at a path, by pid.
+def processes_inside(pin: str, proc: str = "/proc") -> dict[str, object]:
+    """Return the processes in the network namespace mounted at ``pin``.
 
-    :returns: None when that cannot be seen from here: the namespace is in another mount namespace, or somebody else's
-        processes may not be looked at (proc(5): only root may read /proc/PID/ns of others).
+    :param proc: where proc(5) is mounted.
+    :returns: ``found``: process id and command of each that is visible, by process id; ``complete``: False if others
+        may exist: the namespace is not visible in this mount namespace, a process belongs to another user (only root
+        may read /proc/PID/ns of others), or this is a pid namespace other than the host's.
     """
     try:
         wanted = _identity(pin)
+        complete = os.stat(f"{proc}/self/ns/pid").st_ino == _INITIAL_PID_NAMESPACE
     except OSError:
-        return None
+        return {"found": [], "complete": False}
     found: list[dict[str, object]] = []
-    hidden = False
-    for name in filter(str.isdecimal, os.listdir("/proc")):
+    for pid in sorted(map(int, filter(str.isdecimal, os.listdir(proc)))):
         try:
-            if _identity(f"/proc/{name}/ns/net") == wanted:
-                found.append({"pid": int(name), "command": _command(name)})
+            if _identity(f"{proc}/{pid}/ns/net") == wanted:
+                found.append({"pid": pid, "command": _command(f"{proc}/{pid}/cmdline")})
         except PermissionError:
-            hidden = True
+            complete = False
         except OSError:  # it ended meanwhile
             continue
-    return None if hidden else sorted(found, key=lambda one: int(str(one["pid"])))
+    return {"found": found, "complete": complete}
 
 
 def _identity(path: str) -> tuple[int, int]:
@@ -37,6 +41,6 @@ def _identity(path: str) -> tuple[int, int]:
     return found.st_dev, found.st_ino
 
 
-def _command(pid: str) -> str:
-    words = Path(f"/proc/{pid}/cmdline").read_bytes().rstrip(b"\0").replace(b"\0", b" ")
-    return words[:_SHOWN].decode(errors="replace")
+def _command(path: str) -> str:
+    words = Path(path).read_bytes().rstrip(b"\0").replace(b"\0", b" ")
+    return words[:_COMMAND_CHARS].decode(errors="replace")

@@ -19,7 +19,7 @@ _TRANSLATIONS = {
 def router_lines(router: Mapping[str, Any], screen: Screen) -> Iterator[str]:
     """Yield the lines about a router.
 
-    :param router: as :func:`l3agent.ops.status.show` tells of it, and its ``processes``; None where they are not seen.
+    :param router: as :func:`l3agent.ops.status.show` tells of it, and its ``processes`` (:mod:`l3agent.ops.processes`).
     """
     actual = list(router["actual"])
     paused = ", paused" if router["paused"] else ""
@@ -94,13 +94,16 @@ def _section(title: str, rows: Sequence[tuple[str, ...]], header: tuple[str, ...
         yield from (f"  {line}" for line in table(header, rows, _narrower(screen)))
 
 
-def _processes(found: Sequence[Mapping[str, Any]] | None, screen: Screen) -> Iterator[str]:
-    if found is None:
+def _processes(processes: Mapping[str, Any], screen: Screen) -> Iterator[str]:
+    rows = [(str(one["pid"]), str(one["command"])) for one in processes["found"]]
+    if rows or processes["complete"]:
+        yield from _section("processes", rows, ("PID", "COMMAND"), screen)
+    if not processes["complete"]:
         yield ""
-        yield "processes: cannot be seen from here; ask as root, in the mount namespace of l3-dataplane"
-        return
-    rows = [(str(one["pid"]), str(one["command"])) for one in found]
-    yield from _section("processes", rows, ("PID", "COMMAND"), screen)
+        yield (
+            f"processes: {'others may exist' if rows else 'not visible'}; run this as root in the mount and pid "
+            "namespaces of the host"
+        )
 
 
 def _narrower(screen: Screen) -> Screen:

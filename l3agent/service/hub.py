@@ -49,7 +49,8 @@ class HubWatch:
         self.watchers: list[Callable[[float], object]] = []
         self._limit = limit
         self._due = 0.0
-        self._stack: str | None = None
+        # Stack of what blocked the hub, when the probe that it delayed was due, and how late that probe was then.
+        self._stack: tuple[str, float, float] | None = None
         self._probe: Any = None
         self._running: Any = None
 
@@ -73,29 +74,33 @@ class HubWatch:
     def _measure(self) -> None:
         while True:
             eventlet.sleep(max(0.0, self._due - _now()))
-            self.lag_s = max(0.0, _now() - self._due)
+            due = self._due
+            self.lag_s = max(0.0, _now() - due)
             self.worst_lag_s = max(self.worst_lag_s, self.lag_s)
             for watcher in self.watchers:
                 watcher(self.lag_s)
             self._due = _now() + self._limit / _LOOKS
             if self._stack is not None:
-                self._report(self._stack)
+                stack, blocked_due, late_s = self._stack
+                # The other thread may record a block that has just ended and that an earlier probe measured.
+                self._report(stack, max(late_s, self.lag_s) if blocked_due == due else late_s)
 
-    def _report(self, stack: str) -> None:
+    def _report(self, stack: str, lag_s: float) -> None:
         """Log here, not in the native thread: a patched lock of a log handler does not bear one."""
         self._stack = None
         self.blocks += 1
-        LOG.warning("The hub was blocked for %.1f s (limit %s s) by:\n%s", self.lag_s, self._limit, stack)
+        LOG.warning("The hub was blocked for %.1f s (limit %s s) by:\n%s", lag_s, self._limit, stack)
 
     def _watch(self, hub_thread: int, running: Any) -> None:
         told = 0.0
         while not running.acquire(timeout=self._limit / _LOOKS):
-            late = _now() - self._due
+            due = self._due
+            late = _now() - due
             if late > self._limit and self._stack is None:
-                self._stack = _stack(hub_thread)
-            if late > self._limit * _STUCK and self._due != told and self._stack is not None:
-                told = self._due
-                os.write(2, f"The hub has been blocked for {late:.1f} s by:\n{self._stack}".encode())
+                self._stack = _stack(hub_thread), due, late
+            if late > self._limit * _STUCK and due != told and self._stack is not None:
+                told = due
+                os.write(2, f"The hub has been blocked for {late:.1f} s by:\n{self._stack[0]}".encode())
 
 
 def _stack(thread: int) -> str:

@@ -31,7 +31,8 @@ CLONE_NEWPID = 0x20000000
 CLONE_NEWNET = 0x40000000
 _ALONE = CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET
 # linux/mount.h
-_MS_NOSUID, _MS_NODEV, _MS_NOEXEC, _MS_REC, _MS_PRIVATE = 0x2, 0x4, 0x8, 0x4000, 0x40000
+_MS_NOSUID, _MS_NODEV, _MS_NOEXEC = 0x2, 0x4, 0x8
+_MS_BIND, _MS_REC, _MS_PRIVATE, _MS_SHARED = 0x1000, 0x4000, 0x40000, 0x100000
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 0x1  # linux/sockios.h, linux/if.h
 # linux/netlink.h, linux/rtnetlink.h, linux/if_link.h
@@ -177,6 +178,9 @@ def _furnish() -> None:
     _call("mount", b"proc", b"/proc", b"proc", _MS_NOSUID | _MS_NODEV | _MS_NOEXEC, None)
     _call("mount", b"tmpfs", b"/run", b"tmpfs", _MS_NOSUID | _MS_NODEV, b"mode=755")
     os.mkdir("/run/netns")
+    # As ip-netns(8) leaves it.
+    _call("mount", b"/run/netns", b"/run/netns", None, _MS_BIND, None)
+    _call("mount", None, b"/run/netns", None, _MS_SHARED, None)
     _set_up(b"lo")
     _try_veth()
 

@@ -80,7 +80,7 @@ def test_cleanup_refuses_while_a_data_plane_is_at_work(trial: Dataplane, folder:
     assert len(said.stderr.splitlines()) == 1 and "is running" in said.stderr
     said = _cleanup(trial.sandbox)  # one whose socket is elsewhere is met at the lock of the folder
     assert said.returncode == 75
-    assert len(said.stderr.splitlines()) == 1 and "another data plane works on /run/netns" in said.stderr
+    assert len(said.stderr.splitlines()) == 1 and "another data plane serves /run/netns" in said.stderr
     assert trial.sandbox.namespaces() == before
 
 

@@ -20,6 +20,8 @@ from typing import Any
 # The ignored SIGCHLD outlives exec: the kernel then buries the orphans that init inherits.
 _INIT = """
 mount -t tmpfs tmpfs /run && mkdir -p /run/netns && ip link set lo up || exit 1
+# As `ip netns` leaves it, and as a container must have it.
+mount --bind /run/netns /run/netns && mount --make-shared /run/netns || exit 1
 trap '' CHLD
 echo ready
 exec cat > /dev/null

@@ -11,6 +11,7 @@ import eventlet
 import pytest
 from eventlet import hubs
 
+from l3agent.service import hub
 from l3agent.service.hub import HubWatch
 from l3agent.testing import wait_until
 
@@ -50,6 +51,17 @@ def test_a_block_is_logged_with_its_stack_and_not_interrupted(
         return watch.blocks > before and "in hold\n" in caplog.text and "test_hub.py" in caplog.text
 
     assert any(is_said() for _ in range(10))
+
+
+def test_a_block_recorded_after_its_end_keeps_its_duration(caplog: pytest.LogCaptureFixture) -> None:
+    """The native thread saw the probe late by 1.5 s and was held up; meanwhile the hub measured and went on."""
+    watch = HubWatch(limit=1.0)
+    watch._due = hub._now()
+    watch._stack = ("the stack\n", watch._due - 5, 1.5)
+    probe = eventlet.spawn(watch._measure)
+    wait_until(lambda: watch.blocks)
+    probe.kill()
+    assert "blocked for 1.5 s (limit 1.0 s)" in caplog.text
 
 
 def test_the_lag_is_measured(watch: HubWatch) -> None:
@@ -92,6 +104,7 @@ def test_without_a_limit_nothing_is_watched() -> None:
 _STUCK = """
 import warnings; warnings.simplefilter("ignore")
 import eventlet; eventlet.monkey_patch()
+from l3agent.service import hub
 from l3agent.service.hub import HubWatch
 def for_ever():
     eventlet.patcher.original("time").sleep(60)
