@@ -1,0 +1,28 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Forked workers over a real broker: a signal to the process group loses no call, and a transport outlives the fork."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+
+import pytest
+
+from tests.functional.support.rabbit import Rabbit
+from tests.functional.support.workers import SIGNALS, Peer, signal_during_calls
+
+pytestmark = pytest.mark.forks
+
+
+@pytest.fixture
+def peer(rabbit: Rabbit) -> Iterator[Peer]:
+    peer = Peer(rabbit.url)
+    yield peer
+    peer.close()
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_signal_to_the_process_group_loses_no_call(rabbit: Rabbit, peer: Peer, number: signal.Signals) -> None:
+    """The transport was used before the fork, too: each worker calls the peer over it, and so does the parent."""
+    run = signal_during_calls(rabbit.url, peer, number, calls=2)
+    assert (run.status, run.lost, len(run.answers)) == (0, [], 2)
