@@ -2,11 +2,14 @@
 """The consumers of an agent.
 
 They tell when their broker went and came back: transient queues vanish with their broker, and nobody else will say that
-messages are missing.
+messages are missing. So does an exchange that an operator deletes, with the bindings of all queues: when a message to
+a server gets no answer, the consumers check theirs.
 """
 
 from __future__ import annotations
 
+import socket
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
@@ -19,9 +22,11 @@ from oslo_messaging import Target
 from oslo_messaging.rpc.server import RPCServer
 
 from l3agent.exceptions import ConfigError, PluginUnavailable
+from l3agent.rpc.binding import CHECK_PAUSE_S, is_bound, is_probe
 from l3agent.rpc.deadline import Deadline, time_limit
 from l3agent.rpc.dispatcher import Dispatcher
 from l3agent.rpc.pool import MessagePool
+from l3agent.rpc.traffic import unwatch, watch
 
 LOG = logging.getLogger(__name__)
 
@@ -56,7 +61,26 @@ class _Server(RPCServer):  # type: ignore[misc]
         """How many messages are in work or wait for it."""
         return getattr(self._work_executor, "in_hand", 0)
 
+    def bind_again(self) -> None:
+        """Break the connection: the driver makes a new one, declares all of its queues, and that is told."""
+        LOG.warning("The broker has no binding for %s.%s any more: connecting again", *self.address)
+        with suppress(AttributeError, OSError):  # it has broken by itself
+            self._broker.channel.connection.sock.shutdown(socket.SHUT_RDWR)
+
+    @property
+    def address(self) -> tuple[str, str]:
+        """The topic and the host that messages to this server alone are sent to."""
+        return self._target.topic, self._target.server
+
+    @property
+    def has_broker(self) -> bool:
+        """Return True if the server is connected to a broker, which can lose its bindings."""
+        return self._broker is not None and self.connected
+
     def _process_incoming(self, incoming: Any) -> None:
+        if is_probe(incoming[0]):
+            incoming[0].acknowledge()
+            return
         if getattr(incoming[0], "expired", False):
             LOG.warning("A call of %s is not worked on, its caller waits no longer", incoming[0].message.get("method"))
             return
@@ -98,6 +122,7 @@ class Connection:
         self._transport = transport
         self._host = host
         self._on_lost = on_lost
+        self._next_check = 0.0
 
     @property
     def connected(self) -> bool:
@@ -122,6 +147,7 @@ class Connection:
         :raises ConfigError: a queue or exchange is there with other settings (durable, quorum) than ours.
         :raises PluginUnavailable: the broker refuses the login, or has no such virtual host or no room in it.
         """
+        watch(self._transport, self._heard)
         for server in self.servers:
             try:
                 server.start()
@@ -142,6 +168,7 @@ class Connection:
         :param timeout: seconds for the messages in hand, None: for ever. The broker has no more than ``LEAVE_S`` of it.
         :returns: whether no message is still in hand.
         """
+        unwatch(self._transport, self._heard)
         servers = [server for server in self.servers if server.listener is not None]
         self.servers = []
         deadline = Deadline(timeout)
@@ -166,6 +193,17 @@ class Connection:
             server.wait()
         except Exception as error:  # a broker that is gone cannot be left in an orderly way
             LOG.debug("Leaving the broker: %s", error)
+
+    def _heard(self, method: str, direction: str, result: str) -> None:
+        """Check the bindings when a message of ours got no answer: what cuts us off cuts the state report off too."""
+        if direction == "out" and result == "unavailable" and time.monotonic() >= self._next_check:
+            self._next_check = time.monotonic() + CHECK_PAUSE_S
+            eventlet.spawn_n(self._check_bindings)
+
+    def _check_bindings(self) -> None:
+        for server in list(self.servers):
+            if server.has_broker and not is_bound(self._transport, *server.address):
+                server.bind_again()
 
     def _reconnected(self) -> None:
         LOG.warning("The consumer's connection to the broker was lost and is back: messages may be missing")

@@ -55,6 +55,12 @@ def watch(transport: Any, watcher: Watcher) -> None:
     _watchers.setdefault(transport, []).append(watcher)
 
 
+def unwatch(transport: Any, watcher: Watcher) -> None:
+    """Stop calling a function of :func:`watch`; doing it twice is harmless."""
+    if watcher in (watchers := _watchers.get(transport, [])):
+        watchers.remove(watcher)
+
+
 def record(transport: Any, recorder: Recorder) -> None:
     """Have a function called with each message of a transport."""
     _recorders.setdefault(transport, []).append(recorder)
@@ -101,7 +107,7 @@ def _ended(transport: Any, message: Message, result: str, error: str | None) -> 
 
 
 def _tell(transport: Any, method: str, direction: str, result: str) -> None:
-    for watcher in _watchers.get(transport, ()):
+    for watcher in tuple(_watchers.get(transport, ())):
         _call(watcher, method, direction, result)
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
+import amqp
 import eventlet
 import oslo_messaging
 import pytest
@@ -120,6 +121,21 @@ def call_that_nobody_consumes(library: str, rabbit: Rabbit) -> str:
     return "is answered"
 
 
+def deleted_exchange(library: str, rabbit: Rabbit) -> str:
+    connected, topic = transport(library, rabbit.url), str(uuid.uuid4())
+    with serving(library, connected, topic, Endpoint()):
+        asking = client(library, connected, topic)
+        asking.call(admin_context(), "echo", timeout=30, value=1)
+        with amqp.Connection(f"127.0.0.1:{rabbit.port}") as connection:
+            connection.channel().exchange_delete({OSLO: "openstack", OURS: "neutron"}[library])
+        for _ in range({OSLO: 3, OURS: 60}[library]):
+            with suppress(oslo_messaging.MessagingException, PluginUnavailable):
+                asking.call(admin_context(), "echo", timeout=1, value=1)
+                return "receives again after a call that fails"
+            eventlet.sleep(0.5)
+    return "receives nothing until it connects again"
+
+
 def two_servers_of_a_topic(library: str) -> str:
     hosts, connected = [Endpoint(), Endpoint()], transport(library, in_process(library))
     with serving(library, connected, "topic", hosts[0]), serving(library, connected, "topic", hosts[1], "node2"):
@@ -159,6 +175,7 @@ ROWS: dict[str, Callable[..., str]] = {
     "a call without a broker": call_without_a_broker,
     "a call that nobody consumes": call_that_nobody_consumes,
     "the methods of a manager that callers reach": what_callers_reach,
+    "a server whose exchange is deleted": deleted_exchange,
     "a call in one process": call_in_process,
     "two servers of a topic in one process": two_servers_of_a_topic,
 }

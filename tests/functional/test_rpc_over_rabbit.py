@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import amqp
 import eventlet
 import oslo_messaging
 import pytest
@@ -47,7 +48,7 @@ class Consumer:
         conf([])
         self.endpoint = Endpoint()
         self.lost: list[float] = []
-        transport = get_transport(conf, url)
+        self.transport = transport = get_transport(conf, url)
         self.connection = Connection(transport, host=host, on_lost=lambda: self.lost.append(time.monotonic()))
         self.connection.create_consumer("topic", [self.endpoint])
         self.connection.consume_in_threads()
@@ -174,3 +175,36 @@ def test_a_broker_that_does_not_take_us_is_said_in_one_line(rabbit: Rabbit, righ
     head, _, tail = rabbit.url.rpartition(right)
     with pytest.raises(PluginUnavailable, match=f"transport_url: the broker says .*{said}"):
         Consumer(f"{head}{wrong}{tail}", "node1")
+
+
+def _delete_exchange(rabbit: Rabbit, name: str) -> None:
+    with amqp.Connection(f"127.0.0.1:{rabbit.port}") as connection:
+        connection.channel().exchange_delete(name)
+
+
+def test_a_deleted_exchange_is_declared_again_after_a_call_that_fails_and_that_is_told(
+    rabbit: Rabbit, client: Client
+) -> None:
+    consumer = Consumer(rabbit.url, "node1")
+    try:
+        reporting = Client(consumer.transport, "reports", timeout=10)
+        with pytest.raises(PluginUnavailable):  # no server: not the consumer's trouble
+            reporting.call(CONTEXT, "report")
+        client.cast(CONTEXT, "echo", server="node1", value="before")
+        wait_until(lambda: "before" in consumer.endpoint.got)
+        _delete_exchange(rabbit, "neutron")
+        assert not consumer.lost
+        with pytest.raises(PluginUnavailable):
+            client.call(CONTEXT, "echo", server="node1", value="lost")
+        wait_until(lambda: _fails(reporting) and consumer.lost, timeout=60)
+        assert client.call(CONTEXT, "echo", server="node1", timeout=30, value="after") == "after"
+        assert len(consumer.lost) == 1
+    finally:
+        consumer.connection.close()
+
+
+def _fails(reporting: Client) -> bool:
+    with pytest.raises(PluginUnavailable):
+        reporting.call(CONTEXT, "report")
+    eventlet.sleep(0.5)
+    return True

@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Check that messages of a topic still reach their consumer.
+
+When an operator deletes an exchange, RabbitMQ deletes its bindings and nothing else: connections, queues and consumers
+stay, nobody is notified, and the next publisher declares the exchange again, without the bindings. AMQP has no request
+for the bindings of a queue. What tells is a message to oneself that the broker must return when it has no queue for it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import eventlet
+import oslo_messaging
+from oslo_log import log as logging
+from oslo_messaging import Target
+
+LOG = logging.getLogger(__name__)
+
+#: Method of the message to oneself. No endpoint has it, since names that begin with ``_`` cannot be called.
+PROBE = "_is_bound"
+#: Seconds between two checks: calls may fail at any rate while a server is away.
+CHECK_PAUSE_S = 5.0
+# Seconds that the broker has to take or return the message.
+_TIMEOUT_S = 10.0
+# The first publication to a deleted exchange fails since the driver holds it for declared; the next one declares it.
+_TRIES = 2
+
+
+def is_bound(transport: oslo_messaging.RPCTransport, topic: str, server: str) -> bool:
+    """Return False if the broker has no queue for messages to ``<topic>.<server>``; True if it has, or is away."""
+    target = Target(topic=topic, server=server)
+    options = oslo_messaging.TransportOptions(at_least_once=True)
+    for _ in range(_TRIES):
+        try:
+            with eventlet.Timeout(_TIMEOUT_S):
+                transport._send(target, {}, {"method": PROBE, "args": {}}, retry=0, transport_options=options)
+            return True
+        except oslo_messaging.MessageUndeliverable:
+            return False
+        except (Exception, eventlet.Timeout) as error:
+            LOG.debug("Checking the binding of %s.%s: %s", topic, server, error)
+    return True
+
+
+def is_probe(incoming: Any) -> bool:
+    """Return True if an incoming message is one of :func:`is_bound`."""
+    return bool(incoming.message.get("method") == PROBE)
