@@ -9,8 +9,9 @@ was removed, is journalled in the batch of the rules before.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from ipaddress import IPv6Network
 
 from l3agent.dataplane import encode, flows, show
@@ -18,7 +19,9 @@ from l3agent.dataplane.kernel import Kernel, NamespaceHandle
 from l3agent.dataplane.limits import BRIDGE_PORTS
 from l3agent.dataplane.netlink import routes, rtnl
 from l3agent.dataplane.observe import Observed
-from l3agent.dataplane.plan import AcceptRA, Bridge, Card, Link, Namespace, Operation, PendingFlush, Plan, Sysctl
+from l3agent.dataplane.offload import Run
+from l3agent.dataplane.ovsdb.ports import Wait
+from l3agent.dataplane.plan import AcceptRA, Bridge, Card, Entry, Link, Namespace, Operation, PendingFlush, Plan, Sysctl
 from l3agent.dataplane.sockets import KernelRefused, NetlinkSocket
 from l3agent.exceptions import ApplyError
 from l3agent.model.states import NextHop
@@ -40,8 +43,12 @@ class Otherwise(ApplyError):
     """The kernel does not hold what it was thought to: something is in the way, or gone; a look may help."""
 
 
-def carry_out(kernel: Kernel, plan: Plan, seen: Observed, namespace: str | None) -> None:
+def carry_out(
+    kernel: Kernel, plan: Plan, seen: Observed, namespace: str | None, run: Run
+) -> Generator[Wait, None, None]:
     """Make the kernel follow a plan.
+
+    What is sent on the sockets of the namespace may be sent by ``run`` in another thread; the order stays the same.
 
     A refusal stops nothing that can do without what was refused: what should go goes, and devices that did not come
     about outside are left alone inside, where they stay down.
@@ -49,7 +56,8 @@ def carry_out(kernel: Kernel, plan: Plan, seen: Observed, namespace: str | None)
     :raises ApplyError: the first refusal; the caller looks again.
     :raises Otherwise: somebody changed something since it was seen.
     """
-    plan = _make_namespace(kernel, plan, seen)
+    plan = yield from _make_namespace(kernel, plan, seen, run)
+    # Nothing else may run until the bridges have their ports: those without any are garbage.
     _make_bridges(kernel, plan, seen)
     handle, sends = seen.handle, _Sends(kernel, namespace)
     outside = encode.outside(plan, namespace_fd=handle.fd if handle else None, bridge_index=seen.bridges)
@@ -66,11 +74,11 @@ def carry_out(kernel: Kernel, plan: Plan, seen: Observed, namespace: str | None)
         plan, first = _without_links(plan, refused), None
     if handle is not None:
         _send_or_stop(kernel, handle.route, encode.set_down(plan, seen.devices), namespace, ignore=_ALREADY_GONE)
-        if sends.rules(handle, encode.rules(plan)):
+        if (yield from run(len(plan.operations), partial(_send_rules, sends, handle, plan))):
             if any(operation.verb == "remove" for operation in plan.of(Namespace)):
                 _remove_namespace(kernel, handle)
             else:
-                _carry_out_inside(sends, handle, plan, seen, first)
+                yield from _carry_out_inside(sends, handle, plan, seen, first, run)
     sends.over()
 
 
@@ -141,7 +149,13 @@ def _without_links(plan: Plan, refused: Iterable[Operation]) -> Plan:
     return Plan(tuple(one for one in plan.without_devices(missing).operations if one not in gone))
 
 
-def _carry_out_inside(sends: _Sends, handle: NamespaceHandle, plan: Plan, seen: Observed, first: int | None) -> None:
+def _send_rules(sends: _Sends, handle: NamespaceHandle, plan: Plan) -> bool:
+    return sends.rules(handle, encode.rules(plan))
+
+
+def _carry_out_inside(
+    sends: _Sends, handle: NamespaceHandle, plan: Plan, seen: Observed, first: int | None, run: Run
+) -> Generator[Wait, None, None]:
     """Bring about what is inside a namespace whose rules are in.
 
     :param first: index of the first device that was just made, None when only the kernel knows.
@@ -151,7 +165,14 @@ def _carry_out_inside(sends: _Sends, handle: NamespaceHandle, plan: Plan, seen: 
         plan = plan.without_devices(missing)
     with sends.going_on():
         _set_devices(sends.kernel, handle, plan)
-    inside = encode.inside(plan, seen.devices, _advertised(handle, plan, seen))
+    advertised = _advertised(handle, plan, seen)
+    yield from run(len(plan.operations), partial(_send_inside, sends, handle, plan, seen, advertised))
+
+
+def _send_inside(
+    sends: _Sends, handle: NamespaceHandle, plan: Plan, seen: Observed, advertised: frozenset[NextHop]
+) -> None:
+    inside = encode.inside(plan, seen.devices, advertised)
     sends.one_by_one(handle.route, inside.come)
     sends.one_by_one(handle.route, inside.gone, ignore=_ALREADY_GONE)
     with sends.going_on():
@@ -202,17 +223,23 @@ def _remove_namespace(kernel: Kernel, handle: NamespaceHandle) -> None:
     kernel.remove(handle.name)
 
 
-def _make_namespace(kernel: Kernel, plan: Plan, seen: Observed) -> Plan:
+def _make_namespace(kernel: Kernel, plan: Plan, seen: Observed, run: Run) -> Generator[Wait, None, Plan]:
     """Make the namespace, set it up, and return what is still to do."""
     for operation in plan.of(Namespace):
         if operation.verb == "add" and isinstance(operation.entry, Namespace):
-            seen.handle = kernel.create(operation.entry.name)
-            plan, seen.handle.ready = plan.without(seen.handle.ready), frozenset()
-            plan = plan if seen.handle.has_ipv6 else plan.without_ipv6()
+            handle = seen.handle = kernel.create(operation.entry.name)
+            ready, handle.ready = handle.ready, frozenset()
+            plan = yield from run(len(plan.operations), partial(_left_to_do, plan, ready, handle.has_ipv6))
     settings = [one.entry for one in plan.of(Sysctl) if one.verb != "remove" and isinstance(one.entry, Sysctl)]
     if seen.handle is not None and settings:
         kernel.write_sysctls(seen.handle, settings)
     return plan
+
+
+def _left_to_do(plan: Plan, ready: frozenset[Entry], has_ipv6: bool) -> Plan:
+    """Return the plan without what a namespace of the pool has already, and without what it refuses."""
+    plan = plan.without(ready)
+    return plan if has_ipv6 else plan.without_ipv6()
 
 
 def _make_bridges(kernel: Kernel, plan: Plan, seen: Observed) -> None:

@@ -19,6 +19,8 @@ from l3agent.model.states import Key, Report, State
 
 #: Seconds after which a state is looked at although no event says so, when it is asked for.
 _LOOK_AGAIN_S = 600.0
+#: Events that are kept for one suspended state; with more the state is read again.
+_MOST_KEPT = 10_000
 
 
 class Switch(Ports, Protocol):
@@ -44,6 +46,8 @@ class Drift:
         self._served = Served(lambda key, state: entries(key, state, driver))
         self._repairs = Repairs()
         self._lost = 0
+        #: What happened while the work on a state is suspended; it is held against the state when that is applied.
+        self._kept: dict[Key, list[Notice]] = {}
         self.descriptors = listener.descriptors if listener else []
         if switch is not None:
             self.descriptors = [*self.descriptors, switch.descriptor]
@@ -81,6 +85,7 @@ class Drift:
             self._served.stands(key, state, desired, seen)
             self._keep(key, state, seen, time.monotonic())
         self.hear(plans)
+        self._replay(key, plans)
 
     def lead_on(self, key: Key, state: State) -> None:
         """A state that stands is going to be brought to another one of the same ports.
@@ -96,6 +101,24 @@ class Drift:
     def changed(self, key: Key, state: State, snapshot: Snapshot) -> None:
         """A state that stood was brought to another one of the same ports."""
         self._keep(key, state, snapshot.seen, snapshot.when)
+        self._replay(key, ())
+
+    def state(self, key: Key) -> State | None:
+        """Return the state that was last applied or is being applied under a key."""
+        return self._served.state(key)
+
+    def keep_events(self, key: Key) -> None:
+        """Keep the events that come from now on until the state of a key is applied.
+
+        Those that came before concern what the work under way has read or will read.
+        """
+        if key not in self._kept:
+            self.hear()
+            self._kept[key] = []
+
+    def forget_events(self, key: Key) -> None:
+        """Keep events for a key no more."""
+        self._kept.pop(key, None)
 
     def hear(self, plans: Sequence[Plan] = ()) -> None:
         """Read the events that came, and mark what they concern."""
@@ -104,12 +127,18 @@ class Drift:
         if self._listener is None:
             return
         now = time.monotonic()
-        concerned = self._served.concerned(self._counted(self._listener.read()), plans)
+        notices: Iterable[Notice] = self._counted(self._listener.read())
+        if self._kept:
+            notices = list(notices)
+            for kept in self._kept.values():
+                kept += notices
+                if len(kept) > _MOST_KEPT:
+                    kept[:] = [(None, Lost())]
+        concerned = self._served.concerned(notices, plans)
         if self._switch is not None and (news.names or news.all):
             concerned |= self._served.plugged(self._switch, news)
         for key in concerned:
-            self._served.doubt(key)
-            self._repairs.mark(key, now)
+            self._mark(key, now)
 
     def wait(self) -> float | None:
         """Return the seconds until something is due for a look, None when nothing is."""
@@ -145,6 +174,15 @@ class Drift:
             "repairs": self._repairs.repaired,
             "lost_events": self._lost,
         }
+
+    def _replay(self, key: Key, plans: Sequence[Plan]) -> None:
+        """Hold the events that were kept against the state that was applied."""
+        if (kept := self._kept.pop(key, None)) and key in self._served.concerned(kept, plans):
+            self._mark(key, time.monotonic())
+
+    def _mark(self, key: Key, now: float) -> None:
+        self._served.doubt(key)
+        self._repairs.mark(key, now)
 
     def _keep(self, key: Key, state: State, seen: Observed, when: float) -> None:
         """Keep a snapshot. The generation is asked for before what happened meanwhile is heard."""

@@ -105,7 +105,7 @@ def outside(plan: Plan, *, namespace_fd: int | None, bridge_index: Mapping[str, 
     :param namespace_fd: where the inner ends are born.
     """
     made = Batches()
-    for operation in plan.operations:
+    for operation in plan.of(Link, StrayTap, Card):
         match operation.entry:
             case Link() as link if link.moved_in:
                 if operation.verb == "add" and namespace_fd is not None:
@@ -240,15 +240,28 @@ def set_down(plan: Plan, index: Mapping[str, int]) -> Batch:
 def inside(plan: Plan, index: Mapping[str, int], advertised: Collection[NextHop] = ()) -> Batches:
     """Return the messages for the namespace.
 
+    New devices get their IPv4 addresses before they come up: for each address of a device that is up the kernel walks
+    all routes through that device (``fib_sync_up``), which is two thirds of the time with 10,000 addresses.
+
     :param index: index of each device that is there now.
     :param advertised: routers that have made themselves the IPv6 default route.
     """
     made = Batches()
     replaced = plan.in_the_way()
+    new = {one.entry.device for one in plan.of(Link) if one.verb == "add" and isinstance(one.entry, Link)}
+    early: Batch = []
     for operation in plan.operations:
-        if operation not in replaced:
+        entry = operation.entry
+        if operation.verb == "add" and isinstance(entry, DeviceAddress) and _is_early(entry, new):
+            early.append((rtnl.new_address(index[entry.device], entry.interface), operation))
+        elif operation not in replaced:
             _inside(operation, made, index, advertised)
+    made.come = early + made.come
     return made
+
+
+def _is_early(address: DeviceAddress, new: Collection[str]) -> bool:
+    return address.interface.version == 4 and address.device in new
 
 
 def _inside(operation: Operation, made: Batches, index: Mapping[str, int], advertised: Collection[NextHop]) -> None:

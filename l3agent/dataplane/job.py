@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from l3agent.dataplane import show
+from l3agent.dataplane.offload import INLINE_ENTRIES
 from l3agent.dataplane.plan import Operation, SwitchPort
 from l3agent.model.names import namespace_name
 from l3agent.model.states import Key, Report, State
@@ -21,16 +22,23 @@ class Job:
 
     :param state: what is wanted, None for its absence.
     :param lines: how many lines of the plan the report may have.
+    :param turn: its turn (see :class:`l3agent.dataplane.turns.Turns`), None where nothing is changed.
     """
 
-    def __init__(self, key: Key, state: State | None, lines: int) -> None:
+    def __init__(self, key: Key, state: State | None, lines: int, turn: object) -> None:
         self.key = key
         self.state = state
+        self.turn = turn
         self.namespace = None if key[0] == "network" else namespace_name(*key)
         self.said: list[str] = []
         self.count = 0
         self.timings: dict[str, float] = {}
         self._lines = lines
+
+    @property
+    def wants_all_lines(self) -> bool:
+        """Return True if long plans are rendered as text in full."""
+        return self._lines > INLINE_ENTRIES or LOG.isEnabledFor(logging.DEBUG)
 
     def note(self, operations: Sequence[Operation]) -> None:
         """Take note of what is going to be done; only as much is put in words as may be asked for.

@@ -66,12 +66,13 @@ class NamespaceHandle:
     rules: tuple[int | None, frozenset[Entry]] | None = None
     _dumps: dict[bytes, tuple[bytes, object, Any]] = field(default_factory=dict)
 
-    def read(self, request: bytes, parse: Callable[[bytes, C], R], context: C) -> R:
+    def read(self, request: bytes, parse: Callable[[bytes, C], R], context: C, data: bytes | None = None) -> R:
         """Dump something and return what it means; it is parsed only when it differs from the last time.
 
         :param context: what the meaning depends on besides the bytes.
+        :param data: the dump, where it was read already.
         """
-        data = self.route.dump(request)
+        data = self.route.dump(request) if data is None else data
         known = self._dumps.get(request)
         if known is None or known[:2] != (data, context):
             known = self._dumps[request] = data, context, parse(data, context)

@@ -11,19 +11,20 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 from l3agent import __version__
 from l3agent.dataplane.drift import Drift
 from l3agent.dataplane.limits import Limits, limits
+from l3agent.dataplane.offload import INLINE_ENTRIES
 from l3agent.dataplane.ovsdb.ports import Wait
-from l3agent.dataplane.plain import plain
 from l3agent.dataplane.reconcile import Reconciler
 from l3agent.dataplane.tidy import Tidier
 from l3agent.exceptions import InvalidState, L3AgentError
 from l3agent.model.states import Key, Report, State
-from l3agent.model.wire import Reader, pack_report, unpack_key, unpack_state
+from l3agent.model.wire import Reader, entry_count, pack_report, unpack_key, unpack_state
 
 LOG = logging.getLogger(__name__)
 
@@ -82,7 +83,7 @@ class Lane:
     @property
     def descriptors(self) -> list[int]:
         """What becomes readable when somebody changed something, or something that was waited for is done."""
-        return self._crew.drift.descriptors
+        return [*self._crew.drift.descriptors, self._crew.reconciler.turns.descriptor]
 
     def serve(self, asker: Asker, request: Any) -> None:
         """Do one request, as far as it need not wait; what its answer need not wait for is done after it."""
@@ -100,6 +101,7 @@ class Lane:
 
     def hear(self) -> None:
         """Take note of what others changed."""
+        self._crew.reconciler.turns.clear()
         self._crew.drift.hear()
 
     def resume(self) -> None:
@@ -181,30 +183,63 @@ def _let_be(crew: Crew, args: Mapping[str, Any]) -> object:
     return None
 
 
-def _look(crew: Crew, args: Mapping[str, Any]) -> object:
-    desired, actual = crew.reconciler.look(*unpack_state(args["state"]))
-    return {"desired": plain(desired), "actual": plain(actual)}
+def _look(crew: Crew, args: Mapping[str, Any]) -> Step:
+    wire, turns = args["state"], crew.reconciler.turns
+    key = unpack_key(wire)
+    yield from turns.wait(key)
+    key, state = yield from turns.run(key, None, entry_count(wire), partial(unpack_state, wire))
+    desired, actual = yield from crew.reconciler.look(key, state)
+    return {"desired": desired, "actual": actual}
 
 
 def _reconcile(crew: Crew, args: Mapping[str, Any]) -> Step:
-    # All are read first: of a request that is none of ours nothing is done.
-    states = [_read(crew, one) for one in args["states"]]
     dry_run, lines = bool(args.get("dry_run", False)), int(args.get("lines", _ALL_LINES))
+    # All are read first: of a request that is none of ours nothing is done.
+    states = yield from _read_all(crew, args["states"], dry_run)
     reports = []
-    for key, state in states:
+    for key, state, turn in states:
         if isinstance(state, InvalidState):
             LOG.error("%s %s: refused: %s", *key, state)
             report = Report(*key, error=f"refused by l3-dataplane: {state}")
+            crew.reconciler.turns.end(key, turn)
         else:
-            report = yield from crew.reconciler.reconcile(key, state, dry_run=dry_run, lines=lines)
+            report = yield from crew.reconciler.reconcile(key, state, dry_run=dry_run, lines=lines, turn=turn)
         reports.append(pack_report(report))
     return reports
 
 
-def _read(crew: Crew, wire: Mapping[str, Any]) -> tuple[Key, State | InvalidState | None]:
+def _read_all(
+    crew: Crew, wires: Sequence[Mapping[str, Any]], dry_run: bool
+) -> Generator[Wait, None, list[tuple[Key, State | InvalidState | None, object]]]:
+    """Return each key with its state, or why that is refused, and its turn.
+
+    A large one is read in another thread; it takes its turn now, for a newer request may be read sooner.
+    """
+    turns = crew.reconciler.turns
+    found: list[tuple[Key, State | InvalidState | None, object]] = []
+    begun: list[tuple[Key, object]] = []
+    try:
+        for wire in wires:
+            if (size := entry_count(wire)) <= INLINE_ENTRIES:
+                found.append((*_read(crew, wire, dry_run), None))
+                continue
+            key = unpack_key(wire)
+            turn = None if dry_run else turns.begin(key)
+            begun.append((key, turn))
+            yield from turns.wait(key)
+            found.append((*(yield from turns.run(key, None, size, partial(_read, crew, wire, dry_run))), turn))
+    except BaseException:
+        for key, turn in begun:
+            turns.end(key, turn)
+        raise
+    return found
+
+
+def _read(crew: Crew, wire: Mapping[str, Any], dry_run: bool) -> tuple[Key, State | InvalidState | None]:
     """Return the key and the state of a wire form, or why it is refused; that is a matter of this state alone."""
     try:
-        key, state = crew.reader.read(wire)
+        # A dry run may be of anything, and leaves nothing behind.
+        key, state = unpack_state(wire) if dry_run else crew.reader.read(wire)
     except InvalidState as exc:
         return unpack_key(wire), exc
     if state is not None and key[0] != "router" and not crew.stand_ins:

@@ -3,15 +3,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from ipaddress import IPv4Address
 
 from l3agent.dataplane import takeover
 from l3agent.dataplane.encode import is_foreign, marked
 from l3agent.dataplane.kernel import Kernel, NamespaceHandle, read_fingerprint
 from l3agent.dataplane.netlink import nft, routes, rtnl, table
-from l3agent.dataplane.ovsdb.ports import Ports, observed_ports
+from l3agent.dataplane.offload import Run
+from l3agent.dataplane.ovsdb.ports import Ports, Wait, observed_ports
 from l3agent.dataplane.plan import (
     AcceptRA,
     Bridge,
@@ -35,6 +37,8 @@ from l3agent.model.states import Key
 
 #: So many bridges are asked about one by one at most; each takes two calls.
 _ASKED_SINGLY = 32
+#: Bytes of an address or a route in a dump, at least.
+_ENTRY_BYTES = 60
 #: Stands for the MTU of a link whose two ends differ.
 _DISAGREE = 0
 #: How the names of our devices inside a namespace begin.
@@ -71,13 +75,15 @@ def observe(
     ports: Ports | None,
     key: Key,
     desired: frozenset[Entry],
+    run: Run,
     network: str | None = None,
     known: Mapping[str, int] | None = None,
-) -> Observed:
+) -> Generator[Wait, None, Observed]:
     """Return what exists of a state.
 
     :param ports: those of Open vSwitch, where it is in use.
     :param desired: what is wanted; it tells which host links to ask about.
+    :param run: reads what is in the namespace, in another thread where that is much.
     :param network: name of the bridge when the state is a network.
     :param known: indexes of links that events tell of. With them, where there is no namespace yet, nothing is asked
         about: that a tap is in the way is seen when it cannot be made.
@@ -92,7 +98,7 @@ def observe(
         seen.handle = kernel.find(namespace, sysctls)
         if seen.handle is not None:
             seen.entries |= {one for one in seen.handle.sysctls if any(one.path == s.path for s in sysctls)}
-            links = _observe_inside(kernel, seen, seen.handle, desired)
+            links = yield from _observe_inside(kernel, seen, seen.handle, desired, run)
     if known is None or seen.handle is not None or not _is_known(seen, desired, known):
         _observe_switch(kernel, seen, desired, links)
     if network is not None:
@@ -105,7 +111,9 @@ def observe(
 # ---- inside the namespace --------------------------------------------------------------------------------------
 
 
-def _observe_inside(kernel: Kernel, seen: Observed, handle: NamespaceHandle, desired: frozenset[Entry]) -> list[Link]:
+def _observe_inside(
+    kernel: Kernel, seen: Observed, handle: NamespaceHandle, desired: frozenset[Entry], run: Run
+) -> Generator[Wait, None, list[Link]]:
     infos = handle.read(rtnl.dump_links(), _links, None)
     seen.devices = {info.name: info.index for info in infos}
     handle.has_ipv6 = any(info.index == rtnl.LOOPBACK and info.has_ipv6 for info in infos)
@@ -122,15 +130,27 @@ def _observe_inside(kernel: Kernel, seen: Observed, handle: NamespaceHandle, des
             for info in ours
             if _accepts_ra(info, handle.has_ipv6 and AcceptRA(info.name) in desired)
         }
-        seen.entries |= handle.read(rtnl.dump_addresses(), _addresses, names)
-        seen.entries |= handle.read(routes.dump_routes(4), _routes, names)
-        seen.entries |= handle.read(routes.dump_routes(6), _routes, names)
-        if handle.adopted:
-            kernel.inside(handle, takeover.refuse_x_tables)
-        seen.entries |= (rules := _rules(kernel, handle))
-        if any(isinstance(one, NeutronRules) for one in rules):
-            seen.entries |= _neutrons_routes(handle, names)
+        dumps = [handle.route.dump(request) for request in _dumps()]
+        size = max(len(desired), sum(map(len, dumps)) // _ENTRY_BYTES)
+        yield from run(size, partial(_observe_contents, kernel, seen, handle, names, dumps))
     return links
+
+
+def _dumps() -> tuple[bytes, bytes, bytes]:
+    return rtnl.dump_addresses(), routes.dump_routes(4), routes.dump_routes(6)
+
+
+def _observe_contents(
+    kernel: Kernel, seen: Observed, handle: NamespaceHandle, names: dict[int, str], dumps: list[bytes]
+) -> None:
+    """Add addresses, routes and rules to what was observed; uses nothing but the namespace's own sockets."""
+    for request, parse, dump in zip(_dumps(), (_addresses, _routes, _routes), dumps, strict=True):
+        seen.entries |= handle.read(request, parse, names, dump)
+    if handle.adopted:
+        kernel.inside(handle, takeover.refuse_x_tables)
+    seen.entries |= (rules := _rules(kernel, handle))
+    if any(isinstance(one, NeutronRules) for one in rules):
+        seen.entries |= _neutrons_routes(handle, names)
 
 
 def _accepts_ra(info: rtnl.LinkInfo, is_wanted: bool) -> bool:

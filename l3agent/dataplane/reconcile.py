@@ -8,26 +8,30 @@ taken something along. A dry run stops before the first send.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable
 from functools import partial
+from typing import Any
 
 from l3agent.dataplane import show
 from l3agent.dataplane.announcer import Announcer
-from l3agent.dataplane.apply import Otherwise, carry_out
+from l3agent.dataplane.apply import Otherwise
 from l3agent.dataplane.drift import Drift
 from l3agent.dataplane.drivers import InterfaceDriver
 from l3agent.dataplane.ipv6 import log_missing, servable
 from l3agent.dataplane.job import Job
 from l3agent.dataplane.kernel import Kernel
 from l3agent.dataplane.neighbours import Neighbours
-from l3agent.dataplane.observe import Observed, observe, our_networks
+from l3agent.dataplane.observe import Observed, our_networks
 from l3agent.dataplane.ovsdb.ports import Switch, Wait
+from l3agent.dataplane.plain import plain
 from l3agent.dataplane.plan import Entry, Link, Plan, SwitchPort, diff
-from l3agent.dataplane.render import changed, entries, outermost
+from l3agent.dataplane.render import changed, entry_count, outermost
 from l3agent.dataplane.served import Snapshot
+from l3agent.dataplane.steps import Steps
 from l3agent.dataplane.takeover import hand_back
 from l3agent.dataplane.tidy import Tidier
 from l3agent.dataplane.traffic import traffic
+from l3agent.dataplane.turns import Superseded, Turns
 from l3agent.exceptions import ApplyError
 from l3agent.model.names import HOST_NAMESPACE, ROUTER_NAMESPACE, namespace_name
 from l3agent.model.states import Key, Report, State
@@ -61,31 +65,33 @@ class Reconciler:
     ) -> None:
         self._kernel = kernel
         self._switch = switch
-        #: The latest work on each key that is under way.
-        self._turns: dict[Key, object] = {}
+        self.turns = Turns()
         self._driver = driver
-        self._entries = partial(entries, driver=driver, counting=kernel.counting)
         self._neighbours = Neighbours(kernel, announcer)
         self._drift = drift
         self._tidier = tidier
         self._after: list[Callable[[], None]] = []
+        self._steps = Steps(kernel, driver, self._neighbours, drift, self.turns, switch, self._defer)
 
-    def reconcile(self, key: Key, state: State | None, *, dry_run: bool = False, lines: int) -> Work:
+    def reconcile(
+        self, key: Key, state: State | None, *, dry_run: bool = False, lines: int, turn: object = None
+    ) -> Work:
         """Bring one state about, or tell what that would take; errors are in the report, never raised.
 
         What the answer need not wait for is left to :meth:`settle`.
 
         :param lines: how many lines of the plan the report may have.
+        :param turn: the turn of the request, where it has begun already.
         """
         self.settle()
         kind, state_id = key
-        job = Job(key, state, lines)
+        turn = None if dry_run else turn or self.turns.begin(key)
+        job = Job(key, state, lines, turn)
         error: str | None = None
-        if not dry_run:
-            self._turns[key] = job
         try:
+            yield from self.turns.wait(key, turn)
             yield from self._converge(job, dry_run)
-        except ApplyError as exc:
+        except (ApplyError, Superseded) as exc:
             error = str(exc)
         except OSError as exc:
             LOG.exception("%s %s", kind, state_id)
@@ -95,8 +101,9 @@ class Reconciler:
             LOG.exception("%s %s", kind, state_id)
             error = f"internal error: {type(exc).__name__}: {exc}"
         finally:
-            if self._turns.get(key) is job:
-                del self._turns[key]
+            self.turns.end(key, turn)
+        if error is not None and not dry_run:
+            self._drift.forget_events(key)
         return job.report(error)
 
     def settle(self) -> None:
@@ -135,38 +142,46 @@ class Reconciler:
             "network": our_networks(self._kernel),
         }
 
-    def look(self, key: Key, state: State | None) -> tuple[frozenset[Entry], frozenset[Entry]]:
-        """Return what the kernel should hold for a state, and what it holds."""
-        kind, state_id = key
-        desired = self._entries(key, state)
-        if kind != "network":
-            self._kernel.read_sysctls_again(namespace_name(kind, state_id), desired)
-        seen = self._observe(key, desired)
-        desired, actual = servable(self._kernel, seen.handle, desired), frozenset(seen.entries)
-        if actual != desired:
+    def look(
+        self, key: Key, state: State | None
+    ) -> Generator[Wait, None, tuple[list[dict[str, Any]], list[dict[str, Any]]]]:
+        """Return what the kernel should hold for a state, and what it holds, as plain entries."""
+        yield from self.turns.wait(key)
+        job = Job(key, state, 0, None)
+        desired = yield from self._steps.render(job)
+        if key[0] != "network":
+            self._kernel.read_sysctls_again(namespace_name(*key), desired)
+        seen = yield from self._steps.observe(job, desired)
+        desired = servable(self._kernel, seen.handle, desired)
+        size = len(desired) + len(seen.entries)
+        if (yield from self._steps.run(job, size, lambda: seen.entries != desired)):
             self._drift.doubt(key)
-        return desired, actual
+        return (yield from self._steps.run(job, size, lambda: (plain(desired), plain(seen.entries))))
 
     def let_be(self, keys: Iterable[Key]) -> None:
         """Repair these no more, until they are brought again."""
         for key in keys:
-            self._turns.pop(key, None)
+            self.turns.cancel(key)
             self._drift.begin(key, None)
 
-    def release(self) -> dict[str, str | None]:
+    def release(self) -> Generator[Wait, None, dict[str, str | None]]:
         """Hand routers back to neutron-l3-agent, those whose rules it has put in; return by id why not, or None."""
+        yield from self.turns.wait_for_all()
         routers = self.inventory(marked=True)["router"]
         return {one: hand_back(self._kernel, namespace_name("router", one)) for one in routers}
 
-    def traffic(self, router_id: str) -> dict[str, object] | None:
+    def traffic(self, router_id: str) -> Generator[Wait, None, dict[str, object] | None]:
         """Return the counters of a router (see :func:`l3agent.dataplane.traffic.traffic`)."""
-        return traffic(self._kernel, namespace_name("router", router_id))
+        key: Key = ("router", router_id)
+        yield from self.turns.wait(key)
+        size = entry_count(self._drift.state(key)) if self._kernel.counting else 0
+        return (yield from self.turns.run(key, None, size, lambda: traffic(self._kernel, namespace_name(*key))))
 
     def repair(self) -> Work | None:
         """Return the work on one state that somebody else may have changed, None when there is none."""
         due = self._drift.take()
-        # Work that is under way looks again before it ends.
-        return None if due is None or due[0] in self._turns else self._repaired(*due)
+        # Work that is under way looks again before it ends, or has the events kept that come while it is suspended.
+        return None if due is None or due[0] in self.turns else self._repaired(*due)
 
     def stats(self) -> dict[str, object]:
         """Return counters since the start of the process."""
@@ -175,10 +190,16 @@ class Reconciler:
 
     # ---- private ---------------------------------------------------------------------------------------------
 
+    def _defer(self, call: Callable[[], None]) -> None:
+        self._after.append(call)
+
     def _repaired(self, key: Key, state: State) -> Work:
-        report = yield from self.reconcile(key, state, lines=_REPAIR_LINES)
+        turn = self.turns.begin(key)
+        report = yield from self.reconcile(key, state, lines=_REPAIR_LINES, turn=turn)
         self._kernel.counters.repair_operations += report.count
-        self._drift.done(key, report)
+        if key not in self.turns:
+            # Else a request has superseded it.
+            self._drift.done(key, report)
         return report
 
     def _converge(self, job: Job, dry_run: bool) -> Generator[Wait, None, None]:
@@ -188,8 +209,8 @@ class Reconciler:
             with job.timed("observe"):
                 snapshot = self._standing(job.key)
         if snapshot is not None and job.state is None:
-            self._remove(job, snapshot)
-        elif snapshot is None or job.state is None or not self._change(job, job.state, snapshot):
+            yield from self._remove(job, snapshot)
+        elif snapshot is None or job.state is None or not (yield from self._change(job, job.state, snapshot)):
             yield from self._look_and_mend(job, dry_run)
 
     def _standing(self, key: Key) -> Snapshot | None:
@@ -198,54 +219,50 @@ class Reconciler:
         handle = None if snapshot is None else snapshot.seen.handle
         return snapshot if handle is not None and self._kernel.is_pinned(handle) else None
 
-    def _remove(self, job: Job, snapshot: Snapshot) -> None:
+    def _remove(self, job: Job, snapshot: Snapshot) -> Generator[Wait, None, None]:
         """Remove what stands."""
         self._drift.begin(job.key, None)
         with job.timed("plan"):
             plan = diff((), outermost(job.key, snapshot.state, self._driver))
             job.note(plan.operations)
             self._tidier.note_removals(plan)
-        self._carry_out(job, plan, snapshot.seen)
+        yield from self._steps.carry_out(job, plan, snapshot.seen)
         assert snapshot.seen.handle is not None
         self._after += [
             partial(self._neighbours.tell, snapshot.seen.handle, None, plan, ()),
             partial(self._drift.settled, job.key, None, frozenset(), snapshot.seen, [plan]),
         ]
 
-    def _change(self, job: Job, state: State, snapshot: Snapshot) -> bool:
+    def _change(self, job: Job, state: State, snapshot: Snapshot) -> Generator[Wait, None, bool]:
         """Lead from what stands to what is wanted, without a look; tell whether that was possible."""
         if state == snapshot.state:
             return True
         with job.timed("plan"):
-            states = changed(job.key, snapshot.state, state, self._driver, counting=self._kernel.counting)
+            render = partial(changed, job.key, snapshot.state, state, self._driver, counting=self._kernel.counting)
+            # Where only floating IPs differ, comparing takes a twentieth of the time of all entries.
+            states = yield from self._steps.run(job, (entry_count(snapshot.state) + entry_count(state)) // 20, render)
             if states is None:
                 return False
             before, after = (servable(self._kernel, snapshot.seen.handle, one) for one in states)
-            plan = diff(after, before)
+            plan = yield from self._steps.run(job, len(before) + len(after), lambda: diff(after, before))
         if plan.may_disturb():
             return False
         job.note(plan.operations)
         self._drift.lead_on(job.key, state)
         try:
-            self._carry_out(job, plan, snapshot.seen)
+            yield from self._steps.carry_out(job, plan, snapshot.seen)
         except ApplyError as exc:
-            self._announce_what_came(job, plan, snapshot.seen, self._entries(job.key, state))
+            desired = yield from self._steps.render(job)
+            yield from self._steps.announce_what_came(job, plan, snapshot.seen, desired)
             if isinstance(exc, Otherwise):
                 return False
             self._drift.begin(job.key, state)
             raise
         handle = snapshot.seen.handle
         assert handle is not None
-        self._after += [
-            partial(self._neighbours.tell, handle, state, plan, after),
-            partial(self._drift.changed, job.key, state, snapshot),
-        ]
+        yield from self._steps.tell(job, handle, plan, after)
+        self._after.append(partial(self._drift.changed, job.key, state, snapshot))
         return True
-
-    def _carry_out(self, job: Job, plan: Plan, seen: Observed) -> None:
-        with job.timed("apply"):
-            carry_out(self._kernel, plan, seen, job.namespace)
-        self._kernel.counters.carried_out(plan)
 
     def _look_and_mend(self, job: Job, dry_run: bool) -> Generator[Wait, None, None]:
         key, state = job.key, job.state
@@ -255,16 +272,17 @@ class Reconciler:
                 self._tidier.look_soon()
         plans: list[Plan] = []
         with job.timed("plan"):
-            desired = self._entries(key, state)
+            desired = yield from self._steps.render(job)
             self._tidier.note_wanted(desired)
         known = None if dry_run or self._switch else self._drift.indexes
         for look in range(_LOOKS):
             if plans:
                 # What the kernel tells of the last plan is no news after this look: a link takes its routes along.
                 self._drift.hear(plans)
-            seen, plan = self._look(job, desired, known)
+                self._drift.forget_events(key)
+            seen, plan = yield from self._steps.look(job, desired, known)
             if dry_run:
-                job.note(plan.operations)
+                yield from self._steps.note(job, plan.operations)
                 if plan:
                     self._drift.doubt(key)
                 return
@@ -272,29 +290,28 @@ class Reconciler:
             if change is not None and plan.brings(SwitchPort):
                 failure = yield from self._over(change, job)
                 change = None
-                seen, plan = self._look(job, desired)
+                seen, plan = yield from self._steps.look(job, desired)
                 if failure is not None:
                     # What needs none of the missing devices is done all the same: a floating IP that goes, goes.
                     plan = plan.without_devices(_missing(plan, seen))
                 elif plan.brings(SwitchPort):
                     continue
-            job.note(plan.without_kind(SwitchPort))
+            yield from self._steps.note(job, plan.without_kind(SwitchPort))
             plans.append(plan)
             if plan:
                 self._tidier.note_removals(plan)
                 try:
-                    self._carry_out(job, plan, seen)
+                    yield from self._steps.carry_out(job, plan, seen)
                 except ApplyError as exc:
                     self._tidier.note_failure(plan)
-                    self._announce_what_came(job, plan, seen, desired)
+                    yield from self._steps.announce_what_came(job, plan, seen, desired)
                     if not isinstance(exc, Otherwise) or look + 1 == _LOOKS:
                         raise
                     known = None
                     continue
             if seen.handle is not None:
                 log_missing(seen.handle, key, desired)
-                present = servable(self._kernel, seen.handle, desired)
-                self._after.append(partial(self._neighbours.tell, seen.handle, state, plan, present))
+                yield from self._steps.tell(job, seen.handle, plan, servable(self._kernel, seen.handle, desired))
             if change is not None:
                 failure = yield from self._over(change, job)
             if failure is not None:
@@ -305,31 +322,12 @@ class Reconciler:
         differs = "; ".join(line for one in plan.operations for line in show.lines(one, job.namespace))
         raise ApplyError(f"the kernel keeps differing from what was asked: {differs}")
 
-    def _announce_what_came(self, job: Job, plan: Plan, seen: Observed, desired: frozenset[Entry]) -> None:
-        """Tell the neighbours what came about although something was refused: no later plan will name it again."""
-        if seen.handle is not None:
-            after = self._observe(job.key, desired)
-            self._neighbours.tell(seen.handle, job.state, plan, after.entries)
-
     def _settled(
         self, key: Key, state: State | None, desired: frozenset[Entry], seen: Observed, plans: list[Plan]
     ) -> None:
         if seen.handle is not None and state is not None:
             self._kernel.number(seen.handle)
         self._drift.settled(key, state, desired, seen, plans)
-
-    def _look(
-        self, job: Job, desired: frozenset[Entry], known: Mapping[str, int] | None = None
-    ) -> tuple[Observed, Plan]:
-        with job.timed("observe"):
-            seen = self._observe(job.key, desired, known)
-        with job.timed("plan"):
-            return seen, diff(servable(self._kernel, seen.handle, desired), seen.entries)
-
-    def _observe(self, key: Key, desired: frozenset[Entry], known: Mapping[str, int] | None = None) -> Observed:
-        kind, state_id = key
-        network = self._driver.bridge(state_id) if kind == "network" else None
-        return observe(self._kernel, self._switch, key, desired, network, known)
 
     def _submit(self, job: Job, plan: Plan) -> Wait | None:
         """Hand over what a plan does to ports of Open vSwitch."""
@@ -346,7 +344,7 @@ class Reconciler:
         """
         with job.timed("switch"):
             yield change
-        if self._turns.get(job.key) is not job:
+        if not self.turns.is_latest(job.key, job.turn):
             raise ApplyError("it was asked for again before Open vSwitch had its ports")
         return change.error
 

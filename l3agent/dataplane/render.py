@@ -67,6 +67,13 @@ def entries(key: Key, state: State | None, driver: InterfaceDriver, *, counting:
             return frozenset(driver.network(state))
 
 
+def entry_count(state: State | None) -> int:
+    """Return about how many entries a state has."""
+    if isinstance(state, RouterState):
+        return 3 * len(state.floating_ips) + len(state.routes)
+    return len(state.routes) if isinstance(state, HostState) else 0
+
+
 def changed(
     key: Key, old: State, new: State, driver: InterfaceDriver, *, counting: bool = False
 ) -> tuple[Entries, Entries] | None:

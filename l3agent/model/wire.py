@@ -99,6 +99,16 @@ def unpack_key(wire: Mapping[str, Any]) -> Key:
     return kind, state_id
 
 
+def entry_count(wire: object) -> int:
+    """Return about how many addresses and routes a wire form has; 0 for what is not one."""
+    body = wire.get("state") if isinstance(wire, Mapping) else None
+    if not isinstance(body, Mapping):
+        return 0
+    floating_ips, routes = body.get("floating_ips"), body.get("routes")
+    pairs = len(floating_ips) // _FIP_BYTES if isinstance(floating_ips, bytes) else 0
+    return 3 * pairs + (len(routes) if isinstance(routes, list) else 0)
+
+
 def _unpack_body(key: Key, body: Mapping[str, Any]) -> State:
     kind, state_id = key
     if not (is_name if kind == "host" else is_id)(state_id):

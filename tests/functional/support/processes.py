@@ -142,6 +142,10 @@ class Dataplane:
         self._client.sendall(msgpack.packb([number, operation, dict(arguments)]))
         return number
 
+    def has_answer(self, number: int) -> bool:
+        """Return True if the answer to a request came before that to another one."""
+        return number in self._answers
+
     def answer(self, number: int) -> Any:
         """Return the result of a request; others may be answered before."""
         assert self._client is not None

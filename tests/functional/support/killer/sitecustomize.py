@@ -26,7 +26,7 @@ def _then(call: Callable[..., Any]) -> Callable[..., Any]:
     def counted(*args: Any, **kwargs: Any) -> Any:
         result = call(*args, **kwargs)
         # The pool has a thread of its own, and a batch of nothing is not sent.
-        if threading.current_thread() is threading.main_thread() and args[-1]:
+        if threading.current_thread().name in ("MainThread", "offload") and args[-1]:
             with contextlib.suppress(FileNotFoundError):
                 left = int(_LEFT.read_text()) - 1
                 if left <= 0:

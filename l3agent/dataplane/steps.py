@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The steps of the work on one state: render, observe, plan, carry out, announce; each in slices where it is long."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
+from functools import partial
+from typing import TypeVar
+
+from l3agent.dataplane.apply import carry_out
+from l3agent.dataplane.drift import Drift
+from l3agent.dataplane.drivers import InterfaceDriver
+from l3agent.dataplane.ipv6 import servable
+from l3agent.dataplane.job import Job
+from l3agent.dataplane.kernel import Kernel, NamespaceHandle
+from l3agent.dataplane.neighbours import Neighbours
+from l3agent.dataplane.observe import Observed, observe
+from l3agent.dataplane.offload import INLINE_ENTRIES
+from l3agent.dataplane.ovsdb.ports import Switch, Wait
+from l3agent.dataplane.plan import Entry, Operation, Plan, diff
+from l3agent.dataplane.render import entries, entry_count
+from l3agent.dataplane.turns import Turns
+
+R = TypeVar("R")
+
+
+class Steps:
+    """The steps; used by the kernel thread, which does other work while a long one runs in another thread.
+
+    :param defer: schedules a call for the time after the answer.
+    """
+
+    def __init__(
+        self,
+        kernel: Kernel,
+        driver: InterfaceDriver,
+        neighbours: Neighbours,
+        drift: Drift,
+        turns: Turns,
+        switch: Switch | None,
+        defer: Callable[[Callable[[], None]], None],
+    ) -> None:
+        self._kernel = kernel
+        self._driver = driver
+        self._entries = partial(entries, driver=driver, counting=kernel.counting)
+        self._neighbours = neighbours
+        self._drift = drift
+        self._turns = turns
+        self._switch = switch
+        self._defer = defer
+
+    def run(self, job: Job, size: int, call: Callable[[], R]) -> Generator[Wait, None, R]:
+        """Run a call, in another thread when it handles many entries; events that come meanwhile are kept."""
+        if size > INLINE_ENTRIES and job.turn is not None:
+            self._drift.keep_events(job.key)
+        return self._turns.run(job.key, job.turn, size, call)
+
+    def render(self, job: Job) -> Generator[Wait, None, frozenset[Entry]]:
+        """Return what the kernel should hold for the state of a job."""
+        return self.run(job, entry_count(job.state), partial(self._entries, job.key, job.state))
+
+    def look(
+        self, job: Job, desired: frozenset[Entry], known: Mapping[str, int] | None = None
+    ) -> Generator[Wait, None, tuple[Observed, Plan]]:
+        """Return what exists, and the plan from there to what is wanted."""
+        with job.timed("observe"):
+            seen = yield from self.observe(job, desired, known)
+        with job.timed("plan"):
+            wanted = servable(self._kernel, seen.handle, desired)
+            plan = yield from self.run(job, len(wanted) + len(seen.entries), lambda: diff(wanted, seen.entries))
+            return seen, plan
+
+    def observe(
+        self, job: Job, desired: frozenset[Entry], known: Mapping[str, int] | None = None
+    ) -> Generator[Wait, None, Observed]:
+        """Return what exists."""
+        kind, state_id = job.key
+        network = self._driver.bridge(state_id) if kind == "network" else None
+        return observe(self._kernel, self._switch, job.key, desired, partial(self.run, job), network, known)
+
+    def carry_out(self, job: Job, plan: Plan, seen: Observed) -> Generator[Wait, None, None]:
+        """Make the kernel follow a plan; raises what :func:`l3agent.dataplane.apply.carry_out` does."""
+        with job.timed("apply"):
+            yield from carry_out(self._kernel, plan, seen, job.namespace, partial(self.run, job))
+        self._kernel.counters.carried_out(plan)
+
+    def note(self, job: Job, operations: Sequence[Operation]) -> Generator[Wait, None, None]:
+        """Record operations in the report of a job."""
+        return self.run(job, len(operations) if job.wants_all_lines else 0, partial(job.note, operations))
+
+    def tell(
+        self, job: Job, handle: NamespaceHandle, plan: Plan, present: Collection[Entry]
+    ) -> Generator[Wait, None, None]:
+        """Tell the neighbours what changed: of little after the answer, of much in the other thread."""
+        tell = partial(self._neighbours.tell, handle, job.state, plan, present)
+        size = len(present) if handle.adopted else len(plan.operations)
+        if size <= INLINE_ENTRIES:
+            self._defer(tell)
+        else:
+            yield from self.run(job, size, tell)
+
+    def announce_what_came(
+        self, job: Job, plan: Plan, seen: Observed, desired: frozenset[Entry]
+    ) -> Generator[Wait, None, None]:
+        """Tell the neighbours what came about although something was refused: no later plan will name it again."""
+        if seen.handle is not None:
+            after = yield from self.observe(job, desired)
+            yield from self.tell(job, seen.handle, plan, after.entries)
