@@ -12,7 +12,7 @@ from l3agent.standalone import sandbox
 
 
 def main() -> int:
-    """Print name and reason (null: it works) of each trial; exit status 77 where nothing can be tried."""
+    """Print name, state and text of each trial; exit status 77 where nothing can be tried."""
     try:
         return sandbox.run(_print)
     except PermissionMissing as exc:

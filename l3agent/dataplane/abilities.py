@@ -12,6 +12,7 @@ from ipaddress import IPv4Address
 from pathlib import Path
 
 from l3agent.dataplane import syscalls
+from l3agent.dataplane.flows import takes_filter
 from l3agent.dataplane.netlink import conntrack, nft, nsid, rtnl, table
 from l3agent.dataplane.sockets import NETLINK_NETFILTER, NETLINK_ROUTE, NetlinkSocket
 from l3agent.dataplane.visit import own_namespace
@@ -21,20 +22,22 @@ from l3agent.exceptions import ApplyError
 _SOL_NETLINK, _LISTEN_ALL_NSID = 270, 8
 _MAC = "fa:16:3e:00:00:01"
 _FLOATING, _FIXED = IPv4Address("192.0.2.1"), IPv4Address("192.0.2.2")
-_NO_SUCH_FLOW = frozenset((2,))
 
 
-def trials() -> list[tuple[str, str | None]]:
-    """Return what was tried, each with None or the reason why it does not work and what to do about it."""
-    return [(name, _tried(trial, advice)) for name, trial, advice in _TRIALS]
+def trials() -> list[tuple[str, str, str]]:
+    """Return what was tried: its name, the state of the finding (see :mod:`l3agent.ops.check`) and its text.
+
+    What does not work has the reason and what to do about it; what works in another way has that way.
+    """
+    return [(name, *_tried(trial, advice)) for name, trial, advice in _TRIALS]
 
 
-def _tried(trial: Callable[[], None], advice: str) -> str | None:
+def _tried(trial: Callable[[], str | None], advice: str) -> tuple[str, str]:
     try:
-        trial()
+        note = trial()
     except (ApplyError, OSError) as exc:
-        return f"{exc}; {advice}"
-    return None
+        return "fail", f"{exc}; {advice}"
+    return ("note", note) if note else ("ok", "works")
 
 
 def _veth() -> None:
@@ -52,10 +55,12 @@ def _maps() -> None:
     NetlinkSocket(NETLINK_NETFILTER).nft_batch([*table.new_table(), element])
 
 
-def _conntrack_filter() -> None:
+def _conntrack_deletion() -> str | None:
     netfilter = NetlinkSocket(NETLINK_NETFILTER)
-    for request in conntrack.flush_floating_ip(_FLOATING, _FIXED):
-        netfilter.batch(request, ignore=_NO_SUCH_FLOW)
+    netfilter.dump(conntrack.dump_entries())
+    if takes_filter(netfilter):
+        return None
+    return "no filter in this kernel (Linux 6.11 has one); each change of floating IPs dumps the router's entries once"
 
 
 def _all_namespaces() -> None:
@@ -78,11 +83,11 @@ def _settings() -> None:
             raise ApplyError(f"no sysctl net/{path}")
 
 
-_TRIALS: tuple[tuple[str, Callable[[], None], str], ...] = (
+_TRIALS: tuple[tuple[str, Callable[[], str | None], str], ...] = (
     ("veth pairs", _veth, "`modprobe veth`"),
     ("bridges", _bridge, "`modprobe bridge`"),
     ("nf_tables with maps and NAT", _maps, "`modprobe nf_tables nft_nat`; Linux 5.8 or newer is needed"),
-    ("flows dropped by a filter", _conntrack_filter, "`modprobe nf_conntrack_netlink`; Linux 5.8 or newer is needed"),
+    ("deletion of conntrack entries", _conntrack_deletion, "`modprobe nf_conntrack_netlink`"),
     ("events of all namespaces", _all_namespaces, "without NET_BROADCAST changes of others wait for a full sync"),
     ("numbers of namespaces", _numbers, "without them changes of others wait for a full sync"),
     ("settings of namespaces", _settings, "`modprobe nf_conntrack`"),

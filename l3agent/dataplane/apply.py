@@ -299,7 +299,6 @@ def _drop_flows(kernel: Kernel, handle: NamespaceHandle, plan: Plan) -> None:
     if not done:
         return
     with kernel.counters.batch("conntrack"):
-        for edge in done:
-            flows.drop(handle.netfilter, edge)
+        flows.delete_entries(handle.netfilter, done, by_filter=kernel.deletes_by_filter)
     with kernel.counters.batch("nft"):
         handle.netfilter.nft_batch(encode.forget_flushes(done))

@@ -245,10 +245,11 @@ NO_ADDRESS = IPv4Address(0)
 
 @dataclass(frozen=True, slots=True)
 class PendingFlush:
-    """A journalled edge: the flows of something that was removed are still to be dropped. Never desired.
+    """A journalled edge: the conntrack entries of what was removed or added are still to be deleted. Never desired.
 
-    :param what: the map that an element was removed from; ``interface`` for a network of tenants; ``address`` for one
-        outside that our maps do not know, which neutron-l3-agent translated.
+    :param what: the map that an element was removed from; ``untranslated`` for a floating address that was added, whose
+        entries were not translated before; ``interface`` for a network of tenants; ``address`` for one outside that
+        our maps do not know, which neutron-l3-agent translated.
     :param left: floating address; address that stood for the router; address of the network; or that outside.
     :param right: fixed address; 0.0.0.0; or mask of the network.
     """

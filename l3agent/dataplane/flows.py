@@ -1,34 +1,100 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Drop the flows of something that was removed, and no others."""
+"""Delete the conntrack entries that pending flushes name, and no others."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from ipaddress import IPv4Address
+
 from l3agent.dataplane.netlink import conntrack
+from l3agent.dataplane.netlink.conntrack import DESTINATION_TRANSLATED, SOURCE_TRANSLATED, ConntrackEntry
 from l3agent.dataplane.plan import PendingFlush
-from l3agent.dataplane.sockets import NetlinkSocket
+from l3agent.dataplane.sockets import KernelRefused, NetlinkSocket
 
-#: ENOENT: no flow matched.
-_NO_SUCH_FLOW = frozenset((2,))
+#: ENOENT: no entry matched.
+_NO_SUCH_ENTRY = frozenset((2,))
+#: With more edges than this, one dump costs less than a walk of the global table per request (measured on 6.18 with
+#: 262,144 buckets: 0.2 ms per request, 16 ms per dump).
+_MAX_FILTERED = 64
+_TRANSLATED = SOURCE_TRANSLATED | DESTINATION_TRANSLATED
+_STATUS = {"gateway_snat": SOURCE_TRANSLATED, "hairpin_snat": _TRANSLATED}
 
 
-def drop(netfilter: NetlinkSocket, edge: PendingFlush) -> None:
-    """Drop the flows of a mapping or an interface that went.
+def takes_filter(netfilter: NetlinkSocket) -> bool:
+    """Return True if this kernel deletes conntrack entries by a filter (Linux 6.11 and newer); deletes nothing there.
 
-    For a mapping the kernel looks for them itself. It compares whole addresses only, so those of an interface are
-    looked for here; that takes some ms, for the table of flows is one for the whole machine.
+    :param netfilter: a socket of a namespace without traffic.
     """
+    try:
+        netfilter.batch(conntrack.delete_untranslated(IPv4Address(0)), ignore=_NO_SUCH_ENTRY)
+    except KernelRefused:
+        # EINVAL: the kernel takes the addresses for an incomplete tuple.
+        return False
+    return True
+
+
+def delete_entries(netfilter: NetlinkSocket, edges: Sequence[PendingFlush], *, by_filter: bool) -> None:
+    """Delete the conntrack entries of all edges of a plan.
+
+    The kernel finds them itself where it can. Otherwise one dump serves all edges: for networks, which no filter
+    compares, for many edges, and on kernels without the filter.
+
+    :param by_filter: what :func:`takes_filter` returned.
+    :raises ApplyError: the kernel refused the dump or a deletion.
+    """
+    requests: list[bytes] = []
+    dumped: list[PendingFlush] = []
+    for edge in edges:
+        if edge.what == "interface" or not by_filter or len(edges) > _MAX_FILTERED:
+            dumped.append(edge)
+        else:
+            requests += _filtered(edge)
+    if dumped:
+        selection = Selection(dumped)
+        entries = conntrack.parse_entries(netfilter.dump(conntrack.dump_entries()))
+        requests += [entry.deletion for entry in entries if selection.has(entry)]
+    netfilter.batch(b"".join(requests), ignore=_NO_SUCH_ENTRY)
+
+
+def _filtered(edge: PendingFlush) -> list[bytes]:
     match edge.what:
         case "floating_dnat":
-            requests = conntrack.flush_floating_ip(edge.left, edge.right)
-        case "gateway_snat":
-            requests = [conntrack.flush_source(edge.left, turned=False)]
-        case "hairpin_snat":
-            requests = [conntrack.flush_source(edge.left, turned=True)]
+            return conntrack.delete_floating_ip(edge.left, edge.right)
+        case "untranslated":
+            return [conntrack.delete_untranslated(edge.left)]
+        case "gateway_snat" | "hairpin_snat":
+            return [conntrack.delete_source(edge.left, turned=edge.what == "hairpin_snat")]
         case "address":
-            requests = conntrack.flush_address(edge.left)
-        case "interface":
-            requests = conntrack.flush_network(netfilter.dump(conntrack.dump_flows()), edge.network)
+            return conntrack.delete_address(edge.left)
         case _:
-            # Somebody else's element; it is taken out of the journal.
-            requests = []
-    netfilter.batch(b"".join(requests), ignore=_NO_SUCH_FLOW)
+            # An element that another program made; it only leaves the journal.
+            return []
+
+
+class Selection:
+    """The conntrack entries of some edges; the cost of a look-up does not depend on the number of addresses."""
+
+    def __init__(self, edges: Sequence[PendingFlush]) -> None:
+        floating = [(int(edge.left), int(edge.right)) for edge in edges if edge.what == "floating_dnat"]
+        untranslated = [int(edge.left) for edge in edges if edge.what == "untranslated"]
+        #: (original destination, reply source)
+        self._inwards = {*floating, *((one, one) for one in untranslated)}
+        #: (original source, reply destination)
+        self._outwards = {(fixed, floating) for floating, fixed in floating}
+        #: (reply destination, translation)
+        self._sources = {(int(edge.left), _STATUS[edge.what]) for edge in edges if edge.what in _STATUS}
+        self._addresses = {int(edge.left) for edge in edges if edge.what == "address"}
+        #: (address, mask)
+        self._networks = {(int(edge.left), int(edge.right)) for edge in edges if edge.what == "interface"}
+
+    def has(self, entry: ConntrackEntry) -> bool:
+        """Return True if an edge names this entry."""
+        source, destination = entry.original_source, entry.original_destination
+        return (
+            (destination, entry.reply_source) in self._inwards
+            or (source, entry.reply_destination) in self._outwards
+            or (entry.reply_destination, entry.status & _TRANSLATED) in self._sources
+            or destination in self._addresses
+            or entry.reply_destination in self._addresses
+            or any(source & mask == first or destination & mask == first for first, mask in self._networks)
+        )

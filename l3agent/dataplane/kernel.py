@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 from l3agent.dataplane import limits, syscalls
 from l3agent.dataplane.counters import Counters
+from l3agent.dataplane.flows import takes_filter
 from l3agent.dataplane.netlink import nft, nsid, table
 from l3agent.dataplane.plan import Entry, Sysctl
 from l3agent.dataplane.pool import Blank, Pool, open_here
@@ -115,6 +116,8 @@ class Kernel:
         #: New namespaces have IPv6.
         self.has_ipv6 = True
         self._unknown_settings: set[str] = set()
+        #: Conntrack entries can be deleted by a filter.
+        self.deletes_by_filter = True
         self.intact_table = self._learn_table()
 
     # ---- namespaces ------------------------------------------------------------------------------------------
@@ -320,11 +323,15 @@ class Kernel:
             syscalls.mount("", self._path, syscalls.MS_SHARED | syscalls.MS_REC)
 
     def _learn_table(self) -> Fingerprint:
-        """Write our table into a namespace of its own and read it back: what this kernel prints of an intact one."""
+        """Write our table into a namespace of its own and read it back: what this kernel prints of an intact one.
+
+        The namespace also serves to find out what this kernel can do.
+        """
         with visiting(self._home, None):
             scratch = open_here()
         try:
             self.has_ipv6 = scratch.has_ipv6
+            self.deletes_by_filter = takes_filter(scratch.netfilter)
             scratch.netfilter.nft_batch(list(table.new_table(counting=self.counting)))
             return read_fingerprint(scratch.netfilter)
         finally:

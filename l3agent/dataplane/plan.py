@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from ipaddress import IPv4Address, IPv4Interface
 from typing import Any, Literal
 
 from l3agent.dataplane.entries import (
@@ -35,7 +34,7 @@ from l3agent.dataplane.entries import (
     Table,
     needs_ipv6,
 )
-from l3agent.model.names import GATEWAY_DEVICE, INTERNAL_DEVICE
+from l3agent.dataplane.pending import added_mappings, removed_mappings
 from l3agent.model.states import Interface
 
 # Whoever works with plans has what they are made of from here as well.
@@ -172,7 +171,10 @@ def diff(desired: Iterable[Entry], observed: Iterable[Entry]) -> Plan:
     stays = any(isinstance(entry, Namespace) for entry in wanted)
     flush = removed_mappings(wanted, present) if stays else set()
     going = _going_links(wanted, present) if stays else {}
-    present = _without_devices_of_ports(wanted, _without_broken_table(wanted, present))
+    present = _without_broken_table(wanted, present)
+    if stays:
+        flush |= added_mappings(wanted, present)
+    present = _without_devices_of_ports(wanted, present)
     present = _without_replaced_routes(wanted, present)
     replaced = _replaced_devices(wanted, present)
     present = {entry for entry in present if not _leans_on(entry, replaced)} if replaced else present
@@ -292,43 +294,3 @@ def _within(entry: Entry) -> tuple[Any, ...]:
 
 def _is_host(interface: Interface) -> bool:
     return interface.network.prefixlen == interface.max_prefixlen
-
-
-def removed_mappings(wanted: set[Entry], present: set[Entry]) -> set[PendingFlush]:
-    """Return the edges whose flows must be dropped: mappings and interfaces that go, and what was journalled before."""
-    edges = {entry for entry in present if isinstance(entry, PendingFlush)}
-    gone = present - wanted
-    if not gone:
-        return edges
-    known: set[object] = {
-        address
-        for entry in present
-        if isinstance(entry, Element) and entry.name != "gateway_addresses"
-        for address in (entry.left, entry.right)
-    }
-    known |= {entry.interface.ip for entry in wanted if isinstance(entry, DeviceAddress)}
-    for entry in gone:
-        match entry:
-            case Element("floating_dnat", IPv4Address() as floating, IPv4Address() as fixed):
-                edges.add(PendingFlush("floating_dnat", floating, fixed))
-            case Element("gateway_snat" | "hairpin_snat" as name, _, IPv4Address() as address):
-                if not any(isinstance(one, Element) and (one.name, one.right) == (name, address) for one in wanted):
-                    edges.add(PendingFlush(name, address))
-            case DeviceAddress(device, IPv4Interface(ip=ip)) if device.startswith(GATEWAY_DEVICE) and ip not in known:
-                edges.add(PendingFlush("address", ip))
-            case DeviceAddress(device, IPv4Interface() as interface) if _is_left(device, interface, wanted):
-                edges.add(PendingFlush("interface", interface.network.network_address, interface.netmask))
-            case _:
-                pass
-    return edges
-
-
-def _is_left(device: str, interface: IPv4Interface, wanted: set[Entry]) -> bool:
-    """Tell whether a network of tenants is left altogether; with another prefix length its flows go on."""
-    return device.startswith(INTERNAL_DEVICE) and not any(
-        isinstance(one, DeviceAddress)
-        and one.device == device
-        and isinstance(one.interface, IPv4Interface)
-        and one.interface.network.overlaps(interface.network)
-        for one in wanted
-    )

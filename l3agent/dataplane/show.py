@@ -233,6 +233,7 @@ def _edge(edge: PendingFlush, enter: str, add: bool) -> list[str]:
             f"{conntrack} -D --orig-dst {left} --reply-src {right}",
             f"{conntrack} -D --orig-src {right} --reply-dst {left}",
         ],
+        "untranslated": [f"{conntrack} -D --orig-dst {left} --reply-src {left}"],
         "address": [f"{conntrack} -D --orig-dst {left}", f"{conntrack} -D --reply-dst {left}"],
         "gateway_snat": [f"{conntrack} -L --src-nat {left} -o save | {_ONLY_SOURCE} | {conntrack} -R -"],
         "hairpin_snat": [f"{conntrack} -D --src-nat {left} --dst-nat"],

@@ -52,11 +52,11 @@ def failed(what: str, text: str, exit_status: int = EX_FAILED) -> Finding:
     return Finding(what, "fail", text, exit_status)
 
 
-def abilities(trials: Iterable[tuple[str, str | None]]) -> Iterator[Finding]:
-    """Yield a finding for each trial of the kernel: its name, and None or why it does not work."""
-    for name, reason in trials:
+def abilities(trials: Iterable[tuple[str, str, str]]) -> Iterator[Finding]:
+    """Yield a finding for each trial of the kernel: its name, ``ok``, ``note`` or ``fail``, and the text."""
+    for name, state, text in trials:
         what = f"kernel: {name}"
-        yield Finding(what, "ok", "works") if reason is None else failed(what, reason)
+        yield failed(what, text) if state == "fail" else Finding(what, "note" if state == "note" else "ok", text)
 
 
 def limits() -> Iterator[Finding]:

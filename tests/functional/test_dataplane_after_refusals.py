@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 
 from l3agent.model.states import RouterState
+from tests.functional.support.flows import FIRST, OF_FIRST, SECOND, World, a_floating_ip_removed
 from tests.functional.support.kernel import observed
 from tests.functional.support.processes import Dataplane
 from tests.functional.support.states import bridge, key, namespace, new_id, port, route, router
 from tests.functional.support.traffic import Traffic
-from tests.functional.test_dataplane_flows import FIRST, OF_FIRST, SECOND, World, a_floating_ip_removed
 
 pytestmark = pytest.mark.kernel
 

@@ -10,23 +10,11 @@ import pytest
 from l3agent.model.states import NetworkState, RouterState
 from l3agent.testing import wait_until
 from tests.functional.support.crashes import Mortal
+from tests.functional.support.flows import CHANGES, FIRST, FLOWS, OUTSIDE, Change, World, a_floating_ip_removed
+from tests.functional.support.kernel import observed
 from tests.functional.support.states import bridge, key, namespace, new_id
 from tests.functional.support.watch import Program, capture
 from tests.functional.test_dataplane_changes import leftovers, meaning
-from tests.functional.test_dataplane_flows import CHANGES, FIRST, GATEWAY, OUTSIDE, SECOND, Change, World
-
-#: The flows of :meth:`World.connections` and how each is translated, as ``conntrack`` takes it.
-FLOWS = {
-    (OUTSIDE, FIRST): "--dst-nat 10.0.0.5",
-    ("10.0.0.5", OUTSIDE): f"--src-nat {FIRST}",
-    ("10.0.0.7", OUTSIDE): f"--src-nat {GATEWAY}",
-    ("10.0.0.7", FIRST): f"--dst-nat 10.0.0.5 --src-nat {GATEWAY}",
-    (OUTSIDE, SECOND): "--dst-nat 10.0.1.6",
-    ("10.0.1.8", OUTSIDE): f"--src-nat {GATEWAY}",
-    ("10.0.1.8", SECOND): f"--dst-nat 10.0.1.6 --src-nat {GATEWAY}",
-    ("10.0.1.8", "10.0.0.7"): "",
-    ("10.0.0.5", SECOND): f"--dst-nat 10.0.1.6 --src-nat {FIRST}",
-}
 
 
 @pytest.fixture(scope="module")
@@ -70,13 +58,7 @@ def test_a_change_is_completed_and_its_flows_are_gone(
 
     def prepare() -> None:
         world.reconcile(world.router)
-        rows = [
-            f"-I -s {source} -d {to} {nat} -p tcp --sport {number} --dport 7 --state ESTABLISHED -t 600 -u SEEN_REPLY\n"
-            for number, ((source, to), nat) in enumerate(FLOWS.items(), start=1)
-        ]
-        name = namespace(world.router)
-        mortal.sandbox.run(["sh", "-e", "-c", "conntrack -F; conntrack -R -"], netns=name, input="".join(rows))
-        assert world.flows() == set(FLOWS)
+        world.restore_flows()
 
     for _ in mortal.deaths(key(after), prepare, after):
         results.append(completed(mortal, after, frames))
@@ -85,6 +67,25 @@ def test_a_change_is_completed_and_its_flows_are_gone(
     assert world.flows() == set(FLOWS) - CHANGES[change]
     assert results
     assert results == [meaning(mortal, after)] * len(results)
+
+
+def test_an_added_floating_ip_has_no_untranslated_entry_left(mortal: Mortal, world: World) -> None:
+    other = (OUTSIDE, "203.0.113.150")
+    deaths = 0
+
+    def prepare() -> None:
+        world.reconcile(a_floating_ip_removed(world))
+        flow = "-p tcp --sport 1 --dport 7 --state SYN_SENT -t 600"
+        world.restore([f"-I -s {OUTSIDE} -d {to} {flow}\n" for to in (FIRST, other[1])])
+        assert world.flows() == {(OUTSIDE, FIRST), other}
+
+    for _ in mortal.deaths(key(world.router), prepare, world.router):
+        deaths += 1
+        world.reconcile(world.router)
+        assert world.flows() == {other}
+    assert world.flows() == {other}
+    assert deaths >= 3
+    assert observed(mortal.sandbox, namespace(world.router)), "the journal is empty"
 
 
 def test_a_build_is_completed(mortal: Mortal, world: World, frames: Program) -> None:

@@ -3,121 +3,26 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator
-from dataclasses import replace
-from ipaddress import ip_interface
+from collections.abc import Iterator
 
 import pytest
 
-from l3agent.model.states import HostState, RouterState
+from tests.functional.support.flows import (
+    CHANGES,
+    FIRST,
+    OF_FIRST,
+    OUTSIDE,
+    SECOND,
+    Change,
+    World,
+    a_floating_ip_moved,
+    a_floating_ip_removed,
+)
 from tests.functional.support.kernel import observed
 from tests.functional.support.processes import Dataplane
-from tests.functional.support.states import floating_ips, host, key, namespace, new_id, port, route, router
-from tests.functional.support.traffic import Connection, Traffic
-
-OUTSIDE, GATEWAY = "203.0.113.1", "203.0.113.10"
-FIRST, SECOND = "203.0.113.100", "203.0.113.101"
-
-
-class World:
-    """Two networks of tenants, in each a machine with a floating IP and one without, and one machine outside."""
-
-    def __init__(self, machine: Dataplane) -> None:
-        self.machine = machine
-        self.blue, self.red = port(new_id(), "10.0.0.1/24"), port(new_id(), "10.0.1.1/24")
-        self.gateway = port(new_id(), f"{GATEWAY}/24", gateway=True)
-        default = route("0.0.0.0/0", (self.gateway, OUTSIDE))
-        fips = {FIRST: "10.0.0.5", SECOND: "10.0.1.6"}
-        self.router = router(self.blue, self.red, gateway=self.gateway, routes=[default], fips=fips)
-        self.vm5, self.vm7 = (self._tenant(self.blue.network_id, f"10.0.0.{n}") for n in (5, 7))
-        self.vm6, self.vm8 = (self._tenant(self.red.network_id, f"10.0.1.{n}") for n in (6, 8))
-        self.outside = host(self.gateway.network_id, f"{OUTSIDE}/24")
-        self.reconcile(self.router, self.vm5, self.vm6, self.vm7, self.vm8, self.outside)
-
-    def reconcile(self, *states: RouterState | HostState) -> None:
-        reports = self.machine.reconcile(*((key(state), state) for state in states))
-        assert [report.error for report in reports] == [None] * len(states)
-
-    def connections(self, traffic: Traffic) -> dict[tuple[str, str], Connection]:
-        """Open one flow of each kind; by source and destination."""
-        traffic.listen(self.vm5, self.vm6, self.vm7, self.outside)
-        ways = {
-            (self.outside, FIRST): OUTSIDE,
-            (self.vm5, OUTSIDE): FIRST,
-            (self.vm7, OUTSIDE): GATEWAY,
-            (self.vm7, FIRST): GATEWAY,
-            (self.outside, SECOND): OUTSIDE,
-            (self.vm8, OUTSIDE): GATEWAY,
-            (self.vm8, SECOND): GATEWAY,
-            (self.vm8, "10.0.0.7"): "10.0.1.8",
-            (self.vm5, SECOND): FIRST,
-        }
-        opened = {(source(machine), to): traffic.connect(machine, to) for machine, to in ways}
-        assert [one.seen for one in opened.values()] == list(ways.values())
-        return opened
-
-    def flows(self) -> set[tuple[str, ...]]:
-        """Return the TCP flows of the router: (original source, original destination)."""
-        listing = self.machine.sandbox.run(["conntrack", "-L", "-p", "tcp"], netns=namespace(self.router))
-        originals = (re.search(r"src=(\S+) dst=(\S+)", line) for line in listing.splitlines())
-        return {one.groups() for one in originals if one}
-
-    def _tenant(self, network: str, address: str) -> HostState:
-        return host(network, f"{address}/24", routes={"0.0.0.0/0": f"{address.rpartition('.')[0]}.1"})
-
-
-def source(machine: HostState) -> str:
-    (interface,) = machine.port.addresses
-    return str(interface.ip)
-
-
-def a_floating_ip_removed(world: World) -> RouterState:
-    return replace(world.router, floating_ips=floating_ips({SECOND: "10.0.1.6"}))
-
-
-def a_floating_ip_moved(world: World) -> RouterState:
-    return replace(world.router, floating_ips=floating_ips({SECOND: "10.0.1.6", FIRST: "10.0.0.7"}))
-
-
-def snat_switched_off(world: World) -> RouterState:
-    return replace(world.router, snat=False)
-
-
-def another_address_of_the_gateway(world: World) -> RouterState:
-    gateway = replace(world.gateway, addresses=frozenset({ip_interface("203.0.113.99/24")}))
-    return replace(world.router, gateway=gateway, nat_address=ip_interface("203.0.113.99").ip)
-
-
-def an_interface_gone(world: World) -> RouterState:
-    return replace(a_floating_ip_removed(world), ports=frozenset({world.red}))
-
-
-def the_gateway_gone(world: World) -> RouterState:
-    without = replace(world.router, gateway=None, nat_address=None, snat=False)
-    return replace(without, routes=frozenset(), floating_ips=frozenset())
-
-
-def a_longer_prefix(world: World) -> RouterState:
-    blue = replace(world.blue, addresses=frozenset({ip_interface("10.0.0.1/25")}))
-    return replace(world.router, ports=frozenset({blue, world.red}))
-
-
-Change = Callable[[World], RouterState]
-OF_FIRST = {(OUTSIDE, FIRST), ("10.0.0.5", OUTSIDE), ("10.0.0.7", FIRST), ("10.0.0.5", SECOND)}
-SOURCES = {("10.0.0.7", OUTSIDE), ("10.0.1.8", OUTSIDE)}
-TURNED = {("10.0.0.7", FIRST), ("10.0.1.8", SECOND)}
-BETWEEN = {("10.0.1.8", "10.0.0.7")}
-#: What goes, and the flows that end with it.
-CHANGES: dict[Change, set[tuple[str, str]]] = {
-    a_floating_ip_removed: OF_FIRST,
-    a_floating_ip_moved: OF_FIRST,
-    snat_switched_off: SOURCES,
-    another_address_of_the_gateway: SOURCES | TURNED,
-    an_interface_gone: OF_FIRST | {("10.0.0.7", OUTSIDE)} | BETWEEN,
-    the_gateway_gone: OF_FIRST | SOURCES | TURNED | {(OUTSIDE, SECOND)},
-    a_longer_prefix: set(),
-}
+from tests.functional.support.states import namespace
+from tests.functional.support.traffic import Traffic
+from tests.functional.support.waiting import wait_until
 
 
 @pytest.fixture
@@ -155,3 +60,29 @@ def test_a_flush_that_a_killed_process_left_is_finished(dataplane: Dataplane) ->
         assert world.flows() & set(connections) == set(connections) - OF_FIRST
         assert all(traffic.alive(one) for way, one in connections.items() if way not in OF_FIRST)
     assert observed(dataplane.sandbox, name).dnat == {SECOND: "10.0.1.6"}
+
+
+def test_a_stream_to_a_floating_ip_that_was_unassigned_reaches_its_new_instance(
+    machine: Dataplane, traffic: Traffic
+) -> None:
+    world = World(machine)
+    connections = world.connections(traffic)
+    stream = traffic.open_stream(world.outside, FIRST)
+    wait_until(lambda: traffic.exchange(stream) == namespace(world.vm5), timeout=30)
+    world.reconcile(a_floating_ip_removed(world))
+    assert traffic.exchange(stream) == ""
+    # The datagram made an entry that is not translated, and that each further one keeps alive.
+    assert untranslated(world, FIRST)
+    world.reconcile(a_floating_ip_moved(world))
+    assert not untranslated(world, FIRST)
+    wait_until(lambda: traffic.exchange(stream) == namespace(world.vm7), timeout=30)
+    # What an instance opened before keeps the address of the gateway.
+    assert all(traffic.alive(one) for way, one in connections.items() if way not in OF_FIRST)
+    assert traffic.alive(connections["10.0.0.7", OUTSIDE])
+    assert observed(machine.sandbox, namespace(world.router)), "the journal is empty"
+
+
+def untranslated(world: World, address: str) -> list[str]:
+    """Return the conntrack entries towards an address whose replies come from that address."""
+    options = ["--orig-dst", address, "--reply-src", address]
+    return world.machine.sandbox.run(["conntrack", "-L", *options], netns=namespace(world.router)).splitlines()

@@ -9,10 +9,10 @@ import pytest
 
 from l3agent.model.states import RouterState
 from tests.functional.support.crashes import Mortal
+from tests.functional.support.flows import OUTSIDE, Change, World, the_gateway_gone
 from tests.functional.support.kernel import observed
 from tests.functional.support.states import bridge, key, namespace, new_id, port, route
 from tests.functional.support.watch import capture
-from tests.functional.test_dataplane_flows import OUTSIDE, Change, World, the_gateway_gone
 
 pytestmark = pytest.mark.kernel
 

@@ -14,10 +14,10 @@ from pathlib import Path
 
 from l3agent.model.desired import desired_state
 from l3agent.model.states import Port, RouterState
-from l3agent.testing import wait_until
 from tests.functional.support import steady
 from tests.functional.support.sandbox import Sandbox
 from tests.functional.support.states import bridge, namespace, tap
+from tests.functional.support.waiting import wait_until
 from tests.functional.support.watch import Program
 from tests.payloads import legacy_payload
 

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Run as a script: TCP from and to network namespaces, steered by JSON lines. The standard library only.
+"""Run as a script: TCP and UDP from and to network namespaces, steered by JSON lines. The standard library only.
 
 One process serves all namespaces of a sandbox, so that a probe costs a millisecond and not the start of a program.
-A listener answers each connection with the address it saw and its own name, then echoes lines.
+A listener answers each connection with the address it saw and its own name, then echoes lines; each datagram with its
+name.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
 import os
@@ -20,14 +22,14 @@ _libc = ctypes.CDLL(None, use_errno=True)
 _open: dict[int, socket.socket] = {}
 
 
-def socket_in(namespace: str, family: int) -> socket.socket:
-    """Return a TCP socket of a namespace."""
+def socket_in(namespace: str, family: int, kind: int = socket.SOCK_STREAM) -> socket.socket:
+    """Return a socket of a namespace."""
     home, there = os.open("/proc/self/ns/net", os.O_RDONLY), os.open(f"/run/netns/{namespace}", os.O_RDONLY)
     try:
         if _libc.setns(there, _CLONE_NEWNET):
             raise OSError(ctypes.get_errno(), f"setns {namespace}")
         try:
-            return socket.socket(family, socket.SOCK_STREAM)
+            return socket.socket(family, kind)
         finally:
             assert _libc.setns(home, _CLONE_NEWNET) == 0
     finally:
@@ -43,6 +45,9 @@ def listen(namespace: str, port: int) -> None:
     listener.bind(("::", port))
     listener.listen(64)
     threading.Thread(target=_accept, args=(listener, namespace), daemon=True).start()
+    datagrams = socket_in(namespace, socket.AF_INET, socket.SOCK_DGRAM)
+    datagrams.bind(("", port))
+    threading.Thread(target=_answer_datagrams, args=(datagrams, namespace), daemon=True).start()
 
 
 def _accept(listener: socket.socket, name: str) -> None:
@@ -59,6 +64,32 @@ def _answer(connection: socket.socket, peer: str, name: str) -> None:
                 stream.write(line)
     except OSError:
         pass
+
+
+def _answer_datagrams(datagrams: socket.socket, name: str) -> None:
+    while True:
+        _, peer = datagrams.recvfrom(64)
+        with contextlib.suppress(OSError):
+            datagrams.sendto(name.encode(), peer)
+
+
+def open_stream(namespace: str, to: str, port: int) -> int:
+    """Return the number of a UDP socket that sends to an address, always from the same port."""
+    one = socket_in(namespace, socket.AF_INET, socket.SOCK_DGRAM)
+    one.connect((to, port))
+    _open[one.fileno()] = one
+    return one.fileno()
+
+
+def exchange(number: int, timeout: float) -> str:
+    """Send one datagram of a stream; return the name in the first answer within ``timeout`` seconds, or nothing."""
+    one = _open[number]
+    one.settimeout(timeout)
+    try:
+        one.send(b"x")
+        return one.recv(64).decode()
+    except OSError:
+        return ""
 
 
 def connect(namespace: str, to: str, port: int, source: str | None, timeout: float) -> dict[str, Any]:
@@ -95,7 +126,7 @@ def close(number: int) -> None:
 
 
 def main() -> None:
-    calls = {"listen": listen, "connect": connect, "echo": echo, "close": close}
+    calls = {f.__name__: f for f in (listen, connect, echo, open_stream, exchange, close)}
     for line in sys.stdin:
         request = json.loads(line)
         try:

@@ -81,6 +81,14 @@ class Traffic:
         """Tell whether a connection that should be cut is."""
         return not self._call("echo", number=connection.number, timeout=_IMPATIENCE_S)
 
+    def open_stream(self, machine: Machine, to: str) -> int:
+        """Return a UDP stream: all its datagrams have the same ports."""
+        return int(self._call("open_stream", namespace=namespace(machine), to=to, port=PORT))
+
+    def exchange(self, stream: int) -> str:
+        """Send one datagram of a stream; return the namespace that answers soon, or nothing."""
+        return str(self._call("exchange", number=stream, timeout=_IMPATIENCE_S))
+
     def _connect(self, machine: Machine, to: str, source: str | None, timeout: float) -> Any:
         return self._call("connect", namespace=namespace(machine), to=to, port=PORT, source=source, timeout=timeout)
 

@@ -150,6 +150,12 @@ def test_a_root_helper_is_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_each_trial_of_the_kernel_that_fails_is_a_failure_with_advice() -> None:
-    good, bad = check.abilities([("bridges", None), ("veth pairs", "Operation not supported; `modprobe veth`")])
-    assert (good.state, bad.state) == ("ok", "fail")
+    trials = [
+        ("bridges", "ok", "works"),
+        ("deletion of conntrack entries", "note", "no filter"),
+        ("veth pairs", "fail", "Operation not supported; `modprobe veth`"),
+    ]
+    good, noted, bad = check.abilities(trials)
+    assert (good.state, noted.state, bad.state) == ("ok", "note", "fail")
+    assert (good.exit_status, noted.exit_status, bad.exit_status) == (0, 0, 1)
     assert "modprobe veth" in bad.text

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from ipaddress import IPv4Address, ip_interface, ip_network
+from ipaddress import IPv4Address, IPv4Interface, ip_interface, ip_network
 from struct import unpack_from
 
 from l3agent.dataplane import encode
@@ -18,7 +18,9 @@ from l3agent.dataplane.plan import (
     KernelRoute,
     Link,
     Namespace,
+    NeutronRules,
     PendingFlush,
+    StrayTap,
     Table,
     diff,
 )
@@ -111,6 +113,27 @@ def test_a_moved_floating_ip_is_one_delete_and_one_add_a_map_in_one_batch() -> N
     types = [next(messages(data))[0] & 0xFF for data, _ in batch]
     assert types == [14, 12, 14, 12, 12]
     assert batch[-1][0].count(b"pending_flush") == 1
+
+
+def test_entries_towards_an_added_floating_ip_are_deleted_only_where_there_can_be_any() -> None:
+    floating = IPv4Address("203.0.113.100")
+    edge = PendingFlush("untranslated", floating)
+    fewer = rendered(replace(ROUTER, floating_ips=frozenset()))
+    verbs = [(one.verb, one.entry) for one in diff(rendered(ROUTER), fewer).of(PendingFlush)]
+    assert verbs == [("add", edge), ("remove", edge)]
+    # The rules that used the elements are gone, and so are the elements of the tampered table.
+    tampered = {one for one in rendered(ROUTER) if not isinstance(one, Table)} | {Table(intact=False)}
+    assert edge in {one.entry for one in diff(rendered(ROUTER), tampered).of(PendingFlush)}
+    # A new namespace, also where something outside of it was left over.
+    assert not diff(rendered(ROUTER), {StrayTap("tapa")}).of(PendingFlush)
+    # A takeover: neutron-l3-agent translated it already, and another one not.
+    neutrons = {one for one in fewer if not isinstance(one, Table | Element)}
+    address = DeviceAddress("qg-b", IPv4Interface((floating, 32)))
+    neutrons |= {NeutronRules("ip", "nat", (("PREROUTING", 1),), ()), address}
+    other = IPv4Address("203.0.113.101")
+    both = replace(ROUTER, floating_ips=ROUTER.floating_ips | {FloatingIP(other, IPv4Address("10.0.0.6"))})
+    edges = {one.entry for one in diff(rendered(both), neutrons).of(PendingFlush)}
+    assert edges == {PendingFlush("untranslated", other)}
 
 
 def test_a_mapping_that_goes_and_is_journalled_already_is_flushed_once() -> None:

@@ -140,6 +140,16 @@ A, B = IPv4Address("10.0.0.7"), IPv4Address("10.0.0.8")
             ],
         ),
         (
+            "remove",
+            PendingFlush("untranslated", A),
+            None,
+            [
+                "ip netns exec ns conntrack -D --orig-dst 10.0.0.7 --reply-src 10.0.0.7",
+                "ip netns exec ns nft"
+                " 'delete element ip l3agent pending_flush { \"untranslated\" . 10.0.0.7 . 0.0.0.0 }'",
+            ],
+        ),
+        (
             "add",
             PendingFlush("gateway_snat", A),
             None,
