@@ -7,6 +7,7 @@
 ``Client``                ``call`` and ``cast``; a call never outlasts its deadline, with a broker or without
 ``admin_context``         the context an agent calls with; ``ContextSerializer`` carries it
 ``StateReporter``         the heartbeat of any kind of agent to the server
+``FailureLog``            logs failures by cause: the first at once, repetitions as one line with a count
 ``is_unknown_method``     whether a RemoteError says that the other end is older than the question
 ========================  ==========================================================================================
 
@@ -23,6 +24,7 @@ from __future__ import annotations
 from l3agent.rpc import backend as backend  # the first import: it chooses the backend that the next ones would fix
 from l3agent.rpc.connection import Connection
 from l3agent.rpc.context import Context, ContextSerializer, admin_context
+from l3agent.rpc.failure_log import FailureLog
 from l3agent.rpc.state_report import StateReporter
 from l3agent.rpc.transport import Client, RemoteError, Target, get_transport
 from l3agent.rpc.versions import is_unknown_method
@@ -32,6 +34,7 @@ __all__ = [
     "Connection",
     "Context",
     "ContextSerializer",
+    "FailureLog",
     "RemoteError",
     "StateReporter",
     "Target",

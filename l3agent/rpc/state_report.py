@@ -16,6 +16,7 @@ from oslo_log import log as logging
 
 from l3agent.exceptions import PluginUnavailable
 from l3agent.rpc.context import admin_context
+from l3agent.rpc.failure_log import FailureLog
 from l3agent.rpc.transport import Client, RemoteError
 from l3agent.rpc.versions import is_unknown_method
 
@@ -62,6 +63,7 @@ class StateReporter:
         self._on_revived = on_revived
         self._client = Client(transport, TOPIC)
         self._started = False
+        self._failures = FailureLog(LOG)
 
     @property
     def started(self) -> bool:
@@ -73,7 +75,7 @@ class StateReporter:
         try:
             word = self._send()
         except (PluginUnavailable, RemoteError) as error:
-            LOG.warning("State report failed, the next one comes at the interval: %s", error)
+            self._failures.warning(str(error), "State report failed, the next one comes at the interval: %s", error)
             return None
         # New to the server, but not for the first time: somebody deleted its record, and with it what was placed here.
         lost = word == "revived" or (word == "new" and self._started)

@@ -23,6 +23,7 @@ from oslo_messaging import RemoteError, Target
 from l3agent.exceptions import ConfigError, PluginUnavailable
 from l3agent.rpc.context import Context, ContextSerializer
 from l3agent.rpc.deadline import time_limit
+from l3agent.rpc.driver_log import limit_driver_log
 from l3agent.rpc.local import LocalDriver
 from l3agent.rpc.traffic import Message, sent
 
@@ -73,6 +74,7 @@ def get_transport(conf: cfg.ConfigOpts, url: str | None = None) -> oslo_messagin
     except oslo_messaging.DriverLoadFailure as error:
         raise ConfigError(f"transport_url: {_without_password(url or conf.transport_url)}: {error}") from error
     _register_private_options(conf)
+    limit_driver_log()
     if "oslo_messaging_rabbit" in conf:
         _set_defaults(conf, "oslo_messaging_rabbit", RABBIT_DEFAULTS)
     _transports.add(transport)
