@@ -3,14 +3,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Mapping
+from typing import Protocol
 
+import eventlet
+from eventlet.event import Event
 from oslo_log import log as logging
 
 from l3agent.agent.processing_queue import ResourceProcessingQueue
 from l3agent.agent.resource_update import PRIORITY_RPC, Action
+from l3agent.agent.router_info import DOWN
+from l3agent.rpc import FailureLog
 
 LOG = logging.getLogger(__name__)
+
+#: Seconds that the removal of a router waits for the server to take the last report. The call expires at the broker
+#: after the same time, so that a late one cannot overwrite what another node reports.
+_DOWN_S = 5.0
+
+
+class Tell(Protocol):
+    """See :meth:`l3agent.agent.plugin_api.L3PluginApi.update_floatingip_statuses`."""
+
+    def __call__(self, router_id: str, statuses: Mapping[str, str], *, timeout: float | None = None) -> None:
+        """Call the server with the id of a router and statuses by id of the floating IP."""
 
 
 class FloatingIPStatuses:
@@ -18,28 +34,49 @@ class FloatingIPStatuses:
 
     One at a time, so that a floating IP that moves between two routers is not told of in the wrong order.
 
-    :param tell: calls the server with the id of a router and statuses by id of the floating IP.
+    :param tell: calls the server.
     :param retry_min: seconds before a failed call is tried again the first time; doubled at each failure.
     :param retry_max: upper bound of that, in seconds.
     """
 
-    def __init__(self, tell: Callable[[str, Mapping[str, str]], None], *, retry_min: float, retry_max: float) -> None:
+    def __init__(self, tell: Tell, *, retry_min: float, retry_max: float) -> None:
         self._tell = tell
+        # A report replaces the dict of its router, so identity shows whether one arrived during a call.
         self._pending: dict[str, dict[str, str]] = {}
         self._router_of: dict[str, str] = {}
         self._queue = ResourceProcessingQueue(retry_min=retry_min, retry_max=retry_max)
+        self._in_flight: tuple[str, Event] | None = None
+        self._failures = FailureLog(LOG)
 
-    def report(self, router_id: str, statuses: Mapping[str, str]) -> None:
-        """Have the server told; what was to be said of the same floating IPs before is forgotten."""
-        if not statuses:
+    def report(self, router_id: str, statuses: Mapping[str, str] | None) -> None:
+        """Have the server told; what was to be said of the same floating IPs before is forgotten.
+
+        :param statuses: by id of the floating IP; an empty map is a call too. None: nothing to report.
+        """
+        if statuses is None:
             return
         for fip_id in statuses:
             former = self._router_of.get(fip_id)
             if former is not None:
                 self._pending[former].pop(fip_id)
             self._router_of[fip_id] = router_id
-        self._pending.setdefault(router_id, {}).update(statuses)
+        self._pending[router_id] = {**self._pending.get(router_id, {}), **statuses}
         self._queue.add(router_id, Action.UPDATE, PRIORITY_RPC)
+
+    def report_down(self, router_id: str, fip_ids: Iterable[str]) -> None:
+        """Report floating IPs DOWN now and once, after a call in flight for the router; a failure is only logged."""
+        self.forget(router_id)
+        statuses = dict.fromkeys(fip_ids, DOWN)
+        if not statuses:
+            return
+        try:
+            with eventlet.Timeout(_DOWN_S, TimeoutError(f"an earlier report took more than {_DOWN_S:g} s")):
+                while self._in_flight is not None and self._in_flight[0] == router_id:
+                    self._in_flight[1].wait()
+            self._tell(router_id, statuses, timeout=_DOWN_S)
+        except Exception as exc:
+            message = "router %s: %d floating IPs not reported DOWN: %s"
+            self._failures.warning(f"DOWN: {exc}", message, router_id, len(statuses), exc)
 
     @property
     def untold(self) -> int:
@@ -61,17 +98,25 @@ class FloatingIPStatuses:
                     self._tell_of(router_id)
             except Exception as exc:
                 delay = self._queue.seconds_to_retry(router_id)
-                LOG.warning(
-                    "router %s: floating IP statuses not told, trying again in %.1f s: %s", router_id, delay, exc
-                )
+                message = "router %s: floating IP statuses not told, trying again in %.1f s: %s"
+                self._failures.warning(str(exc), message, router_id, delay, exc)
 
     def _tell_of(self, router_id: str) -> None:
-        told = dict(self._pending.get(router_id, {}))
-        if told:
-            self._tell(router_id, told)
-        pending = self._pending.pop(router_id, {})
-        left = {fip: status for fip, status in pending.items() if told.get(fip) != status}
+        told = self._pending.get(router_id)
+        if told is None:
+            return
+        statuses, ended = dict(told), Event()
+        self._in_flight = (router_id, ended)
+        try:
+            self._tell(router_id, statuses)
+        finally:
+            self._in_flight = None
+            ended.send()
+        pending = self._pending.pop(router_id, None)
+        if pending is None:
+            return
+        left = {fip: status for fip, status in pending.items() if statuses.get(fip) != status}
         for fip_id in pending.keys() - left.keys():
             del self._router_of[fip_id]
-        if left:
+        if pending is not told:
             self._pending[router_id] = left

@@ -29,6 +29,7 @@ from l3agent.agent.resource_update import PRIORITY_FULL_SYNC, Action
 from l3agent.agent.router_info import importance
 from l3agent.agent.shared_fetch import BatchSize
 from l3agent.exceptions import InvalidAnswer, PluginUnavailable, TransientError
+from l3agent.rpc import FailureLog
 
 LOG = logging.getLogger(__name__)
 
@@ -52,6 +53,7 @@ class FullSync:
     :param on_silence: called when a step failed, before it is tried again.
     :param doubt: what of the routers that the server does not name may be removed.
     :param orphans: what of them that were never served here may be removed.
+    :param failures: where failed steps are logged.
     :param every: seconds from one full sync to the next when nobody asks, give or take a tenth; 0: none then.
     :param retry_min: seconds before a failed step is tried again the first time; doubled at each failure.
     :param retry_max: upper bound of that, in seconds.
@@ -69,6 +71,7 @@ class FullSync:
         on_silence: Callable[[], None],
         doubt: MassDelete,
         orphans: Orphans,
+        failures: FailureLog,
         every: float,
         retry_min: float,
         retry_max: float,
@@ -82,6 +85,7 @@ class FullSync:
         self._on_silence = on_silence
         self._doubt = doubt
         self._orphans = orphans
+        self._failures = failures
         self._every = every
         self._follow_up = FollowUp(first=retry_min, periodic=every)
         self._next, self._next_reason = math.inf, ""
@@ -92,6 +96,7 @@ class FullSync:
         # Requests are numbered: those asked for, those whose delay is over, and the last one satisfied.
         self._asked = self._due = self._done = 0
         self._more_due = Event()
+        self._reasons: list[str] = []
         self._runner: Any = None
         self._reminder: Any = None
         #: How many were completed since the start of the process.
@@ -112,8 +117,9 @@ class FullSync:
         if delay and self._asked > self._due:
             LOG.debug("A full sync waits already: %s", reason)
             return
-        LOG.info("Full sync in %.1f s: %s", delay, reason)
+        LOG.debug("Full sync in %.1f s: %s", delay, reason)
         self._asked += 1
+        self._reasons.append(reason)
         eventlet.spawn_after(delay, self._fall_due, self._asked)
 
     def ensure_running(self) -> None:
@@ -174,13 +180,20 @@ class FullSync:
             gone = self._may_go(left_out - kept, len(here - kept)) if self._is_complete else frozenset[str]()
             self._orphans.forget(gone)
             for router_id in gone:
-                self._enqueue(router_id, Action.DELETE, stamp)
+                self._enqueue(router_id, Action.UNSCHEDULE, stamp)
         self.completed += 1
         is_mass = self._doubt.is_mass_deletion(len(gone), len(here - kept))
         self._follow_up.update(is_doubtful=is_mass or not self._is_complete, found_new=bool(named - here))
         self._schedule_next()
         seconds = time.monotonic() - started
-        LOG.info("Full sync complete: %d routers, %d to be removed, %.3f s", len(named), len(gone), seconds)
+        reasons, self._reasons = dict.fromkeys(self._reasons), []
+        LOG.info(
+            "Full sync complete (%s): %d routers, %d to be removed, %.3f s",
+            "; ".join(reasons),
+            len(named),
+            len(gone),
+            seconds,
+        )
 
     def _schedule_next(self) -> None:
         delay, self._next_reason = self._every or math.inf, "the last one was long ago"
@@ -224,9 +237,9 @@ class FullSync:
             try:
                 return step()
             except TransientError as exc:
-                LOG.warning("Full sync: %s; going on in %.1f s", exc, delay)
-            except Exception:
-                LOG.exception("Full sync: going on in %.1f s", delay)
+                self._failures.warning(f"full sync: {exc}", "Full sync: %s; going on in %.1f s", exc, delay)
+            except Exception as exc:
+                self._failures.exception(f"full sync: {exc!r}", "Full sync: going on in %.1f s", delay)
             self._on_silence()
             self._more_due.wait(timeout=delay)
             delay = min(delay * 2, self._retry_max)
@@ -243,7 +256,8 @@ class FullSync:
             if isinstance(exc, TransientError) and not isinstance(exc, InvalidAnswer):
                 raise
             # One router that the server cannot answer for must not hold up the others: each is fetched by a worker.
-            LOG.warning("Full sync: the server failed to answer for %d routers: %s", len(chunk), exc)
+            message = "Full sync: the server failed to answer for %d routers: %s"
+            self._failures.warning(f"full sync: {exc}", message, len(chunk), exc)
             named = set(chunk)
             for router_id in chunk:
                 self._enqueue(router_id, Action.UPDATE, None)

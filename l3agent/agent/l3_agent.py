@@ -32,7 +32,7 @@ from l3agent.agent.router_ids import notified_ids
 from l3agent.agent.routers import Dataplane, Routers
 from l3agent.agent.shared_fetch import SharedFetch
 from l3agent.exceptions import TransientError
-from l3agent.rpc import Client, Target
+from l3agent.rpc import Client, FailureLog, Target
 from l3agent.service import Manager, Service
 
 LOG = logging.getLogger(__name__)
@@ -73,6 +73,8 @@ class L3NATAgent(DistributedRouterCasts, Manager):
         workers = conf.l3agent.router_workers
         self.queue = ResourceProcessingQueue(**backoff, fetching=max(1, workers - _NEVER_FETCHING))
         self.pool = eventlet.GreenPool(size=workers)
+        #: Failed attempts of workers and full syncs, by cause.
+        self.failures = FailureLog(LOG)
         #: What became of each update.
         self.outcomes = Outcomes()
         self.registration = self._registration(transport)
@@ -80,7 +82,9 @@ class L3NATAgent(DistributedRouterCasts, Manager):
         self._fip_statuses = FloatingIPStatuses(self.plugin.update_floatingip_statuses, **backoff)
         path = os.path.join(conf.state_path, LAST_KNOWN)
         self._last_known = LastKnownRouters(path, host, interval=conf.l3agent.last_known_interval)
-        self.routers = Routers(conf, dataplane, self._fip_statuses, self._last_known, self._fetch_again)
+        self.routers = Routers(
+            conf, dataplane, self._fip_statuses, self._last_known, self._fetch_again, self.registration.contact
+        )
         #: What is known of each router of this node, by id.
         self.router_info = self.routers.info
         #: What of the routers that the server does not name any more may go.
@@ -108,6 +112,7 @@ class L3NATAgent(DistributedRouterCasts, Manager):
             on_silence=self._recall.serve_all,
             doubt=self.doubt,
             orphans=self.orphans,
+            failures=self.failures,
             every=conf.l3agent.resync_interval,
             **backoff,
         )
@@ -151,9 +156,8 @@ class L3NATAgent(DistributedRouterCasts, Manager):
 
     def router_removed_from_agent(self, context: Any, payload: Mapping[str, Any]) -> None:
         """Take notice that a router is served elsewhere from now on."""
-        router_id = payload.get("router_id") if isinstance(payload, Mapping) else payload
-        for valid_id in notified_ids("router_removed_from_agent", [router_id]):
-            self._notice(valid_id, Action.DELETE, context)
+        for router_id in notified_ids("router_removed_from_agent", [payload], key="router_id"):
+            self._notice(router_id, Action.UNSCHEDULE, context)
 
     def router_added_to_agent(self, context: Any, payload: Iterable[str | Mapping[str, Any]]) -> None:
         """Take notice that routers are served here from now on."""
@@ -300,13 +304,12 @@ class L3NATAgent(DistributedRouterCasts, Manager):
                 self.full_sync.tried(update.id)
 
     def _tell_failure(self, update: ResourceUpdate, error: BaseException) -> None:
-        delay = self.queue.seconds_to_retry(update.id)
         if isinstance(error, TransientError):
-            LOG.warning("router %s: %s; next try in %.1f s", update.id, error, delay, context=update.context)
-            said = str(error)
+            said, log, message = str(error), self.failures.warning, "router %s: %s; next try in %.1f s"
         else:
-            LOG.exception("router %s: the worker died; next try in %.1f s", update.id, delay, context=update.context)
             said = f"{type(error).__name__}: {error}"
+            log, message = self.failures.exception, "router %s: the worker died: %s; next try in %.1f s"
+        log(said, message, update.id, said, self.queue.seconds_to_retry(update.id), context=update.context)
         name = self.router_info[update.id].name if update.id in self.router_info else ""
         outcome = Outcome(update.id, update.action.value, "retry", name=name, error=said, context=update.context)
         self.outcomes.tell(outcome)
@@ -321,7 +324,7 @@ class L3NATAgent(DistributedRouterCasts, Manager):
         match update.action:
             case Action.UPDATE:
                 return self.routers.update(update, timings)
-            case Action.DELETE:
+            case Action.DELETE | Action.UNSCHEDULE:
                 return self.routers.remove(update, timings)
             case Action.MISSING:
                 return self._router_missing(update, timings)
@@ -332,8 +335,8 @@ class L3NATAgent(DistributedRouterCasts, Manager):
         """Remove a router that the server was asked for and did not name; leave the many to the full sync."""
         if self.doubt.one_may_go(len(self.router_info)):
             return self.routers.remove(update, timings)
-        delay = self.conf.l3agent.retry_min
-        self.full_sync.ask(f"router {update.id} is missing, as were others of late", delay=delay)
+        reason = f"router {update.id} is missing, as were others of late"
+        self.full_sync.ask(reason, delay=self.conf.l3agent.retry_min)
         return Outcome(update.id, update.action.value, "skipped", context=update.context)
 
     def _fetch_again(self, router_id: str) -> None:

@@ -68,9 +68,14 @@ class Outcomes:
 
 
 def _log(outcome: Outcome) -> None:
-    """Write the one line of a processed update; JSON has the same as fields, below ``extra`` and ``context``."""
+    """Write the one line of a processed update; JSON has the same as fields, below ``extra`` and ``context``.
+
+    An update without a request and without operations, as in an idle full sync, is logged at DEBUG.
+    """
+    is_idle = outcome.context is None and not outcome.operations and outcome.action not in _DONE
     timings = {phase: round(seconds, 6) for phase, seconds in outcome.timings.items()}
-    LOG.info(
+    LOG.log(
+        logging.DEBUG if is_idle else logging.INFO,
         "router %s %s: %d operations, %s",
         outcome.router_id,
         _DONE.get(outcome.action, "updated"),

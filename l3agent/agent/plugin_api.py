@@ -60,9 +60,17 @@ class L3PluginApi:
         """
         return router_answer(self._call("sync_routers", "1.0", host=self._host, router_ids=list(router_ids)))
 
-    def update_floatingip_statuses(self, router_id: str, statuses: Mapping[str, str]) -> None:
-        """Tell the server ``ACTIVE``, ``DOWN`` or ``ERROR`` by id of the floating IP."""
-        self._call("update_floatingip_statuses", "1.1", router_id=router_id, fip_statuses=dict(statuses))
+    def update_floatingip_statuses(
+        self, router_id: str, statuses: Mapping[str, str], *, timeout: float | None = None
+    ) -> None:
+        """Report ``ACTIVE``, ``DOWN`` or ``ERROR`` by id of the floating IP.
+
+        The server sets those DOWN that were on this router last, are on none now, and are not in the report.
+
+        :param timeout: seconds; the configured ones if None.
+        """
+        limit = {} if timeout is None else {"timeout": timeout}
+        self._call("update_floatingip_statuses", "1.1", router_id=router_id, fip_statuses=dict(statuses), **limit)
 
     def get_service_plugin_list(self) -> list[str]:
         """Return the service plug-ins that the server has loaded."""

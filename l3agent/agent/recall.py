@@ -17,6 +17,7 @@ from l3agent.agent.resource_update import PRIORITY_FULL_SYNC, Action
 from l3agent.agent.router_info import RouterInfo
 from l3agent.agent.routers import Dataplane, Routers
 from l3agent.exceptions import RouterError, TransientError
+from l3agent.rpc import FailureLog
 
 LOG = logging.getLogger(__name__)
 
@@ -44,6 +45,7 @@ class Recall:
         self._dataplane = dataplane
         self._needed = needed
         self._retry = retry
+        self._failures = FailureLog(LOG)
 
     def run(self) -> None:
         """Take the routers that were here last, and bring those in order that the kernel has too."""
@@ -73,6 +75,6 @@ class Recall:
             try:
                 return set(self._dataplane.inventory()["router"])
             except TransientError as exc:
-                LOG.warning("Routers known from before wait for the data plane: %s", exc)
+                self._failures.warning(str(exc), "Routers known from before wait for the data plane: %s", exc)
                 eventlet.sleep(self._retry)
         return set()

@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from oslo_log import log as logging
 
+from l3agent.agent.contact import ServerContact
 from l3agent.agent.router_info import RouterInfo
 from l3agent.exceptions import PluginUnavailable
 from l3agent.rpc import StateReporter
@@ -45,6 +47,8 @@ class Registration:
         on_revived: Callable[[], None],
     ) -> None:
         self._conf = conf
+        #: Since when the server has considered this agent alive.
+        self.contact = ServerContact(limit=2 * conf.AGENT.report_interval)
         self._routers = routers
         self._ha_routers = ha_routers
         self._on_ha_routers = on_ha_routers
@@ -65,7 +69,8 @@ class Registration:
 
     def report(self) -> None:
         """Tell the server that this agent lives."""
-        self._reporter.report()
+        sent = time.monotonic()
+        self.contact.record(self._reporter.report(), sent)
 
     def report_first(self) -> None:
         """See to it that the server knows this agent before it is asked for routers.
@@ -73,7 +78,7 @@ class Registration:
         :raises PluginUnavailable: it has not taken a report yet.
         """
         self._tell_of_ha_routers()
-        self._reporter.report()
+        self.report()
         if not self._reporter.started:
             raise PluginUnavailable("the server has not taken a state report of this agent yet")
 

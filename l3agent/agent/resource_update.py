@@ -18,6 +18,8 @@ class Action(enum.Enum):
 
     UPDATE = "update"
     DELETE = "delete"
+    #: Remove it: it exists, and this agent stops serving it.
+    UNSCHEDULE = "unschedule"
     #: Remove it, for the server was asked for it and did not name it.
     MISSING = "missing"
     #: Bring the state that is known already to the data plane once more; no call to the server.

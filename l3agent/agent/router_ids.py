@@ -62,15 +62,17 @@ def id_answer(answer: object) -> IdAnswer:
     return IdAnswer([element for element in elements if is_uuid(element)], not rejected)
 
 
-def notified_ids(method: str, value: object) -> list[str]:
+def notified_ids(method: str, value: object, *, key: str = "id") -> list[str]:
     """Return the router ids of a notification: a list of UUIDs, or of payloads from servers before Liberty.
 
     What is not a UUID is logged once and dropped: no later attempt can succeed.
+
+    :param key: where in a payload the id is.
     """
     if not isinstance(value, list | tuple):
         LOG.warning("%s: %s: expected a list of router ids; ignored", method, _shown(value))
         return []
-    ids: list[Any] = [element.get("id") if isinstance(element, Mapping) else element for element in value]
+    ids: list[Any] = [element.get(key) if isinstance(element, Mapping) else element for element in value]
     _log_rejected(method, [(place, router_id) for place, router_id in enumerate(ids) if not is_uuid(router_id)])
     return [router_id for router_id in ids if is_uuid(router_id)]
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -28,7 +29,9 @@ class RouterInfo:
     :param state: the last valid desired state; None while there was none.
     :param stamp: place of the data behind ``state`` in the order of events (see the queue).
     :param floating_ips: status by id of the floating IP, as the server knows it or was told; empty text when unknown.
-    :param gone: ids of floating IPs that are no longer here, which the server was not told yet.
+    :param has_lost_floating_ips: True if floating IPs left since the last report; a report of the others makes the
+        server set them DOWN.
+    :param named_at: monotonic seconds at which the server last sent the payload of this router.
     :param refused: why the server's last word was not taken for ``state``, None when it was.
     :param updated_at: monotonic seconds of the last outcome.
     :param revision: the server's number for the payload behind ``state``; it grows with each change of the router.
@@ -40,7 +43,8 @@ class RouterInfo:
     state: RouterState | None = None
     stamp: int = 0
     floating_ips: dict[str, str] = field(default_factory=dict)
-    gone: set[str] = field(default_factory=set)
+    has_lost_floating_ips: bool = False
+    named_at: float = -math.inf
     status: Literal["active", "pending", "error"] = "pending"
     error: str | None = None
     refused: str | None = None
@@ -75,7 +79,7 @@ class RouterInfo:
         floating_ips = _floating_ip_statuses(payload)
         if self.state is not None:
             former_warnings = frozenset(self.state.warnings)
-            self.gone = (self.gone | self.floating_ips.keys()) - floating_ips.keys()
+            self.has_lost_floating_ips |= not self.floating_ips.keys() <= floating_ips.keys()
             # One that is new here came from elsewhere, and its status speaks of there; our ERROR may have crossed the
             # answer. In both cases the server must be told.
             for fip_id in floating_ips:
@@ -102,7 +106,7 @@ class RouterInfo:
 
     def lose(self, named: Mapping[str, FloatingIP]) -> None:
         """Keep of the floating IPs those that are named, between the same addresses."""
-        self.gone |= self.floating_ips.keys() - named.keys()
+        self.has_lost_floating_ips |= not self.floating_ips.keys() <= named.keys()
         self.floating_ips = {fip_id: status for fip_id, status in self.floating_ips.items() if fip_id in named}
         if self.state is not None:
             self.state = replace(self.state, floating_ips=self.state.floating_ips & set(named.values()))
@@ -116,19 +120,26 @@ class RouterInfo:
         """Note why the kernel is not as the server wants it."""
         self.status, self.error, self.updated_at = "error", error, now
 
-    def floating_ips_to_report(self, status: str) -> dict[str, str]:
-        """Return which statuses the server must be told, now that all floating IPs have this one.
+    def floating_ips_to_report(self, status: str) -> dict[str, str] | None:
+        """Return the statuses to report now that all floating IPs have this one; None if there is nothing to report.
 
-        Those that the state skips are ``ERROR`` whatever it is. Those that are gone are ``DOWN`` once the router is
-        known to be as it should.
+        Those that the state skips are ``ERROR`` whatever it is. If floating IPs have left, these are the statuses of
+        all others, possibly none. The server then sets DOWN those that are on no router. The agent does not know
+        whether they are on another one.
         """
         statuses = self._statuses(status)
         changes = {fip: new for fip, new in statuses.items() if self.floating_ips[fip] != new}
         self.floating_ips = statuses
-        if status == ACTIVE:
-            changes |= dict.fromkeys(self.gone, DOWN)
-            self.gone = set()
-        return changes
+        if status == ACTIVE and self.has_lost_floating_ips:
+            self.has_lost_floating_ips = False
+            return dict(statuses)
+        return changes or None
+
+    def release_floating_ips(self) -> set[str]:
+        """Forget all floating IPs, since the router leaves this node; return the ids of those not known to be DOWN."""
+        released = {fip for fip, known in self.floating_ips.items() if known != DOWN}
+        self.floating_ips, self.has_lost_floating_ips = {}, False
+        return released
 
     def _statuses(self, status: str) -> dict[str, str]:
         statuses = dict.fromkeys(self.floating_ips, status)

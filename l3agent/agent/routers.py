@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import eventlet
 from oslo_log import log as logging
 
+from l3agent.agent.contact import ServerContact
 from l3agent.agent.fip_statuses import FloatingIPStatuses
 from l3agent.agent.last_known import LastKnownRouters
 from l3agent.agent.outcomes import Outcome, Result
@@ -63,6 +64,7 @@ class Routers:
     :param statuses: tells the server how floating IPs do.
     :param last_known: keeps what is known for the next start.
     :param fetch_again: has a router fetched from the server once more.
+    :param contact: since when the server has considered this agent alive.
     """
 
     def __init__(
@@ -72,12 +74,14 @@ class Routers:
         statuses: FloatingIPStatuses,
         last_known: LastKnownRouters,
         fetch_again: Callable[[str], None],
+        contact: ServerContact,
     ) -> None:
         self._conf = conf
         self._dataplane = dataplane
         self._statuses = statuses
         self._last_known = last_known
         self._fetch_again = fetch_again
+        self._contact = contact
         #: By id.
         self.info: dict[str, RouterInfo] = {}
         #: The last removals, newest last: id, operations, timings.
@@ -147,6 +151,7 @@ class Routers:
         else:
             info = self.info.setdefault(update.id, RouterInfo(update.id))
             unasked = info.status == "active" and info.state == state
+            info.named_at = time.monotonic()
             _log_warnings(update.id, info.take(payload, state, update.stamp))
             self._last_known.remember(update.id, payload)
             return self.apply(update, timings, unasked=unasked)
@@ -161,22 +166,27 @@ class Routers:
         unasked = unasked and info.updates > 0
         info.succeeded(report, timings, time.monotonic())
         if info.refused is None:
-            self._statuses.report(update.id, self._only_ours(info, info.floating_ips_to_report(ACTIVE)))
+            self._statuses.report(update.id, info.floating_ips_to_report(ACTIVE))
         operations = report.count
         return _outcome(update, "ok", timings=timings, operations=operations, name=info.name, unasked=unasked)
 
     def remove(self, update: ResourceUpdate, timings: dict[str, float]) -> Outcome:
-        """Take a router out of the kernel and forget it."""
+        """Take a router out of the kernel and forget it; its floating IPs are DOWN, unless it is deleted."""
+        if update.action is not Action.DELETE:
+            self._report_down(update.id)
         name = self.info[update.id].name if update.id in self.info else ""
         operations = self.take_out(update.id, timings)
         return _outcome(replace(update, action=Action.DELETE), "ok", timings=timings, operations=operations, name=name)
 
     def take_out(self, router_id: str, timings: dict[str, float]) -> int:
         """Take a router out of the kernel and forget it; return how many operations that took."""
+        if router_id in self.info:
+            # Nothing is reported from here on: another node may serve them.
+            self.info[router_id].release_floating_ips()
+        self._statuses.forget(router_id)
         report = self._reconcile(router_id, None, timings)
         self.info.pop(router_id, None)
         self._last_known.forget(router_id)
-        self._statuses.forget(router_id)
         said = list(report.operations)
         self.gone.append({"id": router_id, "operations": said, "count": report.count, "timings": timings})
         return report.count
@@ -234,13 +244,18 @@ class Routers:
         if isinstance(error, ApplyError):
             self._statuses.report(router_id, info.floating_ips_to_report(ERROR))
 
-    def _only_ours(self, info: RouterInfo, statuses: Mapping[str, str]) -> dict[str, str]:
-        """Leave out what is gone from this router because another one of this node has it now."""
-        return {
-            fip_id: status
-            for fip_id, status in statuses.items()
-            if fip_id in info.floating_ips or not any(fip_id in other.floating_ips for other in self.info.values())
-        }
+    def _report_down(self, router_id: str) -> None:
+        """Report the floating IPs of a router DOWN that this agent stops serving, once.
+
+        Not where the server may have placed the router on another node since it sent it here, nor those floating IPs
+        that another router of this node has by now.
+        """
+        info = self.info.get(router_id)
+        if info is None or not self._contact.covers(info.named_at):
+            return
+        released = info.release_floating_ips()
+        served = {fip_id for other in self.info.values() for fip_id in released & other.floating_ips.keys()}
+        self._statuses.report_down(router_id, released - served)
 
 
 def _log_warnings(router_id: str, warnings: Sequence[str]) -> None:

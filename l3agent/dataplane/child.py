@@ -89,7 +89,7 @@ class Child:
         except OSError as exc:
             raise DataplaneUnavailable(f"{self._argv[0]} cannot be started: {exc}") from exc
         self._errors = _ErrorOutput(self._process.stderr)
-        LOG.info("Started l3-dataplane, process %d", self._process.pid)
+        LOG.debug("Started l3-dataplane, process %d", self._process.pid)
 
     def _reason(self, status: int) -> Exception:
         last_line = self._errors.last_line() if self._errors else ""

@@ -29,6 +29,7 @@ class FakePlugin:
         self.calls: list[tuple[str, dict[str, Any]]] = []
         #: Last status told of each floating IP, by its id.
         self.fip_statuses: dict[str, str] = {}
+        self._last_router: dict[str, str] = {}
         #: The answer to the next state reports.
         self.word = "alive"
         #: Seconds that a method takes, by its name.
@@ -89,9 +90,15 @@ class FakePlugin:
         return found
 
     def update_floatingip_statuses(self, context: Any, **arguments: Any) -> None:
-        """Remember statuses."""
+        """Remember statuses; as Neutron, set DOWN what was on the router last and is on none now."""
         self._take("update_floatingip_statuses", arguments)
-        self.fip_statuses.update(arguments["fip_statuses"])
+        router_id, statuses = arguments["router_id"], arguments["fip_statuses"]
+        self.fip_statuses.update(statuses)
+        self._last_router |= dict.fromkeys(statuses, router_id)
+        associated = {fip["id"] for router in self.routers.values() for fip in router.get("_floatingips") or []}
+        for fip_id, last in self._last_router.items():
+            if last == router_id and fip_id not in associated:
+                self.fip_statuses[fip_id] = "DOWN"
 
     def get_service_plugin_list(self, context: Any, **arguments: Any) -> list[str]:
         """Return the service plug-ins."""

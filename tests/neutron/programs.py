@@ -10,7 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from tests.functional.support.processes import last_lines
@@ -111,6 +111,19 @@ class Program:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(timeout)
         self.kill()
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Stop the process itself for the time of a block."""
+        assert self._process is not None
+        pids = (self.pid, self._process.pid)
+        os.kill(pids[0], signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            # nsenter stops with what it started.
+            for pid in pids:
+                os.kill(pid, signal.SIGCONT)
 
     def kill(self) -> None:
         """End it by SIGKILL, with its process group and all of its descendants."""

@@ -336,7 +336,7 @@ def test_a_refused_router_stays_in_error_and_in_the_plan_while_its_last_good_sta
 
 
 def test_a_refused_router_loses_the_floating_ips_that_it_has_no_more(agent, plugin, dataplane):
-    """Their addresses may be another router's by now; nothing is told of them, for that would be told of that one."""
+    """Their addresses may be another router's by now; none is named, and the server sets DOWN what is on no router."""
     wait_until(lambda: agent.full_sync.in_sync)
     stays, goes, moves = (a_floating_ip(f"203.0.113.{last}", f"10.0.0.{last}") for last in (101, 102, 103))
     plugin.routers = {R1: a_router(id=R1, _floatingips=[stays, goes, moves])}
@@ -354,7 +354,8 @@ def test_a_refused_router_loses_the_floating_ips_that_it_has_no_more(agent, plug
 
     wait_until(lambda: kept() == [("203.0.113.101", "10.0.0.101")])
     wait_until(lambda: plugin.fip_statuses)
-    assert plugin.fip_statuses == {stays["id"]: "ERROR", moves["id"]: "ERROR"}
+    assert plugin.fip_statuses == {stays["id"]: "ERROR", moves["id"]: "ERROR", goes["id"]: "DOWN"}
+    assert all(goes["id"] not in call["fip_statuses"] for call in plugin.called("update_floatingip_statuses")[1:])
     # Where not even their list can be read, all stays as it was.
     plugin.routers = {R1: a_router(id=R1, _floatingips="nonsense", _interfaces="rubbish")}
     updates = len(plugin.called("sync_routers"))

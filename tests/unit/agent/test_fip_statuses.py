@@ -12,7 +12,7 @@ class Server:
         self.failures = 0
         self.delay = 0.0
 
-    def tell(self, router_id, statuses):
+    def tell(self, router_id, statuses, *, timeout=None):
         eventlet.sleep(self.delay)
         if self.failures:
             self.failures -= 1
@@ -64,10 +64,38 @@ def test_a_failed_call_is_repeated_with_what_is_true_by_then(server, statuses):
     assert sorted(server.told) == [("r1", {"f2": "ACTIVE"}), ("r2", {"f1": "ACTIVE"})]
 
 
-def test_nothing_to_say_is_no_call(server, statuses):
-    statuses.report("r1", {})
+def test_nothing_to_say_is_no_call_and_no_floating_ips_left_is_one(server, statuses):
+    statuses.report("r1", None)
     eventlet.sleep(0.01)
     assert server.told == []
+    statuses.report("r1", {})
+    wait_until(lambda: is_done(statuses))
+    assert server.told == [("r1", {})]
+    assert not statuses.untold
+
+
+def test_floating_ips_that_leave_during_a_call_cause_another_one(server, statuses):
+    server.delay = 0.05
+    statuses.report("r1", {"f1": "ACTIVE"})
+    eventlet.sleep(0.01)
+    statuses.report("r1", {"f1": "ACTIVE"})
+    statuses.report("r2", {})
+    wait_until(lambda: is_done(statuses))
+    assert [router_id for router_id, _ in server.told] == ["r1", "r2", "r1"]
+
+
+def test_the_last_report_follows_the_one_in_flight_and_is_not_repeated(server, statuses):
+    server.delay = 0.05
+    statuses.report("r1", {"f1": "ACTIVE"})
+    eventlet.sleep(0.01)
+    statuses.report_down("r1", ["f1"])
+    assert server.told == [("r1", {"f1": "ACTIVE"}), ("r1", {"f1": "DOWN"})]
+    server.failures = 1
+    statuses.report("r1", {"f2": "ACTIVE"})
+    statuses.report_down("r1", ["f1", "f2"])
+    statuses.report_down("r1", [])
+    eventlet.sleep(0.1)
+    assert len(server.told) == 2 and is_done(statuses)
 
 
 def test_of_a_router_that_is_gone_nothing_more_is_told(server, statuses):

@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Contact with the server: since when it has considered this agent alive without interruption.
+
+While the server considers an agent dead it may place the agent's routers on other nodes. What the agent knows from
+before such an interruption may be out of date.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+
+
+class ServerContact:
+    """Tracks the answers to state reports.
+
+    :param limit: seconds without a report after which the server may consider this agent dead; Neutron requires its
+        ``agent_down_time`` to be at least twice the report interval.
+    :param clock: monotonic seconds.
+    """
+
+    def __init__(self, *, limit: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._limit = limit
+        self._clock = clock
+        self._since = math.inf
+        self._last = -math.inf
+
+    def record(self, answer: str | None, sent: float) -> None:
+        """Record the answer to a state report.
+
+        :param answer: ``new``, ``alive``, ``revived``; None if the report failed.
+        :param sent: when it was sent, in seconds of the clock.
+        """
+        if answer is None:
+            return
+        if answer != "alive" or sent - self._last > self._limit:
+            self._since = sent
+        self._last = sent
+
+    def covers(self, moment: float) -> bool:
+        """Return True if the server has considered this agent alive from a moment until now."""
+        return moment >= self._since and self._clock() - self._last <= self._limit

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How many lines an agent with 1,000 routers logs. Ten minutes are ten seconds here: all intervals are a sixtieth."""
+
+import logging
+
+import eventlet
+import pytest
+
+from l3agent.agent.l3_agent import L3NATAgent
+from l3agent.dataplane import client as dataplane_client
+from l3agent.rpc import failure_log
+from l3agent.testing import running, wait_until
+from tests.payloads import a_router
+
+ROUTERS = 1000
+_SCALE = 1 / 60
+
+
+@pytest.fixture
+def lines(caplog):
+    caplog.set_level(logging.INFO)
+    return lambda: [f"{one.name}: {one.getMessage()}" for one in caplog.records if one.levelno >= logging.INFO]
+
+
+@pytest.fixture
+def thousand(plugin):
+    plugin.routers = {
+        router["id"]: router
+        for router in (a_router(id=f"c{n:07x}-0000-4000-8000-000000000000") for n in range(ROUTERS))
+    }
+
+
+def settle(agent):
+    wait_until(lambda: agent.full_sync.in_sync and not any(agent.queue.counts().values()), timeout=60)
+
+
+def test_an_idle_full_sync_of_a_thousand_routers_is_one_line(
+    make_agent, service_of, plugin, dataplane, thousand, lines, caplog
+):
+    with running(plugin, service_of(agent := make_agent())):
+        settle(agent)
+        assert len(dataplane.states) == ROUTERS
+        caplog.clear()
+        agent.full_sync.ask("the last one was long ago")
+        settle(agent)
+        assert len(lines()) == 1, lines()[:10]
+        assert "Full sync complete (the last one was long ago): 1000 routers" in lines()[0]
+        # What was requested, and what repairs something, is told.
+        caplog.clear()
+        router_id = next(iter(plugin.routers))
+        plugin.tell_agents("routers_updated", routers=[router_id])
+        wait_until(lambda: any(f"router {router_id} updated" in one for one in lines()))
+        dataplane.states.pop(("router", router_id))
+        agent.full_sync.ask("test")
+        settle(agent)
+        assert len([one for one in lines() if f"router {router_id} updated" in one]) == 2
+
+
+def test_a_data_plane_that_is_absent_for_ten_minutes_is_few_lines(
+    conf, transport, service_of, plugin, thousand, lines, monkeypatch, tmp_path
+):
+    scaled = {"first": failure_log.FIRST_S * _SCALE, "then": failure_log.THEN_S * _SCALE}
+    monkeypatch.setattr(failure_log.FailureLog.__init__, "__kwdefaults__", scaled)
+    monkeypatch.setattr(dataplane_client, "_CONNECTING_S", 5 * _SCALE)
+    conf.set_override("retry_min", 1 * _SCALE, group="l3agent")
+    conf.set_override("retry_max", 60 * _SCALE, group="l3agent")
+    # The real client; nothing listens.
+    dataplane = dataplane_client.DataplaneClient(str(tmp_path / "nothing.sock"), timeout=30 * _SCALE)
+    agent = L3NATAgent(conf, "node1", dataplane=dataplane, transport=transport)
+    dataplane.start()
+    try:
+        with running(plugin, service_of(agent)):
+            eventlet.sleep(600 * _SCALE)
+            found = lines()
+            failures = agent.queue.failures()
+    finally:
+        dataplane.stop()
+    # Eight workers, each of which waits five seconds for the connection.
+    assert len(failures) > ROUTERS // 4 and all("nothing.sock" in one.reason for one in failures.values())
+    assert len(found) <= 50, found
+    assert any("more failures" in one for one in found)
