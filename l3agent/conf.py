@@ -92,7 +92,8 @@ AGENT_OPTS = [
     cfg.StrOpt(
         "root_helper",
         default="sudo",
-        help="Command that runs l3-dataplane with privilege when the agent has none, for example `sudo`.",
+        help="Command that runs l3-dataplane with privilege when the agent has none, for example `sudo`. Allow it that "
+        "program with these arguments only; `l3-agentctl check` tries it.",
     ),
 ]
 

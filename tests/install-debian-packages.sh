@@ -23,7 +23,7 @@ fi
 export DEBIAN_FRONTEND=noninteractive
 apt-get update -q
 packages="chromium conntrack gcc iproute2 iptables iputils-ping libc6-dev logrotate nftables openvswitch-switch
-procps prometheus python3-systemd python3-venv rabbitmq-server systemd tcpdump util-linux"
+procps prometheus python3-systemd python3-venv rabbitmq-server sudo systemd tcpdump util-linux"
 if [ "${1-}" = neutron ]; then
     packages="$packages mariadb-server keepalived haproxy radvd ipset iputils-arping"
 fi

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import argparse
+import errno
 import fcntl
 import gc
 import os
@@ -19,6 +21,7 @@ from oslo_log import log as logging
 from l3agent import __version__
 from l3agent.cmd.config_files import describe_sources
 from l3agent.cmd.startup import configured, start_logging
+from l3agent.cmd.trust import Restricted, is_trusted, restrict
 from l3agent.dataplane import mounts, privilege
 from l3agent.dataplane.announcer import Announcer
 from l3agent.dataplane.drift import Drift
@@ -34,7 +37,7 @@ from l3agent.dataplane.reconcile import Reconciler
 from l3agent.dataplane.render import ROUTER_SYSCTLS
 from l3agent.dataplane.server import Server
 from l3agent.dataplane.tidy import Tidier
-from l3agent.exceptions import AnotherAtWork, ConfigError, L3AgentError, PermissionMissing
+from l3agent.exceptions import AnotherAtWork, ConfigError, L3AgentError, PermissionMissing, WrongArguments
 from l3agent.model.wire import Reader
 
 LOG = logging.getLogger(__name__)
@@ -42,6 +45,8 @@ LOG = logging.getLogger(__name__)
 EX_SOFTWARE, EX_TEMPFAIL, EX_NOPERM, EX_CONFIG = 70, 75, 77, 78
 #: Seconds to wait for another data plane of the same namespace folder to leave.
 _LOCK_S = 5.0
+#: The group of no file (nogroup).
+_NO_GROUP = 65534
 #: Seconds for a connection to a socket that may be served.
 _CONNECT_S = 1.0
 #: So many objects more than before are a reason to look for garbage (Python's own default is 700).
@@ -57,9 +62,9 @@ _EXIT_WITH_CLIENT = cfg.BoolOpt(
 def main(argv: list[str] | None = None) -> int:
     """Run the data plane until SIGTERM or SIGINT; return the exit status."""
     try:
-        conf = _configured(sys.argv[1:] if argv is None else argv)
+        options = _configured(sys.argv[1:] if argv is None else argv)
         privilege.check_root()
-        return _serve(conf)
+        return _serve(options.conf, options.author)
     except ConfigError as exc:
         return _said(exc, EX_CONFIG)
     except PermissionMissing as exc:
@@ -75,40 +80,77 @@ def _said(exc: Exception, status: int) -> int:
     return status
 
 
-def _configured(argv: list[str]) -> Any:
-    conf = configured(argv, prog="l3-dataplane", cli_opts=[_EXIT_WITH_CLIENT])
+def _configured(argv: list[str]) -> Restricted:
+    arguments = _parse(argv)
+
+    def read(files: list[str] | None = None) -> Any:
+        named = [f"--config-file={path}" for path in (arguments.config_file if files is None else files)]
+        directories = [f"--config-dir={path}" for path in arguments.config_dir] if files is None else []
+        switches = [name for name in ("--debug", "--exit-with-client") if name in argv]
+        return configured(
+            [*named, *directories, *switches],
+            prog="l3-dataplane",
+            cli_opts=[_EXIT_WITH_CLIENT],
+            default_files=files if files is None else (),
+        )
+
+    options = restrict(read(), read)
+    conf = options.conf
     driver_name(conf.interface_driver)
     # The file and the folder named in [DEFAULT] are the agent's; two processes would rotate it under each other.
     conf.set_override("log_file", _of_ours(conf.dataplane.log_file))
     conf.set_override("log_dir", None)
     conf.set_override("use_stderr", conf.dataplane.log_file is None and not conf.use_journal)
     start_logging(conf, "l3-dataplane", fix_eventlet=False)
-    return conf
+    if options.ignored:
+        LOG.warning("Ignored, since another user than root can write the file: %s", ", ".join(options.ignored))
+    return options
+
+
+def _parse(argv: list[str]) -> argparse.Namespace:
+    """Parse the arguments by a closed list: the agent's user chooses them, and oslo.log has some that run code.
+
+    :raises WrongArguments: another argument.
+    """
+    parser = argparse.ArgumentParser(prog="l3-dataplane", allow_abbrev=False, exit_on_error=False)
+    parser.add_argument("--config-file", action="append", default=[], help="read this file; may be repeated")
+    parser.add_argument("--config-dir", action="append", default=[], help="read *.conf of this directory")
+    parser.add_argument("--debug", action="store_true", help="log at level DEBUG")
+    parser.add_argument("--exit-with-client", action="store_true", help=_EXIT_WITH_CLIENT.help)
+    parser.add_argument("--version", action="version", version=__version__)
+    try:
+        arguments, unknown = parser.parse_known_args(argv)
+    except argparse.ArgumentError as exc:
+        raise WrongArguments(str(exc)) from exc
+    if unknown:
+        raise WrongArguments(f"unrecognized arguments: {' '.join(unknown)}")
+    return arguments
 
 
 def _of_ours(path: str | None) -> str | None:
-    """Return the path of a file to write as it is, if nobody else can have it lead to another one.
+    """Return the path of a file to write, if only root decides where it leads.
 
-    :raises ConfigError: somebody can, or its folder is not there.
+    :raises ConfigError: another user can change its directory, it is a symlink, or its directory does not exist.
     """
-    if path is not None:
-        folder = os.path.dirname(path) or "."
-        try:
-            owner = os.stat(folder).st_uid
-        except OSError as exc:
-            raise ConfigError(f"[dataplane] log_file: {path}: {exc.strerror or exc}") from exc
-        if owner != os.geteuid():
-            raise ConfigError(f"[dataplane] log_file: {path}: its folder is that of user {owner}, expected one of root")
+    if path is None:
+        return None
+    directory = os.path.dirname(path) or "."
+    if not os.path.isdir(directory):
+        raise ConfigError(f"[dataplane] log_file: {path}: {os.strerror(errno.ENOENT)}")
+    if not is_trusted(directory):
+        raise ConfigError(f"[dataplane] log_file: {path}: another user than root can change its directory")
+    if os.path.islink(path):
+        raise ConfigError(f"[dataplane] log_file: {path}: a symlink is not followed")
     return path
 
 
-def _serve(conf: Any) -> int:
+def _serve(conf: Any, author: int | None) -> int:
     path = conf.dataplane.socket
     _check_mount(conf.dataplane)
     lock = _locked(conf.dataplane.netns_path)
     if lock is None:
         raise AnotherAtWork(f"another data plane serves {conf.dataplane.netns_path}")
-    listener, owner = _listen(path)
+    listener, owner = _listen(path, author)
     privilege.raise_descriptor_limit()
     privilege.drop()
 
@@ -213,19 +255,23 @@ def _locked(netns_path: str) -> int | None:
             time.sleep(0.02)
 
 
-def _listen(path: str) -> tuple[socket.socket, int]:
-    """Return a socket that only the owner of its folder (and root) can reach, and the user id of that owner.
+def _listen(path: str, author: int | None) -> tuple[socket.socket, int]:
+    """Return a socket that only one user (and root) can reach, and the id of that user.
 
-    It is made with the rights of the owner, who may swap files there at any moment: so it is his from its birth, and
-    no link of his leads us to a file of another.
+    It is made with the rights of that user, who may swap files there at any moment: so it belongs to the user from its
+    birth, and no symlink leads to a file of another user.
+
+    :param author: the user, where an untrusted file names the path; None for the owner of its directory.
     """
     folder = os.path.dirname(path) or "."
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     try:
-        os.makedirs(folder, exist_ok=True)
-        owner = os.stat(folder)
+        if author is None:
+            os.makedirs(folder, exist_ok=True)
+        found = os.stat(folder)
+        owner = found.st_uid if author is None else author
         os.fchmod(listener.fileno(), 0o600)  # the mode that bind(2) gives the file (unix(7))
-        with privilege.acting_as(owner.st_uid, owner.st_gid):
+        with privilege.acting_as(owner, found.st_gid if found.st_uid == owner else _NO_GROUP):
             # A data plane of other namespaces may use this path.
             if _is_served(path):
                 raise AnotherAtWork(f"another data plane listens on {path}")
@@ -236,7 +282,7 @@ def _listen(path: str) -> tuple[socket.socket, int]:
     except OSError as exc:
         listener.close()
         raise ConfigError(f"[dataplane] socket: {path!r}: {exc.strerror or exc}") from exc
-    return listener, owner.st_uid
+    return listener, owner
 
 
 def _is_served(path: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import re
 import socket
 from collections.abc import Sequence
 from ipaddress import IPv6Address
@@ -20,7 +21,9 @@ from l3agent.exceptions import ConfigError, WrongArguments
 from l3agent.model.forms import is_unicast
 
 
-def configured(argv: Sequence[str], *, prog: str, cli_opts: Sequence[Any] = ()) -> Any:
+def configured(
+    argv: Sequence[str], *, prog: str, cli_opts: Sequence[Any] = (), default_files: Sequence[str] | None = None
+) -> Any:
     """Return the options of a program, parsed from its arguments and configuration files, every one of them read.
 
     oslo.config converts a value when it is first read; reading all of them here finds the wrong one before anything
@@ -28,6 +31,7 @@ def configured(argv: Sequence[str], *, prog: str, cli_opts: Sequence[Any] = ()) 
 
     :param prog: name of the program, for its help.
     :param cli_opts: options that only this program has.
+    :param default_files: read if the arguments name none; None for :func:`default_config_files`.
     :raises ConfigError: a missing file, a file that is no configuration, an unknown argument's or option's bad value.
     """
     conf = cfg.ConfigOpts()
@@ -42,9 +46,12 @@ def configured(argv: Sequence[str], *, prog: str, cli_opts: Sequence[Any] = ()) 
                 project="l3agent",
                 prog=prog,
                 version=__version__,
-                default_config_files=default_config_files(),
+                default_config_files=default_config_files() if default_files is None else list(default_files),
                 default_config_dirs=[],
             )
+    except cfg.ConfigFileParseError as exc:
+        # The line itself stays out of the error: a file of root may be named on the command line of l3-dataplane.
+        raise ConfigError(f"{exc.config_file}: {_without_content(exc)}") from exc
     except cfg.Error as exc:
         raise ConfigError(" ".join(str(exc).split())) from exc
     except SystemExit as exc:
@@ -68,6 +75,11 @@ def configured(argv: Sequence[str], *, prog: str, cli_opts: Sequence[Any] = ()) 
     if conf.host is None:
         conf.set_default("host", socket.gethostname())
     return conf
+
+
+def _without_content(exc: cfg.ConfigFileParseError) -> str:
+    line = re.match(r"at .*:(\d+), ", exc.msg)
+    return f"line {line[1]}: neither a [group], an option = value, nor a comment" if line else "cannot be parsed"
 
 
 def start_logging(conf: Any, product: str, **settings: Any) -> None:

@@ -105,7 +105,11 @@ def test_no_log_is_written_where_another_user_could_have_it_lead_elsewhere(datap
     os.chown(foreign, 65534, 65534)
     conf = folder / "second.conf"
     for option, status, told in (
-        (f"log_file = {foreign}/dataplane.log", 78, f"{foreign}/dataplane.log: its folder is that of user 65534"),
+        (
+            f"log_file = {foreign}/dataplane.log",
+            78,
+            f"{foreign}/dataplane.log: another user than root can change its directory",
+        ),
         (f"log_file = {foreign}/nowhere/dataplane.log", 78, "nowhere/dataplane.log: No such file"),
         ("", 75, "another data plane"),  # the folder in [DEFAULT] is the agent's
     ):

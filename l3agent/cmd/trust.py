@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a configuration file may decide in l3-dataplane depends on who can write it.
+
+The agent's user may name any file on the command line of l3-dataplane, and often owns the files of Neutron. From a file
+that another user than root can write, the data plane takes only options that gain that user nothing.
+
+Review: can an option of an untrusted file name a file to read, write or run, a NIC, or a namespace directory?
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from oslo_config import cfg
+
+#: Options that an untrusted file may set, by group: no path, no program, no NIC, and bounded numbers.
+_HARMLESS = {
+    "DEFAULT": ("interface_driver", "external_network_bridge", "ovs_use_veth", "send_arp_for_ha", "debug"),
+    "OVS": ("integration_bridge", "ovsdb_connection", "ovsdb_timeout"),
+    "dataplane": ("announce_interval", "count_traffic", "pool_size", "repair"),
+}
+#: Options of the data plane that only a trusted file may set, by group.
+_GUARDED = {
+    "DEFAULT": ("log_config_append",),
+    "OVS": ("ssl_key_file", "ssl_cert_file", "ssl_ca_cert_file"),
+    "dataplane": ("log_file", "netns_path", "private_netns_path"),
+    "standalone": ("topology",),
+}
+#: Options that place the socket. It is made with the rights of the owner of the file that sets them.
+_SOCKET = {"DEFAULT": ("state_path",), "dataplane": ("socket",)}
+
+
+@dataclass(frozen=True, slots=True)
+class Restricted:
+    """The options of a data plane after files were judged.
+
+    :param conf: the options to use.
+    :param ignored: options of untrusted files that are not used, as ``[group] name``.
+    :param author: user id with whose rights the socket is made; None for the owner of its directory.
+    """
+
+    conf: Any
+    ignored: tuple[str, ...] = ()
+    author: int | None = None
+
+
+def is_trusted(path: str | os.PathLike[str]) -> bool:
+    """Return True if only root or this process's user can change what ``path`` leads to.
+
+    The file and every directory above it are owned by one of them and writable by nobody else, on the path as written
+    and on the path without symlinks. In a directory with the sticky bit (unlink(2)), as /tmp, others cannot replace a
+    file of root. In a user namespace that maps one user id only, there is no other user, and every file is trusted.
+    """
+    if _has_one_user():
+        return True
+    written, real = Path(os.path.abspath(path)), Path(os.path.realpath(path))
+    try:
+        return all(map(_is_protected, {written, *written.parents, real, *real.parents}))
+    except OSError:
+        return False
+
+
+def _is_protected(path: Path) -> bool:
+    found = path.lstat()
+    if found.st_uid not in (0, os.geteuid()):
+        return False
+    if stat.S_ISLNK(found.st_mode):
+        return True  # its mode has no meaning; its directory and its target are checked as well
+    if stat.S_ISDIR(found.st_mode) and found.st_mode & stat.S_ISVTX:
+        return True
+    group_writes = found.st_mode & stat.S_IWGRP and found.st_gid != 0
+    return not (group_writes or found.st_mode & stat.S_IWOTH)
+
+
+def _has_one_user() -> bool:
+    """Return True if a single user id is mapped into this user namespace (user_namespaces(7))."""
+    lines = Path("/proc/self/uid_map").read_text().splitlines()
+    return len(lines) == 1 and lines[0].split()[2] == "1"
+
+
+def restrict(conf: Any, read: Callable[[list[str]], Any]) -> Restricted:
+    """Return the options that files may set here.
+
+    :param conf: read from all files.
+    :param read: reads the options from the given files alone.
+    """
+    files = list(_files(conf))
+    untrusted = {path for path in files if not is_trusted(path)}
+    if not untrusted:
+        return Restricted(conf)
+    trusted = read([path for path in files if path not in untrusted])
+    for group, name in _each(_HARMLESS):
+        trusted.set_override(name, _value(conf, group, name), group=_key(group))
+    author = _author(conf, trusted, untrusted)
+    if author is not None:
+        trusted.set_override("socket", conf.dataplane.socket, group="dataplane")
+    guarded = [*_each(_GUARDED), *(_each(_SOCKET) if author is None else ())]
+    ignored = [
+        f"[{group}] {name}"
+        for group, name in guarded
+        if _source(conf, group, name) in untrusted and _value(conf, group, name) != _value(trusted, group, name)
+    ]
+    return Restricted(trusted, tuple(ignored), author)
+
+
+def _author(conf: Any, trusted: Any, untrusted: Collection[str]) -> int | None:
+    """Return the owner of the untrusted file that places the socket into a directory of the same owner, else None."""
+    if conf.dataplane.socket == trusted.dataplane.socket:
+        return None
+    sources = {_source(conf, group, name) for group, name in _each(_SOCKET)} & set(untrusted)
+    try:
+        owners = {os.stat(path).st_uid for path in sources if path is not None}
+        owners.add(os.stat(os.path.dirname(conf.dataplane.socket) or ".").st_uid)
+    except OSError:
+        return None
+    return owners.pop() if len(owners) == 1 else None
+
+
+def _files(conf: Any) -> Iterator[str]:
+    yield from map(str, conf.config_file or [])
+    for directory in conf.config_dir or []:
+        yield from map(str, sorted(Path(directory).glob("*.conf")))
+
+
+def _each(table: Mapping[str, tuple[str, ...]]) -> Iterator[tuple[str, str]]:
+    return ((group, name) for group, names in table.items() for name in names)
+
+
+def _key(group: str) -> str | None:
+    return None if group == "DEFAULT" else group
+
+
+def _value(conf: Any, group: str, name: str) -> Any:
+    return getattr(conf if group == "DEFAULT" else conf[group], name)
+
+
+def _source(conf: Any, group: str, name: str) -> str | None:
+    """Return the file that sets an option, None if none does."""
+    location = conf.get_location(name, _key(group))
+    return location.detail if location is not None and location.location is cfg.Locations.user else None
