@@ -47,6 +47,8 @@ EX_SOFTWARE, EX_TEMPFAIL, EX_NOPERM, EX_CONFIG = 70, 75, 77, 78
 _LOCK_S = 5.0
 #: The group of no file (nogroup).
 _NO_GROUP = 65534
+#: Held in the folder of namespaces for the life of this process.
+_LOCK_FILE = ".l3agent.lock"
 #: Seconds for a connection to a socket that may be served.
 _CONNECT_S = 1.0
 #: So many objects more than before are a reason to look for garbage (Python's own default is 700).
@@ -235,12 +237,14 @@ def _check_mount(options: Any) -> None:
 def _locked(netns_path: str) -> int | None:
     """Lock the directory of namespaces for the life of this process; return the descriptor, or None if it stays locked.
 
-    The lock is on the directory itself: a bind mount of it, as in a container, has the same inode, and a mount of the
-    directory on itself, as ip-netns(8) makes it, too.
+    The lock is on a file in the directory: a bind mount of it, as in a container, has the same inode, and a mount of
+    the directory on itself, as ip-netns(8) makes it, too. The directory itself must not be locked: ip-netns(8) takes
+    flock(2) on it, and waits, whenever it creates a namespace.
     """
     try:
         os.makedirs(netns_path, exist_ok=True)
-        fd = os.open(netns_path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        path = os.path.join(netns_path, _LOCK_FILE)
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     except OSError as exc:
         raise ConfigError(f"[dataplane] netns_path: {netns_path!r}: {exc.strerror}") from exc
     deadline = time.monotonic() + _LOCK_S
