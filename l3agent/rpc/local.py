@@ -5,6 +5,7 @@ Driven by events only: a message goes straight into the work queue of the server
 poll and no idle time. Transports with the same virtual host (``local:///name``) see each other, others do not.
 As with a broker, arguments and results travel as JSON, a message that nobody listens for is lost (or, sent at least
 once, refused), and a call that nobody answers ends at its deadline: from then on no server begins with it.
+Notifications wait for their listener: see ``local_queues``.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from weakref import WeakValueDictionary
 import oslo_messaging
 from oslo_messaging._drivers import base, common
 from oslo_serialization import jsonutils
+
+from l3agent.rpc.local_queues import NotificationListener, NotificationQueues
 
 # What jsonutils.dumps does, with an encoder that is made once.
 _encode = json.JSONEncoder(default=jsonutils.to_primitive).encode
@@ -120,6 +123,7 @@ class Broker:
 
     def __init__(self) -> None:
         self._listeners: defaultdict[tuple[str | None, str], deque[LocalListener]] = defaultdict(deque)
+        self.notifications = NotificationQueues(lambda encoded, again: LocalMessage(encoded, None, again))
 
     def subscribe(self, listener: LocalListener) -> None:
         """Make a listener known at all its addresses."""
@@ -197,7 +201,7 @@ class LocalDriver(base.BaseDriver):  # type: ignore[misc]
         :raises MessageUndeliverable: nobody listens, and ``transport_options`` ask for at least once.
         """
         answer = _Answer(timeout) if wait_for_reply else None
-        address, encoded = self._address(target), _encode((ctxt, message))
+        address, encoded = self._address(target), _encode((_values(ctxt), message))
         taken = self._broker.deliver(address, encoded, fanout=bool(target.fanout), answer=answer)
         if not taken and transport_options is not None and transport_options.at_least_once:
             raise oslo_messaging.MessageUndeliverable(None, address.exchange, target.topic, message)
@@ -206,8 +210,8 @@ class LocalDriver(base.BaseDriver):  # type: ignore[misc]
     def send_notification(
         self, target: oslo_messaging.Target, ctxt: dict[str, Any], message: Any, version: float, retry: Any = None
     ) -> None:
-        """Deliver a notification to one listener of the topic."""
-        self._broker.deliver(self._address(target), _encode((ctxt, message)))
+        """Deliver a notification to one listener of the topic, and to one of each pool; or keep it for them."""
+        self._broker.notifications.put(self._address(target)[:2], _encode((_values(ctxt), message)))
 
     def listen(self, target: oslo_messaging.Target, batch_size: int, batch_timeout: float | None) -> LocalListener:
         """Return a listener for the topic, the topic of one server and the fanout."""
@@ -215,20 +219,24 @@ class LocalDriver(base.BaseDriver):  # type: ignore[misc]
 
     def listen_for_notifications(
         self, targets_and_priorities: Any, pool: str | None, batch_size: int, batch_timeout: float | None
-    ) -> LocalListener:
+    ) -> NotificationListener:
         """Return a listener for the topics ``<topic>.<priority>``.
 
-        :raises NotImplementedError: a pool was asked for; the driver interface wants this error.
+        :param pool: each pool gets each notification, once.
         """
-        if pool:
-            raise NotImplementedError(f"local:// has no notification pools, pool {pool!r} was asked for")
-        return LocalListener(
-            self._broker,
-            [self._address(target, f"{target.topic}.{priority}") for target, priority in targets_and_priorities],
-        )
+        bindings = [
+            self._address(target, f"{target.topic}.{priority}")[:2] for target, priority in targets_and_priorities
+        ]
+        queues = dict.fromkeys(self._broker.notifications.declare(binding, pool) for binding in bindings)
+        return NotificationListener(queues, batch_size, batch_timeout)
 
     def cleanup(self) -> None:
         """Release what the driver holds: nothing, listeners end with their servers."""
 
     def _address(self, target: oslo_messaging.Target, topic: str | None = None) -> Address:
         return Address(target.exchange or self._default_exchange, topic or target.topic, target.server)
+
+
+def _values(ctxt: Any) -> Any:
+    """Return the values of a context, which may be an object when there is no serializer."""
+    return ctxt.to_dict() if hasattr(ctxt, "to_dict") else ctxt

@@ -7,6 +7,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import eventlet
@@ -15,7 +16,7 @@ import pytest
 from oslo_config import cfg
 
 from l3agent.exceptions import PluginUnavailable
-from l3agent.rpc import Client, Connection, RemoteError, Target, admin_context, get_transport
+from l3agent.rpc import Client, Connection, RemoteError, Target, admin_context, get_transport, local_queues
 from l3agent.testing import wait_until
 
 CONTEXT = admin_context()
@@ -289,26 +290,130 @@ def test_an_idle_consumer_costs_nothing(listen: Any) -> None:
     assert time.process_time() - before < 0.01
 
 
-def test_notifications_reach_their_listener(conf: cfg.ConfigOpts, url: str) -> None:
-    got: list[Any] = []
+class Notified:
+    """The endpoint of a listener, and what it got."""
 
-    class Notified:
-        def info(self, context: Any, publisher: str, event: str, payload: Any, metadata: Any) -> None:
-            got.append((publisher, event, payload))
+    def __init__(self) -> None:
+        self.got: list[Any] = []
+        self.requeue = 0
 
-    targets = [Target(topic="notifications")]
-    transport = oslo_messaging.get_notification_transport(conf, url)
-    listener = oslo_messaging.get_notification_listener(transport, targets, [Notified()])
-    listener.start()
-    oslo_messaging.Notifier(transport, "me", driver="messaging", topics=["notifications"]).info({}, "up", {"a": 1})
-    wait_until(lambda: got)
+    def info(self, context: Any, publisher: str, event: str, payload: Any, metadata: Any) -> Any:
+        if self.requeue:
+            self.requeue -= 1
+            return oslo_messaging.NotificationResult.REQUEUE
+        self.got.append((publisher, event, payload))
+        return oslo_messaging.NotificationResult.HANDLED
+
+
+class Batches:
+    def __init__(self) -> None:
+        self.got: list[list[Any]] = []
+
+    def info(self, messages: Any) -> None:
+        self.got.append([message["event_type"] for message in messages])
+
+
+class Notifications:
+    """A notifier, and listeners of its topic."""
+
+    def __init__(self, conf: cfg.ConfigOpts, url: str) -> None:
+        self._transport = oslo_messaging.get_notification_transport(conf, url)
+        self._notifier = oslo_messaging.Notifier(self._transport, "me", driver="messaging", topics=["notifications"])
+        self._listeners: list[Any] = []
+
+    def send(self, event: str, context: Any = None) -> None:
+        self._notifier.info(context or {}, event, {"a": 1})
+
+    def listen(self, endpoint: object, get: Any = oslo_messaging.get_notification_listener, **settings: Any) -> Any:
+        targets = [Target(topic="notifications")]
+        self._listeners.append(get(self._transport, targets, [endpoint], **settings))
+        self._listeners[-1].start()
+        return self._listeners[-1]
+
+    def close(self) -> None:
+        for listener in self._listeners:
+            listener.stop()
+            listener.wait()
+
+
+@pytest.fixture
+def notifications(conf: cfg.ConfigOpts, url: str) -> Iterator[Notifications]:
+    notifications = Notifications(conf, url)
+    yield notifications
+    notifications.close()
+
+
+def test_notifications_reach_their_listener(notifications: Notifications) -> None:
+    endpoint = Notified()
+    notifications.listen(endpoint)
+    notifications.send("up")
+    wait_until(lambda: endpoint.got)
+    assert endpoint.got == [("me", "up", {"a": 1})]
+
+
+def test_notifications_wait_for_a_listener_and_the_oldest_go_when_there_are_too_many(
+    notifications: Notifications, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(local_queues, "QUEUE_LIMIT", 3)
+    for event in "abcde":
+        notifications.send(event)
+    endpoint = Notified()
+    listener = notifications.listen(endpoint)
+    wait_until(lambda: len(endpoint.got) == 3)
+    assert [event for _, event, _ in endpoint.got] == ["c", "d", "e"]
+    assert caplog.text.count("only the last 3 notifications are kept") == 1
     listener.stop()
     listener.wait()
-    assert got == [("me", "up", {"a": 1})]
+    notifications.send("while none listens")
+    another = Notified()
+    notifications.listen(another)
+    wait_until(lambda: another.got)
 
 
-def test_notification_pools_are_refused(conf: cfg.ConfigOpts, url: str) -> None:
-    transport = oslo_messaging.get_notification_transport(conf, url)
-    listener = oslo_messaging.get_notification_listener(transport, [Target(topic="n")], [object()], pool="p")
-    with pytest.raises(NotImplementedError, match="pool 'p'"):
-        listener.start()
+def test_a_notification_that_is_put_back_comes_again(notifications: Notifications) -> None:
+    endpoint = Notified()
+    endpoint.requeue = 2
+    notifications.listen(endpoint, allow_requeue=True)
+    notifications.send("up")
+    wait_until(lambda: endpoint.got)
+    assert endpoint.got == [("me", "up", {"a": 1})] and endpoint.requeue == 0
+
+
+def test_listeners_take_turns_and_each_pool_gets_each_notification(notifications: Notifications) -> None:
+    alone, one, two = Notified(), Notified(), Notified()
+    notifications.listen(alone)
+    notifications.listen(one, pool="pool")
+    notifications.listen(two, pool="pool")
+    for event in "abcd":
+        notifications.send(event)
+    wait_until(lambda: len(alone.got) == len(one.got) + len(two.got) == 4)
+    assert [event for _, event, _ in alone.got] == ["a", "b", "c", "d"]
+    assert len(one.got) == len(two.got) == 2
+
+
+def test_notifications_come_in_batches_of_a_size_or_after_a_time(notifications: Notifications) -> None:
+    endpoint = Batches()
+    get = oslo_messaging.get_batch_notification_listener
+    listener = notifications.listen(endpoint, get, batch_size=2, batch_timeout=0.2)
+    for event in "abc":
+        notifications.send(event)
+    wait_until(lambda: len(endpoint.got) == 2)
+    notifications.send("d")
+    listener.stop()
+    listener.wait()
+    assert endpoint.got == [["a", "b"], ["c"], ["d"]]
+
+
+def test_a_context_object_needs_no_serializer(notifications: Notifications, conf: cfg.ConfigOpts, url: str) -> None:
+    endpoint, got = Notified(), list[Any]()
+    notifications.listen(endpoint)
+    notifications.send("up", CONTEXT)
+    wait_until(lambda: endpoint.got)
+    transport = get_transport(conf, url)
+    answering = SimpleNamespace(who=lambda context: got.append(context))
+    server = oslo_messaging.get_rpc_server(transport, Target(topic="plain", server="node1"), [answering])
+    server.start()
+    oslo_messaging.get_rpc_client(transport, Target(topic="plain")).call(CONTEXT, "who")
+    assert got[0]["request_id"] == CONTEXT.request_id
+    server.stop()
+    server.wait()
