@@ -22,8 +22,10 @@ class OpenVSwitch:
 
     remote = f"unix:{_RUN}/db.sock"
 
-    def __init__(self, sandbox: Sandbox, folder: Path) -> None:
+    def __init__(self, sandbox: Sandbox, folder: Path, also: str | None = None) -> None:
+        """:param also: another place where the database listens, as in ``ptcp:6640:[::1]``."""
         self._sandbox = sandbox
+        self._remotes = [f"p{self.remote}", *([also] if also else [])]
         self._file = folder / "ovs.db"
         self._log = folder / "ovs.log"
         self.database: Inside | None = None
@@ -40,7 +42,8 @@ class OpenVSwitch:
 
     def start_database(self) -> None:
         """Start ovsdb-server and wait until it answers."""
-        server = ["ovsdb-server", str(self._file), f"--remote=p{self.remote}", "--no-chdir", "-vconsole:warn"]
+        remotes = [f"--remote={remote}" for remote in self._remotes]
+        server = ["ovsdb-server", str(self._file), *remotes, "--no-chdir", "-vconsole:warn"]
         self.database = self._popen(server)
         wait_until(lambda: self._answers("--no-wait", "show"), timeout=20)
 

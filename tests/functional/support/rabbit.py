@@ -16,21 +16,23 @@ from tests.functional.support.sandbox import Sandbox, end_group, kill_family
 # The scripts themselves: the one in /usr/sbin changes to the user and the folders of the machine's broker.
 SCRIPTS = Path("/usr/lib/rabbitmq/bin")
 # By a program, because a socket of ours does not reach into a sandbox.
-_HELLO = r"exec 3<> /dev/tcp/127.0.0.1/$0 && printf 'AMQP\0\0\t\1' >&3 && head -c 1 <&3"
+_HELLO = r"exec 3<> /dev/tcp/$1/$0 && printf 'AMQP\0\0\t\1' >&3 && head -c 1 <&3"
 
 
 class Rabbit:
     """One node. It may be stopped, killed and started again, and keeps its port.
 
     :param sandbox: where it runs; without one, on the loopback of the machine.
+    :param address: of the loopback, where it listens.
     """
 
-    def __init__(self, folder: Path, sandbox: Sandbox | None = None) -> None:
+    def __init__(self, folder: Path, sandbox: Sandbox | None = None, address: str = "127.0.0.1") -> None:
         self.folder = folder
         self._entered = sandbox.argv if sandbox else list[str]
         self.port, self._dist_port, epmd_port = free_ports(3)
         self._node = f"l3agent-{os.getpid()}@localhost"
-        (folder / "rabbitmq.conf").write_text(f"listeners.tcp.default = 127.0.0.1:{self.port}\n")
+        self._address = address
+        (folder / "rabbitmq.conf").write_text(f"listeners.tcp.default = {address}:{self.port}\n")
         (folder / "enabled_plugins").write_text("[].\n")
         self._environment = {
             "PATH": os.environ["PATH"],
@@ -61,7 +63,8 @@ class Rabbit:
     @property
     def url(self) -> str:
         """Where oslo.messaging finds the node."""
-        return f"rabbit://guest:guest@127.0.0.1:{self.port}/"
+        host = f"[{self._address}]" if ":" in self._address else self._address
+        return f"rabbit://guest:guest@{host}:{self.port}/"
 
     @property
     def running(self) -> bool:
@@ -111,7 +114,7 @@ class Rabbit:
     def _speaks_amqp(self) -> bool:
         """Say hello as AMQP 0-9-1 does; a node that is ready answers with a method frame (type 1)."""
         # Not by the timeout of ``run``: under monkey patching it is not the TimeoutExpired that can be caught here.
-        hello = ["timeout", "2", "bash", "-c", _HELLO, str(self.port)]
+        hello = ["timeout", "2", "bash", "-c", _HELLO, str(self.port), self._address]
         answer = subprocess.run(self._entered(hello), capture_output=True, check=False)
         return answer.stdout == b"\x01"
 

@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: Apache-2.0
+"""oslo.messaging's own functional suite, from the installed package, over ``local://`` and over ``rabbit://``.
+
+``python -m tests.suites.messaging`` runs both in one environment, and fails if a test fails or is skipped over
+``local://`` that passes over ``rabbit://``. What is skipped over ``rabbit://`` counts as passed nowhere.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import unittest
+import uuid
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+MODULES = ("oslo_messaging.tests.functional.test_functional", "oslo_messaging.tests.functional.notify.test_logger")
+#: Processes at a time: most of the suite is waiting.
+_PARALLEL = 6
+#: Seconds for the tests of one process.
+_DEADLINE_S = 180
+#: The suite has 31 tests today, which all pass over RabbitMQ; far fewer would mean that it was not run.
+LEAST = 28
+PASSED, FAILED, SKIPPED = "passed", "failed", "skipped"
+
+Outcomes = dict[str, tuple[str, str]]
+
+
+# ---- the process that runs tests -------------------------------------------------------------------------------
+
+
+class _Claims(str):
+    """A URL that says of itself to be RabbitMQ's: two tests are skipped for any other, whatever it can do."""
+
+    def startswith(self, prefix: Any, *bounds: Any) -> bool:
+        return prefix == "rabbit://" or super().startswith(prefix, *bounds)
+
+
+class _Result(unittest.TestResult):
+    def __init__(self) -> None:
+        super().__init__()
+        self.outcomes: Outcomes = {}
+
+    def stopTest(self, test: unittest.TestCase) -> None:
+        super().stopTest(test)
+        self.outcomes.setdefault(test.id(), (PASSED, ""))
+
+    def addFailure(self, test: Any, err: Any) -> None:
+        self.outcomes[test.id()] = (FAILED, self._exc_info_to_string(err, test))  # type: ignore[attr-defined]
+
+    addError = addFailure
+
+    def addSkip(self, test: unittest.TestCase, reason: str) -> None:
+        self.outcomes[test.id()] = (SKIPPED, reason)
+
+
+def _tests(suite: Iterable[Any]) -> Iterator[unittest.TestCase]:
+    for one in suite:
+        if isinstance(one, unittest.TestSuite):
+            yield from _tests(one)
+        else:
+            yield one
+
+
+def _load() -> list[unittest.TestCase]:
+    return list(_tests(unittest.defaultTestLoader.loadTestsFromNames(MODULES)))
+
+
+def run_here(outcomes: Path, wanted: list[str]) -> None:
+    """Run tests in this process, and write what became of them to a file, as JSON."""
+    from oslo_messaging.tests.functional import utils
+
+    set_up = utils.SkipIfNoTransportURL.setUp
+
+    def claiming(self: Any, **settings: Any) -> None:
+        set_up(self, **settings)
+        self.rpc_url = _Claims(self.rpc_url)
+
+    utils.SkipIfNoTransportURL.setUp = claiming
+    result = _Result()
+    unittest.TestSuite(test for test in _load() if test.id() in wanted).run(result)
+    outcomes.write_text(json.dumps(result.outcomes))
+    os._exit(0)  # the suite leaves threads behind
+
+
+# ---- the process that compares ---------------------------------------------------------------------------------
+
+
+def run(url: str, wanted: list[str]) -> Outcomes:
+    """Run tests in a process of their own."""
+    environment = {**os.environ, "RPC_TRANSPORT_URL": url, "NOTIFY_TRANSPORT_URL": url}
+    with tempfile.TemporaryDirectory(prefix="l3-suite-") as folder:
+        file = Path(folder, "outcomes")
+        argv = [sys.executable, "-W", "ignore", "-m", "tests.suites.messaging", "--run", str(file), *wanted]
+        try:
+            done = subprocess.run(argv, env=environment, capture_output=True, timeout=_DEADLINE_S, check=False)
+            outcomes: Outcomes = json.loads(file.read_text())
+        except subprocess.TimeoutExpired:
+            return dict.fromkeys(wanted, (FAILED, f"hangs: not done within {_DEADLINE_S} s"))
+        except (ValueError, OSError):
+            return dict.fromkeys(wanted, (FAILED, (done.stdout + done.stderr).decode(errors="replace")))
+    return {test: outcomes.get(test, (FAILED, "did not run")) for test in wanted}
+
+
+def shares(tests: list[str]) -> tuple[list[list[str]], list[list[str]]]:
+    """Divide the tests: those that may run beside each other, and those that use one port of the machine."""
+    alone = [test for test in tests if "Metrics" in test]
+    slow = [test for test in tests if "test_logger" in test or "CallTestCase" in test]
+    rest = [test for test in tests if test not in alone and test not in slow]
+    return [*([test] for test in slow), rest[::2], rest[1::2]], [[test] for test in alone]
+
+
+def run_all(urls: dict[str, str], tests: list[str]) -> dict[str, Outcomes]:
+    """Run all tests over each transport; what fails runs once more, alone: the suite has waits of 0.5 s."""
+    outcomes: dict[str, Outcomes] = {name: {} for name in urls}
+    beside, alone = shares(tests)
+    with ThreadPoolExecutor(_PARALLEL) as pool:
+        runs = [(name, pool.submit(run, url, share)) for share in beside for name, url in urls.items()]
+    for name, future in runs:
+        outcomes[name].update(future.result())
+    for name, url in urls.items():
+        failed = [[test] for test, (outcome, _) in outcomes[name].items() if outcome == FAILED]
+        for share in [*alone, *failed]:
+            outcomes[name].update(run(url, share))
+    return outcomes
+
+
+def main() -> int:
+    """Run the suite over both, and compare."""
+    if sys.argv[1:2] == ["--run"]:
+        run_here(Path(sys.argv[2]), sys.argv[3:])
+    import tests.functional.support.rabbit as rabbits  # not in a process that runs tests
+
+    node = rabbits.Rabbit(Path(tempfile.mkdtemp(prefix="l3-suite-")))
+    try:
+        node.start()
+        tests = [test.id() for test in _load()]
+        outcomes = run_all({"rabbit": node.url, "local": f"local:///{uuid.uuid4()}"}, tests)
+    finally:
+        node.close()
+    return compare(outcomes["rabbit"], outcomes["local"])
+
+
+def compare(rabbit: Outcomes, local: Outcomes) -> int:
+    """Print the outcomes; return 1 if a test that passes over RabbitMQ does not pass over ``local://``."""
+    worse = [test for test, (outcome, _) in rabbit.items() if outcome == PASSED and local[test][0] != PASSED]
+    for test in rabbit:
+        print(f"rabbit {rabbit[test][0]:8} local {local[test][0]:8} {test}")
+    for name, found in (("rabbit", rabbit), ("local", local)):
+        for test, (outcome, why) in found.items():
+            if outcome != PASSED:
+                print(f"--- {name}: {test} {outcome}: {why}")
+    passed = sum(outcome == PASSED for outcome, _ in rabbit.values())
+    print(f"{len(rabbit)} tests, {passed} pass over rabbit://, {len(worse)} of these do not pass over local://")
+    if passed < LEAST:
+        print(f"at least {LEAST} must pass over rabbit://")
+    return int(bool(worse) or passed < LEAST)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
