@@ -45,6 +45,12 @@ CORE_OPTS = [
         help="Mode of the agent. Only `legacy` is built; the others, of distributed routers, are refused at start.",
     ),
     cfg.BoolOpt("cleanup_on_shutdown", default=False, help="Remove all routers of this node when the agent stops."),
+    cfg.BoolOpt(
+        "enable_metadata_proxy",
+        default=True,
+        help="Whether instances expect metadata from their router, as with neutron-l3-agent. This agent does not serve "
+        "it: if True, each router with an internal port has a warning. The default is False with a topology file.",
+    ),
     cfg.BoolOpt("handle_internal_only_routers", default=True, help="Serve routers without a gateway too."),
     cfg.StrOpt(
         "ipv6_gateway",

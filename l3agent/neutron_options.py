@@ -56,7 +56,7 @@ _REASONS: Mapping[str, Mapping[str, str]] = {
         "ha_conntrackd_sndsocketbuffer ha_conntrackd_rcvsocketbuffer per_router_log_files router_log_files_in_ha_confs"
     },
     _METADATA: {
-        "DEFAULT": "metadata_port enable_metadata_proxy metadata_access_mark metadata_proxy_socket metadata_proxy_user "
+        "DEFAULT": "metadata_port metadata_access_mark metadata_proxy_socket metadata_proxy_user "
         "metadata_proxy_group metadata_proxy_watch_log",
         "metadata_rate_limiting": "rate_limit_enabled ip_versions base_window_duration base_query_rate_limit "
         "burst_window_duration burst_query_rate_limit",
@@ -103,6 +103,41 @@ _OWN_GROUPS = frozenset({"dataplane", "l3agent", "standalone"})
 _NOTHING_ASKED = frozenset({"", "false", "none", "0", "no", "off"})
 
 
+#: The feature that options of a reason ask for, by the names of the metrics.
+_FEATURES: Mapping[str, str] = {
+    _HA: "ha",
+    _RA: "router_advertisements",
+    _PREFIXES: "prefix_delegation",
+}
+#: The feature of an extension of neutron-l3-agent (entry points ``neutron.agent.l3.extensions``).
+_EXTENSION_FEATURES: Mapping[str, str] = {
+    "conntrack_helper": "conntrack_helpers",
+    "fip_qos": "qos",
+    "gateway_ip_qos": "qos",
+    "ndp_proxy": "ndp_proxy",
+    "port_forwarding": "port_forwarding",
+}
+
+
+def requested_features(conf: Any) -> dict[str, list[str]]:
+    """Return the features that the configuration asks for and this agent does not serve, each with the options.
+
+    An extension without a feature in the table stands for itself. ``agent_mode`` is no part of it: another one than
+    ``legacy`` is an error.
+
+    :param conf: the parsed options.
+    """
+    found: dict[str, list[str]] = {"metadata": ["enable_metadata_proxy"]} if conf.enable_metadata_proxy else {}
+    chosen = _chosen(conf)
+    for reason, feature in _FEATURES.items():
+        if names := _set_without_effect(conf, chosen, reason):
+            found[feature] = names
+    for extension in chosen.get(("agent", "extensions"), "").replace(",", " ").split():
+        feature = _EXTENSION_FEATURES.get(extension, extension)
+        found.setdefault(feature, []).append(f"[AGENT] extensions: {extension}")
+    return found
+
+
 def without_effect(conf: Any) -> str:
     """Return the options of neutron-l3-agent that the files set and that change nothing, with the reasons, in one line.
 
@@ -111,19 +146,23 @@ def without_effect(conf: Any) -> str:
     """
     chosen = _chosen(conf)
     found = []
-    for reason, groups in _REASONS.items():
+    for reason in _REASONS:
         if reason == _BROKER and old_transport_url(conf):
             continue
-        names = [
-            name if group == "DEFAULT" else f"[{group}] {name}"
-            for group, words in groups.items()
-            for name in words.split()
-            if not _has_effect(conf, reason, group, name)
-            and chosen.get((group.lower(), name), "").lower() not in _NOTHING_ASKED
-        ]
-        if names:
+        if names := _set_without_effect(conf, chosen, reason):
             found.append(f"{', '.join(names)} ({reason})")
     return "; ".join(found)
+
+
+def _set_without_effect(conf: Any, chosen: Mapping[tuple[str, str], str], reason: str) -> list[str]:
+    """Return the options of a reason that the files set to a value that asks for something."""
+    return [
+        name if group == "DEFAULT" else f"[{group}] {name}"
+        for group, words in _REASONS[reason].items()
+        for name in words.split()
+        if not _has_effect(conf, reason, group, name)
+        and chosen.get((group.lower(), name), "").lower() not in _NOTHING_ASKED
+    ]
 
 
 def reason_for(group: str, name: str) -> str | None:

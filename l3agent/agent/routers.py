@@ -100,6 +100,7 @@ class Routers:
             payload,
             handle_internal_only_routers=self._conf.handle_internal_only_routers,
             ipv6_gateway=IPv6Address(self._conf.ipv6_gateway) if self._conf.ipv6_gateway else None,
+            metadata_proxy=self._conf.enable_metadata_proxy,
         )
         if state.id != router_id:
             raise InvalidRouter("id", state.id, f"the server was asked for {router_id}")

@@ -133,6 +133,7 @@ def _reached(found: dict[str, Any]) -> Iterator[Finding]:
         yield failed("option", problem, check.EX_CONFIG)
     if found["without_effect"]:
         yield Finding("options without effect", "note", found["without_effect"])
+    yield from check.features(found["features"], found.get("server") or {})
     broker = found.get("broker")
     if broker is None:
         yield Finding("broker and server", "ok", "none is needed: the agent serves the topology file to itself")
@@ -142,8 +143,8 @@ def _reached(found: dict[str, Any]) -> Iterator[Finding]:
         yield Finding("server", "unknown", "asked only through a broker")
         return
     yield Finding("broker", "ok", broker["url"])
-    if found["server"]:
-        yield failed("server", f"{found['server']}; is neutron-server running?", check.EX_UNAVAILABLE)
+    if found["server"]["error"]:
+        yield failed("server", f"{found['server']['error']}; is neutron-server running?", check.EX_UNAVAILABLE)
     else:
         yield Finding("server", "ok", "it answers")
 

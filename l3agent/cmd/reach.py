@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tries whether the broker takes us and whether a server answers; ``l3-agentctl check`` runs it and reads its JSON.
 
-It asks the server for its list of service plug-ins, which changes nothing there.
+It asks the server for its list of service plug-ins and for the number of HA routers of this node, which change nothing
+there. It never calls ``get_router_ids``, which schedules routers, nor ``sync_routers``, which binds ports.
 """
 
 import warnings
@@ -22,11 +23,11 @@ import kombu
 import oslo_messaging
 from oslo_log import log as logging
 
-from l3agent.agent.plugin_api import TOPIC
+from l3agent.agent.plugin_api import TOPIC, L3PluginApi
 from l3agent.cmd.startup import configured
 from l3agent.exceptions import ConfigError, PluginUnavailable
-from l3agent.neutron_options import old_transport_url, unknown_options, without_effect
-from l3agent.rpc import Client, RemoteError, admin_context, get_transport
+from l3agent.neutron_options import old_transport_url, requested_features, unknown_options, without_effect
+from l3agent.rpc import Client, RemoteError, get_transport
 
 EX_CONFIG = 78
 #: Seconds for the broker, and for the server.
@@ -46,10 +47,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ConfigError, logging.LogConfigError) as exc:
         print(exc, file=sys.stderr)
         return EX_CONFIG
-    found: dict[str, Any] = {"unknown": unknown_options(conf), "without_effect": without_effect(conf)}
+    found: dict[str, Any] = {
+        "unknown": unknown_options(conf),
+        "without_effect": without_effect(conf),
+        "features": requested_features(conf),
+    }
     if not conf.standalone.topology:
         found["broker"] = _broker(conf, transport)
-        found["server"] = _server(client) if found["broker"]["error"] is None else None
+        found["server"] = _server(L3PluginApi(client, conf.host)) if found["broker"]["error"] is None else None
     print(json.dumps(found), flush=True)
     return 0
 
@@ -88,15 +93,23 @@ def _reason(exc: Exception) -> str:
     return " ".join(str(getattr(exc, "reply_text", "") or getattr(exc, "strerror", "") or exc).split())
 
 
-def _server(client: Client) -> str | None:
-    """Return why no server answers, None when one does."""
+def _server(server: L3PluginApi) -> dict[str, Any]:
+    """Return what the server says, and in ``error`` why none answers."""
     try:
-        client.call(admin_context(), "get_service_plugin_list", version="1.3")
+        return {"error": None, "plugins": _plugins(server), "ha_routers": server.get_host_ha_router_count() or 0}
     except PluginUnavailable as exc:
-        return str(exc)
+        return {"error": str(exc)}
     except RemoteError:
-        return None  # an old server, which knows no such method, has answered
-    return None
+        # It has answered.
+        return {"error": None, "plugins": [], "ha_routers": 0}
+
+
+def _plugins(server: L3PluginApi) -> list[str]:
+    """Return the service plug-ins; none of an old server, which knows no such method."""
+    try:
+        return server.get_service_plugin_list()
+    except RemoteError:
+        return []
 
 
 if __name__ == "__main__":

@@ -65,6 +65,8 @@ def configured(
     if conf.standalone.topology:
         # No L2 agent wires ports here.
         conf.set_default("interface_driver", "bridge")
+        # No instance expects metadata.
+        conf.set_default("enable_metadata_proxy", False)
     if conf.agent_mode != "legacy":
         raise ConfigError(f"[DEFAULT] agent_mode: {conf.agent_mode}: distributed routers are not built, use `legacy`")
     _check_ipv6_gateway(conf.ipv6_gateway)

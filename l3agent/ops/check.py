@@ -30,6 +30,13 @@ _PER_ROUTER = 4
 _FEW_DESCRIPTORS, _ENOUGH_DESCRIPTORS = 1024, 65536
 #: The kernel's default is 1024 neighbours for all namespaces together (arp(7)).
 _ENOUGH_NEIGHBOURS = 8192
+#: The feature that a service plug-in of the server offers (``neutron_lib.plugins.constants``).
+_PLUGIN_FEATURES: Mapping[str, str] = {
+    "CONNTRACKHELPER": "conntrack_helpers",
+    "NDPPROXY": "ndp_proxy",
+    "PORTFORWARDING": "port_forwarding",
+    "QOS": "qos",
+}
 _STYLES = {"ok": "green", "note": "yellow", "fail": "red", "unknown": "dim"}
 
 
@@ -107,6 +114,25 @@ def tools() -> Iterator[Finding]:
         found = shutil.which(name) or shutil.which(name, path="/usr/sbin:/sbin")
         text = found or f"not found; l3agent needs it not, people do: {why}"
         yield Finding(f"tool: {name}", "ok" if found else "note", text)
+
+
+def features(requested: Mapping[str, list[str]], server: Mapping[str, Any]) -> Iterator[Finding]:
+    """Yield a finding for each feature that is asked for and that this agent does not serve.
+
+    :param requested: options that ask for a feature, by its name.
+    :param server: its service plug-ins (``plugins``) and the number of HA routers of this node (``ha_routers``), as
+        far as it has answered.
+    """
+    reasons = {feature: [f"asked for by {', '.join(options)}"] for feature, options in requested.items()}
+    for plugin in server.get("plugins", ()):
+        if feature := _PLUGIN_FEATURES.get(plugin):
+            reasons.setdefault(feature, []).append(f"the server has the service plug-in {plugin}")
+    if count := server.get("ha_routers"):
+        reasons.setdefault("ha", []).append(f"the server has {count} HA routers for this node")
+    for feature, texts in sorted(reasons.items()):
+        yield Finding(f"feature: {feature}", "note", f"this agent does not serve it; {'; '.join(texts)}")
+    if not reasons:
+        yield Finding("features", "ok", "nothing is asked for that this agent does not serve")
 
 
 def state_path(folder: str) -> Finding:

@@ -7,7 +7,7 @@ Counts and times are taken as things happen; what can be read off the agent at a
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import eventlet
@@ -23,6 +23,7 @@ from l3agent.agent.outcomes import Outcome
 from l3agent.agent.resource_update import PRIORITY_FULL_SYNC, PRIORITY_RPC
 from l3agent.dataplane.client import DataplaneClient
 from l3agent.exceptions import L3AgentError
+from l3agent.ops.status import routers_with_skipped_parts, unserved_features
 
 LOG = logging.getLogger(__name__)
 
@@ -149,6 +150,19 @@ class _Live(Collector):  # type: ignore[misc]
             GaugeMetricFamily("l3agent_routers", "Routers of this node.", labels=["status"]),
             {status: routers.count(status) for status in _STATUSES},
         )
+        yield _labelled(
+            GaugeMetricFamily(
+                "l3agent_unserved_feature_routers",
+                "Routers that ask for a feature that this agent does not serve.",
+                labels=["feature"],
+            ),
+            unserved_features(agent),
+        )
+        yield GaugeMetricFamily(
+            "l3agent_routers_with_skipped_parts",
+            "Routers of which a port, an address, a floating IP or a route cannot be served and is skipped.",
+            routers_with_skipped_parts(agent),
+        )
         depth = agent.queue.depth()
         yield _labelled(
             GaugeMetricFamily("l3agent_queue_depth", "Routers that wait for a worker.", labels=["priority"]),
@@ -241,7 +255,7 @@ class _Live(Collector):  # type: ignore[misc]
         return self._stats
 
 
-def _labelled(family: Any, values: dict[str, float]) -> Any:
+def _labelled(family: Any, values: Mapping[str, float]) -> Any:
     for label, value in values.items():
         family.add_metric([label], value)
     return family

@@ -8,8 +8,11 @@ from typing import Any
 
 from l3agent.agent.l3_agent import L3NATAgent
 from l3agent.dataplane.client import DataplaneClient
+from l3agent.ops.status import unserved_features
 
 TITLE = "L3 agent"
+#: Warnings of one router.
+_WARNINGS_SHOWN = 10
 
 
 def summary(agent: L3NATAgent, dataplane: DataplaneClient) -> dict[str, Any]:
@@ -29,6 +32,12 @@ def summary(agent: L3NATAgent, dataplane: DataplaneClient) -> dict[str, Any]:
         "data plane": {"connected": dataplane.connected, "pid": dataplane.pid},
         "routers": dict(Counter(info.status for info in routers)),
         "errors": {f"{info.id} {info.name}": info.error for info in routers if info.error},
+        "unserved features": {name: count for name, count in unserved_features(agent).items() if count},
+        "warnings": {
+            f"{info.id} {info.name}": list(info.state.warnings[:_WARNINGS_SHOWN])
+            for info in routers
+            if info.state is not None and info.state.warnings
+        },
         "kept though the server leaves them out": sorted(agent.doubt.held),
         "last failures": [f"{one['router']}: {one['error']}" for one in list(agent.outcomes.errors)[-10:]],
     }

@@ -26,6 +26,8 @@ def router_lines(router: Mapping[str, Any], screen: Screen) -> Iterator[str]:
     yield screen.paint(screen.cut(f"router {router['id']}  {router['name']}  {router['state']}{paused}"), "bold")
     if router["error"]:
         yield screen.paint(screen.cut(f"error: {router['error']}"), "red")
+    # Not cut: the end of a warning is its reason.
+    yield from (screen.paint(f"warning: {warning}", "yellow") for warning in router["warnings"])
     yield from _section("interfaces", _links(actual), ("DEVICE", "MAC", "MTU", "STATE", "TAP", "BRIDGE"), screen)
     addresses = [(one["device"], one["interface"]) for one in actual if one["kind"] == "address"]
     yield from _section("addresses", addresses, ("DEVICE", "ADDRESS"), screen)

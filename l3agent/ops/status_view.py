@@ -31,16 +31,22 @@ def status_lines(status: Mapping[str, Any], screen: Screen, before: Mapping[str,
         yield screen.cut(f"orphans     {', '.join(sorted(orphans))}: the server names none of them")
     if unseen := [one for one in status["paused"] if one not in status["routers"]]:
         yield screen.cut(f"paused      {', '.join(unseen)}: not known since the last start")
+    if unserved := {feature: count for feature, count in status["unserved_features"].items() if count}:
+        counts = ", ".join(f"{feature} ({count} routers)" for feature, count in unserved.items())
+        yield screen.cut(f"not served  {counts}")
     yield ""
     yield screen.cut(_totals(status))
     rows = sorted(status["routers"].items(), key=lambda item: (_ORDER.index(_state(item[1])), item[1]["name"], item[0]))
-    header = ("ROUTER", "NAME", "STATE", "UPDATES", "LAST", "ERROR")
+    header = ["ROUTER", "NAME", "STATE", "UPDATES", "LAST", "ERROR"]
+    if any(entry["warnings"] for _, entry in rows):
+        header.append("WARNINGS")
     unknown = [
         _unknown(router_id, why) for router_id, why in status["broken"].items() if router_id not in status["routers"]
     ]
     if not rows and not unknown:
         return
-    yield from table(header, unknown + [_row(status, router_id, entry) for router_id, entry in rows], screen)
+    cells = unknown + [_row(status, router_id, entry) for router_id, entry in rows]
+    yield from table(header, [row[: len(header)] for row in cells], screen)
 
 
 def not_serving(status: Mapping[str, Any]) -> list[str]:
@@ -100,13 +106,21 @@ def _row(status: Mapping[str, Any], router_id: str, entry: Mapping[str, Any]) ->
         last = f"{_age(status['now'] - entry['updated_at'])} ago, {count} operation{'' if count == 1 else 's'}"
     return [
         router_id, Cell(entry["name"], "bold"), Cell(state, _STYLES[state]), str(entry["updates"]), last,
-        Cell(error, "red"),
+        Cell(error, "red"), Cell(_warnings(entry), "yellow"),
     ]  # fmt: skip
 
 
 def _unknown(router_id: str, why: Mapping[str, Any]) -> list[Cell | str]:
     """Return the row of a router of which only its failure is known."""
-    return [router_id, Cell(why["name"], "bold"), Cell("error", "red"), "0", "-", Cell(_why(why), "red")]
+    return [router_id, Cell(why["name"], "bold"), Cell("error", "red"), "0", "-", Cell(_why(why), "red"), ""]
+
+
+def _warnings(entry: Mapping[str, Any]) -> str:
+    """Return the first warning and how many there are; `show` has all."""
+    if not entry["warnings"]:
+        return ""
+    count = f"({entry['warning_count']}) " if entry["warning_count"] > 1 else ""
+    return f"{count}{entry['warnings'][0]}"
 
 
 def _why(broken: Mapping[str, Any]) -> str:

@@ -243,6 +243,7 @@ def test_the_status_tells_all_of_each_router(agent, plugin, dataplane):
     wait_until(lambda: agent.full_sync.in_sync and agent.router_info and not any(agent.queue.counts().values()))
     answer = json.loads(json.dumps(status(agent, dataplane)))
     assert answer.pop("full_syncs") == 1
+    assert answer.pop("unserved_features")["metadata"] == 1
     assert answer.pop("now") >= answer["routers"][R1]["updated_at"] > 0
     router = answer["routers"].pop(R1)
     assert answer == {

@@ -123,6 +123,8 @@ def test_a_worker_that_is_busy_for_longer_than_all_its_deadlines_is_stuck(agent,
     wait_until(lambda: R1 in agent.in_hand.ages())
     assert agent.healthy()
     agent.in_hand.limit = -1.0  # as if that time had passed
-    assert not agent.healthy() and R1 in agent.stuck()[0]
+    # While it waits for the server it is not.
+    wait_until(lambda: not agent.healthy())
+    assert R1 in agent.stuck()[0]
     wait_until(lambda: told)
     assert agent.healthy()

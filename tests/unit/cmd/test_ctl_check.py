@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 
 from l3agent.cmd import ctl
+from l3agent.cmd.startup import configured
+from l3agent.neutron_options import requested_features
 from l3agent.ops import check
 from l3agent.standalone.samples import sample
 
@@ -114,6 +116,21 @@ def test_a_broker_that_is_not_there_fails_and_its_password_is_not_said(
     assert (status, found["broker"]["state"], found["broker"]["exit_status"]) == (1, "fail", 69)
     assert found["server"]["state"] == "unknown"
     assert "geheim" not in json.dumps(found)
+
+
+def test_features_that_the_configuration_asks_for_and_that_are_not_served_are_named(
+    capsys: pytest.CaptureFixture[str], written: Any
+) -> None:
+    topology = f"[standalone]\ntopology = {sample('topology.yaml')}\n"
+    _, found = checked(capsys, written(topology))
+    assert found["features"]["state"] == "ok"
+    _, found = checked(capsys, written(f"min_rtr_adv_interval = 5\n[agent]\nextensions = ndp_proxy\n{topology}"))
+    assert {what for what in found if what.startswith("feature")} == {
+        "feature: ndp_proxy",
+        "feature: router_advertisements",
+    }
+    assert "min_rtr_adv_interval" in found["feature: router_advertisements"]["text"]
+    assert requested_features(configured([written("enable_metadata_proxy = False\n")], prog="l3-agent")) == {}
 
 
 def test_a_folder_is_judged_by_who_asks(tmp_path: Path) -> None:

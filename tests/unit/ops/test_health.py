@@ -37,6 +37,7 @@ def test_each_reason_to_restart_is_named(site: Site) -> None:
     site.agent.routers_updated(None, [R1])
     wait_until(lambda: site.agent.in_hand.ages())
     site.agent.in_hand.limit = -1.0
+    wait_until(site.agent.stuck)
     answer = site.get("/healthz")
     assert answer.status == 503
     hub, worker, service = answer.text.splitlines()

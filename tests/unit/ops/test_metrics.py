@@ -18,6 +18,8 @@ R1 = "cffffff1-0000-4000-8000-000000000000"
 TABLE = {
     "l3agent_build_info": ("gauge", {"version", "eventlet"}),
     "l3agent_routers": ("gauge", {"status"}),
+    "l3agent_unserved_feature_routers": ("gauge", {"feature"}),
+    "l3agent_routers_with_skipped_parts": ("gauge", set()),
     "l3agent_router_updates_total": ("counter", {"action", "result"}),
     "l3agent_router_update_seconds": ("histogram", {"phase"}),
     "l3agent_queue_depth": ("gauge", {"priority"}),
@@ -106,6 +108,15 @@ def test_routers_queue_and_workers_are_as_they_are(site: Site) -> None:
     assert value(site, "l3agent_workers_oldest_seconds") >= 0
     site.dataplane.delay = 0.0
     wait_until(lambda: value(site, "l3agent_routers", status="active") == 20, timeout=20)
+
+
+def test_routers_that_ask_for_what_is_not_served_are_counted_by_feature(site: Site) -> None:
+    assert value(site, "l3agent_unserved_feature_routers", feature="port_forwarding") == 0
+    forwarding = {"_pf_floatingips": [{"floating_ip_address": "203.0.113.135"}]}
+    site.update(a_router(id=R1, **forwarding), a_router(id=R1[:-1] + "1", **forwarding, routes=[None]))
+    assert value(site, "l3agent_unserved_feature_routers", feature="port_forwarding") == 2
+    assert value(site, "l3agent_unserved_feature_routers", feature="metadata") == 2
+    assert value(site, "l3agent_routers_with_skipped_parts") == 1
 
 
 def test_full_syncs_are_timed(site: Site) -> None:

@@ -27,7 +27,7 @@ from tests.property.strategies import router_states
 
 def router(desired, actual, **more):
     return {
-        "id": "4d2a", "name": "r1", "state": "active", "error": None, "paused": False, "plan": [],
+        "id": "4d2a", "name": "r1", "state": "active", "error": None, "paused": False, "plan": [], "warnings": [],
         "processes": {"found": [], "complete": True},
         "desired": plain(desired), "actual": plain(actual), **more,
     }  # fmt: skip

@@ -10,7 +10,8 @@ from l3agent.ops.terminal import Screen
 def entry(name: str, state: str = "active", **more: Any) -> dict[str, Any]:
     return {
         "name": name, "state": state, "error": None, "paused": False, "next_try": None, "updates": 1,
-        "last": {"count": 1, "operations": ["one"], "timings": {}}, "updated_at": 990.0, **more,
+        "last": {"count": 1, "operations": ["one"], "timings": {}}, "updated_at": 990.0,
+        "warnings": [], "warning_count": 0, "unserved_features": [], **more,
     }  # fmt: skip
 
 
@@ -19,7 +20,7 @@ def status(**more: Any) -> dict[str, Any]:
         "version": "1", "host": "node1", "now": 1000.0, "in_sync": True, "full_syncs": 2, "admin": "serving",
         "queue": {"waiting": 3, "processing": 1}, "workers": {"busy": 1, "size": 8}, "mass_delete": {"held": []},
         "dataplane": {"connected": True, "pid": 7, "version": "1", "reason": None},
-        "routers": {}, "broken": {}, "orphans": {}, "paused": [], **more,
+        "routers": {}, "broken": {}, "orphans": {}, "paused": [], "unserved_features": {}, **more,
     }  # fmt: skip
 
 

@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What of a router is skipped or not served: logged once per change, shown, and told to the server."""
+
+import json
+from dataclasses import replace
+
+from l3agent.agent.router_info import RouterInfo
+from l3agent.model.desired import desired_state
+from l3agent.model.states import Report
+from l3agent.ops.report import summary
+from l3agent.ops.router_view import router_lines
+from l3agent.ops.status import routers_with_skipped_parts, show, status, unserved_features
+from l3agent.ops.status_view import status_lines
+from l3agent.ops.terminal import Screen
+from l3agent.testing import running, wait_until
+from tests.payloads import a_floating_ip, a_port, a_router
+
+R1 = "cffffff1-0000-4000-8000-000000000000"
+GOOD, TWIN = a_floating_ip("203.0.113.100", "10.0.0.5"), a_floating_ip("203.0.113.101", "10.0.0.5")
+FORWARDING = [{"floating_ip_address": "203.0.113.135"}]
+
+
+def update(agent, plugin, **changes):
+    """Have the router processed once more, and by nothing else."""
+    wait_until(lambda: agent.full_sync.in_sync and not any(agent.queue.counts().values()))
+    plugin.routers = {R1: a_router(id=R1, **changes)}
+    before = agent.router_info[R1].updates if R1 in agent.router_info else 0
+    agent.routers_updated(None, [R1])
+    wait_until(lambda: R1 in agent.router_info and agent.router_info[R1].updates > before)
+
+
+def test_skipped_floating_ips_are_error_and_the_others_active(agent, plugin, dataplane):
+    update(agent, plugin, _floatingips=[TWIN, GOOD])
+    wait_until(lambda: plugin.fip_statuses == {GOOD["id"]: "ACTIVE", TWIN["id"]: "ERROR"})
+    assert agent.router_info[R1].status == "active"
+    assert len(dataplane.states["router", R1].floating_ips) == 1
+    # It is told once; the payload says what the server knows.
+    told = len(plugin.called("update_floatingip_statuses"))
+    update(agent, plugin, _floatingips=[GOOD | {"status": "ACTIVE"}, TWIN | {"status": "ERROR"}])
+    update(agent, plugin, _floatingips=[TWIN | {"status": "ERROR"}])
+    wait_until(lambda: plugin.fip_statuses[TWIN["id"]] == "ACTIVE")
+    assert plugin.called("update_floatingip_statuses")[told]["fip_statuses"][TWIN["id"]] == "ACTIVE"
+
+
+def test_a_router_without_a_usable_gateway_has_its_floating_ips_in_error(agent, plugin):
+    update(agent, plugin, gw_port="nonsense", _floatingips=[GOOD])
+    wait_until(lambda: plugin.fip_statuses == {GOOD["id"]: "ERROR"})
+
+
+def test_what_is_recalled_at_a_start_is_not_told_again():
+    payload = a_router(id=R1, _floatingips=[GOOD, TWIN])
+    info = RouterInfo(R1)
+    info.recall(payload, desired_state(payload))
+    assert info.floating_ips_to_report("ACTIVE") is None
+    assert info.floating_ips_to_report("ERROR") == {GOOD["id"]: "ERROR"}
+
+
+def test_elements_without_id_are_of_no_consequence_to_the_statuses():
+    payload = a_router(id=R1, _floatingips=[None, 7, {"id": [1], "fixed_ip_address": "10.0.0.9"}, GOOD])
+    info = RouterInfo(R1)
+    info.take(payload, desired_state(payload), 1)
+    info.succeeded(Report("router", R1), {}, 0.0)
+    assert info.floating_ips_to_report("ACTIVE") == {GOOD["id"]: "ACTIVE"}
+    info.take(payload | {"_floatingips": 7}, replace(info.state, floating_ips=frozenset()), 2)
+
+
+def test_a_warning_is_logged_once_per_change(agent, plugin, caplog):
+    def logged(words):
+        return sum(words in record.getMessage() for record in caplog.records if record.levelname == "WARNING")
+
+    forwarding = {"_pf_floatingips": FORWARDING, "_floatingips": [GOOD, TWIN]}
+    for _ in range(3):
+        update(agent, plugin, **forwarding)
+    words = ("port forwarding is not served: 203.0.113.135", "metadata is not served", "floating IP 203.0.113.101")
+    assert [logged(one) for one in words] == [1, 1, 1]
+    update(agent, plugin, _floatingips=[GOOD])
+    update(agent, plugin, **forwarding)
+    assert [logged(one) for one in words] == [2, 1, 2]
+    # The order in which the server lists things is no change.
+    update(agent, plugin, _pf_floatingips=FORWARDING, _floatingips=[TWIN, GOOD])
+    assert [logged(one) for one in words] == [2, 1, 2]
+
+
+def test_of_very_many_new_warnings_the_first_are_logged(agent, plugin, caplog):
+    many = [a_floating_ip(f"203.0.113.{n}", "10.0.0.5") for n in range(100, 200)]
+    update(agent, plugin, _floatingips=many)
+    lines = [record.getMessage() for record in caplog.records if record.getMessage().startswith(f"router {R1}: ")]
+    assert len([line for line in lines if "skipped" in line]) <= 20
+    assert any("80 more warnings" in line for line in lines)
+
+
+def test_warnings_are_in_status_show_and_report(agent, plugin, dataplane):
+    update(agent, plugin, _pf_floatingips=FORWARDING, _interfaces=[a_port(1), a_port(2, mac_address="nonsense")])
+    entry = json.loads(json.dumps(status(agent, dataplane)))
+    router = entry["routers"][R1]
+    assert router["unserved_features"] == ["metadata", "port_forwarding"] and router["warning_count"] == 3
+    assert {name for name, count in entry["unserved_features"].items() if count} == {"metadata", "port_forwarding"}
+    lines = list(status_lines(entry, Screen()))
+    assert "not served  metadata (1 routers), port_forwarding (1 routers)" in lines
+    assert lines[-1].endswith(f"(3) {router['warnings'][0]}") and "WARNINGS" in lines[-2]
+    shown = list(router_lines({**show(agent, dataplane, R1), "processes": {"found": [], "complete": True}}, Screen()))
+    for words in ("metadata is not served", "port forwarding is not served", "mac_address: 'nonsense'"):
+        assert any(line.startswith("warning: ") and words in line for line in shown)
+    assert len(summary(agent, dataplane)["warnings"][f"{R1} r1"]) == 3
+    assert unserved_features(agent)["qos"] == 0 and routers_with_skipped_parts(agent) == 1
+
+
+def test_with_the_metadata_proxy_off_no_router_asks_for_metadata(make_agent, service_of, plugin, conf):
+    conf.set_override("enable_metadata_proxy", False)
+    agent = make_agent()
+    with running(plugin, service_of(agent)):
+        update(agent, plugin)
+        assert agent.router_info[R1].state.warnings == ()
