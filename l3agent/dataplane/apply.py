@@ -21,13 +21,27 @@ from l3agent.dataplane.netlink import routes, rtnl
 from l3agent.dataplane.observe import Observed
 from l3agent.dataplane.offload import Run
 from l3agent.dataplane.ovsdb.ports import Wait
-from l3agent.dataplane.plan import AcceptRA, Bridge, Card, Entry, Link, Namespace, Operation, PendingFlush, Plan, Sysctl
+from l3agent.dataplane.plan import (
+    AcceptRA,
+    Bridge,
+    Card,
+    DeviceSettings,
+    Entry,
+    Link,
+    Namespace,
+    Operation,
+    PendingFlush,
+    Plan,
+    Sysctl,
+)
 from l3agent.dataplane.sockets import KernelRefused, NetlinkSocket
 from l3agent.exceptions import ApplyError
 from l3agent.model.states import NextHop
 
 #: ENOENT, ESRCH, ENODEV, EADDRNOTAVAIL: what should go is gone already.
 _ALREADY_GONE = frozenset((2, 3, 19, 99))
+#: EEXIST: what should come is there already.
+_ALREADY_THERE = frozenset((17,))
 #: EXFULL, ERANGE: what an operator must know besides the kernel's words.
 _HINTS = {
     54: f"a Linux bridge takes {BRIDGE_PORTS} ports; spread the routers over more nodes or external networks",
@@ -173,6 +187,7 @@ def _send_inside(
     sends: _Sends, handle: NamespaceHandle, plan: Plan, seen: Observed, advertised: frozenset[NextHop]
 ) -> None:
     inside = encode.inside(plan, seen.devices, advertised)
+    sends.one_by_one(handle.route, inside.connected, ignore=_ALREADY_THERE)
     sends.one_by_one(handle.route, inside.come)
     sends.one_by_one(handle.route, inside.gone, ignore=_ALREADY_GONE)
     with sends.going_on():
@@ -199,9 +214,14 @@ def _note_new_devices(handle: NamespaceHandle, plan: Plan, seen: Observed, first
 
 def _set_devices(kernel: Kernel, handle: NamespaceHandle, plan: Plan) -> None:
     """Write the settings of devices, before they come up and ask for routers."""
-    changes = [(one.entry, one.verb != "remove") for one in plan.of(AcceptRA)]
-    if settings := [one for entry, on in changes if isinstance(entry, AcceptRA) for one in entry.settings(on)]:
-        kernel.write_device_settings(handle, settings)
+    settings = []
+    for one in plan.of(AcceptRA, DeviceSettings):
+        if isinstance(one.entry, AcceptRA):
+            settings += one.entry.settings(one.verb != "remove")
+        elif isinstance(one.entry, DeviceSettings) and isinstance(one.was, DeviceSettings):
+            settings += one.entry.settings(one.was)
+    if settings:
+        kernel.write_sysctls(handle, settings)
 
 
 def _advertised(handle: NamespaceHandle, plan: Plan, seen: Observed) -> frozenset[NextHop]:

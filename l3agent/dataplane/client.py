@@ -175,6 +175,13 @@ class DataplaneClient:
         """
         self._request("let_be", {"keys": list(keys)})
 
+    def invalidate(self, keys: Iterable[Key] | None = None) -> None:
+        """Have the next request for each of some states, or for all, read the kernel whatever is known of it.
+
+        :raises DataplaneUnavailable: no answer.
+        """
+        self._request("invalidate", {"keys": None if keys is None else list(keys)})
+
     def look(self, key: Key, state: State | None) -> dict[str, list[dict[str, Any]]]:
         """Return what a state asks of the kernel (``desired``) and what is there (``actual``), as plain entries.
 

@@ -87,6 +87,14 @@ class Drift:
         self.hear(plans)
         self._replay(key, plans)
 
+    def watch(self, key: Key, state: State, desired: frozenset[Entry], seen: Observed) -> None:
+        """Record where a state is that could not be brought about: what changes from now on is worth another look.
+
+        What the attempt itself led to is read and ignored: who asked for it tries again.
+        """
+        self.hear()
+        self._served.stands(key, state, desired, seen)
+
     def lead_on(self, key: Key, state: State) -> None:
         """A state that stands is going to be brought to another one of the same ports.
 
@@ -97,6 +105,11 @@ class Drift:
     def doubt(self, key: Key) -> None:
         """A look found what no event told of: the next request has to look too."""
         self._served.doubt(key)
+
+    def invalidate(self, keys: Iterable[Key] | None) -> None:
+        """Have the next request for each of some states, or for all, read the kernel."""
+        for key in self._served.keys() if keys is None else keys:
+            self._served.doubt(key)
 
     def changed(self, key: Key, state: State, snapshot: Snapshot) -> None:
         """A state that stood was brought to another one of the same ports."""

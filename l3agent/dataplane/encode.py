@@ -13,6 +13,7 @@ from l3agent.dataplane.plan import (
     AcceptRA,
     Bridge,
     Card,
+    ConnectedRoute,
     DeviceAddress,
     Element,
     KernelRoute,
@@ -43,12 +44,14 @@ class Batches:
     :param in_the_way: what must go before something comes; "not there" is no error.
     :param isolated: devices of the node's namespace that are created or corrected, and still down: its own stack
         ignores them, which their IPv6 needs a file in /proc for. Then comes the rest.
+    :param connected: connected routes that come back, which other routes may lean on; "exists" is no error.
     :param come: what comes or changes.
     :param gone: what goes; "not there" is no error.
     """
 
     in_the_way: Batch = field(default_factory=list)
     isolated: Batch = field(default_factory=list)
+    connected: Batch = field(default_factory=list)
     come: Batch = field(default_factory=list)
     gone: Batch = field(default_factory=list)
 
@@ -63,7 +66,7 @@ def bridges(plan: Plan) -> Batches:
             made.isolated.append((rtnl.new_bridge(bridge.name, bridge_mac(bridge.network_id)), operation))
         if not (isinstance(was, Bridge) and was.isolated):
             made.isolated.append((rtnl.isolate(bridge.name), operation))
-        alias = None if isinstance(was, Bridge) else mark(bridge.network_id)
+        alias = None if isinstance(was, Bridge) and was.marked else mark(bridge.network_id)
         made.come.append((rtnl.set_link(name=bridge.name, up=True, alias=alias), operation))
     return made
 
@@ -84,6 +87,12 @@ def marked(alias: str) -> tuple[str, str] | None:
 def is_foreign(bridge: Bridge, info: rtnl.LinkInfo) -> bool:
     """Return True if another program made a bridge of this name: it has neither our mark nor our MAC address."""
     return marked(info.alias) is None and info.mac != bridge_mac(bridge.network_id)
+
+
+def is_marked(bridge: Bridge, info: rtnl.LinkInfo) -> bool:
+    """Return False if a bridge of ours, known by its MAC address, does not carry the mark of its network."""
+    ours = marked(info.alias)
+    return (ours is not None and ours[0] == bridge.network_id) or info.mac != bridge_mac(bridge.network_id)
 
 
 def bridge_mac(network_id: str) -> str:
@@ -279,6 +288,8 @@ def _inside(operation: Operation, made: Batches, index: Mapping[str, int], adver
             made.gone.append((rtnl.delete_address(index[address.device], address.interface), operation))
         case DeviceAddress() as address:
             made.come += [(one, operation) for one in _address(address, operation.was, index[address.device])]
+        case ConnectedRoute(device, network, source):
+            made.connected.append((routes.connected_route(network, index[device], source), operation))
         case KernelRoute() as route if operation.verb == "remove":
             made.gone.append((routes.delete_route(route.destination), operation))
         case KernelRoute() as route:
@@ -298,6 +309,7 @@ def _brought_up(link: Link, was: object, index: int) -> bytes:
         up=True,
         mac=link.mac if link.mac != was.mac else None,
         mtu=link.mtu if link.mtu != was.mtu else None,
+        carries_all=not (was.arp and was.multicast),
     )
 
 

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network
 from typing import Literal
 
@@ -15,15 +15,17 @@ from l3agent.model.states import Interface, Network, NextHop
 class Bridge:
     """A bridge in the switch namespace, marked as ours with the id of its network.
 
-    No plan removes one: a bridge goes by itself soon after its last port (see ``Reconciler.tidy``).
+    No plan removes one: a bridge goes by itself soon after its last port (see ``Tidier.tidy``).
 
     :param isolated: the node's own stack ignores it; so does a bridge count that this project did not make.
+    :param marked: its alias names its network; a bridge that this project did not make counts as marked.
     """
 
     name: str
     network_id: str
     up: bool = True
     isolated: bool = True
+    marked: bool = True
 
     def key(self) -> Hashable:
         """Return what makes two entries the same object."""
@@ -77,6 +79,8 @@ class Link:
     :param tap: nothing where the other end is not to be seen, or is not the one that counts.
     :param bridge: None when another agent plugs the tap in.
     :param isolated: the node's own stack ignores ``tap``.
+    :param arp: ``device`` resolves addresses (no IFF_NOARP).
+    :param multicast: ``device`` sends and receives multicast (IFF_MULTICAST), which neighbour discovery needs.
     """
 
     device: str
@@ -86,6 +90,8 @@ class Link:
     tap: str
     bridge: str | None
     isolated: bool = True
+    arp: bool = True
+    multicast: bool = True
 
     @property
     def moved_in(self) -> bool:
@@ -122,6 +128,34 @@ class AcceptRA:
         """Return what makes it so, or not so. 2: although the device forwards (ip-sysctl of the kernel)."""
         place = f"net/ipv6/conf/{self.device}"
         return [Sysctl(f"{place}/autoconf", "0"), Sysctl(f"{place}/accept_ra", "2" if on else "0")]
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceSettings:
+    """Settings of a device of a router that forwarding relies on, see ip-sysctl of the kernel documentation.
+
+    A device is born with the right ones, inherited from ``conf/default`` of its namespace.
+
+    :param forwarding: ``forwarding`` of IPv4, and of IPv6 where the device has it, is on.
+    :param arp_ignore: ``arp_ignore`` lets the device answer for each of its addresses (0 or 1).
+    """
+
+    device: str
+    forwarding: bool = True
+    arp_ignore: bool = True
+
+    def key(self) -> Hashable:
+        """Return what makes two entries the same object."""
+        return self.device
+
+    def settings(self, was: DeviceSettings) -> list[Sysctl]:
+        """Return what leads here from other settings. The kernel has no device without IPv4."""
+        found = []
+        if not was.forwarding:
+            found += [Sysctl(f"net/{family}/conf/{self.device}/forwarding", "1") for family in ("ipv4", "ipv6")]
+        if not was.arp_ignore:
+            found.append(Sysctl(f"net/ipv4/conf/{self.device}/arp_ignore", "0"))
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +197,22 @@ class DeviceAddress:
     def key(self) -> Hashable:
         """Return what makes two entries the same object."""
         return self.device, self.interface.ip
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectedRoute:
+    """The route to the network of an address, which the kernel makes with the address and removes with it.
+
+    :param source: the address that the kernel prefers for what it sends there; IPv6 routes name none.
+    """
+
+    device: str
+    network: Network
+    source: IPv4Address | None = field(default=None, compare=False)
+
+    def key(self) -> Hashable:
+        """Return what makes two entries the same object."""
+        return self.device, self.network
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,6 +328,8 @@ Entry = (
     | SwitchPort
     | AcceptRA
     | DeviceAddress
+    | DeviceSettings
+    | ConnectedRoute
     | KernelRoute
     | Table
     | Element
@@ -292,7 +344,7 @@ def needs_ipv6(entry: Entry) -> bool:
     match entry:
         case DeviceAddress(interface=address):
             return address.version == 6
-        case KernelRoute(destination):
-            return destination.version == 6
+        case KernelRoute(destination=network) | ConnectedRoute(network=network):
+            return network.version == 6
         case _:
             return isinstance(entry, AcceptRA)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import logging
 
-from l3agent.dataplane.entries import AcceptRA, DeviceAddress, Entry, needs_ipv6
+from l3agent.dataplane.entries import AcceptRA, ConnectedRoute, DeviceAddress, Entry, needs_ipv6
 from l3agent.dataplane.kernel import Kernel, NamespaceHandle
 from l3agent.model.states import Key
 
@@ -44,4 +44,8 @@ def log_missing(handle: NamespaceHandle, key: Key, desired: Entries) -> None:
 
 def _is_implied(entry: Entry) -> bool:
     """Return True for what a router without any IPv6 address or route has as well."""
-    return isinstance(entry, AcceptRA) or (isinstance(entry, DeviceAddress) and entry.interface.is_link_local)
+    match entry:
+        case DeviceAddress(interface=implied) | ConnectedRoute(network=implied):
+            return implied.is_link_local
+        case _:
+            return isinstance(entry, AcceptRA)

@@ -9,8 +9,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from l3agent.dataplane import show
+from l3agent.dataplane.observe import Observed
 from l3agent.dataplane.offload import INLINE_ENTRIES
-from l3agent.dataplane.plan import Operation, SwitchPort
+from l3agent.dataplane.plan import Entry, Operation, SwitchPort
 from l3agent.model.names import namespace_name
 from l3agent.model.states import Key, Report, State
 
@@ -30,6 +31,8 @@ class Job:
         self.state = state
         self.turn = turn
         self.namespace = None if key[0] == "network" else namespace_name(*key)
+        #: What the kernel should hold, and what it held when it was read last; None before.
+        self.observed: tuple[frozenset[Entry], Observed] | None = None
         self.said: list[str] = []
         self.count = 0
         self.timings: dict[str, float] = {}

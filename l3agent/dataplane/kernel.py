@@ -10,7 +10,7 @@ import errno
 import logging
 import os
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -39,7 +39,6 @@ Fingerprint = frozenset[tuple[int, int, bytes]]
 class NamespaceHandle:
     """Kept netlink sockets of one namespace.
 
-    :param sysctls: the settings as they were read or written last; they are read once in the life of the process.
     :param found: it was found, not made by this process: neutron-l3-agent may have made it.
     :param adopted: it was found, and nothing was announced from it yet.
     :param identity: device and inode of the namespace file.
@@ -58,7 +57,6 @@ class NamespaceHandle:
     netfilter: NetlinkSocket
     nsid: int | None = None
     next_index: int | None = None
-    sysctls: frozenset[Sysctl] = frozenset()
     found: bool = False
     adopted: bool = False
     ready: frozenset[Entry] = frozenset()
@@ -126,18 +124,15 @@ class Kernel:
         """Return the names of all pinned namespaces; one that is not UTF-8 is none of ours."""
         return sorted(filter(_is_utf_8, os.listdir(self._path)))
 
-    def find(self, name: str, sysctls: frozenset[Sysctl]) -> NamespaceHandle | None:
-        """Return the handle of a namespace, opened at first sight, or None where there is none.
-
-        :param sysctls: which settings to read at first sight.
-        """
+    def find(self, name: str) -> NamespaceHandle | None:
+        """Return the handle of a namespace, opened at first sight, or None where there is none."""
         handle = self._handles.get(name)
         if handle is not None and not self.is_pinned(handle):
             LOG.warning("%s was removed or replaced by somebody else", name)
             self._reaper.close(self._handles.pop(name).close)
             handle = None
         if handle is None and os.path.exists(self._pin(name)):
-            handle = self._adopt(name, sysctls)
+            handle = self._adopt(name)
         return handle
 
     def holds_our_table(self, name: str) -> bool:
@@ -175,7 +170,6 @@ class Kernel:
             raise
         handle.ready, handle.next_index = blank.has, blank.next_index
         handle.has_ipv6 = self.has_ipv6 = blank.has_ipv6
-        handle.sysctls = frozenset(one for one in blank.has if isinstance(one, Sysctl))
         self._handles[name] = handle
         return handle
 
@@ -209,12 +203,12 @@ class Kernel:
         with visiting(self._home, handle.fd):
             return socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
 
-    def read_sysctls_again(self, name: str, wanted: Iterable[Entry]) -> None:
-        """Read the settings of a namespace again, if it is known: nobody tells when others change them."""
-        handle = self._handles.get(name)
-        if handle is not None and self.is_pinned(handle):
-            with visiting(self._home, handle.fd):
-                handle.sysctls = frozenset(self._read_setting(one) for one in wanted if isinstance(one, Sysctl))
+    def read_sysctls(self, handle: NamespaceHandle, wanted: Collection[Sysctl]) -> set[Entry]:
+        """Return settings of a namespace as they are; one that this kernel does not have is as wanted."""
+        if not wanted:
+            return set()
+        with visiting(self._home, handle.fd):
+            return {self._read_setting(one) for one in wanted}
 
     def inside(self, handle: NamespaceHandle, call: Callable[[], R]) -> R:
         """Call something in a namespace."""
@@ -222,16 +216,10 @@ class Kernel:
             return call()
 
     def write_sysctls(self, handle: NamespaceHandle, wanted: list[Sysctl]) -> None:
-        """Write settings of a namespace, and remember them.
+        """Write settings of a namespace or of its devices.
 
         One that the kernel does not have (conntrack not loaded, no IPv6) is logged once and counts as written.
         """
-        self.write_device_settings(handle, wanted)
-        paths = {sysctl.path for sysctl in wanted}
-        handle.sysctls = frozenset(s for s in handle.sysctls if s.path not in paths) | frozenset(wanted)
-
-    def write_device_settings(self, handle: NamespaceHandle, wanted: list[Sysctl]) -> None:
-        """Write settings of devices of a namespace, which come and go with them."""
         with self.counters.batch("sysctl"), visiting(self._home, handle.fd):
             for sysctl in wanted:
                 try:
@@ -281,13 +269,12 @@ class Kernel:
     def _handle(self, name: str, blank: Blank) -> NamespaceHandle:
         return NamespaceHandle(name, blank.fd, _identity(os.fstat(blank.fd)), blank.route, blank.netfilter)
 
-    def _adopt(self, name: str, sysctls: frozenset[Sysctl]) -> NamespaceHandle | None:
+    def _adopt(self, name: str) -> NamespaceHandle | None:
         pin = self._pin(name)
         fd = os.open(pin, os.O_RDONLY | os.O_CLOEXEC)
         try:
             with visiting(self._home, fd):
                 handle = self._handle(name, Blank(fd, NetlinkSocket(NETLINK_ROUTE), NetlinkSocket(NETLINK_NETFILTER)))
-                handle.sysctls = frozenset(map(self._read_setting, sysctls))
         except OSError as exc:
             os.close(fd)
             if exc.errno != errno.EINVAL:

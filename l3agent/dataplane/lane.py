@@ -178,6 +178,12 @@ def _inventory(crew: Crew, args: Mapping[str, Any]) -> object:
     return crew.reconciler.inventory(marked=bool(args.get("marked", False)))
 
 
+def _invalidate(crew: Crew, args: Mapping[str, Any]) -> object:
+    keys = args["keys"]
+    crew.drift.invalidate(None if keys is None else [unpack_key({"kind": kind, "id": one}) for kind, one in keys])
+    return None
+
+
 def _let_be(crew: Crew, args: Mapping[str, Any]) -> object:
     crew.reconciler.let_be([unpack_key({"kind": kind, "id": one}) for kind, one in args["keys"]])
     return None
@@ -264,6 +270,7 @@ def _release(crew: Crew, _: Mapping[str, Any]) -> object:
 
 OPERATIONS: dict[str, Callable[[Crew, Mapping[str, Any]], object]] = {
     "hello": _hello,
+    "invalidate": _invalidate,
     "inventory": _inventory,
     "let_be": _let_be,
     "look": _look,

@@ -9,7 +9,7 @@ from functools import partial
 from ipaddress import IPv4Address
 
 from l3agent.dataplane import takeover
-from l3agent.dataplane.encode import is_foreign, marked
+from l3agent.dataplane.encode import is_foreign, is_marked, marked
 from l3agent.dataplane.kernel import Kernel, NamespaceHandle, read_fingerprint
 from l3agent.dataplane.netlink import nft, routes, rtnl, table
 from l3agent.dataplane.offload import Run
@@ -18,7 +18,9 @@ from l3agent.dataplane.plan import (
     AcceptRA,
     Bridge,
     Card,
+    ConnectedRoute,
     DeviceAddress,
+    DeviceSettings,
     Element,
     Entry,
     KernelRoute,
@@ -51,8 +53,8 @@ class Observed:
 
     :param devices: index of each link inside the namespace, foreign ones too.
     :param bridges: index of each bridge that was seen.
-    :param taps: index of the outer end of each of our links.
     :param bridge_info: what the kernel says of each of them.
+    :param taps: index of the outer end of each of our links.
     :param waiting: devices in the switch namespace that should be moved in.
     """
 
@@ -60,8 +62,8 @@ class Observed:
     handle: NamespaceHandle | None = None
     devices: dict[str, int] = field(default_factory=dict)
     bridges: dict[str, int] = field(default_factory=dict)
-    taps: dict[str, int] = field(default_factory=dict)
     bridge_info: dict[str, rtnl.LinkInfo] = field(default_factory=dict)
+    taps: dict[str, int] = field(default_factory=dict)
     waiting: set[str] = field(default_factory=set)
 
     def met(self, bridge: rtnl.LinkInfo) -> None:
@@ -94,10 +96,10 @@ def observe(
     namespace = None if kind == "network" else namespace_name(kind, state_id)
     _observe_waiting(kernel, seen, desired)
     if namespace is not None:
-        sysctls = frozenset(entry for entry in desired if isinstance(entry, Sysctl))
-        seen.handle = kernel.find(namespace, sysctls)
+        seen.handle = kernel.find(namespace)
         if seen.handle is not None:
-            seen.entries |= {one for one in seen.handle.sysctls if any(one.path == s.path for s in sysctls)}
+            sysctls = [entry for entry in desired if isinstance(entry, Sysctl)]
+            seen.entries |= kernel.read_sysctls(seen.handle, sysctls)
             links = yield from _observe_inside(kernel, seen, seen.handle, desired, run)
     if known is None or seen.handle is not None or not _is_known(seen, desired, known):
         _observe_switch(kernel, seen, desired, links)
@@ -130,9 +132,10 @@ def _observe_inside(
             for info in ours
             if _accepts_ra(info, handle.has_ipv6 and AcceptRA(info.name) in desired)
         }
+        seen.entries |= {_settings(info) for info in ours if DeviceSettings(info.name) in desired}
         dumps = [handle.route.dump(request) for request in _dumps()]
         size = max(len(desired), sum(map(len, dumps)) // _ENTRY_BYTES)
-        yield from run(size, partial(_observe_contents, kernel, seen, handle, names, dumps))
+        yield from run(size, partial(_observe_contents, kernel, seen, handle, names, dumps, desired))
     return links
 
 
@@ -141,11 +144,21 @@ def _dumps() -> tuple[bytes, bytes, bytes]:
 
 
 def _observe_contents(
-    kernel: Kernel, seen: Observed, handle: NamespaceHandle, names: dict[int, str], dumps: list[bytes]
+    kernel: Kernel,
+    seen: Observed,
+    handle: NamespaceHandle,
+    names: dict[int, str],
+    dumps: list[bytes],
+    desired: frozenset[Entry],
 ) -> None:
     """Add addresses, routes and rules to what was observed; uses nothing but the namespace's own sockets."""
-    for request, parse, dump in zip(_dumps(), (_addresses, _routes, _routes), dumps, strict=True):
-        seen.entries |= handle.read(request, parse, names, dump)
+    of_addresses, *of_routes = zip(_dumps(), dumps, strict=True)
+    seen.entries |= handle.read(of_addresses[0], _addresses, names, of_addresses[1])
+    for request, dump in of_routes:
+        found, connected = handle.read(request, _routes, names, dump)
+        seen.entries |= found
+        # Of what the kernel makes by itself only what is wanted counts.
+        seen.entries |= connected & desired
     if handle.adopted:
         kernel.inside(handle, takeover.refuse_x_tables)
     seen.entries |= (rules := _rules(kernel, handle))
@@ -161,6 +174,10 @@ def _accepts_ra(info: rtnl.LinkInfo, is_wanted: bool) -> bool:
     if info.accept_ra is None:
         return is_wanted
     return info.accept_ra and not (info.autoconf and is_wanted)
+
+
+def _settings(info: rtnl.LinkInfo) -> DeviceSettings:
+    return DeviceSettings(info.name, forwarding=info.forwarding, arp_ignore=info.arp_ignore <= 1)
 
 
 def _as_far_as_wanted(link: Link, wanted: Link | None) -> Link:
@@ -180,8 +197,13 @@ def _addresses(data: bytes, names: dict[int, str]) -> frozenset[Entry]:
     return frozenset(DeviceAddress(name, interface) for name, interface in found if name.startswith(OURS))
 
 
-def _routes(data: bytes, names: dict[int, str]) -> frozenset[Entry]:
-    return frozenset(KernelRoute(destination, hops) for destination, hops in routes.parse_routes(data, names).items())
+def _routes(data: bytes, names: dict[int, str]) -> tuple[frozenset[Entry], frozenset[Entry]]:
+    """Return our routes, and the connected ones."""
+    ours = routes.parse_routes(data, names)
+    connected = routes.parse_routes(data, names, routes.PROTOCOL_KERNEL)
+    return frozenset(KernelRoute(destination, hops) for destination, hops in ours.items()), frozenset(
+        ConnectedRoute(hop.device, network) for network, hops in connected.items() for hop in hops if hop.via is None
+    )
 
 
 def _neutrons_routes(handle: NamespaceHandle, names: dict[int, str]) -> frozenset[Entry]:
@@ -218,6 +240,8 @@ def _outer_ends(kernel: Kernel, seen: Observed, infos: list[rtnl.LinkInfo]) -> l
             tap=tap.name if tap else "",
             bridge=bridge_names.get(tap.master, "") if tap else "",
             isolated=tap is None or tap.is_isolated,
+            arp=info.arp,
+            multicast=info.multicast,
         )
         for info, tap in zip(infos, taps, strict=True)
     ]
@@ -226,7 +250,7 @@ def _outer_ends(kernel: Kernel, seen: Observed, infos: list[rtnl.LinkInfo]) -> l
 def _moved_in(info: rtnl.LinkInfo, seen: Observed) -> Link:
     """Return a device that has no other end. One that its switch has made anew outside is dead."""
     tap = "" if info.name in seen.waiting else info.name
-    return Link(info.name, info.mac, info.mtu, info.up, tap, None)
+    return Link(info.name, info.mac, info.mtu, info.up, tap, None, arp=info.arp, multicast=info.multicast)
 
 
 def _rules(kernel: Kernel, handle: NamespaceHandle) -> frozenset[Entry]:
@@ -300,7 +324,12 @@ def _observe_switch(kernel: Kernel, seen: Observed, desired: frozenset[Entry], l
         if info is not None:
             seen.met(info)
     seen.entries |= {
-        replace(entry, up=info.up, isolated=info.is_isolated or is_foreign(entry, info))
+        replace(
+            entry,
+            up=info.up,
+            isolated=info.is_isolated or is_foreign(entry, info),
+            marked=is_marked(entry, info),
+        )
         for name, entry in wanted_bridges.items()
         if (info := seen.bridge_info.get(name)) is not None
     }

@@ -19,7 +19,9 @@ from l3agent.dataplane.entries import (
     AcceptRA,
     Bridge,
     Card,
+    ConnectedRoute,
     DeviceAddress,
+    DeviceSettings,
     Element,
     Entry,
     KernelRoute,
@@ -42,7 +44,9 @@ __all__ = [
     "AcceptRA",
     "Bridge",
     "Card",
+    "ConnectedRoute",
     "DeviceAddress",
+    "DeviceSettings",
     "Element",
     "Entry",
     "KernelRoute",
@@ -67,13 +71,16 @@ __all__ = [
 #: bridge has room for one.
 _ADDED: dict[type, int] = {
     Namespace: 0, Sysctl: 1, Bridge: 2, Card: 3, SwitchPort: 3, Link: 4, Table: 6, Element: 7, PendingFlush: 7,
-    AcceptRA: 9, DeviceAddress: 10, KernelRoute: 11,
+    AcceptRA: 9, DeviceSettings: 9, ConnectedRoute: 9, DeviceAddress: 10, KernelRoute: 11,
 }  # fmt: skip
 _SET_DOWN = 5
 _REMOVED: dict[type, int] = {
     Card: 2, StrayTap: 2, NeutronRoute: 4, Element: 8, NeutronRules: 8, KernelRoute: 12, AcceptRA: 13,
     DeviceAddress: 14, SwitchPort: 15, Link: 15, PendingFlush: 16, Table: 17, Sysctl: 17, Namespace: 18, Bridge: 20,
 }  # fmt: skip
+
+#: What the kernel makes by itself, and changes only if another program has it do so.
+_Inherent = ConnectedRoute | DeviceSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,10 +170,12 @@ def diff(desired: Iterable[Entry], observed: Iterable[Entry]) -> Plan:
     another tap is, with its addresses and routes. The device of a port of Open vSwitch goes with the port. A link that
     goes while its namespace stays is set down before the rules, and takes its addresses and routes along. Flows are
     dropped last, and that they must be is journalled in the batch of the rules, before what they went through goes.
+    Connected routes and settings of devices come and go with addresses and devices: they are named only where the
+    kernel has lost them.
     """
     wanted, present = set(desired), set(observed)
     if not present:
-        operations = [Operation("add", entry) for entry in wanted]
+        operations = [Operation("add", entry) for entry in wanted if not isinstance(entry, _Inherent)]
         return Plan(tuple(sorted(operations, key=lambda operation: _order(operation, set()))))
     stays = any(isinstance(entry, Namespace) for entry in wanted)
     flush = removed_mappings(wanted, present) if stays else set()
@@ -181,7 +190,7 @@ def diff(desired: Iterable[Entry], observed: Iterable[Entry]) -> Plan:
     if not stays:
         present = _outermost(present)
     before = {_identity(entry): entry for entry in (present | flush) - wanted}
-    after = {_identity(entry): entry for entry in wanted - present}
+    after = _without_inherent({_identity(entry): entry for entry in wanted - present}, wanted, present)
     additions = [
         Operation("add" if identity not in before else "change", entry, before.get(identity))
         for identity, entry in after.items()
@@ -191,13 +200,30 @@ def diff(desired: Iterable[Entry], observed: Iterable[Entry]) -> Plan:
     removals = [
         Operation("remove", entry)
         for identity, entry in before.items()
-        if identity not in after and not _goes_along(entry, going)
+        if identity not in after and not isinstance(entry, _Inherent) and not _goes_along(entry, going)
     ]
     return Plan(tuple(sorted((*additions, *removals), key=lambda operation: _order(operation, replaced))))
 
 
 def _identity(entry: Entry) -> tuple[type, Hashable]:
     return type(entry), entry.key()
+
+
+def _without_inherent(
+    after: dict[tuple[type, Hashable], Entry], wanted: set[Entry], present: set[Entry]
+) -> dict[tuple[type, Hashable], Entry]:
+    """Leave out what the kernel makes by itself with a device or an address that is still to come."""
+    if not any(isinstance(entry, _Inherent) for entry in after.values()):
+        return after
+    stable = wanted & present
+    devices = {entry.device for entry in stable if isinstance(entry, Link)}
+    networks = {(one.device, one.interface.network) for one in stable if isinstance(one, DeviceAddress)}
+    return {
+        identity: entry
+        for identity, entry in after.items()
+        if not isinstance(entry, _Inherent)
+        or (entry.device in devices and (isinstance(entry, DeviceSettings) or entry.key() in networks))
+    }
 
 
 def _without_broken_table(wanted: set[Entry], present: set[Entry]) -> set[Entry]:
@@ -230,7 +256,7 @@ def _goes_along(entry: Entry, devices: Collection[str]) -> bool:
     """Tell whether something goes with devices by itself; what leads over another one too does not."""
     if isinstance(entry, KernelRoute):
         return all(hop.device in devices for hop in entry.hops)
-    return isinstance(entry, AcceptRA | DeviceAddress) and entry.device in devices
+    return isinstance(entry, AcceptRA | DeviceAddress | _Inherent) and entry.device in devices
 
 
 def _replaced_devices(wanted: set[Entry], present: set[Entry]) -> set[str]:
@@ -248,7 +274,7 @@ def _needs(entry: Entry, devices: Collection[str]) -> bool:
 def _leans_on(entry: Entry, devices: Collection[str]) -> bool:
     if isinstance(entry, KernelRoute):
         return any(hop.device in devices for hop in entry.hops)
-    return isinstance(entry, AcceptRA | DeviceAddress) and entry.device in devices
+    return isinstance(entry, AcceptRA | DeviceAddress | _Inherent) and entry.device in devices
 
 
 def _outermost(present: set[Entry]) -> set[Entry]:

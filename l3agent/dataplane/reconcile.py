@@ -101,9 +101,12 @@ class Reconciler:
             LOG.exception("%s %s", kind, state_id)
             error = f"internal error: {type(exc).__name__}: {exc}"
         finally:
+            is_latest = self.turns.is_latest(key, turn)
             self.turns.end(key, turn)
         if error is not None and not dry_run:
             self._drift.forget_events(key)
+            if is_latest and job.observed is not None:
+                self._after.append(partial(self._watch, key, state, *job.observed))
         return job.report(error)
 
     def settle(self) -> None:
@@ -149,8 +152,6 @@ class Reconciler:
         yield from self.turns.wait(key)
         job = Job(key, state, 0, None)
         desired = yield from self._steps.render(job)
-        if key[0] != "network":
-            self._kernel.read_sysctls_again(namespace_name(*key), desired)
         seen = yield from self._steps.observe(job, desired)
         desired = servable(self._kernel, seen.handle, desired)
         size = len(desired) + len(seen.entries)
@@ -256,7 +257,6 @@ class Reconciler:
             yield from self._steps.announce_what_came(job, plan, snapshot.seen, desired)
             if isinstance(exc, Otherwise):
                 return False
-            self._drift.begin(job.key, state)
             raise
         handle = snapshot.seen.handle
         assert handle is not None
@@ -321,6 +321,12 @@ class Reconciler:
                 return
         differs = "; ".join(line for one in plan.operations for line in show.lines(one, job.namespace))
         raise ApplyError(f"the kernel keeps differing from what was asked: {differs}")
+
+    def _watch(self, key: Key, state: State | None, desired: frozenset[Entry], seen: Observed) -> None:
+        """Have events tell what changes in a state that could not be brought about."""
+        if seen.handle is not None and state is not None and self._kernel.is_pinned(seen.handle):
+            self._kernel.number(seen.handle)
+            self._drift.watch(key, state, desired, seen)
 
     def _settled(
         self, key: Key, state: State | None, desired: frozenset[Entry], seen: Observed, plans: list[Plan]

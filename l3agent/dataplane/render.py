@@ -11,7 +11,9 @@ from l3agent.dataplane.drivers import InterfaceDriver
 from l3agent.dataplane.netlink.table import TRAFFIC_IN, TRAFFIC_OUT
 from l3agent.dataplane.plan import (
     AcceptRA,
+    ConnectedRoute,
     DeviceAddress,
+    DeviceSettings,
     Element,
     Entry,
     KernelRoute,
@@ -22,7 +24,7 @@ from l3agent.dataplane.plan import (
     Table,
 )
 from l3agent.model.names import namespace_name
-from l3agent.model.states import FloatingIP, HostState, Key, NetworkState, Port, Route, RouterState, State
+from l3agent.model.states import FloatingIP, HostState, Interface, Key, NetworkState, Port, Route, RouterState, State
 
 Entries = frozenset[Entry]
 
@@ -118,6 +120,7 @@ def _router(key: Key, state: RouterState, driver: InterfaceDriver, counting: boo
     yield Table(counting)
     for port in state.all_ports():
         yield from _port(key, port, driver)
+        yield DeviceSettings(port.device)
     yield from _routes(state.routes)
     if state.gateway is not None:
         yield from _translations(state, state.gateway, counting)
@@ -160,9 +163,16 @@ def _host(key: Key, state: HostState, driver: InterfaceDriver) -> Iterator[Entry
 def _port(key: Key, port: Port, driver: InterfaceDriver) -> Iterator[Entry]:
     yield from driver.port(key, port)
     if port.speaks_ipv6:
-        yield DeviceAddress(port.device, link_local(port.mac))
+        yield from _address(port.device, link_local(port.mac))
     for interface in port.addresses:
-        yield DeviceAddress(port.device, interface)
+        yield from _address(port.device, interface)
+
+
+def _address(device: str, interface: Interface) -> Iterator[Entry]:
+    yield DeviceAddress(device, interface)
+    if interface.network.prefixlen < interface.max_prefixlen:
+        source = interface.ip if isinstance(interface, IPv4Interface) else None
+        yield ConnectedRoute(device, interface.network, source)
 
 
 def _routes(routes: frozenset[Route]) -> Iterator[Entry]:

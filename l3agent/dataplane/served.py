@@ -12,7 +12,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass, field
 from ipaddress import IPv6Interface
 
-from l3agent.dataplane.encode import is_foreign
+from l3agent.dataplane.encode import is_foreign, is_marked
 from l3agent.dataplane.events import Lost, Notice, PinGone
 from l3agent.dataplane.netlink import rtnl
 from l3agent.dataplane.netlink.events import AddressEvent, Event, LinkEvent, RouteEvent
@@ -22,6 +22,7 @@ from l3agent.dataplane.ovsdb.ports import News, Ports, as_wanted
 from l3agent.dataplane.plan import (
     Bridge,
     Card,
+    ConnectedRoute,
     DeviceAddress,
     Entry,
     KernelRoute,
@@ -236,7 +237,8 @@ class Served:
             case RouteEvent(gone, destination, ours):
                 # A foreign one beside ours is no harm; one that comes may have taken the place of ours.
                 return (gone or not ours) and not any(
-                    isinstance(entry, KernelRoute) and entry.destination == destination
+                    (isinstance(entry, KernelRoute) and entry.destination == destination)
+                    or (isinstance(entry, ConnectedRoute) and entry.network == destination)
                     for entry in self._desired(key, place)
                 )
             case _:
@@ -249,7 +251,8 @@ class Served:
             return not event.name.startswith(OURS)
         wanted = (one for one in self._desired(key, place) if isinstance(one, Link) and one.device == known)
         link, info = next(wanted), event.info
-        return (info.name, info.mac, info.up) == (known, link.mac, True) and link.mtu in (None, info.mtu)
+        right = (info.name, info.mac, info.up, info.arp, info.multicast) == (known, link.mac, True, True, True)
+        return right and link.mtu in (None, info.mtu)
 
     def _outside(self, event: LinkEvent) -> Iterator[Key]:
         """Yield who has a link of this name, or of this index under another name, unless it is as it should be.
@@ -277,7 +280,7 @@ class Served:
         if self.indexes.get(info.name, info.index) != info.index:
             return False
         if isinstance(entry, Bridge):
-            return info.up and (info.is_isolated or is_foreign(entry, info))
+            return info.up and (info.is_isolated or is_foreign(entry, info)) and is_marked(entry, info)
         plugged = entry.bridge is None or info.master == self.indexes.get(entry.bridge)
         right = plugged and info.up
         return right and (isinstance(entry, Card) or (entry.mtu in (None, info.mtu) and info.is_isolated))

@@ -13,7 +13,9 @@ from l3agent.dataplane.plan import (
     AcceptRA,
     Bridge,
     Card,
+    ConnectedRoute,
     DeviceAddress,
+    DeviceSettings,
     Element,
     KernelRoute,
     Link,
@@ -56,6 +58,11 @@ def lines(operation: Operation, namespace: str | None) -> list[str]:
             # Unlike "delete", it is content when no router has advertised itself yet.
             learned = f"{inside.replace('ip', 'ip -6', 1)} route flush default dev {device} protocol ra"
             return settings if add else [*settings, learned]
+        case DeviceSettings() as entry:
+            missing = entry.settings(operation.was) if isinstance(operation.was, DeviceSettings) else []
+            return [f"{enter} sysctl -w {one.path.replace('/', '.')}={one.value}" for one in missing]
+        case ConnectedRoute() as connected:
+            return [_connected(connected, inside)]
         case DeviceAddress() as address:
             return _address(address, operation.was, inside, add)
         case KernelRoute() as route:
@@ -74,13 +81,14 @@ def lines(operation: Operation, namespace: str | None) -> list[str]:
 
 
 def _bridge(bridge: Bridge, was: object) -> list[str]:
-    up = f"ip link set {bridge.name} up"
+    alias = "" if isinstance(was, Bridge) and was.marked else f" alias {mark(bridge.network_id)}"
+    up = f"ip link set {bridge.name}{alias} up"
     if isinstance(was, Bridge):
         return [up] if was.isolated else [_isolate(bridge.name), up]
     return [
         f"ip link add {bridge.name} address {bridge_mac(bridge.network_id)} type bridge mcast_snooping 0",
         _isolate(bridge.name),
-        f"ip link set {bridge.name} alias {mark(bridge.network_id)} up",
+        up,
     ]
 
 
@@ -119,7 +127,8 @@ def _link(link: Link, was: object, namespace: str | None) -> list[str]:
         mac = f" address {link.mac}" if link.mac != was.mac else ""
         tap = [] if link.moved_in else [f"{outside}{master}{mtu} up"]
         tap = tap if was.isolated else [_isolate(link.tap), *tap]
-        return [*tap, f"{inside}{mac}{mtu} up"]
+        flags = "" if was.arp and was.multicast else " arp on multicast on"
+        return [*tap, f"{inside}{mac}{mtu}{flags} up"]
     if link.moved_in:
         return [f"{outside} netns {namespace}", f"{inside} address {link.mac}{mtu} up"]
     return [
@@ -143,6 +152,15 @@ def _address(address: DeviceAddress, was: object, inside: str, add: bool) -> lis
         return [made]
     old = f"{inside} address delete {was.interface} dev {address.device}"
     return [old, made] if interface.version == 6 else [made, old]
+
+
+def _connected(route: ConnectedRoute, inside: str) -> str:
+    if route.network.version == 6:
+        return (
+            f"ip -6{inside.removeprefix('ip')} route append {route.network} dev {route.device} proto kernel metric 256"
+        )
+    source = f" src {route.source}" if route.source else ""
+    return f"{inside} route replace {route.network} dev {route.device} proto kernel scope link{source}"
 
 
 def _route(route: KernelRoute, inside: str, add: bool) -> str:

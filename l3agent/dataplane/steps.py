@@ -65,6 +65,7 @@ class Steps:
         """Return what exists, and the plan from there to what is wanted."""
         with job.timed("observe"):
             seen = yield from self.observe(job, desired, known)
+        job.observed = desired, seen
         with job.timed("plan"):
             wanted = servable(self._kernel, seen.handle, desired)
             plan = yield from self.run(job, len(wanted) + len(seen.entries), lambda: diff(wanted, seen.entries))

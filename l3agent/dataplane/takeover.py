@@ -61,7 +61,7 @@ def hand_back(kernel: Kernel, name: str) -> str | None:
 
 
 def _hand_back(kernel: Kernel, name: str) -> str | None:
-    handle = kernel.find(name, frozenset())
+    handle = kernel.find(name)
     if handle is None:
         return None
     kernel.write_sysctls(handle, _AS_BORN)

@@ -10,7 +10,6 @@ from l3agent.dataplane.kernel import Kernel, NamespaceHandle
 from l3agent.dataplane.netlink import nft, rtnl
 from l3agent.dataplane.netlink.table import TRAFFIC_IN, TRAFFIC_OUT
 from l3agent.dataplane.observe import OURS
-from l3agent.dataplane.render import ROUTER_SYSCTLS
 
 
 def traffic(kernel: Kernel, namespace: str) -> dict[str, Any] | None:
@@ -21,7 +20,7 @@ def traffic(kernel: Kernel, namespace: str) -> dict[str, Any] | None:
     its table was written anew); None where they are not counted.
     """
     # It may be the first sight of it, and settings are read at first sight only.
-    handle = kernel.find(namespace, ROUTER_SYSCTLS)
+    handle = kernel.find(namespace)
     if handle is None:
         return None
     return {"devices": _devices(handle), "floating_ips": _floating_ips(handle) if kernel.counting else None}

@@ -34,7 +34,7 @@ def operations(
         "show": lambda request: {"router": show(agent, dataplane, _router(request))},
         "traffic": lambda request: {"routers": traffic(agent, dataplane, _router_or_all(request))},
         "topology": lambda request: topology(agent, *surroundings()),
-        "resync": lambda request: _resync(agent, _router_or_all(request)),
+        "resync": lambda request: _resync(agent, dataplane, _router_or_all(request)),
         "replay": lambda request: {"replay": replay(agent, _router(request), _seconds(request, "timeout", _REPLAY_S))},
         "pause": lambda request: _do(admin.pause, _router(request)),
         "resume": lambda request: _do(admin.resume, _router(request)),
@@ -66,7 +66,12 @@ def _do(step: Callable[[str], None], router_id: str) -> Mapping[str, Any]:
     return {}
 
 
-def _resync(agent: L3NATAgent, router_id: str | None) -> Mapping[str, Any]:
+def _resync(agent: L3NATAgent, dataplane: DataplaneClient, router_id: str | None) -> Mapping[str, Any]:
+    """Fetch from the server and read the kernel anew, whatever is known of both.
+
+    :raises DataplaneUnavailable: the data plane does not answer.
+    """
+    dataplane.invalidate(None if router_id is None else [("router", router_id)])
     if router_id is None:
         agent.full_sync.ask("an operator asked for it")
     else:

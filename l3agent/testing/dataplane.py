@@ -72,6 +72,10 @@ class FakeDataplane:
         self._failures.meet("let_be")
         self.let_alone.update(keys)
 
+    def invalidate(self, keys: Iterable[Key] | None = None) -> None:
+        """Do nothing: nothing is known here but what is there."""
+        self._failures.meet("invalidate")
+
     def look(self, key: Key, state: State | None) -> dict[str, list[dict[str, Any]]]:
         """Return what is wanted and what is there; here it is one entry."""
         self._failures.meet("look")

@@ -62,8 +62,24 @@ class World:
         assert report.error is None
         return report.operations
 
+    def plan(self) -> tuple[str, ...]:
+        (report,) = self.machine.reconcile((key(self.state), self.state), dry_run=True)
+        assert report.error is None
+        return report.operations
+
     def everything(self) -> tuple[Any, Any]:
-        return meaning(self.machine, self.state), rules(self.machine.sandbox, namespace(self.state))
+        found = meaning(self.machine, self.state), rules(self.machine.sandbox, namespace(self.state))
+        return found, self._flags_and_settings()
+
+    def _flags_and_settings(self) -> list[Any]:
+        links = self.machine.sandbox.json("ip -j link", netns=self.namespace)
+        bridges = self.machine.sandbox.json("ip -j link show type bridge")
+        names = " ".join(self._filled(one.partition("=")[0]) for one in SETTINGS)
+        return [
+            {(one["ifname"], *sorted(one["flags"])) for one in links if one["ifname"].startswith(("qr-", "qg-"))},
+            {one.get("ifalias") for one in bridges if one["ifname"] == bridge(self.inner.network_id)},
+            self.machine.sandbox.run(f"sysctl {names}".split(), netns=self.namespace),
+        ]
 
 
 def a_world(machine: Dataplane) -> World:
@@ -108,6 +124,13 @@ INSIDE = [
     "ip -6 route replace default via 2001:db8:ffff::2 dev QG",
     "ip -6 route append default via 2001:db8:ffff::2 dev QG",
     "ip -6 route append default via 2001:db8:ffff::2 protocol 201",
+    "ip route flush table main; ip -6 route flush table main",
+    "ip route delete 10.0.9.0/24 dev QR",
+    "ip -6 route delete 2001:db8:1::/64 dev QR",
+    "ip -6 route delete fe80::/64 dev QG",
+    "ip route replace 10.0.0.0/24 via 10.0.9.7",
+    "ip link set QR arp off",
+    "ip link set QG multicast off arp off",
     "ip link set QR down",
     "ip link set QG down",
     "ip link set lo down",
@@ -135,12 +158,26 @@ INSIDE = [
     "nft add set ip l3agent more '{ type ipv4_addr; }'",
     "nft add table ip l3agent '{ flags dormant; }'",
 ]
+#: What no event tells of.
+SETTINGS = [
+    "net.ipv4.ip_forward=0",
+    "net.ipv4.conf.all.arp_ignore=0",
+    "net.ipv4.conf.all.arp_announce=0",
+    "net.ipv4.conf.all.promote_secondaries=0",
+    "net.ipv6.conf.all.forwarding=0",
+    "net.netfilter.nf_conntrack_tcp_be_liberal=0",
+    "net.ipv4.conf.QR.forwarding=0",
+    "net.ipv4.conf.QG.arp_ignore=8",
+    "net.ipv6.conf.QG.forwarding=0",
+]
 OUTSIDE = [
     "ip link set TAP nomaster",
     "ip link set TAP down",
     "ip link set TAP mtu 1300",
     "ip link delete TAP",
     "ip link set BRIDGE down",
+    "ip link set BRIDGE alias ''",
+    "ip link set BRIDGE alias other",
     "ip link delete BRIDGE",
     "ip link add other0 type bridge; ip link set TAP master other0",
     "ip netns add other1; ip link set TAP netns other1",
@@ -156,6 +193,17 @@ def test_a_hand_inside_the_namespace_is_undone_by_one_reconcile(world: World, co
     world.reconcile()
     assert world.everything() == before
     assert world.reconcile() == ()
+
+
+@pytest.mark.parametrize("command", SETTINGS)
+def test_a_setting_is_restored_by_a_reconcile_that_reads_the_kernel(world: World, command: str) -> None:
+    before = world.everything()
+    world.inside(f"sysctl -qw {command}")
+    assert world.plan() != ()
+    world.machine.request("invalidate", {"keys": None})
+    world.reconcile()
+    assert world.everything() == before
+    assert world.plan() == ()
 
 
 @pytest.mark.parametrize("command", OUTSIDE)
@@ -294,3 +342,30 @@ def test_the_inventory_names_what_is_ours_and_nothing_else(dataplane: Dataplane)
         "host": [],
         "network": sorted([world.inner.network_id, world.gateway.network_id]),
     }
+
+
+def test_a_connected_route_comes_back_before_the_routes_that_lean_on_it(world: World) -> None:
+    """A router that lost both must not need a second attempt, and goes with its addresses afterwards as if made so."""
+    world.machine.request("let_be", {"keys": [key(world.state)]})
+    world.inside("ip route flush table main; ip -6 route flush table main")
+    plan = world.plan()
+    connected = [at for at, line in enumerate(plan) if "proto kernel" in line]
+    others = [at for at, line in enumerate(plan) if "protocol 201" in line]
+    assert len(connected) == 7 and others and max(connected) < min(others)
+    assert world.reconcile() == plan
+    world.machine.request("let_be", {"keys": [key(world.state)]})
+    world.inside("ip address delete 10.0.9.1/24 dev QR; ip address delete 2001:db8:1::1/64 dev QR")
+    routes = world.inside("ip route show table main; ip -6 route show table main")
+    assert "10.0.9.0/24" not in routes and "2001:db8:1::/64" not in routes
+
+
+def test_a_router_that_cannot_be_brought_about_is_still_watched(world: World) -> None:
+    """Its address is restored without a request, although a route is refused all the time."""
+    unreachable = route("198.51.100.0/24", (world.inner, "192.0.2.99"))
+    wrong = replace(world.state, routes=world.state.routes | {unreachable}, ports=frozenset({world.inner}))
+    for state in (wrong, replace(wrong, floating_ips=floating_ips({FIP: "10.0.0.6"}))):
+        (report,) = world.machine.reconcile((key(world.state), state))
+        assert report.error is not None and "198.51.100.0/24" in report.error
+        world.inside("ip address delete 10.0.9.1/24 dev QR")
+        wait_until(lambda: "10.0.9.1/24" in world.inside("ip address show dev QR"), timeout=30)
+        world.machine.request("let_be", {"keys": [key(world.state)]})

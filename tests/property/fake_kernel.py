@@ -1,19 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """A kernel with a memory: it carries out operations on entries and does what the real one does on the side.
 
-It refuses what the real one refuses (an address on a device that is not there, an element without its table), and it
-drops what the real one drops (routes with their device, everything with the namespace).
+It refuses what the real one refuses (an address on a device that is not there, an element without its table), it
+drops what the real one drops (routes with their device, everything with the namespace), and it makes what the real one
+makes by itself (connected routes with addresses, settings with devices).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from l3agent.dataplane.plan import (
     AcceptRA,
     Bridge,
     Card,
+    ConnectedRoute,
     DeviceAddress,
+    DeviceSettings,
     Element,
     Entry,
     KernelRoute,
@@ -25,6 +28,7 @@ from l3agent.dataplane.plan import (
     Sysctl,
     Table,
 )
+from l3agent.model.names import GATEWAY_DEVICE, INTERNAL_DEVICE
 
 
 class Refused(Exception):
@@ -54,6 +58,9 @@ class FakeKernel:
             self.entries = {one for one in self.entries if not _same(one, operation.entry)} | {operation.entry}
             if isinstance(operation.entry, Table) and operation.verb == "change":
                 self._drop(Element, PendingFlush)
+            self.entries |= set(_inherent(operation.entry))
+        addressed = {one for address in self.of(DeviceAddress) for one in _inherent(address)}
+        self.entries -= self.of(ConnectedRoute) - addressed
 
     def of(self, kind: type) -> set[Entry]:
         """Return the entries of a kind."""
@@ -87,6 +94,7 @@ class FakeKernel:
         self.entries = {one for one in self.entries if not _same(one, entry)}
         if isinstance(entry, Namespace):
             self._drop(Sysctl, Link, AcceptRA, DeviceAddress, KernelRoute, Table, Element, PendingFlush)
+            self._drop(ConnectedRoute, DeviceSettings)
         elif isinstance(entry, SwitchPort):
             # ovs-vswitchd takes its device away, wherever that is.
             for link in self.of(Link):
@@ -102,6 +110,14 @@ class FakeKernel:
         self.entries = {one for one in self.entries if not isinstance(one, kinds)}
 
 
+def _inherent(entry: Entry) -> Iterator[Entry]:
+    """Yield what comes with an entry by itself."""
+    if isinstance(entry, Link) and entry.device.startswith((INTERNAL_DEVICE, GATEWAY_DEVICE)):
+        yield DeviceSettings(entry.device)
+    if isinstance(entry, DeviceAddress) and entry.interface.network.prefixlen < entry.interface.max_prefixlen:
+        yield ConnectedRoute(entry.device, entry.interface.network)
+
+
 def _ports(entries: Iterable[Entry], name: str) -> list[SwitchPort]:
     return [one for one in entries if isinstance(one, SwitchPort) and one.name == name]
 
@@ -112,7 +128,7 @@ def _same(one: Entry, other: Entry) -> bool:
 
 def _leans_on(entry: Entry, device: str) -> bool:
     match entry:
-        case AcceptRA() | DeviceAddress():
+        case AcceptRA() | DeviceAddress() | ConnectedRoute() | DeviceSettings():
             return entry.device == device
         case KernelRoute():
             return any(hop.device == device for hop in entry.hops)

@@ -12,11 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from l3agent.dataplane.drivers import load_driver
+from l3agent.dataplane.encode import bridge_mac
 from l3agent.dataplane.events import Lost, Notice, PinGone
 from l3agent.dataplane.netlink import rtnl
 from l3agent.dataplane.netlink.events import AddressEvent, LinkEvent, RouteEvent, RulesEvent, route_events
 from l3agent.dataplane.observe import Observed
-from l3agent.dataplane.plan import Bridge, DeviceAddress, Entry, KernelRoute, Link, diff
+from l3agent.dataplane.plan import Bridge, ConnectedRoute, DeviceAddress, Entry, KernelRoute, Link, diff
 from l3agent.dataplane.render import entries
 from l3agent.dataplane.served import Served, Snapshot
 from l3agent.model.names import namespace_name
@@ -50,7 +51,7 @@ class Standing:
         return self.served.concerned(notices, plans)
 
     def inner(self, link: Link, **other: Any) -> Notice:
-        right = {"name": link.device, "mac": link.mac, "mtu": link.mtu, "up": True}
+        right = {"name": link.device, "mac": link.mac, "mtu": link.mtu, "up": True, "carries_all": True}
         return NSID, _link_event(self.devices[link.device], **(right | other))
 
     def outer(self, link: Link, **other: Any) -> Notice:
@@ -97,10 +98,15 @@ def _removals(router: Standing, entry: Entry) -> list[Notice]:
         case Bridge(name):
             index = router.bridges[name]
             down = _link_event(index, name=name, up=False)
-            return [(None, LinkEvent(True, index, name, b"")), (None, down)]
+            mac = bridge_mac(entry.network_id)
+            unmarked = [_link_event(index, name=name, up=True, mac=mac, alias=alias) for alias in ("", "mine")]
+            return [(None, LinkEvent(True, index, name, b"")), (None, down), *((None, one) for one in unmarked)]
+        case ConnectedRoute(_, network):
+            return [(NSID, RouteEvent(True, network, ours=False)), (NSID, RouteEvent(False, network, ours=False))]
         case Link() as link:
-            wrong = [{"up": False}, {"mtu": 599}, {"name": "renamed"}]
-            inside = [router.inner(link, **one) for one in [*wrong, {"mac": "02:00:00:00:00:01"}]]
+            wrong: list[dict[str, Any]] = [{"up": False}, {"mtu": 599}, {"name": "renamed"}]
+            flags = {"carries_all": False}
+            inside = [router.inner(link, **one) for one in [*wrong, {"mac": "02:00:00:00:00:01"}, flags]]
             outside = [router.outer(link, **one) for one in [*wrong, {"master": 4711}]]
             gone: list[Notice] = [
                 (NSID, LinkEvent(True, router.devices[link.device], link.device, b"")),

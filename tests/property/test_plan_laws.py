@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from l3agent.dataplane.drivers import InterfaceDriver, load_driver
 from l3agent.dataplane.plan import (
     Bridge,
+    ConnectedRoute,
     DeviceAddress,
+    DeviceSettings,
     Element,
     Entry,
     KernelRoute,
@@ -102,6 +104,19 @@ def test_a_plan_leads_from_anything_to_what_is_wanted(wanted: frozenset[Entry], 
     settled(kernel, wanted)
     assert without_bridges(kernel.entries) == without_bridges(wanted)
     assert not diff(wanted, kernel.entries - (kernel.of(Bridge) - wanted))
+
+
+@given(entry_sets(), st.data())
+def test_what_the_kernel_lost_of_what_it_makes_by_itself_comes_back(
+    wanted: frozenset[Entry], data: st.DataObject
+) -> None:
+    inherent = [one for one in wanted if isinstance(one, ConnectedRoute | DeviceSettings)]
+    if not inherent:
+        return
+    lost = data.draw(st.sets(st.sampled_from(inherent), min_size=1))
+    assert [(one.verb, one.entry) for one in diff(wanted, wanted - lost).operations] == [
+        ("add", one) for one in sorted(lost, key=lambda one: str(one.key()))
+    ]
 
 
 @given(entry_sets(), entry_sets(), st.integers(0, 200))

@@ -27,11 +27,15 @@ from l3agent.model.states import Address, Network, NextHop
 NEWROUTE, DELROUTE, GETROUTE = 24, 25, 26
 
 # RTA_* and what goes with it (linux/rtnetlink.h)
-_RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY, _RTA_MULTIPATH, _RTA_TABLE = 1, 4, 5, 6, 9, 15
-_TABLE_MAIN = 254
+_RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY, _RTA_PREFSRC, _RTA_MULTIPATH, _RTA_TABLE = 1, 4, 5, 6, 7, 9, 15
+#: RT_TABLE_MAIN
+MAIN_TABLE = 254
 _UNICAST = 1
 #: Our routes are told from everybody else's by this number, free in iproute2's rt_protos.
 ROUTE_PROTOCOL = 201
+#: RTPROT_KERNEL: what the kernel makes with an address. Its IPv6 routes have IP6_RT_PRIO_ADDRCONF (net/ip6_route.h).
+PROTOCOL_KERNEL = 2
+_PRIORITY_OF_KERNEL = 256
 #: RTPROT_BOOT, what ip-route(8) makes when nothing else is said, and RTPROT_STATIC, what neutron-l3-agent makes.
 PROTOCOL_BOOT, PROTOCOL_STATIC = 3, 4
 #: RTPROT_RA
@@ -59,6 +63,19 @@ def new_route(destination: Network, hops: Iterable[tuple[int, Address | None]]) 
     return message(NEWROUTE, CREATE | REPLACE, body)
 
 
+def connected_route(network: Network, index: int, source: IPv4Address | None) -> bytes:
+    """Make the route to a network of a device as the kernel makes it with an address, which later removes it too.
+
+    For IPv4 it replaces the route that has taken its place. The IPv6 one of another device may have the same
+    destination (fe80::/64), and stays: where the route exists, the kernel answers EEXIST.
+    """
+    if network.version == 6:
+        body = _route_head(network, PROTOCOL_KERNEL, SCOPE_UNIVERSE) + u32(_RTA_OIF, index)
+        return message(NEWROUTE, CREATE, body + u32(_RTA_PRIORITY, _PRIORITY_OF_KERNEL))
+    body = _route_head(network, PROTOCOL_KERNEL, SCOPE_LINK) + u32(_RTA_OIF, index)
+    return message(NEWROUTE, CREATE | REPLACE, body + (attribute(_RTA_PREFSRC, source.packed) if source else b""))
+
+
 def delete_route(destination: Network) -> bytes:
     """Delete our route to a destination, whatever its next hops."""
     return message(DELROUTE, 0, _route_head(destination, ROUTE_PROTOCOL, 255 if destination.version == 4 else 0))
@@ -80,7 +97,7 @@ def delete_default_of_ra(index: int, via: Address) -> bytes:
 
 def _route_head(destination: Network, protocol: int, scope: int, flags: int = 0) -> bytes:
     family = AF_INET if destination.version == 4 else AF_INET6
-    head = _RTMSG.pack(family, destination.prefixlen, 0, 0, _TABLE_MAIN, protocol, scope, _UNICAST, flags)
+    head = _RTMSG.pack(family, destination.prefixlen, 0, 0, MAIN_TABLE, protocol, scope, _UNICAST, flags)
     return head + (attribute(_RTA_DST, destination.network_address.packed) if destination.prefixlen else b"")
 
 
@@ -96,7 +113,7 @@ def _flags(via: Address | None) -> int:
 def dump_routes(version: int) -> bytes:
     """Ask for the main table of one IP version (4 or 6); strict checking makes the kernel filter it."""
     family = AF_INET if version == 4 else AF_INET6
-    return message(GETROUTE, DUMP, _RTMSG.pack(family, 0, 0, 0, _TABLE_MAIN, 0, 0, 0, 0))
+    return message(GETROUTE, DUMP, _RTMSG.pack(family, 0, 0, 0, MAIN_TABLE, 0, 0, 0, 0))
 
 
 def parse_routes(
@@ -111,7 +128,7 @@ def parse_routes(
         if kind != NEWROUTE:
             continue
         family, prefix, _, _, table, made_by, _, route_type, _ = _RTMSG.unpack_from(data, start)
-        if made_by != protocol or table != _TABLE_MAIN or route_type != _UNICAST:
+        if made_by != protocol or table != MAIN_TABLE or route_type != _UNICAST:
             continue
         parts = attribute_map(data, start + _RTMSG.size, end)
         destination = _destination(family, prefix, parts)
@@ -126,7 +143,7 @@ def parse_places(data: bytes) -> Iterator[tuple[Network, bool]]:
     for kind, _, _, start, end in messages(data):
         if kind == NEWROUTE:
             family, prefix, _, _, table, made_by, _, route_type, _ = _RTMSG.unpack_from(data, start)
-            if table == _TABLE_MAIN and family in (AF_INET, AF_INET6):
+            if table == MAIN_TABLE and family in (AF_INET, AF_INET6):
                 parts = attribute_map(data, start + _RTMSG.size, end)
                 yield _destination(family, prefix, parts), (made_by, route_type) == (ROUTE_PROTOCOL, _UNICAST)
 

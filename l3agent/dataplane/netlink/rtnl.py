@@ -36,6 +36,7 @@ AF_UNSPEC, AF_INET, AF_BRIDGE, AF_INET6 = 0, 2, 7, 10
 IFF_UP = 1
 #: Index of ``lo`` in every namespace (linux/net_namespace.h, LOOPBACK_IFINDEX).
 LOOPBACK = 1
+_IFF_NOARP, _IFF_MULTICAST = 0x80, 0x1000
 #: RT_SCOPE_* of addresses and routes
 SCOPE_UNIVERSE, SCOPE_LINK = 0, 253
 
@@ -50,10 +51,10 @@ _VETH_INFO_PEER = 1
 _BR_FORWARD_DELAY, _BR_STP_STATE, _BR_MCAST_SNOOPING = 1, 5, 23
 _INET_CONF, _INET6_CONF = 1, 2
 # IPV4_DEVCONF_* (linux/ip.h): settings of a device; its array of them begins with the first. Values: ip-sysctl.
-_DEVCONF4_RP_FILTER, _DEVCONF4_ARP_IGNORE = 8, 19
+_DEVCONF4_FORWARDING, _DEVCONF4_RP_FILTER, _DEVCONF4_ARP_IGNORE = 1, 8, 19
 _RP_FILTER_STRICT, _ARP_IGNORE_ALL = 1, 8
 # DEVCONF_* (linux/ipv6.h): places in the array of a device's settings, and the value of one (ip-sysctl).
-_DEVCONF_ACCEPT_RA, _DEVCONF_AUTOCONF, _DEVCONF_DISABLE_IPV6 = 3, 5, 26
+_DEVCONF_FORWARDING, _DEVCONF_ACCEPT_RA, _DEVCONF_AUTOCONF, _DEVCONF_DISABLE_IPV6 = 0, 3, 5, 26
 _ACCEPT_RA_AS_ROUTER = 2
 _SKIP_STATS = 8
 
@@ -74,6 +75,10 @@ class LinkInfo:
     :param autoconf: it takes addresses from them as well.
     :param has_ipv6: the kernel has IPv6 on it, and ``disable_ipv6`` is 0 (ip-sysctl).
     :param is_isolated: without an address, the stack of its namespace ignores it, see :func:`isolate`.
+    :param arp: it resolves addresses (no IFF_NOARP).
+    :param multicast: it sends and receives multicast (IFF_MULTICAST).
+    :param forwarding: ``forwarding`` is on for IPv4, and for IPv6 where the link has it.
+    :param arp_ignore: the setting of this name (ip-sysctl).
     """
 
     index: int
@@ -89,6 +94,10 @@ class LinkInfo:
     autoconf: bool = False
     has_ipv6: bool = False
     is_isolated: bool = True
+    arp: bool = True
+    multicast: bool = True
+    forwarding: bool = False
+    arp_ignore: int = 0
 
 
 # ---- links -----------------------------------------------------------------------------------------------------
@@ -148,14 +157,18 @@ def set_link(
     alias: str | None = None,
     group: int | None = None,
     namespace_fd: int | None = None,
+    carries_all: bool = False,
 ) -> bytes:
     """Change a link, named by its index or its name.
 
     :param master: 0 takes it out of its bridge.
     :param namespace_fd: where to move it; it is down then.
+    :param carries_all: have it resolve addresses and carry multicast.
     """
-    change = 0 if up is None else IFF_UP
-    body = _IFINFO.pack(AF_UNSPEC, 0, index, IFF_UP if up else 0, change)
+    flags, change = IFF_UP if up else 0, 0 if up is None else IFF_UP
+    if carries_all:
+        flags, change = flags | _IFF_MULTICAST, change | _IFF_MULTICAST | _IFF_NOARP
+    body = _IFINFO.pack(AF_UNSPEC, 0, index, flags, change)
     if name is not None:
         body += text(_IFNAME, name)
     if master is not None:
@@ -231,7 +244,8 @@ def _parse_link(data: bytes, start: int, end: int) -> LinkInfo:
     name = mac = alias = kind = ""
     mtu = master = link = 0
     inet6: tuple[bool | None, bool, bool] = (None, False, False)
-    is_isolated = True
+    is_isolated, forwarding = True, False
+    arp_ignore: int | None = None
     for what, first, last in attributes(data, start + _IFINFO.size, end):
         if what == _IFNAME:
             # Names are bytes to the kernel; those that are no text are never ours.
@@ -251,8 +265,12 @@ def _parse_link(data: bytes, start: int, end: int) -> LinkInfo:
         elif what == _AF_SPEC:
             families = attribute_map(data, first, last)
             inet6 = _parse_inet6(families.get(AF_INET6, b""))
-            is_isolated = not inet6[2] and _ignores_ipv4(families.get(AF_INET, b""))
-    return LinkInfo(index, name, mac, mtu, bool(flags & IFF_UP), kind, master, link, alias, *inet6, is_isolated)
+            forwarding, rp_filter, arp_ignore = _parse_inet(families.get(AF_INET, b""))
+            is_isolated = not inet6[2] and (arp_ignore is None or (bool(rp_filter) and arp_ignore == _ARP_IGNORE_ALL))
+            forwarding = forwarding and _forwards_ipv6(families.get(AF_INET6, b""))
+    up, arp, multicast = bool(flags & IFF_UP), not flags & _IFF_NOARP, bool(flags & _IFF_MULTICAST)
+    own = index, name, mac, mtu, up, kind, master, link, alias
+    return LinkInfo(*own, *inet6, is_isolated, arp, multicast, forwarding, arp_ignore or 0)
 
 
 def _parse_inet6(family: bytes) -> tuple[bool | None, bool, bool]:
@@ -265,14 +283,20 @@ def _parse_inet6(family: bytes) -> tuple[bool | None, bool, bool]:
     return accept_ra == _ACCEPT_RA_AS_ROUTER, autoconf != 0, disabled == 0
 
 
-def _ignores_ipv4(family: bytes) -> bool:
-    """Return True if the IPv4 settings of a link are those of :func:`isolate`, or it has no IPv4."""
+def _parse_inet(family: bytes) -> tuple[bool, int, int | None]:
+    """Return ``forwarding``, ``rp_filter`` and ``arp_ignore`` of a link; None for the last where it has no IPv4."""
     settings = attribute_map(family, 0, len(family)).get(_INET_CONF, b"")
     if len(settings) < 4 * _DEVCONF4_ARP_IGNORE:
-        return True
-    places = (_DEVCONF4_RP_FILTER, _DEVCONF4_ARP_IGNORE)
-    (rp_filter,), (arp_ignore,) = (unpack_from("=i", settings, 4 * (at - 1)) for at in places)
-    return bool(rp_filter) and bool(arp_ignore == _ARP_IGNORE_ALL)
+        return False, 0, None
+    places = (_DEVCONF4_FORWARDING, _DEVCONF4_RP_FILTER, _DEVCONF4_ARP_IGNORE)
+    (forwarding,), (rp_filter,), (arp_ignore,) = (unpack_from("=i", settings, 4 * (at - 1)) for at in places)
+    return bool(forwarding), rp_filter, arp_ignore
+
+
+def _forwards_ipv6(family: bytes) -> bool:
+    """Return ``forwarding`` of the IPv6 settings of a link, True where it has none."""
+    settings = attribute_map(family, 0, len(family)).get(_INET6_CONF, b"")
+    return not settings or bool(unpack_from("=i", settings, 4 * _DEVCONF_FORWARDING)[0])
 
 
 # ---- addresses -------------------------------------------------------------------------------------------------
