@@ -35,6 +35,7 @@ from l3agent.dataplane.ready import tell_ready
 from l3agent.dataplane.reaper import Reaper
 from l3agent.dataplane.reconcile import Reconciler
 from l3agent.dataplane.render import ROUTER_SYSCTLS
+from l3agent.dataplane.rotation import Rotation
 from l3agent.dataplane.server import Server
 from l3agent.dataplane.tidy import Tidier
 from l3agent.exceptions import AnotherAtWork, ConfigError, L3AgentError, PermissionMissing, WrongArguments
@@ -207,7 +208,8 @@ def _crew(conf: Any) -> Crew:
     reconciler = Reconciler(kernel, driver, announcer, tidier, drift, switch)
     # Elsewhere the device of a host would be one of this machine with that name.
     stand_ins = bool(conf.standalone.topology) and driver_name(conf.interface_driver) == "bridge"
-    return Crew(reconciler, tidier, drift, Limits(), Reader(), stand_ins)
+    rotation = None if listener is None else Rotation(kernel, drift, reconciler.turns)
+    return Crew(reconciler, tidier, drift, Limits(), Reader(), stand_ins, rotation)
 
 
 def _switch(conf: Any) -> Any:

@@ -11,8 +11,8 @@ from l3agent.dataplane.drivers import InterfaceDriver
 from l3agent.dataplane.events import Listener, Lost, Notice
 from l3agent.dataplane.observe import Observed
 from l3agent.dataplane.ovsdb.ports import News, Ports
-from l3agent.dataplane.plan import Entry, Plan
-from l3agent.dataplane.render import entries
+from l3agent.dataplane.plan import Entry, Plan, Sysctl
+from l3agent.dataplane.render import HOST_SYSCTLS, ROUTER_SYSCTLS, entries
 from l3agent.dataplane.repairs import Repairs
 from l3agent.dataplane.served import Served, Snapshot
 from l3agent.model.states import Key, Report, State
@@ -139,7 +139,6 @@ class Drift:
         news = News() if self._switch is None else self._switch.news()
         if self._listener is None:
             return
-        now = time.monotonic()
         notices: Iterable[Notice] = self._counted(self._listener.read())
         if self._kept:
             notices = list(notices)
@@ -151,7 +150,7 @@ class Drift:
         if self._switch is not None and (news.names or news.all):
             concerned |= self._served.plugged(self._switch, news)
         for key in concerned:
-            self._mark(key, now)
+            self.mark(key)
 
     def wait(self) -> float | None:
         """Return the seconds until something is due for a look, None when nothing is."""
@@ -170,6 +169,27 @@ class Drift:
     def done(self, key: Key, report: Report) -> None:
         """Record what a look led to."""
         self._repairs.done(key, report.operations, report.error, time.monotonic())
+
+    def watched(self) -> list[Key]:
+        """Return the keys of the states whose namespaces are known."""
+        return self._served.watched()
+
+    def namespace(self, key: Key) -> str | None:
+        """Return the name of the namespace of a state, None where it is not known."""
+        return self._served.namespace(key)
+
+    def desired(self, key: Key) -> frozenset[Entry]:
+        """Return what the kernel should hold for a watched state."""
+        return self._served.desired(key)
+
+    def sysctls(self, key: Key) -> frozenset[Sysctl]:
+        """Return the settings that the namespace of a state should have."""
+        return ROUTER_SYSCTLS if key[0] == "router" else HOST_SYSCTLS
+
+    def mark(self, key: Key) -> None:
+        """Have a state observed and repaired, and the next request for it read the kernel."""
+        self._served.doubt(key)
+        self._repairs.mark(key, time.monotonic())
 
     def most_ports(self) -> int:
         """Return how many ports of ours the fullest bridge has."""
@@ -191,11 +211,7 @@ class Drift:
     def _replay(self, key: Key, plans: Sequence[Plan]) -> None:
         """Hold the events that were kept against the state that was applied."""
         if (kept := self._kept.pop(key, None)) and key in self._served.concerned(kept, plans):
-            self._mark(key, time.monotonic())
-
-    def _mark(self, key: Key, now: float) -> None:
-        self._served.doubt(key)
-        self._repairs.mark(key, now)
+            self.mark(key)
 
     def _keep(self, key: Key, state: State, seen: Observed, when: float) -> None:
         """Keep a snapshot. The generation is asked for before what happened meanwhile is heard."""

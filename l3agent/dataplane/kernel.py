@@ -151,6 +151,11 @@ class Kernel:
         finally:
             self._reaper.close(netfilter.close)
 
+    def pinned(self, name: str) -> NamespaceHandle | None:
+        """Return the handle of a namespace that is known and whose pin is still its own."""
+        handle = self._handles.get(name)
+        return handle if handle is not None and self.is_pinned(handle) else None
+
     def is_pinned(self, handle: NamespaceHandle) -> bool:
         """Tell whether the pin of its name is still that of this namespace."""
         try:
@@ -207,6 +212,7 @@ class Kernel:
         """Return settings of a namespace as they are; one that this kernel does not have is as wanted."""
         if not wanted:
             return set()
+        self._settings.renew()
         with visiting(self._home, handle.fd):
             return {self._read_setting(one) for one in wanted}
 

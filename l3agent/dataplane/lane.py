@@ -21,6 +21,7 @@ from l3agent.dataplane.limits import Limits, limits
 from l3agent.dataplane.offload import INLINE_ENTRIES
 from l3agent.dataplane.ovsdb.ports import Wait
 from l3agent.dataplane.reconcile import Reconciler
+from l3agent.dataplane.rotation import Rotation
 from l3agent.dataplane.tidy import Tidier
 from l3agent.exceptions import InvalidState, L3AgentError
 from l3agent.model.states import Key, Report, State
@@ -56,6 +57,7 @@ class Asker(Protocol):
 class Crew(NamedTuple):
     """What works in the lane.
 
+    :param rotation: None where nothing is repaired.
     :param stand_ins: there may be hosts and networks with a card of this machine: the operator has a topology file.
     """
 
@@ -65,6 +67,7 @@ class Crew(NamedTuple):
     limits: Limits
     reader: Reader
     stand_ins: bool
+    rotation: Rotation | None = None
 
 
 #: What is under way; it stops where it must wait for what is not done in the lane.
@@ -90,6 +93,8 @@ class Lane:
         crew = self._crew
         if crew.drift.overdue():
             self._repair()
+        if crew.rotation is not None and crew.rotation.is_overdue(now := time.monotonic()):
+            crew.rotation.run(now)
         # Nobody waits for the answer of a client that is gone; its successor asks again.
         if asker.connected:
             self._go_on(_execute(crew, asker, request))
@@ -118,6 +123,8 @@ class Lane:
         crew, now = self._crew, time.monotonic()
         if self._repair():
             return
+        if crew.rotation is not None and not crew.rotation.wait(now):
+            crew.rotation.run(now)
         if self._rest_at is not None and now >= self._rest_at:
             self._let_others_work(now)
             self._rest_at = None
@@ -131,7 +138,10 @@ class Lane:
             return 0.0
         tidy_at, due = self._when_to_tidy(), self._crew.drift.wait()
         until = tidy_at if self._rest_at is None else min(tidy_at, self._rest_at)
-        seconds = max(0.0, until - time.monotonic())
+        now = time.monotonic()
+        seconds = max(0.0, until - now)
+        if self._crew.rotation is not None:
+            seconds = min(seconds, self._crew.rotation.wait(now))
         return seconds if due is None else min(seconds, due)
 
     # ---- private ---------------------------------------------------------------------------------------------
@@ -255,8 +265,9 @@ def _read(crew: Crew, wire: Mapping[str, Any], dry_run: bool) -> tuple[Key, Stat
 
 
 def _stats(crew: Crew, _: Mapping[str, Any]) -> object:
-    there = limits(crew.drift.most_ports())
-    return {**crew.reconciler.stats(), "limits": {one.name: [one.used, one.most] for one in there}}
+    found = {one.name: [one.used, one.most] for one in limits(crew.drift.most_ports())}
+    reads = 0 if crew.rotation is None else crew.rotation.reads
+    return {**crew.reconciler.stats(), "rotation_reads": reads, "limits": found}
 
 
 def _traffic(crew: Crew, args: Mapping[str, Any]) -> object:

@@ -128,11 +128,9 @@ def _observe_inside(
     # When all goes, only links are named; the rest goes with the namespace.
     if desired:
         seen.entries |= {
-            AcceptRA(info.name)
-            for info in ours
-            if _accepts_ra(info, handle.has_ipv6 and AcceptRA(info.name) in desired)
+            AcceptRA(info.name) for info in ours if accepts_ra(info, handle.has_ipv6 and AcceptRA(info.name) in desired)
         }
-        seen.entries |= {_settings(info) for info in ours if DeviceSettings(info.name) in desired}
+        seen.entries |= {device_settings(info) for info in ours if DeviceSettings(info.name) in desired}
         dumps = [handle.route.dump(request) for request in _dumps()]
         size = max(len(desired), sum(map(len, dumps)) // _ENTRY_BYTES)
         yield from run(size, partial(_observe_contents, kernel, seen, handle, names, dumps, desired))
@@ -166,7 +164,7 @@ def _observe_contents(
         seen.entries |= _neutrons_routes(handle, names)
 
 
-def _accepts_ra(info: rtnl.LinkInfo, is_wanted: bool) -> bool:
+def accepts_ra(info: rtnl.LinkInfo, is_wanted: bool) -> bool:
     """Return True if a device accepts advertisements; a device without IPv6 counts as it should be.
 
     One that takes addresses too, as neutron-l3-agent leaves them, is not yet what is wanted, and more than what is not.
@@ -176,7 +174,8 @@ def _accepts_ra(info: rtnl.LinkInfo, is_wanted: bool) -> bool:
     return info.accept_ra and not (info.autoconf and is_wanted)
 
 
-def _settings(info: rtnl.LinkInfo) -> DeviceSettings:
+def device_settings(info: rtnl.LinkInfo) -> DeviceSettings:
+    """Return the settings of a device of a router."""
     return DeviceSettings(info.name, forwarding=info.forwarding, arp_ignore=info.arp_ignore <= 1)
 
 

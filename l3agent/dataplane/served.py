@@ -106,6 +106,19 @@ class Served:
         place = self._places.get(key)
         return None if place is None else place.state
 
+    def watched(self) -> list[Key]:
+        """Return the keys of the states whose namespaces are known."""
+        return [key for key, place in self._places.items() if place.namespace is not None]
+
+    def namespace(self, key: Key) -> str | None:
+        """Return the name of the namespace of a state, None where it is not known."""
+        place = self._places.get(key)
+        return None if place is None else place.namespace
+
+    def desired(self, key: Key) -> Entries:
+        """Return what the kernel should hold for a state."""
+        return self._desired(key, self._places[key])
+
     def snapshot(self, key: Key) -> Snapshot | None:
         """Return what is known of a state that stands and that events are told of."""
         place = self._places.get(key)

@@ -62,6 +62,10 @@ class Turns:
     def __contains__(self, key: Key) -> bool:
         return key in self._latest
 
+    def is_busy(self, key: Key) -> bool:
+        """Return True if a change of a state is under way, or its sockets are in use."""
+        return key in self._latest or key in self._tasks
+
     def begin(self, key: Key) -> object:
         """Register a request that changes a state; return its turn."""
         turn = self._latest[key] = object()

@@ -16,10 +16,20 @@ from tests.functional.support.states import key
 from tests.functional.support.watch import ip_events
 from tests.functional.test_dataplane_changes import CHANGES, Change, gone
 from tests.functional.test_dataplane_changes import World as Changing
-from tests.functional.test_dataplane_drift import FOREIGN_INSIDE, FOREIGN_OUTSIDE, INSIDE, OUTSIDE, World, a_world
+from tests.functional.test_dataplane_drift import (
+    FOREIGN_INSIDE,
+    FOREIGN_OUTSIDE,
+    INSIDE,
+    OUTSIDE,
+    SETTINGS,
+    World,
+    a_world,
+)
 
 #: How long a busy machine may take.
 _PATIENCE_S = 10
+#: How long it may take until each state was read again, at most.
+_ROTATION_S = 90
 _LINK_EVENTS = 20_000
 
 pytestmark = pytest.mark.kernel
@@ -77,6 +87,17 @@ def test_a_hand_is_undone_without_being_asked(world: World, command: str) -> Non
     wait_until(lambda: same(world, before), timeout=_PATIENCE_S)
     assert world.reconcile() == ()
     assert "somebody changed it; repaired" in world.machine.log.read_text()
+
+
+def test_settings_are_restored_without_an_event_and_without_a_request(world: World) -> None:
+    before, counted = world.everything(), stats(world.machine)["repairs"]
+    # One for each way in which settings are read, and the others together.
+    alone = ["net.ipv4.ip_forward=0", "net.ipv4.conf.QR.forwarding=0", "net.netfilter.nf_conntrack_tcp_be_liberal=0"]
+    for settings in (*alone, " ".join(one for one in SETTINGS if one not in alone)):
+        world.inside(f"sysctl -qw {settings}")
+        wait_until(partial(same, world, before), timeout=_ROTATION_S)
+    assert stats(world.machine)["repairs"] >= counted + len(alone) + 1
+    assert f"sysctl -w net.ipv4.conf.{world.inner.device}.forwarding=1" in world.machine.log.read_text()
 
 
 def same(world: World, before: object) -> bool:

@@ -37,11 +37,11 @@ def addresses(world: World, device: str) -> set[str]:
 
 
 def test_a_setting_that_a_look_finds_wrong_is_mended_when_the_router_is_asked_for(world: World) -> None:
+    world.machine.request("let_be", {"keys": [key(world.state)]})
     world.inside("sysctl -qw net.ipv4.ip_forward=0")
-    assert world.reconcile() == (), "no event tells of settings"
     found = world.machine.request("look", {"state": pack_state(key(world.state), world.state)})
     assert found["actual"] != found["desired"]
-    assert [line.rpartition(" ")[2] for line in world.reconcile()] == ["net.ipv4.ip_forward=1"]
+    assert "net.ipv4.ip_forward=1" in world.reconcile()[0]
     assert world.inside("sysctl -n net.ipv4.ip_forward").strip() == "1"
 
 

@@ -153,7 +153,8 @@ def test_an_unknown_machine_on_a_connected_network_is_said_to_be_the_condition(w
 
 
 def test_a_router_that_does_not_forward_is_told_as_it_is_now(world: World, traffic: Traffic) -> None:
-    """Nobody hears of a changed setting, so it is read for each trace."""
+    """No event tells of a changed setting, so it is read for each trace."""
+    world.machine.request("let_be", {"keys": [key(world.router)]})
     world.run("sysctl -qw net.ipv4.ip_forward=0")
     told = world.trace(VM1, VM3)
     assert (told.verdict, told.reason) == ("dropped", "the router does not forward: sysctl net.ipv4.ip_forward is 0")

@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reads what changes without an event of the kernel: settings of namespaces and devices, each at least once a minute.
+
+One link dump has the settings of all devices of a namespace (IFLA_AF_SPEC), one question those of ``conf/all`` that
+netlink carries; the rest is read from /proc. A dump that is equal to the last one is not parsed. What is not as it
+should be is marked for the observation that events lead to as well.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from l3agent.dataplane.drift import Drift
+from l3agent.dataplane.kernel import Kernel, NamespaceHandle
+from l3agent.dataplane.netlink import netconf, rtnl
+from l3agent.dataplane.observe import OURS, accepts_ra, device_settings
+from l3agent.dataplane.plan import AcceptRA, DeviceSettings, Entry, Sysctl
+from l3agent.dataplane.turns import Turns
+from l3agent.exceptions import ApplyError
+from l3agent.model.states import Key
+
+#: Seconds that a round takes at most: less than a minute, as a busy process is late.
+_ROUND_S = 50.0
+#: Seconds between two reads: with many states several are read at a time, for each wake-up costs as much as a part of
+#: one; with few the round is shorter.
+_INTERVAL_MIN_S, _INTERVAL_MAX_S = 0.5, 1.0
+#: Seconds after which reads that are due come before the next request.
+_OVERDUE_S = 1.0
+#: By address family, the setting that netlink carries.
+_FORWARDING = {rtnl.AF_INET: "net/ipv4/ip_forward", rtnl.AF_INET6: "net/ipv6/conf/all/forwarding"}
+#: Settings of devices to come are read whenever a device is made.
+_OF_NEW_DEVICES = "/conf/default/"
+
+
+@dataclass(slots=True)
+class _Links:
+    """What the links of a namespace were when they were found right.
+
+    :param raw: hash of the dump, and ``meaning`` of the settings in it; a dump also has timers that change.
+    """
+
+    raw: int
+    meaning: int
+
+
+class Rotation:
+    """Takes the standing states in turn; used by the lane thread. Times are those of a monotonic clock, in seconds."""
+
+    def __init__(self, kernel: Kernel, drift: Drift, turns: Turns) -> None:
+        self._kernel = kernel
+        self._drift = drift
+        self._turns = turns
+        self._links: dict[Key, _Links] = {}
+        self._round: list[Key] = []
+        self._batch = 1
+        self._interval = _INTERVAL_MAX_S
+        self._due = 0.0
+        #: How many namespaces were read so far.
+        self.reads = 0
+
+    def wait(self, now: float) -> float:
+        """Return the seconds until something is due."""
+        return max(0.0, self._due - now)
+
+    def is_overdue(self, now: float) -> bool:
+        """Return True if requests must wait for it."""
+        return now > self._due + _OVERDUE_S
+
+    def run(self, now: float) -> None:
+        """Read the states that are due, and mark those that are not as they should be."""
+        if not self._round:
+            self._begin()
+        self._due = now + self._interval
+        for _ in range(min(self._batch, len(self._round))):
+            key = self._round.pop()
+            name = self._drift.namespace(key)
+            if name is None or self._turns.is_busy(key):
+                # What is under way reads the kernel itself.
+                continue
+            self.reads += 1
+            try:
+                is_right = self._is_right(key, name)
+            except (ApplyError, OSError):
+                is_right = False
+            if not is_right:
+                self._links.pop(key, None)
+                self._drift.mark(key)
+
+    # ---- private ---------------------------------------------------------------------------------------------
+
+    def _begin(self) -> None:
+        self._round = self._drift.watched()
+        count = len(self._round)
+        self._interval = min(max(_ROUND_S / max(count, 1), _INTERVAL_MIN_S), _INTERVAL_MAX_S)
+        self._batch = math.ceil(count * self._interval / _ROUND_S)
+        if len(self._links) > count:
+            self._links = {key: self._links[key] for key in self._round if key in self._links}
+
+    def _is_right(self, key: Key, name: str) -> bool:
+        handle = self._kernel.pinned(name)
+        if handle is None:
+            return False
+        wanted = self._drift.sysctls(key)
+        return self._forwards(handle, wanted) and self._are_links_right(key, handle) and self._are_set(handle, wanted)
+
+    def _forwards(self, handle: NamespaceHandle, wanted: Iterable[Sysctl]) -> bool:
+        paths = {one.path for one in wanted}
+        families = [family for family, path in _FORWARDING.items() if path in paths]
+        answers = handle.route.ask([netconf.get_all(family) for family in families])
+        return all(netconf.parse_forwarding(answer) is not False for answer in answers)
+
+    def _are_set(self, handle: NamespaceHandle, wanted: Iterable[Sysctl]) -> bool:
+        by_netlink = _FORWARDING.values()
+        others = [one for one in wanted if one.path not in by_netlink and _OF_NEW_DEVICES not in one.path]
+        return self._kernel.read_sysctls(handle, others) == set(others)
+
+    def _are_links_right(self, key: Key, handle: NamespaceHandle) -> bool:
+        data = handle.route.dump(rtnl.dump_links())
+        raw, known = hash(data), self._links.get(key)
+        if known is not None and known.raw == raw:
+            return True
+        infos = rtnl.parse_links(data)
+        meaning = hash(tuple(infos))
+        is_new = known is None or known.meaning != meaning
+        if is_new and not _are_right(infos, self._drift.desired(key), has_ipv6=handle.has_ipv6):
+            return False
+        self._links[key] = _Links(raw, meaning)
+        return True
+
+
+def _are_right(infos: Iterable[rtnl.LinkInfo], desired: frozenset[Entry], *, has_ipv6: bool) -> bool:
+    """Return True if the settings of all links of ours are as wanted; all else of links has events."""
+    for info in infos:
+        if info.index == rtnl.LOOPBACK and info.has_ipv6 != has_ipv6:
+            return False
+        if not info.name.startswith(OURS):
+            continue
+        settings, is_wanted = DeviceSettings(info.name), has_ipv6 and AcceptRA(info.name) in desired
+        if (settings in desired and device_settings(info) != settings) or accepts_ra(info, is_wanted) != is_wanted:
+            return False
+    return True
