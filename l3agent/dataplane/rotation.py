@@ -93,8 +93,8 @@ class Rotation:
     def _begin(self) -> None:
         self._round = self._drift.watched()
         count = len(self._round)
-        self._interval = min(max(_ROUND_S / max(count, 1), _INTERVAL_MIN_S), _INTERVAL_MAX_S)
-        self._batch = math.ceil(count * self._interval / _ROUND_S)
+        self._batch = max(1, math.ceil(count * _INTERVAL_MIN_S / _ROUND_S))
+        self._interval = min(_ROUND_S * self._batch / max(count, 1), _INTERVAL_MAX_S)
         if len(self._links) > count:
             self._links = {key: self._links[key] for key in self._round if key in self._links}
 

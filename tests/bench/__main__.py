@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
-from tests.bench import against, churn, first_packet, floating_ips, repair, resident, restart, routers, scale
+from tests.bench import against, churn, first_packet, floating_ips, repair, resident, restart, rotation, routers, scale
 from tests.functional.support.sandbox import Sandbox
 
 BENCHES: dict[str, ModuleType] = {
@@ -18,6 +18,7 @@ BENCHES: dict[str, ModuleType] = {
     "floating-ips": floating_ips,
     "restart": restart,
     "repair": repair,
+    "rotation": rotation,
     "scale": scale,
     "first-packet": first_packet,
     "resident": resident,

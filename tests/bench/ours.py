@@ -43,7 +43,7 @@ class DataplaneProcess:
     def start(self, routers: Iterable[RouterState] = ()) -> None:
         """Start the process in the namespaces of the caller, connect, and have the networks of some routers there."""
         folder = Path(tempfile.mkdtemp(prefix="bench-", dir="/run"))
-        configuration = folder / "dataplane.conf"
+        self._configuration = configuration = folder / "dataplane.conf"
         section = "\n".join(("[dataplane]", f"netns_path = {folder}/netns", *self._options))
         configuration.write_text(f"[DEFAULT]\nstate_path = {folder}\ninterface_driver = bridge\n{section}\n")
         self._argv = [sys.executable, "-m", "l3agent.cmd.dataplane", "--config-file", str(configuration)]
@@ -52,8 +52,10 @@ class DataplaneProcess:
         if routers := list(routers):
             self.build(seed(routers))
 
-    def restart(self) -> None:
-        """Kill the process and start another one on the same namespaces."""
+    def restart(self, *options: str) -> None:
+        """Kill the process and start another one on the same namespaces, with more lines of ``[dataplane]``."""
+        with self._configuration.open("a") as file:
+            file.writelines(f"{line}\n" for line in options)
         self._socket.close()
         self._process.kill()
         self._process.wait()
@@ -71,6 +73,12 @@ class DataplaneProcess:
         The number of the clock is what clock_getcpuclockid(3) returns for a process.
         """
         return time.clock_gettime((~self._process.pid << 3) | 2)
+
+    def stats(self) -> Mapping[str, Any]:
+        """Return the counters of the process."""
+        self._socket.sendall(msgpack.packb((next(self._ids), "stats", {})))
+        counters: Mapping[str, Any] = self._answer()
+        return counters
 
     def resident_mb(self, *, peak: bool = False) -> float:
         """Return the resident memory of the process in MB (10^6 bytes), now or at its peak."""
