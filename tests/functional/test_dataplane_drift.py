@@ -363,9 +363,10 @@ def test_a_router_that_cannot_be_brought_about_is_still_watched(world: World) ->
     """Its address is restored without a request, although a route is refused all the time."""
     unreachable = route("198.51.100.0/24", (world.inner, "192.0.2.99"))
     wrong = replace(world.state, routes=world.state.routes | {unreachable}, ports=frozenset({world.inner}))
+    machine, shown = world.machine, ["ip", "address", "show", "dev", world.inner.device]
     for state in (wrong, replace(wrong, floating_ips=floating_ips({FIP: "10.0.0.6"}))):
         (report,) = world.machine.reconcile((key(world.state), state))
         assert report.error is not None and "198.51.100.0/24" in report.error
         world.inside("ip address delete 10.0.9.1/24 dev QR")
-        wait_until(lambda: "10.0.9.1/24" in world.inside("ip address show dev QR"), timeout=30)
+        wait_until(lambda: "10.0.9.1/24" in machine.sandbox.run(shown, netns=world.namespace), timeout=30)
         world.machine.request("let_be", {"keys": [key(world.state)]})
