@@ -33,6 +33,7 @@ from l3agent.dataplane.child import Child
 from l3agent.dataplane.client import DataplaneClient
 from l3agent.dataplane.drivers import driver_name
 from l3agent.exceptions import AnotherAtWork, ConfigError, PermissionMissing
+from l3agent.model.escape import escape_controls
 from l3agent.neutron_options import old_transport_url, without_effect
 from l3agent.ops.asking import CONTROL_SOCKET
 from l3agent.ops.control import ControlSocket, refuse_beside_another
@@ -86,7 +87,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _said(exc: Exception, exit_status: int) -> int:
     for line in str(exc).splitlines():
-        print(f"l3-agent: {line}", file=sys.stderr)
+        print(f"l3-agent: {escape_controls(line)}", file=sys.stderr)
     return exit_status
 
 

@@ -25,6 +25,7 @@ from l3agent.exceptions import (
     PermissionMissing,
     TransientError,
 )
+from l3agent.model.escape import escape_controls
 from l3agent.ops.completion import script
 
 #: The first that fits decides the exit status.
@@ -50,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return status
     except L3AgentError as exc:
         for line in f"{exc}{_configuration_note(args, exc)}".splitlines():
-            print(f"l3-agentctl {args.name}: {line}", file=sys.stderr)
+            print(f"l3-agentctl {args.name}: {escape_controls(line)}", file=sys.stderr)
         return next(status for kind, status in _STATUSES if isinstance(exc, kind))
     except BrokenPipeError:  # the reader, as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -27,6 +27,7 @@ from l3agent.cmd.ctl_parser import (
     seconds,
 )
 from l3agent.exceptions import TransientError
+from l3agent.model.escape import escape_controls
 from l3agent.model.names import namespace_name
 from l3agent.model.states import Address
 from l3agent.ops.asking import ask_agent
@@ -222,13 +223,13 @@ def _plan(args: argparse.Namespace) -> int:
         say(json.dumps(answer, indent=2))
     else:
         for router, operations in answer["plans"].items():
-            print(f"# router {router}: {len(operations)} operations")
+            say(f"# router {router}: {len(operations)} operations")
             for operation in operations:
-                print(f"  {operation}")
+                say(f"  {operation}")
         if not answer["plans"] and not answer["failed"]:
             print("# no routers are here")
         for router, error in answer["failed"].items():
-            print(f"l3-agentctl plan: router {router}: {error}", file=sys.stderr)
+            print(f"l3-agentctl plan: router {router}: {escape_controls(error)}", file=sys.stderr)
     changes = args.exit_code and any(answer["plans"].values())
     return 1 if changes or answer["failed"] else 0
 

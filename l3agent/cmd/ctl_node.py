@@ -12,6 +12,7 @@ from oslo_config import cfg
 
 from l3agent.cmd.ctl_parser import Commands, add_config_options, configuration, control_socket
 from l3agent.exceptions import PermissionMissing
+from l3agent.model.escape import escape_controls
 from l3agent.ops.check import ovsdb
 from l3agent.ops.cleanup import refuse_while_at_work, remove_all
 from l3agent.ops.release import release
@@ -92,11 +93,12 @@ def _cleanup(args: argparse.Namespace) -> int:
     netns_path = args.netns_path or conf.dataplane.netns_path
     reports = remove_all(netns_path, dry_run=args.dry_run, options=_files(conf), driver=_driver(conf))
     for report in reports:
-        print(f"{'would remove' if args.dry_run else 'removed'} {report.kind} {report.id}")
+        print(f"{'would remove' if args.dry_run else 'removed'} {report.kind} {escape_controls(report.id)}")
         for line in report.operations:
-            print(f"  {line}")
+            print(f"  {escape_controls(line)}")
         if report.error:
-            print(f"l3-agentctl cleanup: {report.kind} {report.id}: {report.error}", file=sys.stderr)
+            failure = escape_controls(f"{report.kind} {report.id}: {report.error}")
+            print(f"l3-agentctl cleanup: {failure}", file=sys.stderr)
     if not reports:
         print("nothing of ours is here")
     return 1 if any(report.error for report in reports) else 0
@@ -110,7 +112,7 @@ def _release(args: argparse.Namespace) -> int:
     status = 0
     netns_path = args.netns_path or conf.dataplane.netns_path
     for router, reason in release(netns_path, timeout=args.timeout, options=_files(conf)):
-        print(f"router {router}: {reason or 'handed back'}", flush=True)
+        print(escape_controls(f"router {router}: {reason or 'handed back'}"), flush=True)
         status = EX_TEMPFAIL if reason else status
     return status
 

@@ -16,6 +16,7 @@ from l3agent import __version__
 from l3agent.cmd.config_files import default_config_files
 from l3agent.conf import register_opts
 from l3agent.exceptions import ConfigError, L3AgentError
+from l3agent.model.escape import escape_lines
 from l3agent.ops.asking import CONTROL_SOCKET, ask_agent
 
 #: Seconds for what the data plane has to answer too.
@@ -177,7 +178,7 @@ def router_id(path: str, wanted: str) -> str:
 
 def say(text: str) -> None:
     """Print a line at once."""
-    print(text)
+    print(escape_lines(text, colour=True))
     sys.stdout.flush()
 
 

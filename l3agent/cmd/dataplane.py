@@ -39,6 +39,7 @@ from l3agent.dataplane.rotation import Rotation
 from l3agent.dataplane.server import Server
 from l3agent.dataplane.tidy import Tidier
 from l3agent.exceptions import AnotherAtWork, ConfigError, L3AgentError, PermissionMissing, WrongArguments
+from l3agent.model.escape import escape_lines
 from l3agent.model.wire import Reader
 
 LOG = logging.getLogger(__name__)
@@ -79,7 +80,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _said(exc: Exception, status: int) -> int:
-    print(f"l3-dataplane: {exc}", file=sys.stderr)
+    print(f"l3-dataplane: {escape_lines(str(exc))}", file=sys.stderr)
     return status
 
 

@@ -19,6 +19,7 @@ from oslo_config import cfg
 
 from l3agent.cmd.startup import configured, start_logging
 from l3agent.exceptions import ConfigError, WrongArguments
+from l3agent.model.escape import escape_controls
 from l3agent.rpc import get_transport
 from l3agent.service import launch
 from l3agent.standalone.bindings import BindingsFile
@@ -56,7 +57,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         conf = _configured(sys.argv[1:] if argv is None else argv)
         service = _service(conf)
     except ConfigError as exc:
-        print("\n".join(f"l3-agentctl serve: {line}" for line in str(exc).splitlines()), file=sys.stderr)
+        lines = (f"l3-agentctl serve: {escape_controls(line)}" for line in str(exc).splitlines())
+        print("\n".join(lines), file=sys.stderr)
         return EX_USAGE if isinstance(exc, WrongArguments) else EX_CONFIG
     return int(launch(conf, service).wait())
 

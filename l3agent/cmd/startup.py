@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import contextlib
 import io
+import logging as stdlib_logging
 import re
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from ipaddress import IPv6Address
 from typing import Any
 
@@ -18,6 +19,7 @@ from l3agent import __version__
 from l3agent.cmd.config_files import default_config_files
 from l3agent.conf import list_opts, register_opts
 from l3agent.exceptions import ConfigError, WrongArguments
+from l3agent.model.escape import escape_controls, escape_lines
 from l3agent.model.forms import is_unicast
 
 
@@ -99,6 +101,37 @@ def start_logging(conf: Any, product: str, **settings: Any) -> None:
     except RuntimeError as exc:
         # What oslo.log says of a module that is missing: the bindings of systemd, or syslog.
         raise ConfigError(f"use_journal, use_syslog: {exc}; for the journal install python3-systemd") from exc
+    _escape_controls_in_logs()
+
+
+def _escape_controls_in_logs() -> None:
+    """Have every handler escape control characters: ids, names and messages of others forge no lines."""
+    for handler in stdlib_logging.getLogger().handlers:
+        handler.addFilter(_escape_message)
+        formatter = handler.formatter
+        if formatter is not None:
+            formatter.formatException = _escaping(formatter.formatException)  # type: ignore[method-assign]
+
+
+def _escape_message(record: stdlib_logging.LogRecord) -> bool:
+    try:
+        message = record.getMessage()
+    except Exception:
+        # Arguments that do not fit their format: the handler reports them as it always does.
+        return True
+    # A format of several lines is this program's own: it reports a stack.
+    escaped = escape_lines(message) if "\n" in str(record.msg) else escape_controls(message)
+    if escaped != message:
+        record.msg, record.args = escaped, None
+    return True
+
+
+def _escaping(format_exception: Callable[..., Any]) -> Callable[..., Any]:
+    def escaped(*args: Any, **kwargs: Any) -> Any:
+        text = format_exception(*args, **kwargs)
+        return escape_lines(text) if isinstance(text, str) else text
+
+    return escaped
 
 
 def _check_ipv6_gateway(text: str) -> None:

@@ -31,7 +31,7 @@ from l3agent.exceptions import (
     PermissionMissing,
 )
 from l3agent.model.states import Key, Report, State
-from l3agent.model.wire import pack_state, unpack_report
+from l3agent.model.wire import FRAME_BYTES, batches, pack_state, unpack_report
 
 LOG = logging.getLogger(__name__)
 
@@ -138,10 +138,12 @@ class DataplaneClient:
         :returns: one report a state, in their order; what failed is in its ``error``.
         :raises DataplaneUnavailable: no answer.
         """
-        arguments: dict[str, Any] = {"states": [pack_state(key, state) for key, state in states], "dry_run": dry_run}
-        if not dry_run and not LOG.isEnabledFor(logging.DEBUG):
-            arguments["lines"] = _LINES
-        return [unpack_report(wire) for wire in self._request("reconcile", arguments)]
+        lines = {} if dry_run or LOG.isEnabledFor(logging.DEBUG) else {"lines": _LINES}
+        reports: list[Report] = []
+        for batch in batches(pack_state(key, state) for key, state in states):
+            answer = self._request("reconcile", {"states": batch, "dry_run": dry_run, **lines})
+            reports += [unpack_report(wire) for wire in answer]
+        return reports
 
     def inventory(self) -> dict[str, list[str]]:
         """Return the ids of what exists in the kernel and is ours, by kind.
@@ -217,7 +219,12 @@ class DataplaneClient:
         request_id = next(self._ids)
         answer = self._waiting[request_id] = Event()
         try:
-            self._send(msgpack.packb((request_id, operation, arguments)))
+            frame = msgpack.packb((request_id, operation, arguments))
+            if len(frame) > FRAME_BYTES:
+                raise ApplyError(
+                    f"l3-dataplane takes at most {FRAME_BYTES} bytes per request; {operation} has {len(frame)}"
+                )
+            self._send(frame)
             return answer.wait()
         finally:
             self._waiting.pop(request_id, None)

@@ -24,6 +24,7 @@ from l3agent.dataplane.reconcile import Reconciler
 from l3agent.dataplane.rotation import Rotation
 from l3agent.dataplane.tidy import Tidier
 from l3agent.exceptions import InvalidState, L3AgentError
+from l3agent.model.escape import shorten
 from l3agent.model.states import Key, Report, State
 from l3agent.model.wire import Reader, entry_count, pack_report, unpack_key, unpack_state
 
@@ -39,6 +40,8 @@ _NO_STAND_INS = (
     "expected a router: l3-dataplane was started without [standalone] topology, or with another interface_driver than "
     "bridge; if that has changed, restart it"
 )
+#: Requests under way from which on no more are read; an agent has 8 workers.
+_MOST_PARKED = 64
 #: More lines than any plan has.
 _ALL_LINES = 1 << 30
 
@@ -87,6 +90,11 @@ class Lane:
     def descriptors(self) -> list[int]:
         """What becomes readable when somebody changed something, or something that was waited for is done."""
         return [*self._crew.drift.descriptors, self._crew.reconciler.turns.descriptor]
+
+    @property
+    def has_room(self) -> bool:
+        """Return False if so many requests are under way that no more should be read."""
+        return len(self._parked) < _MOST_PARKED
 
     def serve(self, asker: Asker, request: Any) -> None:
         """Do one request, as far as it need not wait; what its answer need not wait for is done after it."""
@@ -195,7 +203,9 @@ def _invalidate(crew: Crew, args: Mapping[str, Any]) -> object:
 
 
 def _let_be(crew: Crew, args: Mapping[str, Any]) -> object:
-    crew.reconciler.let_be([unpack_key({"kind": kind, "id": one}) for kind, one in args["keys"]])
+    keys = [unpack_key({"kind": kind, "id": one}) for kind, one in args["keys"]]
+    crew.reconciler.let_be(keys)
+    crew.reader.forget(keys)
     return None
 
 
@@ -297,7 +307,7 @@ def _execute(crew: Crew, asker: Asker, request: Any) -> Step:
     try:
         _, name, args = request
         if name not in OPERATIONS:
-            raise ValueError(f"unknown operation {name!r}; known are {', '.join(sorted(OPERATIONS))}")
+            raise ValueError(f"unknown operation {shorten(repr(name))}; known are {', '.join(sorted(OPERATIONS))}")
         if not isinstance(args, Mapping):
             raise ValueError(f"{name}: the arguments are no map")
         result = OPERATIONS[name](crew, args)
@@ -305,12 +315,13 @@ def _execute(crew: Crew, asker: Asker, request: Any) -> Step:
             result = yield from result
         asker.answer(number, None, result)
     except (L3AgentError, ValueError, KeyError, TypeError, OSError) as exc:
-        LOG.error("request %r: %s: %s", number, type(exc).__name__, exc)
-        _refuse(asker, number, exc, str(exc))
+        message = shorten(str(exc))
+        LOG.error("request %r: %s: %s", number, type(exc).__name__, message)
+        _refuse(asker, number, exc, message)
     except Exception as exc:
         # A defect of ours in one request must not end the lane that serves all others.
         LOG.exception("request %r", number)
-        _refuse(asker, number, exc, f"internal error: {exc}")
+        _refuse(asker, number, exc, shorten(f"internal error: {exc}"))
     return None
 
 

@@ -13,30 +13,53 @@ import select
 import selectors
 import socket
 import struct
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 
 import msgpack
 
 from l3agent.dataplane.lane import Lane
+from l3agent.model.escape import shorten
+from l3agent.model.wire import FRAME_BYTES
 
 LOG = logging.getLogger(__name__)
 
 _READ_BYTES = 1 << 18
-#: A frame larger than this is no request of ours (10,000 routers take about 8 MB).
-_FRAME_BYTES = 64 << 20
-#: Seconds a client may leave an answer unread before it is dropped.
-_SEND_S = 10
+#: What a decoded frame may have. One byte can become an empty list of 56 bytes, so a frame becomes 240 MB at most.
+_STRING_BYTES, _LIST_ELEMENTS, _MAP_ELEMENTS = 4096, 1 << 17, 64
+#: Bytes of unread answers from which on a client's requests are not read, and of one answer.
+_UNREAD_BYTES, _ANSWER_BYTES = 1 << 20, 128 << 20
+#: Seconds for which a client may read nothing of an answer before it is dropped.
+_SEND_S = 10.0
+_READ, _WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 
 
 class Client:
-    """A connected agent."""
+    """A connected agent. Nothing here blocks: what it does not read waits in a buffer, and it is dropped in the end.
+
+    :ivar broken: the connection is of no use any more.
+    """
 
     def __init__(self, connection: socket.socket) -> None:
-        connection.setblocking(True)
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("@ll", _SEND_S, 0))
+        connection.setblocking(False)
         self.connection = connection
-        self.unpacker = msgpack.Unpacker(raw=False, max_buffer_size=_FRAME_BYTES)
+        self.broken = False
+        #: Events that the selector reports of it.
+        self.events = 0
+        #: Bytes of a frame that is not complete yet; the unpacker drops what it has decoded, and counts only the rest.
+        self._incomplete = 0
+        self._unpacker = msgpack.Unpacker(
+            raw=False,
+            max_buffer_size=FRAME_BYTES,
+            max_str_len=_STRING_BYTES,
+            max_bin_len=FRAME_BYTES,
+            max_array_len=_LIST_ELEMENTS,
+            max_map_len=_MAP_ELEMENTS,
+            max_ext_len=0,
+        )
+        self._unsent = bytearray()
+        self._progress = 0.0
         self._ended = select.poll()
         self._ended.register(connection, 0)
 
@@ -45,15 +68,62 @@ class Client:
         """Whether anybody waits for an answer: the other end is open, whatever is still to be read."""
         return not self._ended.poll(0)
 
+    def requests(self, data: bytes) -> Iterator[object]:
+        """Yield the requests that are complete with some more received bytes.
+
+        :raises ValueError, msgpack.UnpackException: they are no frame, or one that is too long.
+        """
+        self._unpacker.feed(data)
+        self._incomplete += len(data)
+        for request in self._unpacker:
+            self._incomplete = 0
+            yield request
+        if self._incomplete > FRAME_BYTES:
+            raise ValueError(f"a frame of more than {FRAME_BYTES} bytes")
+
     def answer(self, number: object, error: Mapping[str, str] | None, result: object) -> None:
-        """Send one answer; a client that is gone or does not read is dropped."""
+        """Send one answer as far as the client reads it now; the rest is sent by :meth:`flush`."""
+        packed = msgpack.packb((number, error, result))
+        if len(packed) > _ANSWER_BYTES:
+            message = f"the answer has {len(packed)} bytes, more than {_ANSWER_BYTES}"
+            packed = msgpack.packb((number, {"type": "AnswerTooLong", "message": message}, None))
+        if not self._unsent:
+            self._progress = time.monotonic()
+        self._unsent += packed
+        self.flush()
+
+    def flush(self) -> None:
+        """Send what the client reads now."""
         try:
-            self.connection.sendall(msgpack.packb((number, error, result)))
+            while self._unsent and not self.broken:
+                sent = self.connection.send(memoryview(self._unsent)[:_UNREAD_BYTES])
+                del self._unsent[:sent]
+                self._progress = time.monotonic()
+        except BlockingIOError:
+            if self.patience() <= 0:
+                self._break(f"nothing was read for {_SEND_S:g} s")
         except OSError as exc:
-            LOG.warning("an answer could not be delivered: %s", exc)
-            # Not closed here: the selector still has it, and the number would be used again.
-            with suppress(OSError):
-                self.connection.shutdown(socket.SHUT_RDWR)
+            self._break(str(exc))
+
+    def patience(self) -> float:
+        """Return the seconds until the client must have read something."""
+        return self._progress + _SEND_S - time.monotonic() if self._unsent else _SEND_S
+
+    def wanted(self, has_room: bool) -> int:
+        """Return the events to wait for.
+
+        :param has_room: more requests can be taken.
+        """
+        reads = has_room and len(self._unsent) < _UNREAD_BYTES
+        return (_READ if reads else 0) | (_WRITE if self._unsent else 0)
+
+    def _break(self, reason: str) -> None:
+        LOG.warning("an answer could not be delivered: %s", reason)
+        self.broken = True
+        self._unsent.clear()
+        # Not closed here: the selector still has it, and the number would be used again.
+        with suppress(OSError):
+            self.connection.shutdown(socket.SHUT_RDWR)
 
 
 class Server:
@@ -95,16 +165,37 @@ class Server:
                 selector.register(descriptor, selectors.EVENT_READ, self._hear)
             while not self._stopped:
                 self._lane.resume()
-                ready = selector.select(self._lane.wait())
-                for key, _ in ready:
+                ready = selector.select(self._watch(selector))
+                for key, events in ready:
                     if isinstance(key.data, Client):
-                        self._read(selector, key.data)
+                        if events & _WRITE:
+                            key.data.flush()
+                        if events & _READ or key.data.broken:
+                            self._read(selector, key.data)
                     elif key.data is not None:
                         key.data(selector)
                 if not ready or not any(isinstance(key.data, Client) for key, _ in ready):
                     self._lane.rest()
 
     # ---- private ---------------------------------------------------------------------------------------------
+
+    def _watch(self, selector: selectors.BaseSelector) -> float:
+        """Wait for what the client can do now; return the seconds until something else is due."""
+        client, seconds = self._client, self._lane.wait()
+        if client is None:
+            return seconds
+        if client.broken or client.patience() <= 0:
+            client.flush()
+        events = _READ if client.broken else client.wanted(self._lane.has_room)
+        if events != client.events:
+            if not client.events:
+                selector.register(client.connection, events, client)
+            elif not events:
+                selector.unregister(client.connection)
+            else:
+                selector.modify(client.connection, events, client)
+            client.events = events
+        return min(seconds, max(0.0, client.patience()))
 
     def _hear(self, _: selectors.BaseSelector) -> None:
         self._lane.hear()
@@ -124,7 +215,6 @@ class Server:
             if self._client is not None:
                 self._drop(selector, self._client)
             self._client = client
-            selector.register(connection, selectors.EVENT_READ, client)
 
     def _read(self, selector: selectors.BaseSelector, client: Client) -> None:
         """Do what the client asks for."""
@@ -133,23 +223,26 @@ class Server:
             return
         try:
             data = client.connection.recv(_READ_BYTES)
+        except BlockingIOError:
+            return
         except OSError:
             data = b""
         try:
             if data:
-                client.unpacker.feed(data)
-                for request in client.unpacker:
+                for request in client.requests(data):
                     self._lane.serve(client, request)
                     if self._stopped:
                         return
                 return
         except (ValueError, msgpack.UnpackException) as exc:
-            LOG.error("the client sent something that is no frame: %s", exc)
+            LOG.error("the client sent something that is no frame: %s", shorten(str(exc)))
         self._drop(selector, client)
         self._stopped = self._stopped or self._exit_with_client
 
     def _drop(self, selector: selectors.BaseSelector, client: Client) -> None:
-        selector.unregister(client.connection)
+        if client.events:
+            selector.unregister(client.connection)
+            client.events = 0
         client.connection.close()
         if self._client is client:
             self._client = None

@@ -11,7 +11,7 @@ Who reads has privilege that the writer lacks, so nothing is taken on trust: wha
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
 from typing import Any
@@ -45,6 +45,8 @@ from l3agent.model.states import (
     State,
 )
 
+#: The longest request: 80,000 routes, or half a million floating IPs.
+FRAME_BYTES = 4 << 20
 #: A file name has 255 bytes; the prefix of a namespace takes some of them.
 _ID_BYTES = 200
 _ID = "expected 11 to 36 hexadecimal digits and hyphens"
@@ -73,6 +75,22 @@ def pack_state(key: Key, state: State | None) -> dict[str, Any]:
         case HostState():
             body = {"port": _pack_port(state.port), "routes": _pack_routes(state.routes)}
     return {"kind": kind, "id": state_id, "state": body}
+
+
+def batches(wires: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+    """Yield states in groups that fit one request each."""
+    batch: list[dict[str, Any]] = []
+    size = 0
+    for wire in wires:
+        # A router with two ports has about 700 bytes, a route at most 60 with one next hop.
+        estimate = 2000 + 60 * entry_count(wire)
+        if batch and size + estimate > FRAME_BYTES // 2:
+            yield batch
+            batch, size = [], 0
+        batch.append(wire)
+        size += estimate
+    if batch:
+        yield batch
 
 
 def unpack_state(wire: Mapping[str, Any]) -> tuple[Key, State | None]:
@@ -164,6 +182,11 @@ class Reader:
         else:
             self._last[key] = wire, state
         return key, state
+
+    def forget(self, keys: Iterable[Key]) -> None:
+        """Forget the last forms of some states."""
+        for key in keys:
+            self._last.pop(key, None)
 
 
 def _changed(before: Mapping[str, Any], state: State, after: Mapping[str, Any]) -> State | None:
