@@ -6,19 +6,18 @@ Only the lane thread (:mod:`l3agent.dataplane.lane`) may use it: entering a name
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 import socket
 from collections.abc import Callable, Collection
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from l3agent.dataplane import limits, syscalls
+from l3agent.dataplane import limits
 from l3agent.dataplane.counters import Counters
 from l3agent.dataplane.flows import takes_filter
 from l3agent.dataplane.netlink import nft, nsid, table
+from l3agent.dataplane.pins import Pins, identity
 from l3agent.dataplane.plan import Entry, Sysctl
 from l3agent.dataplane.pool import Blank, Pool, open_here
 from l3agent.dataplane.reaper import Reaper
@@ -101,7 +100,7 @@ class Kernel:
     """
 
     def __init__(self, netns_path: str, reaper: Reaper, pool: Pool, *, counting: bool = False) -> None:
-        self._path = netns_path
+        self._pins = Pins(netns_path)
         self._reaper = reaper
         self._pool = pool
         self._home = own_namespace()
@@ -109,7 +108,6 @@ class Kernel:
         self._settings = Settings(reaper)
         self.counters = Counters()
         self.host = NetlinkSocket(NETLINK_ROUTE)
-        self._share_path()
         self.counting = counting
         #: New namespaces have IPv6.
         self.has_ipv6 = True
@@ -122,7 +120,7 @@ class Kernel:
 
     def names(self) -> list[str]:
         """Return the names of all pinned namespaces; one that is not UTF-8 is none of ours."""
-        return sorted(filter(_is_utf_8, os.listdir(self._path)))
+        return sorted(filter(_is_utf_8, self._pins.names()))
 
     def find(self, name: str) -> NamespaceHandle | None:
         """Return the handle of a namespace, opened at first sight, or None where there is none."""
@@ -131,14 +129,16 @@ class Kernel:
             LOG.warning("%s was removed or replaced by somebody else", name)
             self._reaper.close(self._handles.pop(name).close)
             handle = None
-        if handle is None and os.path.exists(self._pin(name)):
-            handle = self._adopt(name)
+        if handle is None and (fd := self._pins.open(name)) is not None:
+            handle = self._adopt(name, fd)
         return handle
 
     def holds_our_table(self, name: str) -> bool:
         """Tell whether our table is in a namespace; what is no namespace holds none."""
         try:
-            fd = os.open(self._pin(name), os.O_RDONLY | os.O_CLOEXEC)
+            fd = self._pins.open(name)
+            if fd is None:
+                return False
             try:
                 with visiting(self._home, fd):
                     netfilter = NetlinkSocket(NETLINK_NETFILTER)
@@ -158,10 +158,7 @@ class Kernel:
 
     def is_pinned(self, handle: NamespaceHandle) -> bool:
         """Tell whether the pin of its name is still that of this namespace."""
-        try:
-            return _identity(os.stat(self._pin(handle.name))) == handle.identity
-        except FileNotFoundError:
-            return False
+        return self._pins.identity(handle.name) == handle.identity
 
     def create(self, name: str) -> NamespaceHandle:
         """Make a namespace, or take one that is ready for a router; pin it and keep its sockets."""
@@ -169,7 +166,7 @@ class Kernel:
         handle = self._handle(name, blank)
         self._check_room(handle)
         try:
-            self._pin_it(name, blank.fd)
+            self._pins.add(name, blank.fd)
         except OSError:
             self._reaper.close(handle.close)
             raise
@@ -186,13 +183,18 @@ class Kernel:
     def remove(self, name: str) -> None:
         """Unpin a namespace and forget it; the kernel takes it apart when the last socket is closed."""
         handle = self._handles.pop(name, None)
-        pin = self._pin(name)
-        with suppress(OSError):
-            syscalls.unmount(pin)
-        with suppress(FileNotFoundError):
-            os.unlink(pin)
-        if handle is not None:
-            self._reaper.close_later(handle.close)
+        try:
+            self._pins.remove(name)
+        finally:
+            if handle is not None:
+                self._reaper.close_later(handle.close)
+
+    def remove_stale(self, name: str) -> None:
+        """Remove what has the name of a namespace and is none.
+
+        :raises OSError: it cannot be removed.
+        """
+        self._pins.remove_stale(name)
 
     def number(self, handle: NamespaceHandle) -> None:
         """Have the namespace numbered: events of those without a number are not told.
@@ -261,9 +263,6 @@ class Kernel:
         with visiting(self._home, None):
             return open_here()
 
-    def _pin(self, name: str) -> str:
-        return os.path.join(self._path, name)
-
     def _check_room(self, handle: NamespaceHandle) -> None:
         if not limits.leaves_room(handle.fd):
             self._reaper.close(handle.close)
@@ -273,22 +272,15 @@ class Kernel:
             )
 
     def _handle(self, name: str, blank: Blank) -> NamespaceHandle:
-        return NamespaceHandle(name, blank.fd, _identity(os.fstat(blank.fd)), blank.route, blank.netfilter)
+        return NamespaceHandle(name, blank.fd, identity(os.fstat(blank.fd)), blank.route, blank.netfilter)
 
-    def _adopt(self, name: str) -> NamespaceHandle | None:
-        pin = self._pin(name)
-        fd = os.open(pin, os.O_RDONLY | os.O_CLOEXEC)
+    def _adopt(self, name: str, fd: int) -> NamespaceHandle:
         try:
             with visiting(self._home, fd):
                 handle = self._handle(name, Blank(fd, NetlinkSocket(NETLINK_ROUTE), NetlinkSocket(NETLINK_NETFILTER)))
-        except OSError as exc:
+        except OSError:
             os.close(fd)
-            if exc.errno != errno.EINVAL:
-                raise
-            # A plain file: whoever made it died between making it and mounting the namespace on it.
-            LOG.warning("%s is no namespace; removing the file", pin)
-            os.unlink(pin)
-            return None
+            raise
         self._check_room(handle)
         handle.found = handle.adopted = True
         self._handles[name] = handle
@@ -300,20 +292,6 @@ class Kernel:
             return self._settings.read(sysctl)
         except FileNotFoundError:
             return sysctl
-
-    def _pin_it(self, name: str, fd: int) -> None:
-        pin = self._pin(name)
-        os.close(os.open(pin, os.O_CREAT | os.O_EXCL | os.O_RDONLY | os.O_CLOEXEC, 0o444))
-        syscalls.mount(f"/proc/thread-self/fd/{fd}", pin, syscalls.MS_BIND)
-
-    def _share_path(self) -> None:
-        """Make the folder a shared mount as ip-netns(8) does, so that other programs see the pins made here."""
-        os.makedirs(self._path, exist_ok=True)
-        try:
-            syscalls.mount("", self._path, syscalls.MS_SHARED | syscalls.MS_REC)
-        except OSError:
-            syscalls.mount(self._path, self._path, syscalls.MS_BIND | syscalls.MS_REC)
-            syscalls.mount("", self._path, syscalls.MS_SHARED | syscalls.MS_REC)
 
     def _learn_table(self) -> Fingerprint:
         """Write our table into a namespace of its own and read it back: what this kernel prints of an intact one.
@@ -343,8 +321,3 @@ def _is_utf_8(name: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def _identity(found: os.stat_result) -> tuple[int, int]:
-    """Return what tells a namespace from all others."""
-    return found.st_dev, found.st_ino

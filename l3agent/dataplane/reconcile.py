@@ -270,6 +270,8 @@ class Reconciler:
             self._drift.begin(key, state)
             if state is None:
                 self._tidier.look_soon()
+                if job.namespace is not None:
+                    self._kernel.remove_stale(job.namespace)
         plans: list[Plan] = []
         with job.timed("plan"):
             desired = yield from self._steps.render(job)

@@ -19,7 +19,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 CLONE_NEWNET = 0x40000000
 MS_BIND, MS_REC, MS_SHARED = 0x1000, 0x4000, 1 << 20
-_MNT_DETACH = 2
+_MNT_DETACH, _UMOUNT_NOFOLLOW = 2, 8
 _SYS_FSOPEN, _SYS_FSCONFIG, _SYS_FSMOUNT = 430, 431, 432
 _FSOPEN_CLOEXEC = _FSMOUNT_CLOEXEC = 1
 _FSCONFIG_CMD_CREATE = 6
@@ -67,8 +67,8 @@ def mount_proc() -> int:
 
 
 def unmount(target: str) -> None:
-    """Detach a mount now and let it go when nobody uses it any more."""
-    _checked(_libc.umount2(target.encode(), _MNT_DETACH), f"unmount {target}")
+    """Detach a mount now and let it go when nobody uses it any more; a symbolic link is not followed."""
+    _checked(_libc.umount2(target.encode(), _MNT_DETACH | _UMOUNT_NOFOLLOW), f"unmount {target}")
 
 
 def watch_removals(folder: str) -> int:
