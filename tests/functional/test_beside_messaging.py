@@ -4,7 +4,11 @@
 from __future__ import annotations
 
 import inspect
+import os
+import signal
 import statistics
+import subprocess
+import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -136,6 +140,20 @@ def deleted_exchange(library: str, rabbit: Rabbit) -> str:
     return "receives nothing until it connects again"
 
 
+def transport_before_a_fork(library: str, rabbit: Rabbit) -> str:
+    topic = str(uuid.uuid4())
+    with serving(library, transport(library, rabbit.url), topic, Endpoint()):
+        argv = [sys.executable, "-m", "tests.functional.support.forked", library.partition(".")[0], rabbit.url, topic]
+        process = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True, start_new_session=True)
+        try:
+            assert process.stdout is not None
+            answers = [process.stdout.readline().strip() for _ in range(2)]
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+    return "works in each worker" if answers == ["2", "2"] else "fails in the workers"
+
+
 def two_servers_of_a_topic(library: str) -> str:
     hosts, connected = [Endpoint(), Endpoint()], transport(library, in_process(library))
     with serving(library, connected, "topic", hosts[0]), serving(library, connected, "topic", hosts[1], "node2"):
@@ -176,6 +194,7 @@ ROWS: dict[str, Callable[..., str]] = {
     "a call that nobody consumes": call_that_nobody_consumes,
     "the methods of a manager that callers reach": what_callers_reach,
     "a server whose exchange is deleted": deleted_exchange,
+    "a transport that the parent used before the fork": transport_before_a_fork,
     "a call in one process": call_in_process,
     "two servers of a topic in one process": two_servers_of_a_topic,
 }
@@ -191,8 +210,13 @@ def test_each_row_is_a_fault_of_the_original_that_is_cured(row: str) -> None:
     assert cells[OSLO] != cells[OURS]
 
 
+def _rows() -> list[Any]:
+    forks = "a transport that the parent used before the fork"
+    return [pytest.param(row, marks=pytest.mark.forks if row == forks else ()) for row in ROWS]
+
+
 @pytest.mark.parametrize("library", [OSLO, OURS])
-@pytest.mark.parametrize("row", ROWS)
+@pytest.mark.parametrize("row", _rows())
 def test_each_cell_is_what_is_observed(row: str, library: str, request: pytest.FixtureRequest) -> None:
     observe = ROWS[row]
     needs = {name: request.getfixturevalue(name) for name in inspect.signature(observe).parameters if name != "library"}
