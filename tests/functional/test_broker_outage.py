@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 
 import eventlet
@@ -26,6 +27,7 @@ def test_the_agent_is_back_by_itself_and_misses_nothing(
 ) -> None:
     pid = cloud.agent.pid
     down_since = time.monotonic()
+    logged_before = cloud.agent.log.stat().st_size
     rabbit.stop()
     # What users do meanwhile; no cast gets through.
     new = a_router(gw_port=a_gateway(fixed_ips=[{"ip_address": "203.0.113.54", "prefixlen": 24, "subnet_id": "s"}]))
@@ -33,6 +35,9 @@ def test_the_agent_is_back_by_itself_and_misses_nothing(
     cloud.server.put(new, cast=False)
     assert_same(cloud.facts(), expected)
     eventlet.sleep(max(0, outage - (time.monotonic() - down_since)))
+    lines = logged(cloud, logged_before)
+    # Each cause has one line at once, one after 10 s and one every 120 s. Without a limit they are two a second.
+    assert len(lines) <= 30, lines
     rabbit.start()
 
     expected.snat_out.clear()
@@ -45,6 +50,12 @@ def test_the_agent_is_back_by_itself_and_misses_nothing(
     cloud.put(legacy_payload())
     expected.snat_out["qg-bb04a719-1a"] = "203.0.113.53"
     assert_same(cloud.facts(), expected)
+
+
+def logged(cloud: Cloud, offset: int) -> list[str]:
+    """Return the lines of the agent's log from an offset, without those of level DEBUG."""
+    text = cloud.agent.log.read_bytes()[offset:].decode(errors="replace")
+    return [line for line in text.splitlines() if re.search(r" (INFO|WARNING|ERROR|CRITICAL) ", line[:50])]
 
 
 def without_snat(cloud: Cloud) -> bool:

@@ -21,7 +21,10 @@ pytestmark = pytest.mark.neutron
 
 #: Its own /run keeps its namespaces apart from those of the first node, and Linux bridges keep its ports out of the
 #: switch of the first node.
-_NODE = 'mount -t tmpfs tmpfs /run && mkdir -p /run/netns && exec "$@"'
+_NODE = """
+mount -t tmpfs tmpfs /run && mkdir -p /run/netns && mount --bind /run/netns /run/netns || exit 1
+mount --make-shared /run/netns && exec "$@"
+"""
 #: Seconds in which a wrong late report would have reached the API.
 _LATE_S = 5
 
