@@ -50,7 +50,7 @@ from l3agent.ops.topology_json import TopologyEncoder
 from l3agent.rpc import get_transport
 from l3agent.rpc.trace import Trace
 from l3agent.rpc.traffic import record, watch
-from l3agent.service import Service, launch
+from l3agent.service import Service, complete_log_mutex, launch
 from l3agent.standalone.service import PluginService
 
 LOG = logging.getLogger(__name__)
@@ -101,6 +101,7 @@ def _configured(argv: Sequence[str]) -> Any:
         os.makedirs(conf.state_path, exist_ok=True)
     except OSError as exc:
         raise ConfigError(f"state_path: {conf.state_path}: {exc.strerror}") from exc
+    complete_log_mutex()
     start_logging(conf, "l3agent")
     return conf
 

@@ -21,7 +21,7 @@ from l3agent.cmd.startup import configured, start_logging
 from l3agent.exceptions import ConfigError, WrongArguments
 from l3agent.model.escape import escape_controls
 from l3agent.rpc import get_transport
-from l3agent.service import launch
+from l3agent.service import complete_log_mutex, launch
 from l3agent.standalone.bindings import BindingsFile
 from l3agent.standalone.faults import Faults
 from l3agent.standalone.service import PluginService
@@ -65,6 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _configured(argv: Sequence[str]) -> Any:
     conf = configured(argv, prog="l3-agentctl serve", cli_opts=_CLI_OPTS)
+    complete_log_mutex()
     start_logging(conf, "l3agent")
     return conf
 

@@ -64,6 +64,7 @@ from __future__ import annotations
 from l3agent.rpc import backend as backend  # the first import: it chooses the backend that the next ones would fix
 from l3agent.service.crash import restarted
 from l3agent.service.launcher import ProcessLauncher, ServiceLauncher, launch
+from l3agent.service.log_mutex import complete_log_mutex
 from l3agent.service.service import Manager, Service
 from l3agent.service.services import Services
 from l3agent.service.threadgroup import ThreadGroup
@@ -76,6 +77,7 @@ __all__ = [
     "ServiceLauncher",
     "Services",
     "ThreadGroup",
+    "complete_log_mutex",
     "is_first_worker",
     "launch",
     "restarted",

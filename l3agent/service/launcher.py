@@ -9,6 +9,7 @@ from oslo_config import cfg
 
 from l3agent.service.hub import LIMIT_S
 from l3agent.service.inprocess import START_TIMEOUT_S, ServiceLauncher
+from l3agent.service.log_mutex import complete_log_mutex
 from l3agent.service.services import ServiceLike
 from l3agent.service.workers import ProcessLauncher
 
@@ -40,6 +41,7 @@ def launch(
         raise TypeError(f"workers: {workers!r}: must be a whole number")
     if workers is not None and workers < 1:
         raise ValueError(f"workers: {workers}: must be 1 or more")
+    complete_log_mutex()
     kind = ServiceLauncher if workers in (None, 1) else ProcessLauncher
     launcher: ServiceLauncher | ProcessLauncher = kind(
         conf, restart_method, hub_limit=hub_limit, start_timeout=start_timeout

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """What an operator sees who starts ``l3-agent`` wrongly: one line on stderr and a status, at once."""
 
+import os
 import subprocess
 import sys
 
 import pytest
 
-EX_NOPERM, EX_CONFIG = 77, 78
+EX_UNAVAILABLE, EX_NOPERM, EX_CONFIG = 69, 77, 78
 
 
 def run(*argv):
@@ -77,6 +78,36 @@ def test_a_user_without_privilege_and_without_a_helper(options):
     )
     result = run(sys.executable, "-c", program, "--config-file", path)
     refused(result, EX_NOPERM, "/nonexistent/sudo", "l3-agentctl demo")
+
+
+@pytest.mark.parametrize("hub", ["epolls", "asyncio"])
+def test_it_starts_and_logs_on_each_hub(tmp_path, hub):
+    """On Python 3.13 the first record raised on the asyncio hub. Without broker and data plane ``--once`` gives up."""
+    path = tmp_path / "agent.conf"
+    path.write_text(
+        f"[DEFAULT]\nstate_path = {tmp_path}\nhost = node1\ntransport_url = rabbit://guest:guest@127.0.0.1:1/\n"
+        f"[dataplane]\nspawn = false\nsocket = {tmp_path}/nothing.sock\n"
+    )
+    argv = [sys.executable, "-m", "l3agent", "--config-file", str(path), "--once", "--wait=1"]
+    environment = os.environ | {"EVENTLET_HUB": hub}
+    result = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False, env=environment)
+    assert result.returncode == EX_UNAVAILABLE, result
+    assert "is neutron-l3-agent on host node1" in result.stdout + result.stderr
+    assert "Traceback" not in result.stdout + result.stderr
+
+
+def test_the_mutex_of_the_asyncio_hub_is_a_context_manager():
+    """``logging`` uses it as one since Python 3.13."""
+    program = (
+        "import eventlet; eventlet.monkey_patch(); from l3agent.service import complete_log_mutex; "
+        "complete_log_mutex(); from oslo_log.pipe_mutex import PipeMutex; mutex = PipeMutex()\n"
+        "with mutex: print(PipeMutex.__name__, mutex.owner is not None)\n"
+        "print(mutex.owner)"
+    )
+    environment = os.environ | {"EVENTLET_HUB": "asyncio", "PYTHONWARNINGS": "ignore"}
+    argv = [sys.executable, "-c", program]
+    result = subprocess.run(argv, capture_output=True, text=True, timeout=30, check=False, env=environment)
+    assert result.stdout.splitlines() == ["_AsyncioMutex True", "None"], result
 
 
 def test_the_version():
