@@ -5,8 +5,8 @@ The path of one state: ``render`` (state -> entries), ``observe`` (kernel -> ent
 ``encode`` (plan -> bytes), ``apply`` (the sends). ``reconcile`` ties them together, ``server`` is the socket in front.
 
 Ownership: namespaces ``qrouter-`` and ``l3host-``; devices by their prefix (``qr-``, ``qg-``, ``eth0`` of a host);
-routes by protocol 201; nf_tables by the table ``l3agent``; bridges by their alias ``l3agent:network:<id>``. All else
-is foreign and never touched.
+routes by protocol 201, and default routes through ``qg-`` whatever theirs; nf_tables by the table ``l3agent``; bridges
+by their alias ``l3agent:network:<id>``. All else is foreign and never touched.
 
 Review: after a crash at this line, what does the restarted process see, and does it recognise it as its own?
 """

@@ -291,12 +291,23 @@ def _inside(operation: Operation, made: Batches, index: Mapping[str, int], adver
         case ConnectedRoute(device, network, source):
             made.connected.append((routes.connected_route(network, index[device], source), operation))
         case KernelRoute() as route if operation.verb == "remove":
-            made.gone.append((routes.delete_route(route.destination), operation))
+            made.gone.append((_deleted_route(route, index), operation))
         case KernelRoute() as route:
-            hops = [(index[hop.device], hop.via) for hop in route.hops]
-            made.come.append((routes.new_route(route.destination, hops), operation))
+            made.come.append((_new_route(route, index), operation))
         case _:
             pass
+
+
+def _new_route(route: KernelRoute, index: Mapping[str, int]) -> bytes:
+    hops = [(index[hop.device], hop.via) for hop in route.hops]
+    return routes.new_route(route.destination, hops, route.protocol, onlink=route.onlink)
+
+
+def _deleted_route(route: KernelRoute, index: Mapping[str, int]) -> bytes:
+    if (route.protocol, route.metric) == (routes.ROUTE_PROTOCOL, None):
+        return routes.delete_route(route.destination)
+    hops = [(index[hop.device], hop.via) for hop in route.hops]
+    return routes.delete_default(route.destination, hops, route.protocol, route.metric)
 
 
 def _brought_up(link: Link, was: object, index: int) -> bytes:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network
 from typing import Literal
 
+from l3agent.dataplane.netlink.routes import PROTOCOL_RA, ROUTE_PROTOCOL
 from l3agent.model.states import Interface, Network, NextHop
 
 
@@ -217,14 +218,21 @@ class ConnectedRoute:
 
 @dataclass(frozen=True, slots=True)
 class KernelRoute:
-    """A route of ours in the main table."""
+    """A route of ours in the main table; default routes through a gateway device are, whatever their protocol.
+
+    :param metric: None for the one that the kernel gives where none is named.
+    :param onlink: IPv6 takes next hops for neighbours, whatever its other routes say.
+    """
 
     destination: Network
     hops: frozenset[NextHop]
+    protocol: int = ROUTE_PROTOCOL
+    metric: int | None = None
+    onlink: bool = field(default=True, compare=False)
 
     def key(self) -> Hashable:
-        """Return what makes two entries the same object."""
-        return self.destination
+        """Return what makes two entries the same object; the kernel does not replace an advertised route."""
+        return self.destination, self.metric, self.protocol == PROTOCOL_RA
 
 
 @dataclass(frozen=True, slots=True)

@@ -154,7 +154,7 @@ def _observe_contents(
     seen.entries |= handle.read(of_addresses[0], _addresses, names, of_addresses[1])
     for request, dump in of_routes:
         found, connected = handle.read(request, _routes, names, dump)
-        seen.entries |= found
+        seen.entries |= {one for one in found if not _is_wanted_of_ra(one, desired)}
         # Of what the kernel makes by itself only what is wanted counts.
         seen.entries |= connected & desired
     if handle.adopted:
@@ -198,10 +198,26 @@ def _addresses(data: bytes, names: dict[int, str]) -> frozenset[Entry]:
 
 def _routes(data: bytes, names: dict[int, str]) -> tuple[frozenset[Entry], frozenset[Entry]]:
     """Return our routes, and the connected ones."""
-    ours = routes.parse_routes(data, names)
+    found = routes.parse_routes(data, names)
+    ours = {KernelRoute(destination, hops) for destination, hops in found.items() if destination.prefixlen}
+    ours |= {KernelRoute(*one) for one in routes.parse_default_routes(data, names) if _is_our_default(one)}
     connected = routes.parse_routes(data, names, routes.PROTOCOL_KERNEL)
-    return frozenset(KernelRoute(destination, hops) for destination, hops in ours.items()), frozenset(
+    return frozenset(ours), frozenset(
         ConnectedRoute(hop.device, network) for network, hops in connected.items() for hop in hops if hop.via is None
+    )
+
+
+def _is_our_default(route: routes.RouteInfo) -> bool:
+    through_gateway = all(hop.device.startswith(GATEWAY_DEVICE) for hop in route.hops)
+    return through_gateway or route.protocol == routes.ROUTE_PROTOCOL
+
+
+def _is_wanted_of_ra(entry: Entry, desired: frozenset[Entry]) -> bool:
+    """Return True for a default route from router advertisements that a device should take."""
+    return (
+        isinstance(entry, KernelRoute)
+        and entry.protocol == routes.PROTOCOL_RA
+        and all(AcceptRA(hop.device) in desired for hop in entry.hops)
     )
 
 
@@ -213,6 +229,7 @@ def _neutrons_routes(handle: NamespaceHandle, names: dict[int, str]) -> frozense
         for data in found
         for destination, hops in routes.parse_routes(data, names, routes.PROTOCOL_STATIC).items()
         if all(hop.device.startswith(OURS) for hop in hops)
+        and (destination.prefixlen or not all(hop.device.startswith(GATEWAY_DEVICE) for hop in hops))
     )
 
 

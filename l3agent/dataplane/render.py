@@ -8,6 +8,7 @@ from dataclasses import replace
 from ipaddress import IPv4Interface, IPv6Interface, IPv6Network
 
 from l3agent.dataplane.drivers import InterfaceDriver
+from l3agent.dataplane.netlink.routes import PROTOCOL_STATIC
 from l3agent.dataplane.netlink.table import TRAFFIC_IN, TRAFFIC_OUT
 from l3agent.dataplane.plan import (
     AcceptRA,
@@ -24,7 +25,18 @@ from l3agent.dataplane.plan import (
     Table,
 )
 from l3agent.model.names import namespace_name
-from l3agent.model.states import FloatingIP, HostState, Interface, Key, NetworkState, Port, Route, RouterState, State
+from l3agent.model.states import (
+    Address,
+    FloatingIP,
+    HostState,
+    Interface,
+    Key,
+    NetworkState,
+    Port,
+    Route,
+    RouterState,
+    State,
+)
 
 Entries = frozenset[Entry]
 
@@ -121,7 +133,7 @@ def _router(key: Key, state: RouterState, driver: InterfaceDriver, counting: boo
     for port in state.all_ports():
         yield from _port(key, port, driver)
         yield DeviceSettings(port.device)
-    yield from _routes(state.routes)
+    yield from _router_routes(state)
     if state.gateway is not None:
         yield from _translations(state, state.gateway, counting)
         if state.gateway.speaks_ipv6 and all(route.destination != _EVERYTHING_IPV6 for route in state.routes):
@@ -173,6 +185,27 @@ def _address(device: str, interface: Interface) -> Iterator[Entry]:
     if interface.network.prefixlen < interface.max_prefixlen:
         source = interface.ip if isinstance(interface, IPv4Interface) else None
         yield ConnectedRoute(device, interface.network, source)
+
+
+def _router_routes(state: RouterState) -> Iterator[Entry]:
+    """Yield the routes of a router, default routes through its gateway in the form that neutron-l3-agent gives them."""
+    for route in state.routes:
+        if route.destination.prefixlen or state.gateway is None or _devices(route) != {state.gateway.device}:
+            yield KernelRoute(route.destination, route.hops)
+        else:
+            onlink = not all(_is_connected(hop.via, state.gateway) for hop in route.hops)
+            yield KernelRoute(route.destination, route.hops, PROTOCOL_STATIC, onlink=onlink)
+
+
+def _devices(route: Route) -> set[str]:
+    return {hop.device for hop in route.hops}
+
+
+def _is_connected(via: Address | None, gateway: Port) -> bool:
+    """Return True if a next hop is in a subnet of the gateway port; each device is in fe80::/64."""
+    if via is None or (via.version == 6 and via.is_link_local):
+        return True
+    return any(via in interface.network for interface in gateway.addresses)
 
 
 def _routes(routes: frozenset[Route]) -> Iterator[Entry]:

@@ -248,11 +248,16 @@ class Served:
                 device = place.devices.get(index)
                 return device is None or (DeviceAddress(device, interface) in self._desired(key, place)) != gone
             case RouteEvent(gone, destination, ours):
-                # A foreign one beside ours is no harm; one that comes may have taken the place of ours.
-                return (gone or not ours) and not any(
-                    (isinstance(entry, KernelRoute) and entry.destination == destination)
-                    or (isinstance(entry, ConnectedRoute) and entry.network == destination)
-                    for entry in self._desired(key, place)
+                # A foreign one beside ours is no harm; one that comes may have taken the place of ours. Default routes
+                # are ours by their device, of which the event says nothing.
+                return (
+                    (gone or not ours)
+                    and destination.prefixlen > 0
+                    and not any(
+                        (isinstance(entry, KernelRoute) and entry.destination == destination)
+                        or (isinstance(entry, ConnectedRoute) and entry.network == destination)
+                        for entry in self._desired(key, place)
+                    )
                 )
             case _:
                 return False

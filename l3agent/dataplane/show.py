@@ -7,7 +7,7 @@ from ipaddress import IPv4Interface
 
 from l3agent.dataplane.encode import bridge_mac, mark
 from l3agent.dataplane.netlink import nft
-from l3agent.dataplane.netlink.routes import ROUTE_PROTOCOL
+from l3agent.dataplane.netlink.routes import PROTOCOL_BOOT, PROTOCOL_RA, PROTOCOL_STATIC, ROUTE_PROTOCOL
 from l3agent.dataplane.netlink.table import TRAFFIC_IN, TRAFFIC_OUT
 from l3agent.dataplane.plan import (
     AcceptRA,
@@ -163,17 +163,24 @@ def _connected(route: ConnectedRoute, inside: str) -> str:
     return f"{inside} route replace {route.network} dev {route.device} proto kernel scope link{source}"
 
 
+#: What ``ip`` prints for protocols of routes.
+_PROTOCOLS = {PROTOCOL_BOOT: "boot", PROTOCOL_STATIC: "static", PROTOCOL_RA: "ra"}
+
+
 def _route(route: KernelRoute, inside: str, add: bool) -> str:
     family = " -6" if route.destination.version == 6 else ""
     command = f"ip{family}{inside.removeprefix('ip')} route"
-    if not add:
-        return f"{command} delete {route.destination} protocol {ROUTE_PROTOCOL}"
+    protocol = _PROTOCOLS.get(route.protocol, str(route.protocol))
+    if not add and (route.protocol, route.metric) == (ROUTE_PROTOCOL, None):
+        return f"{command} delete {route.destination} protocol {protocol}"
+    onlink = " onlink" if add and route.onlink and family else ""
     hops = [
-        (f"via {hop.via} " if hop.via else "") + f"dev {hop.device}" + (" onlink" if hop.via and family else "")
+        (f"via {hop.via} " if hop.via else "") + f"dev {hop.device}" + (onlink if hop.via else "")
         for hop in sorted(route.hops, key=lambda hop: (hop.device, str(hop.via)))
     ]
     ways = hops[0] if len(hops) == 1 else " ".join(f"nexthop {hop}" for hop in hops)
-    return f"{command} replace {route.destination} protocol {ROUTE_PROTOCOL} {ways}"
+    metric = "" if route.metric is None else f" metric {route.metric}"
+    return f"{command} {'replace' if add else 'delete'} {route.destination} protocol {protocol} {ways}{metric}"
 
 
 _RULES = f"""\

@@ -20,6 +20,7 @@ from l3agent.dataplane.netlink.routes import (
     NEWROUTE,
     PROTOCOL_BOOT,
     PROTOCOL_KERNEL,
+    PROTOCOL_RA,
     PROTOCOL_STATIC,
     ROUTE_PROTOCOL,
     parse_places,
@@ -37,7 +38,7 @@ _FAMILY_IP = 2
 
 # Classic BPF (linux/bpf_common.h): load from a place in the message, compare, return how much of it to keep.
 _LOAD_WORD, _LOAD_HALF, _LOAD_BYTE, _EQUAL, _RETURN = 0x20, 0x28, 0x30, 0x15, 0x06
-_TYPE_AT, _PORT_AT, _FAMILY_AT, _TABLE_AT, _ROUTE_PROTOCOL_AT = 4, 12, 16, 20, 21
+_TYPE_AT, _PORT_AT, _FAMILY_AT, _PREFIX_LENGTH_AT, _TABLE_AT, _ROUTE_PROTOCOL_AT = 4, 12, 16, 17, 20, 21
 _ALL = 0xFFFFFFFF
 
 
@@ -128,8 +129,9 @@ def route_filter(port: int) -> bytes:
     It leaves out what our own sockets did, which have the netlink port ``port`` in every namespace, what bridges say
     of their ports, and the routes of others, which may be a million of a routing daemon's: all but new ones that are
     made by hand, or by neutron-l3-agent, and may have taken the place of one of ours, and connected routes that went.
+    Of default routes it leaves out those from router advertisements only.
     """
-    links, gone, come, drop, keep = 10, 12, 17, 21, 22
+    links, gone, come, drop, default, keep = 10, 12, 19, 25, 26, 28
     return _program(
         (_LOAD_WORD, 0, 0, _PORT_AT),
         (_EQUAL, drop - 2, 0, _in_network_order("=I", port)),
@@ -143,17 +145,24 @@ def route_filter(port: int) -> bytes:
         (_RETURN, 0, 0, 0),
         (_LOAD_BYTE, 0, 0, _FAMILY_AT),
         (_EQUAL, drop - 12, keep - 12, rtnl.AF_BRIDGE),
+        (_LOAD_BYTE, 0, 0, _PREFIX_LENGTH_AT),
+        (_EQUAL, default - 14, 0, 0),
         (_LOAD_BYTE, 0, 0, _ROUTE_PROTOCOL_AT),
-        (_EQUAL, keep - 14, 0, ROUTE_PROTOCOL),
-        (_EQUAL, 0, drop - 15, PROTOCOL_KERNEL),
+        (_EQUAL, keep - 16, 0, ROUTE_PROTOCOL),
+        (_EQUAL, 0, drop - 17, PROTOCOL_KERNEL),
         (_LOAD_BYTE, 0, 0, _TABLE_AT),
-        (_EQUAL, keep - 17, drop - 17, MAIN_TABLE),
+        (_EQUAL, keep - 19, drop - 19, MAIN_TABLE),
+        (_LOAD_BYTE, 0, 0, _PREFIX_LENGTH_AT),
+        (_EQUAL, default - 21, 0, 0),
         (_LOAD_BYTE, 0, 0, _ROUTE_PROTOCOL_AT),
-        (_EQUAL, keep - 19, 0, ROUTE_PROTOCOL),
-        (_EQUAL, keep - 20, 0, PROTOCOL_BOOT),
-        (_EQUAL, keep - 21, 0, PROTOCOL_STATIC),
+        (_EQUAL, keep - 23, 0, ROUTE_PROTOCOL),
+        (_EQUAL, keep - 24, 0, PROTOCOL_BOOT),
+        (_EQUAL, keep - 25, 0, PROTOCOL_STATIC),
         (_RETURN, 0, 0, 0),
+        (_LOAD_BYTE, 0, 0, _ROUTE_PROTOCOL_AT),
+        (_EQUAL, 1, 0, PROTOCOL_RA),
         (_RETURN, 0, 0, _ALL),
+        (_RETURN, 0, 0, 0),
     )
 
 

@@ -6,9 +6,10 @@ Source: rtnetlink(7), linux/rtnetlink.h.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from struct import Struct, unpack_from
+from typing import NamedTuple
 
 from l3agent.dataplane.netlink.message import (
     CREATE,
@@ -21,7 +22,7 @@ from l3agent.dataplane.netlink.message import (
     nested,
     u32,
 )
-from l3agent.dataplane.netlink.rtnl import AF_INET, AF_INET6, SCOPE_LINK, SCOPE_UNIVERSE
+from l3agent.dataplane.netlink.rtnl import AF_INET, AF_INET6, SCOPE_LINK, SCOPE_NOWHERE, SCOPE_UNIVERSE
 from l3agent.model.states import Address, Network, NextHop
 
 NEWROUTE, DELROUTE, GETROUTE = 24, 25, 26
@@ -36,31 +37,54 @@ ROUTE_PROTOCOL = 201
 #: RTPROT_KERNEL: what the kernel makes with an address. Its IPv6 routes have IP6_RT_PRIO_ADDRCONF (net/ip6_route.h).
 PROTOCOL_KERNEL = 2
 _PRIORITY_OF_KERNEL = 256
-#: RTPROT_BOOT, what ip-route(8) makes when nothing else is said, and RTPROT_STATIC, what neutron-l3-agent makes.
+#: RTPROT_BOOT, what ip-route(8) makes when nothing else is said, and RTPROT_STATIC, what neutron-l3-agent makes. Our
+#: default routes through a gateway device have the latter, so that neither agent replaces those of the other.
 PROTOCOL_BOOT, PROTOCOL_STATIC = 3, 4
 #: RTPROT_RA
 PROTOCOL_RA = 9
 #: The next hop is reached on the link itself (RTNH_F_ONLINK). Without it IPv6 refuses one that it has a route to which
 #: itself leads over a next hop, be it one that is about to go. Once a route is in, the flag means nothing.
 _ON_LINK = 4
+#: IP6_RT_PRIO_USER (net/ip6_route.h): the metric of an IPv6 route for which none is given. IPv4 has none then.
+_METRIC_IPV6 = 1024
 
+Hops = Collection[tuple[int, Address | None]]
 _RTMSG = Struct("=BBBBBBBBI")
 _RTNEXTHOP = Struct("=HBBi")
 
 
-def new_route(destination: Network, hops: Iterable[tuple[int, Address | None]]) -> bytes:
-    """Make or replace the route to a destination; ``hops`` are (index of the link, next hop or None for on link)."""
-    listed = sorted(hops, key=lambda hop: (hop[0], hop[1].packed if hop[1] else b""))
-    on_link = destination.version == 4 and all(via is None for _, via in listed)
+class RouteInfo(NamedTuple):
+    """A route as the kernel tells of it.
+
+    :param metric: None for the one that the kernel gives where none is named.
+    """
+
+    destination: Network
+    hops: frozenset[NextHop]
+    protocol: int
+    metric: int | None
+
+
+def new_route(destination: Network, hops: Hops, protocol: int = ROUTE_PROTOCOL, *, onlink: bool = True) -> bytes:
+    """Make or replace the route to a destination.
+
+    :param hops: (index of the link, next hop or None for on link).
+    :param onlink: have IPv6 take the next hops for neighbours, whatever its other routes say.
+    """
+    on_link = destination.version == 4 and all(via is None for _, via in hops)
     scope = SCOPE_LINK if on_link else SCOPE_UNIVERSE
-    if len(listed) == 1:
-        index, via = listed[0]
-        body = _route_head(destination, ROUTE_PROTOCOL, scope, _flags(via))
-        body += u32(_RTA_OIF, index) + (attribute(_RTA_GATEWAY, via.packed) if via else b"")
-    else:
-        body = _route_head(destination, ROUTE_PROTOCOL, scope)
-        body += nested(_RTA_MULTIPATH, *(_next_hop(index, via) for index, via in listed))
-    return message(NEWROUTE, CREATE | REPLACE, body)
+    flags = _ON_LINK if onlink and destination.version == 6 else 0
+    return message(NEWROUTE, CREATE | REPLACE, _route(destination, hops, protocol, scope, flags))
+
+
+def _route(destination: Network, hops: Hops, protocol: int, scope: int, flags: int = 0) -> bytes:
+    listed = sorted(hops, key=lambda hop: (hop[0], hop[1].packed if hop[1] else b""))
+    if len(listed) != 1:
+        head = _route_head(destination, protocol, scope)
+        return head + nested(_RTA_MULTIPATH, *(_next_hop(index, via, flags) for index, via in listed))
+    ((index, via),) = listed
+    head = _route_head(destination, protocol, scope, flags if via else 0)
+    return head + u32(_RTA_OIF, index) + (attribute(_RTA_GATEWAY, via.packed) if via else b"")
 
 
 def connected_route(network: Network, index: int, source: IPv4Address | None) -> bytes:
@@ -78,12 +102,26 @@ def connected_route(network: Network, index: int, source: IPv4Address | None) ->
 
 def delete_route(destination: Network) -> bytes:
     """Delete our route to a destination, whatever its next hops."""
-    return message(DELROUTE, 0, _route_head(destination, ROUTE_PROTOCOL, 255 if destination.version == 4 else 0))
+    return message(
+        DELROUTE, 0, _route_head(destination, ROUTE_PROTOCOL, SCOPE_NOWHERE if destination.version == 4 else 0)
+    )
+
+
+def delete_default(destination: Network, hops: Hops, protocol: int, metric: int | None) -> bytes:
+    """Delete a default route of another protocol, which has exactly these next hops.
+
+    :param metric: None for the one that the kernel gives where none is named.
+    """
+    scope = SCOPE_NOWHERE if destination.version == 4 else SCOPE_UNIVERSE
+    body = _route(destination, hops, protocol, scope)
+    return message(DELROUTE, 0, body + (b"" if metric is None else u32(_RTA_PRIORITY, metric)))
 
 
 def delete_static_route(destination: Network) -> bytes:
     """Delete the route to a destination that neutron-l3-agent made."""
-    return message(DELROUTE, 0, _route_head(destination, PROTOCOL_STATIC, 255 if destination.version == 4 else 0))
+    return message(
+        DELROUTE, 0, _route_head(destination, PROTOCOL_STATIC, SCOPE_NOWHERE if destination.version == 4 else 0)
+    )
 
 
 def delete_default_of_ra(index: int, via: Address) -> bytes:
@@ -101,13 +139,9 @@ def _route_head(destination: Network, protocol: int, scope: int, flags: int = 0)
     return head + (attribute(_RTA_DST, destination.network_address.packed) if destination.prefixlen else b"")
 
 
-def _next_hop(index: int, via: Address | None) -> bytes:
+def _next_hop(index: int, via: Address | None, flags: int) -> bytes:
     gateway = attribute(_RTA_GATEWAY, via.packed) if via else b""
-    return _RTNEXTHOP.pack(_RTNEXTHOP.size + len(gateway), _flags(via), 0, index) + gateway
-
-
-def _flags(via: Address | None) -> int:
-    return _ON_LINK if via is not None and via.version == 6 else 0
+    return _RTNEXTHOP.pack(_RTNEXTHOP.size + len(gateway), flags if via else 0, 0, index) + gateway
 
 
 def dump_routes(version: int) -> bytes:
@@ -124,18 +158,34 @@ def parse_routes(
     Flags make no difference: neutron-l3-agent and old releases set none.
     """
     found: dict[Network, frozenset[NextHop]] = {}
+    for route in _each_route(data, names, (protocol,)):
+        if route.protocol == protocol:
+            # IPv6 lists each next hop of a multipath route as a route of its own in old kernels: join them.
+            found[route.destination] = found.get(route.destination, frozenset()) | route.hops
+    return found
+
+
+def parse_default_routes(data: bytes, names: dict[int, str]) -> list[RouteInfo]:
+    """Return the default routes of every protocol in received bytes."""
+    found: dict[tuple[Network, int, int | None], RouteInfo] = {}
+    for route in _each_route(data, names, ()):
+        key = route.destination, route.protocol, route.metric
+        found[key] = route._replace(hops=found[key].hops | route.hops) if key in found else route
+    return list(found.values())
+
+
+def _each_route(data: bytes, names: dict[int, str], protocols: tuple[int, ...]) -> Iterator[RouteInfo]:
+    """Yield routes of some protocols, and all default routes."""
     for kind, _, _, start, end in messages(data):
         if kind != NEWROUTE:
             continue
-        family, prefix, _, _, table, made_by, _, route_type, _ = _RTMSG.unpack_from(data, start)
-        if made_by != protocol or table != MAIN_TABLE or route_type != _UNICAST:
+        family, prefix, _, _, table, protocol, _, route_type, _ = _RTMSG.unpack_from(data, start)
+        if table != MAIN_TABLE or route_type != _UNICAST or (prefix and protocol not in protocols):
             continue
         parts = attribute_map(data, start + _RTMSG.size, end)
-        destination = _destination(family, prefix, parts)
-        hops = _parse_hops(parts, names)
-        # IPv6 lists each next hop of a multipath route as a route of its own in old kernels: join them.
-        found[destination] = found.get(destination, frozenset()) | hops
-    return found
+        (metric,) = unpack_from("=I", parts[_RTA_PRIORITY]) if _RTA_PRIORITY in parts else (0,)
+        given = None if metric == (0 if family == AF_INET else _METRIC_IPV6) else metric
+        yield RouteInfo(_destination(family, prefix, parts), _parse_hops(parts, names), protocol, given)
 
 
 def parse_places(data: bytes) -> Iterator[tuple[Network, bool]]:

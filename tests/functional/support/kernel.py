@@ -114,7 +114,8 @@ def _routes(sandbox: Sandbox, namespace: str, family: int) -> set[tuple[str, str
         # A route to nowhere has no device.
         hops = frozenset((hop.get("dev", ""), hop.get("gateway")) for hop in route.get("nexthops", [route]))
         made_by = route.get("protocol", "boot")
-        by = "agent" if made_by == OWN_PROTOCOL else made_by
+        outwards = made_by == "static" and route["dst"] == "default" and all(hop[0].startswith("qg-") for hop in hops)
+        by = "agent" if outwards or made_by == OWN_PROTOCOL else made_by
         destination = whole if route["dst"] == "default" else route["dst"]
         found.add((_with_length(destination), by, hops))
     return found

@@ -10,6 +10,7 @@ from struct import unpack_from
 from l3agent.dataplane import encode
 from l3agent.dataplane.drivers import load_driver
 from l3agent.dataplane.netlink.message import messages
+from l3agent.dataplane.netlink.routes import PROTOCOL_STATIC
 from l3agent.dataplane.plan import (
     Bridge,
     DeviceAddress,
@@ -64,7 +65,7 @@ def test_the_route_to_a_gateway_outside_its_subnet_comes_first() -> None:
     plan = diff(rendered(ROUTER), frozenset())
     assert [one.entry for one in plan.of(KernelRoute)] == [
         KernelRoute(GATEWAY.destination, GATEWAY.hops),
-        KernelRoute(DEFAULT.destination, DEFAULT.hops),
+        KernelRoute(DEFAULT.destination, DEFAULT.hops, PROTOCOL_STATIC),
     ]
 
 
