@@ -3,18 +3,16 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import eventlet
-from eventlet import patcher, tpool
 from eventlet.event import Event
 from oslo_log import log as logging
 
+from l3agent.agent.native_thread import run_in_native_thread
 from l3agent.exceptions import ConfigError
 from l3agent.standalone.entities import Topology
 from l3agent.standalone.topology import load
@@ -71,26 +69,13 @@ class TopologyWatch:
 
     def _read(self) -> None:
         # A native thread: parsing takes 6 ms a router, and the hub must not wait for that. The function is pure.
-        native_locks()
-        found = tpool.execute(_topology_or_problems, self._path)
+        found = run_in_native_thread(_topology_or_problems, self._path)
         if isinstance(found, Topology):
             self._on_change(found)
             return
         for problem in found.splitlines():
             LOG.error("%s", problem)
         LOG.error("%s: not taken over, the topology stays as it was", self._path)
-
-
-def native_locks() -> None:
-    """Give the cached properties of ``ipaddress`` native locks; doing it twice is harmless.
-
-    Until Python 3.12 each has a lock for all networks of the process, and eventlet makes those green that it finds when
-    it patches. A native thread that holds one cannot wake a greenthread: it would wait for ever. Nothing yields while
-    it holds one, so a native lock is never waited for longer than for a few instructions.
-    """
-    for one in vars(ipaddress._BaseNetwork).values():
-        if isinstance(getattr(one, "lock", None), threading._RLock):
-            one.lock = patcher.original("_thread").RLock()
 
 
 def _topology_or_problems(path: Path) -> Topology | str:

@@ -15,10 +15,10 @@ import eventlet; eventlet.monkey_patch()
 import sys
 from ipaddress import ip_network
 from eventlet import tpool
-from l3agent.standalone.watch import native_locks
+from l3agent.agent.native_thread import use_native_locks
 
 if sys.argv[1] == "native":
-    native_locks()
+    use_native_locks()
 sys.setswitchinterval(1e-6)
 
 def work(base):
