@@ -9,8 +9,8 @@ from collections.abc import Callable
 
 from l3agent.rpc.failure_log import FIRST_S, THEN_S
 
-#: The loggers of oslo.messaging that log each attempt.
-_LOGGERS = ("oslo_messaging._drivers.impl_rabbit", "oslo_messaging._drivers.amqpdriver")
+#: The loggers of oslo.messaging that log each attempt. oslo.log replaces ``oslo_`` in the name of the first one.
+_LOGGERS = ("oslo.messaging._drivers.impl_rabbit", "oslo_messaging._drivers.amqpdriver")
 
 
 class RepetitionFilter(logging.Filter):

@@ -5,8 +5,9 @@ import logging
 
 import pytest
 from oslo_log import log
+from oslo_messaging._drivers import amqpdriver, impl_rabbit
 
-from l3agent.rpc.driver_log import RepetitionFilter
+from l3agent.rpc.driver_log import RepetitionFilter, limit_driver_log
 from l3agent.rpc.failure_log import _CAUSES_MAX, FailureLog
 from l3agent.testing import wait_until
 
@@ -14,7 +15,7 @@ _UNREACHABLE = "[%(connection_id)s] AMQP server on %(hostname)s:%(port)s is unre
 
 
 def record(form, *args, level=logging.ERROR):
-    return logging.LogRecord("oslo_messaging._drivers.impl_rabbit", level, "impl_rabbit.py", 1, form, args, None)
+    return logging.LogRecord("oslo.messaging._drivers.impl_rabbit", level, "impl_rabbit.py", 1, form, args, None)
 
 
 def test_the_first_failure_is_logged_at_once_and_the_others_are_counted(caplog):
@@ -72,3 +73,11 @@ def test_records_of_other_forms_and_levels_pass_and_a_reconnection_starts_anew()
     assert not repetitions.filter(record("one %s", 2))
     assert repetitions.filter(record("[%s] Reconnected", 1, level=logging.INFO))
     assert repetitions.filter(record("one %s", 100))
+
+
+@pytest.mark.parametrize("module", [impl_rabbit, amqpdriver])
+def test_the_loggers_of_the_driver_have_the_filter_once(module):
+    limit_driver_log()
+    limit_driver_log()
+    filters = logging.getLogger(module.LOG.name).filters
+    assert len([one for one in filters if isinstance(one, RepetitionFilter)]) == 1
