@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from ipaddress import IPv4Address
+from operator import itemgetter
 
 from l3agent.exceptions import InvalidRouter
 from l3agent.model.payload import Node, skipped
@@ -85,8 +86,7 @@ def _resolve(
     by_floating: set[IPv4Address] = set()
     by_fixed: dict[IPv4Address, IPv4Address] = {}
     before = None
-    for pair, node in sorted(pairs, key=_rank):
-        rank = _rank((pair, node))
+    for rank, pair, node in sorted(((_rank(pair, node), pair, node) for pair, node in pairs), key=itemgetter(0)):
         repeated, before = rank == before, rank
         if repeated and rank[-1]:
             continue
@@ -102,8 +102,7 @@ def _resolve(
             yield pair, node, None
 
 
-def _rank(item: tuple[FloatingIP, Node]) -> tuple[int, int, str]:
-    pair, node = item
+def _rank(pair: FloatingIP, node: Node) -> tuple[int, int, str]:
     return int(pair.floating), int(pair.fixed), _id(node) or ""
 
 
