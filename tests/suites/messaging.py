@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -16,6 +17,7 @@ import unittest
 import uuid
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -95,15 +97,21 @@ def run(url: str, wanted: list[str]) -> Outcomes:
     """Run tests in a process of their own."""
     environment = {**os.environ, "RPC_TRANSPORT_URL": url, "NOTIFY_TRANSPORT_URL": url}
     with tempfile.TemporaryDirectory(prefix="l3-suite-") as folder:
-        file = Path(folder, "outcomes")
+        file, log = Path(folder, "outcomes"), Path(folder, "log")
         argv = [sys.executable, "-W", "ignore", "-m", "tests.suites.messaging", "--run", str(file), *wanted]
+        with log.open("wb") as output:
+            process = subprocess.Popen(argv, env=environment, stdout=output, stderr=output, start_new_session=True)
         try:
-            done = subprocess.run(argv, env=environment, capture_output=True, timeout=_DEADLINE_S, check=False)
+            process.wait(timeout=_DEADLINE_S)
             outcomes: Outcomes = json.loads(file.read_text())
         except subprocess.TimeoutExpired:
             return dict.fromkeys(wanted, (FAILED, f"hangs: not done within {_DEADLINE_S} s"))
         except (ValueError, OSError):
-            return dict.fromkeys(wanted, (FAILED, (done.stdout + done.stderr).decode(errors="replace")))
+            return dict.fromkeys(wanted, (FAILED, log.read_text(errors="replace")))
+        finally:
+            with suppress(ProcessLookupError):  # a test that fails leaves the server of its metrics behind
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
     return {test: outcomes.get(test, (FAILED, "did not run")) for test in wanted}
 
 
