@@ -23,14 +23,14 @@ from l3agent.rpc.deadline import Deadline, time_limit
 from l3agent.service import reload, report, systemd
 from l3agent.service.hub import LIMIT_S
 from l3agent.service.inprocess import START_TIMEOUT_S, check, log_options
-from l3agent.service.services import EX_CONFIG, EX_NOPERM, ServiceLike, name_of, reset_service, stop_service
+from l3agent.service.services import EX_CONFIG, EX_NOPERM, ServiceLike, reset_service, stop_service
 from l3agent.service.signals import FINAL_SIGNALS, Signals, let_the_next_one_kill
 from l3agent.service.worker import Heartbeat, Worker, become_worker, freeze_heap, watch_parent
+from l3agent.service.workers_status import WorkersStatus
 
 LOG = logging.getLogger(__name__)
 
 LOOK_FOR_DEAD_S = 1.0
-READY_LOOK_S = 0.05
 KILL_AFTER_S = 2.0
 # A worker that ends with one of these would do so again.
 HOPELESS = (EX_NOPERM, EX_CONFIG)
@@ -64,14 +64,13 @@ class ProcessLauncher(oslo_service.ProcessLauncher):  # type: ignore[misc]
         report.register_options(conf)
         self._hub_limit = hub_limit
         self._start_timeout = start_timeout
-        self._watchdog = systemd.watchdog()
         self._wraps: list[Any] = []
         self._heartbeats: dict[int, Heartbeat] = {}
+        self._status = WorkersStatus(self._wraps, self._heartbeats, start_timeout)
         self._stopping = Semaphore()
         self._stopped_well: bool | None = None
         self._hopeless = 0
         self._ended_badly = False
-        self._announced = False
 
     def handle_signal(self) -> None:
         """Take over the signals: each goes into a queue that ``wait`` works off."""
@@ -115,7 +114,7 @@ class ProcessLauncher(oslo_service.ProcessLauncher):  # type: ignore[misc]
             self.conf,
             self.restart_method,
             self._heartbeat,
-            self._watchdog.interval,
+            self._status.watchdog.interval,
             hub_limit=self._hub_limit,
             start_timeout=self._start_timeout,
         )
@@ -139,7 +138,7 @@ class ProcessLauncher(oslo_service.ProcessLauncher):  # type: ignore[misc]
         :returns: the exit status: 0; 1 when a worker or something in one had to be killed; 77, 78 when one ended so.
         """
         log_options(self.conf)
-        announcing = eventlet.spawn(self._announce)
+        announcing = eventlet.spawn(self._status.announce)
         if signo := self._work_off_signals():
             let_the_next_one_kill(signo, self.conf.graceful_shutdown_timeout)
         announcing.kill()
@@ -205,38 +204,6 @@ class ProcessLauncher(oslo_service.ProcessLauncher):  # type: ignore[misc]
         wrap.children.remove(pid)
         return wrap
 
-    def _announce(self) -> None:
-        """Report READY=1 once each worker is ready, and feed the watchdog from then on."""
-        named: list[str] = []
-        while not self._all_ready():
-            named = self._name_slow_starts(named)
-            eventlet.sleep(READY_LOOK_S)
-        systemd.notify(f"READY=1\nSTATUS=running, {len(self.children)} workers")
-        self._announced = True
-        while interval := self._watchdog.interval:
-            if self._all_there() and all(beat.age() < interval for beat in self._heartbeats.values()):
-                self._watchdog.feed()
-            eventlet.sleep(interval / 3)
-
-    def _name_slow_starts(self, named: list[str]) -> list[str]:
-        """Report the services whose start takes too long, when they are not the ones of the last time."""
-        now = time.monotonic()
-        slow = sorted(
-            f"{name_of(self.children[pid].service)} (worker {pid})"
-            for pid, beat in self._heartbeats.items()
-            if not beat.started and now - beat.forked_at > self._start_timeout
-        )
-        if slow and slow != named:
-            systemd.notify(f"STATUS=starting, not started within {self._start_timeout:g} s: {', '.join(slow)}")
-        return slow
-
-    def _all_ready(self) -> bool:
-        return self._all_there() and all(beat.ready for beat in self._heartbeats.values())
-
-    def _all_there(self) -> bool:
-        """Tell whether each worker that there shall be lives; some may have died a moment ago."""
-        return all(len(wrap.children) == wrap.workers for wrap in self._wraps)
-
     def _reload(self) -> None:
         """Read the configuration again; workers do the same, or are replaced by ones that are forked with it."""
         LOG.info("Reloading")
@@ -249,7 +216,7 @@ class ProcessLauncher(oslo_service.ProcessLauncher):  # type: ignore[misc]
                 self._signal_children(signal.SIGHUP)
             else:
                 self._request_stop()
-        if self._announced:  # a reload says nothing of a start that still goes on
+        if self._status.announced:  # a reload says nothing of a start that still goes on
             systemd.notify("READY=1")
 
     def _services(self) -> Iterable[ServiceLike]:

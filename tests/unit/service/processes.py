@@ -36,7 +36,7 @@ class Process:
     ) -> None:
         self.folder = folder
         # Short only where the deadline is what is tested.
-        self._stop_timeout = "1" if mode in ("hanging_stop", "stuck_stop") else "10"
+        self._stop_timeout = {"hanging_stop": "1", "stuck_stop": "1", "long_stop": "300"}.get(mode, "10")
         self.configure("first")
         reader, writer = os.openpty() if terminal else os.pipe()
         with (folder / "log").open("w") as log:

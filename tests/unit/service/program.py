@@ -34,6 +34,7 @@ from oslo_service import service as oslo  # noqa: E402
 _socket = eventlet.patcher.original("socket")
 _sleep_for_real = eventlet.patcher.original("time").sleep
 _SERVICE_MANAGER = os.environ.get("NOTIFY_SOCKET", "")  # read here: the original forgets it
+_STOP_S = {"slow_stop": 1, "long_stop": 300}
 _ERRORS = {"error": RuntimeError("broken"), "config": ConfigError("x: wrong"), "permission": PermissionMissing("no")}
 
 
@@ -84,8 +85,8 @@ class Program(oslo.Service):  # type: ignore[misc]
             eventlet.sleep(60)
         if self.mode == "stuck_stop":
             _sleep_for_real(60)
-        if self.mode == "slow_stop":
-            eventlet.sleep(1)
+        if self.mode in _STOP_S:
+            eventlet.sleep(_STOP_S[self.mode])
         super().stop()
         say("stopped")
         return None

@@ -31,11 +31,10 @@ def test_a_signal_to_the_process_group_completes_the_work_of_each_worker(start: 
 
 
 def test_a_second_signal_to_the_process_group_kills_at_once(start: Start) -> None:
-    process = start("hanging_stop", workers=2, KILL_AFTER_S="60")
+    process = start("long_stop", workers=2)
     _started(process)
     process.signal_group(signal.SIGINT)
-    for _ in range(2):
-        process.line("stop")
+    wait_until(lambda: process.log.count("SIGINT: stopping within 300 s, a second one kills at once") == 3, timeout=60)
     process.signal_group(signal.SIGINT)
     assert process.status() == -signal.SIGINT
     with pytest.raises(AssertionError, match="ended without saying"):
