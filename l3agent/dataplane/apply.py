@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from functools import partial
 from ipaddress import IPv6Network
 
-from l3agent.dataplane import encode, flows, show
+from l3agent.dataplane import encode, flows, show, syscalls
 from l3agent.dataplane.kernel import Kernel, NamespaceHandle
 from l3agent.dataplane.limits import BRIDGE_PORTS
 from l3agent.dataplane.netlink import routes, rtnl
@@ -222,6 +222,9 @@ def _set_devices(kernel: Kernel, handle: NamespaceHandle, plan: Plan) -> None:
             settings += one.entry.settings(one.was)
     if settings:
         kernel.write_sysctls(handle, settings)
+    links = [one.entry for one in plan.of(Link) if one.verb != "remove" and isinstance(one.entry, Link)]
+    if devices := [link.device for link in links if link.up and not link.offload]:
+        kernel.inside(handle, lambda: syscalls.disable_tx_checksums(devices))
 
 
 def _advertised(handle: NamespaceHandle, plan: Plan, seen: Observed) -> frozenset[NextHop]:

@@ -82,6 +82,7 @@ class Link:
     :param isolated: the node's own stack ignores ``tap``.
     :param arp: ``device`` resolves addresses (no IFF_NOARP).
     :param multicast: ``device`` sends and receives multicast (IFF_MULTICAST), which neighbour discovery needs.
+    :param offload: ``device`` leaves checksums to the other end (tx-checksumming of ethtool(8)).
     """
 
     device: str
@@ -93,6 +94,7 @@ class Link:
     isolated: bool = True
     arp: bool = True
     multicast: bool = True
+    offload: bool = True
 
     @property
     def moved_in(self) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from ipaddress import IPv4Address
 
-from l3agent.dataplane import takeover
+from l3agent.dataplane import syscalls, takeover
 from l3agent.dataplane.encode import is_foreign, is_marked, marked
 from l3agent.dataplane.kernel import Kernel, NamespaceHandle, read_fingerprint
 from l3agent.dataplane.netlink import nft, routes, rtnl, table
@@ -124,6 +124,8 @@ def _observe_inside(
     ours = [info for info in infos if info.name.startswith(OURS)]
     wanted = {entry.device: entry for entry in desired if isinstance(entry, Link)}
     links = [_as_far_as_wanted(link, wanted.get(link.device)) for link in _outer_ends(kernel, seen, ours)]
+    if any(not entry.offload for entry in wanted.values()):
+        links = kernel.inside(handle, lambda: [replace(one, offload=_has_offload(one)) for one in links])
     seen.entries.update(links)
     # When all goes, only links are named; the rest goes with the namespace.
     if desired:
@@ -185,6 +187,14 @@ def _as_far_as_wanted(link: Link, wanted: Link | None) -> Link:
         return link
     mtu = None if wanted.mtu is None else link.mtu
     return replace(link, mtu=mtu, bridge=None if wanted.bridge is None else link.bridge)
+
+
+def _has_offload(link: Link) -> bool:
+    try:
+        return syscalls.has_tx_checksums(link.device)
+    except OSError:
+        # It has just been removed, which an event tells of.
+        return link.offload
 
 
 def _links(data: bytes, _: None) -> list[rtnl.LinkInfo]:

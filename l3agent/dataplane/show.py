@@ -121,6 +121,7 @@ def _link(link: Link, was: object, namespace: str | None) -> list[str]:
     inside = f"ip -n {namespace} link set {link.device}"
     outside = f"ip link set {link.tap}"
     master = f" master {link.bridge}" if link.bridge else ""
+    offload = [] if link.offload else [f"ip netns exec {namespace} ethtool -K {link.device} tx off"]
     if not link.up:
         return [f"{inside} down"]
     if isinstance(was, Link):
@@ -128,13 +129,14 @@ def _link(link: Link, was: object, namespace: str | None) -> list[str]:
         tap = [] if link.moved_in else [f"{outside}{master}{mtu} up"]
         tap = tap if was.isolated else [_isolate(link.tap), *tap]
         flags = "" if was.arp and was.multicast else " arp on multicast on"
-        return [*tap, f"{inside}{mac}{mtu}{flags} up"]
+        return [*tap, *(offload if was.offload else ()), f"{inside}{mac}{mtu}{flags} up"]
     if link.moved_in:
         return [f"{outside} netns {namespace}", f"{inside} address {link.mac}{mtu} up"]
     return [
         f"ip link add {link.tap}{mtu} type veth peer name {link.device} address {link.mac}{mtu} netns {namespace}",
         _isolate(link.tap),
         f"{outside}{master} up",
+        *offload,
         f"{inside} up",
     ]
 

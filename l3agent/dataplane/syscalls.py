@@ -23,7 +23,9 @@ _MNT_DETACH, _UMOUNT_NOFOLLOW = 2, 8
 _SYS_FSOPEN, _SYS_FSCONFIG, _SYS_FSMOUNT = 430, 431, 432
 _FSOPEN_CLOEXEC = _FSMOUNT_CLOEXEC = 1
 _FSCONFIG_CMD_CREATE = 6
-_SIOCGIFINDEX = 0x8933
+_SIOCGIFINDEX, _SIOCETHTOOL = 0x8933, 0x8946
+#: linux/ethtool.h
+_ETHTOOL_GTXCSUM, _ETHTOOL_STXCSUM = 0x16, 0x17
 _IN_DELETE, _IN_MOVED_FROM, IN_Q_OVERFLOW = 0x200, 0x40, 0x4000
 _PR_SET_DUMPABLE, _PR_CAPBSET_DROP = 4, 24
 _CAPABILITY_VERSION_3 = 0x20080522
@@ -120,6 +122,31 @@ def send_frames(packet: socket.socket, device: str, frames: Sequence[bytes]) -> 
     for message, part in zip(messages, parts, strict=True):
         message.message = _Message(address, len(address), ctypes.pointer(part), 1, None, 0, 0)
     _checked(_libc.sendmmsg(packet.fileno(), messages, len(frames), 0), f"sendmmsg through {device}")
+
+
+def has_tx_checksums(device: str) -> bool:
+    """Return True if a device of the namespace of the calling thread leaves checksums to hardware, see ethtool(8).
+
+    :raises OSError: no such device.
+    """
+    return _tx_checksums(device, _ETHTOOL_GTXCSUM, 0)
+
+
+def disable_tx_checksums(devices: Sequence[str]) -> None:
+    """Have the kernel complete the checksums of what devices of the namespace of the calling thread send.
+
+    :raises OSError: one does not exist.
+    """
+    for device in devices:
+        _tx_checksums(device, _ETHTOOL_STXCSUM, 0)
+
+
+def _tx_checksums(device: str, command: int, value: int) -> bool:
+    # struct ethtool_value, and struct ifreq with a pointer to it.
+    data = ctypes.create_string_buffer(pack("=II", command, value), 8)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as asking:
+        fcntl.ioctl(asking, _SIOCETHTOOL, pack("@16sP16x", device.encode(), ctypes.addressof(data)))
+    return bool(unpack_from("=I", data, 4)[0])
 
 
 def x_tables_rules(table: str, family: int, level: int) -> bool:

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from l3agent.testing import wait_until
@@ -10,6 +12,21 @@ from tests.functional.support.ovs_node import a_node, a_router
 from tests.functional.support.processes import Dataplane
 from tests.functional.support.sandbox import Sandbox, SandboxError
 from tests.functional.support.states import key, namespace, new_id, port, router, tap
+
+_TCP_SERVER = "import socket; socket.create_server(('10.0.0.5', 8080)).accept()[0].sendall(b'x')"
+#: The first attempts may come before the server listens.
+_TCP_CLIENT = """
+import socket, time
+for attempt in range(20):
+    try:
+        with socket.create_connection(("10.0.0.5", 8080), 2) as connection:
+            assert connection.recv(1) == b"x"
+        break
+    except (ConnectionRefusedError, TimeoutError):
+        time.sleep(0.2)
+else:
+    raise SystemExit(1)
+"""
 
 
 @pytest.mark.openvswitch
@@ -60,6 +77,12 @@ def test_with_veth_the_switch_has_the_outer_ends():
         assert node.ovs.row("Port", tap(inner))["tag"] == 4095
         wait_until(lambda: node.ovs.row("Interface", tap(inner))["ofport"] not in ([], -1), timeout=30)
         assert node.build(state) == ()
+        # A datapath in user space completes no checksums: those of the router itself are right all the same.
+        node.ovs.wire(tap(inner))
+        node.machine("vm", "br-int", "10.0.0.5/24", vlan=1)
+        server = node.sandbox.popen([sys.executable, "-c", _TCP_SERVER], netns="vm")
+        node.sandbox.run([sys.executable, "-c", _TCP_CLIENT], netns=namespace(state), timeout=60)
+        assert server.wait(20) == 0
         # The devices are the kernel's, so they outlive the switch.
         before = node.device(state, inner)["ifindex"]
         node.ovs.kill_switch()
@@ -69,7 +92,7 @@ def test_with_veth_the_switch_has_the_outer_ends():
         node.ovs.vsctl("del-port", tap(inner))
         wait_until(lambda: tap(inner) in node.ovs.ports(), timeout=30)
         assert node.remove(state).error is None
-        assert node.ovs.ports() == set()
+        assert node.ovs.ports() == {"vm"}
 
 
 def test_taps_are_left_to_the_linux_bridge_agent(sandbox: Sandbox, folder):
