@@ -5,13 +5,11 @@ from __future__ import annotations
 
 import argparse
 import errno
-import fcntl
 import gc
 import os
 import signal
 import socket
 import sys
-import time
 from contextlib import suppress
 from typing import Any
 
@@ -20,6 +18,7 @@ from oslo_log import log as logging
 
 from l3agent import __version__
 from l3agent.cmd.config_files import describe_sources
+from l3agent.cmd.single import DirectoryGuard, is_served
 from l3agent.cmd.startup import configured, start_logging
 from l3agent.cmd.trust import Restricted, is_trusted, restrict
 from l3agent.dataplane import mounts, privilege
@@ -45,14 +44,8 @@ from l3agent.model.wire import Reader
 LOG = logging.getLogger(__name__)
 
 EX_SOFTWARE, EX_TEMPFAIL, EX_NOPERM, EX_CONFIG = 70, 75, 77, 78
-#: Seconds to wait for another data plane of the same namespace folder to leave.
-_LOCK_S = 5.0
 #: The group of no file (nogroup).
 _NO_GROUP = 65534
-#: Held in the folder of namespaces for the life of this process.
-_LOCK_FILE = ".l3agent.lock"
-#: Seconds for a connection to a socket that may be served.
-_CONNECT_S = 1.0
 #: So many objects more than before are a reason to look for garbage (Python's own default is 700).
 _NEW_OBJECTS = 10_000
 #: Seconds to wait for the rows of OVSDB before the first request; without them what stands counts as right.
@@ -68,7 +61,11 @@ def main(argv: list[str] | None = None) -> int:
     try:
         options = _configured(sys.argv[1:] if argv is None else argv)
         privilege.check_root()
-        return _serve(options.conf, options.author)
+        if options.ignored:
+            LOG.warning("Ignored, since another user than root can write the file: %s", ", ".join(options.ignored))
+        _check_mount(options.conf.dataplane)
+        with DirectoryGuard(options.conf.dataplane.netns_path):
+            return _serve(options.conf, options.author)
     except ConfigError as exc:
         return _said(exc, EX_CONFIG)
     except PermissionMissing as exc:
@@ -106,8 +103,6 @@ def _configured(argv: list[str]) -> Restricted:
     conf.set_override("log_dir", None)
     conf.set_override("use_stderr", conf.dataplane.log_file is None and not conf.use_journal)
     start_logging(conf, "l3-dataplane", fix_eventlet=False)
-    if options.ignored:
-        LOG.warning("Ignored, since another user than root can write the file: %s", ", ".join(options.ignored))
     return options
 
 
@@ -150,10 +145,6 @@ def _of_ours(path: str | None) -> str | None:
 
 def _serve(conf: Any, author: int | None) -> int:
     path = conf.dataplane.socket
-    _check_mount(conf.dataplane)
-    lock = _locked(conf.dataplane.netns_path)
-    if lock is None:
-        raise AnotherAtWork(f"another data plane serves {conf.dataplane.netns_path}")
     listener, owner = _listen(path, author)
     privilege.raise_descriptor_limit()
     privilege.drop()
@@ -237,31 +228,6 @@ def _check_mount(options: Any) -> None:
     LOG.warning("[dataplane] netns_path: %s", fault)
 
 
-def _locked(netns_path: str) -> int | None:
-    """Lock the directory of namespaces for the life of this process; return the descriptor, or None if it stays locked.
-
-    The lock is on a file in the directory: a bind mount of it, as in a container, has the same inode, and a mount of
-    the directory on itself, as ip-netns(8) makes it, too. The directory itself must not be locked: ip-netns(8) takes
-    flock(2) on it, and waits, whenever it creates a namespace.
-    """
-    try:
-        os.makedirs(netns_path, exist_ok=True)
-        path = os.path.join(netns_path, _LOCK_FILE)
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    except OSError as exc:
-        raise ConfigError(f"[dataplane] netns_path: {netns_path!r}: {exc.strerror}") from exc
-    deadline = time.monotonic() + _LOCK_S
-    while True:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return fd
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                os.close(fd)
-                return None
-            time.sleep(0.02)
-
-
 def _listen(path: str, author: int | None) -> tuple[socket.socket, int]:
     """Return a socket that only one user (and root) can reach, and the id of that user.
 
@@ -280,7 +246,7 @@ def _listen(path: str, author: int | None) -> tuple[socket.socket, int]:
         os.fchmod(listener.fileno(), 0o600)  # the mode that bind(2) gives the file (unix(7))
         with privilege.acting_as(owner, found.st_gid if found.st_uid == owner else _NO_GROUP):
             # A data plane of other namespaces may use this path.
-            if _is_served(path):
+            if is_served(path):
                 raise AnotherAtWork(f"another data plane listens on {path}")
             with suppress(FileNotFoundError):
                 os.unlink(path)
@@ -290,19 +256,6 @@ def _listen(path: str, author: int | None) -> tuple[socket.socket, int]:
         listener.close()
         raise ConfigError(f"[dataplane] socket: {path!r}: {exc.strerror or exc}") from exc
     return listener, owner
-
-
-def _is_served(path: str) -> bool:
-    """Return True if a process listens on a unix socket; one that does not accept in time counts."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as trial:
-        trial.settimeout(_CONNECT_S)
-        try:
-            trial.connect(path)
-        except TimeoutError:
-            return True
-        except OSError:
-            return False
-    return True
 
 
 if __name__ == "__main__":

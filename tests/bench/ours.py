@@ -44,7 +44,9 @@ class DataplaneProcess:
         """Start the process in the namespaces of the caller, connect, and have the networks of some routers there."""
         folder = Path(tempfile.mkdtemp(prefix="bench-", dir="/run"))
         self._configuration = configuration = folder / "dataplane.conf"
-        section = "\n".join(("[dataplane]", f"netns_path = {folder}/netns", *self._options))
+        section = "\n".join(
+            ("[dataplane]", f"netns_path = {folder}/netns", "private_netns_path = true", *self._options)
+        )
         configuration.write_text(f"[DEFAULT]\nstate_path = {folder}\ninterface_driver = bridge\n{section}\n")
         self._argv = [sys.executable, "-m", "l3agent.cmd.dataplane", "--config-file", str(configuration)]
         self._path = str(folder / "l3-dataplane.sock")

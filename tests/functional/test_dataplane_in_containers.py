@@ -43,6 +43,28 @@ def test_one_data_plane_per_directory_through_a_bind_mount(dataplane: Dataplane,
     assert dataplane.request("hello", {})["pid"]
 
 
+def test_the_guard_leaves_the_directory_to_ip_netns_and_is_not_blocked_by_other_users(
+    sandbox: Sandbox, folder: Path
+) -> None:
+    """`ip netns add` locks the directory itself; any user may bind the name of an abstract socket."""
+    device, inode = sandbox.run(["stat", "--format=%d %i", "/run/netns"]).split()
+    name = f"l3agent-dataplane-{int(device):x}-{int(inode):x}"
+    program = (
+        f"import socket, time; s = socket.socket(socket.AF_UNIX); s.bind(chr(0) + {name!r}); s.listen(); "
+        "print('bound', flush=True); time.sleep(600)"
+    )
+    argv = ["setpriv", "--reuid=65534", "--clear-groups", sys.executable, "-I", "-c", program]
+    rival = sandbox.popen(argv, stdout=subprocess.PIPE, text=True)
+    assert rival.entrance.stdout is not None and rival.entrance.stdout.readline() == "bound\n"
+    machine = Dataplane(sandbox, folder)
+    machine.start()
+    sandbox.run(["ip", "netns", "add", "other"])
+    sandbox.run(["ip", "netns", "delete", "other"])
+    machine.hang_up()
+    rival.kill()
+    rival.entrance.stdout.close()
+
+
 def test_a_live_socket_in_a_shared_state_directory_is_left_alone(dataplane: Dataplane, folder: Path) -> None:
     before = dataplane.socket_path.stat()
     conf = written(folder, "second.conf", f"{folder}/others", dataplane.socket_path, "private_netns_path = true\n")
