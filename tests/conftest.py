@@ -32,6 +32,8 @@ _HUB_SECONDS = 5
 _PHASE_SECONDS = 240
 #: Of one under a real neutron-server, which takes a second or more for most answers.
 _NEUTRON_PHASE_SECONDS = 1200
+#: Of one that boots guests, whose instructions qemu translates.
+_GUEST_PHASE_SECONDS = 900
 
 _left_out: dict[str, list[str]] = {}
 
@@ -75,6 +77,8 @@ def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
 
 
 def _phase_seconds(item: pytest.Item) -> int:
+    if item.get_closest_marker("guests"):
+        return _GUEST_PHASE_SECONDS
     return _NEUTRON_PHASE_SECONDS if item.get_closest_marker("neutron") else _PHASE_SECONDS
 
 

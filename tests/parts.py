@@ -93,8 +93,22 @@ def missing_promtool() -> str | None:
     )
 
 
+_GUEST_TOOLS = ("qemu-system-x86_64", "busybox", "cpio", "modprobe", "depmod", "apt-get", "dpkg-deb")
+
+
+@functools.cache
+def missing_guests() -> str | None:
+    """Return why no kernel package can be booted; None when one can."""
+    if os.geteuid() != 0:
+        return "a guest reads the root file system as root"
+    if tools := [tool for tool in _GUEST_TOOLS if shutil.which(tool) is None]:
+        return f"not installed: {', '.join(tools)} (tests/install-debian-packages.sh installs them)"
+    return missing_kernel()
+
+
 MISSING: dict[str, Callable[[], str | None]] = {
     "browser": missing_browser,
+    "guests": missing_guests,
     "kernel": missing_kernel,
     "broker": missing_broker,
     "openvswitch": missing_openvswitch,

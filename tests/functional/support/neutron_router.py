@@ -43,7 +43,7 @@ def captured_router() -> RouterState:
 def build(sandbox: Sandbox, state: RouterState) -> None:
     """Make the captured router as neutron-l3-agent does, with the linux bridge driver."""
     name = namespace(state)
-    sandbox.run(["sh", "-e", "-c", "\n".join(_commands(state, name))])
+    sandbox.run(["sh", "-e", "-c", "\n".join(_commands(state, name))], timeout=120)
     put_rules(sandbox, state)
 
 
@@ -59,7 +59,7 @@ def put_rules(
         # The worst order: what drops packets without a mark comes before what marks them.
         for table in sorted(re.findall(r"^\*.*?^COMMIT\n", text, flags=re.DOTALL | re.MULTILINE)):
             lines = [line for line in table.splitlines() if not (skeleton and _KNOWS.search(line))]
-            sandbox.run([f"{program}-restore"], netns=namespace(state), input="\n".join([*lines, ""]))
+            sandbox.run([f"{program}-restore"], netns=namespace(state), input="\n".join([*lines, ""]), timeout=60)
             pause()
 
 

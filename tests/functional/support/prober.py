@@ -39,10 +39,14 @@ def socket_in(namespace: str, family: int, kind: int = socket.SOCK_STREAM) -> so
 
 def listen(namespace: str, port: int) -> None:
     """Answer on a port of all addresses of a namespace from now on."""
-    listener = socket_in(namespace, socket.AF_INET6)
-    listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+    try:
+        listener = socket_in(namespace, socket.AF_INET6)
+        listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+    except OSError:
+        # A kernel without IPv6.
+        listener = socket_in(namespace, socket.AF_INET)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listener.bind(("::", port))
+    listener.bind(("", port))
     listener.listen(64)
     threading.Thread(target=_accept, args=(listener, namespace), daemon=True).start()
     datagrams = socket_in(namespace, socket.AF_INET, socket.SOCK_DGRAM)

@@ -91,7 +91,8 @@ class Dataplane:
         with self.log.open("ab") as log:
             argv = [*prefix, str(SCRIPTS / "l3-dataplane"), "--config-file", str(self.conf)]
             self._process = self.sandbox.popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        wait_until(self._listens, timeout=60)
+        # In a guest, beside other tests, the start takes more than a minute.
+        wait_until(self._listens, timeout=240)
 
     def paused(self) -> AbstractContextManager[None]:
         """Have the process stand still for the time of a block."""

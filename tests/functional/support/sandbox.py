@@ -89,7 +89,7 @@ class Sandbox:
         return [*self._enter, *inner, *command]
 
     def run(
-        self, command: list[str], *, netns: str | None = None, input: str | None = None, timeout: float = 20
+        self, command: list[str], *, netns: str | None = None, input: str | None = None, timeout: float = 60
     ) -> str:
         """Run a command to its end and return what it wrote.
 
