@@ -8,12 +8,15 @@ for the bindings of a queue. What tells is a message to oneself that the broker 
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
-import eventlet
 import oslo_messaging
 from oslo_log import log as logging
-from oslo_messaging import Target
+from oslo_messaging import RemoteError, Target
+
+from l3agent.exceptions import PluginUnavailable
+from l3agent.rpc.transport import run_watched
 
 LOG = logging.getLogger(__name__)
 
@@ -33,12 +36,14 @@ def is_bound(transport: oslo_messaging.RPCTransport, topic: str, server: str) ->
     options = oslo_messaging.TransportOptions(at_least_once=True)
     for _ in range(_TRIES):
         try:
-            with eventlet.Timeout(_TIMEOUT_S):
-                transport._send(target, {}, {"method": PROBE, "args": {}}, retry=0, transport_options=options)
+            send = functools.partial(transport._send, retry=0, transport_options=options)
+            run_watched(_TIMEOUT_S, f"{topic}.{server}", send, target, {}, {"method": PROBE, "args": {}})
             return True
-        except oslo_messaging.MessageUndeliverable:
-            return False
-        except (Exception, eventlet.Timeout) as error:
+        except PluginUnavailable as error:
+            if isinstance(error.__cause__, oslo_messaging.MessageUndeliverable):
+                return False
+            LOG.debug("Checking the binding of %s.%s: %s", topic, server, error)
+        except (RemoteError, TimeoutError) as error:
             LOG.debug("Checking the binding of %s.%s: %s", topic, server, error)
     return True
 

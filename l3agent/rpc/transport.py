@@ -143,7 +143,7 @@ class Client:
         self._timeout = timeout
         self._max_timeout = max_timeout
         self._allowed: dict[str, float] = {}
-        self._run = _in_time if getattr(transport._driver, "keeps_deadlines", False) else _watched
+        self._run = _in_time if getattr(transport._driver, "keeps_deadlines", False) else run_watched
         self._rpc = oslo_messaging.get_rpc_client(
             transport, Target(topic=topic, version=version), serializer=ContextSerializer()
         )
@@ -236,7 +236,7 @@ def _in_time(timeout: float, what: str, send: Callable[..., Any], /, *args: Any,
         return send(*args, **kwargs)
 
 
-def _watched(timeout: float, what: str, send: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+def run_watched(timeout: float, what: str, send: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
     """Run a call or cast with a deadline of our own; otherwise like :func:`_in_time`.
 
     The driver's timeout covers the wait for the reply alone: without a broker it tries to connect for ever, and it may
