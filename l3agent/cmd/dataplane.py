@@ -8,9 +8,7 @@ import errno
 import gc
 import os
 import signal
-import socket
 import sys
-from contextlib import suppress
 from typing import Any
 
 from oslo_config import cfg
@@ -18,7 +16,7 @@ from oslo_log import log as logging
 
 from l3agent import __version__
 from l3agent.cmd.config_files import describe_sources
-from l3agent.cmd.single import DirectoryGuard, is_served
+from l3agent.cmd.single import DirectoryGuard
 from l3agent.cmd.startup import configured, start_logging
 from l3agent.cmd.trust import Restricted, is_trusted, restrict
 from l3agent.dataplane import mounts, privilege
@@ -36,6 +34,7 @@ from l3agent.dataplane.reconcile import Reconciler
 from l3agent.dataplane.render import ROUTER_SYSCTLS
 from l3agent.dataplane.rotation import Rotation
 from l3agent.dataplane.server import Server
+from l3agent.dataplane.socket_file import SocketFile
 from l3agent.dataplane.tidy import Tidier
 from l3agent.exceptions import AnotherAtWork, ConfigError, L3AgentError, PermissionMissing, WrongArguments
 from l3agent.model.escape import escape_lines
@@ -44,8 +43,6 @@ from l3agent.model.wire import Reader
 LOG = logging.getLogger(__name__)
 
 EX_SOFTWARE, EX_TEMPFAIL, EX_NOPERM, EX_CONFIG = 70, 75, 77, 78
-#: The group of no file (nogroup).
-_NO_GROUP = 65534
 #: So many objects more than before are a reason to look for garbage (Python's own default is 700).
 _NEW_OBJECTS = 10_000
 #: Seconds to wait for the rows of OVSDB before the first request; without them what stands counts as right.
@@ -145,14 +142,12 @@ def _of_ours(path: str | None) -> str | None:
 
 def _serve(conf: Any, author: int | None) -> int:
     path = conf.dataplane.socket
-    listener, owner = _listen(path, author)
+    file = SocketFile(path, author)
     privilege.raise_descriptor_limit()
     privilege.drop()
 
     try:
-        server = Server(
-            listener, allowed=frozenset((owner,)), lane=Lane(_crew(conf)), exit_with_client=conf.exit_with_client
-        )
+        server = Server(file, lane=Lane(_crew(conf)), exit_with_client=conf.exit_with_client)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: server.stop())
         LOG.info(
@@ -226,36 +221,6 @@ def _check_mount(options: Any) -> None:
     if in_container:
         raise ConfigError(f"[dataplane] netns_path: {fault}, or set private_netns_path for a trial")
     LOG.warning("[dataplane] netns_path: %s", fault)
-
-
-def _listen(path: str, author: int | None) -> tuple[socket.socket, int]:
-    """Return a socket that only one user (and root) can reach, and the id of that user.
-
-    It is made with the rights of that user, who may swap files there at any moment: so it belongs to the user from its
-    birth, and no symlink leads to a file of another user.
-
-    :param author: the user, where an untrusted file names the path; None for the owner of its directory.
-    """
-    folder = os.path.dirname(path) or "."
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
-    try:
-        if author is None:
-            os.makedirs(folder, exist_ok=True)
-        found = os.stat(folder)
-        owner = found.st_uid if author is None else author
-        os.fchmod(listener.fileno(), 0o600)  # the mode that bind(2) gives the file (unix(7))
-        with privilege.acting_as(owner, found.st_gid if found.st_uid == owner else _NO_GROUP):
-            # A data plane of other namespaces may use this path.
-            if is_served(path):
-                raise AnotherAtWork(f"another data plane listens on {path}")
-            with suppress(FileNotFoundError):
-                os.unlink(path)
-            listener.bind(path)
-        listener.listen(4)
-    except OSError as exc:
-        listener.close()
-        raise ConfigError(f"[dataplane] socket: {path!r}: {exc.strerror or exc}") from exc
-    return listener, owner
 
 
 if __name__ == "__main__":

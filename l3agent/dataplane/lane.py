@@ -275,9 +275,14 @@ def _read(crew: Crew, wire: Mapping[str, Any], dry_run: bool) -> tuple[Key, Stat
 
 
 def _stats(crew: Crew, _: Mapping[str, Any]) -> object:
-    found = {one.name: [one.used, one.most] for one in limits(crew.drift.most_ports())}
+    found = limits(crew.drift.most_ports())
     reads = 0 if crew.rotation is None else crew.rotation.reads
-    return {**crew.reconciler.stats(), "rotation_reads": reads, "limits": found}
+    return {
+        **crew.reconciler.stats(),
+        "rotation_reads": reads,
+        "limits": {one.name: [one.used, one.most] for one in found},
+        "overflows": {one.name: one.overflows for one in found if one.overflows is not None},
+    }
 
 
 def _traffic(crew: Crew, args: Mapping[str, Any]) -> object:

@@ -25,18 +25,28 @@ _EVERY_S = 10.0
 #: Descriptors that namespaces leave for all else.
 _SPARE = 64
 
-_NEIGHBOURS = "/proc/net/stat/arp_cache"
-_NEIGHBOURS_MOST = "/proc/sys/net/ipv4/neigh/default/gc_thresh3"
+#: By name of the limit: statistics of a neighbour table, and where its limit is.
+_NEIGHBOUR_TABLES = {
+    "neighbour table": ("/proc/net/stat/arp_cache", "/proc/sys/net/ipv4/neigh/default/gc_thresh3"),
+    "neighbour table ipv6": ("/proc/net/stat/ndisc_cache", "/proc/sys/net/ipv6/neigh/default/gc_thresh3"),
+}
+#: Columns of the statistics (net/core/neighbour.c), hexadecimal, one line per CPU: ``entries`` is the size of the whole
+#: table and the same in each line, ``table_fulls`` is counted per CPU.
+_ENTRIES, _TABLE_FULLS = "entries", "table_fulls"
 
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """How much of something is used, how much there is, and what an operator can do."""
+    """How much of something is used, how much there is, and what an operator can do.
+
+    :param overflows: how often it was hit since the node was started, None where the kernel does not count that.
+    """
 
     name: str
     used: int
     most: int
     advice: str
+    overflows: int | None = None
 
     def near(self) -> bool:
         """Tell whether it is about to be hit."""
@@ -71,14 +81,24 @@ def limits(ports: int) -> list[Limit]:
         Limit("ports of a bridge", ports, BRIDGE_PORTS, "spread the routers over more nodes or external networks"),
         Limit("descriptors", _descriptors(), descriptor_limit(), "raise LimitNOFILE of l3-dataplane"),
     ]
-    try:
-        with open(_NEIGHBOURS) as entries, open(_NEIGHBOURS_MOST) as most:
-            # The first column of the second line, hexadecimal, is the size of the whole table.
-            used = int(entries.read().splitlines()[1].split()[0], 16)
-            found.append(Limit("neighbour table", used, int(most.read()), f"raise {_NEIGHBOURS_MOST}"))
-    except (OSError, ValueError, IndexError):
-        pass
+    for name, (statistics, most) in _NEIGHBOUR_TABLES.items():
+        try:
+            with open(statistics) as rows, open(most) as value:
+                used, overflows = neighbour_statistics(rows.read())
+                found.append(Limit(name, used, int(value.read()), f"raise {most}", overflows))
+        except (OSError, ValueError, IndexError, KeyError):
+            pass
     return found
+
+
+def neighbour_statistics(text: str) -> tuple[int, int]:
+    """Return the entries of a neighbour table, and how often it was full, from a file in /proc/net/stat.
+
+    :raises ValueError, IndexError, KeyError: the file has another form.
+    """
+    header, *rows = (line.split() for line in text.splitlines())
+    by_cpu = [dict(zip(header, (int(value, 16) for value in row), strict=False)) for row in rows]
+    return by_cpu[0][_ENTRIES], sum(row.get(_TABLE_FULLS, 0) for row in by_cpu)
 
 
 def descriptor_limit() -> int:

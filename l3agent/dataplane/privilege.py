@@ -56,7 +56,9 @@ def _make_room() -> None:
 
 @contextmanager
 def acting_as(user: int, group: int) -> Iterator[None]:
-    """Have a block done with the rights of somebody else, so that files lead it nowhere that he may not go himself.
+    """Have the calling thread use files with the rights of another user, so that they lead it nowhere else.
+
+    Other threads go on with their own rights, but without supplementary groups, which they need for nothing.
 
     :raises OSError: this user namespace has no such user or group.
     """
@@ -66,12 +68,10 @@ def acting_as(user: int, group: int) -> Iterator[None]:
         return
     try:
         os.setgroups([])
-        os.setegid(group)
-        os.seteuid(user)
+        syscalls.set_file_ids(user, group)
         yield
     finally:
-        os.seteuid(own_user)
-        os.setegid(own_group)
+        syscalls.set_file_ids(own_user, own_group)
         os.setgroups(own_groups)
         # The kernel makes no core of a process that was somebody else.
         syscalls.allow_core()

@@ -20,6 +20,7 @@ from contextlib import suppress
 import msgpack
 
 from l3agent.dataplane.lane import Lane
+from l3agent.dataplane.socket_file import SocketFile
 from l3agent.model.escape import shorten
 from l3agent.model.wire import FRAME_BYTES
 
@@ -32,6 +33,8 @@ _STRING_BYTES, _LIST_ELEMENTS, _MAP_ELEMENTS = 4096, 1 << 17, 64
 _UNREAD_BYTES, _ANSWER_BYTES = 1 << 20, 128 << 20
 #: Seconds for which a client may read nothing of an answer before it is dropped.
 _SEND_S = 10.0
+#: Seconds between two checks whether the file of the socket is still there.
+_CHECK_S = 1.0
 _READ, _WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 
 
@@ -129,22 +132,20 @@ class Client:
 class Server:
     """Listens on a unix socket and has the lane do what is asked.
 
-    :param listener: a listening unix stream socket.
-    :param allowed: user ids that may connect; 0 always may.
+    :param file: its user, and root, may connect.
     :param lane: does the work.
     :param exit_with_client: end when the first client has gone.
     """
 
     def __init__(
         self,
-        listener: socket.socket,
+        file: SocketFile,
         *,
-        allowed: frozenset[int],
         lane: Lane,
         exit_with_client: bool,
     ) -> None:
-        self._listener = listener
-        self._allowed = allowed | {0}
+        self._file = file
+        self._allowed = {file.user, 0}
         self._lane = lane
         self._exit_with_client = exit_with_client
         self._client: Client | None = None
@@ -159,13 +160,16 @@ class Server:
     def run(self) -> None:
         """Serve until stopped."""
         with selectors.DefaultSelector() as selector:
-            selector.register(self._listener, selectors.EVENT_READ, self._accept)
+            selector.register(self._file.listener, selectors.EVENT_READ, self._accept)
             selector.register(self._stop_read, selectors.EVENT_READ, None)
             for descriptor in self._lane.descriptors:
                 selector.register(descriptor, selectors.EVENT_READ, self._hear)
+            next_check = 0.0
             while not self._stopped:
+                if (now := time.monotonic()) >= next_check:
+                    next_check = self._check_file(selector)
                 self._lane.resume()
-                ready = selector.select(self._watch(selector))
+                ready = selector.select(min(self._watch(selector), max(0.0, next_check - now)))
                 for key, events in ready:
                     if isinstance(key.data, Client):
                         if events & _WRITE:
@@ -201,7 +205,7 @@ class Server:
         self._lane.hear()
 
     def _accept(self, selector: selectors.BaseSelector) -> None:
-        connection, _ = self._listener.accept()
+        connection, _ = self._file.listener.accept()
         client = Client(connection)
         _, uid, _ = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
         if uid not in self._allowed:
@@ -215,6 +219,14 @@ class Server:
             if self._client is not None:
                 self._drop(selector, self._client)
             self._client = client
+
+    def _check_file(self, selector: selectors.BaseSelector) -> float:
+        """Listen again where the file of the socket is gone; return the time of the next check."""
+        former = self._file.listener
+        if self._file.restore():
+            selector.unregister(former)
+            selector.register(self._file.listener, selectors.EVENT_READ, self._accept)
+        return time.monotonic() + _CHECK_S
 
     def _read(self, selector: selectors.BaseSelector, client: Client) -> None:
         """Do what the client asks for."""

@@ -9,6 +9,7 @@ architectures).
 from __future__ import annotations
 
 import ctypes
+import errno
 import fcntl
 import os
 import socket
@@ -27,6 +28,7 @@ _SIOCGIFINDEX, _SIOCETHTOOL = 0x8933, 0x8946
 #: linux/ethtool.h
 _ETHTOOL_GTXCSUM, _ETHTOOL_STXCSUM = 0x16, 0x17
 _IN_DELETE, _IN_MOVED_FROM, IN_Q_OVERFLOW = 0x200, 0x40, 0x4000
+_NO_ID = 0xFFFFFFFF
 _PR_SET_DUMPABLE, _PR_CAPBSET_DROP = 4, 24
 _CAPABILITY_VERSION_3 = 0x20080522
 _LAST_CAPABILITY = 63
@@ -165,6 +167,18 @@ def x_tables_rules(table: str, family: int, level: int) -> bool:
     (entries,) = unpack_from("=I", info, 76)
     # An empty table has the policy of each chain and the entry that ends it.
     return bool(entries > hooks.bit_count() + 1)
+
+
+def set_file_ids(user: int, group: int) -> None:
+    """Have the calling thread use files as a user and a group (setfsuid(2), setfsgid(2)).
+
+    :raises OSError: this user namespace has no such user or group.
+    """
+    # They report nothing; called with an id that does not exist, they return the one in use.
+    for change, wanted in ((_libc.setfsgid, group), (_libc.setfsuid, user)):
+        change(ctypes.c_uint(wanted))
+        if change(ctypes.c_uint(_NO_ID)) != wanted:
+            raise OSError(errno.EINVAL, f"no user {user} or group {group} in this user namespace")
 
 
 def allow_core() -> None:

@@ -28,8 +28,9 @@ _HELPER_S = 20.0
 #: Descriptors that a router takes in the data plane.
 _PER_ROUTER = 4
 _FEW_DESCRIPTORS, _ENOUGH_DESCRIPTORS = 1024, 65536
-#: The kernel's default is 1024 neighbours for all namespaces together (arp(7)).
-_ENOUGH_NEIGHBOURS = 8192
+#: The kernel's default is 1024 neighbours for all namespaces together (arp(7)). A router needs one for each machine it
+#: talks to, and a tenant that scans a /24 makes 256 more for as long as they are tried.
+_NEIGHBOURS_PER_ROUTER, _ENOUGH_NEIGHBOURS = 256, 8192
 #: The feature that a service plug-in of the server offers (``neutron_lib.plugins.constants``).
 _PLUGIN_FEATURES: Mapping[str, str] = {
     "CONNTRACKHELPER": "conntrack_helpers",
@@ -37,6 +38,7 @@ _PLUGIN_FEATURES: Mapping[str, str] = {
     "PORTFORWARDING": "port_forwarding",
     "QOS": "qos",
 }
+_FEW_ROUTERS = 32
 _STYLES = {"ok": "green", "note": "yellow", "fail": "red", "unknown": "dim"}
 
 
@@ -87,10 +89,28 @@ def _neighbours(family: str) -> Finding:
     most = _number(Path("/proc/sys", *name.split(".")))
     if most is None:
         return Finding(what, "unknown", f"{name} cannot be read here; it is one table for all routers of a host")
-    if most < _ENOUGH_NEIGHBOURS:
-        text = f"{most} machines behind all routers together; for more `sysctl -w {name}={_ENOUGH_NEIGHBOURS}`"
+    routers = _routers_here()
+    enough = max(_ENOUGH_NEIGHBOURS, 1 << (routers * _NEIGHBOURS_PER_ROUTER - 1).bit_length())
+    if most < enough:
+        advice = f"for {routers} routers `sysctl -w {_thresholds(family, enough)}`"
+        text = f"{most} machines behind all routers together; {advice}"
         return Finding(what, "note", text)
-    return Finding(what, "ok", f"{most} machines behind all routers together")
+    return Finding(what, "ok", f"{most} machines behind all routers together, enough for {routers} routers")
+
+
+def _thresholds(family: str, most: int) -> str:
+    """Return settings of a neighbour table: garbage collection begins at a quarter of it, and hurries from half on."""
+    place = f"net.{family}.neigh.default.gc_thresh"
+    return f"{place}1={most // 4} {place}2={most // 2} {place}3={most}"
+
+
+def _routers_here() -> int:
+    """Return how many routers have a namespace here, and no fewer than a small node has."""
+    try:
+        names = os.listdir("/run/netns")
+    except OSError:
+        names = []
+    return max(_FEW_ROUTERS, sum(name.startswith("qrouter-") for name in names))
 
 
 def _bridge_filter() -> Finding:

@@ -242,6 +242,12 @@ class _Live(Collector):  # type: ignore[misc]
             GaugeMetricFamily("l3agent_limit_max", "The limit.", labels=["limit"]),
             {name: most for name, (_, most) in limits.items()},
         )
+        yield _labelled(
+            CounterMetricFamily(
+                "l3agent_limit_overflows", "How often the kernel refused an entry for the limit.", labels=["limit"]
+            ),
+            {name.replace(" ", "_"): count for name, count in stats.get("overflows", {}).items()},
+        )
 
     def _counters(self) -> dict[str, Any]:
         """Ask the data plane; while it is busy with something long, or gone, its last word stands."""

@@ -55,7 +55,8 @@ def described(entry: Mapping[str, Any]) -> str:
         case "sysctl":
             return f"sysctl {entry['path'].replace('/', '.')} = {entry['value']}"
         case "bridge":
-            return f"bridge {entry['name']} {_state(entry)}"
+            faults = {"without its mark": not entry["marked"], "open to the node": not entry["isolated"]}
+            return f"bridge {entry['name']} {_state(entry)}{_listed(faults)}"
         case "card":
             return f"card {entry['interface']} on {entry['bridge']}"
         case "link":
@@ -63,7 +64,9 @@ def described(entry: Mapping[str, Any]) -> str:
             where = f"{entry['tap'] or 'no tap'} on {entry['bridge'] or 'no bridge'}"
             # Whose tap another agent plugs in has no bridge to name.
             where = entry["tap"] or "no tap" if entry["bridge"] is None else where
-            return f"link {entry['device']} {entry['mac']} mtu {mtu} {_state(entry)}, {where}"
+            faults = {"arp off": not entry["arp"], "multicast off": not entry["multicast"]}
+            faults["open to the node"] = not entry["isolated"]
+            return f"link {entry['device']} {entry['mac']} mtu {mtu} {_state(entry)}, {where}{_listed(faults)}"
         case "switch_port":
             wiring = "its VLAN" if entry["tagged"] and not entry["stuck"] else "not wired"
             device = "" if entry["made"] else ", without its device"
@@ -78,6 +81,11 @@ def described(entry: Mapping[str, Any]) -> str:
             return f"default route by router advertisements on {entry['device']}"
         case "address":
             return f"address {entry['interface']} on {entry['device']}"
+        case "connected_route":
+            return f"connected route {entry['network']} on {entry['device']}"
+        case "device_settings":
+            faults = {"not forwarding": not entry["forwarding"], "arp_ignore too high": not entry["arp_ignore"]}
+            return f"settings of {entry['device']}{_listed(faults)}"
         case "route":
             return f"route {entry['destination']} " + ", ".join(_hop(hop) for hop in entry["hops"])
         case "table":
@@ -87,6 +95,11 @@ def described(entry: Mapping[str, Any]) -> str:
             return f"{entry['name']} {{ {entry['left']}{value} }}"
         case _:
             return f"flows of {entry['what']} {entry['left']} {entry['right']} to be dropped"
+
+
+def _listed(faults: Mapping[str, bool]) -> str:
+    """Return those of some faults that are there."""
+    return "".join(f", {name}" for name, is_there in faults.items() if is_there)
 
 
 def _section(title: str, rows: Sequence[tuple[str, ...]], header: tuple[str, ...], screen: Screen) -> Iterator[str]:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import stat
 import subprocess
@@ -115,4 +116,41 @@ def test_it_has_its_own_rights_again_once_the_socket_is_there(sandbox: Sandbox, 
     assert int(status["CapEff"], 16) == sum(1 << number for number in (5, 6, 7, 11, 12, 13, 21))
     assert status["Groups"].split() == [str(one) for one in sorted(os.getgroups())]
     assert dataplane.request("hello", {})["version"]
+    dataplane.hang_up()
+
+
+@pytest.mark.parametrize("others", ["root", "all"])
+def test_it_listens_again_where_its_socket_was_removed_but_never_in_the_place_of_another(
+    sandbox: Sandbox, folder: Path, theirs: Path, others: str
+) -> None:
+    dataplane = Dataplane(sandbox, folder, socket=theirs / "dp.sock", pool_size=2)
+    path = dataplane.socket_path = theirs / "dp.sock"
+    dataplane.start()
+    first = dataplane.request("hello", {})["process"]
+    path.unlink()
+    wait_until(path.exists, timeout=30)
+    assert (path.lstat().st_mode, path.lstat().st_uid) == (stat.S_IFSOCK | 0o600, NOBODY)
+    assert dataplane.request("hello", {})["process"] == first, "the client that is connected stays"
+    dataplane.hang_up()
+    assert dataplane.request("hello", {})["process"] == first, "a new one is accepted"
+    # With its directory, as a service's RuntimeDirectory goes; the next one is that of the same user.
+    shutil.rmtree(theirs)
+    theirs.mkdir()
+    os.chown(theirs, NOBODY, NOBODY)
+    wait_until(path.exists, timeout=30)
+    path.unlink()
+    with socket.socket(socket.AF_UNIX) as other:
+        other.bind(str(path))
+        other.listen()
+        path.chmod(0o600 if others == "root" else 0o666)
+        found = path.lstat().st_ino
+        wait_until(lambda: "another data plane listens on" in dataplane.log.read_text(), timeout=30)
+        assert path.lstat().st_ino == found
+        if others == "root":
+            path.unlink()  # whether it is served cannot be seen from here, so it is not replaced
+    wait_until(lambda: dataplane.log.read_text().count("listening there again") == 3, timeout=30)
+    dataplane.hang_up()
+    assert dataplane.request("hello", {})["process"] == first
+    status = dict(line.split(":\t", 1) for line in Path(f"/proc/{dataplane.pid}/status").read_text().splitlines())
+    assert (status["Uid"].split(), status["Gid"].split()) == (["0"] * 4, ["0"] * 4)
     dataplane.hang_up()

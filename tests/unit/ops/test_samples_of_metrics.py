@@ -41,6 +41,7 @@ def names(site: Site) -> set[str]:
         "batches": {"ip": {"ok": 1, "refused": 0}},
         "operations": {"add": 1},
         "limits": {"descriptors": [1, 2]},
+        "overflows": {"neighbour table": 0},
     }
     site.update(a_router())
     site.metrics.hub_was_late(0.1)
