@@ -80,11 +80,6 @@ class DirectoryGuard:
                 self._socket.accept()[0].close()
 
 
-def is_served(path: str) -> bool:
-    """Return True if a process listens on a unix socket; one that does not accept in time counts."""
-    return peer_user(path) is not None
-
-
 def peer_user(path: str) -> int | None:
     """Return the user id of the process that listens on a unix socket, -1 if it does not accept in time.
 
