@@ -27,6 +27,7 @@ from l3agent.rpc.deadline import Deadline, time_limit
 from l3agent.rpc.dispatcher import Dispatcher
 from l3agent.rpc.pool import MessagePool
 from l3agent.rpc.traffic import unwatch, watch
+from l3agent.rpc.transport import BROKER_ERRORS
 
 LOG = logging.getLogger(__name__)
 
@@ -90,6 +91,7 @@ class _Server(RPCServer):  # type: ignore[misc]
         listener = self.transport._listen(self._target, 1, POLL_S)
         with suppress(AttributeError):  # drivers without a broker have no connection to watch
             self._watch(listener._poll_style_listener.conn.connection)
+            _cancel_consumers_at_stop(listener._poll_style_listener)
         return listener
 
     def _watch(self, connection: Any) -> None:
@@ -104,6 +106,32 @@ class _Server(RPCServer):  # type: ignore[misc]
                 self._on_reconnected()
 
         connection._set_current_channel = adopt_and_tell
+
+
+def _cancel_consumers_at_stop(poller: Any) -> None:
+    """Make a listener cancel its consumers at its stop, and hand out what arrives until the broker confirms that.
+
+    The driver deletes the fanout queue with its consumer still on it. The broker then cancels the consumer while the
+    channel closes, which amqp logs as a warning. A message that arrives in between is acknowledged and lost.
+
+    :param poller: the driver's listener. Its thread calls ``poll`` after the stop until that returns no message.
+    """
+    poll = poller.poll
+    is_cancelled = False
+
+    def poll_and_cancel(*args: Any, **options: Any) -> Any:
+        nonlocal is_cancelled
+        messages = poll(*args, **options)
+        if messages or is_cancelled or not poller._shutdown.is_set():
+            return messages
+        is_cancelled = True
+        connection = poller.conn.connection
+        with suppress(*BROKER_ERRORS), connection._connection_lock:
+            for consumer, tag in connection._consumers.items():
+                consumer.cancel(tag)
+        return poll(*args, **options)
+
+    poller.poll = poll_and_cancel
 
 
 class Connection:

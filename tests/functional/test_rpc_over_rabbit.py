@@ -124,6 +124,25 @@ def test_a_consumer_closes_within_a_second(consume: Any) -> None:
     assert min(_time_of_a_close(consume()) for _ in range(3)) < 4
 
 
+def test_a_stop_logs_no_warning_and_loses_no_message_that_arrives_meanwhile(
+    consume: Any, client: Client, rabbit: Rabbit, caplog: pytest.LogCaptureFixture
+) -> None:
+    sent = 0
+    for number in range(3):
+        consumer = consume(f"stopped{number}")
+        assert client.call(CONTEXT, "echo", server=f"stopped{number}", value="before") == "before"
+        closing = eventlet.spawn(consumer.connection.close)
+        for sent in range(1, 1000):
+            client.cast(CONTEXT, "echo", server=f"stopped{number}", value=sent)
+            if closing.dead:
+                break
+        closing.wait()
+        with amqp.Connection(f"127.0.0.1:{rabbit.port}") as connection:
+            left = connection.channel().queue_declare(f"topic.stopped{number}", passive=True).message_count
+        assert len(consumer.endpoint.got) - 1 + left == sent
+    assert [record for record in caplog.records if record.levelname in ("WARNING", "ERROR")] == []
+
+
 def _time_of_a_close(consumer: Consumer) -> float:
     before = time.monotonic()
     consumer.connection.close()
