@@ -2,7 +2,7 @@
 """Reads what changes without an event of the kernel: settings of namespaces and devices, each at least once a minute.
 
 One link dump has the settings of all devices of a namespace (IFLA_AF_SPEC), one question those of ``conf/all`` that
-netlink carries; the rest is read from /proc. A dump that is equal to the last one is not parsed. What is not as it
+netlink carries; the rest is read from /proc. Settings that are equal to the last ones are not parsed. What is not as it
 should be is marked for the observation that events lead to as well.
 """
 
@@ -38,7 +38,8 @@ _OF_NEW_DEVICES = "/conf/default/"
 class _Links:
     """What the links of a namespace were when they were found right.
 
-    :param raw: hash of the dump, and ``meaning`` of the settings in it; a dump also has timers that change.
+    :param raw: hash of the settings in the dump, which has packet counters too; ``meaning`` is that of what was parsed
+        of them, as they have timers that the kernel changes every few minutes.
     """
 
     raw: int
@@ -118,7 +119,7 @@ class Rotation:
 
     def _are_links_right(self, key: Key, handle: NamespaceHandle) -> bool:
         data = handle.route.dump(rtnl.dump_links())
-        raw, known = hash(data), self._links.get(key)
+        raw, known = hash(netconf.link_settings(data)), self._links.get(key)
         if known is not None and known.raw == raw:
             return True
         infos = rtnl.parse_links(data)
