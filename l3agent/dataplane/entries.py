@@ -308,8 +308,9 @@ class PendingFlush:
     """A journalled edge: the conntrack entries of what was removed or added are still to be deleted. Never desired.
 
     :param what: the map that an element was removed from; ``untranslated`` for a floating address that was added, whose
-        entries were not translated before; ``interface`` for a network of tenants; ``address`` for one outside that
-        our maps do not know, which neutron-l3-agent translated.
+        entries were not translated before; ``without_nat`` for a network of tenants whose sources are translated from
+        now on; ``interface`` for a network of tenants that is left; ``address`` for one outside that our maps do not
+        know, which neutron-l3-agent translated.
     :param left: floating address; address that stood for the router; address of the network; or that outside.
     :param right: fixed address; 0.0.0.0; or mask of the network.
     """
@@ -320,7 +321,7 @@ class PendingFlush:
 
     @property
     def network(self) -> IPv4Network:
-        """The network of an interface."""
+        """The network of tenants."""
         return IPv4Network((int(self.left), int(self.right).bit_count()), strict=False)
 
     def key(self) -> Hashable:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from ipaddress import IPv4Address
 
 from l3agent.dataplane.netlink import conntrack
@@ -17,6 +17,8 @@ _NO_SUCH_ENTRY = frozenset((2,))
 #: 262,144 buckets: 0.2 ms per request, 16 ms per dump).
 _MAX_FILTERED = 64
 _TRANSLATED = SOURCE_TRANSLATED | DESTINATION_TRANSLATED
+#: What no filter compares: networks.
+_DUMPED = ("interface", "without_nat")
 _STATUS = {"gateway_snat": SOURCE_TRANSLATED, "hairpin_snat": _TRANSLATED}
 
 
@@ -33,26 +35,39 @@ def takes_filter(netfilter: NetlinkSocket) -> bool:
     return True
 
 
-def delete_entries(netfilter: NetlinkSocket, edges: Sequence[PendingFlush], *, by_filter: bool) -> None:
+#: Takes addresses as numbers and returns those that the router routes through a gateway device.
+Outward = Callable[[Collection[int]], Collection[int]]
+
+
+def delete_entries(
+    netfilter: NetlinkSocket, edges: Sequence[PendingFlush], outward: Outward, *, by_filter: bool
+) -> None:
     """Delete the conntrack entries of all edges of a plan.
 
     The kernel finds them itself where it can. Otherwise one dump serves all edges: for networks, which no filter
     compares, for many edges, and on kernels without the filter.
 
+    :param outward: tells which entries without NAT leave through the gateway.
     :param by_filter: what :func:`takes_filter` returned.
     :raises ApplyError: the kernel refused the dump or a deletion.
     """
     requests: list[bytes] = []
     dumped: list[PendingFlush] = []
     for edge in edges:
-        if edge.what == "interface" or not by_filter or len(edges) > _MAX_FILTERED:
+        if edge.what in _DUMPED or not by_filter or len(edges) > _MAX_FILTERED:
             dumped.append(edge)
         else:
             requests += _filtered(edge)
     if dumped:
         selection = Selection(dumped)
-        entries = conntrack.parse_entries(netfilter.dump(conntrack.dump_entries()))
-        requests += [entry.deletion for entry in entries if selection.has(entry)]
+        from_tenants: list[ConntrackEntry] = []
+        for entry in conntrack.parse_entries(netfilter.dump(conntrack.dump_entries())):
+            if selection.has(entry):
+                requests.append(entry.deletion)
+            elif selection.lacks_nat(entry):
+                from_tenants.append(entry)
+        leaving = outward({entry.original_destination for entry in from_tenants})
+        requests += [entry.deletion for entry in from_tenants if entry.original_destination in leaving]
     netfilter.batch(b"".join(requests), ignore=_NO_SUCH_ENTRY)
 
 
@@ -85,7 +100,9 @@ class Selection:
         self._sources = {(int(edge.left), _STATUS[edge.what]) for edge in edges if edge.what in _STATUS}
         self._addresses = {int(edge.left) for edge in edges if edge.what == "address"}
         #: (address, mask)
-        self._networks = {(int(edge.left), int(edge.right)) for edge in edges if edge.what == "interface"}
+        self._networks, self._without_nat = (
+            {(int(edge.left), int(edge.right)) for edge in edges if edge.what == what} for what in _DUMPED
+        )
 
     def has(self, entry: ConntrackEntry) -> bool:
         """Return True if an edge names this entry."""
@@ -97,4 +114,10 @@ class Selection:
             or destination in self._addresses
             or entry.reply_destination in self._addresses
             or any(source & mask == first or destination & mask == first for first, mask in self._networks)
+        )
+
+    def lacks_nat(self, entry: ConntrackEntry) -> bool:
+        """Return True if an edge names this entry in case it leaves through the gateway."""
+        return not entry.status & _TRANSLATED and any(
+            entry.original_source & mask == first for first, mask in self._without_nat
         )

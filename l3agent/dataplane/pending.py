@@ -50,14 +50,25 @@ def _is_left(device: str, interface: IPv4Interface, wanted: set[Entry]) -> bool:
 
 
 def added_mappings(wanted: set[Entry], present: set[Entry]) -> set[PendingFlush]:
-    """Return the edges of addresses whose translation is added: the entries towards them that are not translated.
+    """Return the edges of translations that are added: of the entries that are not translated.
 
     As long as packets of such an entry arrive, it lives, and the new rules do not see them. There is none in a new
-    namespace, nor towards an address that a rule translates already, ours or one of neutron-l3-agent, which gives the
+    namespace.
+    """
+    added = [entry for entry in wanted - present if isinstance(entry, Element)]
+    if not added or not any(isinstance(entry, Namespace) for entry in present):
+        return set()
+    return _added_floating_ips(added, present) | _added_snat(added, wanted, present)
+
+
+def _added_floating_ips(come: list[Element], present: set[Entry]) -> set[PendingFlush]:
+    """Return the edges of floating IPs: the entries towards them.
+
+    There is none towards an address that a rule translates already, ours or one of neutron-l3-agent, which gives the
     address to the gateway device after its rules.
     """
-    added = {entry.left for entry in wanted - present if isinstance(entry, Element) and entry.name == "floating_dnat"}
-    if not added or not any(isinstance(entry, Namespace) for entry in present):
+    added = {entry.left for entry in come if entry.name == "floating_dnat"}
+    if not added:
         return set()
     translated: set[object] = {
         entry.left for entry in present if isinstance(entry, Element) and entry.name == "floating_dnat"
@@ -69,3 +80,23 @@ def added_mappings(wanted: set[Entry], present: set[Entry]) -> set[PendingFlush]
             if isinstance(entry, DeviceAddress) and entry.device.startswith(GATEWAY_DEVICE)
         }
     return {PendingFlush("untranslated", address) for address in added - translated if isinstance(address, IPv4Address)}
+
+
+def _added_snat(come: list[Element], wanted: set[Entry], present: set[Entry]) -> set[PendingFlush]:
+    """Return the edges of SNAT that is switched on: the entries of each network of tenants that leave by the gateway.
+
+    There is none where another address or gateway was translated to before, or where neutron-l3-agent did so.
+    """
+    if not any(entry.name == "gateway_snat" for entry in come):
+        return set()
+    if any(
+        isinstance(one, NeutronRules) or (isinstance(one, Element) and one.name == "gateway_snat") for one in present
+    ):
+        return set()
+    return {
+        PendingFlush("without_nat", entry.interface.network.network_address, entry.interface.netmask)
+        for entry in wanted
+        if isinstance(entry, DeviceAddress)
+        and isinstance(entry.interface, IPv4Interface)
+        and entry.device.startswith(INTERNAL_DEVICE)
+    }

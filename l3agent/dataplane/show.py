@@ -249,6 +249,13 @@ def _neutrons_rules(gone: NeutronRules) -> str:
 _ONLY_SOURCE = "sed -n '/ -g /!s/^-A/-D/p'"
 
 
+def _leaving(enter: str) -> str:
+    """Return what turns the listing of entries into deletions of those without NAT that leave through the gateway."""
+    is_leaving = f"{enter} ip route get ${{to%% *}} | grep -q ' dev qg-'"
+    each = f'while read -r one; do to=${{one#* -d }}; {is_leaving} && echo "$one"; done'
+    return f"sed -n '/ -[gn] /!s/^-A/-D/p' | {each}"
+
+
 def _edge(edge: PendingFlush, enter: str, add: bool) -> list[str]:
     journal = f'element ip {nft.TABLE} pending_flush {{ "{edge.what}" . {edge.left} . {edge.right} }}'
     if add:
@@ -261,6 +268,7 @@ def _edge(edge: PendingFlush, enter: str, add: bool) -> list[str]:
             f"{conntrack} -D --orig-src {right} --reply-dst {left}",
         ],
         "untranslated": [f"{conntrack} -D --orig-dst {left} --reply-src {left}"],
+        "without_nat": [f"{conntrack} -L -o save --orig-src {edge.network} | {_leaving(enter)} | {conntrack} -R -"],
         "address": [f"{conntrack} -D --orig-dst {left}", f"{conntrack} -D --reply-dst {left}"],
         "gateway_snat": [f"{conntrack} -L --src-nat {left} -o save | {_ONLY_SOURCE} | {conntrack} -R -"],
         "hairpin_snat": [f"{conntrack} -D --src-nat {left} --dst-nat"],

@@ -10,7 +10,16 @@ import pytest
 from l3agent.model.states import NetworkState, RouterState
 from l3agent.testing import wait_until
 from tests.functional.support.crashes import Mortal
-from tests.functional.support.flows import CHANGES, FIRST, FLOWS, OUTSIDE, Change, World, a_floating_ip_removed
+from tests.functional.support.flows import (
+    CHANGES,
+    FIRST,
+    FLOWS,
+    OUTSIDE,
+    Change,
+    World,
+    a_floating_ip_removed,
+    snat_switched_off,
+)
 from tests.functional.support.kernel import observed
 from tests.functional.support.states import bridge, key, namespace, new_id
 from tests.functional.support.watch import Program, capture
@@ -84,6 +93,25 @@ def test_an_added_floating_ip_has_no_untranslated_entry_left(mortal: Mortal, wor
         world.reconcile(world.router)
         assert world.flows() == {other}
     assert world.flows() == {other}
+    assert deaths >= 3
+    assert observed(mortal.sandbox, namespace(world.router)), "the journal is empty"
+
+
+def test_what_leaves_without_nat_ends_when_snat_is_switched_on(mortal: Mortal, world: World) -> None:
+    leaving, between, inwards = ("10.0.0.7", OUTSIDE), ("10.0.1.8", "10.0.0.7"), (OUTSIDE, "10.0.0.7")
+    deaths = 0
+
+    def prepare() -> None:
+        world.reconcile(snat_switched_off(world))
+        flow = "-p tcp --sport 1 --dport 7 --state ESTABLISHED -t 600 -u SEEN_REPLY"
+        world.restore([f"-I -s {source} -d {to} {flow}\n" for source, to in (leaving, between, inwards)])
+        assert world.flows() == {leaving, between, inwards}
+
+    for _ in mortal.deaths(key(world.router), prepare, world.router):
+        deaths += 1
+        world.reconcile(world.router)
+        assert world.flows() == {between, inwards}
+    assert world.flows() == {between, inwards}
     assert deaths >= 3
     assert observed(mortal.sandbox, namespace(world.router)), "the journal is empty"
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from tests.functional.support.flows import (
     CHANGES,
     FIRST,
+    GATEWAY,
     OF_FIRST,
     OUTSIDE,
     SECOND,
@@ -17,12 +19,14 @@ from tests.functional.support.flows import (
     World,
     a_floating_ip_moved,
     a_floating_ip_removed,
+    snat_switched_off,
 )
 from tests.functional.support.kernel import observed
 from tests.functional.support.processes import Dataplane
 from tests.functional.support.states import namespace
 from tests.functional.support.traffic import Traffic
 from tests.functional.support.waiting import wait_until
+from tests.functional.support.watch import Program
 
 
 @pytest.fixture
@@ -86,3 +90,63 @@ def untranslated(world: World, address: str) -> list[str]:
     """Return the conntrack entries towards an address whose replies come from that address."""
     options = ["--orig-dst", address, "--reply-src", address]
     return world.machine.sandbox.run(["conntrack", "-L", *options], netns=namespace(world.router)).splitlines()
+
+
+def test_snat_that_is_switched_on_translates_what_is_open_from_the_next_packet_on(
+    machine: Dataplane, traffic: Traffic
+) -> None:
+    world = World(machine)
+    world.reconcile(snat_switched_off(world))
+    # The way back to tenants, without translation.
+    machine.sandbox.run(["ip", "route", "add", "10.0.0.0/16", "via", GATEWAY], netns=namespace(world.outside))
+    traffic.listen(world.vm5, world.vm6, world.vm7, world.outside)
+    stream = traffic.open_stream(world.vm7, OUTSIDE)
+    wait_until(lambda: traffic.exchange(stream) == namespace(world.outside), timeout=30)
+    # Between networks of tenants, to and from a floating IP, from outside to a tenant, and of the router itself.
+    staying = [
+        traffic.connect(machine, to)
+        for machine, to in (
+            (world.vm8, "10.0.0.7"),
+            (world.outside, FIRST),
+            (world.vm5, OUTSIDE),
+            (world.router, OUTSIDE),
+            (world.router, "10.0.0.7"),
+        )
+    ]
+    from_outside = traffic.connect(world.outside, "10.0.0.7")
+    assert traffic.connect(world.vm8, OUTSIDE).seen == "10.0.1.8"
+    ping = Program(machine.sandbox, ["ping", "-n", "-i", "0.01", OUTSIDE], namespace(world.vm7))
+    try:
+        wait_until(lambda: ("10.0.0.7", OUTSIDE, "icmp") in tuples(world), timeout=30)
+        before = tuples(world)
+        world.reconcile(world.router)
+        assert before - tuples(world) <= {(one, OUTSIDE, kind) for one, kind in UNTRANSLATED}
+        # Without a pause: each packet of an entry that is not translated keeps it alive.
+        wait_until(lambda: traffic.exchange(stream) == namespace(world.outside), timeout=20)
+        answered = len(ping.lines())
+        wait_until(lambda: len(ping.lines()) > answered + 50, timeout=20)
+    finally:
+        ping.close()
+    assert all(f"src={OUTSIDE} dst={GATEWAY} " in line for line in entries(world, "10.0.0.7", OUTSIDE))
+    assert not entries(world, "10.0.1.8", OUTSIDE)
+    assert all(map(traffic.alive, staying))
+    # Its answers do not leave with the address of a tenant, but its entry stays.
+    assert traffic.dead(from_outside) and entries(world, OUTSIDE, "10.0.0.7")
+    assert observed(machine.sandbox, namespace(world.router)), "the journal is empty"
+
+
+#: Source and protocol of what began without translation.
+UNTRANSLATED = (("10.0.0.7", "udp"), ("10.0.0.7", "icmp"), ("10.0.1.8", "tcp"))
+
+
+def entries(world: World, source: str, destination: str) -> list[str]:
+    """Return the conntrack entries from one address to another."""
+    options = ["--orig-src", source, "--orig-dst", destination]
+    return world.machine.sandbox.run(["conntrack", "-L", *options], netns=namespace(world.router)).splitlines()
+
+
+def tuples(world: World) -> set[tuple[str, ...]]:
+    """Return source, destination and protocol of each entry as it began."""
+    listing = world.machine.sandbox.run(["conntrack", "-L"], netns=namespace(world.router)).splitlines()
+    found = (re.search(r"^(\w+) .*?src=(\S+) dst=(\S+)", line) for line in listing)
+    return {(one[2], one[3], one[1]) for one in found if one}

@@ -11,6 +11,7 @@ from l3agent.model.desired import desired_state
 from l3agent.model.states import HostState, NetworkState, RouterState
 from l3agent.testing import wait_until
 from tests.functional.support.flows import CHANGES as ENDINGS
+from tests.functional.support.flows import FLOWS, OUTSIDE, snat_switched_off
 from tests.functional.support.flows import Change as Ending
 from tests.functional.support.flows import World as Flows
 from tests.functional.support.kernel import rules
@@ -107,6 +108,18 @@ def test_typed_lines_end_the_flows_of_what_goes_and_no_others(machine: Dataplane
         changed = change(world)
         typed(machine, plan(machine, changed, changed))
         assert world.flows() & ways == ways - ENDINGS[change]
+
+
+def test_typed_lines_end_what_leaves_without_nat_when_snat_is_switched_on(machine: Dataplane) -> None:
+    world = Flows(machine)
+    world.reconcile(snat_switched_off(world))
+    flow = "-p tcp --sport 1 --dport 7 --state ESTABLISHED -t 600 -u SEEN_REPLY"
+    rows = (f"-I -s {source} -d {to} {nat} {flow}\n" for (source, to), nat in FLOWS.items())
+    leaving = ("10.0.0.7", "192.0.2.1"), ("10.0.1.8", OUTSIDE)
+    world.restore([*rows, *(f"-I -s {source} -d {to} {flow.replace(' 1 ', ' 2 ')}\n" for source, to in leaving)])
+    typed(machine, plan(machine, world.router, world.router))
+    assert plan(machine, world.router, world.router) == ()
+    assert world.flows() == set(FLOWS)
 
 
 def test_a_typed_removal_leaves_nothing_but_bridges(machine: Dataplane, worlds: dict[str, World]) -> None:

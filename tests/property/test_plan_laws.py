@@ -225,7 +225,23 @@ def _added(wanted: frozenset[Entry], held: frozenset[Entry]) -> set[PendingFlush
         for entries in (held if Table() in held else (), wanted)
     )
     new = after - before if any(map(_is_namespace, held)) else set()
-    return {PendingFlush("untranslated", one) for one in new if isinstance(one, IPv4Address)}
+    return {PendingFlush("untranslated", one) for one in new if isinstance(one, IPv4Address)} | _snat(wanted, held)
+
+
+def _snat(wanted: frozenset[Entry], held: frozenset[Entry]) -> set[PendingFlush]:
+    """Return the edges of networks whose sources an existing namespace did not translate."""
+    before, after = (
+        any(isinstance(one, Element) and one.name == "gateway_snat" for one in entries)
+        for entries in (held if Table() in held else (), wanted)
+    )
+    if before or not after or not any(map(_is_namespace, held)):
+        return set()
+    networks = {
+        one.interface.network
+        for one in wanted
+        if isinstance(one, DeviceAddress) and one.device.startswith("qr-") and one.interface.version == 4
+    }
+    return {PendingFlush("without_nat", one.network_address, one.netmask) for one in networks}  # type: ignore[arg-type]
 
 
 def _is_namespace(entry: Entry) -> bool:
@@ -234,7 +250,7 @@ def _is_namespace(entry: Entry) -> bool:
 
 EDGES = st.builds(
     PendingFlush,
-    st.sampled_from(("floating_dnat", "untranslated", "gateway_snat", "hairpin_snat", "interface")),
+    st.sampled_from(("floating_dnat", "untranslated", "without_nat", "gateway_snat", "hairpin_snat", "interface")),
     st.ip_addresses(v=4),
     st.ip_addresses(v=4),
 )

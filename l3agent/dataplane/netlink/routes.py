@@ -144,6 +144,20 @@ def _next_hop(index: int, via: Address | None, flags: int) -> bytes:
     return _RTNEXTHOP.pack(_RTNEXTHOP.size + len(gateway), flags if via else 0, 0, index) + gateway
 
 
+def get_route(address: IPv4Address) -> bytes:
+    """Ask for the route that packets to an IPv4 address take."""
+    return message(GETROUTE, 0, _RTMSG.pack(AF_INET, 32, 0, 0, 0, 0, 0, 0, 0) + attribute(_RTA_DST, address.packed))
+
+
+def parse_device(data: bytes) -> int | None:
+    """Return the index of the device in the answer to :func:`get_route`; None where nothing leads there."""
+    for kind, _, _, start, end in messages(data):
+        if kind == NEWROUTE:
+            parts = attribute_map(data, start + _RTMSG.size, end)
+            return int(unpack_from("=I", parts[_RTA_OIF])[0]) if _RTA_OIF in parts else None
+    return None
+
+
 def dump_routes(version: int) -> bytes:
     """Ask for the main table of one IP version (4 or 6); strict checking makes the kernel filter it."""
     family = AF_INET if version == 4 else AF_INET6

@@ -137,6 +137,18 @@ def test_entries_towards_an_added_floating_ip_are_deleted_only_where_there_can_b
     assert edges == {PendingFlush("untranslated", other)}
 
 
+def test_entries_without_nat_are_deleted_only_where_snat_is_switched_on() -> None:
+    without = rendered(replace(ROUTER, snat=False))
+    edges = {one.entry for one in diff(rendered(ROUTER), without).of(PendingFlush)}
+    assert edges == {PendingFlush("without_nat", IPv4Address("10.0.0.0"), IPv4Address("255.255.255.0"))}
+    # Another address, a takeover, a new namespace.
+    other = rendered(replace(ROUTER, nat_address=IPv4Address("203.0.113.11")))
+    neutrons = {one for one in without if not isinstance(one, Table)} | {NeutronRules("ip", "nat", (), ("chain",))}
+    for held in (other, neutrons, set[Entry]()):
+        whats = {one.entry.what for one in diff(rendered(ROUTER), held).of(PendingFlush)}  # type: ignore[union-attr]
+        assert "without_nat" not in whats
+
+
 def test_a_mapping_that_goes_and_is_journalled_already_is_flushed_once() -> None:
     pending = PendingFlush("floating_dnat", IPv4Address("203.0.113.100"), IPv4Address("10.0.0.5"))
     held = rendered(ROUTER) | {pending}

@@ -150,6 +150,19 @@ A, B = IPv4Address("10.0.0.7"), IPv4Address("10.0.0.8")
             ],
         ),
         (
+            "remove",
+            PendingFlush("without_nat", IPv4Address("10.0.0.0"), IPv4Address("255.255.255.0")),
+            None,
+            [
+                "ip netns exec ns conntrack -L -o save --orig-src 10.0.0.0/24 | sed -n '/ -[gn] /!s/^-A/-D/p'"
+                " | while read -r one; do to=${one#* -d };"
+                " ip netns exec ns ip route get ${to%% *} | grep -q ' dev qg-' && echo \"$one\"; done"
+                " | ip netns exec ns conntrack -R -",
+                "ip netns exec ns nft"
+                " 'delete element ip l3agent pending_flush { \"without_nat\" . 10.0.0.0 . 255.255.255.0 }'",
+            ],
+        ),
+        (
             "add",
             PendingFlush("gateway_snat", A),
             None,
