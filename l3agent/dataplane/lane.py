@@ -13,6 +13,7 @@ import os
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from functools import partial
+from types import GeneratorType
 from typing import Any, NamedTuple, Protocol
 
 from l3agent import __version__
@@ -142,7 +143,7 @@ class Lane:
 
     def wait(self) -> float:
         """Return the seconds until something is due."""
-        if any(wait.done for wait, _ in self._parked):
+        if self._parked and any(wait.done for wait, _ in self._parked):
             return 0.0
         tidy_at, due = self._when_to_tidy(), self._crew.drift.wait()
         until = tidy_at if self._rest_at is None else min(tidy_at, self._rest_at)
@@ -316,7 +317,7 @@ def _execute(crew: Crew, asker: Asker, request: Any) -> Step:
         if not isinstance(args, Mapping):
             raise ValueError(f"{name}: the arguments are no map")
         result = OPERATIONS[name](crew, args)
-        if isinstance(result, Generator):
+        if isinstance(result, GeneratorType):
             result = yield from result
         asker.answer(number, None, result)
     except (L3AgentError, ValueError, KeyError, TypeError, OSError) as exc:

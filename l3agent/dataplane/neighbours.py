@@ -50,8 +50,10 @@ class Neighbours:
                 mine = _addresses(state, port) & {address for device, address in there if device == port.device}
             else:
                 mine = {address for device, address in there & fresh if device == port.device}
-                mine.discard(link_local(port.mac).ip)
-            self._announcer.announce(handle.name, port.device, port.mac, mine, open_packet=open_packet)
+                if mine:
+                    mine.discard(link_local(port.mac).ip)
+            if mine:
+                self._announcer.announce(handle.name, port.device, port.mac, mine, open_packet=open_packet)
 
 
 def _addresses(state: RouterState, port: Port) -> set[Address]:

@@ -110,6 +110,8 @@ class Plan:
 
     def of(self, *kinds: type) -> Sequence[Operation]:
         """Return the operations on entries of these kinds, in order."""
+        if len(kinds) == 1:
+            return self._by_kind.get(kinds[0], ())
         found = [self._by_kind[kind] for kind in kinds if kind in self._by_kind]
         if len(found) < 2:
             return found[0] if found else ()

@@ -188,8 +188,10 @@ class Server:
         client, seconds = self._client, self._lane.wait()
         if client is None:
             return seconds
-        if client.broken or client.patience() <= 0:
+        patience = client.patience()
+        if client.broken or patience <= 0:
             client.flush()
+            patience = client.patience()
         events = _READ if client.broken else client.wanted(self._lane.has_room)
         if events != client.events:
             if not client.events:
@@ -199,7 +201,7 @@ class Server:
             else:
                 selector.modify(client.connection, events, client)
             client.events = events
-        return min(seconds, max(0.0, client.patience()))
+        return min(seconds, max(0.0, patience))
 
     def _hear(self, _: selectors.BaseSelector) -> None:
         self._lane.hear()

@@ -260,21 +260,31 @@ def _edge(edge: PendingFlush, enter: str, add: bool) -> list[str]:
     journal = f'element ip {nft.TABLE} pending_flush {{ "{edge.what}" . {edge.left} . {edge.right} }}'
     if add:
         return [f"{enter} nft 'add {journal}'"]
-    # conntrack tells by its status whether it found any flow; none is as good.
-    left, right, conntrack = edge.left, edge.right, f"{enter} conntrack"
-    lines: dict[str, list[str]] = {
-        "floating_dnat": [
-            f"{conntrack} -D --orig-dst {left} --reply-src {right}",
-            f"{conntrack} -D --orig-src {right} --reply-dst {left}",
-        ],
-        "untranslated": [f"{conntrack} -D --orig-dst {left} --reply-src {left}"],
-        "without_nat": [f"{conntrack} -L -o save --orig-src {edge.network} | {_leaving(enter)} | {conntrack} -R -"],
-        "address": [f"{conntrack} -D --orig-dst {left}", f"{conntrack} -D --reply-dst {left}"],
-        "gateway_snat": [f"{conntrack} -L --src-nat {left} -o save | {_ONLY_SOURCE} | {conntrack} -R -"],
-        "hairpin_snat": [f"{conntrack} -D --src-nat {left} --dst-nat"],
-        "interface": [
-            f"{conntrack} -D --orig-src {edge.network}",
-            f"{conntrack} -D --orig-dst {edge.network}",
-        ],
-    }
-    return [*lines.get(edge.what, ()), f"{enter} nft 'delete {journal}'"]
+    return [*_deletions(edge, enter), f"{enter} nft 'delete {journal}'"]
+
+
+def _deletions(edge: PendingFlush, enter: str) -> list[str]:
+    """Return the commands that delete the entries of an edge; their status tells whether there were any."""
+    conntrack = f"{enter} conntrack"
+    match edge.what:
+        case "floating_dnat":
+            left, right = str(edge.left), str(edge.right)
+            return [
+                f"{conntrack} -D --orig-dst {left} --reply-src {right}",
+                f"{conntrack} -D --orig-src {right} --reply-dst {left}",
+            ]
+        case "untranslated":
+            left = str(edge.left)
+            return [f"{conntrack} -D --orig-dst {left} --reply-src {left}"]
+        case "without_nat":
+            return [f"{conntrack} -L -o save --orig-src {edge.network} | {_leaving(enter)} | {conntrack} -R -"]
+        case "address":
+            return [f"{conntrack} -D --orig-dst {edge.left}", f"{conntrack} -D --reply-dst {edge.left}"]
+        case "gateway_snat":
+            return [f"{conntrack} -L --src-nat {edge.left} -o save | {_ONLY_SOURCE} | {conntrack} -R -"]
+        case "hairpin_snat":
+            return [f"{conntrack} -D --src-nat {edge.left} --dst-nat"]
+        case "interface":
+            return [f"{conntrack} -D --orig-src {edge.network}", f"{conntrack} -D --orig-dst {edge.network}"]
+        case _:
+            return []

@@ -119,8 +119,8 @@ def unpack_key(wire: Mapping[str, Any]) -> Key:
 
 def entry_count(wire: object) -> int:
     """Return about how many addresses and routes a wire form has; 0 for what is not one."""
-    body = wire.get("state") if isinstance(wire, Mapping) else None
-    if not isinstance(body, Mapping):
+    body = wire.get("state") if isinstance(wire, dict) else None
+    if not isinstance(body, dict):
         return 0
     floating_ips, routes = body.get("floating_ips"), body.get("routes")
     pairs = len(floating_ips) // _FIP_BYTES if isinstance(floating_ips, bytes) else 0
