@@ -34,7 +34,6 @@ class Demo:
     """A running demo, and the namespaces of its sandbox once it has one."""
 
     def __init__(self, argv: list[str], temporary: Path) -> None:
-        temporary.chmod(0o777)
         self.process = subprocess.Popen(
             argv,
             stdin=subprocess.DEVNULL,
@@ -80,23 +79,46 @@ Start = Callable[..., Demo]
 
 
 @pytest.fixture
-def nothing_left(tmp_path: Path) -> Iterator[Path]:
-    """Give a temporary folder, and fail when something is in it or a mount was added after the test."""
-    mounts = Path("/proc/self/mountinfo").read_text()
-    temporary = tmp_path / "tmp"
-    temporary.mkdir()
-    yield temporary
-    assert not list(temporary.iterdir())
-    assert Path("/proc/self/mountinfo").read_text() == mounts
+def temporary(tmp_path: Path) -> Iterator[Path]:
+    """Give a temporary folder that every user can write to, and fail if it is not empty after the test."""
+    folder = tmp_path / "tmp"
+    folder.mkdir()
+    folder.chmod(0o777)
+    yield folder
+    assert not list(folder.iterdir())
 
 
 @pytest.fixture
-def start(nothing_left: Path) -> Iterator[Start]:
+def enter_mounts() -> Iterator[list[str]]:
+    """Give the command prefix that enters a mount table of the test, and fail if a demo changed that table.
+
+    Other programs change that of the machine meanwhile, and what they unlink below /run, /tmp and /var is no mount
+    point in any table any more. An ordinary user can change neither.
+    """
+    if os.geteuid() != 0:
+        yield []
+        return
+    with subprocess.Popen(["unshare", "--mount", "--propagation=private", "sleep", "infinity"]) as holder:
+        try:
+            namespace = Path(f"/proc/{holder.pid}/ns/mnt")
+            # unshare makes the mounts private before it executes sleep.
+            wait_until(lambda: Path(f"/proc/{holder.pid}/comm").read_text() == "sleep\n", timeout=30)
+            before = _mounts(holder.pid)
+            yield ["nsenter", f"--mount={namespace}"]
+            after = _mounts(holder.pid)
+            assert not after.items() - before.items()
+            assert all(mount.startswith(("/run/", "/tmp/", "/var/")) for _, mount in before.items() - after.items())
+        finally:
+            holder.kill()
+
+
+@pytest.fixture
+def start(temporary: Path, enter_mounts: list[str]) -> Iterator[Start]:
     """Start a demo by its command line; it ends with the test at the latest."""
     demos: list[Demo] = []
 
     def start(*argv: str) -> Demo:
-        demos.append(Demo(list(argv), nothing_left))
+        demos.append(Demo([*enter_mounts, *argv], temporary))
         return demos[-1]
 
     yield start
@@ -240,6 +262,12 @@ def test_a_configuration_file_that_is_missing_is_status_78() -> None:
     done = _run([*_CTL, "status", "--config-file", "/nonexistent.conf"])
     assert done.returncode == 78
     assert len(done.stderr.splitlines()) == 1 and "/nonexistent.conf" in done.stderr
+
+
+def _mounts(pid: int) -> dict[str, str]:
+    """Return the mount points of the mount table of a process, by their lines."""
+    lines = Path(f"/proc/{pid}/mountinfo").read_text().splitlines()
+    return {line: line.split()[4] for line in lines}
 
 
 def _run(argv: list[str]) -> subprocess.CompletedProcess[str]:

@@ -17,7 +17,7 @@ import pytest
 from l3agent.standalone.samples import sample
 from l3agent.testing import wait_until
 from tests.functional.support.processes import SCRIPTS, write_conf
-from tests.functional.support.systemd import ROOT, Systemd
+from tests.functional.support.systemd import ROOT, Systemd, bind_programs
 from tests.parts import SYSTEMD_BINDING
 
 pytestmark = pytest.mark.systemd
@@ -43,7 +43,7 @@ def machine() -> Iterator[Systemd]:
     home = "ProtectHome=no\n"  # the programs under test may be in one
     path = "Environment=PYTHONPATH=/run/l3agent/python\n"
     drop_ins = {
-        "l3-agent": f"{programs['l3-agent']}{home}{path}WatchdogSec=15\n",
+        "l3-agent": f"{programs['l3-agent']}{home}{bind_programs()}{path}WatchdogSec=15\n",
         "l3-dataplane": f"{programs['l3-dataplane']}{path}",
     }
     try:

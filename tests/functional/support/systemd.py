@@ -156,12 +156,22 @@ class Systemd:
         return self.run("journalctl", "--no-pager", *arguments, check=False)
 
 
+def bind_programs() -> str:
+    """Return the lines of group Service that let a unit with PrivateTmp= see programs under test below /tmp."""
+    hidden = [path for path in _program_paths() if path.is_relative_to("/tmp") or path.is_relative_to("/var/tmp")]
+    return "".join(f"BindReadOnlyPaths={path}\n" for path in hidden)
+
+
+def _program_paths() -> list[Path]:
+    return [Path(sys.prefix).resolve(), Path(sys.base_prefix).resolve(), ROOT.resolve()]
+
+
 def _opened() -> Iterator[str]:
     """Yield the commands that let an ordinary user at the programs under test, when root keeps them to itself.
 
     A closed folder is covered by an empty one, from the outermost inwards, and what is needed is bound in again.
     """
-    wanted = [Path(sys.prefix).resolve(), Path(sys.base_prefix).resolve(), ROOT.resolve()]
+    wanted = _program_paths()
     closed = {one for path in wanted for one in (path, *path.parents) if _is_closed(one)}
     needed = {path for path in wanted if path not in closed}
     needed |= {one for path in closed & set(wanted) for one in path.iterdir() if one.is_dir() and not _is_closed(one)}
