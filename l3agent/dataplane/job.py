@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from types import TracebackType
 
 from l3agent.dataplane import show
 from l3agent.dataplane.observe import Observed
@@ -16,6 +16,20 @@ from l3agent.model.names import namespace_name
 from l3agent.model.states import Key, Report, State
 
 LOG = logging.getLogger(__name__)
+
+
+class _Timed:
+    """Adds the time of a block to that of a phase, in seconds."""
+
+    def __init__(self, timings: dict[str, float], phase: str) -> None:
+        self._timings = timings
+        self._phase = phase
+
+    def __enter__(self) -> None:
+        self._started = time.perf_counter()
+
+    def __exit__(self, _: type[BaseException] | None, __: BaseException | None, ___: TracebackType | None) -> None:
+        self._timings[self._phase] = self._timings.get(self._phase, 0.0) + time.perf_counter() - self._started
 
 
 class Job:
@@ -60,14 +74,9 @@ class Job:
             for line in lines if audited else ():
                 LOG.debug("%s %s: %s", *self.key, line)
 
-    @contextmanager
-    def timed(self, phase: str) -> Iterator[None]:
+    def timed(self, phase: str) -> _Timed:
         """Add the time of a block to that of a phase."""
-        started = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.timings[phase] = self.timings.get(phase, 0.0) + time.perf_counter() - started
+        return _Timed(self.timings, phase)
 
     def report(self, error: str | None) -> Report:
         """Return what there is to say."""

@@ -45,7 +45,7 @@ class Pins:
 
     def path(self, name: str) -> str:
         """Return where a namespace is pinned."""
-        return os.path.join(self._path, name)
+        return f"{self._path}/{name}"
 
     def identity(self, name: str) -> Identity | None:
         """Return device and inode of what has a name; None if nothing has."""

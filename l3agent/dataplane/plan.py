@@ -311,6 +311,9 @@ def _within(entry: Entry) -> tuple[Any, ...]:
             return leans, destination.version, int(destination.network_address), destination.prefixlen
         case Element(name, left):
             return name, left if isinstance(left, str) else int(left)
+        case PendingFlush(what, left, right):
+            # Before elements, with which it shares a place.
+            return "", what, int(left), int(right)
         case NeutronRoute(destination):
             return ("neutron", destination.version, int(destination.network_address), destination.prefixlen)
         case NeutronRules(family, table):

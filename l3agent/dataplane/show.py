@@ -228,12 +228,12 @@ def _table(enter: str, exists: bool, add: bool, counting: bool) -> list[str]:
 
 def _element(element: Element, was: object, enter: str, add: bool) -> list[str]:
     place = f"element ip {nft.TABLE} {element.name}"
-    left = f'"{element.left}"' if isinstance(element.left, str) else element.left
+    left = f'"{element.left}"' if isinstance(element.left, str) else str(element.left)
     delete = f"delete {place} {{ {left} }}"
-    value = "" if element.right is None else f" : {element.right}"
-    new = f"add {place} {{ {left}{value} }}"
     if not add:
         return [f"{enter} nft '{delete}'"]
+    value = "" if element.right is None else f" : {element.right!s}"
+    new = f"add {place} {{ {left}{value} }}"
     return [f"{enter} nft '{delete + '; ' if was is not None else ''}{new}'"]
 
 
@@ -257,7 +257,7 @@ def _leaving(enter: str) -> str:
 
 
 def _edge(edge: PendingFlush, enter: str, add: bool) -> list[str]:
-    journal = f'element ip {nft.TABLE} pending_flush {{ "{edge.what}" . {edge.left} . {edge.right} }}'
+    journal = f'element ip {nft.TABLE} pending_flush {{ "{edge.what}" . {edge.left!s} . {edge.right!s} }}'
     if add:
         return [f"{enter} nft 'add {journal}'"]
     return [*_deletions(edge, enter), f"{enter} nft 'delete {journal}'"]

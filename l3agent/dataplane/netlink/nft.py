@@ -7,6 +7,7 @@ Source: linux/netfilter/nf_tables.h, linux/netfilter/nfnetlink.h.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import cache
 
 from l3agent.dataplane.netlink.message import (
     CREATE,
@@ -77,12 +78,19 @@ def _elements(name: str, elements: Iterable[tuple[bytes, bytes | None]]) -> byte
         nested(1, nested(1, attribute(1, key)), b"" if value is None else nested(2, attribute(1, value)))
         for key, value in elements
     )
-    return text(1, TABLE) + text(2, name) + nested(3, *listed)
+    return _set(name) + nested(3, *listed)
+
+
+@cache
+def _set(name: str) -> bytes:
+    """Return the attributes that name a set of our table; it has few of them."""
+    return text(1, TABLE) + text(2, name)
 
 
 # ---- reading back ----------------------------------------------------------------------------------------------
 
 
+@cache
 def get_generation() -> bytes:
     """Ask for the generation of all rules of the namespace: whoever changes one, the answer changes."""
     return request(_GETGEN, b"")
@@ -91,9 +99,10 @@ def get_generation() -> bytes:
 def parse_generation(data: bytes) -> int | None:
     """Return the generation in an answer; None when there is none (NFTA_GEN_ID)."""
     for kind, _, _, start, end in messages(data):
-        raw = attribute_map(data, start + 4, end).get(1) if kind == _SUBSYSTEM | _NEWGEN else None
-        if raw is not None:
-            return int.from_bytes(raw, "big")
+        if kind == _SUBSYSTEM | _NEWGEN:
+            for name, first, last in attributes(data, start + 4, end):
+                if name == 1:
+                    return int.from_bytes(data[first:last], "big")
     return None
 
 
