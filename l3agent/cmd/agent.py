@@ -121,17 +121,17 @@ def _run(conf: Any) -> int:
     surroundings = _surroundings(server)
     control = ControlSocket(control_socket, operations(agent, dataplane, surroundings))
     service = Service.create(
-        BINARY,
-        L3_AGENT_TOPIC,
-        conf.AGENT.report_interval,
-        agent,
+        binary=BINARY,
+        topic=L3_AGENT_TOPIC,
+        report_interval=conf.AGENT.report_interval,
+        manager=agent,
         conf=conf,
         host=conf.host,
         transport=transport,
         periodic_interval=conf.periodic_interval,
         periodic_fuzzy_delay=conf.periodic_fuzzy_delay,
     )
-    launcher = launch(conf, [])
+    launcher = launch(conf, [], restart_method="mutate")
     # What an operator asks comes first: it is to answer while the agent still waits for its broker.
     once = [Once(agent, wait=conf.wait, end=launcher.services.end)] if conf.once else []
     for one in (control, *_http(conf, launcher, service, agent, dataplane, surroundings), *once, *server, service):

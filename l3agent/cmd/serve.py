@@ -60,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         lines = (f"l3-agentctl serve: {escape_controls(line)}" for line in str(exc).splitlines())
         print("\n".join(lines), file=sys.stderr)
         return EX_USAGE if isinstance(exc, WrongArguments) else EX_CONFIG
-    return int(launch(conf, service).wait())
+    return int(launch(conf, service, restart_method="mutate").wait())
 
 
 def _configured(argv: Sequence[str]) -> Any:

@@ -21,7 +21,7 @@ A whole agent::
 
     conf = cfg.ConfigOpts()
     conf()                                                # reads --config-file
-    service = Service.create("heart", topic="heart", manager=Heart, conf=conf, host="node1")
+    service = Service.create(binary="heart", topic="heart", manager=Heart, conf=conf, host="node1")
     sys.exit(launch(conf, service).wait())
 
 The life of a process, each line with its test in ``tests/unit/service/test_life_cycle.py``::
@@ -40,7 +40,8 @@ The life of a process, each line with its test in ``tests/unit/service/test_life
                                 and each is healthy()
      4  a start() fails         it and those before it stop, those after it are left out; exit 1, 77, 78
      5  SIGHUP                  options read again, log files opened again, reset() of each service, in order; during a
-                                start too, and as often as it comes
+                                start too, and as often as it comes. With restart_method="reload", the default, each
+                                service is stopped before and started after its reset()
      6  SIGUSR2                 a report of all greenthreads, services and options
      7  a thread dies           all stop; exit 70. One that is restarted() begins again instead, after a growing time
      8  SIGTERM, SIGINT         STOPPING=1; stop() in reverse order, each under its own guard; a second one kills
@@ -62,23 +63,43 @@ Consumers, greenthreads and native threads stay in the parent.
 from __future__ import annotations
 
 from l3agent.rpc import backend as backend  # the first import: it chooses the backend that the next ones would fix
+
+# isort: split
+from oslo_service.service import (
+    ServiceBase,
+    ServiceWrapper,
+    SignalExit,
+    SignalHandler,
+    Singleton,
+    list_opts,
+)
+
 from l3agent.service.crash import restarted
 from l3agent.service.launcher import ProcessLauncher, ServiceLauncher, launch
 from l3agent.service.log_mutex import complete_log_mutex
-from l3agent.service.service import Manager, Service
+from l3agent.service.manager import Manager
+from l3agent.service.plain_launcher import Launcher
+from l3agent.service.service import Service
 from l3agent.service.services import Services
 from l3agent.service.threadgroup import ThreadGroup
 from l3agent.service.worker import is_first_worker
 
 __all__ = [
+    "Launcher",
     "Manager",
     "ProcessLauncher",
     "Service",
+    "ServiceBase",
     "ServiceLauncher",
+    "ServiceWrapper",
     "Services",
+    "SignalExit",
+    "SignalHandler",
+    "Singleton",
     "ThreadGroup",
     "complete_log_mutex",
     "is_first_worker",
     "launch",
+    "list_opts",
     "restarted",
 ]

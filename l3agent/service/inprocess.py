@@ -17,7 +17,7 @@ from oslo_service import service as oslo_service
 from l3agent.rpc.deadline import Deadline
 from l3agent.service import reload, report, systemd
 from l3agent.service.hub import LIMIT_S, HubWatch
-from l3agent.service.services import ServiceLike, Services
+from l3agent.service.plain_launcher import Launcher
 from l3agent.service.signals import FINAL_SIGNALS, Signals, let_the_next_one_kill
 from l3agent.service.systemd import Watchdog
 
@@ -35,7 +35,7 @@ _READY_LOOK_S = 0.1
 _LOOK_S = 5.0
 
 
-class ServiceLauncher(oslo_service.ServiceLauncher):  # type: ignore[misc]
+class ServiceLauncher(Launcher, oslo_service.ServiceLauncher):  # type: ignore[misc]
     """Runs services in this process.
 
     :param hub_limit: seconds that the hub may be blocked before the log names what blocks it; 0: not looked at.
@@ -47,15 +47,14 @@ class ServiceLauncher(oslo_service.ServiceLauncher):  # type: ignore[misc]
     def __init__(
         self,
         conf: cfg.ConfigOpts,
-        restart_method: str = "mutate",
+        restart_method: str = "reload",
         *,
         hub_limit: float = LIMIT_S,
         watchdog: Watchdog | None = None,
         start_timeout: float = START_TIMEOUT_S,
     ) -> None:
-        super().__init__(conf, restart_method=restart_method)
+        super().__init__(conf, restart_method)
         report.register_options(conf)
-        self.services = Services(restart_method, stop_timeout=conf.graceful_shutdown_timeout)
         self.hub = HubWatch(hub_limit)
         self.watchdog = watchdog or systemd.watchdog()
         self._start_timeout = start_timeout
@@ -65,11 +64,6 @@ class ServiceLauncher(oslo_service.ServiceLauncher):  # type: ignore[misc]
         self._reloading = Semaphore()
         self._starting_again: Any = None
         self._announced = False
-
-    def launch_service(self, service: ServiceLike, workers: int | None = 1) -> None:
-        """Add a service; ``workers`` is there for the sake of the launcher of many."""
-        check(service)
-        self.services.add(service)
 
     def handle_signal(self) -> Signals:
         """Take over SIGTERM, SIGINT, SIGHUP and SIGUSR2."""
@@ -205,15 +199,6 @@ class ServiceLauncher(oslo_service.ServiceLauncher):  # type: ignore[misc]
     def _tell_reloaded(self) -> None:
         if self._announced:  # a reload says nothing of a start that still goes on
             systemd.notify("READY=1")
-
-
-def check(service: object) -> None:
-    """Make sure that something is a service.
-
-    :raises TypeError: it lacks one of the four methods.
-    """
-    if not isinstance(service, ServiceLike):
-        raise TypeError(f"{service!r} is no service: it must have start, stop, wait and reset")
 
 
 def log_options(conf: cfg.ConfigOpts) -> None:

@@ -20,7 +20,8 @@ def launch(
     conf: cfg.ConfigOpts,
     service: ServiceLike | Sequence[ServiceLike],
     workers: int | None = 1,
-    restart_method: str = "mutate",
+    restart_method: str = "reload",
+    no_fork: bool = False,
     *,
     hub_limit: float = LIMIT_S,
     start_timeout: float = START_TIMEOUT_S,
@@ -29,7 +30,9 @@ def launch(
 
     :param service: one, or several that start in order and stop in reverse.
     :param workers: 1 or None: in this process; more: each service in so many forked ones.
-    :param restart_method: what SIGHUP does: ``mutate`` (take over changed mutable options) or ``reload`` (restart).
+    :param restart_method: what SIGHUP does: ``reload`` (read all options again and restart) or ``mutate`` (take over
+        changed mutable options).
+    :param no_fork: has no effect, as in the eventlet backend of oslo.service.
     :param hub_limit: seconds that the hub may be blocked before the log names what blocks it; 0: not looked at.
     :param start_timeout: seconds after which a service whose ``start()`` has not returned is named in the log and in
         the status that the service manager shows; 0: never.
@@ -44,7 +47,7 @@ def launch(
     complete_log_mutex()
     kind = ServiceLauncher if workers in (None, 1) else ProcessLauncher
     launcher: ServiceLauncher | ProcessLauncher = kind(
-        conf, restart_method, hub_limit=hub_limit, start_timeout=start_timeout
+        conf, restart_method=restart_method, hub_limit=hub_limit, start_timeout=start_timeout
     )
     for one in service if isinstance(service, Sequence) else [service]:
         launcher.launch_service(one, workers=workers)

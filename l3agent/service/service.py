@@ -1,24 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A service: the RPC consumers, timers and threads around one manager; and the manager's base class."""
+"""A service: the RPC consumers, timers and threads around one manager, or without a manager those of a subclass."""
 
 from __future__ import annotations
 
+import inspect
 import random
-import socket
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Self
 
 from oslo_config import cfg
 from oslo_log import log as logging
-from oslo_service import periodic_task
 from oslo_service import service as oslo_service
-from oslo_utils import importutils
 
 from l3agent.exceptions import ConfigError
 from l3agent.rpc.connection import Connection
-from l3agent.rpc.context import Context, admin_context
+from l3agent.rpc.context import admin_context
 from l3agent.rpc.deadline import Deadline
 from l3agent.rpc.transport import get_transport
+from l3agent.service.manager import Manager, default_host, make_manager
 from l3agent.service.threadgroup import ThreadGroup
 from l3agent.service.worker import is_first_worker
 
@@ -28,89 +27,38 @@ LOG = logging.getLogger(__name__)
 OWN_SHARE = 0.9
 
 
-class Manager(periodic_task.PeriodicTasks):  # type: ignore[misc]
-    """What a service is about: its public methods are its RPC, the methods here are for its :class:`Service` alone.
-
-    A subclass states the version of its RPC in ``target = Target(version=...)``, and decorates periodic tasks with
-    ``oslo_service.periodic_task.periodic_task``.
-    """
-
-    not_rpc: frozenset[str]
-
-    def __init__(self, conf: cfg.ConfigOpts, host: str) -> None:
-        super().__init__(conf)
-        self.host = host
-
-    def init_host(self) -> None:
-        """Get ready; called first of all, before there are consumers."""
-
-    def initialize_service_hook(self, service: Service) -> None:
-        """Add to a service whose consumers exist but do not consume yet, such as more consumers on ``service.conn``."""
-
-    def after_start(self) -> None:
-        """Start what needs the consumers; called last."""
-
-    def report_state(self) -> None:
-        """Tell the server how the agent does; called every ``report_interval`` seconds, first after one of them."""
-
-    def periodic_tasks(self, context: Context, raise_on_error: bool = False) -> float:
-        """Run the periodic tasks that are due.
-
-        :returns: seconds until the next one is.
-        """
-        idle: float = self.run_periodic_tasks(context, raise_on_error=raise_on_error)
-        return idle
-
-    def connection_lost(self) -> None:
-        """Make good for messages that are gone; called each time a consumer lost its broker and is back."""
-
-    def agent_updated(self, context: Context, payload: dict[str, Any]) -> None:
-        """Take a change of the agent's record on the server (RPC)."""
-        LOG.debug("agent_updated: %s", payload)
-
-    def healthy(self) -> bool:
-        """Tell whether all goes well; while it does not, the watchdog is not fed, and may end the process."""
-        return True
-
-    def ready(self) -> bool:
-        """Tell whether what the service is for is done; asked after the start, until it says yes: see READY=1."""
-        return True
-
-    def reset(self) -> None:
-        """Take over changed options; called on SIGHUP."""
-
-    def stop(self, graceful: bool = True) -> None:
-        """Bring work in hand to an end; called when no message arrives any more, before the threads go."""
-
-
-# Whoever reaches the broker may call an endpoint; nobody there shall stop an agent or make it start twice.
-Manager.not_rpc = frozenset(dir(Manager)) - {"agent_updated"}
-
-
 class Service(oslo_service.Service):  # type: ignore[misc]
-    """Runs a manager on a topic. Made by :meth:`create`."""
+    """A service, to subclass like oslo.service's; made by :meth:`create`, it runs a manager on a topic.
+
+    :param threads: most greenthreads at a time in ``tg``; ``tg.add_thread`` waits for a place.
+    :param manager: what the service runs; None: nothing, ``start`` and ``stop`` are those of a subclass.
+
+    The other parameters belong to the manager: see :meth:`create`.
+    """
 
     def __init__(
         self,
-        conf: cfg.ConfigOpts,
-        manager: Manager,
+        threads: int = 1000,
         *,
-        host: str,
-        binary: str,
-        topic: str,
+        conf: cfg.ConfigOpts | None = None,
+        manager: Any = None,
+        host: str = "",
+        binary: str = "",
+        topic: str = "",
         transport: Any = None,
         report_interval: float = 30,
         periodic_interval: float = 40,
         periodic_fuzzy_delay: float = 5,
     ) -> None:
-        super().__init__()
-        self.tg = ThreadGroup()
-        for group, opts in oslo_service.list_opts():
-            conf.register_opts(opts, group=group)
+        super().__init__(threads)
+        self.tg = ThreadGroup(threads)
+        if conf is not None:
+            for group, opts in oslo_service.list_opts():
+                conf.register_opts(opts, group=group)
         self.conf = conf
         self.manager = manager
         self.host = host
-        self.binary = binary
+        self.binary = binary or type(self).__name__
         self.topic = topic
         self.transport = transport
         self.conn: Connection | None = None
@@ -121,57 +69,70 @@ class Service(oslo_service.Service):  # type: ignore[misc]
     @classmethod
     def create(
         cls,
+        *,
+        host: str | None = None,
         binary: str | None = None,
         topic: str | None = None,
-        report_interval: float = 30,
-        manager: Manager | Callable[[cfg.ConfigOpts, str], Manager] | str | None = None,
-        *,
-        conf: cfg.ConfigOpts,
-        host: str | None = None,
+        manager: Manager | Callable[..., Any] | str | None = None,
+        report_interval: float | None = None,
+        periodic_interval: float | None = None,
+        periodic_fuzzy_delay: float | None = None,
+        conf: cfg.ConfigOpts | None = None,
         transport: Any = None,
-        periodic_interval: float = 40,
-        periodic_fuzzy_delay: float = 5,
-    ) -> Service:
-        """Return a service, not started.
+    ) -> Self:
+        """Return a service that runs a manager, not started.
 
+        :param host: name of this node; option ``host`` or the node's own name when left out.
         :param binary: name of the program; the topic when left out.
         :param topic: where it consumes; ``binary`` without ``neutron-`` when left out.
-        :param report_interval: seconds between two calls of ``Manager.report_state``; 0: none.
-        :param manager: a manager, or what makes one of ``(conf, host)``, or the dotted path of that.
-        :param host: name of this node; option ``host`` or the node's own name when left out.
+        :param manager: a manager, or what makes one, or the dotted path of that; called with ``conf=`` and ``host=``.
+        :param report_interval: seconds between two calls of ``Manager.report_state``; 0: none; None: option
+            ``[AGENT] report_interval``, 30 where there is no such option.
+        :param periodic_interval: most seconds between two looks for periodic tasks that are due; 0: none; None: option
+            ``periodic_interval``, or 40. A task with a shorter spacing is run when it is due.
+        :param periodic_fuzzy_delay: the first look comes after a random time up to this, in seconds; None: option
+            ``periodic_fuzzy_delay``, or 5.
+        :param conf: ``cfg.CONF`` when left out.
         :param transport: from ``get_transport``; made from ``conf`` at the start when left out.
-        :param periodic_interval: most seconds between two looks for periodic tasks that are due; 0: none. A task with
-            a shorter spacing is run when it is due.
-        :param periodic_fuzzy_delay: the first look comes after a random time up to this, in seconds.
         :raises ConfigError: no name, no manager, or its dotted path leads nowhere.
         """
         name = binary or topic
         if name is None:
             raise ConfigError("Service.create: neither binary nor topic is given")
-        host = host or getattr(conf, "host", None) or socket.gethostname()
+        conf = cfg.CONF if conf is None else conf
+        host = host or default_host(conf)
         return cls(
-            conf,
-            _manager(manager, conf, host),
+            conf=conf,
+            manager=make_manager(manager, conf, host),
             host=host,
             binary=name,
             topic=topic or name.removeprefix("neutron-"),
             transport=transport,
-            report_interval=report_interval,
-            periodic_interval=periodic_interval,
-            periodic_fuzzy_delay=periodic_fuzzy_delay,
+            report_interval=_interval(report_interval, conf, "AGENT.report_interval", 30),
+            periodic_interval=_interval(periodic_interval, conf, "periodic_interval", 40),
+            periodic_fuzzy_delay=_interval(periodic_fuzzy_delay, conf, "periodic_fuzzy_delay", 5),
         )
 
     def start(self) -> None:
         """Start: host, consumers, hook, consuming, timers, and the manager's own last word, in this order."""
+        if self.manager is None:
+            return
         LOG.info("Starting %s on %s, topic %s", self.binary, self.host, self.topic)
-        self.manager.init_host()
+        self._call("init_host")
         self.transport = self.transport or get_transport(self.conf)
-        self.conn = Connection(self.transport, host=self.host, on_lost=self.manager.connection_lost)
+        self.conn = Connection(self.transport, host=self.host, on_lost=self._connection_lost)
         self.conn.create_consumer(self.topic, [self.manager])
-        self.manager.initialize_service_hook(self)
+        self._call("initialize_service_hook", self)
         self.conn.consume_in_threads()
         self._start_timers()
-        self.manager.after_start()
+        self._call("after_start")
+
+    def _call(self, method: str, *args: Any, default: Any = None) -> Any:
+        """Call a method of the manager; one that it lacks, as Neutron's may, does nothing and returns ``default``."""
+        return getattr(self.manager, method, lambda *_: default)(*args)
+
+    def _connection_lost(self) -> None:
+        self._call("connection_lost")
 
     def _start_timers(self) -> None:
         """Start the timers that an agent has once on its node; of several workers, the first has them."""
@@ -190,7 +151,7 @@ class Service(oslo_service.Service):  # type: ignore[misc]
 
     def report_state(self) -> None:
         """Let the manager report; called by a timer."""
-        self.manager.report_state()
+        self._call("report_state")
 
     # It says that the agent lives, and a server that does not answer must not keep it from its end.
     report_state.endless = True  # type: ignore[attr-defined]
@@ -201,30 +162,34 @@ class Service(oslo_service.Service):  # type: ignore[misc]
         :returns: seconds until the next one is.
         """
         try:
-            return self.manager.periodic_tasks(admin_context())
+            idle: float | None = self._call("periodic_tasks", admin_context(), default=self.periodic_interval)
+            return self.periodic_interval if idle is None else idle
         except Exception:
             LOG.exception("Error in the periodic tasks of %s, they go on", self.binary)
             return self.periodic_interval
 
     def healthy(self) -> bool:
         """Ask the manager."""
-        return self.manager.healthy()
+        return bool(self._call("healthy", default=True))
 
     def ready(self) -> bool:
         """Ask the manager."""
-        return self.manager.ready()
+        return bool(self._call("ready", default=True))
 
     def reset(self) -> None:
         """Let the manager take over changed options."""
-        self.manager.reset()
+        self._call("reset")
 
-    def stop(self, graceful: bool = True) -> bool:
+    def stop(self, graceful: bool | None = None) -> bool:
         """Stop: timers, consumers, the manager's work, threads. Safe at any time; a failing step does not end it.
 
         :param graceful: let work in hand come to its end within ``graceful_shutdown_timeout``; what is not done by then
-            is killed and named in the log.
+            is killed and named in the log. When left out: True with a manager, False, as in oslo.service, without one.
         :returns: whether all that should came to its end.
         """
+        if self.conf is None or self.manager is None:
+            return not self.tg.stop(bool(graceful)) or not graceful
+        graceful = graceful is not False
         timeout = self.conf.graceful_shutdown_timeout * OWN_SHARE if graceful else 0.0
         deadline = Deadline(None if graceful and not timeout else timeout)
         well = True
@@ -234,12 +199,18 @@ class Service(oslo_service.Service):  # type: ignore[misc]
                 self.tg.stop_timers()
                 # It has the deadline itself: what of it is missed by a broker that is gone costs nothing.
                 well = self._step(Deadline(None), "close its consumers", self.conn.close, deadline.left())
-                well = self._step(deadline, "stop its manager", self.manager.stop, graceful) and well
+                well = self._step(deadline, "stop its manager", self._stop_manager, graceful) and well
             killed = self.tg.stop(graceful, deadline.left())
         finally:
             self.conn = None
             self.tg.stop()  # when a deadline further out has run down in one of the steps
         return well and not (graceful and killed)
+
+    def _stop_manager(self, graceful: bool) -> Any:
+        stop = getattr(self.manager, "stop", None)
+        if stop is None:
+            return None
+        return stop(graceful) if inspect.signature(stop).parameters else stop()
 
     def _step(self, deadline: Deadline, what: str, step: Callable[..., Any], *args: Any) -> bool:
         """Take one step of the stop; tell whether it came to a good end. One that says nothing did."""
@@ -253,13 +224,11 @@ class Service(oslo_service.Service):  # type: ignore[misc]
         return False
 
 
-def _manager(given: Any, conf: cfg.ConfigOpts, host: str) -> Manager:
-    if isinstance(given, str):
-        try:
-            given = importutils.import_class(given)
-        except ImportError as error:
-            raise ConfigError(f"manager: {given}: cannot be imported: {error}") from error
-    if given is None:
-        raise ConfigError("Service.create: no manager is given")
-    manager: Manager = given(conf, host) if callable(given) else given
-    return manager
+def _interval(given: float | None, conf: cfg.ConfigOpts, option: str, default: float) -> float:
+    """Return an interval in seconds: as given, or of a registered option, or the default."""
+    if given is not None:
+        return given
+    value: Any = conf
+    for part in option.split("."):
+        value = getattr(value, part, None)
+    return default if value is None else float(value)

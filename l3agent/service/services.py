@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import signal
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
@@ -12,6 +14,7 @@ from eventlet.event import Event
 from eventlet.semaphore import Semaphore
 from oslo_log import log as logging
 from oslo_service import threadgroup as oslo_threadgroup
+from oslo_service.service import SignalExit
 
 from l3agent.exceptions import ConfigError, PermissionMissing, TransientError
 from l3agent.rpc.deadline import Deadline, time_limit
@@ -46,7 +49,10 @@ class ServiceLike(Protocol):
         """Stop; safe at any time, before ``start`` too."""
 
     def wait(self) -> None:
-        """Wait until all of it has stopped; safe before ``start``."""
+        """Wait until all of it has stopped.
+
+        Called when ``start`` has returned, anew after each reset, and once more after ``stop``, also without a start.
+        """
 
     def reset(self) -> None:
         """Take over changed options."""
@@ -66,6 +72,10 @@ class _Run:
     called_at: float = 0.0
 
 
+class _WaitAgain(SignalExit):  # type: ignore[misc]
+    """Raised in ``wait()`` of a service that was reset; oslo.service raises ``SignalExit`` there."""
+
+
 class Services:
     """Runs services, each parked on ``done`` between its start and the stop of them all.
 
@@ -74,7 +84,7 @@ class Services:
     :param stop_timeout: seconds that ``stop`` has for all services together; 0: no limit.
     """
 
-    def __init__(self, restart_method: str = "mutate", *, stop_timeout: float = STOP_TIMEOUT_S) -> None:
+    def __init__(self, restart_method: str = "reload", *, stop_timeout: float = STOP_TIMEOUT_S) -> None:
         if restart_method not in ("mutate", "reload"):
             raise ValueError(f"restart_method: {restart_method!r}: must be mutate or reload")
         self.restart_method = restart_method
@@ -111,25 +121,35 @@ class Services:
     def _run_in_turn(self, run: _Run) -> None:
         run.turn.wait()
         run.called_at = time.monotonic()
-        self.run_service(run.service, self.done, run.started)
+        _start(run.service)
+        run.started.send()
+        while not self.done.ready():
+            with suppress(_WaitAgain):
+                self._wait_for(run.service)
+                self.done.wait()
+
+    def _wait_for(self, service: ServiceLike) -> None:
+        """Call ``wait()`` of a service that runs; one that raises an error ends all, like a thread that dies."""
+        try:
+            service.wait()
+        except Exception:
+            if not self._stopping.locked():
+                raise
+            LOG.debug("%s stops, and its wait() raised an error", name_of(service), exc_info=True)
+
+    def _wait_again(self) -> None:
+        """Interrupt ``wait()`` of each service and call it anew, as oslo.service does after each SIGHUP."""
+        for run in self._runs:
+            if run.started.ready() and run.thread.thread is not eventlet.getcurrent():
+                eventlet.kill(run.thread.thread, _WaitAgain(signal.SIGHUP))
 
     @staticmethod
-    def run_service(service: ServiceLike, done: Event, started: Event | None = None) -> None:
+    def run_service(service: ServiceLike, done: Event) -> None:
         """Start a service, then wait until ``done``.
 
-        :param started: sent when the service has started.
         :raises SystemExit: the start failed: status 78 for a wrong configuration, 77 for a missing privilege, else 1.
         """
-        try:
-            service.start()
-        except (ConfigError, PermissionMissing, TransientError) as error:
-            LOG.critical("%s", error)
-            raise SystemExit(next(status for kind, status in _SAID_IN_A_LINE if isinstance(error, kind))) from error
-        except Exception as error:
-            LOG.exception("Error starting %s", name_of(service))
-            raise SystemExit(1) from error
-        if started is not None:
-            started.send()
+        _start(service)
         done.wait()
 
     def wait_started(self) -> None:
@@ -245,6 +265,20 @@ class Services:
             reset_service(service)
             if self.restart_method == "reload":
                 self._run(service)
+        if self.restart_method == "mutate":
+            self._wait_again()
+
+
+def _start(service: ServiceLike) -> None:
+    """Call ``start()``; see :meth:`Services.run_service` for the status of a failure."""
+    try:
+        service.start()
+    except (ConfigError, PermissionMissing, TransientError) as error:
+        LOG.critical("%s", error)
+        raise SystemExit(next(status for kind, status in _SAID_IN_A_LINE if isinstance(error, kind))) from error
+    except Exception as error:
+        LOG.exception("Error starting %s", name_of(service))
+        raise SystemExit(1) from error
 
 
 def reset_service(service: ServiceLike) -> None:

@@ -24,6 +24,8 @@ from l3agent.service.timers import DynamicTimer, Timer
 
 LOG = logging.getLogger(__name__)
 
+Thread = threadgroup.Thread
+
 
 class ThreadGroup(threadgroup.ThreadGroup):  # type: ignore[misc]
     """A group of greenthreads and timers.
@@ -57,10 +59,14 @@ class ThreadGroup(threadgroup.ThreadGroup):  # type: ignore[misc]
         return None
 
     def _create_fixed_timer(self, callback: Callable[..., Any], args: Any, kwargs: Any) -> Timer:
-        return Timer(self._timer_crashed, callback, *args, **kwargs)
+        timer = Timer(callback, *args, **kwargs)
+        timer.on_crash = self._timer_crashed
+        return timer
 
     def _create_dynamic_timer(self, callback: Callable[..., Any], args: Any, kwargs: Any) -> DynamicTimer:
-        return DynamicTimer(self._timer_crashed, callback, *args, **kwargs)
+        timer = DynamicTimer(callback, *args, **kwargs)
+        timer.on_crash = self._timer_crashed
+        return timer
 
     def _timer_crashed(self, error: BaseException) -> None:
         self.on_crash(error)

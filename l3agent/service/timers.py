@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
 from typing import Any
 
 from greenlet import GreenletExit
@@ -19,14 +18,10 @@ LOG = logging.getLogger(__name__)
 
 
 class _Loud:
-    """A looping call that tells when it dies.
+    """A looping call that tells when it dies."""
 
-    :param on_crash: is told, with the error.
-    """
-
-    def __init__(self, on_crash: CrashHandler, callback: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
-        super().__init__(callback, *args, **kwargs)  # type: ignore[call-arg]
-        self._on_crash = on_crash
+    #: Called with the error; None: as in oslo.service, ``wait`` raises it.
+    on_crash: CrashHandler | None = None
 
     def _run_loop(self, *args: Any, **kwargs: Any) -> None:
         """Run; the original's own handlers see to any ``Exception``."""
@@ -35,13 +30,16 @@ class _Loud:
         except GreenletExit:
             raise
         except BaseException as error:
+            if self.on_crash is None:
+                raise
             if not isinstance(error, SystemExit):
                 LOG.exception("Timer %s died", reflection.get_callable_name(self.f))  # type: ignore[attr-defined]
-            self._on_crash(error)
+            self.on_crash(error)
 
     def _send_exception(self, exc_type: Any, exc_value: BaseException, tb: Any) -> None:
         super()._send_exception(exc_type, exc_value, tb)  # type: ignore[misc]
-        self._on_crash(exc_value)
+        if self.on_crash is not None:
+            self.on_crash(exc_value)
 
 
 class Timer(_Loud, loopingcall.FixedIntervalLoopingCall):  # type: ignore[misc]

@@ -22,7 +22,8 @@ from l3agent.exceptions import ConfigError
 from l3agent.rpc.deadline import Deadline, time_limit
 from l3agent.service import reload, report, systemd
 from l3agent.service.hub import LIMIT_S
-from l3agent.service.inprocess import START_TIMEOUT_S, check, log_options
+from l3agent.service.inprocess import START_TIMEOUT_S, log_options
+from l3agent.service.plain_launcher import check
 from l3agent.service.services import EX_CONFIG, EX_NOPERM, ServiceLike, reset_service, stop_service
 from l3agent.service.signals import FINAL_SIGNALS, Signals, let_the_next_one_kill
 from l3agent.service.worker import Heartbeat, Worker, become_worker, freeze_heap, watch_parent
@@ -45,6 +46,8 @@ class ProcessLauncher(oslo_service.ProcessLauncher):  # type: ignore[misc]
     New ones come at one a second when they die at once. A worker that ends with 77 or 78 (privilege missing,
     configuration wrong) ends all of them, with that status.
 
+    :param wait_interval: seconds between two looks for workers that have ended, while it stops them.
+    :param restart_method: what SIGHUP does: ``reload`` (replace the workers) or ``mutate`` (send it to the workers).
     :param hub_limit: seconds that the hub of a worker may be blocked before its log names what blocks it; 0: not
         looked at.
     :param start_timeout: seconds after which a service whose ``start()`` has not returned is named in the log and in
@@ -54,13 +57,14 @@ class ProcessLauncher(oslo_service.ProcessLauncher):  # type: ignore[misc]
     def __init__(
         self,
         conf: cfg.ConfigOpts,
-        restart_method: str = "mutate",
+        wait_interval: float = 0.01,
+        restart_method: str = "reload",
         *,
         hub_limit: float = LIMIT_S,
         start_timeout: float = START_TIMEOUT_S,
     ) -> None:
         self._caught = LightQueue()
-        super().__init__(conf, restart_method=restart_method)
+        super().__init__(conf, wait_interval, restart_method)
         report.register_options(conf)
         self._hub_limit = hub_limit
         self._start_timeout = start_timeout

@@ -20,4 +20,4 @@ class Heart(Manager):
 
 conf = cfg.ConfigOpts()
 conf()  # --config-file FILE; transport_url there names the broker, or is local:// to try it without one
-sys.exit(launch(conf, Service.create("heart", manager=Heart, conf=conf)).wait())
+sys.exit(launch(conf, Service.create(binary="heart", manager=Heart, conf=conf)).wait())

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import sysconfig
@@ -17,6 +18,8 @@ import pytest
 from l3agent import __version__
 
 ROOT = Path(__file__).parents[2]
+#: With mistakes, each marked with the error that is due.
+PROGRAM = Path(__file__).with_name("support") / "typed_program.py"
 #: Below share/l3agent of an installation.
 SAMPLES = (
     "l3_agent.conf",
@@ -64,7 +67,8 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def test_both_packages_carry_the_page_and_the_samples(built: Path) -> None:
     [wheel], [sdist] = built.glob("*.whl"), built.glob("*.tar.gz")
     names = zipfile.ZipFile(wheel).namelist()
-    assert "l3agent/ops/status.html" in names
+    assert {"l3agent/ops/status.html", "l3agent/py.typed"} <= set(names)
+    assert {"l3agent/service/README.md", "l3agent/rpc/README.md"} <= set(names)
     for sample in SAMPLES:
         assert [name for name in names if name.endswith(f".data/data/share/l3agent/{sample}")], sample
     assert not [name for name in names if name.startswith(("tests", "etc"))]
@@ -73,15 +77,24 @@ def test_both_packages_carry_the_page_and_the_samples(built: Path) -> None:
     assert {"pyproject.toml", "README.md", "l3agent/ops/status.html", "etc/l3agent/topology.yaml"} <= inside
 
 
-def test_the_wheel_works_in_a_bare_environment(built: Path, tmp_path: Path) -> None:
-    """What it depends on is borrowed from the environment of the tests: tox has installed that as the wheel says."""
+@pytest.fixture(scope="module")
+def venv(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An environment with the wheel.
+
+    What it depends on is borrowed from the environment of the tests: tox has installed that as the wheel says.
+    """
     [wheel] = built.glob("*.whl")
-    venv = tmp_path / "venv"
-    run(sys.executable, "-m", "venv", "--without-pip", venv, folder=tmp_path)
+    folder = tmp_path_factory.mktemp("installed")
+    venv = folder / "venv"
+    run(sys.executable, "-m", "venv", "--without-pip", venv, folder=folder)
     pip = (sys.executable, "-m", "pip", "--python", venv, "--disable-pip-version-check")
-    run(*pip, "install", "--quiet", "--no-deps", wheel, folder=tmp_path)
+    run(*pip, "install", "--quiet", "--no-deps", wheel, folder=folder)
     [packages] = venv.glob("lib/python*/site-packages")
     (packages / "borrowed.pth").write_text(f"{sysconfig.get_path('purelib')}\n{sysconfig.get_path('platlib')}\n")
+    return venv
+
+
+def test_the_wheel_works_in_a_bare_environment(venv: Path, tmp_path: Path) -> None:
     assert __version__ in run(venv / "bin" / "l3-agent", "--version", folder=tmp_path)
     assert __version__ in run(venv / "bin" / "l3-dataplane", "--version", folder=tmp_path)
     assert "status" in run(venv / "bin" / "l3-agentctl", "--help", folder=tmp_path)
@@ -93,3 +106,19 @@ def test_the_wheel_works_in_a_bare_environment(built: Path, tmp_path: Path) -> N
     assert int(run(venv / "bin" / "python", "-W", "ignore", "-c", program, folder=tmp_path)) > 10_000
     program = "import l3agent; print(l3agent.__file__)"
     assert Path(run(venv / "bin" / "python", "-c", program, folder=tmp_path).strip()).is_relative_to(venv)
+
+
+def test_a_user_of_the_wheel_is_told_of_type_errors(venv: Path, tmp_path: Path) -> None:
+    """mypy reads the annotations of an installed package only if it has ``py.typed``."""
+    program = tmp_path / "program.py"
+    program.write_text(PROGRAM.read_text())
+    # -I: mypy comes from the environment of the tests, the library from the venv.
+    argv = [sys.executable, "-I", "-m", "mypy", "--python-executable", str(venv / "bin" / "python")]
+    argv += ["--ignore-missing-imports", "--cache-dir", str(tmp_path / "cache"), str(program)]
+    said = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
+    found = {
+        (int(line), code) for line, code in re.findall(r"^program\.py:(\d+): error: .*\[(.*)\]$", said.stdout, re.M)
+    }
+    lines = enumerate(program.read_text().splitlines(), 1)
+    planted = {(number, line.rpartition("# planted: ")[2]) for number, line in lines if "# planted: " in line}
+    assert found == planted, said.stdout + said.stderr

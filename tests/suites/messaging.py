@@ -15,11 +15,12 @@ import sys
 import tempfile
 import unittest
 import uuid
-from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+from tests.suites.outcomes import FAILED, PASSED, Outcomes, Result, load
 
 MODULES = ("oslo_messaging.tests.functional.test_functional", "oslo_messaging.tests.functional.notify.test_logger")
 #: Processes at a time: most of the suite is waiting.
@@ -28,9 +29,6 @@ _PARALLEL = 6
 _DEADLINE_S = 180
 #: The suite has 31 tests today, which all pass over RabbitMQ; far fewer would mean that it was not run.
 LEAST = 28
-PASSED, FAILED, SKIPPED = "passed", "failed", "skipped"
-
-Outcomes = dict[str, tuple[str, str]]
 
 
 # ---- the process that runs tests -------------------------------------------------------------------------------
@@ -41,36 +39,6 @@ class _Claims(str):
 
     def startswith(self, prefix: Any, *bounds: Any) -> bool:
         return prefix == "rabbit://" or super().startswith(prefix, *bounds)
-
-
-class _Result(unittest.TestResult):
-    def __init__(self) -> None:
-        super().__init__()
-        self.outcomes: Outcomes = {}
-
-    def stopTest(self, test: unittest.TestCase) -> None:
-        super().stopTest(test)
-        self.outcomes.setdefault(test.id(), (PASSED, ""))
-
-    def addFailure(self, test: Any, err: Any) -> None:
-        self.outcomes[test.id()] = (FAILED, self._exc_info_to_string(err, test))  # type: ignore[attr-defined]
-
-    addError = addFailure
-
-    def addSkip(self, test: unittest.TestCase, reason: str) -> None:
-        self.outcomes[test.id()] = (SKIPPED, reason)
-
-
-def _tests(suite: Iterable[Any]) -> Iterator[unittest.TestCase]:
-    for one in suite:
-        if isinstance(one, unittest.TestSuite):
-            yield from _tests(one)
-        else:
-            yield one
-
-
-def _load() -> list[unittest.TestCase]:
-    return list(_tests(unittest.defaultTestLoader.loadTestsFromNames(MODULES)))
 
 
 def run_here(outcomes: Path, wanted: list[str]) -> None:
@@ -84,8 +52,8 @@ def run_here(outcomes: Path, wanted: list[str]) -> None:
         self.rpc_url = _Claims(self.rpc_url)
 
     utils.SkipIfNoTransportURL.setUp = claiming
-    result = _Result()
-    unittest.TestSuite(test for test in _load() if test.id() in wanted).run(result)
+    result = Result()
+    unittest.TestSuite(test for test in load(MODULES) if test.id() in wanted).run(result)
     outcomes.write_text(json.dumps(result.outcomes))
     os._exit(0)  # the suite leaves threads behind
 
@@ -147,7 +115,7 @@ def main() -> int:
     node = rabbits.Rabbit(Path(tempfile.mkdtemp(prefix="l3-suite-")))
     try:
         node.start()
-        tests = [test.id() for test in _load()]
+        tests = [test.id() for test in load(MODULES)]
         outcomes = run_all({"rabbit": node.url, "local": f"local:///{uuid.uuid4()}"}, tests)
     finally:
         node.close()

@@ -86,7 +86,9 @@ def conf_of(tmp_path):
 def test_every_option_of_neutrons_agent_has_an_effect_or_a_reason(conf_of):
     conf = conf_of("")
     get_transport(conf, "local:///options")
-    Service.create("neutron-l3-agent", "l3_agent", conf=conf, manager=lambda conf, host: object(), host="node1")
+    Service.create(
+        binary="neutron-l3-agent", topic="l3_agent", conf=conf, manager=lambda conf, host: object(), host="node1"
+    )
     unknown = [
         f"[{group}] {name}"
         for group, names in L3_AGENT_OPTIONS.items()

@@ -90,8 +90,8 @@ def main(argv=None):
     logging.setup(conf, "link-state-agent")
     transport = get_transport(conf)
     service = Service.create(
-        "link-state-agent",
-        "link_state",
+        binary="link-state-agent",
+        topic="link_state",
         manager=lambda conf, host: LinkStateManager(conf, host, transport),
         conf=conf,
         transport=transport,

@@ -61,7 +61,7 @@ def program(url: str) -> int:
     conf([], default_config_files=[])
     transport = get_transport(conf, url)
     Client(transport, PEER_TOPIC, timeout=_DEADLINE_S).call(admin_context(), "begun", pid=os.getpid())
-    service = Service.create(TOPIC, manager=Working, conf=conf, host="node1", transport=transport)
+    service = Service.create(binary=TOPIC, manager=Working, conf=conf, host="node1", transport=transport)
     service.manager.transport = transport
     return launch(conf, service, WORKERS).wait()
 

@@ -53,7 +53,14 @@ def make_agent(conf, transport, dataplane):
 def service_of(conf, transport):
     def make(agent):
         return Service.create(
-            "neutron-l3-agent", "l3_agent", 30, agent, conf=conf, host="node1", transport=transport, periodic_interval=0
+            binary="neutron-l3-agent",
+            topic="l3_agent",
+            report_interval=30,
+            manager=agent,
+            conf=conf,
+            host="node1",
+            transport=transport,
+            periodic_interval=0,
         )
 
     return make

@@ -149,7 +149,9 @@ def test_without_a_broker_too(conf, request, dataplane, remember, monkeypatch):
     remember(a_router(id=R1), a_router(id=R2))
     dataplane.states[("router", R1)] = "somebody changed it"
     agent = L3NATAgent(conf, "node1", dataplane=dataplane, transport=transport)
-    service = Service.create("neutron-l3-agent", "l3_agent", 30, agent, conf=conf, host="node1", transport=transport)
+    service = Service.create(
+        binary="neutron-l3-agent", topic="l3_agent", manager=agent, conf=conf, host="node1", transport=transport
+    )
     services = Services()
     services.add(service)
     try:

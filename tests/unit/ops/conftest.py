@@ -74,7 +74,14 @@ class Site:
         self.plugin = FakePlugin(self.transport)
         self.agent = L3NATAgent(conf, "node1", dataplane=self.dataplane, transport=self.transport)
         self.service = Service.create(
-            BINARY, "l3_agent", 30, self.agent, conf=conf, host="node1", transport=self.transport, periodic_interval=0
+            binary=BINARY,
+            topic="l3_agent",
+            report_interval=30,
+            manager=self.agent,
+            conf=conf,
+            host="node1",
+            transport=self.transport,
+            periodic_interval=0,
         )
         self.reloaded, self.lag = True, 0.0
         self.services = Services()

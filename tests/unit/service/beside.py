@@ -133,7 +133,7 @@ def _service() -> Any:
     conf = cfg.ConfigOpts()
     conf([])
     transport = get_transport(conf, f"local:///{uuid.uuid4()}")
-    return ours.Service.create("busy", manager=ours.Manager, conf=conf, host="h", transport=transport)
+    return ours.Service.create(binary="busy", manager=ours.Manager, conf=conf, host="h", transport=transport)
 
 
 def timer(library: str) -> str:

@@ -59,7 +59,7 @@ class Life:
         self.conf([], default_config_files=[])
         self.log: list[str] = []
         self.services = [Recorded(name, self.log) for name in "abc"]
-        self.launcher = launch(self.conf, self.services)
+        self.launcher = launch(self.conf, self.services, restart_method="mutate")
         self.conf.set_override("graceful_shutdown_timeout", 5)
         self._waiting: Any = None
 

@@ -34,7 +34,7 @@ def _service() -> Service:
     conf([])
     transport = get_transport(conf, f"local:///{uuid.uuid4()}")
     settings = {"report_interval": 0.05, "periodic_interval": 0.05, "periodic_fuzzy_delay": 0}
-    return Service.create("counting", manager=Counting, conf=conf, host="h", transport=transport, **settings)
+    return Service.create(binary="counting", manager=Counting, conf=conf, host="h", transport=transport, **settings)
 
 
 def test_the_first_worker_reports_and_runs_the_periodic_tasks() -> None:

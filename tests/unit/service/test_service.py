@@ -77,7 +77,7 @@ def transport(conf: cfg.ConfigOpts) -> Any:
 @pytest.fixture
 def service(conf: cfg.ConfigOpts, transport: Any) -> Iterator[Service]:
     service = Service.create(
-        "recorder",
+        binary="recorder",
         manager=Recorder,
         conf=conf,
         host="node1",
@@ -169,7 +169,7 @@ def test_tasks_run_when_their_spacing_says(conf: cfg.ConfigOpts, transport: Any)
         for name, value in overrides.items():
             conf.set_override(name, value)
         service = Service.create(
-            "tasks", manager=Tasks, conf=conf, host="h", transport=transport, periodic_fuzzy_delay=0
+            binary="tasks", manager=Tasks, conf=conf, host="h", transport=transport, periodic_fuzzy_delay=0
         )
         with running(service):
             wait_until(lambda: service.manager.log.count("failing") >= 3)
@@ -338,7 +338,7 @@ def test_a_service_runs_under_the_launcher_of_oslo(service: Service, conf: cfg.C
 
 def test_a_thousand_services_start_and_stop(conf: cfg.ConfigOpts, transport: Any) -> None:
     services = [
-        Service.create("many", manager=Manager, conf=conf, host=str(number), transport=transport)
+        Service.create(binary="many", manager=Manager, conf=conf, host=str(number), transport=transport)
         for number in range(1000)
     ]
     with running(*services, timeout=60):
@@ -348,12 +348,12 @@ def test_a_thousand_services_start_and_stop(conf: cfg.ConfigOpts, transport: Any
 
 def test_create_takes_the_topic_from_the_binary_and_the_host_from_the_options(conf: cfg.ConfigOpts) -> None:
     conf.register_opt(cfg.StrOpt("host", default="node7"))
-    service = Service.create("neutron-x-agent", manager=Recorder, conf=conf)
+    service = Service.create(binary="neutron-x-agent", manager=Recorder, conf=conf)
     assert (service.topic, service.host, service.manager.host) == ("x-agent", "node7", "node7")
 
 
 def test_create_takes_a_manager_by_its_dotted_path(conf: cfg.ConfigOpts) -> None:
-    service = Service.create("x", manager="l3agent.service.Manager", conf=conf, host="h")
+    service = Service.create(binary="x", manager="l3agent.service.Manager", conf=conf, host="h")
     assert type(service.manager) is Manager
 
 

@@ -19,7 +19,7 @@ class Recorded:
     """A service that writes into a shared log what is done to it, and does as told."""
 
     def __init__(self, log: list[str], name: str, *, start: Any = None, stop: Any = None, reset: Any = None) -> None:
-        self.log, self.binary = log, name
+        self.log, self.binary, self.runs = log, name, False
         self._do = {"start": start, "stop": stop, "reset": reset}
 
     def _done(self, what: str) -> None:
@@ -32,13 +32,16 @@ class Recorded:
 
     def start(self) -> None:
         self._done("start")
+        self.runs = True
         self.log.append(f"started {self.binary}")
 
     def stop(self) -> None:
+        self.runs = False
         self._done("stop")
 
     def wait(self) -> None:
-        self.log.append(f"wait {self.binary}")
+        if not self.runs:
+            self.log.append(f"wait {self.binary}")
 
     def reset(self) -> None:
         self._done("reset")
@@ -46,7 +49,7 @@ class Recorded:
 
 @pytest.fixture
 def services() -> Iterator[Services]:
-    services = Services(stop_timeout=5)
+    services = Services("mutate", stop_timeout=5)
     yield services
     services.stop()
 

@@ -111,7 +111,7 @@ def test_a_service_leaves_no_greenthread_behind() -> None:
     conf = cfg.ConfigOpts()
     conf([])
     with no_leaked_greenthreads(), local_transport(conf) as transport:
-        service = Service.create("x", manager=Manager, conf=conf, host="h", transport=transport)
+        service = Service.create(binary="x", manager=Manager, conf=conf, host="h", transport=transport)
         with running(service):
             Client(transport, "x").call(admin_context(), "agent_updated", payload={})
 
