@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 import errno
 import gc
+import logging as stdlib_logging
 import os
 import signal
 import sys
@@ -27,6 +28,7 @@ from l3agent.dataplane.events import Listener
 from l3agent.dataplane.kernel import Kernel
 from l3agent.dataplane.lane import Crew, Lane
 from l3agent.dataplane.limits import Limits
+from l3agent.dataplane.log_limit import LineLimit
 from l3agent.dataplane.pool import Pool
 from l3agent.dataplane.ready import tell_ready
 from l3agent.dataplane.reaper import Reaper
@@ -100,6 +102,9 @@ def _configured(argv: list[str]) -> Restricted:
     conf.set_override("log_dir", None)
     conf.set_override("use_stderr", conf.dataplane.log_file is None and not conf.use_journal)
     start_logging(conf, "l3-dataplane", fix_eventlet=False)
+    limit = LineLimit()
+    for handler in stdlib_logging.getLogger().handlers:
+        handler.addFilter(limit)
     return options
 
 
