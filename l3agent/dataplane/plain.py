@@ -53,9 +53,13 @@ _TEXT = IPv4Address | IPv4Interface | IPv4Network | IPv6Address | IPv6Interface 
 
 
 def plain(entries: Iterable[Entry]) -> list[dict[str, Any]]:
-    """Return entries as maps of their fields with their ``kind``, in a fixed order."""
+    """Return entries as maps of their fields with their ``kind``, in a fixed order.
+
+    Fields that entries are not compared by are absent: an observation does not have them.
+    """
     found = [
-        {"kind": _KINDS[type(entry)], **{one.name: _value(getattr(entry, one.name)) for one in fields(entry)}}
+        {"kind": _KINDS[type(entry)]}
+        | {one.name: _value(getattr(entry, one.name)) for one in fields(entry) if one.compare}
         for entry in entries
     ]
     order = list(_KINDS.values())
