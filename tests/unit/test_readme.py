@@ -5,7 +5,9 @@ import re
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-README = (ROOT / "README.md").read_text()
+README = "\n".join(
+    (ROOT / name).read_text() for name in ("README.md", "l3agent/service/README.md", "l3agent/rpc/README.md")
+)
 
 
 def test_every_test_that_the_readme_names_exists() -> None:

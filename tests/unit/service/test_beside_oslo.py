@@ -20,7 +20,7 @@ HEADING = "## The library beside oslo.service"
 
 
 def _table() -> dict[str, dict[str, str]]:
-    return beside(HEADING, OSLO, OURS)
+    return beside("service/README.md", HEADING, OSLO, OURS)
 
 
 def _rows() -> list[Any]:
