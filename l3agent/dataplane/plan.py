@@ -80,7 +80,7 @@ _REMOVED: dict[type, int] = {
 }  # fmt: skip
 
 #: What the kernel makes by itself, and changes only if another program has it do so.
-_Inherent = ConnectedRoute | DeviceSettings
+_Inherent = (ConnectedRoute, DeviceSettings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +192,7 @@ def diff(desired: Iterable[Entry], observed: Iterable[Entry]) -> Plan:
     if not stays:
         present = _outermost(present)
     before = {_identity(entry): entry for entry in (present | flush) - wanted}
-    after = _without_inherent({_identity(entry): entry for entry in wanted - present}, wanted, present)
+    after = {_identity(entry): entry for entry in _without_inherent(wanted - present, wanted, present)}
     additions = [
         Operation("add" if identity not in before else "change", entry, before.get(identity))
         for identity, entry in after.items()
@@ -211,21 +211,19 @@ def _identity(entry: Entry) -> tuple[type, Hashable]:
     return type(entry), entry.key()
 
 
-def _without_inherent(
-    after: dict[tuple[type, Hashable], Entry], wanted: set[Entry], present: set[Entry]
-) -> dict[tuple[type, Hashable], Entry]:
+def _without_inherent(missing: set[Entry], wanted: set[Entry], present: set[Entry]) -> Iterable[Entry]:
     """Leave out what the kernel makes by itself with a device or an address that is still to come."""
-    if not any(isinstance(entry, _Inherent) for entry in after.values()):
-        return after
+    if not any(isinstance(entry, _Inherent) for entry in missing):
+        return missing
     stable = wanted & present
     devices = {entry.device for entry in stable if isinstance(entry, Link)}
     networks = {(one.device, one.interface.network) for one in stable if isinstance(one, DeviceAddress)}
-    return {
-        identity: entry
-        for identity, entry in after.items()
+    return [
+        entry
+        for entry in missing
         if not isinstance(entry, _Inherent)
         or (entry.device in devices and (isinstance(entry, DeviceSettings) or entry.key() in networks))
-    }
+    ]
 
 
 def _without_broken_table(wanted: set[Entry], present: set[Entry]) -> set[Entry]:
@@ -258,7 +256,7 @@ def _goes_along(entry: Entry, devices: Collection[str]) -> bool:
     """Tell whether something goes with devices by itself; what leads over another one too does not."""
     if isinstance(entry, KernelRoute):
         return all(hop.device in devices for hop in entry.hops)
-    return isinstance(entry, AcceptRA | DeviceAddress | _Inherent) and entry.device in devices
+    return isinstance(entry, (AcceptRA, DeviceAddress, *_Inherent)) and entry.device in devices
 
 
 def _replaced_devices(wanted: set[Entry], present: set[Entry]) -> set[str]:
@@ -276,7 +274,7 @@ def _needs(entry: Entry, devices: Collection[str]) -> bool:
 def _leans_on(entry: Entry, devices: Collection[str]) -> bool:
     if isinstance(entry, KernelRoute):
         return any(hop.device in devices for hop in entry.hops)
-    return isinstance(entry, AcceptRA | DeviceAddress | _Inherent) and entry.device in devices
+    return isinstance(entry, (AcceptRA, DeviceAddress, *_Inherent)) and entry.device in devices
 
 
 def _outermost(present: set[Entry]) -> set[Entry]:

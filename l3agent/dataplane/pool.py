@@ -10,6 +10,7 @@ import logging
 import os
 import threading
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from l3agent.dataplane.netlink import rtnl, table
@@ -101,16 +102,24 @@ class Pool:
     def _make(self) -> Blank:
         self._settings.renew()
         with visiting(self._home, None):
-            blank = open_here()
+            blank = _open_here()
             has: set[Entry] = {one for one in self._wanted if self._set(one)}
         try:
             blank.route.batch(rtnl.set_link(index=rtnl.LOOPBACK, up=True))
             blank.netfilter.nft_batch(list(table.new_table(counting=self._table.counting)))
-            last = max(info.index for info in rtnl.parse_links(blank.route.dump(rtnl.dump_links())))
+            links = rtnl.parse_links(blank.route.dump(rtnl.dump_links()))
         except Exception:
             self._reaper.close(blank.close)
             raise
-        return replace(blank, has=frozenset((*has, self._table)), next_index=last + 1)
+        last = max(info.index for info in links)
+        return Blank(
+            blank.fd,
+            blank.route,
+            blank.netfilter,
+            frozenset((*has, self._table)),
+            next_index=last + 1,
+            has_ipv6=_has_ipv6(links),
+        )
 
     def _set(self, sysctl: Sysctl) -> bool:
         try:
@@ -127,11 +136,23 @@ def open_here() -> Blank:
     The loopback device has IPv6 if new devices have: it is disabled on both where the kernel was started with
     ``ipv6.disable`` or ``ipv6.disable_ipv6``, and where the namespace inherited ``disable_ipv6`` (ip-sysctl).
     """
+    blank = _open_here()
+    try:
+        (answer,) = blank.route.ask([rtnl.get_link(index=rtnl.LOOPBACK)])
+        return replace(blank, has_ipv6=_has_ipv6(rtnl.parse_links(answer)))
+    except ApplyError:
+        blank.close()
+        raise
+
+
+def _open_here() -> Blank:
     fd = own_namespace()
     try:
-        blank = Blank(fd, NetlinkSocket(NETLINK_ROUTE), NetlinkSocket(NETLINK_NETFILTER))
-        (answer,) = blank.route.ask([rtnl.get_link(index=rtnl.LOOPBACK)])
-        return replace(blank, has_ipv6=any(info.has_ipv6 for info in rtnl.parse_links(answer)))
-    except (OSError, ApplyError):
+        return Blank(fd, NetlinkSocket(NETLINK_ROUTE), NetlinkSocket(NETLINK_NETFILTER))
+    except OSError:
         os.close(fd)
         raise
+
+
+def _has_ipv6(links: Iterable[rtnl.LinkInfo]) -> bool:
+    return any(info.index == rtnl.LOOPBACK and info.has_ipv6 for info in links)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import lru_cache
 from ipaddress import IPv4Interface, IPv6Interface, IPv6Network
 
 from l3agent.dataplane.drivers import InterfaceDriver
@@ -119,6 +120,7 @@ def outermost(key: Key, state: State, driver: InterfaceDriver) -> Entries:
     return frozenset((Namespace(namespace_name(*key)), *(one for one in found if isinstance(one, Link | SwitchPort))))
 
 
+@lru_cache(maxsize=1024)
 def link_local(mac: str) -> IPv6Interface:
     """Return the link-local address that follows from a MAC address (modified EUI-64, RFC 4291 appendix A)."""
     raw = bytes.fromhex(mac.replace(":", ""))

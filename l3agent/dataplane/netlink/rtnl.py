@@ -54,7 +54,8 @@ _INET_CONF, _INET6_CONF = 1, 2
 _DEVCONF4_FORWARDING, _DEVCONF4_RP_FILTER, _DEVCONF4_ARP_IGNORE = 1, 8, 19
 _RP_FILTER_STRICT, _ARP_IGNORE_ALL = 1, 8
 # DEVCONF_* (linux/ipv6.h): places in the array of a device's settings, and the value of one (ip-sysctl).
-_DEVCONF_FORWARDING, _DEVCONF_ACCEPT_RA, _DEVCONF_AUTOCONF, _DEVCONF_DISABLE_IPV6 = 0, 3, 5, 26
+# The array begins with forwarding, hop_limit, mtu6, accept_ra, accept_redirects and autoconf.
+_DEVCONF_FIRST, _DEVCONF_DISABLE_IPV6 = Struct("=6i"), 26
 _ACCEPT_RA_AS_ROUTER = 2
 _SKIP_STATS = 8
 
@@ -264,23 +265,26 @@ def _parse_link(data: bytes, start: int, end: int) -> LinkInfo:
             kind = attribute_map(data, first, last).get(_INFO_KIND, b"").rstrip(b"\0").decode(errors="replace")
         elif what == _AF_SPEC:
             families = attribute_map(data, first, last)
-            inet6 = _parse_inet6(families.get(AF_INET6, b""))
+            inet6, forwards_ipv6 = _parse_inet6(families.get(AF_INET6, b""))
             forwarding, rp_filter, arp_ignore = _parse_inet(families.get(AF_INET, b""))
             is_isolated = not inet6[2] and (arp_ignore is None or (bool(rp_filter) and arp_ignore == _ARP_IGNORE_ALL))
-            forwarding = forwarding and _forwards_ipv6(families.get(AF_INET6, b""))
+            forwarding = forwarding and forwards_ipv6
     up, arp, multicast = bool(flags & IFF_UP), not flags & _IFF_NOARP, bool(flags & _IFF_MULTICAST)
     own = index, name, mac, mtu, up, kind, master, link, alias
     return LinkInfo(*own, *inet6, is_isolated, arp, multicast, forwarding, arp_ignore or 0)
 
 
-def _parse_inet6(family: bytes) -> tuple[bool | None, bool, bool]:
-    """Return ``accept_ra``, ``autoconf`` and ``has_ipv6`` of a link from its settings, an array of 32-bit numbers."""
-    settings = attribute_map(family, 0, len(family)).get(_INET6_CONF, b"")
-    if len(settings) <= 4 * _DEVCONF_DISABLE_IPV6:
-        return None, False, False
-    places = (_DEVCONF_ACCEPT_RA, _DEVCONF_AUTOCONF, _DEVCONF_DISABLE_IPV6)
-    (accept_ra,), (autoconf,), (disabled,) = (unpack_from("=i", settings, 4 * at) for at in places)
-    return accept_ra == _ACCEPT_RA_AS_ROUTER, autoconf != 0, disabled == 0
+def _parse_inet6(family: bytes) -> tuple[tuple[bool | None, bool, bool], bool]:
+    """Return ``accept_ra``, ``autoconf`` and ``has_ipv6`` of a link, and its ``forwarding``, True without IPv6.
+
+    Its settings are an array of 32-bit numbers, beside longer ones of statistics.
+    """
+    for what, at, end in attributes(family, 0, len(family)):
+        if what == _INET6_CONF and end - at > 4 * _DEVCONF_DISABLE_IPV6:
+            forwarding, _, _, accept_ra, _, autoconf = _DEVCONF_FIRST.unpack_from(family, at)
+            (disabled,) = unpack_from("=i", family, at + 4 * _DEVCONF_DISABLE_IPV6)
+            return (accept_ra == _ACCEPT_RA_AS_ROUTER, autoconf != 0, disabled == 0), forwarding != 0
+    return (None, False, False), True
 
 
 def _parse_inet(family: bytes) -> tuple[bool, int, int | None]:
@@ -291,12 +295,6 @@ def _parse_inet(family: bytes) -> tuple[bool, int, int | None]:
     places = (_DEVCONF4_FORWARDING, _DEVCONF4_RP_FILTER, _DEVCONF4_ARP_IGNORE)
     (forwarding,), (rp_filter,), (arp_ignore,) = (unpack_from("=i", settings, 4 * (at - 1)) for at in places)
     return bool(forwarding), rp_filter, arp_ignore
-
-
-def _forwards_ipv6(family: bytes) -> bool:
-    """Return ``forwarding`` of the IPv6 settings of a link, True where it has none."""
-    settings = attribute_map(family, 0, len(family)).get(_INET6_CONF, b"")
-    return not settings or bool(unpack_from("=i", settings, 4 * _DEVCONF_FORWARDING)[0])
 
 
 # ---- addresses -------------------------------------------------------------------------------------------------
