@@ -9,9 +9,10 @@ from typing import Protocol
 
 from l3agent.dataplane.drivers import InterfaceDriver
 from l3agent.dataplane.events import Listener, Lost, Notice
+from l3agent.dataplane.netlink.events import route_events
 from l3agent.dataplane.observe import Observed
 from l3agent.dataplane.ovsdb.ports import News, Ports
-from l3agent.dataplane.plan import Entry, Plan, Sysctl
+from l3agent.dataplane.plan import Entry, Link, Plan, Sysctl
 from l3agent.dataplane.render import HOST_SYSCTLS, ROUTER_SYSCTLS, entries
 from l3agent.dataplane.repairs import Repairs
 from l3agent.dataplane.served import Served, Snapshot
@@ -177,6 +178,25 @@ class Drift:
     def namespace(self, key: Key) -> str | None:
         """Return the name of the namespace of a state, None where it is not known."""
         return self._served.namespace(key)
+
+    @property
+    def node_devices(self) -> Mapping[int, str]:
+        """Names of the devices of watched states in the node's namespace, by index."""
+        return self._served.node_devices
+
+    def check_device(self, message: bytes) -> bool:
+        """Return True if a device of the node's namespace is as it should be; mark the states that own another one.
+
+        :param message: what the kernel says of it (RTM_NEWLINK).
+        """
+        owners = self._served.concerned((None, event) for event in route_events(message))
+        for key in owners:
+            self.mark(key)
+        return not owners
+
+    def links(self, key: Key) -> list[Link]:
+        """Return the links of a watched state."""
+        return self._served.links(key)
 
     def desired(self, key: Key) -> frozenset[Entry]:
         """Return what the kernel should hold for a watched state."""

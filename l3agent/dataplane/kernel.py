@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -217,6 +217,12 @@ class Kernel:
         self._settings.renew()
         with visiting(self._home, handle.fd):
             return {self._read_setting(one) for one in wanted}
+
+    def has_sysctls(self, handle: NamespaceHandle, wanted: Iterable[Sysctl]) -> bool:
+        """Return True if settings of a namespace are as wanted, or unknown to this kernel."""
+        self._settings.renew()
+        with visiting(self._home, handle.fd):
+            return all(map(self._settings.has, wanted))
 
     def inside(self, handle: NamespaceHandle, call: Callable[[], R]) -> R:
         """Call something in a namespace."""

@@ -2,19 +2,22 @@
 """Reads what changes without an event of the kernel: settings of namespaces and devices, each at least once a minute.
 
 One link dump has the settings of all devices of a namespace (IFLA_AF_SPEC), one question those of ``conf/all`` that
-netlink carries; the rest is read from /proc. Settings that are equal to the last ones are not parsed. What is not as it
-should be is marked for the observation that events lead to as well.
+netlink carries; the rest is read from /proc. Devices in the node's own namespace are read by a dump of their own. What
+is not as it should be is marked for the observation that events lead to as well.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from functools import cache
 
+from l3agent.dataplane import syscalls
 from l3agent.dataplane.drift import Drift
 from l3agent.dataplane.kernel import Kernel, NamespaceHandle
+from l3agent.dataplane.link_settings import LinkSettings
 from l3agent.dataplane.netlink import netconf, rtnl
+from l3agent.dataplane.node_devices import NodeDevices
 from l3agent.dataplane.observe import OURS, accepts_ra, device_settings
 from l3agent.dataplane.plan import AcceptRA, DeviceSettings, Entry, Sysctl
 from l3agent.dataplane.turns import Turns
@@ -34,18 +37,6 @@ _FORWARDING = {rtnl.AF_INET: "net/ipv4/ip_forward", rtnl.AF_INET6: "net/ipv6/con
 _OF_NEW_DEVICES = "/conf/default/"
 
 
-@dataclass(slots=True)
-class _Links:
-    """What the links of a namespace were when they were found right.
-
-    :param raw: hash of the settings in the dump, which has packet counters too; ``meaning`` is that of what was parsed
-        of them, as they have timers that the kernel changes every few minutes.
-    """
-
-    raw: int
-    meaning: int
-
-
 class Rotation:
     """Takes the standing states in turn; used by the lane thread. Times are those of a monotonic clock, in seconds."""
 
@@ -53,7 +44,8 @@ class Rotation:
         self._kernel = kernel
         self._drift = drift
         self._turns = turns
-        self._links: dict[Key, _Links] = {}
+        self._links: dict[Key, LinkSettings] = {}
+        self._node = NodeDevices(drift)
         self._round: list[Key] = []
         self._batch = 1
         self._interval = _INTERVAL_MAX_S
@@ -88,6 +80,7 @@ class Rotation:
             if not is_right:
                 self._links.pop(key, None)
                 self._drift.mark(key)
+        self._node.run(self._interval / _ROUND_S)
 
     # ---- private ---------------------------------------------------------------------------------------------
 
@@ -103,32 +96,31 @@ class Rotation:
         handle = self._kernel.pinned(name)
         if handle is None:
             return False
-        wanted = self._drift.sysctls(key)
-        return self._forwards(handle, wanted) and self._are_links_right(key, handle) and self._are_set(handle, wanted)
+        requests, others = _split(self._drift.sysctls(key))
+        return (
+            all(netconf.parse_forwarding(answer) is not False for answer in handle.route.ask(requests))
+            and self._are_links_right(key, handle)
+            and self._kernel.has_sysctls(handle, others)
+            and self._is_offload_right(key, handle)
+        )
 
-    def _forwards(self, handle: NamespaceHandle, wanted: Iterable[Sysctl]) -> bool:
-        paths = {one.path for one in wanted}
-        families = [family for family, path in _FORWARDING.items() if path in paths]
-        answers = handle.route.ask([netconf.get_all(family) for family in families])
-        return all(netconf.parse_forwarding(answer) is not False for answer in answers)
-
-    def _are_set(self, handle: NamespaceHandle, wanted: Iterable[Sysctl]) -> bool:
-        by_netlink = _FORWARDING.values()
-        others = [one for one in wanted if one.path not in by_netlink and _OF_NEW_DEVICES not in one.path]
-        return self._kernel.read_sysctls(handle, others) == set(others)
+    def _is_offload_right(self, key: Key, handle: NamespaceHandle) -> bool:
+        """Return False if a device leaves checksums to its other end and must not; no event carries that."""
+        devices = [link.device for link in self._drift.links(key) if not link.offload]
+        return not devices or not self._kernel.inside(handle, lambda: any(map(syscalls.has_tx_checksums, devices)))
 
     def _are_links_right(self, key: Key, handle: NamespaceHandle) -> bool:
-        data = handle.route.dump(rtnl.dump_links())
-        raw, known = hash(netconf.link_settings(data)), self._links.get(key)
-        if known is not None and known.raw == raw:
-            return True
-        infos = rtnl.parse_links(data)
-        meaning = hash(tuple(infos))
-        is_new = known is None or known.meaning != meaning
-        if is_new and not _are_right(infos, self._drift.desired(key), has_ipv6=handle.has_ipv6):
-            return False
-        self._links[key] = _Links(raw, meaning)
-        return True
+        known = self._links.setdefault(key, LinkSettings())
+        infos = [info for info, _ in known.changed(handle.route.dump(rtnl.dump_links()))]
+        return not infos or _are_right(infos, self._drift.desired(key), has_ipv6=handle.has_ipv6)
+
+
+@cache
+def _split(wanted: frozenset[Sysctl]) -> tuple[list[bytes], list[Sysctl]]:
+    """Return the questions for the settings that netlink carries, and those to read from /proc."""
+    paths, by_netlink = {one.path for one in wanted}, _FORWARDING.values()
+    requests = [netconf.get_all(family) for family, path in _FORWARDING.items() if path in paths]
+    return requests, [one for one in wanted if one.path not in by_netlink and _OF_NEW_DEVICES not in one.path]
 
 
 def _are_right(infos: Iterable[rtnl.LinkInfo], desired: frozenset[Entry], *, has_ipv6: bool) -> bool:

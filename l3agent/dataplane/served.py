@@ -8,7 +8,7 @@ kernel does in consequence of our own changes (link states, IPv6 addresses) cost
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv6Interface
 
@@ -114,6 +114,16 @@ class Served:
         """Return the name of the namespace of a state, None where it is not known."""
         place = self._places.get(key)
         return None if place is None else place.namespace
+
+    @property
+    def node_devices(self) -> Mapping[int, str]:
+        """Names in the switch namespace by index, as far as the indexes are known."""
+        return self._name
+
+    def links(self, key: Key) -> list[Link]:
+        """Return the links of a state."""
+        place = self._places.get(key)
+        return [] if place is None else [one for one in place.outside.values() if isinstance(one, Link)]
 
     def desired(self, key: Key) -> Entries:
         """Return what the kernel should hold for a state."""

@@ -59,6 +59,17 @@ class Settings:
         finally:
             os.close(fd)
 
+    def has(self, sysctl: Sysctl) -> bool:
+        """Return True if a setting is as wanted, or unknown to this kernel."""
+        try:
+            fd = self._open(sysctl, os.O_RDONLY)
+        except FileNotFoundError:
+            return True
+        try:
+            return os.read(fd, 4096).strip() == sysctl.value.encode()
+        finally:
+            os.close(fd)
+
     def _open(self, sysctl: Sysctl, flags: int) -> int:
         return os.open(f"sys/{sysctl.path}", flags | os.O_CLOEXEC, dir_fd=self._proc)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import socket
 import threading
+from collections.abc import Iterator
 from struct import error as struct_error
 from struct import pack, unpack_from
 
@@ -141,6 +142,20 @@ class NetlinkSocket:
             if not interrupted:
                 return data
         raise ApplyError("a netlink dump was interrupted by changes five times in a row")
+
+    def dump_parts(self, request: bytes) -> Iterator[bytes]:
+        """Yield the messages of a dump as the kernel sends them; it reads on with each part that is received.
+
+        Nothing else may use the socket before the end. What changes meanwhile may be missing or have its former state.
+
+        :raises ApplyError: the kernel does not answer.
+        """
+        self._send(request[:8] + pack("=I", self._dumps) + request[12:])
+        is_over = False
+        while not is_over:
+            data = self._receive()
+            is_over = any(kind in (DONE, ERROR) for kind, *_ in messages(data))
+            yield data
 
     def ask(self, requests: list[bytes]) -> list[bytes]:
         """Send single questions in one call; return the answer of each, empty where the kernel knows no such thing."""

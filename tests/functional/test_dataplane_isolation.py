@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,10 @@ from tests.functional.support.sandbox import Sandbox
 from tests.functional.support.states import bridge, host, key, namespace, new_id, port, router, tap
 
 INTRUDER = str(Path(__file__).parent / "support" / "intrude.py")
+CHECKSUMS = str(Path(__file__).parent / "support" / "checksums.py")
 NODE = "192.0.2.77"
+#: How long it may take until each device was read again, at most.
+_ROTATION_S = 90
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -65,6 +69,23 @@ def test_devices_of_an_older_release_are_corrected_with_what_the_node_has_taken_
     assert (report.error, report.operations) == (None, ())
 
 
+def test_devices_of_the_node_are_isolated_again_without_an_event_and_without_a_request(machine: Dataplane) -> None:
+    network = new_id()
+    inner = port(network, "10.0.0.1/24")
+    state = router(inner)
+    _build(machine, state)
+    devices = [bridge(network), tap(inner)]
+    # The first one is for all devices of the node, ours and others.
+    for setting in ("ipv6.conf.all.disable_ipv6", "ipv4.conf.{}.arp_ignore", "ipv4.conf.{}.rp_filter"):
+        machine.sandbox.run(["sysctl", "-qw", *{f"net.{setting.format(device)}=0" for device in devices}])
+        assert all(_settings(machine.sandbox, device) != ISOLATED for device in devices)
+        wait_until(
+            lambda: all(_settings(machine.sandbox, device) == ISOLATED for device in devices), timeout=_ROTATION_S
+        )
+    (report,) = machine.reconcile((key(state), state))
+    assert (report.error, report.operations) == (None, ())
+
+
 def test_a_bridge_of_another_program_keeps_its_settings(machine: Dataplane) -> None:
     network = new_id()
     sandbox = machine.sandbox
@@ -95,6 +116,10 @@ def test_a_tap_of_open_vswitch_leads_to_the_switch_only() -> None:
         node.build(state)
         for plugged in (inner, gateway):
             _intrude(node.dataplane.sandbox, namespace(state), plugged.device, tap(plugged))
+        # No event carries whether a device completes checksums.
+        in_namespace = partial(node.dataplane.sandbox.run, netns=namespace(state))
+        in_namespace([sys.executable, CHECKSUMS, inner.device, "1"])
+        wait_until(lambda: in_namespace([sys.executable, CHECKSUMS, inner.device]) == "0\n", timeout=_ROTATION_S)
 
 
 #: disable_ipv6, arp_ignore, rp_filter.

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""rtnetlink: whether a namespace forwards, and the settings of links as they are.
+"""rtnetlink: whether a namespace forwards.
 
-Source: linux/netconf.h (RTM_GETNETCONF, Linux 3.8), of the settings in ``conf/all`` it has only these;
-linux/if_link.h.
+Source: linux/netconf.h (RTM_GETNETCONF, Linux 3.8), of the settings in ``conf/all`` it has only these.
 """
 
 from __future__ import annotations
 
+from functools import lru_cache
 from struct import pack, unpack_from
 
 from l3agent.dataplane.netlink.message import attribute, attribute_map, message, messages
@@ -15,8 +15,6 @@ _NEWNETCONF, _GETNETCONF = 80, 82
 # NETCONFA_*, and the index that stands for ``conf/all``.
 _IFINDEX, _FORWARDING = 1, 2
 _ALL = -1
-#: IFLA_AF_SPEC, and the bytes of struct ifinfomsg before the attributes of a link.
-_AF_SPEC, _IFINFO_BYTES = 26, 16
 #: struct netconfmsg with its padding.
 _HEADER_BYTES = 4
 
@@ -29,21 +27,12 @@ def get_all(family: int) -> bytes:
 def parse_forwarding(data: bytes) -> bool | None:
     """Return whether the family is forwarded; None where the kernel does not say, as without IPv6."""
     for kind, _, _, start, end in messages(data):
-        value = attribute_map(data, start + _HEADER_BYTES, end).get(_FORWARDING) if kind == _NEWNETCONF else None
-        if value is not None:
-            return bool(unpack_from("=i", value)[0])
+        return _forwarding(data[start:end]) if kind == _NEWNETCONF else None
     return None
 
 
-def link_settings(data: bytes) -> bytes:
-    """Return the settings of the links in received bytes (IFLA_AF_SPEC), unparsed: all else has events, or counts."""
-    parts = []
-    for _, _, _, start, end in messages(data):
-        at = start + _IFINFO_BYTES
-        while at + 4 <= end:
-            length, kind = unpack_from("=HH", data, at)
-            if kind == _AF_SPEC:
-                parts.append(data[at : at + length])
-                break
-            at += (length + 3) & ~3 if length >= 4 else end
-    return b"".join(parts)
+@lru_cache(maxsize=64)
+def _forwarding(body: bytes) -> bool | None:
+    """Parse the body of an answer; most namespaces give the same one."""
+    value = attribute_map(body, _HEADER_BYTES, len(body)).get(_FORWARDING)
+    return None if value is None else bool(unpack_from("=i", value)[0])
