@@ -25,10 +25,10 @@ from l3agent.exceptions import ApplyError
 from l3agent.model.states import Key
 
 #: Seconds that a round takes at most: less than a minute, as a busy process is late.
-_ROUND_S = 50.0
-#: Seconds between two reads: with many states several are read at a time, for each wake-up costs as much as a part of
-#: one; with few the round is shorter.
-_INTERVAL_MIN_S, _INTERVAL_MAX_S = 0.5, 1.0
+_ROUND_S = 56.0
+#: Seconds between two wake-ups at most. With many states each one reads several, because the first read after a pause
+#: finds cold caches; with few the round is shorter.
+_INTERVAL_MAX_S = 1.0
 #: Seconds after which reads that are due come before the next request.
 _OVERDUE_S = 1.0
 #: By address family, the setting that netlink carries.
@@ -65,7 +65,8 @@ class Rotation:
         """Read the states that are due, and mark those that are not as they should be."""
         if not self._round:
             self._begin()
-        self._due = now + self._interval
+        # Late wake-ups do not add up, or a round of a busy process takes more than a minute.
+        self._due = max(now, self._due + self._interval)
         for _ in range(min(self._batch, len(self._round))):
             key = self._round.pop()
             name = self._drift.namespace(key)
@@ -87,7 +88,7 @@ class Rotation:
     def _begin(self) -> None:
         self._round = self._drift.watched()
         count = len(self._round)
-        self._batch = max(1, math.ceil(count * _INTERVAL_MIN_S / _ROUND_S))
+        self._batch = max(1, math.ceil(count * _INTERVAL_MAX_S / _ROUND_S))
         self._interval = min(_ROUND_S * self._batch / max(count, 1), _INTERVAL_MAX_S)
         if len(self._links) > count:
             self._links = {key: self._links[key] for key in self._round if key in self._links}

@@ -77,11 +77,7 @@ def test_devices_of_the_node_are_isolated_again_without_an_event_and_without_a_r
     devices = [bridge(network), tap(inner)]
     # The first one is for all devices of the node, ours and others.
     for setting in ("ipv6.conf.all.disable_ipv6", "ipv4.conf.{}.arp_ignore", "ipv4.conf.{}.rp_filter"):
-        machine.sandbox.run(["sysctl", "-qw", *{f"net.{setting.format(device)}=0" for device in devices}])
-        assert all(_settings(machine.sandbox, device) != ISOLATED for device in devices)
-        wait_until(
-            lambda: all(_settings(machine.sandbox, device) == ISOLATED for device in devices), timeout=_ROTATION_S
-        )
+        _change_until_repaired(machine, devices, [f"net.{setting.format(device)}=0" for device in devices])
     (report,) = machine.reconcile((key(state), state))
     assert (report.error, report.operations) == (None, ())
 
@@ -133,6 +129,15 @@ def _give_address(sandbox: Sandbox) -> None:
 def _build(machine: Dataplane, *states: RouterState | HostState) -> None:
     reports = machine.reconcile(*((key(state), state) for state in states))
     assert [report.error for report in reports] == [None] * len(states)
+
+
+def _change_until_repaired(machine: Dataplane, devices: list[str], settings: list[str]) -> None:
+    """Change settings of the node and wait until its devices are isolated again."""
+    repairs = machine.request("stats", {})["repairs"]
+    machine.sandbox.run(["sysctl", "-qw", *settings])
+    wait_until(lambda: machine.request("stats", {})["repairs"] > repairs, timeout=_ROTATION_S)
+    isolated = dict.fromkeys(devices, ISOLATED)
+    wait_until(lambda: {one: _settings(machine.sandbox, one) for one in devices} == isolated, timeout=_ROTATION_S)
 
 
 def _settings(sandbox: Sandbox, device: str) -> list[str]:
