@@ -88,6 +88,11 @@ class ThreadGroup(threadgroup.ThreadGroup):  # type: ignore[misc]
             LOG.error("Killed, since not done within %s s: %s", timeout, ", ".join(killed))
         return killed
 
+    def wait(self) -> None:
+        """Wait for all timers and threads; at once when there are none, which costs the original 100 us."""
+        if self.threads or self.timers:
+            super().wait()
+
     def _drain(self, timers: list[Any], timeout: float | None) -> None:
         for thread in [thread for thread in self.threads if thread.endless]:
             if thread.thread is not greenthread.getcurrent():
