@@ -4,4 +4,4 @@
 Importing this package patches, starts and opens nothing.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every option, once. Names and groups are Neutron's where the meaning is the same.
+"""Every option, once, and those that were renamed. Names and groups are Neutron's where the meaning is the same.
 
 Only ``cmd/`` imports this module; everything below gets values, or the parsed object. ``list_opts`` feeds
 ``oslo-config-generator``.
@@ -274,6 +274,9 @@ STANDALONE_OPTS = [
         "watch_interval", default=1, min=0.05, help="Seconds between two looks at the topology file for a change."
     ),
 ]
+
+#: Options of former releases that have another name now: (group, name) -> (group, name). An old name is an error.
+RENAMED_OPTS: dict[tuple[str, str], tuple[str, str]] = {}
 
 
 def list_opts() -> list[tuple[str | None, list[Any]]]:

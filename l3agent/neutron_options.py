@@ -239,7 +239,7 @@ def _is_registered(conf: Any, group: str, name: str) -> bool:
 def _chosen(conf: Any) -> dict[tuple[str, str], str]:
     """Return the values in the configuration files by group and name, groups in lower case, the last file first."""
     found: dict[tuple[str, str], str] = {}
-    for path in _files(conf):
+    for path in configuration_files(conf):
         sections: dict[str, dict[str, list[str]]] = {}
         cfg.ConfigParser(str(path), sections).parse()
         for section, members in sections.items():
@@ -247,7 +247,8 @@ def _chosen(conf: Any) -> dict[tuple[str, str], str]:
     return found
 
 
-def _files(conf: Any) -> Iterable[Path]:
+def configuration_files(conf: Any) -> Iterable[Path]:
+    """Return the files that options were read from, those of directories too, the one that wins last."""
     yield from map(Path, conf.config_file or [])
     for folder in conf.config_dir or []:
         yield from sorted(Path(folder).glob("*.conf"))

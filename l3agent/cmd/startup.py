@@ -17,6 +17,7 @@ from oslo_log import log as logging
 
 from l3agent import __version__
 from l3agent.cmd.config_files import default_config_files
+from l3agent.cmd.renamed_options import reject_renamed
 from l3agent.conf import list_opts, register_opts
 from l3agent.exceptions import ConfigError, WrongArguments
 from l3agent.model.escape import escape_controls, escape_lines
@@ -34,7 +35,7 @@ def configured(
     :param prog: name of the program, for its help.
     :param cli_opts: options that only this program has.
     :param default_files: read if the arguments name none; None for :func:`default_config_files`.
-    :raises ConfigError: a missing file, a file that is no configuration, an unknown argument's or option's bad value.
+    :raises ConfigError: a missing file, a file that is no configuration, a bad value, an option that was renamed.
     """
     conf = cfg.ConfigOpts()
     register_opts(conf)
@@ -61,6 +62,7 @@ def configured(
             raise
         # argparse has printed its usage, over many lines, and last what is wrong.
         raise WrongArguments(said.getvalue().strip().rpartition("error: ")[2]) from exc
+    reject_renamed(conf)
     for group, opts in list_opts():
         for opt in opts:
             _read(conf, group, opt.dest)

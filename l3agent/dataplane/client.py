@@ -30,6 +30,7 @@ from l3agent.exceptions import (
     L3AgentError,
     PermissionMissing,
 )
+from l3agent.model.protocol import PROTOCOL
 from l3agent.model.states import Key, Report, State
 from l3agent.model.wire import FRAME_BYTES, batches, pack_state, unpack_report
 
@@ -309,23 +310,25 @@ class DataplaneClient:
             raise
 
     def _greet(self, sock: Any) -> tuple[msgpack.Unpacker, int, str]:
-        """Return the stream of answers, and which process the other end is, which is of our version."""
+        """Return the stream of answers, and which process the other end is, which speaks our protocol."""
         stream = msgpack.Unpacker(raw=False, max_buffer_size=_FRAME_BYTES_MAX)
         with eventlet.Timeout(_HELLO_S, self._refusal("no answer to hello")):
             try:
                 sock.sendall(msgpack.packb((next(self._ids), "hello", {})))
                 _, error, hello = _first_frame(sock, stream)
                 version, pid = ("", 0) if error else (hello["version"], hello["pid"])
-                # An older release has none, and is refused below.
-                process = "" if error else hello.get("process", "")
+                # Releases before 0.2.0 have no protocol number, and the first ones no process.
+                protocol, process = (0, "") if error else (hello.get("protocol", 0), hello.get("process", ""))
+                outdated = protocol < PROTOCOL
             except (OSError, *_NOT_UNDERSTOOD) as exc:
                 raise self._refusal(f"no greeting: {exc}") from exc
         if error:
             raise self._refusal(str(error["message"]))
         self.version = version
-        if version != __version__:
+        if protocol != PROTOCOL:
             raise DataplaneRejected(
-                f"l3-dataplane at {self._path}: it is version {version}, l3-agent is {__version__}: restart it"
+                f"restart {'l3-dataplane' if outdated else 'l3-agent'}: l3-dataplane {version} at {self._path} speaks "
+                f"protocol {protocol}, l3-agent {__version__} speaks {PROTOCOL}; the kernel state stays"
             )
         return stream, pid, process
 

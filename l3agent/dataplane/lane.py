@@ -26,6 +26,7 @@ from l3agent.dataplane.rotation import Rotation
 from l3agent.dataplane.tidy import Tidier
 from l3agent.exceptions import InvalidState, L3AgentError
 from l3agent.model.escape import shorten
+from l3agent.model.protocol import PROTOCOL
 from l3agent.model.states import Key, Report, State
 from l3agent.model.wire import Reader, entry_count, pack_report, unpack_key, unpack_state
 
@@ -190,7 +191,7 @@ def _tidied(tidier: Tidier) -> bool:
 
 
 def _hello(_: Crew, __: Mapping[str, Any]) -> object:
-    return {"version": __version__, "pid": os.getpid(), "process": _PROCESS}
+    return {"protocol": PROTOCOL, "version": __version__, "pid": os.getpid(), "process": _PROCESS}
 
 
 def _inventory(crew: Crew, args: Mapping[str, Any]) -> object:

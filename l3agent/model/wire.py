@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """States and reports as plain lists, strings and bytes, and back: what crosses the socket between agent and data plane.
 
-The form is msgpack-able and private to one release: both ends are always of the same installation, and the
-``hello`` of the socket says so. Addresses travel as their bytes, which are read in a third of the time of their text.
+The form is msgpack-able. Both ends speak the same protocol (:mod:`l3agent.model.protocol`), which the ``hello`` of the
+socket compares. Addresses travel as their bytes, which are read in a third of the time of their text.
 
 Who reads has privilege that the writer lacks, so nothing is taken on trust: what is read has the forms of
 :mod:`l3agent.model.forms` and names no device but those that are made for its ports.

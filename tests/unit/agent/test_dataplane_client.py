@@ -15,6 +15,7 @@ from l3agent import __version__
 from l3agent.dataplane.child import Child
 from l3agent.dataplane.client import DataplaneClient
 from l3agent.exceptions import ApplyError, ConfigError, DataplaneUnavailable, PermissionMissing
+from l3agent.model.protocol import PROTOCOL
 from l3agent.testing import wait_until
 
 R1 = ("router", "c0000000-0000-4000-8000-000000000000")
@@ -25,6 +26,7 @@ class Peer:
 
     def __init__(self, path, pid=1, version=__version__):
         self.path, self.pid, self.version, self.process = str(path), pid, version, "first"
+        self.protocol = PROTOCOL
         self.requests = []
         self.answers = {"inventory": {"router": [], "host": [], "network": []}}
         self.delays = {}
@@ -56,6 +58,8 @@ class Peer:
     def _answer(self, connection, number, operation, args):
         if operation == "hello":
             hello = {"version": self.version, "pid": self.pid, "process": self.process}
+            if self.protocol is not None:
+                hello["protocol"] = self.protocol
             self.send(connection, (number, None, hello))
             return
         eventlet.sleep(self.delays.get(operation, 0))
@@ -202,17 +206,35 @@ def test_another_process_is_noticed_and_the_same_one_is_not(client, peer):
     wait_until(lambda: noticed == [1])
 
 
-def test_another_version_is_refused_with_what_to_do(path):
+@pytest.mark.parametrize(
+    ("number", "older"), [(None, "l3-dataplane"), (PROTOCOL - 1, "l3-dataplane"), (PROTOCOL + 1, "l3-agent")]
+)
+def test_another_protocol_is_rejected_and_the_older_process_is_named(path, number, older, caplog):
     peer = Peer(path, version="0.0.0")
+    peer.protocol = number
     client = DataplaneClient(str(path), timeout=0.3)
     client.start()
-    with pytest.raises(DataplaneUnavailable, match=r"version 0\.0\.0, .*restart it"):
+    with pytest.raises(
+        DataplaneUnavailable, match=rf": restart {older}: l3-dataplane 0\.0\.0 at .*the kernel state stays"
+    ):
         client.inventory()
     assert (client.cause, client.version) == ("rejected", "0.0.0")
-    assert client.reason is not None and "restart it" in client.reason
-    peer.version = __version__
+    assert client.reason is not None and "\n" not in client.reason
+    # Restarted with the same protocol, whatever its version is, it is accepted.
+    peer.protocol, peer.version = PROTOCOL, "9.9.9"
     wait_until(lambda: client.connected)
-    assert (client.cause, client.reason, client.version) == (None, None, __version__)
+    assert (client.cause, client.reason, client.version) == (None, None, "9.9.9")
+    assert len([record for record in caplog.records if "restart" in record.getMessage()]) == 1
+    client.stop()
+    peer.close()
+
+
+def test_a_protocol_that_is_no_number_is_no_greeting(path):
+    peer = Peer(path)
+    peer.protocol = "1"
+    client = DataplaneClient(str(path), timeout=0.3)
+    client.start()
+    assert client.reason is not None and "no greeting" in client.reason
     client.stop()
     peer.close()
 
@@ -263,13 +285,14 @@ while data := c.recv(65536):
     unpacker.feed(data)
     for number, op, args in unpacker:
         seen = {{"router": sorted(os.environ), "fds": os.listdir("/proc/self/fd")}}
-        answer = {{"version": {version!r}, "pid": os.getpid(), "process": str(os.getpid())}} if op == "hello" else seen
+        hello = {{"protocol": {protocol}, "version": {version!r}, "pid": os.getpid(), "process": str(os.getpid())}}
+        answer = hello if op == "hello" else seen
         c.sendall(msgpack.packb((number, None, answer)))
 """
 
 
 def child(path, before=""):
-    script = SCRIPT.format(sock=str(path), version=__version__, path=sys.path, before=before)
+    script = SCRIPT.format(sock=str(path), protocol=PROTOCOL, version=__version__, path=sys.path, before=before)
     return Child([sys.executable, "-c", script])
 
 
