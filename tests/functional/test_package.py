@@ -77,6 +77,20 @@ def test_both_packages_carry_the_page_and_the_samples(built: Path) -> None:
     assert {"pyproject.toml", "README.md", "l3agent/ops/status.html", "etc/l3agent/topology.yaml"} <= inside
 
 
+def test_both_packages_carry_the_licence(built: Path) -> None:
+    [wheel], [sdist] = built.glob("*.whl"), built.glob("*.tar.gz")
+    text = (ROOT / "l3agent" / "LICENSE").read_bytes()
+    assert b"Apache License" in text and b"Version 2.0, January 2004" in text
+    metadata = f"l3agent-{__version__}.dist-info"
+    with zipfile.ZipFile(wheel) as archive:
+        assert archive.read(f"{metadata}/licenses/l3agent/LICENSE") == text
+        fields = archive.read(f"{metadata}/METADATA").decode().splitlines()
+    assert {"License-Expression: Apache-2.0", "License-File: l3agent/LICENSE"} <= set(fields)
+    with tarfile.open(sdist) as archive:
+        inside = archive.extractfile(f"l3agent-{__version__}/l3agent/LICENSE")
+        assert inside is not None and inside.read() == text
+
+
 @pytest.fixture(scope="module")
 def venv(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An environment with the wheel.
