@@ -18,14 +18,22 @@ DEVICE = "qg-b0000000-00"
 OUTSIDE = "outside"
 SEVERAL = (OUTSIDE, "beside", "behind")
 # A router advertisement (RFC 4861 4.2: a router for 1800 s) of a prefix for everybody's addresses and everything on
-# link (4.6.2), sent to all nodes; the kernel fills in the checksum.
+# link (4.6.2), sent to all nodes; the kernel fills in the checksum. A device that came up a moment ago may refuse it.
 _ADVERTISE = """
-import socket, struct
+import socket, struct, time
 advertisement = struct.pack("!BBHBBHII", 134, 0, 0, 64, 0, 1800, 0, 0)
 prefix = struct.pack("!BBBBIII16s", 3, 4, 64, 0xC0, 3600, 3600, 0, socket.inet_pton(socket.AF_INET6, "2001:db8:f::"))
 sender = socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6)
 sender.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, 255)
-sender.sendto(advertisement + prefix, ("ff02::1", 0, 0, socket.if_nametoindex("eth0")))
+deadline = time.monotonic() + 20
+while True:
+    try:
+        sender.sendto(advertisement + prefix, ("ff02::1", 0, 0, socket.if_nametoindex("eth0")))
+        break
+    except OSError:
+        if time.monotonic() > deadline:
+            raise
+        time.sleep(0.1)
 """
 
 

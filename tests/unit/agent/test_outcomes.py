@@ -111,9 +111,13 @@ def test_a_worker_that_waits_for_the_server_is_not_stuck_a_restart_would_not_hel
     agent.in_hand.limit = 0.3
     eventlet.sleep(0.4)
     assert agent.in_hand.ages()[R1] > 0.3 and agent.healthy()
-    while not told:  # with the answer its time begins anew
+    (work,) = agent.in_hand._work.values()
+    while not told and work.goes_on_since == work.since:
         assert agent.healthy()
         eventlet.sleep(0.01)
+    # With the answer its time begins anew.
+    assert work.goes_on_since - work.since > 0.3
+    wait_until(lambda: told)
 
 
 def test_a_worker_that_is_busy_for_longer_than_all_its_deadlines_is_stuck(agent, plugin, dataplane, conf, told):

@@ -641,6 +641,7 @@ def test_a_router_with_a_thousand_ports_is_understood_within_a_second() -> None:
     ports = [
         a_port(n, network_id=a_network(n), fixed_ips=[a_fixed_ip(f"10.{n >> 8}.{n & 255}.1", 24)]) for n in range(1000)
     ]
-    started = time.perf_counter()
+    # Time of the CPU: other programs may have it meanwhile.
+    started = time.thread_time()
     assert len(desired_state(a_router(_interfaces=ports)).ports) == 1000
-    assert time.perf_counter() - started < 1
+    assert time.thread_time() - started < 1

@@ -77,6 +77,18 @@ class Process:
             raise TimeoutError(f"never said: {what}\n{self.log}") from None
         raise AssertionError(f"ended without saying: {what}\n{self.log}")
 
+    def pids(self, *what: str, timeout: float = 60) -> set[int]:
+        """Wait until the program said all of these, in any order; return the processes that did."""
+        found: dict[str, int] = {}
+        with eventlet.Timeout(timeout, TimeoutError(f"never said all of: {what}\n{self.log}")):
+            for line in self._lines():
+                said, pid, _ = line.rsplit(maxsplit=2)
+                if said in what:
+                    found[said] = int(pid)
+                if len(found) == len(what):
+                    return set(found.values())
+        raise AssertionError(f"ended without saying all of: {what}\n{self.log}")
+
     def _lines(self) -> Iterator[str]:
         with suppress(OSError):  # how a terminal tells that its program has ended
             yield from iter(self._said.readline, "")

@@ -102,7 +102,7 @@ def test_a_greenthread_that_is_left_behind_is_shown_with_its_stack() -> None:
 
 
 def test_greenthreads_that_end_are_no_leak() -> None:
-    with no_leaked_greenthreads():
+    with no_leaked_greenthreads(timeout=30):
         eventlet.spawn(eventlet.sleep, 0.05)
         eventlet.spawn_n(eventlet.sleep, 0.05)
 
