@@ -20,6 +20,7 @@ from l3agent.cmd.config_files import describe_sources
 from l3agent.cmd.single import DirectoryGuard
 from l3agent.cmd.startup import configured, start_logging
 from l3agent.cmd.trust import Restricted, is_trusted, restrict
+from l3agent.cmd.uplinks import Uplinks
 from l3agent.dataplane import mounts, privilege
 from l3agent.dataplane.announcer import Announcer
 from l3agent.dataplane.drift import Drift
@@ -151,10 +152,14 @@ def _serve(conf: Any, author: int | None) -> int:
     privilege.raise_descriptor_limit()
     privilege.drop()
 
+    # Elsewhere the device of a host would be one of this machine with that name.
+    has_hosts = conf.standalone.topology and driver_name(conf.interface_driver) == "bridge"
+    uplinks = Uplinks(conf.standalone.topology) if has_hosts else None
     try:
-        server = Server(file, lane=Lane(_crew(conf)), exit_with_client=conf.exit_with_client)
+        server = Server(file, lane=Lane(_crew(conf, uplinks)), exit_with_client=conf.exit_with_client)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: server.stop())
+        signal.signal(signal.SIGHUP, lambda *_: uplinks.reload() if uplinks else None)
         LOG.info(
             "l3-dataplane %s listens on %s, namespaces in %s; configuration: %s",
             __version__,
@@ -181,7 +186,7 @@ def _collect_seldom() -> None:
     gc.set_threshold(_NEW_OBJECTS, 20, 50)
 
 
-def _crew(conf: Any) -> Crew:
+def _crew(conf: Any, uplinks: Uplinks | None) -> Crew:
     reaper = Reaper()
     driver = load_driver(
         conf.interface_driver,
@@ -198,10 +203,8 @@ def _crew(conf: Any) -> Crew:
     drift = Drift(listener, driver, switch)
     tidier = Tidier(kernel, drift.uses)
     reconciler = Reconciler(kernel, driver, announcer, tidier, drift, switch)
-    # Elsewhere the device of a host would be one of this machine with that name.
-    stand_ins = bool(conf.standalone.topology) and driver_name(conf.interface_driver) == "bridge"
     rotation = None if listener is None else Rotation(kernel, drift, reconciler.turns)
-    return Crew(reconciler, tidier, drift, Limits(), Reader(), stand_ins, rotation)
+    return Crew(reconciler, tidier, drift, Limits(), Reader(), uplinks.refusal if uplinks else None, rotation)
 
 
 def _switch(conf: Any) -> Any:

@@ -121,6 +121,10 @@ class Drift:
         """Return the state that was last applied or is being applied under a key."""
         return self._served.state(key)
 
+    def find_rival(self, key: Key, state: State, desired: frozenset[Entry]) -> tuple[str, Key] | None:
+        """Return a device name that two objects would share, and the key of the state that has it."""
+        return self._served.find_rival(key, state, desired)
+
     def keep_events(self, key: Key) -> None:
         """Keep the events that come from now on until the state of a key is applied.
 

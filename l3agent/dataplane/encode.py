@@ -32,6 +32,8 @@ from l3agent.model.states import NextHop
 #: What marks a bridge as ours (its alias, shown by ``ip link``): this, the id of the network, and, where there is a
 #: card, the second mark and its name. All other ports are somebody else's.
 BRIDGE_MARK, CARD_MARK = "l3agent:network:", ":card:"
+#: The alias of the taps that this project makes.
+TAP_MARK = "l3agent:port"
 
 Batch = list[tuple[bytes, Operation]]
 T = TypeVar("T")
@@ -85,14 +87,17 @@ def marked(alias: str) -> tuple[str, str] | None:
 
 
 def is_foreign(bridge: Bridge, info: rtnl.LinkInfo) -> bool:
-    """Return True if another program made a bridge of this name: it has neither our mark nor our MAC address."""
-    return marked(info.alias) is None and info.mac != bridge_mac(bridge.network_id)
+    """Return True if a bridge of this name is not that of this network: it has neither its mark nor its MAC address.
+
+    Names have the first 11 characters of a network's id, so it may be that of another network.
+    """
+    return not is_marked(bridge, info) and info.mac != bridge_mac(bridge.network_id)
 
 
 def is_marked(bridge: Bridge, info: rtnl.LinkInfo) -> bool:
-    """Return False if a bridge of ours, known by its MAC address, does not carry the mark of its network."""
+    """Return True if a bridge carries the mark of its network."""
     ours = marked(info.alias)
-    return (ours is not None and ours[0] == bridge.network_id) or info.mac != bridge_mac(bridge.network_id)
+    return ours is not None and ours[0] == bridge.network_id
 
 
 def bridge_mac(network_id: str) -> str:
@@ -152,7 +157,7 @@ def _new_link(link: Link, namespace_fd: int) -> list[bytes]:
 
 def _tap_up(link: Link, bridge_index: Mapping[str, int]) -> bytes:
     master = None if link.bridge is None else bridge_index[link.bridge]
-    return rtnl.set_link(name=link.tap, master=master, up=True)
+    return rtnl.set_link(name=link.tap, master=master, up=True, alias=TAP_MARK)
 
 
 def _changed_tap(link: Link, was: Link, bridge_index: Mapping[str, int]) -> bytes:

@@ -25,7 +25,7 @@ from l3agent.dataplane.settings import Settings
 from l3agent.dataplane.sockets import NETLINK_NETFILTER, NETLINK_ROUTE, NetlinkSocket
 from l3agent.dataplane.visit import own_namespace, visiting
 from l3agent.exceptions import ApplyError
-from l3agent.model.names import ROUTER_NAMESPACE
+from l3agent.model.names import HOST_NAMESPACE, ROUTER_NAMESPACE
 
 LOG = logging.getLogger(__name__)
 
@@ -205,6 +205,11 @@ class Kernel:
             _, answer = self.host.ask([nsid.new_nsid(handle.fd), nsid.get_nsid(handle.fd)])
             handle.nsid = nsid.parse_nsid(answer)
 
+    def our_numbers(self) -> frozenset[int]:
+        """Return the numbers, as links of the node's namespace name them, of all our namespaces."""
+        names = [name for name in self.names() if name.startswith((ROUTER_NAMESPACE, HOST_NAMESPACE))]
+        return frozenset(number for name in names if (number := self._number_of(name)) is not None)
+
     def packet_socket(self, handle: NamespaceHandle) -> socket.socket:
         """Return a new packet socket of a namespace; it receives nothing."""
         with visiting(self._home, handle.fd):
@@ -263,6 +268,18 @@ class Kernel:
         if path not in self._unknown_settings:
             self._unknown_settings.add(path)
             LOG.warning("this kernel has no %s; continuing without it", path)
+
+    def _number_of(self, name: str) -> int | None:
+        handle = self._handles.get(name)
+        if handle is not None and handle.nsid is not None:
+            return handle.nsid
+        fd = self._pins.open(name)
+        if fd is None:
+            return None
+        try:
+            return nsid.parse_nsid(self.host.ask([nsid.get_nsid(fd)])[0])
+        finally:
+            os.close(fd)
 
     def _make(self) -> Blank:
         self._settings.renew()

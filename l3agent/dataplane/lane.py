@@ -27,7 +27,7 @@ from l3agent.dataplane.tidy import Tidier
 from l3agent.exceptions import InvalidState, L3AgentError
 from l3agent.model.escape import shorten
 from l3agent.model.protocol import PROTOCOL
-from l3agent.model.states import Key, Report, State
+from l3agent.model.states import Key, NetworkState, Report, State
 from l3agent.model.wire import Reader, entry_count, pack_report, unpack_key, unpack_state
 
 LOG = logging.getLogger(__name__)
@@ -62,8 +62,9 @@ class Asker(Protocol):
 class Crew(NamedTuple):
     """What works in the lane.
 
+    :param nic_refusal: returns why a NIC may not be plugged in, None if it may; None where the operator has no topology
+        file, and so neither simulated hosts nor networks with a NIC.
     :param rotation: None where nothing is repaired.
-    :param stand_ins: there may be hosts and networks with a card of this machine: the operator has a topology file.
     """
 
     reconciler: Reconciler
@@ -71,7 +72,7 @@ class Crew(NamedTuple):
     drift: Drift
     limits: Limits
     reader: Reader
-    stand_ins: bool
+    nic_refusal: Callable[[str], str | None] | None
     rotation: Rotation | None = None
 
 
@@ -270,9 +271,15 @@ def _read(crew: Crew, wire: Mapping[str, Any], dry_run: bool) -> tuple[Key, Stat
         key, state = unpack_state(wire) if dry_run else crew.reader.read(wire)
     except InvalidState as exc:
         return unpack_key(wire), exc
-    if state is not None and key[0] != "router" and not crew.stand_ins:
-        # A card of this machine would be taken by it, or a device that is named as that of a host.
+    if state is None or key[0] == "router":
+        return key, state
+    if crew.nic_refusal is None:
+        # A NIC of this machine would be taken by it, or a device that is named as that of a host.
         return key, InvalidState("kind", key[0], _NO_STAND_INS)
+    if isinstance(state, NetworkState) and state.interface is not None:
+        refusal = crew.nic_refusal(state.interface)
+        if refusal is not None:
+            return key, InvalidState("interface", state.interface, refusal)
     return key, state
 
 

@@ -14,6 +14,7 @@ from l3agent.dataplane.kernel import Kernel, NamespaceHandle, read_fingerprint
 from l3agent.dataplane.netlink import nft, routes, rtnl, table
 from l3agent.dataplane.offload import Run
 from l3agent.dataplane.ovsdb.ports import Ports, Wait, observed_ports
+from l3agent.dataplane.ownership import require_our_bridge, require_our_taps
 from l3agent.dataplane.plan import (
     AcceptRA,
     Bridge,
@@ -349,20 +350,27 @@ def _observe_switch(kernel: Kernel, seen: Observed, desired: frozenset[Entry], l
     for info in _ask(kernel, [rtnl.get_link(name=name) for name in wanted_bridges if name not in seen.bridges]):
         if info is not None:
             seen.met(info)
-    seen.entries |= {
-        replace(
-            entry,
-            up=info.up,
-            isolated=info.is_isolated or is_foreign(entry, info),
-            marked=is_marked(entry, info),
-        )
-        for name, entry in wanted_bridges.items()
-        if (info := seen.bridge_info.get(name)) is not None
+    plugged = {(link.tap, link.bridge) for link in links}
+    to_plug = {
+        entry.bridge
+        for entry in desired
+        if isinstance(entry, Card) or (isinstance(entry, Link) and (entry.tap, entry.bridge) not in plugged)
     }
+    for name, entry in wanted_bridges.items():
+        if (bridge := seen.bridge_info.get(name)) is None:
+            continue
+        if is_foreign(entry, bridge) and name not in to_plug:
+            # That of Neutron's L2 agent at a takeover: what it has plugged in stays, nothing is added.
+            seen.entries.add(entry)
+        else:
+            require_our_bridge(entry, bridge)
+            marks = is_marked(entry, bridge)
+            seen.entries.add(replace(entry, up=bridge.up, isolated=bridge.is_isolated, marked=marks))
     paired = {link.tap for link in links}
     missing = [link.tap for link in wanted_links if link.tap not in paired and not link.moved_in]
-    found = _ask(kernel, [rtnl.get_link(name=tap) for tap in missing])
-    seen.entries |= {StrayTap(info.name) for info in found if info is not None}
+    stray = [info for info in _ask(kernel, [rtnl.get_link(name=tap) for tap in missing]) if info is not None]
+    require_our_taps(kernel, stray)
+    seen.entries |= {StrayTap(info.name) for info in stray}
 
 
 def _observe_card(kernel: Kernel, seen: Observed, name: str) -> None:

@@ -226,7 +226,7 @@ class Reconciler:
         with job.timed("plan"):
             plan = diff((), outermost(job.key, snapshot.state, self._driver))
             job.note(plan.operations)
-            self._tidier.note_removals(plan)
+            self._tidier.note_removals(plan, snapshot.seen.taps)
         yield from self._steps.carry_out(job, plan, snapshot.seen)
         assert snapshot.seen.handle is not None
         self._after += [
@@ -275,6 +275,7 @@ class Reconciler:
         plans: list[Plan] = []
         with job.timed("plan"):
             desired = yield from self._steps.render(job)
+            self._refuse_rival(key, state, desired)
             self._tidier.note_wanted(desired)
         known = None if dry_run or self._switch else self._drift.indexes
         for look in range(_LOOKS):
@@ -301,7 +302,7 @@ class Reconciler:
             yield from self._steps.note(job, plan.without_kind(SwitchPort))
             plans.append(plan)
             if plan:
-                self._tidier.note_removals(plan)
+                self._tidier.note_removals(plan, seen.taps)
                 try:
                     yield from self._steps.carry_out(job, plan, seen)
                 except ApplyError as exc:
@@ -329,6 +330,14 @@ class Reconciler:
         if seen.handle is not None and state is not None and self._kernel.is_pinned(seen.handle):
             self._kernel.number(seen.handle)
             self._drift.watch(key, state, desired, seen)
+
+    def _refuse_rival(self, key: Key, state: State | None, desired: frozenset[Entry]) -> None:
+        if state is not None and (rival := self._drift.find_rival(key, state, desired)) is not None:
+            name, (kind, other) = rival
+            raise ApplyError(
+                f"{name}: {kind} {other} has this device for another port or network, whose id begins with the same 11 "
+                "characters"
+            )
 
     def _settled(
         self, key: Key, state: State | None, desired: frozenset[Entry], seen: Observed, plans: list[Plan]

@@ -31,7 +31,7 @@ from l3agent.dataplane.plan import (
     Plan,
     SwitchPort,
 )
-from l3agent.model.states import Key, State
+from l3agent.model.states import HostState, Key, RouterState, State
 
 Entries = frozenset[Entry]
 
@@ -152,6 +152,26 @@ class Served:
         place = self._places.get(key)
         if place is not None:
             place.snapshot = None
+
+    def find_rival(self, key: Key, state: State, desired: Entries) -> tuple[str, Key] | None:
+        """Return a device name that two objects would share, and the key of the state that has it.
+
+        Names have the first 11 characters of the id of a port or network. Of two ports or networks with the same ones
+        only one can be served; a port that moved from one state to another has one id, and is no rival of itself.
+        """
+        own: dict[str, str | None] = {}
+        for entry in desired:
+            if isinstance(entry, Link | Bridge):
+                name, identity = _outer_name(entry), _full_id(state, entry)
+                if own.setdefault(name, identity) != identity:
+                    return name, key
+                # All others agree, since a rival of theirs was rejected.
+                other = next((one for one in self._users.get(name, ()) if one != key), None)
+                if other is not None:
+                    place = self._places[other]
+                    if _full_id(place.state, place.outside[name]) != identity:
+                        return name, other
+        return None
 
     def expect(self, key: Key, state: State | None) -> None:
         """A state is wanted, or none any more; until it stands, no event concerns it."""
@@ -308,7 +328,7 @@ class Served:
         if self.indexes.get(info.name, info.index) != info.index:
             return False
         if isinstance(entry, Bridge):
-            return info.up and (info.is_isolated or is_foreign(entry, info)) and is_marked(entry, info)
+            return info.up and (is_foreign(entry, info) or (info.is_isolated and is_marked(entry, info)))
         plugged = entry.bridge is None or info.master == self.indexes.get(entry.bridge)
         right = plugged and info.up
         return right and (isinstance(entry, Card) or (entry.mtu in (None, info.mtu) and info.is_isolated))
@@ -325,6 +345,16 @@ class Served:
         if self._last is None or self._last[0] is not place.state:
             self._last = place.state, self._render(key, place.state)
         return self._last[1]
+
+
+def _full_id(state: State, entry: Link | Bridge | Card) -> str | None:
+    """Return the id of the port or network whose device an entry is."""
+    if isinstance(entry, Bridge | Card):
+        return entry.network_id
+    ports = (
+        state.all_ports() if isinstance(state, RouterState) else [state.port] if isinstance(state, HostState) else []
+    )
+    return next((port.id for port in ports if port.device == entry.device), None)
 
 
 def _ports(place: _Place) -> list[str]:

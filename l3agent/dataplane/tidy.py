@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from l3agent.dataplane.kernel import Kernel
 from l3agent.dataplane.netlink import rtnl
 from l3agent.dataplane.observe import unused_bridges, unused_of
+from l3agent.dataplane.ownership import is_our_tap
 from l3agent.dataplane.plan import Bridge, Card, Entry, Link, Namespace, Plan
 
 #: Seconds after a removal during which a bridge may still lose its last port: namespaces go in the background.
@@ -39,8 +40,8 @@ class Tidier:
         self._looks = [now, now + _TIDY_S, now + _NOW_AND_THEN_S]
         #: Bridges that may lose their last port, and until when.
         self._emptying: dict[str, float] = {}
-        #: Taps of removed namespaces, and when they must be gone.
-        self._leaving: dict[str, float] = {}
+        #: Taps of removed namespaces: when they must be gone, and their indexes where these are known.
+        self._leaving: dict[str, tuple[float, int | None]] = {}
 
     def note_wanted(self, desired: Iterable[Entry]) -> None:
         """A tap that is wanted again stays."""
@@ -48,13 +49,17 @@ class Tidier:
             if isinstance(entry, Link):
                 self._leaving.pop(entry.tap, None)
 
-    def note_removals(self, plan: Plan) -> None:
-        """Take note of what a plan removes."""
+    def note_removals(self, plan: Plan, taps: Mapping[str, int]) -> None:
+        """Record what a plan removes.
+
+        :param taps: index of the outer end of each link, as far as it was observed.
+        """
         former = [one.was or one.entry for one in plan.of(Link, Card) if one.verb != "add"]
         self._expect(entry.bridge for entry in former if isinstance(entry, Link | Card))
         if any(one.verb == "remove" for one in plan.of(Namespace)):
-            taps = [entry.tap for entry in former if isinstance(entry, Link) and not entry.moved_in]
-            self._leaving |= dict.fromkeys(taps, time.monotonic() + _APART_S)
+            names = [entry.tap for entry in former if isinstance(entry, Link) and not entry.moved_in]
+            until = time.monotonic() + _APART_S
+            self._leaving |= {name: (until, taps.get(name)) for name in names}
 
     def note_failure(self, plan: Plan) -> None:
         """Something of a plan was refused: the bridges that it makes may stay without a port."""
@@ -103,9 +108,14 @@ class Tidier:
     def _left_behind(self) -> list[str]:
         """Return the taps that should be gone by now and are there, and forget those that are not."""
         now = time.monotonic()
-        due = [tap for tap, when in self._leaving.items() if when < now][:_TOGETHER]
+        due = [tap for tap, (when, _) in self._leaving.items() if when < now][:_TOGETHER]
         answers = zip(due, self._kernel.host.ask([rtnl.get_link(name=tap) for tap in due]), strict=True)
-        there = [tap for tap, answer in answers if rtnl.parse_links(answer)]
+        # Another program may have taken the name since.
+        there = [
+            tap
+            for tap, answer in answers
+            if any(is_our_tap(info, self._leaving[tap][1]) for info in rtnl.parse_links(answer))
+        ]
         for tap in set(due).difference(there):
             del self._leaving[tap]
         return there

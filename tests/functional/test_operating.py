@@ -45,7 +45,7 @@ def test_once_builds_all_routers_and_leaves_them_standing(dataplane: Dataplane, 
     assert "3 routers are as they should be" in done.stdout
     names = [one["name"] for one in dataplane.sandbox.json("ip -j netns")]
     assert len([name for name in names if name.startswith("qrouter-")]) == 3
-    again = once(folder, options(folder, dataplane.socket_path))
+    again = once(folder, options(folder, dataplane.socket_path), "--debug")
     assert again.returncode == 0
     assert re.findall(r"router \S+ updated: 0 operations", again.stdout)
     assert not re.findall(r"router \S+ updated: [1-9]", again.stdout)

@@ -72,6 +72,7 @@ class LinkInfo:
     """What the kernel says of a link.
 
     :param link: index of the other end of a veth pair, in the namespace of that end; 0 where there is none.
+    :param netnsid: number of the namespace of that end, as counted here; None if it is this one or unknown.
     :param accept_ra: it takes its default route from router advertisements although it forwards; None without IPv6.
     :param autoconf: it takes addresses from them as well.
     :param has_ipv6: the kernel has IPv6 on it, and ``disable_ipv6`` is 0 (ip-sysctl).
@@ -91,6 +92,7 @@ class LinkInfo:
     master: int
     link: int
     alias: str
+    netnsid: int | None = None
     accept_ra: bool | None = None
     autoconf: bool = False
     has_ipv6: bool = False
@@ -244,6 +246,7 @@ def _parse_link(data: bytes, start: int, end: int) -> LinkInfo:
     _, _, index, flags, _ = _IFINFO.unpack_from(data, start)
     name = mac = alias = kind = ""
     mtu = master = link = 0
+    netnsid: int | None = None
     inet6: tuple[bool | None, bool, bool] = (None, False, False)
     is_isolated, forwarding = True, False
     arp_ignore: int | None = None
@@ -259,6 +262,8 @@ def _parse_link(data: bytes, start: int, end: int) -> LinkInfo:
             (master,) = unpack_from("=I", data, first)
         elif what == _LINK:
             (link,) = unpack_from("=I", data, first)
+        elif what == _LINK_NETNSID:
+            (netnsid,) = unpack_from("=i", data, first)
         elif what == _IFALIAS:
             alias = data[first : last - 1].decode(errors="replace")
         elif what == _LINKINFO:
@@ -270,7 +275,7 @@ def _parse_link(data: bytes, start: int, end: int) -> LinkInfo:
             is_isolated = not inet6[2] and (arp_ignore is None or (bool(rp_filter) and arp_ignore == _ARP_IGNORE_ALL))
             forwarding = forwarding and forwards_ipv6
     up, arp, multicast = bool(flags & IFF_UP), not flags & _IFF_NOARP, bool(flags & _IFF_MULTICAST)
-    own = index, name, mac, mtu, up, kind, master, link, alias
+    own = index, name, mac, mtu, up, kind, master, link, alias, netnsid
     return LinkInfo(*own, *inet6, is_isolated, arp, multicast, forwarding, arp_ignore or 0)
 
 

@@ -11,6 +11,7 @@ from l3agent.dataplane.entries import Entry, Link, SwitchPort
 from l3agent.dataplane.ovsdb.rows import OWNER, Found
 from l3agent.dataplane.ovsdb.transact import is_stuck
 from l3agent.dataplane.plan import Operation
+from l3agent.exceptions import ApplyError
 
 #: The keys of ``external_ids`` that count.
 _KEYS = ("iface-id", "iface-status", "attached-mac", OWNER)
@@ -73,14 +74,30 @@ def observed_ports(
 
     :param links: what is in the namespace.
     :param devices: names of all devices that are there or wait to be moved in.
+    :raises ApplyError: a wanted port exists and is not ours.
     """
     wanted = {entry.name: entry for entry in desired if isinstance(entry, SwitchPort)}
     taps = {link.tap for link in links if link.tap}
     names = {*wanted, *taps, *ports.owned(state_id)}
     if not ports.known:
         return {wanted.get(name) or _unknown(name) for name in names if name in taps or name in devices}
-    found = ((name, ports.port(name)) for name in names)
-    return {as_wanted(one, wanted.get(name), name in devices) for name, one in found if one is not None}
+    found = {name: one for name in names if (one := ports.port(name)) is not None}
+    for name in wanted.keys() & found.keys() - taps:
+        _require_ours(wanted[name], found[name])
+    return {as_wanted(one, wanted.get(name), name in devices) for name, one in found.items()}
+
+
+def _require_ours(wanted: SwitchPort, found: Found) -> None:
+    """Check a port without a device in our namespace: the tap of a virtual machine may have the name, and the id.
+
+    A device that the switch makes is named by its kind of port, which no other program plugs in with this id.
+
+    :raises ApplyError: it is not ours.
+    """
+    if OWNER not in found.ids and not (found.type and dict(wanted.ids)["iface-id"] == found.ids.get("iface-id")):
+        raise ApplyError(
+            f"{found.name}: bridge {found.bridge} of Open vSwitch has a port of this name that is not ours"
+        )
 
 
 def as_wanted(found: Found, wanted: SwitchPort | None, there: bool) -> SwitchPort:

@@ -46,5 +46,5 @@ class Mortal(Dataplane):
                 yield sends
             else:
                 self._after.unlink()
-                assert report.error is None
+                assert report.error is None, report.error
                 return
