@@ -222,7 +222,9 @@ def _look(crew: Crew, args: Mapping[str, Any]) -> Step:
 
 
 def _reconcile(crew: Crew, args: Mapping[str, Any]) -> Step:
-    dry_run, lines = bool(args.get("dry_run", False)), int(args.get("lines", _ALL_LINES))
+    dry_run, lines = bool(args.get("dry_run", False)), args.get("lines", _ALL_LINES)
+    if type(lines) is not int:
+        raise ValueError(f"reconcile: lines: {shorten(repr(lines))}: expected a whole number")
     # All are read first: of a request that is none of ours nothing is done.
     states = yield from _read_all(crew, args["states"], dry_run)
     reports = []

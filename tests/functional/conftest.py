@@ -12,6 +12,7 @@ from tests.functional.support.cloud import HOST, Cloud, options
 from tests.functional.support.crashes import Mortal
 from tests.functional.support.kernel import RouterFacts, golden
 from tests.functional.support.neutron_server import NeutronServer
+from tests.functional.support.node import unchanged_node
 from tests.functional.support.processes import Agent, Dataplane, Options, a_machine, last_lines
 from tests.functional.support.rabbit import Rabbit
 from tests.functional.support.sandbox import Sandbox
@@ -48,6 +49,16 @@ def machine() -> Iterator[Dataplane]:
     """A data plane in a sandbox that the tests of a file share; each uses ids of its own."""
     with a_machine() as machine:
         yield machine
+
+
+@pytest.fixture
+def same_node(machine: Dataplane) -> Iterator[None]:
+    """Check that a test in which tenants misbehave leaves the node's own addresses, routes and settings as they were.
+
+    A test file that misbehaves takes it by ``pytest.mark.usefixtures``.
+    """
+    with unchanged_node(machine.sandbox):
+        yield
 
 
 @pytest.fixture(scope="module")

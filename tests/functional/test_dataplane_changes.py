@@ -29,6 +29,7 @@ from tests.functional.support.states import (
     tap,
 )
 from tests.functional.support.traffic import Traffic
+from tests.functional.support.unbroken import nothing_lost
 
 Change = Callable[["World"], RouterState]
 
@@ -264,7 +265,8 @@ def test_flows_that_have_nothing_to_do_with_a_change_survive_it(
         assert flow.seen == "203.0.113.10"
         if change in (another_gateway_address, no_snat):
             return
-        world.settle(change(world))
+        with nothing_lost(machine.sandbox, [outside, far], [(vm, "203.0.113.1"), (vm, "10.0.1.9")]):
+            world.settle(change(world))
         assert traffic.alive(flow)
     machine.reconcile(*((key(one), None) for one in (vm, other, far, outside)))
 

@@ -3,16 +3,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
 
-from l3agent.model.states import RouterState
+from l3agent.model.states import HostState, RouterState
 from tests.functional.support.crashes import Mortal
 from tests.functional.support.flows import OUTSIDE, Change, World, the_gateway_gone
 from tests.functional.support.kernel import observed
+from tests.functional.support.sandbox import Sandbox
 from tests.functional.support.states import bridge, key, namespace, new_id, port, route
-from tests.functional.support.watch import capture
+from tests.functional.support.watch import Program, capture
 
 pytestmark = pytest.mark.kernel
 
@@ -26,6 +29,18 @@ def another_gateway(world: World) -> RouterState:
 
 def the_gateway_gone_and_an_interface(world: World) -> RouterState:
     return replace(the_gateway_gone(world), ports=frozenset({world.red}))
+
+
+@contextmanager
+def pings(sandbox: Sandbox, *machines: HostState) -> Iterator[None]:
+    """Have machines ping the outside all the time, each in one flow, also while the gateway goes."""
+    command = ["ping", "-n", "-q", "-i", "0.02", OUTSIDE]
+    running = [Program(sandbox, command, namespace(machine)) for machine in machines]
+    try:
+        yield
+    finally:
+        for one in running:
+            one.close()
 
 
 @pytest.mark.parametrize(
@@ -52,7 +67,10 @@ def test_nothing_leaves_untranslated_after_any_send(mortal: Mortal, change: Chan
             command = ["sh", "-c", f"ping -c 1 -W 0.2 {OUTSIDE} || :"]
             mortal.sandbox.run(command, netns=namespace(machine))
 
-    with capture(mortal.sandbox, bridge(world.gateway.network_id), "icmp") as frames:
+    with (
+        capture(mortal.sandbox, bridge(world.gateway.network_id), "icmp") as frames,
+        pings(mortal.sandbox, world.vm7, world.vm8),
+    ):
         world.reconcile(world.router)
         speak()
         assert any(f"> {OUTSIDE}: ICMP echo request" in line for line in frames.lines())

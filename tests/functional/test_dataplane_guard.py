@@ -22,6 +22,8 @@ OUTSIDE, GATEWAY, FIP = "203.0.113.1", "203.0.113.10", "203.0.113.100"
 OUTSIDE6, INSIDE6 = "2001:db8:ffff::1", "2001:db8:1::5"
 WITH_FIP, WITHOUT = "10.0.0.5", "10.0.0.6"
 METADATA = "169.254.169.254"
+pytestmark = pytest.mark.usefixtures("same_node")
+
 _SCRIPT = str(Path(stray.__file__).resolve())
 #: Takes from the rules what the previous release did not have.
 _PREVIOUS = "; ".join(

@@ -68,6 +68,13 @@ def test_what_a_client_says_is_short_and_legible_in_the_log(machine: Dataplane) 
     assert max(map(len, written.splitlines())) < 1000
 
 
+@pytest.mark.parametrize("lines", [float("inf"), float("nan"), "7", [1], None])
+def test_a_number_of_lines_that_is_none_is_an_error_and_no_defect(machine: Dataplane, lines: object) -> None:
+    with pytest.raises(AssertionError, match="lines: .*: expected a whole number"):
+        machine.request("reconcile", {"states": [], "lines": lines})
+    assert "Traceback" not in machine.log.read_text()
+
+
 def test_dry_runs_of_routers_that_are_not_here_leave_nothing_behind(machine: Dataplane) -> None:
     def trial(times: int) -> None:
         for _ in range(times):

@@ -29,6 +29,7 @@ def node_address(machine: Dataplane) -> None:
     _give_address(machine.sandbox)
 
 
+@pytest.mark.usefixtures("same_node")
 def test_tenants_and_machines_outside_neither_configure_nor_reach_the_node(machine: Dataplane) -> None:
     inside, outside = new_id(), new_id()
     inner = port(inside, "10.0.0.1/24", "2001:db8:1::1/64")
@@ -42,7 +43,7 @@ def test_tenants_and_machines_outside_neither_configure_nor_reach_the_node(machi
     assert {device: _settings(machine.sandbox, device) for device in devices} == dict.fromkeys(devices, ISOLATED)
     # Devices inside have IPv6, and what is on the same bridge is reached.
     for address in ("10.0.0.1", "2001:db8:1::1"):
-        machine.sandbox.run(["ping", "-c", "1", "-W", "10", address], netns=namespace(tenant))
+        machine.sandbox.run(["ping", "-c", "5", "-i", "0.5", "-W", "10", address], netns=namespace(tenant))
 
 
 def test_devices_of_an_older_release_are_corrected_with_what_the_node_has_taken_from_them(machine: Dataplane) -> None:

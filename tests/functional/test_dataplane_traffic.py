@@ -11,6 +11,9 @@ from l3agent.model.states import NetworkState
 from tests.functional.support.processes import Dataplane
 from tests.functional.support.states import bridge, host, key, namespace, new_id, port, route, router
 from tests.functional.support.traffic import Traffic
+from tests.functional.support.unbroken import nothing_lost
+
+pytestmark = pytest.mark.usefixtures("same_node")
 
 VM1, VM2, VM3 = "10.0.0.5", "10.0.0.6", "10.0.1.5"
 FIP1, FIP3 = "203.0.113.100", "203.0.113.101"
@@ -186,12 +189,14 @@ def test_established_flows_survive_a_restart_of_the_data_plane(
     machine: Dataplane, world: World, traffic: Traffic
 ) -> None:
     flows = [traffic.connect(world.vm2, OUTSIDE), traffic.connect(world.outside, FIP1)]
-    machine.kill()
-    assert all(map(traffic.alive, flows))
-    machine.start()
-    (report,) = machine.reconcile((key(world.router1), world.router1))
-    assert report.operations == ()
-    assert all(map(traffic.alive, flows))
+    ways = [(world.vm2, OUTSIDE), (world.outside, FIP1), (world.vm2, VM3)]
+    with nothing_lost(machine.sandbox, [world.outside, world.vm1, world.vm3], ways):
+        machine.kill()
+        assert all(map(traffic.alive, flows))
+        machine.start()
+        (report,) = machine.reconcile((key(world.router1), world.router1))
+        assert report.operations == ()
+        assert all(map(traffic.alive, flows))
 
 
 # ---- a real card (one end of a veth pair stands for it) -----------------------------------------------------------
@@ -220,6 +225,7 @@ def test_a_card_joins_the_network_and_is_let_go_when_the_network_is(machine: Dat
     (card,) = sandbox.json("ip -j link show dev card0")
     assert "master" not in card
     assert machine.request("inventory", {})["network"].count(network) == 1
+    sandbox.run(["ip", "link", "delete", "card0"])
     assert machine.reconcile(*((key(one), None) for one in (state, vm)))[0].error is None
     sandbox.run(["ip", "netns", "delete", "elsewhere"])
 

@@ -21,6 +21,8 @@ from tests.functional.support.processes import Dataplane
 from tests.functional.support.states import host, key, namespace, new_id, port, route, router
 from tests.functional.support.traffic import PORT, Traffic
 
+pytestmark = pytest.mark.usefixtures("same_node")
+
 VM1, VM2, VM3 = "10.0.0.5", "10.0.0.6", "10.0.1.5"
 FIP1, FIP3 = "203.0.113.100", "203.0.113.101"
 OUTSIDE, OUTSIDE6 = "203.0.113.1", "2001:db8:ffff::1"
