@@ -70,7 +70,7 @@ def test_what_a_client_says_is_short_and_legible_in_the_log(machine: Dataplane) 
 
 @pytest.mark.parametrize("lines", [float("inf"), float("nan"), "7", [1], None])
 def test_a_number_of_lines_that_is_none_is_an_error_and_no_defect(machine: Dataplane, lines: object) -> None:
-    with pytest.raises(AssertionError, match="lines: .*: expected a whole number"):
+    with pytest.raises(AssertionError, match="expected a whole number"):
         machine.request("reconcile", {"states": [], "lines": lines})
     assert "Traceback" not in machine.log.read_text()
 
