@@ -4,7 +4,7 @@
     PYTHONPATH=CHECKOUT python tests/functional/upgrade/record.py DIRECTORY
 
 CHECKOUT is the release to record; its code and its tests' helpers are used, so this script must work with each. Needs
-RabbitMQ. It writes into DIRECTORY:
+RabbitMQ. Record a release into a directory of its version when it is final. It writes into DIRECTORY:
 
 ``build.sh``        the typed plans of two routers and of four hosts beside them, on an empty machine
 ``interrupted.sh``  the typed removal of a floating IP up to the deletion of its conntrack entries, where the data
