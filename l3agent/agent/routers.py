@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -22,6 +22,7 @@ from l3agent.agent.native_thread import run_in_native_thread
 from l3agent.agent.outcomes import Outcome, Result
 from l3agent.agent.resource_update import Action, ResourceUpdate
 from l3agent.agent.router_info import ACTIVE, ERROR, UNKNOWN, RouterInfo
+from l3agent.agent.warning_log import WarningLog
 from l3agent.exceptions import (
     ApplyError,
     InvalidRouter,
@@ -38,8 +39,6 @@ LOG = logging.getLogger(__name__)
 _REMOVED_KEPT = 100
 #: Floating IPs from which on a state is computed in a native thread: each takes 25 us.
 _MANY_FLOATING_IPS = 1000
-#: New warnings of one router that one update logs.
-_WARNINGS_LOGGED = 20
 
 
 class Dataplane(Protocol):
@@ -83,6 +82,7 @@ class Routers:
         self._conf = conf
         self._dataplane = dataplane
         self._statuses = statuses
+        self._warnings = WarningLog(LOG)
         self._last_known = last_known
         self._fetch_again = fetch_again
         self._contact = contact
@@ -159,7 +159,7 @@ class Routers:
             info = self.info.setdefault(update.id, RouterInfo(update.id))
             unasked = info.status == "active" and info.state == state
             info.named_at = time.monotonic()
-            _log_warnings(update.id, info.take(payload, state, update.stamp))
+            self._warnings.log(update.id, info.take(payload, state, update.stamp))
             self._last_known.remember(update.id, payload)
             return self.apply(update, timings, unasked=unasked)
 
@@ -263,15 +263,6 @@ class Routers:
         released = info.release_floating_ips()
         served = {fip_id for other in self.info.values() for fip_id in released & other.floating_ips.keys()}
         self._statuses.report_down(router_id, released - served)
-
-
-def _log_warnings(router_id: str, warnings: Sequence[str]) -> None:
-    """Log the warnings that are new; of very many, the first ones."""
-    for warning in warnings[:_WARNINGS_LOGGED]:
-        LOG.warning("router %s: %s", router_id, warning)
-    if len(warnings) > _WARNINGS_LOGGED:
-        more = len(warnings) - _WARNINGS_LOGGED
-        LOG.warning("router %s: %d more warnings; l3-agentctl show lists them", router_id, more)
 
 
 def _outcome(update: ResourceUpdate, result: Result, **values: Any) -> Outcome:
