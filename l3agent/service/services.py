@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import signal
 import time
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
@@ -123,10 +122,13 @@ class Services:
         run.called_at = time.monotonic()
         _start(run.service)
         run.started.send()
-        while not self.done.ready():
-            with suppress(_WaitAgain):
+        while True:
+            try:
                 self._wait_for(run.service)
                 self.done.wait()
+                return
+            except _WaitAgain:
+                continue
 
     def _wait_for(self, service: ServiceLike) -> None:
         """Call ``wait()`` of a service that runs; one that raises an error ends all, like a thread that dies."""
