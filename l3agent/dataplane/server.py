@@ -35,6 +35,8 @@ _UNREAD_BYTES, _ANSWER_BYTES = 1 << 20, 128 << 20
 _SEND_S = 10.0
 #: Seconds between two checks whether the file of the socket is still there.
 _CHECK_S = 1.0
+#: Seconds of work on the requests of one read, which may be thousands, before other events are looked at.
+_SLICE_S = 0.05
 _READ, _WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 
 
@@ -42,12 +44,13 @@ class Client:
     """A connected agent. Nothing here blocks: what it does not read waits in a buffer, and it is dropped in the end.
 
     :ivar broken: the connection is of no use any more.
+    :ivar is_behind: there may be requests that are received and not begun yet.
     """
 
     def __init__(self, connection: socket.socket) -> None:
         connection.setblocking(False)
         self.connection = connection
-        self.broken = False
+        self.broken = self.is_behind = False
         #: Events that the selector reports of it.
         self.events = 0
         #: Bytes of a frame that is not complete yet; the unpacker drops what it has decoded, and counts only the rest.
@@ -71,13 +74,19 @@ class Client:
         """Whether anybody waits for an answer: the other end is open, whatever is still to be read."""
         return not self._ended.poll(0)
 
-    def requests(self, data: bytes) -> Iterator[object]:
-        """Yield the requests that are complete with some more received bytes.
+    def feed(self, data: bytes) -> None:
+        """Take received bytes.
 
-        :raises ValueError, msgpack.UnpackException: they are no frame, or one that is too long.
+        :raises msgpack.UnpackException: they are more than a frame may have.
         """
         self._unpacker.feed(data)
         self._incomplete += len(data)
+
+    def requests(self) -> Iterator[object]:
+        """Yield the requests that are complete and not taken yet.
+
+        :raises ValueError, msgpack.UnpackException: the received bytes are no frame, or one that is too long.
+        """
         for request in self._unpacker:
             self._incomplete = 0
             yield request
@@ -117,8 +126,12 @@ class Client:
 
         :param has_room: more requests can be taken.
         """
-        reads = has_room and len(self._unsent) < _UNREAD_BYTES
+        reads = self.may_ask(has_room) and not self.is_behind
         return (_READ if reads else 0) | (_WRITE if self._unsent else 0)
+
+    def may_ask(self, has_room: bool) -> bool:
+        """Return True if a request of the client may be begun: it reads its answers."""
+        return has_room and len(self._unsent) < _UNREAD_BYTES
 
     def _break(self, reason: str) -> None:
         LOG.warning("an answer could not be delivered: %s", reason)
@@ -178,7 +191,9 @@ class Server:
                             self._read(selector, key.data)
                     elif key.data is not None:
                         key.data(selector)
-                if not ready or not any(isinstance(key.data, Client) for key, _ in ready):
+                if self._client is not None and self._is_behind():
+                    self._read(selector, self._client)
+                elif not ready or not any(isinstance(key.data, Client) for key, _ in ready):
                     self._lane.rest()
 
     # ---- private ---------------------------------------------------------------------------------------------
@@ -201,7 +216,12 @@ class Server:
             else:
                 selector.modify(client.connection, events, client)
             client.events = events
-        return min(seconds, max(0.0, patience))
+        return 0.0 if self._is_behind() else min(seconds, max(0.0, patience))
+
+    def _is_behind(self) -> bool:
+        """Return True if a request that was received may be begun now."""
+        client = self._client
+        return client is not None and client.is_behind and not client.broken and client.may_ask(self._lane.has_room)
 
     def _hear(self, _: selectors.BaseSelector) -> None:
         self._lane.hear()
@@ -231,27 +251,34 @@ class Server:
         return time.monotonic() + _CHECK_S
 
     def _read(self, selector: selectors.BaseSelector, client: Client) -> None:
-        """Do what the client asks for."""
+        """Do what the client asks for, for a slice of time; the rest is done after other events were looked at."""
         if client.connection.fileno() < 0:
             # Its successor was accepted in this same look at the sockets, and it was dropped then.
             return
         try:
-            data = client.connection.recv(_READ_BYTES)
+            data = b"" if client.is_behind or client.broken else client.connection.recv(_READ_BYTES)
         except BlockingIOError:
             return
         except OSError:
             data = b""
         try:
-            if data:
-                for request in client.requests(data):
-                    self._lane.serve(client, request)
-                    if self._stopped:
-                        return
+            if (data or client.is_behind) and not client.broken:
+                self._serve(client, data)
                 return
         except (ValueError, msgpack.UnpackException) as exc:
             LOG.error("the client sent something that is no frame: %s", shorten(str(exc)))
         self._drop(selector, client)
         self._stopped = self._stopped or self._exit_with_client
+
+    def _serve(self, client: Client, data: bytes) -> None:
+        client.feed(data)
+        client.is_behind = False
+        until = time.monotonic() + _SLICE_S
+        for request in client.requests():
+            self._lane.serve(client, request)
+            client.is_behind = time.monotonic() >= until or not client.may_ask(self._lane.has_room)
+            if self._stopped or client.is_behind:
+                break
 
     def _drop(self, selector: selectors.BaseSelector, client: Client) -> None:
         if client.events:

@@ -7,6 +7,7 @@ import socket
 import struct
 from pathlib import Path
 
+import msgpack
 import pytest
 
 from l3agent.model.wire import pack_state
@@ -104,3 +105,22 @@ def test_a_client_that_does_not_read_stops_nothing(machine: Dataplane) -> None:
     wait_until(lambda: "nothing was read for" in machine.log.read_text(), timeout=60)
     machine.hang_up()
     assert machine.reconcile((key(standing), None))[0].error is None
+
+
+def test_another_client_is_answered_while_hundreds_of_requests_wait(machine: Dataplane) -> None:
+    machine.hang_up()
+    states = [router(port(new_id(), "10.0.0.1/24")) for _ in range(200)]
+    requests = (msgpack.packb([1, "reconcile", {"states": [pack_state(key(one), one)]}]) for one in states)
+    with socket.socket(socket.AF_UNIX) as client, socket.socket(socket.AF_UNIX) as other:
+        client.connect(str(machine.socket_path))
+        client.sendall(msgpack.packb([1, "hello", {}]))
+        client.recv(4096)
+        # Both are there before the data plane looks: the requests first, in one read.
+        with machine.paused():
+            client.sendall(b"".join(requests))
+            other.settimeout(60)
+            other.connect(str(machine.socket_path))
+        assert b"Busy" in other.recv(4096)
+        assert len(machine.sandbox.namespaces() & {namespace(one) for one in states}) < len(states)
+    reports = machine.reconcile(*((key(one), None) for one in states))
+    assert {report.error for report in reports} == {None}
