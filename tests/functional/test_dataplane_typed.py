@@ -137,6 +137,7 @@ def test_a_typed_host_leaves_nothing_to_do(machine: Dataplane) -> None:
 
 
 def test_a_typed_card_leaves_nothing_to_do(machine: Dataplane) -> None:
+    machine.name_nics("card1")
     machine.sandbox.run(["ip", "link", "add", "card1", "type", "veth", "peer", "name", "wire1"])
     network = new_id()
     wanted = (("network", network), NetworkState(network, "card1"))

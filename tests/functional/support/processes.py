@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import json
 import os
 import shutil
 import signal
@@ -93,6 +94,14 @@ class Dataplane:
             self._process = self.sandbox.popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         # In a guest, beside other tests, the start takes more than a minute.
         wait_until(self._listens, timeout=240)
+
+    def name_nics(self, *names: str) -> None:
+        """Write a topology file of root that names NICs, one for each external network."""
+        networks = {
+            f"n{at}": {"external": {"interface": name}, "subnets": {f"s{at}": {"cidr": f"198.51.{at}.0/24"}}}
+            for at, name in enumerate(names)
+        }
+        (self.conf.parent / "topology.yaml").write_text(json.dumps({"networks": networks}))
 
     def paused(self) -> AbstractContextManager[None]:
         """Have the process stand still for the time of a block."""
