@@ -9,12 +9,12 @@ from functools import partial
 from ipaddress import IPv4Address
 
 from l3agent.dataplane import syscalls, takeover
-from l3agent.dataplane.encode import is_foreign, is_marked, marked
+from l3agent.dataplane.encode import is_marked, marked
 from l3agent.dataplane.kernel import Kernel, NamespaceHandle, read_fingerprint
 from l3agent.dataplane.netlink import nft, routes, rtnl, table
 from l3agent.dataplane.offload import Run
 from l3agent.dataplane.ovsdb.ports import Ports, Wait, observed_ports
-from l3agent.dataplane.ownership import require_our_bridge, require_our_taps
+from l3agent.dataplane.ownership import foreign_taps, is_foreign_bridge, refusal
 from l3agent.dataplane.plan import (
     AcceptRA,
     Bridge,
@@ -35,6 +35,7 @@ from l3agent.dataplane.plan import (
     Table,
 )
 from l3agent.dataplane.sockets import NetlinkSocket
+from l3agent.exceptions import ApplyError
 from l3agent.model.names import GATEWAY_DEVICE, HOST_DEVICE, INTERNAL_DEVICE, namespace_name
 from l3agent.model.states import Key
 
@@ -57,6 +58,7 @@ class Observed:
     :param bridge_info: what the kernel says of each of them.
     :param taps: index of the outer end of each of our links.
     :param waiting: devices in the switch namespace that should be moved in.
+    :param refused: wanted devices that cannot be plugged in, and why: what stands in their place is not ours.
     """
 
     entries: set[Entry] = field(default_factory=set)
@@ -66,6 +68,7 @@ class Observed:
     bridge_info: dict[str, rtnl.LinkInfo] = field(default_factory=dict)
     taps: dict[str, int] = field(default_factory=dict)
     waiting: set[str] = field(default_factory=set)
+    refused: dict[str, str] = field(default_factory=dict)
 
     def met(self, bridge: rtnl.LinkInfo) -> None:
         """Take note of a bridge."""
@@ -351,26 +354,25 @@ def _observe_switch(kernel: Kernel, seen: Observed, desired: frozenset[Entry], l
         if info is not None:
             seen.met(info)
     plugged = {(link.tap, link.bridge) for link in links}
-    to_plug = {
-        entry.bridge
-        for entry in desired
-        if isinstance(entry, Card) or (isinstance(entry, Link) and (entry.tap, entry.bridge) not in plugged)
-    }
+    to_plug = [link for link in wanted_links if link.bridge and (link.tap, link.bridge) not in plugged]
     for name, entry in wanted_bridges.items():
         if (bridge := seen.bridge_info.get(name)) is None:
             continue
-        if is_foreign(entry, bridge) and name not in to_plug:
-            # That of Neutron's L2 agent at a takeover: what it has plugged in stays, nothing is added.
+        if is_foreign_bridge(entry, bridge):
+            # What it has stays, as with that of Neutron's L2 agent at a takeover; nothing is added.
             seen.entries.add(entry)
+            seen.refused |= {link.device: refusal(name) for link in to_plug if link.bridge == name}
+            if any(isinstance(one, Card) for one in desired):
+                raise ApplyError(refusal(name))
         else:
-            require_our_bridge(entry, bridge)
             marks = is_marked(entry, bridge)
             seen.entries.add(replace(entry, up=bridge.up, isolated=bridge.is_isolated, marked=marks))
     paired = {link.tap for link in links}
-    missing = [link.tap for link in wanted_links if link.tap not in paired and not link.moved_in]
+    missing = {link.tap: link.device for link in wanted_links if link.tap not in paired and not link.moved_in}
     stray = [info for info in _ask(kernel, [rtnl.get_link(name=tap) for tap in missing]) if info is not None]
-    require_our_taps(kernel, stray)
-    seen.entries |= {StrayTap(info.name) for info in stray}
+    foreign = foreign_taps(kernel, stray)
+    seen.refused |= {missing[name]: refusal(name) for name in foreign}
+    seen.entries |= {StrayTap(info.name) for info in stray if info.name not in foreign}
 
 
 def _observe_card(kernel: Kernel, seen: Observed, name: str) -> None:

@@ -14,30 +14,23 @@ from l3agent.dataplane.encode import TAP_MARK, is_foreign
 from l3agent.dataplane.kernel import Kernel
 from l3agent.dataplane.netlink.rtnl import LinkInfo
 from l3agent.dataplane.plan import Bridge
-from l3agent.exceptions import ApplyError
 
 
-def require_our_taps(kernel: Kernel, infos: Iterable[LinkInfo]) -> None:
-    """Check devices that stand in the place of wanted taps.
-
-    :raises ApplyError: one is not ours.
-    """
+def foreign_taps(kernel: Kernel, infos: Iterable[LinkInfo]) -> set[str]:
+    """Return the names of the devices that stand in the place of wanted taps and are not ours."""
     unmarked = [info for info in infos if not (info.kind == "veth" and info.alias == TAP_MARK)]
-    if not unmarked:
-        return
-    numbers = kernel.our_numbers()
-    for info in unmarked:
-        if info.kind != "veth" or info.netnsid not in numbers:
-            raise ApplyError(f"{info.name}: a device of this name exists and is no port of l3agent; it is left alone")
+    numbers = kernel.our_numbers() if unmarked else frozenset()
+    return {info.name for info in unmarked if info.kind != "veth" or info.netnsid not in numbers}
 
 
-def require_our_bridge(wanted: Bridge, info: LinkInfo) -> None:
-    """Check a device that stands in the place of a wanted bridge.
+def is_foreign_bridge(wanted: Bridge, info: LinkInfo) -> bool:
+    """Return True if the device that stands in the place of a wanted bridge is not ours, or no bridge."""
+    return info.kind != "bridge" or is_foreign(wanted, info)
 
-    :raises ApplyError: it is not ours.
-    """
-    if info.kind != "bridge" or is_foreign(wanted, info):
-        raise ApplyError(f"{info.name}: a device of this name exists and is no bridge of l3agent; it is left alone")
+
+def refusal(name: str) -> str:
+    """Return why a device is not used."""
+    return f"{name}: a device of this name exists and is not one of l3agent; it is left alone"
 
 
 def is_our_tap(info: LinkInfo, index: int | None) -> bool:

@@ -288,6 +288,8 @@ class Reconciler:
                 yield from self._steps.note(job, plan.operations)
                 if plan:
                     self._drift.doubt(key)
+                if seen.refused:
+                    raise ApplyError(min(seen.refused.values()))
                 return
             change, failure = self._submit(job, plan), None
             if change is not None and plan.brings(SwitchPort):
@@ -317,8 +319,8 @@ class Reconciler:
                 yield from self._steps.tell(job, seen.handle, plan, servable(self._kernel, seen.handle, desired))
             if change is not None:
                 failure = yield from self._over(change, job)
-            if failure is not None:
-                raise ApplyError(failure)
+            if failure is not None or seen.refused:
+                raise ApplyError(failure or min(seen.refused.values()))
             if not plan.may_disturb() or state is None:
                 self._after.append(partial(self._settled, key, state, desired, seen, plans))
                 return

@@ -69,7 +69,7 @@ class Steps:
         with job.timed("plan"):
             wanted = servable(self._kernel, seen.handle, desired)
             plan = yield from self.run(job, len(wanted) + len(seen.entries), lambda: diff(wanted, seen.entries))
-            return seen, plan
+            return seen, plan.without_devices(seen.refused) if seen.refused else plan
 
     def observe(
         self, job: Job, desired: frozenset[Entry], known: Mapping[str, int] | None = None
