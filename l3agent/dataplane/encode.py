@@ -129,7 +129,7 @@ def outside(plan: Plan, *, namespace_fd: int | None, bridge_index: Mapping[str, 
                 made.come.append((_tap_up(link, bridge_index), operation))
             case Link() as link if operation.verb == "change" and link.up and isinstance(operation.was, Link):
                 if not operation.was.isolated:
-                    made.isolated.append((rtnl.isolate(link.tap), operation))
+                    made.isolated.append((rtnl.isolate(link.tap, alias=TAP_MARK), operation))
                 made.come.append((_changed_tap(link, operation.was, bridge_index), operation))
             case StrayTap(name):
                 made.in_the_way.append((rtnl.delete_link(name=name), operation))
@@ -151,13 +151,13 @@ def _card(card: Card, master: int) -> list[bytes]:
 def _new_link(link: Link, namespace_fd: int) -> list[bytes]:
     return [
         rtnl.new_veth(link.tap, link.device, mac=link.mac, mtu=link.mtu, namespace_fd=namespace_fd),
-        rtnl.isolate(link.tap),
+        rtnl.isolate(link.tap, alias=TAP_MARK),
     ]
 
 
 def _tap_up(link: Link, bridge_index: Mapping[str, int]) -> bytes:
     master = None if link.bridge is None else bridge_index[link.bridge]
-    return rtnl.set_link(name=link.tap, master=master, up=True, alias=TAP_MARK)
+    return rtnl.set_link(name=link.tap, master=master, up=True)
 
 
 def _changed_tap(link: Link, was: Link, bridge_index: Mapping[str, int]) -> bytes:

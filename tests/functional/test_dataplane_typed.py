@@ -140,6 +140,7 @@ def test_a_typed_card_leaves_nothing_to_do(machine: Dataplane) -> None:
     machine.name_nics("card1")
     machine.sandbox.run(["ip", "link", "add", "card1", "type", "veth", "peer", "name", "wire1"])
     network = new_id()
+    machine.allow_nics("card1")
     wanted = (("network", network), NetworkState(network, "card1"))
     typed(machine, machine.reconcile(wanted, dry_run=True)[0].operations)
     assert machine.reconcile(wanted, dry_run=True)[0].operations == ()

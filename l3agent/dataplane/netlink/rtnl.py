@@ -189,7 +189,7 @@ def set_link(
     return message(NEWLINK, 0, body)
 
 
-def isolate(name: str) -> bytes:
+def isolate(name: str, *, alias: str | None = None) -> bytes:
     """Have the stack of this namespace ignore the IPv4 and ARP that a link receives, as long as it has no address.
 
     ``arp_ignore`` 8 answers for no local address. With ``rp_filter`` a device without an address accepts no source
@@ -198,7 +198,8 @@ def isolate(name: str) -> bytes:
     """
     settings = u32(_DEVCONF4_RP_FILTER, _RP_FILTER_STRICT) + u32(_DEVCONF4_ARP_IGNORE, _ARP_IGNORE_ALL)
     inet = nested(_AF_SPEC, nested(AF_INET, nested(_INET_CONF, settings)))
-    return message(NEWLINK, 0, _IFINFO.pack(AF_UNSPEC, 0, 0, 0, 0) + text(_IFNAME, name) + inet)
+    marked = b"" if alias is None else text(_IFALIAS, alias)
+    return message(NEWLINK, 0, _IFINFO.pack(AF_UNSPEC, 0, 0, 0, 0) + text(_IFNAME, name) + inet + marked)
 
 
 def delete_link(*, index: int = 0, name: str | None = None, group: int = 0) -> bytes:
