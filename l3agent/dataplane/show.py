@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from ipaddress import IPv4Interface
 
-from l3agent.dataplane.encode import bridge_mac, mark
+from l3agent.dataplane.encode import TAP_MARK, bridge_mac, mark
 from l3agent.dataplane.netlink import nft
 from l3agent.dataplane.netlink.routes import PROTOCOL_BOOT, PROTOCOL_RA, PROTOCOL_STATIC, ROUTE_PROTOCOL
 from l3agent.dataplane.netlink.table import TRAFFIC_IN, TRAFFIC_OUT
@@ -135,7 +135,7 @@ def _link(link: Link, was: object, namespace: str | None) -> list[str]:
     return [
         f"ip link add {link.tap}{mtu} type veth peer name {link.device} address {link.mac}{mtu} netns {namespace}",
         _isolate(link.tap),
-        f"{outside}{master} up",
+        f"{outside} alias {TAP_MARK}{master} up",
         *offload,
         f"{inside} up",
     ]

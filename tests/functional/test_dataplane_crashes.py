@@ -134,7 +134,6 @@ def test_killed_while_the_card_changes_no_former_one_is_left_in_the_bridge(morta
     mortal.name_nics("card1", "card2", "card3")
     for number in (1, 2, 3):
         sandbox.run(["ip", "link", "add", f"card{number}", "type", "veth", "peer", "name", f"wire{number}"])
-    mortal.allow_nics("card1", "card2", "card3")
     first, second, third = ((("network", network), NetworkState(network, f"card{number}")) for number in (1, 2, 3))
 
     def ports() -> set[str]:

@@ -218,7 +218,6 @@ def test_a_card_joins_the_network_and_is_let_go_when_the_network_is(machine: Dat
     gateway = port(network, "203.0.113.10/24", gateway=True)
     state = router(port(tenant, "10.0.0.1/24"), gateway=gateway, fips={FIP1: "10.0.0.5"})
     vm = host(tenant, "10.0.0.5/24", routes={"0.0.0.0/0": "10.0.0.1"})
-    machine.name_nics("card0")
     wire: tuple[tuple[str, str], NetworkState] = (("network", network), NetworkState(network, "card0"))
     (report,) = machine.reconcile(wire)
     assert report.error is None

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 
 import pytest
 
+from l3agent.dataplane.encode import TAP_MARK
 from l3agent.model.desired import desired_state
 from l3agent.model.states import HostState, NetworkState, RouterState
 from l3agent.testing import wait_until
@@ -80,6 +81,7 @@ def test_a_typed_build_takes_the_place_of_a_tap_that_is_in_the_way(machine: Data
     inner = port(new_id(), "10.0.0.1/24")
     state = router(inner)
     machine.sandbox.run(["ip", "link", "add", tap(inner), "type", "veth", "peer", "name", f"x{tap(inner)[3:]}"])
+    machine.sandbox.run(["ip", "link", "set", tap(inner), "alias", TAP_MARK])
     lines = plan(machine, state, state)
     assert f"ip link delete {tap(inner)}" in lines
     typed(machine, lines)
@@ -140,7 +142,6 @@ def test_a_typed_card_leaves_nothing_to_do(machine: Dataplane) -> None:
     machine.name_nics("card1")
     machine.sandbox.run(["ip", "link", "add", "card1", "type", "veth", "peer", "name", "wire1"])
     network = new_id()
-    machine.allow_nics("card1")
     wanted = (("network", network), NetworkState(network, "card1"))
     typed(machine, machine.reconcile(wanted, dry_run=True)[0].operations)
     assert machine.reconcile(wanted, dry_run=True)[0].operations == ()

@@ -69,7 +69,6 @@ class Dataplane:
                 "dataplane": {"socket": self.socket_path, "announce_interval": 0.1, **options},
             },
         )
-        self._nics: dict[str, None] = {}
         self._process: Inside | None = None
         self._client: socket.socket | None = None
         self._frames = msgpack.Unpacker(raw=False)
@@ -87,15 +86,6 @@ class Dataplane:
         """Exit status; None while it runs."""
         assert self._process is not None
         return self._process.entrance.poll()
-
-    def allow_nics(self, *names: str) -> None:
-        """Name NICs in the topology file, which the process reads when a NIC is missing there."""
-        self._nics |= dict.fromkeys(names)
-        networks = (
-            f"n{number}: {{external: {{interface: {name}}}, subnets: {{s{number}: {{cidr: 198.51.{number}.0/24}}}}}}"
-            for number, name in enumerate(self._nics)
-        )
-        (self.conf.parent / "topology.yaml").write_text(f"networks: {{{', '.join(networks)}}}\n")
 
     def start(self, *prefix: str) -> None:
         """Start the process, under a command that starts others, and wait until it listens."""

@@ -53,7 +53,7 @@ A, B = IPv4Address("10.0.0.7"), IPv4Address("10.0.0.8")
                 "ip link add tapa mtu 1450 type veth peer name qr-a address fa:16:3e:00:00:01 mtu 1450 netns ns",
                 "sysctl -e -w net.ipv4.conf.tapa.rp_filter=1 net.ipv4.conf.tapa.arp_ignore=8 "
                 "net.ipv6.conf.tapa.disable_ipv6=1",
-                "ip link set tapa master brqn up",
+                "ip link set tapa alias l3agent:port master brqn up",
                 "ip -n ns link set qr-a up",
             ],
         ),
