@@ -98,7 +98,8 @@ def _settled(node: Node) -> Facts:
     def is_settled() -> bool:
         nonlocal before
         before, former = node.facts(), before
-        return before == former
+        # Duplicate address detection (RFC 4862) is over, too.
+        return before == former and not any("tentative" in line for line in before["addresses"])
 
     time.sleep(1)
     wait_until(is_settled, timeout=30)
