@@ -4,7 +4,7 @@ from oslo_config import cfg
 
 from l3agent.agent.l3_agent import L3NATAgent
 from l3agent.conf import register_opts
-from l3agent.rpc import get_transport
+from l3agent.rpc import FailureLog, get_transport
 from l3agent.service import Service
 from l3agent.testing import FakeDataplane, FakePlugin, running
 
@@ -72,3 +72,19 @@ def agent(make_agent, service_of, plugin):
     agent = make_agent()
     with running(plugin, service_of(agent)):
         yield agent
+
+
+@pytest.fixture(autouse=True)
+def failure_logs_end_with_their_test(monkeypatch):
+    """Counts of failures are logged up to two minutes later: those of one test are no lines of the next one."""
+    logs = []
+    summarise = FailureLog._summarise
+
+    def recorded(self, cause):
+        logs.append(self)
+        summarise(self, cause)
+
+    monkeypatch.setattr(FailureLog, "_summarise", recorded)
+    yield
+    for log in logs:
+        log._counts = dict.fromkeys(log._counts, 0)
