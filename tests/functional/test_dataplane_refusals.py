@@ -251,15 +251,6 @@ def test_a_request_that_is_not_right_gets_an_error_and_the_next_is_answered(mach
     assert machine.status is None
 
 
-def test_an_error_that_nobody_thought_of_is_answered_as_internal_and_logged_with_its_place(machine: Dataplane) -> None:
-    machine.hang_up()
-    with Client(machine.socket_path) as client:
-        _, error, _ = client.ask([1, "reconcile", {"states": [], "lines": float("inf")}])
-    assert error["message"].startswith("internal error: ")
-    told = machine.log.read_text().rpartition("request 1")[2]
-    assert "Traceback" in told and "lane.py" in told and error["type"] in told
-
-
 def test_a_name_that_is_not_utf_8_in_the_folder_of_namespaces_is_none_of_ours(machine: Dataplane) -> None:
     state, _ = small()
     machine.reconcile((key(state), state))

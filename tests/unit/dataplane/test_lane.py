@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from l3agent.dataplane import lane
+
+
+class Requester:
+    """Records its answers."""
+
+    connected = True
+
+    def __init__(self) -> None:
+        self.answers: list[tuple[object, Mapping[str, str] | None, object]] = []
+
+    def answer(self, number: object, error: Mapping[str, str] | None, result: object) -> None:
+        self.answers.append((number, error, result))
+
+
+def test_an_unexpected_error_is_answered_as_internal_and_logged_with_its_place(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """No frame is known that causes one: a defect stands in for it."""
+
+    def defect(crew: Any, args: Mapping[str, Any]) -> object:
+        raise ZeroDivisionError("a defect")
+
+    monkeypatch.setitem(lane.OPERATIONS, "stats", defect)
+    requester, crew = Requester(), Any
+    list(lane._execute(crew, requester, [7, "stats", {}]))  # type: ignore[arg-type]
+    assert requester.answers == [(7, {"type": "ZeroDivisionError", "message": "internal error: a defect"}, None)]
+    assert "request 7" in caplog.text and "Traceback" in caplog.text and "in defect" in caplog.text
