@@ -139,11 +139,13 @@ def test_it_listens_again_where_its_socket_was_removed_but_never_in_the_place_of
     theirs.mkdir()
     os.chown(theirs, NOBODY, NOBODY)
     wait_until(path.exists, timeout=30)
-    path.unlink()
+    # Moved into place once it listens: before that it would be taken for the socket of a dead process.
+    fresh = theirs / "fresh"
     with socket.socket(socket.AF_UNIX) as other:
-        other.bind(str(path))
+        other.bind(str(fresh))
         other.listen()
-        path.chmod(0o600 if others == "root" else 0o666)
+        fresh.chmod(0o600 if others == "root" else 0o666)
+        fresh.rename(path)
         found = path.lstat().st_ino
         wait_until(lambda: "another data plane listens on" in dataplane.log.read_text(), timeout=30)
         assert path.lstat().st_ino == found
