@@ -90,11 +90,11 @@ def observed_ports(
 def _require_ours(wanted: SwitchPort, found: Found) -> None:
     """Check a port without a device in our namespace: the tap of a virtual machine may have the name, and the id.
 
-    A device that the switch makes is named by its kind of port, which no other program plugs in with this id.
+    A device that the switch makes is named as no virtual machine names one.
 
     :raises ApplyError: it is not ours.
     """
-    if OWNER not in found.ids and not (found.type and dict(wanted.ids)["iface-id"] == found.ids.get("iface-id")):
+    if not wanted.type and OWNER not in found.ids:
         raise ApplyError(
             f"{found.name}: bridge {found.bridge} of Open vSwitch has a port of this name that is not ours"
         )
