@@ -52,7 +52,7 @@ class Restricted:
 def is_trusted(path: str | os.PathLike[str]) -> bool:
     """Return True if only root or this process's user can change what ``path`` leads to.
 
-    The file and every directory above it are owned by one of them and writable by nobody else, on the path as written
+    The file and every directory above it are owned by one of them and writable by no other user, on the path as written
     and on the path without symlinks. In a directory with the sticky bit (unlink(2)), as /tmp, others cannot replace a
     file of root. In a user namespace that maps one user id only, there is no other user, and every file is trusted.
     """

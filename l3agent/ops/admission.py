@@ -39,7 +39,7 @@ class Admission:
     def admit(self, connection: Any, client: Hashable) -> bool:
         """Register a connection; return False if it must be closed, since all others are busy.
 
-        :param connection: a socket; the one that makes room is shut down, and whoever reads it sees its end.
+        :param connection: a socket; the one that makes room is shut down, and its reader sees the end.
         :param client: identity of the other end, for the limit per client.
         """
         if len(self._open) >= self._limit:
