@@ -47,7 +47,7 @@ def test_a_full_bridge_is_said_in_words() -> None:
     link = Link("qr-1", "fa:16:3e:00:00:01", 1500, True, "tap1", "brq1")
     batch = [(b"", Operation("add", link))]
     error = str(named(KernelRefused(1, errno.EXFULL, ""), batch, "qrouter-1"))
-    assert "ip link set tap1 master brq1 up" in error and f"a Linux bridge takes {BRIDGE_PORTS} ports" in error
+    assert "master brq1 up" in error and f"a Linux bridge takes {BRIDGE_PORTS} ports" in error
 
 
 def test_the_counters_tell_what_is_used(dataplane: Dataplane) -> None:
