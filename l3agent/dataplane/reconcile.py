@@ -106,7 +106,9 @@ class Reconciler:
         if error is not None and not dry_run:
             self._drift.forget_events(key)
             if is_latest and job.observed is not None:
+                # Before the answer: what comes after it is a change by another program, and must be seen.
                 self._after.append(partial(self._watch, key, state, *job.observed))
+                self.settle()
         return job.report(error)
 
     def settle(self) -> None:
