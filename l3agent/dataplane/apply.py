@@ -4,17 +4,18 @@
 New links are born down, then the rules come in one atomic batch, then the links come up: a router forwards nothing
 before its rules are in. Links that go are set down before the rules. What goes, goes last, whatever else is refused.
 Killed between two sends, the next look finds the rest still to do; the one edge that a look cannot see, flows of what
-was removed, is journalled in the batch of the rules before.
+was removed, is journalled in the batch of the rules before. Flows towards a floating IP that comes are dropped before
+its address comes: while that is missing, they are dropped again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from ipaddress import IPv4Address, IPv6Network
+from ipaddress import IPv6Network
 
-from l3agent.dataplane import encode, flows, show, syscalls
+from l3agent.dataplane import encode, flushes, show, syscalls
 from l3agent.dataplane.kernel import Kernel, NamespaceHandle
 from l3agent.dataplane.limits import BRIDGE_PORTS
 from l3agent.dataplane.netlink import routes, rtnl
@@ -30,13 +31,11 @@ from l3agent.dataplane.plan import (
     Link,
     Namespace,
     Operation,
-    PendingFlush,
     Plan,
     Sysctl,
 )
 from l3agent.dataplane.sockets import KernelRefused, NetlinkSocket
 from l3agent.exceptions import ApplyError
-from l3agent.model.names import GATEWAY_DEVICE
 from l3agent.model.states import NextHop
 
 #: ENOENT, ESRCH, ENODEV, EADDRNOTAVAIL: what should go is gone already.
@@ -51,8 +50,6 @@ _HINTS = {
 }
 #: ENOENT, ESRCH, EEXIST, ENODEV, and EINVAL, which a link gets whose bridge is gone (do_set_master of the kernel).
 _OTHERWISE = frozenset((2, 3, 17, 19, 22))
-#: Questions for routes in one send: their answers fit the buffer of the socket.
-_LOOKUPS = 256
 _REMOVED_MEANWHILE = "somebody removed it just after it was made"
 
 
@@ -189,12 +186,18 @@ def _carry_out_inside(
 def _send_inside(
     sends: _Sends, handle: NamespaceHandle, plan: Plan, seen: Observed, advertised: frozenset[NextHop]
 ) -> None:
+    early, late = flushes.edges(plan)
+    try:
+        flushes.carry_out(sends.kernel, handle, early, seen)
+    except ApplyError as exc:
+        sends.note(exc)
+        plan = flushes.without_addresses(plan, early)
     inside = encode.inside(plan, seen.devices, advertised)
     sends.one_by_one(handle.route, inside.connected, ignore=_ALREADY_THERE)
     sends.one_by_one(handle.route, inside.come)
     sends.one_by_one(handle.route, inside.gone, ignore=_ALREADY_GONE)
     with sends.going_on():
-        _drop_flows(sends.kernel, handle, plan, seen)
+        flushes.carry_out(sends.kernel, handle, late, seen)
 
 
 def _note_new_devices(handle: NamespaceHandle, plan: Plan, seen: Observed, first: int | None) -> set[str]:
@@ -317,26 +320,3 @@ def named(exc: KernelRefused, batch: encode.Batch, namespace: str | None) -> App
     hint = _HINTS.get(exc.code, "")
     kind = Otherwise if exc.code in _OTHERWISE else ApplyError
     return kind(f"{'; '.join(show.lines(operation, namespace))}: {exc}{hint and ': ' + hint}")
-
-
-def _drop_flows(kernel: Kernel, handle: NamespaceHandle, plan: Plan, seen: Observed) -> None:
-    edges = [one.entry for one in plan.of(PendingFlush) if one.verb == "remove"]
-    done = [edge for edge in edges if isinstance(edge, PendingFlush)]
-    if not done:
-        return
-    with kernel.counters.batch("conntrack"):
-        outward = partial(_outward, handle, seen)
-        flows.delete_entries(handle.netfilter, done, outward, by_filter=kernel.deletes_by_filter)
-    with kernel.counters.batch("nft"):
-        handle.netfilter.nft_batch(encode.forget_flushes(done))
-
-
-def _outward(handle: NamespaceHandle, seen: Observed, addresses: Collection[int]) -> set[int]:
-    """Return those of some IPv4 addresses that the namespace routes through a gateway device."""
-    gateways = {index for name, index in seen.devices.items() if name.startswith(GATEWAY_DEVICE)}
-    found, listed = set(), list(addresses)
-    for at in range(0, len(listed), _LOOKUPS):
-        part = listed[at : at + _LOOKUPS]
-        answers = handle.route.ask([routes.get_route(IPv4Address(one)) for one in part])
-        found |= {one for one, answer in zip(part, answers, strict=True) if routes.parse_device(answer) in gateways}
-    return found

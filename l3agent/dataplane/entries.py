@@ -305,7 +305,7 @@ NO_ADDRESS = IPv4Address(0)
 
 @dataclass(frozen=True, slots=True)
 class PendingFlush:
-    """A journalled edge: the conntrack entries of what was removed or added are still to be deleted. Never desired.
+    """An edge: the conntrack entries of what was removed or added are still to be deleted. Never desired.
 
     :param what: the map that an element was removed from; ``untranslated`` for a floating address that was added, whose
         entries were not translated before; ``without_nat`` for a network of tenants whose sources are translated from
@@ -313,11 +313,14 @@ class PendingFlush:
         know, which neutron-l3-agent translated.
     :param left: floating address; address that stood for the router; address of the network; or that outside.
     :param right: fixed address; 0.0.0.0; or mask of the network.
+    :param journalled: False for a floating address that comes to the gateway device only after its conntrack entries
+        are deleted: as long as it is missing there, a plan deletes them again.
     """
 
     what: str
     left: IPv4Address
     right: IPv4Address = NO_ADDRESS
+    journalled: bool = True
 
     @property
     def network(self) -> IPv4Network:

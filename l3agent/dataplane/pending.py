@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Interface
 
 from l3agent.dataplane.entries import DeviceAddress, Element, Entry, Namespace, NeutronRules, PendingFlush
@@ -55,31 +57,61 @@ def added_mappings(wanted: set[Entry], present: set[Entry]) -> set[PendingFlush]
     As long as packets of such an entry arrive, it lives, and the new rules do not see them. There is none in a new
     namespace.
     """
-    added = [entry for entry in wanted - present if isinstance(entry, Element)]
-    if not added or not any(isinstance(entry, Namespace) for entry in present):
+    missing = wanted - present
+    if not missing or not any(isinstance(entry, Namespace) for entry in present):
         return set()
-    return _added_floating_ips(added, present) | _added_snat(added, wanted, present)
+    added = [entry for entry in missing if isinstance(entry, Element)]
+    floating = _added_floating_ips(added, present) | _without_address(missing, wanted, present)
+    return {PendingFlush("untranslated", one) for one in floating} | _added_snat(added, wanted, present)
 
 
-def _added_floating_ips(come: list[Element], present: set[Entry]) -> set[PendingFlush]:
-    """Return the edges of floating IPs: the entries towards them.
+def journalled(edges: set[PendingFlush], wanted: set[Entry], present: set[Entry]) -> set[PendingFlush]:
+    """Return the edges of a plan, marked as not journalled where the plan needs no journal.
 
-    There is none towards an address that a rule translates already, ours or one of neutron-l3-agent, which gives the
-    address to the gateway device after its rules.
+    It needs none if all edges are those of floating addresses that come after their entries are deleted. All edges of
+    a plan are treated alike, so that one dump of the entries serves them.
     """
-    added = {entry.left for entry in come if entry.name == "floating_dnat"}
+    if not edges or any(edge.what != "untranslated" for edge in edges) or not edges.isdisjoint(present):
+        return edges
+    if {edge.left for edge in edges} <= _gateway_addresses(wanted - present) - _gateway_addresses(present):
+        return {replace(edge, journalled=False) for edge in edges}
+    return edges
+
+
+def _gateway_addresses(entries: Collection[Entry]) -> set[object]:
+    return {
+        entry.interface.ip
+        for entry in entries
+        if isinstance(entry, DeviceAddress) and entry.device.startswith(GATEWAY_DEVICE)
+    }
+
+
+def _without_address(missing: set[Entry], wanted: set[Entry], present: set[Entry]) -> set[IPv4Address]:
+    """Return the floating addresses that the gateway device does not have yet, as in a plan that was interrupted."""
+    if not (come := _gateway_addresses(missing)):
+        return set()
+    floating = {
+        entry.left
+        for entry in wanted
+        if isinstance(entry, Element) and entry.name == "floating_dnat" and isinstance(entry.left, IPv4Address)
+    }
+    return (floating & come) - _gateway_addresses(present)
+
+
+def _added_floating_ips(come: list[Element], present: set[Entry]) -> set[IPv4Address]:
+    """Return the floating addresses that no rule translates yet.
+
+    A rule of neutron-l3-agent translates those that it gave to the gateway device, which it does after its rules.
+    """
+    added = {entry.left for entry in come if entry.name == "floating_dnat" and isinstance(entry.left, IPv4Address)}
     if not added:
         return set()
     translated: set[object] = {
         entry.left for entry in present if isinstance(entry, Element) and entry.name == "floating_dnat"
     }
     if any(isinstance(entry, NeutronRules) for entry in present):
-        translated |= {
-            entry.interface.ip
-            for entry in present
-            if isinstance(entry, DeviceAddress) and entry.device.startswith(GATEWAY_DEVICE)
-        }
-    return {PendingFlush("untranslated", address) for address in added - translated if isinstance(address, IPv4Address)}
+        translated |= _gateway_addresses(present)
+    return added - translated
 
 
 def _added_snat(come: list[Element], wanted: set[Entry], present: set[Entry]) -> set[PendingFlush]:

@@ -36,7 +36,7 @@ from l3agent.dataplane.entries import (
     Table,
     needs_ipv6,
 )
-from l3agent.dataplane.pending import added_mappings, removed_mappings
+from l3agent.dataplane.pending import added_mappings, journalled, removed_mappings
 from l3agent.model.states import Interface
 
 # Whoever works with plans has what they are made of from here as well.
@@ -73,7 +73,7 @@ _ADDED: dict[type, int] = {
     Namespace: 0, Sysctl: 1, Bridge: 2, Card: 3, SwitchPort: 3, Link: 4, Table: 6, Element: 7, PendingFlush: 7,
     AcceptRA: 9, DeviceSettings: 9, ConnectedRoute: 9, DeviceAddress: 10, KernelRoute: 11,
 }  # fmt: skip
-_SET_DOWN = 5
+_SET_DOWN, _BEFORE_ADDRESSES = 5, 9
 _REMOVED: dict[type, int] = {
     Card: 2, StrayTap: 2, NeutronRoute: 4, Element: 8, NeutronRules: 8, KernelRoute: 12, AcceptRA: 13,
     DeviceAddress: 14, SwitchPort: 15, Link: 15, PendingFlush: 16, Table: 17, Sysctl: 17, Namespace: 18, Bridge: 20,
@@ -171,7 +171,8 @@ def diff(desired: Iterable[Entry], observed: Iterable[Entry]) -> Plan:
     table whose rules are not ours to the letter is written anew, with all of its elements; a link that hangs on
     another tap is, with its addresses and routes. The device of a port of Open vSwitch goes with the port. A link that
     goes while its namespace stays is set down before the rules, and takes its addresses and routes along. Flows are
-    dropped last, and that they must be is journalled in the batch of the rules, before what they went through goes.
+    dropped last, and that they must be is journalled in the batch of the rules, before what they went through goes;
+    where only floating IPs come, they are dropped before the addresses come, which stand for the journal.
     Connected routes and settings of devices come and go with addresses and devices: they are named only where the
     kernel has lost them.
     """
@@ -184,7 +185,7 @@ def diff(desired: Iterable[Entry], observed: Iterable[Entry]) -> Plan:
     going = _going_links(wanted, present) if stays else {}
     present = _without_broken_table(wanted, present)
     if stays:
-        flush |= added_mappings(wanted, present)
+        flush = journalled(flush | added_mappings(wanted, present), wanted, present)
     present = _without_devices_of_ports(wanted, present)
     present = _without_replaced_routes(wanted, present)
     replaced = _replaced_devices(wanted, present)
@@ -197,7 +198,7 @@ def diff(desired: Iterable[Entry], observed: Iterable[Entry]) -> Plan:
         Operation("add" if identity not in before else "change", entry, before.get(identity))
         for identity, entry in after.items()
     ]
-    additions += [Operation("add", edge) for edge in flush - present]
+    additions += [Operation("add", edge) for edge in flush - present if edge.journalled]
     additions += [Operation("change", replace(link, up=False), link) for link in going.values() if link.up]
     removals = [
         Operation("remove", entry)
@@ -292,6 +293,8 @@ def _order(operation: Operation, replaced: set[str]) -> tuple[Any, ...]:
         return _ADDED[type(entry)], True, *_within(entry)
     if isinstance(entry, Link) and entry.device in replaced:
         return _ADDED[Link], False, *_within(entry)
+    if isinstance(entry, PendingFlush) and not entry.journalled:
+        return _BEFORE_ADDRESSES, True, *_within(entry)
     return _REMOVED[type(entry)], True, *_within(entry)
 
 

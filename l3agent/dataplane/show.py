@@ -260,7 +260,7 @@ def _edge(edge: PendingFlush, enter: str, add: bool) -> list[str]:
     journal = f'element ip {nft.TABLE} pending_flush {{ "{edge.what}" . {edge.left!s} . {edge.right!s} }}'
     if add:
         return [f"{enter} nft 'add {journal}'"]
-    return [*_deletions(edge, enter), f"{enter} nft 'delete {journal}'"]
+    return [*_deletions(edge, enter), *([f"{enter} nft 'delete {journal}'"] if edge.journalled else ())]
 
 
 def _deletions(edge: PendingFlush, enter: str) -> list[str]:

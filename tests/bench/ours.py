@@ -100,8 +100,8 @@ class DataplaneProcess:
         return self._reconcile(router.id, router, operations=0)
 
     def add(self, router: RouterState, _: FloatingIP) -> Mapping[str, float]:
-        """Bring one more floating IP: two map elements, an address, and a pending flush that comes and goes."""
-        return self._reconcile(router.id, router, operations=5)
+        """Bring one more floating IP: two map elements, an address, and a deletion of conntrack entries."""
+        return self._reconcile(router.id, router, operations=4)
 
     def remove(self, router: RouterState, _: FloatingIP) -> Mapping[str, float]:
         """Take one floating IP away with its flows."""

@@ -120,8 +120,17 @@ def test_entries_towards_an_added_floating_ip_are_deleted_only_where_there_can_b
     floating = IPv4Address("203.0.113.100")
     edge = PendingFlush("untranslated", floating)
     fewer = rendered(replace(ROUTER, floating_ips=frozenset()))
-    verbs = [(one.verb, one.entry) for one in diff(rendered(ROUTER), fewer).of(PendingFlush)]
-    assert verbs == [("add", edge), ("remove", edge)]
+    without_journal = replace(edge, journalled=False)
+    operations = diff(rendered(ROUTER), fewer).operations
+    assert [(one.verb, one.entry) for one in operations if isinstance(one.entry, PendingFlush)] == [
+        ("remove", without_journal)
+    ]
+    address = DeviceAddress("qg-b", IPv4Interface((floating, 32)))
+    kinds = [type(one.entry) for one in operations]
+    assert kinds == [Element, Element, PendingFlush, DeviceAddress]
+    # Interrupted before the address came.
+    rest = diff(rendered(ROUTER), rendered(ROUTER) - {address}).operations
+    assert [one.entry for one in rest] == [without_journal, address]
     # The rules that used the elements are gone, and so are the elements of the tampered table.
     tampered = {one for one in rendered(ROUTER) if not isinstance(one, Table)} | {Table(intact=False)}
     assert edge in {one.entry for one in diff(rendered(ROUTER), tampered).of(PendingFlush)}
@@ -129,12 +138,18 @@ def test_entries_towards_an_added_floating_ip_are_deleted_only_where_there_can_b
     assert not diff(rendered(ROUTER), {StrayTap("tapa")}).of(PendingFlush)
     # A takeover: neutron-l3-agent translated it already, and another one not.
     neutrons = {one for one in fewer if not isinstance(one, Table | Element)}
-    address = DeviceAddress("qg-b", IPv4Interface((floating, 32)))
     neutrons |= {NeutronRules("ip", "nat", (("PREROUTING", 1),), ()), address}
     other = IPv4Address("203.0.113.101")
     both = replace(ROUTER, floating_ips=ROUTER.floating_ips | {FloatingIP(other, IPv4Address("10.0.0.6"))})
     edges = {one.entry for one in diff(rendered(both), neutrons).of(PendingFlush)}
-    assert edges == {PendingFlush("untranslated", other)}
+    assert edges == {PendingFlush("untranslated", other, journalled=False)}
+    # Beside an edge that is journalled all are: one dump serves a plan.
+    moved = replace(ROUTER, floating_ips=frozenset({FloatingIP(other, IPv4Address("10.0.0.6"))}))
+    added = [one.entry for one in diff(rendered(moved), rendered(ROUTER)).of(PendingFlush) if one.verb == "add"]
+    assert added == [
+        PendingFlush("floating_dnat", floating, IPv4Address("10.0.0.5")),
+        PendingFlush("untranslated", other),
+    ]
 
 
 def test_entries_without_nat_are_deleted_only_where_snat_is_switched_on() -> None:

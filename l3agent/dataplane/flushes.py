@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Carry out the flushes of a plan: what it removes or adds ends the flows that went, or did not go, through it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from functools import partial
+from ipaddress import IPv4Address
+
+from l3agent.dataplane import encode, flows
+from l3agent.dataplane.kernel import Kernel, NamespaceHandle
+from l3agent.dataplane.netlink import routes
+from l3agent.dataplane.observe import Observed
+from l3agent.dataplane.plan import DeviceAddress, PendingFlush, Plan
+from l3agent.model.names import GATEWAY_DEVICE
+
+#: Questions for routes in one send: their answers fit the buffer of the socket.
+_LOOKUPS = 256
+
+
+def edges(plan: Plan) -> tuple[list[PendingFlush], list[PendingFlush]]:
+    """Return the edges whose flows are dropped before the addresses come, and those at the end."""
+    found = [one.entry for one in plan.of(PendingFlush) if isinstance(one.entry, PendingFlush) and one.verb == "remove"]
+    return [one for one in found if not one.journalled], [one for one in found if one.journalled]
+
+
+def without_addresses(plan: Plan, edges: Collection[PendingFlush]) -> Plan:
+    """Return the plan without the floating addresses whose flows could not be dropped."""
+    missing = {edge.left for edge in edges}
+    addresses = [one.entry for one in plan.of(DeviceAddress) if isinstance(one.entry, DeviceAddress)]
+    return plan.without({one for one in addresses if one.interface.ip in missing})
+
+
+def carry_out(kernel: Kernel, handle: NamespaceHandle, edges: Sequence[PendingFlush], seen: Observed) -> None:
+    """Delete the conntrack entries of some edges, and take those that are journalled out of the journal.
+
+    :raises ApplyError: the kernel refused it.
+    """
+    if not edges:
+        return
+    with kernel.counters.batch("conntrack"):
+        outward = partial(_outward, handle, seen)
+        flows.delete_entries(handle.netfilter, edges, outward, by_filter=kernel.deletes_by_filter)
+    if done := [edge for edge in edges if edge.journalled]:
+        with kernel.counters.batch("nft"):
+            handle.netfilter.nft_batch(encode.forget_flushes(done))
+
+
+def _outward(handle: NamespaceHandle, seen: Observed, addresses: Collection[int]) -> set[int]:
+    """Return those of some IPv4 addresses that the namespace routes through a gateway device."""
+    gateways = {index for name, index in seen.devices.items() if name.startswith(GATEWAY_DEVICE)}
+    found, listed = set(), list(addresses)
+    for at in range(0, len(listed), _LOOKUPS):
+        part = listed[at : at + _LOOKUPS]
+        answers = handle.route.ask([routes.get_route(IPv4Address(one)) for one in part])
+        found |= {one for one, answer in zip(part, answers, strict=True) if routes.parse_device(answer) in gateways}
+    return found
