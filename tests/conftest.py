@@ -19,7 +19,7 @@ import eventlet.debug
 import hypothesis
 import pytest
 
-from tests.parts import MISSING
+from tests.support.parts import MISSING
 
 #: Nothing may be left out: a part that is missing is a failure.
 REQUIRE_ALL = os.environ.get("CI") == "true" or os.environ.get("L3AGENT_REQUIRE_ALL") == "1"

@@ -11,7 +11,7 @@ from eventlet.event import Event
 
 from l3agent.agent.processing_queue import ResourceProcessingQueue
 from l3agent.agent.resource_update import ResourceUpdate
-from l3agent.agent.router_ids import RouterAnswer
+from l3agent.agent.server_answers import RouterAnswer
 from l3agent.exceptions import PluginUnavailable
 
 #: Calls under way at a time. Two: a slow answer does not hold up the others, and the batches stay large.

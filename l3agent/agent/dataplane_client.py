@@ -21,7 +21,7 @@ from eventlet.semaphore import Semaphore
 from oslo_log import log as logging
 
 from l3agent import __version__
-from l3agent.dataplane.child import Child
+from l3agent.agent.dataplane_process import Child
 from l3agent.exceptions import (
     ApplyError,
     ConfigError,
@@ -163,7 +163,7 @@ class DataplaneClient:
         return counters
 
     def traffic(self, router_id: str) -> dict[str, Any] | None:
-        """Return the counters of a router (see :func:`l3agent.dataplane.traffic.traffic`); None when it is not there.
+        """Return the counters of a router (see :mod:`l3agent.dataplane.kernel.traffic_counters`); None if it is absent.
 
         :raises DataplaneUnavailable: no answer.
         :raises ApplyError: the kernel cannot be read.

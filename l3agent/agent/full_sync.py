@@ -20,6 +20,7 @@ import eventlet
 from eventlet.event import Event
 from oslo_log import log as logging
 
+from l3agent.agent.batch_fetch import BatchSize
 from l3agent.agent.follow_up import FollowUp
 from l3agent.agent.mass_delete import MassDelete
 from l3agent.agent.orphans import Orphans
@@ -27,7 +28,6 @@ from l3agent.agent.plugin_api import L3PluginApi
 from l3agent.agent.processing_queue import ResourceProcessingQueue
 from l3agent.agent.resource_update import PRIORITY_FULL_SYNC, Action
 from l3agent.agent.router_info import importance
-from l3agent.agent.shared_fetch import BatchSize
 from l3agent.exceptions import InvalidAnswer, PluginUnavailable, TransientError
 from l3agent.rpc import FailureLog
 

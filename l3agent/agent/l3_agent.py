@@ -14,23 +14,23 @@ from greenlet import GreenletExit
 from oslo_log import log as logging
 from oslo_service import periodic_task
 
-from l3agent.agent.administration import Administration
+from l3agent.agent.batch_fetch import SharedFetch
 from l3agent.agent.distributed import DistributedRouterCasts
 from l3agent.agent.fip_statuses import FloatingIPStatuses
 from l3agent.agent.full_sync import FullSync
-from l3agent.agent.in_hand import InHand
-from l3agent.agent.last_known import LastKnownRouters
+from l3agent.agent.in_flight import InHand
+from l3agent.agent.maintenance import Administration
 from l3agent.agent.mass_delete import MassDelete
 from l3agent.agent.orphans import Orphans
-from l3agent.agent.outcomes import Outcome, Outcomes
 from l3agent.agent.plugin_api import TOPIC, L3PluginApi
 from l3agent.agent.processing_queue import ResourceProcessingQueue
-from l3agent.agent.recall import Recall
 from l3agent.agent.registration import Registration
 from l3agent.agent.resource_update import PRIORITY_FULL_SYNC, PRIORITY_RPC, Action, ResourceUpdate
-from l3agent.agent.router_ids import notified_ids
+from l3agent.agent.results import Outcome, Outcomes
 from l3agent.agent.routers import Dataplane, Routers
-from l3agent.agent.shared_fetch import SharedFetch
+from l3agent.agent.server_answers import notified_ids
+from l3agent.agent.state_cache import LastKnownRouters
+from l3agent.agent.warm_start import Recall
 from l3agent.exceptions import TransientError
 from l3agent.rpc import Client, FailureLog, Target
 from l3agent.service import Manager, Service

@@ -9,8 +9,8 @@ from typing import Any
 
 from oslo_log import log as logging
 
-from l3agent.agent.contact import ServerContact
 from l3agent.agent.router_info import RouterInfo
+from l3agent.agent.server_contact import ServerContact
 from l3agent.exceptions import PluginUnavailable
 from l3agent.rpc import StateReporter
 

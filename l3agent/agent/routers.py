@@ -15,13 +15,13 @@ from typing import Any, Protocol
 import eventlet
 from oslo_log import log as logging
 
-from l3agent.agent.contact import ServerContact
 from l3agent.agent.fip_statuses import FloatingIPStatuses
-from l3agent.agent.last_known import LastKnownRouters
 from l3agent.agent.native_thread import run_in_native_thread
-from l3agent.agent.outcomes import Outcome, Result
 from l3agent.agent.resource_update import Action, ResourceUpdate
+from l3agent.agent.results import Outcome, Result
 from l3agent.agent.router_info import ACTIVE, ERROR, UNKNOWN, RouterInfo
+from l3agent.agent.server_contact import ServerContact
+from l3agent.agent.state_cache import LastKnownRouters
 from l3agent.agent.warning_log import WarningLog
 from l3agent.exceptions import (
     ApplyError,
@@ -42,7 +42,7 @@ _MANY_FLOATING_IPS = 1000
 
 
 class Dataplane(Protocol):
-    """What the agent needs of :class:`l3agent.dataplane.client.DataplaneClient`."""
+    """What the agent needs of :class:`l3agent.agent.dataplane_client.DataplaneClient`."""
 
     def reconcile(self, states: Iterable[tuple[Key, State | None]], *, dry_run: bool = False) -> list[Report]:
         """Make the kernel equal to some states."""

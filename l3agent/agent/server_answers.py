@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from oslo_log import log as logging
 
 from l3agent.exceptions import InvalidAnswer
-from l3agent.model.forms import is_uuid
+from l3agent.model.validators import is_uuid
 
 LOG = logging.getLogger(__name__)
 

@@ -11,11 +11,11 @@ from collections.abc import Callable
 import eventlet
 from oslo_log import log as logging
 
-from l3agent.agent.last_known import LastKnownRouters
 from l3agent.agent.processing_queue import ResourceProcessingQueue
 from l3agent.agent.resource_update import PRIORITY_FULL_SYNC, Action
 from l3agent.agent.router_info import RouterInfo
 from l3agent.agent.routers import Dataplane, Routers
+from l3agent.agent.state_cache import LastKnownRouters
 from l3agent.exceptions import RouterError, TransientError
 from l3agent.rpc import FailureLog
 

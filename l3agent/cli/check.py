@@ -10,16 +10,21 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+from l3agent.cli import findings
+from l3agent.cli.findings import Finding, failed
+from l3agent.cli.parser import (
+    Commands,
+    add_config_options,
+    add_json,
+    say_answer,
+)
+from l3agent.cli.terminal import Screen
 from l3agent.cmd.config_files import describe_sources
-from l3agent.cmd.ctl_parser import Commands, add_config_options, add_json, say_answer
 from l3agent.cmd.dataplane_command import dataplane_program
 from l3agent.cmd.startup import configured
-from l3agent.dataplane import mounts
-from l3agent.dataplane.drivers import driver_name
+from l3agent.dataplane.kernel import mounts
 from l3agent.exceptions import ConfigError
-from l3agent.ops import check
-from l3agent.ops.check import Finding, failed
-from l3agent.ops.terminal import Screen
+from l3agent.model.interface_drivers import driver_name
 from l3agent.standalone import topology
 
 #: Seconds for a process that tries something.
@@ -48,7 +53,7 @@ Exit status 1: something failed.""",
 
 def _check(args: argparse.Namespace) -> int:
     found = list(_findings(args))
-    say_answer(args, check.as_values(found), lambda: _lines(found))
+    say_answer(args, findings.as_values(found), lambda: _lines(found))
     return 1 if any(one.state == "fail" for one in found) else 0
 
 
@@ -57,15 +62,15 @@ def _lines(found: list[Finding]) -> list[str]:
     unknown = sum(one.state == "unknown" for one in found)
     summary = f"{fails} failed" if fails else "nothing is in the way"
     more = f", {unknown} could not be looked at" if unknown else ""
-    return [*check.lines(found, Screen.of(sys.stdout)), "", summary + more]
+    return [*findings.lines(found, Screen.of(sys.stdout)), "", summary + more]
 
 
 def _findings(args: argparse.Namespace) -> Iterator[Finding]:
     if not args.host:
         yield from _configuration(args)
     yield from _kernel()
-    yield from check.limits()
-    yield from check.tools()
+    yield from findings.limits()
+    yield from findings.tools()
 
 
 def _files(args: argparse.Namespace) -> list[str]:
@@ -77,11 +82,11 @@ def _configuration(args: argparse.Namespace) -> Iterator[Finding]:
         conf = configured(_files(args), prog="l3-agent")
         driver = driver_name(conf.interface_driver)
     except ConfigError as exc:
-        yield failed("configuration", str(exc), check.EX_CONFIG)
+        yield failed("configuration", str(exc), findings.EX_CONFIG)
         return
     yield Finding("configuration", "ok", describe_sources(conf))
-    yield check.state_path(conf.state_path)
-    yield check.dataplane(
+    yield findings.state_path(conf.state_path)
+    yield findings.dataplane(
         conf.dataplane.socket,
         spawn=conf.dataplane.spawn,
         root_helper=conf.AGENT.root_helper,
@@ -89,7 +94,7 @@ def _configuration(args: argparse.Namespace) -> Iterator[Finding]:
     )
     yield _netns_path(conf.dataplane)
     if driver == "openvswitch":
-        yield check.ovsdb(conf.OVS.ovsdb_connection)
+        yield findings.ovsdb(conf.OVS.ovsdb_connection)
     if conf.standalone.topology:
         yield _topology(conf.standalone.topology)
     yield from _reach(args)
@@ -104,7 +109,7 @@ def _netns_path(options: Any) -> Finding:
     if fault is None:
         return Finding(what, "ok", options.netns_path)
     if in_container and not options.private_netns_path:
-        return failed(what, fault, check.EX_CONFIG)
+        return failed(what, fault, findings.EX_CONFIG)
     return Finding(what, "note", fault)
 
 
@@ -112,48 +117,48 @@ def _topology(path: str) -> Finding:
     try:
         read = topology.load(path)
     except ConfigError as exc:
-        return failed("topology", "; ".join(str(exc).splitlines()), check.EX_CONFIG)
+        return failed("topology", "; ".join(str(exc).splitlines()), findings.EX_CONFIG)
     return Finding("topology", "ok", f"{path}: {len(read.routers)} routers, {len(read.hosts)} hosts")
 
 
 def _reach(args: argparse.Namespace) -> Iterator[Finding]:
     """Ask the process that may import what speaks to a broker."""
-    done = _run("l3agent.cmd.reach", *_files(args))
-    if done is None or done.returncode not in (0, check.EX_CONFIG):
+    done = _run("l3agent.cli.check_broker", *_files(args))
+    if done is None or done.returncode not in (0, findings.EX_CONFIG):
         said = "no answer" if done is None else done.stderr.strip().rpartition("\n")[2]
         yield failed("broker", f"cannot be tried: {said}")
-    elif done.returncode == check.EX_CONFIG:
-        yield failed("transport_url", done.stderr.strip(), check.EX_CONFIG)
+    elif done.returncode == findings.EX_CONFIG:
+        yield failed("transport_url", done.stderr.strip(), findings.EX_CONFIG)
     else:
         yield from _reached(json.loads(done.stdout))
 
 
 def _reached(found: dict[str, Any]) -> Iterator[Finding]:
     for problem in found["unknown"]:
-        yield failed("option", problem, check.EX_CONFIG)
+        yield failed("option", problem, findings.EX_CONFIG)
     if found["without_effect"]:
         yield Finding("options without effect", "note", found["without_effect"])
-    yield from check.features(found["features"], found.get("server") or {})
+    yield from findings.features(found["features"], found.get("server") or {})
     broker = found.get("broker")
     if broker is None:
         yield Finding("broker and server", "ok", "none is needed: the agent serves the topology file to itself")
         return
     if broker["error"]:
-        yield failed("broker", f"{broker['url']}: {broker['error']}", check.EX_UNAVAILABLE)
+        yield failed("broker", f"{broker['url']}: {broker['error']}", findings.EX_UNAVAILABLE)
         yield Finding("server", "unknown", "asked only through a broker")
         return
     yield Finding("broker", "ok", broker["url"])
     if found["server"]["error"]:
-        yield failed("server", f"{found['server']['error']}; is neutron-server running?", check.EX_UNAVAILABLE)
+        yield failed("server", f"{found['server']['error']}; is neutron-server running?", findings.EX_UNAVAILABLE)
     else:
         yield Finding("server", "ok", "it answers")
 
 
 def _kernel() -> Iterator[Finding]:
-    done = _run("l3agent.cmd.abilities")
+    done = _run("l3agent.cli.check_kernel")
     if done is not None and done.returncode == 0:
-        yield from check.abilities(json.loads(done.stdout))
-    elif done is not None and done.returncode == check.EX_NOPERM:
+        yield from findings.abilities(json.loads(done.stdout))
+    elif done is not None and done.returncode == findings.EX_NOPERM:
         yield Finding("kernel", "unknown", done.stderr.strip())
     else:
         said = "no answer" if done is None else done.stderr.strip().rpartition("\n")[2]

@@ -24,9 +24,14 @@ import oslo_messaging
 from oslo_log import log as logging
 
 from l3agent.agent.plugin_api import TOPIC, L3PluginApi
+from l3agent.cmd.neutron_options import (
+    old_transport_url,
+    requested_features,
+    unknown_options,
+    without_effect,
+)
 from l3agent.cmd.startup import configured
 from l3agent.exceptions import ConfigError, PluginUnavailable
-from l3agent.neutron_options import old_transport_url, requested_features, unknown_options, without_effect
 from l3agent.rpc import Client, RemoteError, get_transport
 
 EX_CONFIG = 78

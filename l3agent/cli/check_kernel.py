@@ -6,9 +6,9 @@ from __future__ import annotations
 import json
 import sys
 
-from l3agent.dataplane.abilities import trials
+from l3agent.dataplane.kernel.requirements import trials
+from l3agent.demo import sandbox
 from l3agent.exceptions import PermissionMissing
-from l3agent.standalone import sandbox
 
 
 def main() -> int:

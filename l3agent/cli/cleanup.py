@@ -23,7 +23,7 @@ import msgpack
 from l3agent.exceptions import ConfigError, L3AgentError, PermissionMissing, TransientError
 from l3agent.model.states import Key, Kind, Report
 from l3agent.model.wire import pack_state, unpack_report
-from l3agent.ops.asking import ask_agent
+from l3agent.ops.control_client import ask_agent
 
 _START_S, _REQUEST_S, _SETTLE_S = 15.0, 120.0, 5.0
 #: Networks last: a bridge goes when nobody uses it any more.

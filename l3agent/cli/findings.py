@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from l3agent.ops.terminal import Cell, Screen, table
+from l3agent.cli.terminal import Cell, Screen, table
 
 EX_OK, EX_FAILED, EX_UNAVAILABLE, EX_NOPERM, EX_CONFIG = 0, 1, 69, 77, 78
 

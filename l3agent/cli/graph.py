@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The topology of a node as a tree of text and as Mermaid. Pure: values of :func:`l3agent.ops.status.topology` in.
 
-As a picture it is in :mod:`l3agent.ops.graph_svg`.
+As a picture it is in :mod:`l3agent.cli.graph_svg`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from l3agent.ops.terminal import Screen
+from l3agent.cli.terminal import Screen
 
 Topology = Mapping[str, Any]
 

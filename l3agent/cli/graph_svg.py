@@ -13,7 +13,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from html import escape
 
-from l3agent.ops.graph import Branch, Host, Leg, Topology, Trunk, trunks
+from l3agent.cli.graph import (
+    Branch,
+    Host,
+    Leg,
+    Topology,
+    Trunk,
+    trunks,
+)
 
 _PAGE = 1400
 _MARGIN, _GAP = 32, 28

@@ -13,10 +13,23 @@ import os
 import sys
 from collections.abc import Sequence
 
-from l3agent.cmd import ctl_acting, ctl_agent, ctl_check, ctl_node
+from l3agent.cli import (
+    check,
+    node,
+    operate,
+    query,
+)
+from l3agent.cli.completion import script
+from l3agent.cli.parser import (
+    Commands,
+    Parser,
+    add_agent_options,
+    configuration,
+    make_parser,
+    say,
+)
+from l3agent.cli.query import router_names
 from l3agent.cmd.config_files import describe_sources
-from l3agent.cmd.ctl_agent import router_names
-from l3agent.cmd.ctl_parser import Commands, Parser, add_agent_options, configuration, make_parser, say
 from l3agent.exceptions import (
     AgentUnavailable,
     ConfigError,
@@ -26,7 +39,6 @@ from l3agent.exceptions import (
     TransientError,
 )
 from l3agent.model.escape import escape_controls
-from l3agent.ops.completion import script
 
 #: The first that fits decides the exit status.
 _STATUSES = (
@@ -43,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return the exit status."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     if arguments[:1] == ["serve"] and not {"-h", "--help"} & set(arguments):
-        ctl_node.serve(arguments[1:])
+        node.serve(arguments[1:])
     args = parser().parse_args(arguments)
     try:
         status = int(args.command(args))
@@ -63,10 +75,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 def parser() -> Parser:
     """Return the parser with all commands."""
     whole, commands = make_parser()
-    ctl_agent.add_commands(commands)
-    ctl_acting.add_commands(commands)
-    ctl_check.add_command(commands)
-    ctl_node.add_commands(commands)
+    query.add_commands(commands)
+    operate.add_commands(commands)
+    check.add_command(commands)
+    node.add_commands(commands)
     _add_completion(commands)
     return whole
 

@@ -10,13 +10,18 @@ from typing import Any, NoReturn
 
 from oslo_config import cfg
 
-from l3agent.cmd.ctl_parser import Commands, add_config_options, configuration, control_socket
+from l3agent.cli.cleanup import refuse_while_at_work, remove_all
+from l3agent.cli.findings import ovsdb
+from l3agent.cli.parser import (
+    Commands,
+    add_config_options,
+    configuration,
+    control_socket,
+)
+from l3agent.cli.release import release
+from l3agent.demo import run
 from l3agent.exceptions import PermissionMissing
 from l3agent.model.escape import escape_controls
-from l3agent.ops.check import ovsdb
-from l3agent.ops.cleanup import refuse_while_at_work, remove_all
-from l3agent.ops.release import release
-from l3agent.standalone import demo
 
 EX_TEMPFAIL = 75
 
@@ -82,7 +87,7 @@ def serve(arguments: list[str]) -> NoReturn:
 
 
 def _demo(args: argparse.Namespace) -> int:
-    return demo.run(keep=args.keep)
+    return run.run(keep=args.keep)
 
 
 def _cleanup(args: argparse.Namespace) -> int:

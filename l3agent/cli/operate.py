@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Iterator
 from typing import Any
 
-from l3agent.cmd.ctl_parser import (
+from l3agent.cli.parser import (
     LONG_S,
     Commands,
     add_agent_options,
@@ -24,7 +24,7 @@ from l3agent.cmd.ctl_parser import (
     seconds,
 )
 from l3agent.exceptions import L3AgentError
-from l3agent.ops.asking import ask_agent
+from l3agent.ops.control_client import ask_agent
 
 EX_TEMPFAIL = 75
 _LOOK_S = 0.2

@@ -91,7 +91,7 @@ class _Way:
 
 
 class Router:
-    """What is known of a router, from entries as :meth:`~l3agent.dataplane.client.DataplaneClient.look` has them."""
+    """What is known of a router, from entries as the data plane returns them."""
 
     def __init__(self, entries: Iterable[Mapping[str, Any]]) -> None:
         found = list(entries)

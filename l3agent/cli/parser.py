@@ -17,7 +17,7 @@ from l3agent.cmd.config_files import default_config_files
 from l3agent.conf import register_opts
 from l3agent.exceptions import ConfigError, L3AgentError
 from l3agent.model.escape import escape_lines
-from l3agent.ops.asking import CONTROL_SOCKET, ask_agent
+from l3agent.ops.control_client import CONTROL_SOCKET, ask_agent
 
 #: Seconds for what the data plane has to answer too.
 LONG_S = 90.0

@@ -13,7 +13,10 @@ from collections.abc import Callable
 from ipaddress import ip_address
 from typing import Any
 
-from l3agent.cmd.ctl_parser import (
+from l3agent.cli.graph import mermaid_lines, tree_lines
+from l3agent.cli.graph_svg import svg
+from l3agent.cli.packet_path import Packet, trace
+from l3agent.cli.parser import (
     LONG_S,
     Commands,
     add_agent_options,
@@ -26,19 +29,16 @@ from l3agent.cmd.ctl_parser import (
     say_answer,
     seconds,
 )
+from l3agent.cli.processes import processes_inside
+from l3agent.cli.router_view import router_lines, trace_lines
+from l3agent.cli.status_view import not_serving, status_lines
+from l3agent.cli.terminal import Screen
+from l3agent.cli.traffic_view import traffic_lines
 from l3agent.exceptions import TransientError
 from l3agent.model.escape import escape_controls
 from l3agent.model.names import namespace_name
 from l3agent.model.states import Address
-from l3agent.ops.asking import ask_agent
-from l3agent.ops.graph import mermaid_lines, tree_lines
-from l3agent.ops.graph_svg import svg
-from l3agent.ops.processes import processes_inside
-from l3agent.ops.router_view import router_lines, trace_lines
-from l3agent.ops.status_view import not_serving, status_lines
-from l3agent.ops.terminal import Screen
-from l3agent.ops.trace import Packet, trace
-from l3agent.ops.traffic_view import traffic_lines
+from l3agent.ops.control_client import ask_agent
 
 EX_TEMPFAIL = 75
 _CLEAR = "\x1b[H\x1b[2J"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 
-from l3agent.ops.cleanup import own_dataplane
+from l3agent.cli.cleanup import own_dataplane
 
 #: Seconds between two looks for the rules of neutron-l3-agent.
 _LOOK_S = 0.5

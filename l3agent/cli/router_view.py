@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from l3agent.ops.terminal import Cell, Screen, table
+from l3agent.cli.terminal import Cell, Screen, table
 
 Entries = Iterable[Mapping[str, Any]]
 _TRANSLATIONS = {
@@ -19,7 +19,7 @@ _TRANSLATIONS = {
 def router_lines(router: Mapping[str, Any], screen: Screen) -> Iterator[str]:
     """Yield the lines about a router.
 
-    :param router: as :func:`l3agent.ops.status.show` tells of it, and its ``processes`` (:mod:`l3agent.ops.processes`).
+    :param router: as :func:`l3agent.ops.status.show` tells of it, and its ``processes`` (:mod:`l3agent.cli.processes`).
     """
     actual = list(router["actual"])
     paused = ", paused" if router["paused"] else ""
@@ -174,7 +174,7 @@ def _state(entry: Mapping[str, Any]) -> str:
 
 
 def trace_lines(router: Mapping[str, Any], trace: Mapping[str, Any], screen: Screen) -> Iterator[str]:
-    """Yield the lines of a path, as :meth:`l3agent.ops.trace.Trace.as_values` has it."""
+    """Yield the lines of a path, as :meth:`l3agent.cli.packet_path.Trace.as_values` has it."""
     yield screen.paint(f"router {router['id']}  {router['name']}", "bold")
     rows: list[list[Cell | str]] = [
         [Cell(step["place"], "red" if step["place"] == "drop" else "cyan"), step["text"]] for step in trace["steps"]

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from l3agent.ops.terminal import Cell, Screen, table
+from l3agent.cli.terminal import Cell, Screen, table
 
 _STYLES = {"active": "green", "pending": "yellow", "error": "red", "paused": "yellow"}
 #: Those that need a person come first.

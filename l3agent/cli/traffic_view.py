@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from l3agent.ops.terminal import Cell, Screen, table
+from l3agent.cli.terminal import Cell, Screen, table
 
 _HEADER = ("WHAT", "PACKETS IN", "BYTES IN", "PACKETS OUT", "BYTES OUT")
 

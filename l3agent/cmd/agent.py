@@ -23,35 +23,35 @@ from oslo_reports.guru_meditation_report import TextGuruMeditation
 from oslo_reports.models.with_default_views import ModelWithDefaultViews
 
 from l3agent import __version__
+from l3agent.agent.dataplane_client import DataplaneClient
+from l3agent.agent.dataplane_process import Child
 from l3agent.agent.l3_agent import L3NATAgent
-from l3agent.agent.private_words import PRIVATE
 from l3agent.agent.registration import BINARY, L3_AGENT_TOPIC
 from l3agent.cmd.config_files import describe_sources
 from l3agent.cmd.dataplane_command import dataplane_program
+from l3agent.cmd.neutron_options import old_transport_url, without_effect
 from l3agent.cmd.startup import configured, start_logging
-from l3agent.dataplane.child import Child
-from l3agent.dataplane.client import DataplaneClient
-from l3agent.dataplane.drivers import driver_name
 from l3agent.exceptions import AnotherAtWork, ConfigError, PermissionMissing
 from l3agent.model.escape import escape_controls
-from l3agent.neutron_options import old_transport_url, without_effect
-from l3agent.ops.asking import CONTROL_SOCKET
+from l3agent.model.interface_drivers import driver_name
 from l3agent.ops.control import ControlSocket, refuse_beside_another
+from l3agent.ops.control_client import CONTROL_SOCKET
+from l3agent.ops.control_operations import Surroundings, operations
+from l3agent.ops.guru_report import TITLE, summary
 from l3agent.ops.health import Health
 from l3agent.ops.history import History
 from l3agent.ops.http import HttpServer
 from l3agent.ops.metrics import Metrics
-from l3agent.ops.once import Once
-from l3agent.ops.operations import Surroundings, operations
-from l3agent.ops.pages import pages
-from l3agent.ops.report import TITLE, summary
+from l3agent.ops.run_once import Once
 from l3agent.ops.status import status
 from l3agent.ops.topology_json import TopologyEncoder
+from l3agent.ops.web import pages
 from l3agent.rpc import get_transport
+from l3agent.rpc.observers import record, watch
+from l3agent.rpc.redaction import PRIVATE
 from l3agent.rpc.trace import Trace
-from l3agent.rpc.traffic import record, watch
 from l3agent.service import Service, complete_log_mutex, launch
-from l3agent.standalone.service import PluginService
+from l3agent.standalone.standalone_service import PluginService
 
 LOG = logging.getLogger(__name__)
 

@@ -17,31 +17,33 @@ from oslo_log import log as logging
 
 from l3agent import __version__
 from l3agent.cmd.config_files import describe_sources
-from l3agent.cmd.single import DirectoryGuard
+from l3agent.cmd.directory_guard import DirectoryGuard
 from l3agent.cmd.startup import configured, start_logging
 from l3agent.cmd.trust import Restricted, is_trusted, restrict
 from l3agent.cmd.uplinks import Uplinks
-from l3agent.dataplane import mounts, privilege
+from l3agent.dataplane import privilege
 from l3agent.dataplane.announcer import Announcer
-from l3agent.dataplane.drift import Drift
-from l3agent.dataplane.drivers import driver_name, load_driver
-from l3agent.dataplane.events import Listener
-from l3agent.dataplane.kernel import Kernel
-from l3agent.dataplane.lane import Crew, Lane
-from l3agent.dataplane.limits import Limits
+from l3agent.dataplane.drift.drift import Drift
+from l3agent.dataplane.drift.rotation import Rotation
+from l3agent.dataplane.garbage import Tidier
+from l3agent.dataplane.kernel import mounts
+from l3agent.dataplane.kernel.closer import Reaper
+from l3agent.dataplane.kernel.limits import Limits
+from l3agent.dataplane.kernel.listener import Listener
+from l3agent.dataplane.kernel.namespace_pool import Pool
+from l3agent.dataplane.kernel.namespaces import Kernel
+from l3agent.dataplane.kernel_thread import Crew, Lane
 from l3agent.dataplane.log_limit import LineLimit
-from l3agent.dataplane.pool import Pool
-from l3agent.dataplane.ready import tell_ready
-from l3agent.dataplane.reaper import Reaper
+from l3agent.dataplane.plan.drivers import load_driver
+from l3agent.dataplane.plan.render import ROUTER_SYSCTLS
 from l3agent.dataplane.reconcile import Reconciler
-from l3agent.dataplane.render import ROUTER_SYSCTLS
-from l3agent.dataplane.rotation import Rotation
 from l3agent.dataplane.server import Server
 from l3agent.dataplane.socket_file import SocketFile
-from l3agent.dataplane.tidy import Tidier
 from l3agent.exceptions import AnotherAtWork, ConfigError, L3AgentError, PermissionMissing, WrongArguments
 from l3agent.model.escape import escape_lines
+from l3agent.model.interface_drivers import driver_name
 from l3agent.model.wire import Reader
+from l3agent.sd_notify import tell_ready
 
 LOG = logging.getLogger(__name__)
 
@@ -209,7 +211,7 @@ def _crew(conf: Any, uplinks: Uplinks | None) -> Crew:
 
 def _switch(conf: Any) -> Any:
     # Only where it is in use: it brings the library of Open vSwitch along.
-    from l3agent.dataplane.ovsdb.connection import Tls
+    from l3agent.dataplane.ovsdb.jsonrpc import Tls
     from l3agent.dataplane.ovsdb.switch import Switch
 
     tls = Tls(conf.OVS.ssl_key_file, conf.OVS.ssl_cert_file, conf.OVS.ssl_ca_cert_file)

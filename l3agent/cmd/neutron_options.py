@@ -16,7 +16,7 @@ from urllib.parse import quote
 from oslo_config import cfg
 
 from l3agent.conf import list_opts
-from l3agent.dataplane.drivers import driver_name
+from l3agent.model.interface_drivers import driver_name
 
 _HA = "HA routers are not built"
 _METADATA = "there is no metadata proxy"

@@ -9,9 +9,9 @@ from typing import Any
 
 from oslo_config import cfg
 
+from l3agent.cmd.neutron_options import configuration_files
 from l3agent.conf import RENAMED_OPTS
 from l3agent.exceptions import ConfigError
-from l3agent.neutron_options import configuration_files
 
 
 def reject_renamed(conf: Any) -> None:

@@ -24,7 +24,7 @@ from l3agent.rpc import get_transport
 from l3agent.service import complete_log_mutex, launch
 from l3agent.standalone.bindings import BindingsFile
 from l3agent.standalone.faults import Faults
-from l3agent.standalone.service import PluginService
+from l3agent.standalone.standalone_service import PluginService
 
 EX_USAGE, EX_CONFIG = 64, 78
 

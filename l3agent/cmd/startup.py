@@ -21,7 +21,7 @@ from l3agent.cmd.renamed_options import reject_renamed
 from l3agent.conf import list_opts, register_opts
 from l3agent.exceptions import ConfigError, WrongArguments
 from l3agent.model.escape import escape_controls, escape_lines
-from l3agent.model.forms import is_unicast
+from l3agent.model.validators import is_unicast
 
 
 def configured(

@@ -7,9 +7,10 @@ from collections.abc import Iterable
 from functools import partial
 
 from l3agent.dataplane.announcer import Announcer
-from l3agent.dataplane.kernel import Kernel, NamespaceHandle
-from l3agent.dataplane.plan import DeviceAddress, Entry, Link, Plan
-from l3agent.dataplane.render import link_local
+from l3agent.dataplane.kernel.namespaces import Kernel, NamespaceHandle
+from l3agent.dataplane.plan.diff import Plan
+from l3agent.dataplane.plan.entries import DeviceAddress, Entry, Link
+from l3agent.dataplane.plan.render import link_local
 from l3agent.model.states import Address, Port, RouterState, State
 
 

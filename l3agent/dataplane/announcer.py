@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from l3agent.dataplane import syscalls
+from l3agent.dataplane.kernel import syscalls
 from l3agent.dataplane.netlink.announce import frame
 from l3agent.dataplane.netlink.rtnl import mac_bytes
 from l3agent.model.states import Address

@@ -15,14 +15,17 @@ from contextlib import contextmanager
 from functools import partial
 from ipaddress import IPv6Network
 
-from l3agent.dataplane import encode, flushes, show, syscalls
-from l3agent.dataplane.kernel import Kernel, NamespaceHandle
-from l3agent.dataplane.limits import BRIDGE_PORTS
+from l3agent.dataplane import flushes
+from l3agent.dataplane.kernel import syscalls
+from l3agent.dataplane.kernel.limits import BRIDGE_PORTS
+from l3agent.dataplane.kernel.namespaces import Kernel, NamespaceHandle
+from l3agent.dataplane.kernel.sockets import KernelRefused, NetlinkSocket
 from l3agent.dataplane.netlink import routes, rtnl
 from l3agent.dataplane.observe import Observed
-from l3agent.dataplane.offload import Run
 from l3agent.dataplane.ovsdb.ports import Wait
-from l3agent.dataplane.plan import (
+from l3agent.dataplane.plan import commands, encode
+from l3agent.dataplane.plan.diff import Operation, Plan
+from l3agent.dataplane.plan.entries import (
     AcceptRA,
     Bridge,
     Card,
@@ -30,11 +33,9 @@ from l3agent.dataplane.plan import (
     Entry,
     Link,
     Namespace,
-    Operation,
-    Plan,
     Sysctl,
 )
-from l3agent.dataplane.sockets import KernelRefused, NetlinkSocket
+from l3agent.dataplane.slices import Run
 from l3agent.exceptions import ApplyError
 from l3agent.model.states import NextHop
 
@@ -319,4 +320,4 @@ def named(exc: KernelRefused, batch: encode.Batch, namespace: str | None) -> App
     operation: Operation = batch[exc.number - 1][1]
     hint = _HINTS.get(exc.code, "")
     kind = Otherwise if exc.code in _OTHERWISE else ApplyError
-    return kind(f"{'; '.join(show.lines(operation, namespace))}: {exc}{hint and ': ' + hint}")
+    return kind(f"{'; '.join(commands.lines(operation, namespace))}: {exc}{hint and ': ' + hint}")

@@ -7,11 +7,13 @@ from collections.abc import Collection, Sequence
 from functools import partial
 from ipaddress import IPv4Address
 
-from l3agent.dataplane import encode, flows
-from l3agent.dataplane.kernel import Kernel, NamespaceHandle
+from l3agent.dataplane.kernel import flows
+from l3agent.dataplane.kernel.namespaces import Kernel, NamespaceHandle
 from l3agent.dataplane.netlink import routes
 from l3agent.dataplane.observe import Observed
-from l3agent.dataplane.plan import DeviceAddress, PendingFlush, Plan
+from l3agent.dataplane.plan import encode
+from l3agent.dataplane.plan.diff import Plan
+from l3agent.dataplane.plan.entries import DeviceAddress, PendingFlush
 from l3agent.model.names import GATEWAY_DEVICE
 
 #: Questions for routes in one send: their answers fit the buffer of the socket.

@@ -6,11 +6,18 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping
 
-from l3agent.dataplane.kernel import Kernel
+from l3agent.dataplane.kernel.namespaces import Kernel
 from l3agent.dataplane.netlink import rtnl
 from l3agent.dataplane.observe import unused_bridges, unused_of
 from l3agent.dataplane.ownership import is_our_tap
-from l3agent.dataplane.plan import Bridge, Card, Entry, Link, Namespace, Plan
+from l3agent.dataplane.plan.diff import Plan
+from l3agent.dataplane.plan.entries import (
+    Bridge,
+    Card,
+    Entry,
+    Link,
+    Namespace,
+)
 
 #: Seconds after a removal during which a bridge may still lose its last port: namespaces go in the background.
 _TIDY_S = 5.0

@@ -17,13 +17,13 @@ from types import GeneratorType
 from typing import Any, NamedTuple, Protocol
 
 from l3agent import __version__
-from l3agent.dataplane.drift import Drift
-from l3agent.dataplane.limits import Limits, limits
-from l3agent.dataplane.offload import INLINE_ENTRIES
+from l3agent.dataplane.drift.drift import Drift
+from l3agent.dataplane.drift.rotation import Rotation
+from l3agent.dataplane.garbage import Tidier
+from l3agent.dataplane.kernel.limits import Limits, limits
 from l3agent.dataplane.ovsdb.ports import Wait
 from l3agent.dataplane.reconcile import Reconciler
-from l3agent.dataplane.rotation import Rotation
-from l3agent.dataplane.tidy import Tidier
+from l3agent.dataplane.slices import INLINE_ENTRIES
 from l3agent.exceptions import InvalidState, L3AgentError
 from l3agent.model.escape import shorten
 from l3agent.model.protocol import PROTOCOL

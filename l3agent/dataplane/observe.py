@@ -8,14 +8,20 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from ipaddress import IPv4Address
 
-from l3agent.dataplane import syscalls, takeover
-from l3agent.dataplane.encode import is_marked, marked
-from l3agent.dataplane.kernel import Kernel, NamespaceHandle, read_fingerprint
-from l3agent.dataplane.netlink import nft, routes, rtnl, table
-from l3agent.dataplane.offload import Run
+from l3agent.dataplane import takeover
+from l3agent.dataplane.kernel import syscalls
+from l3agent.dataplane.kernel.namespaces import Kernel, NamespaceHandle, read_fingerprint
+from l3agent.dataplane.kernel.sockets import NetlinkSocket
+from l3agent.dataplane.netlink import (
+    nft,
+    nft_table,
+    routes,
+    rtnl,
+)
 from l3agent.dataplane.ovsdb.ports import Ports, Wait, observed_ports
 from l3agent.dataplane.ownership import foreign_taps, is_foreign_bridge, refusal
-from l3agent.dataplane.plan import (
+from l3agent.dataplane.plan.encode import is_marked, marked
+from l3agent.dataplane.plan.entries import (
     AcceptRA,
     Bridge,
     Card,
@@ -34,7 +40,7 @@ from l3agent.dataplane.plan import (
     Sysctl,
     Table,
 )
-from l3agent.dataplane.sockets import NetlinkSocket
+from l3agent.dataplane.slices import Run
 from l3agent.exceptions import ApplyError
 from l3agent.model.names import GATEWAY_DEVICE, HOST_DEVICE, INTERNAL_DEVICE, namespace_name
 from l3agent.model.states import Key
@@ -301,7 +307,7 @@ def _read_rules(kernel: Kernel, netfilter: NetlinkSocket, *, found: bool) -> Ite
     if not fingerprint:
         return
     intact = fingerprint == kernel.intact_table
-    for name, kind in table.sets(counting=kernel.counting).items():
+    for name, kind in nft_table.sets(counting=kernel.counting).items():
         for key, value in nft.parse_elements(netfilter.dump(nft.dump_elements(name))).items():
             element = _element(name, kind, key, value)
             intact = intact and element is not None

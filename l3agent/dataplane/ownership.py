@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from l3agent.dataplane.encode import TAP_MARK, is_foreign
-from l3agent.dataplane.kernel import Kernel
+from l3agent.dataplane.kernel.namespaces import Kernel
 from l3agent.dataplane.netlink.rtnl import LinkInfo
-from l3agent.dataplane.plan import Bridge
+from l3agent.dataplane.plan.encode import TAP_MARK, is_foreign
+from l3agent.dataplane.plan.entries import Bridge
 
 
 def foreign_taps(kernel: Kernel, infos: Iterable[LinkInfo]) -> set[str]:

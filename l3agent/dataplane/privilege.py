@@ -10,7 +10,7 @@ import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from l3agent.dataplane import syscalls
+from l3agent.dataplane.kernel import syscalls
 from l3agent.exceptions import PermissionMissing
 
 LOG = logging.getLogger(__name__)

@@ -12,25 +12,26 @@ from collections.abc import Callable, Generator, Iterable
 from functools import partial
 from typing import Any
 
-from l3agent.dataplane import show
+from l3agent.dataplane.announcements import Neighbours
 from l3agent.dataplane.announcer import Announcer
 from l3agent.dataplane.apply import Otherwise
-from l3agent.dataplane.drift import Drift
-from l3agent.dataplane.drivers import InterfaceDriver
+from l3agent.dataplane.drift.applied import Snapshot
+from l3agent.dataplane.drift.drift import Drift
+from l3agent.dataplane.garbage import Tidier
 from l3agent.dataplane.ipv6 import log_missing, servable
 from l3agent.dataplane.job import Job
-from l3agent.dataplane.kernel import Kernel
-from l3agent.dataplane.neighbours import Neighbours
+from l3agent.dataplane.kernel.namespaces import Kernel
+from l3agent.dataplane.kernel.traffic_counters import traffic
 from l3agent.dataplane.observe import Observed, our_networks
 from l3agent.dataplane.ovsdb.ports import Switch, Wait
-from l3agent.dataplane.plain import plain
-from l3agent.dataplane.plan import Entry, Link, Plan, SwitchPort, diff
-from l3agent.dataplane.render import changed, entry_count, outermost
-from l3agent.dataplane.served import Snapshot
+from l3agent.dataplane.plan import commands
+from l3agent.dataplane.plan.as_json import plain
+from l3agent.dataplane.plan.diff import Plan, diff
+from l3agent.dataplane.plan.drivers import InterfaceDriver
+from l3agent.dataplane.plan.entries import Entry, Link, SwitchPort
+from l3agent.dataplane.plan.render import changed, entry_count, outermost
 from l3agent.dataplane.steps import Steps
 from l3agent.dataplane.takeover import hand_back
-from l3agent.dataplane.tidy import Tidier
-from l3agent.dataplane.traffic import traffic
 from l3agent.dataplane.turns import Superseded, Turns
 from l3agent.exceptions import ApplyError
 from l3agent.model.names import HOST_NAMESPACE, ROUTER_NAMESPACE, namespace_name
@@ -174,7 +175,7 @@ class Reconciler:
         return {one: hand_back(self._kernel, namespace_name("router", one)) for one in routers}
 
     def traffic(self, router_id: str) -> Generator[Wait, None, dict[str, object] | None]:
-        """Return the counters of a router (see :func:`l3agent.dataplane.traffic.traffic`)."""
+        """Return the counters of a router (see :func:`l3agent.dataplane.kernel.traffic_counters.traffic`)."""
         key: Key = ("router", router_id)
         yield from self.turns.wait(key)
         size = entry_count(self._drift.state(key)) if self._kernel.counting else 0
@@ -326,7 +327,7 @@ class Reconciler:
             if not plan.may_disturb() or state is None:
                 self._after.append(partial(self._settled, key, state, desired, seen, plans))
                 return
-        differs = "; ".join(line for one in plan.operations for line in show.lines(one, job.namespace))
+        differs = "; ".join(line for one in plan.operations for line in commands.lines(one, job.namespace))
         raise ApplyError(f"the kernel keeps differing from what was asked: {differs}")
 
     def _watch(self, key: Key, state: State | None, desired: frozenset[Entry], seen: Observed) -> None:

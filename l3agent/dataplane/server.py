@@ -19,7 +19,7 @@ from contextlib import suppress
 
 import msgpack
 
-from l3agent.dataplane.lane import Lane
+from l3agent.dataplane.kernel_thread import Lane
 from l3agent.dataplane.socket_file import SocketFile
 from l3agent.model.escape import shorten
 from l3agent.model.wire import FRAME_BYTES

@@ -7,18 +7,19 @@ from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from functools import partial
 from typing import TypeVar
 
+from l3agent.dataplane.announcements import Neighbours
 from l3agent.dataplane.apply import carry_out
-from l3agent.dataplane.drift import Drift
-from l3agent.dataplane.drivers import InterfaceDriver
+from l3agent.dataplane.drift.drift import Drift
 from l3agent.dataplane.ipv6 import servable
 from l3agent.dataplane.job import Job
-from l3agent.dataplane.kernel import Kernel, NamespaceHandle
-from l3agent.dataplane.neighbours import Neighbours
+from l3agent.dataplane.kernel.namespaces import Kernel, NamespaceHandle
 from l3agent.dataplane.observe import Observed, observe
-from l3agent.dataplane.offload import INLINE_ENTRIES
 from l3agent.dataplane.ovsdb.ports import Switch, Wait
-from l3agent.dataplane.plan import Entry, Operation, Plan, diff
-from l3agent.dataplane.render import entries, entry_count
+from l3agent.dataplane.plan.diff import Operation, Plan, diff
+from l3agent.dataplane.plan.drivers import InterfaceDriver
+from l3agent.dataplane.plan.entries import Entry
+from l3agent.dataplane.plan.render import entries, entry_count
+from l3agent.dataplane.slices import INLINE_ENTRIES
 from l3agent.dataplane.turns import Turns
 
 R = TypeVar("R")

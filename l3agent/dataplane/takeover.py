@@ -20,12 +20,12 @@ from collections import defaultdict
 from collections.abc import Iterable
 from ipaddress import IPv4Address
 
-from l3agent.dataplane import syscalls
-from l3agent.dataplane.kernel import Kernel
-from l3agent.dataplane.netlink import iptables, rtnl, table
+from l3agent.dataplane.kernel import syscalls
+from l3agent.dataplane.kernel.namespaces import Kernel
+from l3agent.dataplane.kernel.sockets import NetlinkSocket
+from l3agent.dataplane.netlink import iptables, nft_table, rtnl
 from l3agent.dataplane.netlink.iptables import Chain, Rule
-from l3agent.dataplane.plan import NeutronRules, Sysctl
-from l3agent.dataplane.sockets import NetlinkSocket
+from l3agent.dataplane.plan.entries import NeutronRules, Sysctl
 from l3agent.exceptions import ApplyError
 from l3agent.model.names import GATEWAY_DEVICE, INTERNAL_DEVICE
 
@@ -65,12 +65,12 @@ def _hand_back(kernel: Kernel, name: str) -> str | None:
     if handle is None:
         return None
     kernel.write_sysctls(handle, _AS_BORN)
-    handle.netfilter.nft_batch(table.mark_as_without_scope())
+    handle.netfilter.nft_batch(nft_table.mark_as_without_scope())
     links = rtnl.parse_links(handle.route.dump(rtnl.dump_links()))
     devices = {info.name for info in links if info.name.startswith((GATEWAY_DEVICE, INTERNAL_DEVICE))}
     if not _are_in(handle.netfilter, devices):
         return "no rules of neutron-l3-agent yet; ours stay"
-    handle.netfilter.nft_batch([table.delete_table()])
+    handle.netfilter.nft_batch([nft_table.delete_table()])
     return None
 
 

@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-from l3agent.standalone.probe import ProbeError
-from l3agent.standalone.progress import Row, Table
-from l3agent.standalone.stage import Stage
+from l3agent.demo.environment import Stage
+from l3agent.demo.probe import ProbeError
+from l3agent.demo.progress import Row, Table
 
 
 def prove_traffic(table: Table, stage: Stage) -> None:

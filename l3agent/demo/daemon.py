@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from l3agent.exceptions import L3AgentError, TransientError
-from l3agent.ops.asking import CONTROL_SOCKET, ask_agent
+from l3agent.ops.control_client import CONTROL_SOCKET, ask_agent
 
 _LOOK_S = 0.01
 

@@ -13,10 +13,10 @@ from typing import Any
 
 import yaml
 
+from l3agent.demo import probe
+from l3agent.demo.daemon import Daemon, DaemonFailed
+from l3agent.demo.samples import sample
 from l3agent.model.names import namespace_name
-from l3agent.standalone import probe
-from l3agent.standalone.daemon import Daemon, DaemonFailed
-from l3agent.standalone.samples import sample
 
 #: TCP port on which each host greets its callers.
 PORT = 7007
@@ -98,7 +98,7 @@ class Stage:
         return greeting or {"server": "nobody", "peer": "nobody"}
 
     def ping(self, host: str, address: str, count: int = 5, patience: float = 1.0) -> dict[str, Any]:
-        """Ping ``address`` from a host; see :func:`l3agent.standalone.probe.ping` for the result."""
+        """Ping ``address`` from a host; see :func:`l3agent.demo.probe.ping` for the result."""
         return dict(probe.once(str(self.namespace(host)), patience + 5, probe.ping, address, 0.01, count, patience))
 
     def close(self) -> None:

@@ -22,8 +22,8 @@ import time
 from collections.abc import Callable
 from typing import Any, NoReturn
 
+from l3agent.demo import sandbox
 from l3agent.exceptions import L3AgentError
-from l3agent.standalone import sandbox
 
 _ICMP = {4: (socket.AF_INET, socket.IPPROTO_ICMP), 6: (socket.AF_INET6, socket.IPPROTO_ICMPV6)}
 #: Types of echo messages; the key says whether it is ICMP of IPv4.

@@ -10,11 +10,11 @@ import sys
 import time
 from pathlib import Path
 
-from l3agent.standalone import sandbox
-from l3agent.standalone.changes import kernel_time, show_changes, show_deaths
-from l3agent.standalone.progress import Table
-from l3agent.standalone.proofs import prove_traffic
-from l3agent.standalone.stage import PORT, Stage
+from l3agent.demo import sandbox
+from l3agent.demo.checks import prove_traffic
+from l3agent.demo.environment import PORT, Stage
+from l3agent.demo.progress import Table
+from l3agent.demo.scenario import kernel_time, show_changes, show_deaths
 
 _FOLDER = Path("/run/l3agent")  # on the sandbox's own tmpfs: it vanishes with the sandbox
 _DEADLINE_S = 20.0
@@ -78,7 +78,7 @@ def _stay(stage: Stage, entrance: str) -> None:
         f"ip netns exec {namespace} ip address",
         f"ip netns exec {namespace} nft list ruleset",
         f"ip netns exec l3host-vm1 ping -c 3 {stage.address('outside')}",
-        f"{sys.executable} -m l3agent.cmd.ctl status --socket {stage.daemon.socket}",
+        f"{sys.executable} -m l3agent.cli.main status --socket {stage.daemon.socket}",
         f"vi {stage.topology_file}",
     ):
         print(f"  {entrance} {command}", flush=True)

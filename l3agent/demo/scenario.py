@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from l3agent.ops.asking import ask_agent
-from l3agent.standalone import probe
-from l3agent.standalone.daemon import in_sync, named
-from l3agent.standalone.progress import CheckFailed, Row, Table
-from l3agent.standalone.stage import PORT, Stage
+from l3agent.demo import probe
+from l3agent.demo.daemon import in_sync, named
+from l3agent.demo.environment import PORT, Stage
+from l3agent.demo.progress import CheckFailed, Row, Table
+from l3agent.ops.control_client import ask_agent
 
 _DEADLINE_S = 20.0
 #: How much of a plan is shown: operations, and characters of each.

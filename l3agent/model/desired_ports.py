@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, ip_interface
 
 from l3agent.exceptions import InvalidRouter
-from l3agent.model.forms import MTU_MAX, MTU_MIN
 from l3agent.model.names import GATEWAY_DEVICE, INTERNAL_DEVICE, device_name
 from l3agent.model.payload import Node, skipped
 from l3agent.model.states import IPV6_MTU_MIN, Address, Interface, Network, Port, is_end
+from l3agent.model.validators import MTU_MAX, MTU_MIN
 
 _OWNER = {INTERNAL_DEVICE: "network:router_interface", GATEWAY_DEVICE: "network:router_gateway"}
 

@@ -5,7 +5,7 @@ The form is msgpack-able. Both ends speak the same protocol (:mod:`l3agent.model
 socket compares. Addresses travel as their bytes, which are read in a third of the time of their text.
 
 Who reads has privilege that the writer lacks, so nothing is taken on trust: what is read has the forms of
-:mod:`l3agent.model.forms` and names no device but those that are made for its ports.
+:mod:`l3agent.model.validators` and names no device but those that are made for its ports.
 """
 
 from __future__ import annotations
@@ -17,18 +17,6 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6
 from typing import Any
 
 from l3agent.exceptions import InvalidState
-from l3agent.model.forms import (
-    MTU_MAX,
-    MTU_MIN,
-    all_unicast,
-    is_device,
-    is_id,
-    is_link_local,
-    is_name,
-    is_routable,
-    is_unicast,
-    is_unicast_mac,
-)
 from l3agent.model.names import GATEWAY_DEVICE, HOST_DEVICE, INTERNAL_DEVICE, device_name
 from l3agent.model.states import (
     FloatingIP,
@@ -43,6 +31,18 @@ from l3agent.model.states import (
     Route,
     RouterState,
     State,
+)
+from l3agent.model.validators import (
+    MTU_MAX,
+    MTU_MIN,
+    all_unicast,
+    is_device,
+    is_id,
+    is_link_local,
+    is_name,
+    is_routable,
+    is_unicast,
+    is_unicast_mac,
 )
 
 #: The longest request: 80,000 routes, or half a million floating IPs.

@@ -20,7 +20,7 @@ from oslo_log import log as logging
 
 from l3agent.exceptions import AnotherAtWork, ConfigError, InternalError, L3AgentError, PermissionMissing
 from l3agent.ops.admission import Admission
-from l3agent.ops.asking import refusal
+from l3agent.ops.control_client import refusal
 
 LOG = logging.getLogger(__name__)
 

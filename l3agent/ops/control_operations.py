@@ -10,8 +10,8 @@ from typing import Any
 
 import eventlet
 
+from l3agent.agent.dataplane_client import DataplaneClient
 from l3agent.agent.l3_agent import L3NATAgent
-from l3agent.dataplane.client import DataplaneClient
 from l3agent.exceptions import L3AgentError
 from l3agent.ops.control import Operation
 from l3agent.ops.replay import replay

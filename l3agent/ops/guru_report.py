@@ -6,8 +6,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+from l3agent.agent.dataplane_client import DataplaneClient
 from l3agent.agent.l3_agent import L3NATAgent
-from l3agent.dataplane.client import DataplaneClient
 from l3agent.ops.status import unserved_features
 
 TITLE = "L3 agent"

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from l3agent.agent.dataplane_client import DataplaneClient
 from l3agent.agent.l3_agent import L3NATAgent
 from l3agent.agent.registration import BINARY
-from l3agent.dataplane.client import DataplaneClient
 
 #: Seconds that a timer of the hub may be late.
 HUB_LATE_S = 1.0

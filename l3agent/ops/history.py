@@ -9,7 +9,7 @@ from collections import deque
 from typing import Any
 
 from l3agent.agent.l3_agent import L3NATAgent
-from l3agent.agent.outcomes import Outcome
+from l3agent.agent.results import Outcome
 from l3agent.service import ThreadGroup
 
 #: Seconds between two samples, and how many are kept: ten minutes.

@@ -18,10 +18,10 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoM
 from prometheus_client.registry import Collector
 
 from l3agent import __version__
+from l3agent.agent.dataplane_client import DataplaneClient
 from l3agent.agent.l3_agent import L3NATAgent
-from l3agent.agent.outcomes import Outcome
 from l3agent.agent.resource_update import PRIORITY_FULL_SYNC, PRIORITY_RPC
-from l3agent.dataplane.client import DataplaneClient
+from l3agent.agent.results import Outcome
 from l3agent.exceptions import L3AgentError
 from l3agent.ops.status import routers_with_skipped_parts, unserved_features
 
@@ -100,7 +100,7 @@ class Metrics:
         return bytes(generate_latest(self.registry))
 
     def requested(self, method: str, direction: str, result: str) -> None:
-        """Count a message; for :func:`l3agent.rpc.traffic.watch`."""
+        """Count a message; for :func:`l3agent.rpc.observers.watch`."""
         self._rpc.labels(method, direction, result).inc()
 
     def hub_was_late(self, seconds: float) -> None:

@@ -16,7 +16,7 @@ from eventlet.event import Event
 from eventlet.semaphore import Semaphore
 
 from l3agent.agent.l3_agent import L3NATAgent
-from l3agent.agent.outcomes import Outcome
+from l3agent.agent.results import Outcome
 from l3agent.exceptions import L3AgentError, NotDoneYet
 
 _PACKAGE = "l3agent"

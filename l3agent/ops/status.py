@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from l3agent import __version__
+from l3agent.agent.dataplane_client import DataplaneClient
 from l3agent.agent.l3_agent import L3NATAgent
 from l3agent.agent.router_info import RouterInfo
-from l3agent.dataplane.client import DataplaneClient
 from l3agent.exceptions import ApplyError, L3AgentError
 from l3agent.model.states import Key, RouterState, State
 from l3agent.model.unserved import FEATURES

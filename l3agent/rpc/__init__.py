@@ -22,12 +22,12 @@ in a virtual host of your own, and send them by ``cast(..., at_least_once=True)`
 from __future__ import annotations
 
 from l3agent.rpc import backend as backend  # the first import: it chooses the backend that the next ones would fix
+from l3agent.rpc.compat import is_unknown_method
 from l3agent.rpc.connection import Connection
 from l3agent.rpc.context import Context, ContextSerializer, admin_context
 from l3agent.rpc.failure_log import FailureLog
 from l3agent.rpc.state_report import StateReporter
 from l3agent.rpc.transport import Client, RemoteError, Target, get_transport
-from l3agent.rpc.versions import is_unknown_method
 
 __all__ = [
     "Client",

@@ -25,8 +25,8 @@ from l3agent.exceptions import ConfigError, PluginUnavailable
 from l3agent.rpc.binding import CHECK_PAUSE_S, is_bound, is_probe
 from l3agent.rpc.deadline import Deadline, time_limit
 from l3agent.rpc.dispatcher import Dispatcher
-from l3agent.rpc.pool import MessagePool
-from l3agent.rpc.traffic import unwatch, watch
+from l3agent.rpc.message_pool import MessagePool
+from l3agent.rpc.observers import unwatch, watch
 from l3agent.rpc.transport import BROKER_ERRORS
 
 LOG = logging.getLogger(__name__)

@@ -9,7 +9,7 @@ from typing import Any
 from oslo_messaging.rpc.dispatcher import DefaultRPCAccessPolicy, NoSuchMethod, RPCDispatcher, UnsupportedVersion
 
 from l3agent.rpc.context import ContextSerializer
-from l3agent.rpc.traffic import Message, received, said
+from l3agent.rpc.observers import Message, received, said
 
 
 class OwnMethods(DefaultRPCAccessPolicy):  # type: ignore[misc]

@@ -23,7 +23,7 @@ from typing import Any
 
 from oslo_log import log as logging
 
-from l3agent.rpc.traffic import Message
+from l3agent.rpc.observers import Message
 
 LOG = logging.getLogger(__name__)
 

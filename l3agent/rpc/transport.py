@@ -25,7 +25,7 @@ from l3agent.rpc.context import Context, ContextSerializer
 from l3agent.rpc.deadline import time_limit
 from l3agent.rpc.driver_log import limit_driver_log
 from l3agent.rpc.local import LocalDriver
-from l3agent.rpc.traffic import Message, sent
+from l3agent.rpc.observers import Message, sent
 
 __all__ = ["Client", "RemoteError", "Target", "get_transport"]
 

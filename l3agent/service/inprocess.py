@@ -15,8 +15,8 @@ from oslo_log import log as logging
 from oslo_service import service as oslo_service
 
 from l3agent.rpc.deadline import Deadline
-from l3agent.service import reload, report, systemd
-from l3agent.service.hub import LIMIT_S, HubWatch
+from l3agent.service import guru_meditation, reload, systemd
+from l3agent.service.hub_monitor import LIMIT_S, HubWatch
 from l3agent.service.plain_launcher import Launcher
 from l3agent.service.signals import FINAL_SIGNALS, Signals, let_the_next_one_kill
 from l3agent.service.systemd import Watchdog
@@ -54,7 +54,7 @@ class ServiceLauncher(Launcher, oslo_service.ServiceLauncher):  # type: ignore[m
         start_timeout: float = START_TIMEOUT_S,
     ) -> None:
         super().__init__(conf, restart_method)
-        report.register_options(conf)
+        guru_meditation.register_options(conf)
         self.hub = HubWatch(hub_limit)
         self.watchdog = watchdog or systemd.watchdog()
         self._start_timeout = start_timeout
@@ -167,7 +167,7 @@ class ServiceLauncher(Launcher, oslo_service.ServiceLauncher):  # type: ignore[m
         eventlet.spawn_n(self.restart)
 
     def _report(self, signo: int) -> None:
-        report.write(self.conf, {"Services": self.services.summary, "Hub": self._hub_summary})
+        guru_meditation.write(self.conf, {"Services": self.services.summary, "Hub": self._hub_summary})
 
     def _hub_summary(self) -> dict[str, Any]:
         return {"lag_s": self.hub.lag_s, "worst_lag_s": self.hub.worst_lag_s, "blocks": self.hub.blocks}

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from oslo_config import cfg
 
-from l3agent.service.hub import LIMIT_S
+from l3agent.service.hub_monitor import LIMIT_S
 from l3agent.service.inprocess import START_TIMEOUT_S, ServiceLauncher
 from l3agent.service.log_mutex import complete_log_mutex
 from l3agent.service.services import ServiceLike

@@ -20,8 +20,8 @@ from oslo_service import service as oslo_service
 
 from l3agent.exceptions import ConfigError
 from l3agent.rpc.deadline import Deadline, time_limit
-from l3agent.service import reload, report, systemd
-from l3agent.service.hub import LIMIT_S
+from l3agent.service import guru_meditation, reload, systemd
+from l3agent.service.hub_monitor import LIMIT_S
 from l3agent.service.inprocess import START_TIMEOUT_S, log_options
 from l3agent.service.plain_launcher import check
 from l3agent.service.services import EX_CONFIG, EX_NOPERM, ServiceLike, reset_service, stop_service
@@ -65,7 +65,7 @@ class ProcessLauncher(oslo_service.ProcessLauncher):  # type: ignore[misc]
     ) -> None:
         self._caught = LightQueue()
         super().__init__(conf, wait_interval, restart_method)
-        report.register_options(conf)
+        guru_meditation.register_options(conf)
         self._hub_limit = hub_limit
         self._start_timeout = start_timeout
         self._wraps: list[Any] = []
@@ -163,7 +163,7 @@ class ProcessLauncher(oslo_service.ProcessLauncher):  # type: ignore[misc]
             if signo == signal.SIGHUP:
                 self._reload()
             if signo == signal.SIGUSR2:
-                report.write(self.conf, {"Workers": lambda: dict.fromkeys(map(str, self.children), "running")})
+                guru_meditation.write(self.conf, {"Workers": lambda: dict.fromkeys(map(str, self.children), "running")})
                 self._signal_children(signo)
             if self.running:
                 self._replace_dead()

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from ipaddress import IPv6Address, ip_address, ip_interface, ip_network
 
-from l3agent.model.forms import is_device, is_name, is_unicast
 from l3agent.model.states import Address, Interface, Network
+from l3agent.model.validators import is_device, is_name, is_unicast
 from l3agent.standalone.document import Item
 
 

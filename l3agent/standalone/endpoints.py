@@ -16,8 +16,8 @@ from oslo_log import log as logging
 
 from l3agent.exceptions import AgentNotFoundByTypeHost
 from l3agent.rpc import Target
-from l3agent.standalone.payload import Payload, network_payload, ports_of_subnet
-from l3agent.standalone.plugin import Plugin
+from l3agent.standalone.l3_plugin import Plugin
+from l3agent.standalone.router_payload import Payload, network_payload, ports_of_subnet
 
 LOG = logging.getLogger(__name__)
 

@@ -27,7 +27,7 @@ _BATCH = 16
 
 
 class Dataplane(Protocol):
-    """What is needed of :class:`l3agent.dataplane.client.DataplaneClient`."""
+    """What is needed of :class:`l3agent.agent.dataplane_client.DataplaneClient`."""
 
     def reconcile(self, states: Sequence[tuple[Key, State | None]]) -> list[Report]:
         """Make the kernel equal to some states; one report each, in their order."""

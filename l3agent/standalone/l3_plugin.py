@@ -2,7 +2,7 @@
 """The server's side of L3, small: which agent has which router, what routers look like, how floating IPs do.
 
 Knows neither files nor transports: :mod:`l3agent.standalone.endpoints` puts it on the wire and
-:mod:`l3agent.standalone.service` follows the file. Every method answers at once.
+:mod:`l3agent.standalone.standalone_service` follows the file. Every method answers at once.
 
 Scheduling, as simple as it can be: a router goes to the agent that its ``agent`` key names, else to the living agent
 with the fewest routers, at the latest when an agent asks for its routers. There it stays, also while that agent is
@@ -20,7 +20,7 @@ from typing import Any
 
 from l3agent.exceptions import AgentNotFoundByTypeHost
 from l3agent.standalone.entities import Association, Router, Topology
-from l3agent.standalone.payload import Payload, router_payload
+from l3agent.standalone.router_payload import Payload, router_payload
 
 AGENT_TYPE = "L3 agent"
 

@@ -16,7 +16,7 @@ from oslo_log import log as logging
 
 from l3agent.exceptions import PluginUnavailable
 from l3agent.rpc import Client, admin_context
-from l3agent.standalone.plugin import Change
+from l3agent.standalone.l3_plugin import Change
 
 LOG = logging.getLogger(__name__)
 

@@ -19,8 +19,8 @@ from l3agent.standalone.endpoints import L3_TOPIC, REPORTS_TOPIC, L3Endpoint, Re
 from l3agent.standalone.entities import Topology
 from l3agent.standalone.faults import NONE, Faults
 from l3agent.standalone.hosts import Dataplane, Hosts
+from l3agent.standalone.l3_plugin import Plugin
 from l3agent.standalone.notifier import Notifier
-from l3agent.standalone.plugin import Plugin
 from l3agent.standalone.watch import TopologyWatch
 
 LOG = logging.getLogger(__name__)

@@ -14,8 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from l3agent.model.forms import MTU_MAX, MTU_MIN
 from l3agent.model.states import IPV6_MTU_MIN, Address, Interface, Network, is_end
+from l3agent.model.validators import MTU_MAX, MTU_MIN
 from l3agent.standalone.addresses import (
     as_interface,
     read_address,
@@ -24,11 +24,11 @@ from l3agent.standalone.addresses import (
     read_name,
     read_subnet_range,
 )
-from l3agent.standalone.directory import Directory
 from l3agent.standalone.document import Item, read_document
 from l3agent.standalone.entities import DEFAULT_MTU, Host, Subnet, Topology, VirtualNetwork, stable_id
-from l3agent.standalone.routers import read_router
-from l3agent.standalone.routes import default_routes, read_routes
+from l3agent.standalone.symbols import Directory
+from l3agent.standalone.topology_routers import read_router
+from l3agent.standalone.topology_routes import default_routes, read_routes
 
 _T = TypeVar("_T")
 

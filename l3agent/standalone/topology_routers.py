@@ -8,7 +8,6 @@ from ipaddress import IPv4Address, ip_address
 
 from l3agent.model.states import Address, Network, is_end
 from l3agent.standalone.addresses import read_address
-from l3agent.standalone.directory import Directory
 from l3agent.standalone.document import Item
 from l3agent.standalone.entities import (
     Association,
@@ -20,7 +19,8 @@ from l3agent.standalone.entities import (
     VirtualNetwork,
     stable_id,
 )
-from l3agent.standalone.routes import read_routes
+from l3agent.standalone.symbols import Directory
+from l3agent.standalone.topology_routes import read_routes
 
 
 def read_router(name: str, item: Item, directory: Directory) -> Router:

@@ -8,11 +8,11 @@ agent between them is the real one. ``l3agent.testing.fixtures`` has the rest as
 
 from __future__ import annotations
 
-from l3agent.testing.dataplane import FakeDataplane
+from l3agent.testing.fake_dataplane import FakeDataplane
+from l3agent.testing.fake_plugin import FakePlugin
 from l3agent.testing.leaks import no_leaked_greenthreads
-from l3agent.testing.plugin import FakePlugin
 from l3agent.testing.running import running, wait_until
-from l3agent.testing.transport import local_transport
+from l3agent.testing.transports import local_transport
 
 __all__ = [
     "FakeDataplane",

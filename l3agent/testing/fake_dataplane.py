@@ -15,7 +15,7 @@ from l3agent.testing.failures import Failures
 
 
 class FakeDataplane:
-    """Stands for :class:`l3agent.dataplane.client.DataplaneClient`: remembers states, fails on demand.
+    """Stands for :class:`l3agent.agent.dataplane_client.DataplaneClient`: remembers states, fails on demand.
 
     :param states: what exists already.
     :param delay: seconds that one state takes; can be changed at any time.

@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from l3agent.testing import leaks
-from l3agent.testing import transport as transports
+from l3agent.testing import leaks, transports
 
 
 @pytest.fixture  # type: ignore[untyped-decorator]

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import ModuleType
 
 from tests.bench import against, churn, first_packet, floating_ips, repair, resident, restart, rotation, routers, scale
-from tests.functional.support.sandbox import Sandbox
+from tests.support.sandbox import Sandbox
 
 BENCHES: dict[str, ModuleType] = {
     "routers": routers,

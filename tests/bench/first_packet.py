@@ -16,7 +16,7 @@ import time
 from statistics import median
 from typing import Any
 
-from l3agent.dataplane.visit import own_namespace, visiting
+from l3agent.dataplane.kernel.netns import own_namespace, visiting
 from l3agent.model.names import BRIDGE_DEVICE, device_name
 from l3agent.model.states import RouterState
 from tests.bench.canonical import router

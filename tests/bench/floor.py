@@ -17,8 +17,6 @@ from dataclasses import replace
 from pathlib import Path
 from struct import pack, unpack
 
-from l3agent.dataplane import encode
-from l3agent.dataplane.drivers import load_driver
 from l3agent.dataplane.netlink import nft, rtnl
 from l3agent.dataplane.netlink.message import (
     ACK,
@@ -31,8 +29,11 @@ from l3agent.dataplane.netlink.message import (
     text,
     u32,
 )
-from l3agent.dataplane.plan import PendingFlush, Plan, diff
-from l3agent.dataplane.render import entries
+from l3agent.dataplane.plan import encode
+from l3agent.dataplane.plan.diff import Plan, diff
+from l3agent.dataplane.plan.drivers import load_driver
+from l3agent.dataplane.plan.entries import PendingFlush
+from l3agent.dataplane.plan.render import entries
 from l3agent.model.names import BRIDGE_DEVICE, TAP_DEVICE, device_name
 from l3agent.model.states import FloatingIP, Port, RouterState
 

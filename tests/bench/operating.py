@@ -21,8 +21,8 @@ from pathlib import Path
 
 import yaml
 
-from tests.functional.support.processes import Agent, Dataplane
-from tests.functional.support.sandbox import Sandbox
+from tests.support.processes import Agent, Dataplane
+from tests.support.sandbox import Sandbox
 
 _TICKS_S = os.sysconf("SC_CLK_TCK")
 #: Seconds between two requests: as Prometheus is told to scrape, and as the page asks.

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from l3agent.exceptions import L3AgentError
-from l3agent.ops.asking import ask_agent
+from l3agent.ops.control_client import ask_agent
 from tests.bench.canonical import EXTERNAL_NETWORKS
-from tests.functional.support.rabbit import Rabbit
+from tests.support.rabbit import Rabbit
 
 _READY_S = 900
 _OUTSIDE = [IPv4Network((f"100.{64 + number}.0.0", 16)) for number in range(EXTERNAL_NETWORKS)]
@@ -46,7 +46,7 @@ def _measured(options: argparse.Namespace, folder: Path, broker: str) -> dict[st
         f"[DEFAULT]\nhost = node1\nstate_path = {folder}\nlog_file = {folder}/agent.log\nsend_arp_for_ha = 0\n"
         f"transport_url = {broker}\ninterface_driver = bridge\n[dataplane]\nlog_file = {folder}/dataplane.log\n"
     )
-    serve = [sys.executable, "-m", "l3agent.cmd.ctl", "serve", f"{folder}/topology.yaml", "--transport-url", broker]
+    serve = [sys.executable, "-m", "l3agent.cli.main", "serve", f"{folder}/topology.yaml", "--transport-url", broker]
     with (folder / "serve.log").open("wb") as log:
         server = subprocess.Popen(serve, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
     agent = subprocess.Popen([sys.executable, "-m", "l3agent", "--config-file", str(conf)], stdin=subprocess.DEVNULL)

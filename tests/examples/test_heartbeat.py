@@ -17,7 +17,7 @@ import pytest
 from oslo_config import cfg
 
 from l3agent.rpc import Client, admin_context, get_transport
-from tests.functional.support.rabbit import Rabbit
+from tests.support.rabbit import Rabbit
 
 HERE = Path(__file__).parent
 README = HERE.parents[1] / "README.md"

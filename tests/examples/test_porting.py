@@ -13,7 +13,7 @@ import eventlet
 from oslo_config import cfg
 
 from l3agent.rpc import Client, admin_context, get_transport
-from tests.functional.support.rabbit import Rabbit
+from tests.support.rabbit import Rabbit
 
 SKELETON = Path(__file__).with_name("dhcp_agent") / "agent.py.neutron"
 CHANGED = {

@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.functional.support.cloud import HOST, Cloud, options
-from tests.functional.support.crashes import Mortal
-from tests.functional.support.kernel import RouterFacts, golden
-from tests.functional.support.neutron_server import NeutronServer
-from tests.functional.support.node import unchanged_node
-from tests.functional.support.processes import Agent, Dataplane, Options, a_machine, last_lines
-from tests.functional.support.rabbit import Rabbit
-from tests.functional.support.sandbox import Sandbox
-from tests.payloads import legacy_payload
+from tests.support.cloud import HOST, Cloud, options
+from tests.support.crashes import Mortal
+from tests.support.kernel import RouterFacts, golden
+from tests.support.neutron_server import NeutronServer
+from tests.support.node import unchanged_node
+from tests.support.payloads import legacy_payload
+from tests.support.processes import Agent, Dataplane, Options, a_machine, last_lines
+from tests.support.rabbit import Rabbit
+from tests.support.sandbox import Sandbox
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from tests.bench.library.__main__ import over_rabbit
-from tests.functional.support.rabbit import Rabbit
+from tests.support.rabbit import Rabbit
 
 ROOT = Path(__file__).parents[2]
 

@@ -26,8 +26,8 @@ from l3agent.exceptions import PluginUnavailable
 from l3agent.rpc import Client, Connection, RemoteError, admin_context, get_transport
 from l3agent.service import Manager
 from l3agent.testing import wait_until
-from tests.functional.support.rabbit import Rabbit, free_ports
-from tests.readme import beside
+from tests.support.rabbit import Rabbit, free_ports
+from tests.support.readme_tables import beside
 
 OSLO, OURS = "oslo.messaging", "ours"
 HEADING = "## Beside oslo.messaging"
@@ -143,7 +143,7 @@ def deleted_exchange(library: str, rabbit: Rabbit) -> str:
 def transport_before_a_fork(library: str, rabbit: Rabbit) -> str:
     topic = str(uuid.uuid4())
     with serving(library, transport(library, rabbit.url), topic, Endpoint()):
-        argv = [sys.executable, "-m", "tests.functional.support.forked", library.partition(".")[0], rabbit.url, topic]
+        argv = [sys.executable, "-m", "tests.support.forked", library.partition(".")[0], rabbit.url, topic]
         process = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True, start_new_session=True)
         try:
             assert process.stdout is not None

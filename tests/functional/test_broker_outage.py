@@ -11,10 +11,10 @@ import eventlet
 import pytest
 
 from l3agent.testing import wait_until
-from tests.functional.support.cloud import ROUTER, Cloud, assert_same
-from tests.functional.support.kernel import RouterFacts
-from tests.functional.support.rabbit import Rabbit
-from tests.payloads import a_gateway, a_router, legacy_payload
+from tests.support.cloud import ROUTER, Cloud, assert_same
+from tests.support.kernel import RouterFacts
+from tests.support.payloads import a_gateway, a_router, legacy_payload
+from tests.support.rabbit import Rabbit
 
 #: Seconds from the moment the broker answers again. Both ends try once a second. A server that waited more than 60 s to
 #: deliver an answer drops all answers to that queue for another 60 s (oslo.messaging), while calls wait 10, 20, 40 s.

@@ -11,9 +11,9 @@ from typing import Any
 
 from eventlet.green import subprocess
 
-from tests.functional.support.neutron_server import NeutronServer
-from tests.functional.support.rabbit import Rabbit
-from tests.payloads import a_router
+from tests.support.neutron_server import NeutronServer
+from tests.support.payloads import a_router
+from tests.support.rabbit import Rabbit
 
 
 class RecordingServer(NeutronServer):
@@ -42,7 +42,7 @@ def test_check_names_unserved_features_and_calls_nothing_that_schedules_or_binds
             f"[DEFAULT]\nhost = node1\nstate_path = {folder}\ntransport_url = {rabbit.url}\nha_vrrp_advert_int = 2\n"
             "interface_driver = bridge\n[agent]\nextensions = port_forwarding, fip_qos, fwaas_v2\n"
         )
-        argv = [sys.executable, "-m", "l3agent.cmd.ctl", "check", "--json", f"--config-file={path}"]
+        argv = [sys.executable, "-m", "l3agent.cli.main", "check", "--json", f"--config-file={path}"]
         done = subprocess.run(argv, capture_output=True, text=True, timeout=120, check=False)
     finally:
         server.stop()

@@ -13,16 +13,16 @@ import pytest
 
 from l3agent.model.names import device_name
 from l3agent.model.states import HostState, Kind, Port, RouterState
-from tests.functional.support.ovs_node import a_node, a_router
-from tests.functional.support.processes import Dataplane
-from tests.functional.support.sandbox import Sandbox
-from tests.functional.support.states import namespace
+from tests.support.ovs_node import a_node, a_router
+from tests.support.processes import Dataplane
+from tests.support.sandbox import Sandbox
+from tests.support.states import namespace
 
 pytestmark = pytest.mark.kernel
 
 # A router of neutron-l3-agent looks like ours but for the table in it.
 _OF_ANOTHER_AGENT = f"qrouter-{uuid.UUID(int=7)}"
-_CLEANUP = [sys.executable, "-m", "l3agent.cmd.ctl", "cleanup"]
+_CLEANUP = [sys.executable, "-m", "l3agent.cli.main", "cleanup"]
 
 
 @pytest.fixture
@@ -85,7 +85,7 @@ def test_cleanup_refuses_while_a_data_plane_is_at_work(trial: Dataplane, folder:
 
 
 def test_cleanup_without_root_says_so() -> None:
-    code = "import os; from l3agent.cmd import ctl; os.geteuid() or os.seteuid(65534); exit(ctl.main(['cleanup']))"
+    code = "import os; from l3agent.cli import main; os.geteuid() or os.seteuid(65534); exit(main.main(['cleanup']))"
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert said.returncode == 77
     assert len(said.stderr.splitlines()) == 1 and "only root may remove" in said.stderr

@@ -19,11 +19,11 @@ from typing import Any
 
 import pytest
 
+from l3agent.demo.samples import sample
 from l3agent.model.names import namespace_name
 from l3agent.standalone.entities import stable_id
-from l3agent.standalone.samples import sample
 from l3agent.testing import wait_until
-from tests.functional.support.processes import SCRIPTS, Agent, Dataplane, Options
+from tests.support.processes import SCRIPTS, Agent, Dataplane, Options
 
 pytestmark = pytest.mark.kernel
 

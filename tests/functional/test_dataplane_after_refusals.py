@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 
 from l3agent.model.states import RouterState
-from tests.functional.support.flows import FIRST, OF_FIRST, SECOND, World, a_floating_ip_removed
-from tests.functional.support.kernel import observed
-from tests.functional.support.processes import Dataplane
-from tests.functional.support.states import bridge, key, namespace, new_id, port, route, router
-from tests.functional.support.traffic import Traffic
+from tests.support.flows import FIRST, OF_FIRST, SECOND, World, a_floating_ip_removed
+from tests.support.kernel import observed
+from tests.support.processes import Dataplane
+from tests.support.states import bridge, key, namespace, new_id, port, route, router
+from tests.support.traffic import Traffic
 
 pytestmark = pytest.mark.kernel
 

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from l3agent.model.states import Port, RouterState
-from tests.functional.support.kernel import observed
-from tests.functional.support.processes import Dataplane
-from tests.functional.support.states import bridge, key, mac_of, namespace, new_id, port, route, router, tap
-from tests.functional.support.watch import ip_events, nft_events
+from tests.support.kernel import observed
+from tests.support.processes import Dataplane
+from tests.support.states import bridge, key, mac_of, namespace, new_id, port, route, router, tap
+from tests.support.watch import ip_events, nft_events
 
 ROUTER_SYSCTLS = {
     "net/ipv4/ip_forward": "1",

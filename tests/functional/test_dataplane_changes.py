@@ -13,9 +13,9 @@ import pytest
 
 from l3agent.model.states import HostState, Port, Route, RouterState
 from l3agent.testing import wait_until
-from tests.functional.support.kernel import observed
-from tests.functional.support.processes import Dataplane, a_machine
-from tests.functional.support.states import (
+from tests.support.kernel import observed
+from tests.support.processes import Dataplane, a_machine
+from tests.support.states import (
     bridge,
     floating_ips,
     host,
@@ -28,8 +28,8 @@ from tests.functional.support.states import (
     router,
     tap,
 )
-from tests.functional.support.traffic import Traffic
-from tests.functional.support.unbroken import nothing_lost
+from tests.support.traffic import Traffic
+from tests.support.unbroken import nothing_lost
 
 Change = Callable[["World"], RouterState]
 

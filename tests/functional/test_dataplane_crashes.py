@@ -9,8 +9,9 @@ import pytest
 
 from l3agent.model.states import NetworkState, RouterState
 from l3agent.testing import wait_until
-from tests.functional.support.crashes import Mortal
-from tests.functional.support.flows import (
+from tests.functional.test_dataplane_changes import leftovers, meaning
+from tests.support.crashes import Mortal
+from tests.support.flows import (
     CHANGES,
     FIRST,
     FLOWS,
@@ -20,10 +21,9 @@ from tests.functional.support.flows import (
     a_floating_ip_removed,
     snat_switched_off,
 )
-from tests.functional.support.kernel import observed
-from tests.functional.support.states import bridge, key, namespace, new_id
-from tests.functional.support.watch import Program, capture
-from tests.functional.test_dataplane_changes import leftovers, meaning
+from tests.support.kernel import observed
+from tests.support.states import bridge, key, namespace, new_id
+from tests.support.watch import Program, capture
 
 
 @pytest.fixture(scope="module")

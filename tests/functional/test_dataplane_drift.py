@@ -13,10 +13,10 @@ import pytest
 
 from l3agent.model.states import NetworkState, Port, RouterState
 from l3agent.testing import wait_until
-from tests.functional.support.kernel import rules
-from tests.functional.support.processes import Dataplane
-from tests.functional.support.states import bridge, floating_ips, key, namespace, new_id, port, route, router, tap
 from tests.functional.test_dataplane_changes import gone, leftovers, meaning
+from tests.support.kernel import rules
+from tests.support.processes import Dataplane
+from tests.support.states import bridge, floating_ips, key, namespace, new_id, port, route, router, tap
 
 FIP = "203.0.113.100"
 

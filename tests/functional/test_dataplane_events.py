@@ -10,10 +10,6 @@ from pathlib import Path
 import pytest
 
 from l3agent.testing import wait_until
-from tests.functional.support.processes import Dataplane
-from tests.functional.support.sandbox import Sandbox, SandboxError
-from tests.functional.support.states import key
-from tests.functional.support.watch import ip_events
 from tests.functional.test_dataplane_changes import CHANGES, Change, gone
 from tests.functional.test_dataplane_changes import World as Changing
 from tests.functional.test_dataplane_drift import (
@@ -25,6 +21,10 @@ from tests.functional.test_dataplane_drift import (
     World,
     a_world,
 )
+from tests.support.processes import Dataplane
+from tests.support.sandbox import Sandbox, SandboxError
+from tests.support.states import key
+from tests.support.watch import ip_events
 
 #: How long a busy machine may take.
 _PATIENCE_S = 10

@@ -9,9 +9,9 @@ from collections.abc import Mapping
 
 from l3agent.model.states import HostState, Port, RouterState
 from l3agent.testing import wait_until
-from tests.functional.support.kernel import observed
-from tests.functional.support.processes import Dataplane
-from tests.functional.support.states import (
+from tests.support.kernel import observed
+from tests.support.processes import Dataplane
+from tests.support.states import (
     bridge,
     floating_ips,
     host,
@@ -22,7 +22,7 @@ from tests.functional.support.states import (
     route,
     router,
 )
-from tests.functional.support.watch import GENERATION, capture, ip_events, nft_events
+from tests.support.watch import GENERATION, capture, ip_events, nft_events
 
 #: How often an address is announced (``send_arp_for_ha``).
 REPEATS = 3

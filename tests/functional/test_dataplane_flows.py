@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.functional.support.flows import (
+from tests.support.flows import (
     CHANGES,
     FIRST,
     GATEWAY,
@@ -22,13 +22,13 @@ from tests.functional.support.flows import (
     snat_switched_off,
     source,
 )
-from tests.functional.support.kernel import observed
-from tests.functional.support.processes import Dataplane
-from tests.functional.support.states import namespace
-from tests.functional.support.traffic import Traffic
-from tests.functional.support.unbroken import nothing_lost
-from tests.functional.support.waiting import wait_until
-from tests.functional.support.watch import Program
+from tests.support.kernel import observed
+from tests.support.processes import Dataplane
+from tests.support.states import namespace
+from tests.support.traffic import Traffic
+from tests.support.unbroken import nothing_lost
+from tests.support.waiting import wait_until
+from tests.support.watch import Program
 
 
 @pytest.fixture

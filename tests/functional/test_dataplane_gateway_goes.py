@@ -10,12 +10,12 @@ from dataclasses import replace
 import pytest
 
 from l3agent.model.states import HostState, RouterState
-from tests.functional.support.crashes import Mortal
-from tests.functional.support.flows import OUTSIDE, Change, World, the_gateway_gone
-from tests.functional.support.kernel import observed
-from tests.functional.support.sandbox import Sandbox
-from tests.functional.support.states import bridge, key, namespace, new_id, port, route
-from tests.functional.support.watch import Program, capture
+from tests.support.crashes import Mortal
+from tests.support.flows import OUTSIDE, Change, World, the_gateway_gone
+from tests.support.kernel import observed
+from tests.support.sandbox import Sandbox
+from tests.support.states import bridge, key, namespace, new_id, port, route
+from tests.support.watch import Program, capture
 
 pytestmark = pytest.mark.kernel
 

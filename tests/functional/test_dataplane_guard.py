@@ -12,11 +12,11 @@ import pytest
 
 from l3agent.model.states import HostState, RouterState
 from l3agent.testing import wait_until
-from tests.functional.support import stray
-from tests.functional.support.kernel import observed, rules
-from tests.functional.support.processes import Dataplane
-from tests.functional.support.states import bridge, host, key, namespace, new_id, port, route, router
-from tests.functional.support.watch import Program, capture
+from tests.support import stray
+from tests.support.kernel import observed, rules
+from tests.support.processes import Dataplane
+from tests.support.states import bridge, host, key, namespace, new_id, port, route, router
+from tests.support.watch import Program, capture
 
 OUTSIDE, GATEWAY, FIP = "203.0.113.1", "203.0.113.10", "203.0.113.100"
 OUTSIDE6, INSIDE6 = "2001:db8:ffff::1", "2001:db8:1::5"

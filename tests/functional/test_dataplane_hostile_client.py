@@ -12,9 +12,9 @@ import pytest
 
 from l3agent.model.wire import pack_state
 from l3agent.testing import wait_until
-from tests.functional.support.processes import Dataplane
-from tests.functional.support.states import key, namespace, new_id, port, router
 from tests.functional.test_dataplane_large import large
+from tests.support.processes import Dataplane
+from tests.support.states import key, namespace, new_id, port, router
 
 pytestmark = pytest.mark.kernel
 

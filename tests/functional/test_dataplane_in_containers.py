@@ -8,8 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.functional.support.processes import SCRIPTS, Dataplane
-from tests.functional.support.sandbox import Sandbox
+from tests.support.processes import SCRIPTS, Dataplane
+from tests.support.sandbox import Sandbox
 
 #: Makes a mount namespace of its own and runs a command there; the first argument is shell code run before it.
 _ENTER = ("unshare", "--mount", "--propagation", "unchanged", "sh", "-ec", 'eval "$0"; exec "$@"')
@@ -86,7 +86,7 @@ def test_a_container_without_the_hosts_directory_touches_nothing(sandbox: Sandbo
         assert f"[dataplane] netns_path: /run/netns {state} in this container: run it with" in error
         assert "--volume /run/netns:/run/netns:shared" in error
         assert not (folder / "dp.sock").exists() and sandbox.run(["ip", "-br", "link"]) == links
-        argv = [*_ENTER, setup, sys.executable, "-m", "l3agent.cmd.ctl", "check", "--json"]
+        argv = [*_ENTER, setup, sys.executable, "-m", "l3agent.cli.main", "check", "--json"]
         found = sandbox.popen([*argv, "--config-file", str(conf)], stdout=subprocess.PIPE, text=True)
         assert found.entrance.stdout is not None
         with found.entrance.stdout as stdout:

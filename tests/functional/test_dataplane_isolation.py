@@ -11,13 +11,13 @@ import pytest
 
 from l3agent.model.states import HostState, RouterState
 from l3agent.testing import wait_until
-from tests.functional.support.ovs_node import a_node, a_router
-from tests.functional.support.processes import Dataplane
-from tests.functional.support.sandbox import Sandbox
-from tests.functional.support.states import bridge, host, key, namespace, new_id, port, router, tap
+from tests.support.ovs_node import a_node, a_router
+from tests.support.processes import Dataplane
+from tests.support.sandbox import Sandbox
+from tests.support.states import bridge, host, key, namespace, new_id, port, router, tap
 
-INTRUDER = str(Path(__file__).parent / "support" / "intrude.py")
-CHECKSUMS = str(Path(__file__).parent / "support" / "checksums.py")
+INTRUDER = str(Path(__file__).parents[1] / "support" / "intrude.py")
+CHECKSUMS = str(Path(__file__).parents[1] / "support" / "checksums.py")
 NODE = "192.0.2.77"
 #: How long it may take until each device was read again, at most.
 _ROTATION_S = 90

@@ -11,10 +11,10 @@ import pytest
 from l3agent.model.states import RouterState
 from l3agent.model.wire import pack_state
 from l3agent.testing import wait_until
-from tests.functional.support.crashes import Mortal
-from tests.functional.support.processes import Dataplane
-from tests.functional.support.states import floating_ips, key, namespace, new_id, port, route, router
 from tests.functional.test_dataplane_changes import meaning
+from tests.support.crashes import Mortal
+from tests.support.processes import Dataplane
+from tests.support.states import floating_ips, key, namespace, new_id, port, route, router
 
 pytestmark = pytest.mark.kernel
 

@@ -9,14 +9,15 @@ from pathlib import Path
 import pytest
 
 from l3agent.dataplane.apply import named
-from l3agent.dataplane.limits import BRIDGE_PORTS, Limit, limits
-from l3agent.dataplane.plan import Link, Operation
-from l3agent.dataplane.sockets import KernelRefused
+from l3agent.dataplane.kernel.limits import BRIDGE_PORTS, Limit, limits
+from l3agent.dataplane.kernel.sockets import KernelRefused
+from l3agent.dataplane.plan.diff import Operation
+from l3agent.dataplane.plan.entries import Link
 from l3agent.testing import wait_until
-from tests.functional.support.processes import Dataplane
-from tests.functional.support.sandbox import Sandbox
-from tests.functional.support.states import bridge, key
 from tests.functional.test_dataplane_drift import a_world
+from tests.support.processes import Dataplane
+from tests.support.sandbox import Sandbox
+from tests.support.states import bridge, key
 
 pytestmark = pytest.mark.kernel
 

@@ -8,8 +8,8 @@ from ipaddress import IPv4Address
 
 import pytest
 
-from tests.functional.support.processes import Dataplane
-from tests.functional.support.states import floating_ips, key, namespace, new_id, port, route, router
+from tests.support.processes import Dataplane
+from tests.support.states import floating_ips, key, namespace, new_id, port, route, router
 
 pytestmark = pytest.mark.kernel
 

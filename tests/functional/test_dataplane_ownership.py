@@ -13,9 +13,9 @@ import pytest
 from l3agent.model.names import BRIDGE_DEVICE, TAP_DEVICE, device_name
 from l3agent.model.states import NetworkState, Port, RouterState
 from l3agent.testing import wait_until
-from tests.functional.support.kernel import observed
-from tests.functional.support.processes import Dataplane
-from tests.functional.support.states import key, mac_of, namespace, new_id, port, router, tap
+from tests.support.kernel import observed
+from tests.support.processes import Dataplane
+from tests.support.states import key, mac_of, namespace, new_id, port, router, tap
 
 pytestmark = pytest.mark.kernel
 

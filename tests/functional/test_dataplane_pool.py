@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from l3agent.testing import wait_until
-from tests.functional.support.processes import Dataplane
-from tests.functional.support.sandbox import Sandbox
-from tests.functional.support.states import namespace, tap
 from tests.functional.test_dataplane_changes import leftovers
 from tests.functional.test_dataplane_drift import a_world
+from tests.support.processes import Dataplane
+from tests.support.sandbox import Sandbox
+from tests.support.states import namespace, tap
 
 _SIZE = 5
 
@@ -78,8 +78,8 @@ def test_more_routers_than_are_ready_are_built_at_once(pooling: Dataplane) -> No
 # A process that may make namespaces and may change nothing inside.
 _WITHOUT_NET_ADMIN = """
 import os, time
-from l3agent.dataplane import pool, syscalls
-from l3agent.dataplane.reaper import Reaper
+from l3agent.dataplane.kernel import namespace_pool as pool, syscalls
+from l3agent.dataplane.kernel.closer import Reaper
 syscalls.keep_capabilities(frozenset((21,)))
 pool._PAUSE_S = 0.02
 tries = []

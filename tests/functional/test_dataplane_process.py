@@ -18,11 +18,11 @@ from l3agent.model.desired import desired_state
 from l3agent.model.names import GATEWAY_DEVICE, INTERNAL_DEVICE, device_name
 from l3agent.model.states import NextHop, Port, Route, RouterState
 from l3agent.testing import wait_until
-from tests.functional.support.kernel import observed
-from tests.functional.support.processes import SCRIPTS, Dataplane, last_lines
-from tests.functional.support.sandbox import Sandbox
-from tests.functional.support.states import port, route, router
-from tests.payloads import a_router, legacy_payload
+from tests.support.kernel import observed
+from tests.support.payloads import a_router, legacy_payload
+from tests.support.processes import SCRIPTS, Dataplane, last_lines
+from tests.support.sandbox import Sandbox
+from tests.support.states import port, route, router
 
 ROUTER = legacy_payload()["id"]
 

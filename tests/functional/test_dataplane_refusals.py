@@ -19,10 +19,10 @@ import pytest
 from l3agent.model.states import NetworkState, Port, RouterState
 from l3agent.model.wire import pack_state
 from l3agent.testing import wait_until
-from tests.functional.support.kernel import observed
-from tests.functional.support.processes import SCRIPTS, Dataplane
-from tests.functional.support.sandbox import Sandbox
-from tests.functional.support.states import bridge, host, key, namespace, new_id, port, route, router, tap
+from tests.support.kernel import observed
+from tests.support.processes import SCRIPTS, Dataplane
+from tests.support.sandbox import Sandbox
+from tests.support.states import bridge, host, key, namespace, new_id, port, route, router, tap
 
 NOBODY = 65534
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from l3agent.testing import wait_until
-from tests.functional.support.processes import SCRIPTS, Dataplane, last_lines
-from tests.functional.support.sandbox import Inside, Sandbox
+from tests.support.processes import SCRIPTS, Dataplane, last_lines
+from tests.support.sandbox import Inside, Sandbox
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
 

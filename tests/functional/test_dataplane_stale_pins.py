@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from l3agent.model.states import RouterState
-from tests.functional.support.processes import Dataplane, a_machine
-from tests.functional.support.states import key, namespace, new_id, port, router
+from tests.support.processes import Dataplane, a_machine
+from tests.support.states import key, namespace, new_id, port, router
 
 UNIT = Path(__file__).parents[2] / "etc" / "systemd" / "l3-dataplane.service"
 

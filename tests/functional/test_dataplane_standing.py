@@ -10,12 +10,12 @@ import pytest
 
 from l3agent.model.states import Report, RouterState
 from l3agent.model.wire import pack_state, unpack_report
-from tests.functional.support.kernel import observed
-from tests.functional.support.processes import Dataplane
-from tests.functional.support.states import bridge, floating_ips, key, new_id, port, route, router
 from tests.functional.test_dataplane_changes import gone
 from tests.functional.test_dataplane_drift import FIP, World, world
 from tests.functional.test_dataplane_events import _LINK_EVENTS
+from tests.support.kernel import observed
+from tests.support.processes import Dataplane
+from tests.support.states import bridge, floating_ips, key, new_id, port, route, router
 
 __all__ = ["world"]
 

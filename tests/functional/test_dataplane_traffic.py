@@ -9,10 +9,10 @@ from dataclasses import replace
 import pytest
 
 from l3agent.model.states import NetworkState
-from tests.functional.support.processes import Dataplane
-from tests.functional.support.states import bridge, host, key, namespace, new_id, port, route, router
-from tests.functional.support.traffic import Traffic
-from tests.functional.support.unbroken import nothing_lost
+from tests.support.processes import Dataplane
+from tests.support.states import bridge, host, key, namespace, new_id, port, route, router
+from tests.support.traffic import Traffic
+from tests.support.unbroken import nothing_lost
 
 pytestmark = pytest.mark.usefixtures("same_node")
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from l3agent.testing import wait_until
-from tests.functional.support.processes import SCRIPTS
-from tests.functional.support.sandbox import Inside, Sandbox
+from tests.support.processes import SCRIPTS
+from tests.support.sandbox import Inside, Sandbox
 
 pytestmark = [
     pytest.mark.kernel,

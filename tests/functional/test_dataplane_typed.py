@@ -7,20 +7,20 @@ from collections.abc import Iterable, Iterator
 
 import pytest
 
-from l3agent.dataplane.encode import TAP_MARK
+from l3agent.dataplane.plan.encode import TAP_MARK
 from l3agent.model.desired import desired_state
 from l3agent.model.states import HostState, NetworkState, RouterState
 from l3agent.testing import wait_until
-from tests.functional.support.flows import CHANGES as ENDINGS
-from tests.functional.support.flows import FLOWS, OUTSIDE, snat_switched_off
-from tests.functional.support.flows import Change as Ending
-from tests.functional.support.flows import World as Flows
-from tests.functional.support.kernel import rules
-from tests.functional.support.processes import Dataplane, a_machine
-from tests.functional.support.states import host, key, namespace, new_id, port, router, tap
-from tests.functional.support.traffic import Traffic
 from tests.functional.test_dataplane_changes import CHANGES, Change, World, leftovers, meaning
-from tests.payloads import legacy_payload
+from tests.support.flows import CHANGES as ENDINGS
+from tests.support.flows import FLOWS, OUTSIDE, snat_switched_off
+from tests.support.flows import Change as Ending
+from tests.support.flows import World as Flows
+from tests.support.kernel import rules
+from tests.support.payloads import legacy_payload
+from tests.support.processes import Dataplane, a_machine
+from tests.support.states import host, key, namespace, new_id, port, router, tap
+from tests.support.traffic import Traffic
 
 State = RouterState | HostState
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from l3agent.model.states import RouterState
 from l3agent.testing import wait_until
-from tests.functional.support.processes import Dataplane
-from tests.functional.support.states import floating_ips, key, namespace, new_id, port, route, router
+from tests.support.processes import Dataplane
+from tests.support.states import floating_ips, key, namespace, new_id, port, route, router
 
 
 def test_a_router_without_ipv6_addresses_is_served_and_no_line_says_that_any_are_missing(machine: Dataplane) -> None:

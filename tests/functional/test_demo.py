@@ -23,7 +23,7 @@ from l3agent.testing import wait_until
 pytestmark = pytest.mark.kernel
 
 _REPOSITORY = Path(__file__).parents[2]
-_CTL = [sys.executable, "-m", "l3agent.cmd.ctl"]
+_CTL = [sys.executable, "-m", "l3agent.cli.main"]
 #: The limit of the demo, and what a loaded machine is granted on top.
 _LIMIT_S, _PATIENCE_S = 60, 90
 _NOBODY = 65534
@@ -198,8 +198,8 @@ def test_killing_the_demo_takes_everything_along(start: Start) -> None:
 
 def test_ctrl_c_ends_the_demo_at_once_with_status_130(start: Start) -> None:
     code = (  # an end that would have to be forced comes long after the one that is looked for
-        "import sys; from l3agent.standalone import sandbox; from l3agent.cmd import ctl;"
-        "sandbox._GRACE_S = 60; sys.exit(ctl.main(['demo']))"
+        "import sys; from l3agent.demo import sandbox; from l3agent.cli import main;"
+        "sandbox._GRACE_S = 60; sys.exit(main.main(['demo']))"
     )
     demo = start(sys.executable, "-c", code)
     demo.read_until("TRAFFIC")
@@ -216,8 +216,8 @@ def test_a_check_that_fails_fails_the_demo(start: Start, tmp_path: Path) -> None
     broken.write_text(sample.replace('"2001:db8:ffff::10"]}', '"2001:db8:ffff::10"], snat: false}', 1))
     shutil.copy(_REPOSITORY / "etc/l3agent/standalone.conf", tmp_path)
     code = (
-        "import sys, pathlib; from l3agent.standalone import stage; from l3agent.cmd import ctl;"
-        f"stage.sample = lambda name: pathlib.Path({str(tmp_path)!r}, name); sys.exit(ctl.main(['demo']))"
+        "import sys, pathlib; from l3agent.demo import environment; from l3agent.cli import main;"
+        f"environment.sample = lambda name: pathlib.Path({str(tmp_path)!r}, name); sys.exit(main.main(['demo']))"
     )
     demo = start(sys.executable, "-c", code)
     demo.read_until("START")
@@ -239,7 +239,7 @@ def test_forbidden_user_namespaces_are_told_in_one_line_with_the_cure() -> None:
 
 
 def test_a_namespace_in_which_nothing_is_allowed_is_found_out_by_making_a_veth() -> None:
-    done = _run([sys.executable, "-m", "tests.functional.support.without_netlink", *_CTL, "demo"])
+    done = _run([sys.executable, "-m", "tests.support.without_netlink", *_CTL, "demo"])
     assert (done.returncode, done.stdout) == (77, "")
     (line,) = done.stderr.splitlines()
     assert "veth: Operation not permitted" in line

@@ -10,11 +10,11 @@ import pytest
 from l3agent.model.desired import desired_state
 from l3agent.model.names import namespace_name
 from l3agent.standalone.hosts import stand_in_states
-from l3agent.standalone.payload import router_payload
+from l3agent.standalone.router_payload import router_payload
 from l3agent.standalone.topology import load
 from l3agent.testing import wait_until
-from tests.functional.support.processes import Dataplane
-from tests.functional.support.states import bridge
+from tests.support.processes import Dataplane
+from tests.support.states import bridge
 
 pytestmark = pytest.mark.kernel
 

@@ -8,10 +8,10 @@ import sys
 import pytest
 
 from l3agent.testing import wait_until
-from tests.functional.support.ovs_node import a_node, a_router
-from tests.functional.support.processes import Dataplane
-from tests.functional.support.sandbox import Sandbox, SandboxError
-from tests.functional.support.states import key, namespace, new_id, port, router, tap
+from tests.support.ovs_node import a_node, a_router
+from tests.support.processes import Dataplane
+from tests.support.sandbox import Sandbox, SandboxError
+from tests.support.states import key, namespace, new_id, port, router, tap
 
 _TCP_SERVER = "import socket; socket.create_server(('10.0.0.5', 8080)).accept()[0].sendall(b'x')"
 #: The first attempts may come before the server listens.

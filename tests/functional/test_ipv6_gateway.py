@@ -10,8 +10,8 @@ from typing import Any
 
 from l3agent.model.desired import desired_state
 from l3agent.testing import wait_until
-from tests.functional.support.processes import Dataplane
-from tests.payloads import a_fixed_ip, a_gateway, a_router, a_subnet
+from tests.support.payloads import a_fixed_ip, a_gateway, a_router, a_subnet
+from tests.support.processes import Dataplane
 
 NAMESPACE = f"qrouter-{a_router()['id']}"
 DEVICE = "qg-b0000000-00"

@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 
 from l3agent.testing import wait_until
-from tests.functional.support.cloud import HOST, ROUTER, options
-from tests.functional.support.neutron_server import NeutronServer
-from tests.functional.support.openvswitch import OpenVSwitch
-from tests.functional.support.processes import Agent, Dataplane, Options
-from tests.functional.support.rabbit import Rabbit, free_ports
-from tests.functional.support.sandbox import Sandbox
-from tests.payloads import legacy_payload
+from tests.support.cloud import HOST, ROUTER, options
+from tests.support.neutron_server import NeutronServer
+from tests.support.openvswitch import OpenVSwitch
+from tests.support.payloads import legacy_payload
+from tests.support.processes import Agent, Dataplane, Options
+from tests.support.rabbit import Rabbit, free_ports
+from tests.support.sandbox import Sandbox
 
 pytestmark = [pytest.mark.broker, pytest.mark.openvswitch]
 _DATABASE_PORT = 6640  # in a sandbox of its own

@@ -9,8 +9,8 @@ import pytest
 
 from l3agent.model.states import RouterState
 from l3agent.testing import wait_until
-from tests.functional.support.ovs_node import Node, a_node, a_router
-from tests.functional.support.states import floating_ips, host, key, namespace, new_id, port, router
+from tests.support.ovs_node import Node, a_node, a_router
+from tests.support.states import floating_ips, host, key, namespace, new_id, port, router
 
 pytestmark = pytest.mark.openvswitch
 

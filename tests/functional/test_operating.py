@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
-from l3agent.standalone.samples import sample
+from l3agent.demo.samples import sample
 from l3agent.testing import wait_until
-from tests.functional.support.processes import SCRIPTS, Agent, Dataplane, Options, write_conf
-from tests.functional.support.sandbox import Sandbox
+from tests.support.processes import SCRIPTS, Agent, Dataplane, Options, write_conf
+from tests.support.sandbox import Sandbox
 
 #: No broker listens here: the port of the discard service, which nobody runs.
 NO_BROKER = "127.0.0.1:9"
@@ -101,7 +101,7 @@ def test_json_lines_carry_the_fields_of_an_update_and_its_request(
 
     def updates() -> list[dict[str, Any]]:
         lines = [json.loads(line) for line in agent.log.read_text().splitlines() if line.startswith("{")]
-        return [line for line in lines if line["name"] == "l3agent.agent.outcomes" and line["context"]]
+        return [line for line in lines if line["name"] == "l3agent.agent.results" and line["context"]]
 
     [line] = wait_until(updates, timeout=20)
     assert re.fullmatch(r"req-[0-9a-f-]{36}", line["context"]["request_id"])

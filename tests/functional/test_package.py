@@ -19,7 +19,7 @@ from l3agent import __version__
 
 ROOT = Path(__file__).parents[2]
 #: With mistakes, each marked with the error that is due.
-PROGRAM = Path(__file__).with_name("support") / "typed_program.py"
+PROGRAM = Path(__file__).parents[1] / "support" / "typed_program.py"
 #: Below share/l3agent of an installation.
 SAMPLES = (
     "l3_agent.conf",
@@ -114,9 +114,9 @@ def test_the_wheel_works_in_a_bare_environment(venv: Path, tmp_path: Path) -> No
     assert "status" in run(venv / "bin" / "l3-agentctl", "--help", folder=tmp_path)
     for sample in SAMPLES:
         assert (venv / "share" / "l3agent" / sample).stat().st_size > 0, sample
-    program = "from l3agent.standalone.samples import sample; print(sample('topology.yaml'))"
+    program = "from l3agent.demo.samples import sample; print(sample('topology.yaml'))"
     assert Path(run(venv / "bin" / "python", "-c", program, folder=tmp_path).strip()).is_relative_to(venv)
-    program = "import eventlet; eventlet.monkey_patch(); from l3agent.ops.pages import page; print(len(page().body))"
+    program = "import eventlet; eventlet.monkey_patch(); from l3agent.ops.web import page; print(len(page().body))"
     assert int(run(venv / "bin" / "python", "-W", "ignore", "-c", program, folder=tmp_path)) > 10_000
     program = "import l3agent; print(l3agent.__file__)"
     assert Path(run(venv / "bin" / "python", "-c", program, folder=tmp_path).strip()).is_relative_to(venv)

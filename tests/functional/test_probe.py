@@ -15,7 +15,7 @@ pytestmark = pytest.mark.kernel
 #: Two namespaces and a veth pair between them; then the experiment. Not in this process: it has greenthreads.
 _SETUP = """
 import json, subprocess, sys, time
-from l3agent.standalone import probe, sandbox
+from l3agent.demo import probe, sandbox
 def sh(text): subprocess.run(text, shell=True, check=True)
 def experiment():
 {experiment}

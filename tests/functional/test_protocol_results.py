@@ -8,8 +8,8 @@ from typing import Any
 
 from l3agent.model.protocol import PROTOCOL
 from l3agent.model.wire import pack_state
-from tests.functional.support.processes import Dataplane
-from tests.functional.support.states import key, new_id, port, router
+from tests.support.processes import Dataplane
+from tests.support.states import key, new_id, port, router
 
 #: The names in the results of each protocol number. Add an entry with each number.
 RESULTS: dict[int, dict[str, object]] = {

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from l3agent.testing import wait_until
-from tests.functional.support.cloud import Cloud, assert_same
-from tests.functional.support.kernel import RouterFacts
-from tests.payloads import a_gateway, a_port, a_router, legacy_payload
+from tests.support.cloud import Cloud, assert_same
+from tests.support.kernel import RouterFacts
+from tests.support.payloads import a_gateway, a_port, a_router, legacy_payload
 
 ROUTER = legacy_payload()["id"]
 NAMESPACE = f"qrouter-{ROUTER}"

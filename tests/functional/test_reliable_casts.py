@@ -17,8 +17,8 @@ from oslo_config import cfg
 
 from l3agent.exceptions import ConfigError
 from l3agent.rpc import Connection, get_transport
-from tests.functional.support.casts import AGE, RELIABLE, cast_through_outages
-from tests.functional.support.rabbit import Rabbit
+from tests.support.casts import AGE, RELIABLE, cast_through_outages
+from tests.support.rabbit import Rabbit
 
 
 @pytest.mark.parametrize("queues", RELIABLE)

@@ -9,9 +9,9 @@ from pathlib import Path
 from l3agent.model.desired import desired_state
 from l3agent.model.states import Report
 from l3agent.testing import wait_until
-from tests.functional.support.kernel import golden, observed, rules
-from tests.functional.support.processes import Dataplane
-from tests.payloads import legacy_payload
+from tests.support.kernel import golden, observed, rules
+from tests.support.payloads import legacy_payload
+from tests.support.processes import Dataplane
 
 GOLDEN = Path(__file__).parents[1] / "scenarios" / "legacy" / "kernel.json"
 ROUTER = legacy_payload()["id"]

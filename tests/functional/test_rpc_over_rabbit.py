@@ -16,7 +16,7 @@ from oslo_config import cfg
 from l3agent.exceptions import PluginUnavailable
 from l3agent.rpc import Client, Connection, RemoteError, Target, admin_context, get_transport
 from l3agent.testing import wait_until
-from tests.functional.support.rabbit import Rabbit
+from tests.support.rabbit import Rabbit
 
 CONTEXT = admin_context()
 

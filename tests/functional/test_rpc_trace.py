@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from l3agent.testing import wait_until
-from tests.functional.support.captured import StandIn, conversation, traced
-from tests.functional.support.cloud import options
-from tests.functional.support.kernel import observed
-from tests.functional.support.processes import Agent, Dataplane, Options
-from tests.functional.support.rabbit import Rabbit
 from tests.functional.test_wire_replay import NAMESPACE, Stage
+from tests.support.captured import StandIn, conversation, traced
+from tests.support.cloud import options
+from tests.support.kernel import observed
+from tests.support.processes import Agent, Dataplane, Options
+from tests.support.rabbit import Rabbit
 
 BUILD = conversation("legacy_build")
 

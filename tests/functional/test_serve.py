@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 from oslo_config import cfg
 
+from l3agent.demo.samples import sample
 from l3agent.exceptions import PluginUnavailable
 from l3agent.rpc import Client, Connection, StateReporter, Target, admin_context, get_transport
 from l3agent.standalone.entities import stable_id
-from l3agent.standalone.samples import sample
 from l3agent.testing import wait_until
-from tests.functional.support.rabbit import Rabbit
+from tests.support.rabbit import Rabbit
 
 R1, R2, R3 = (stable_id("router", name) for name in ("r1", "r2", "r3"))
 
@@ -28,7 +28,7 @@ class Server:
 
     def __init__(self, folder: Path, *arguments: str) -> None:
         self._log = (folder / "serve.log").open("ab")
-        self._argv = [sys.executable, "-m", "l3agent.cmd.ctl", "serve", *arguments]
+        self._argv = [sys.executable, "-m", "l3agent.cli.main", "serve", *arguments]
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:

@@ -15,12 +15,12 @@ from typing import Any
 
 import pytest
 
+from l3agent.demo.samples import sample
 from l3agent.standalone.entities import stable_id
-from l3agent.standalone.samples import sample
 from l3agent.testing import wait_until
-from tests.functional.support.processes import SCRIPTS, Agent, Dataplane, Options, a_machine, write_conf
-from tests.functional.support.rabbit import Rabbit
-from tests.functional.support.sandbox import Sandbox
+from tests.support.processes import SCRIPTS, Agent, Dataplane, Options, a_machine, write_conf
+from tests.support.rabbit import Rabbit
+from tests.support.sandbox import Sandbox
 
 R1, R2, R3 = (stable_id("router", name) for name in ("r1", "r2", "r3"))
 _PATIENCE_S = 90

@@ -15,8 +15,8 @@ from eventlet.green import subprocess
 from l3agent.exceptions import ApplyError
 from l3agent.rpc import admin_context
 from l3agent.testing import running, wait_until
-from tests.parts import BROWSER
-from tests.payloads import a_floating_ip, a_port, a_router
+from tests.support.parts import BROWSER
+from tests.support.payloads import a_floating_ip, a_port, a_router
 from tests.unit.ops.conftest import Site
 
 pytestmark = pytest.mark.browser

@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 
-from l3agent.standalone.samples import sample
+from l3agent.demo.samples import sample
 from l3agent.testing import wait_until
-from tests.functional.support.processes import SCRIPTS, write_conf
-from tests.functional.support.systemd import ROOT, Systemd, bind_programs
-from tests.parts import SYSTEMD_BINDING
+from tests.support.parts import SYSTEMD_BINDING
+from tests.support.processes import SCRIPTS, write_conf
+from tests.support.systemd import ROOT, Systemd, bind_programs
 
 pytestmark = pytest.mark.systemd
 
@@ -189,7 +189,7 @@ def test_the_journal_has_the_request_of_an_update_as_a_field(machine: Systemd) -
     machine.run("sed", "-i", "s/203.0.113.100: vm1/203.0.113.110: vm1/", topology)
 
     def lines() -> list[dict[str, Any]]:
-        text = machine.journal("-o", "json", "LOGGER_NAME=l3agent.agent.outcomes")
+        text = machine.journal("-o", "json", "LOGGER_NAME=l3agent.agent.results")
         found = [json.loads(line) for line in text.splitlines()]
         return [line for line in found if "REQUEST_ID" in line]
 

@@ -12,14 +12,14 @@ import pytest
 
 from l3agent.model.states import HostState
 from l3agent.testing import wait_until
-from tests.functional.support.crashes import Mortal
-from tests.functional.support.kernel import RouterFacts, observed
-from tests.functional.support.neutron_router import Steady, build, captured_router, put_rules, rules, totals
-from tests.functional.support.processes import Dataplane
-from tests.functional.support.sandbox import Sandbox
-from tests.functional.support.states import host, key, namespace, new_id, tap
-from tests.functional.support.traffic import Traffic
-from tests.functional.support.watch import ip_events
+from tests.support.crashes import Mortal
+from tests.support.kernel import RouterFacts, observed
+from tests.support.neutron_router import Steady, build, captured_router, put_rules, rules, totals
+from tests.support.processes import Dataplane
+from tests.support.sandbox import Sandbox
+from tests.support.states import host, key, namespace, new_id, tap
+from tests.support.traffic import Traffic
+from tests.support.watch import ip_events
 
 pytestmark = pytest.mark.kernel
 
@@ -187,7 +187,7 @@ def test_a_router_is_handed_back_and_taken_over_again_and_nothing_is_lost(world:
 
 
 def release(sandbox: Sandbox, conf: str, timeout: int) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "l3agent.cmd.ctl", "release", "--config-file", conf, "--timeout", str(timeout)]
+    command = [sys.executable, "-m", "l3agent.cli.main", "release", "--config-file", conf, "--timeout", str(timeout)]
     return subprocess.run(sandbox.argv(command), capture_output=True, text=True, timeout=60, check=False)
 
 

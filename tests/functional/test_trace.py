@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """``l3-agentctl trace`` against real packets: what it tells of a packet is what the kernel does with it.
 
-Each case is sent for real (TCP to a listener, as in test_dataplane_traffic.py) and asked of :func:`l3agent.ops.trace`,
-from the entries that the real data plane sees at that moment.
+Each case is sent for real (TCP to a listener, as in test_dataplane_traffic.py) and given to
+:mod:`l3agent.cli.packet_path`, from the entries that the real data plane sees at that moment.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from typing import Any
 
 import pytest
 
+from l3agent.cli.packet_path import Packet, Trace, trace
 from l3agent.model.states import HostState, RouterState
 from l3agent.model.wire import pack_state
-from l3agent.ops.trace import Packet, Trace, trace
-from tests.functional.support.processes import Dataplane
-from tests.functional.support.states import host, key, namespace, new_id, port, route, router
-from tests.functional.support.traffic import PORT, Traffic
+from tests.support.processes import Dataplane
+from tests.support.states import host, key, namespace, new_id, port, route, router
+from tests.support.traffic import PORT, Traffic
 
 pytestmark = pytest.mark.usefixtures("same_node")
 

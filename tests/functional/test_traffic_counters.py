@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from l3agent.model.states import RouterState
-from tests.functional.support.kernel import rules
-from tests.functional.support.processes import Dataplane, a_machine
-from tests.functional.support.sandbox import Inside
-from tests.functional.support.states import floating_ips, host, key, namespace, new_id, port, route, router
-from tests.functional.support.watch import nft_events
+from tests.support.kernel import rules
+from tests.support.processes import Dataplane, a_machine
+from tests.support.sandbox import Inside
+from tests.support.states import floating_ips, host, key, namespace, new_id, port, route, router
+from tests.support.watch import nft_events
 
 VM, OTHER, OUTSIDE, FIP, SECOND = "10.0.0.5", "10.0.0.6", "203.0.113.1", "203.0.113.100", "203.0.113.101"
 #: Bytes of an echo request with 100 bytes of data: headers of ICMP (8) and IPv4 (20) with it.

@@ -18,15 +18,15 @@ import pytest
 from l3agent.conf import RENAMED_OPTS, list_opts
 from l3agent.model.desired import desired_state
 from l3agent.testing import wait_until
-from tests.functional.support.cloud import HOST, assert_same
-from tests.functional.support.kernel import RouterFacts, observed
-from tests.functional.support.neutron_router import Steady, totals
-from tests.functional.support.neutron_server import NeutronServer
-from tests.functional.support.processes import Agent, Dataplane
-from tests.functional.support.rabbit import Rabbit
-from tests.functional.support.sandbox import Sandbox
-from tests.functional.support.states import key, namespace
-from tests.functional.support.traffic import Traffic
+from tests.support.cloud import HOST, assert_same
+from tests.support.kernel import RouterFacts, observed
+from tests.support.neutron_router import Steady, totals
+from tests.support.neutron_server import NeutronServer
+from tests.support.processes import Agent, Dataplane
+from tests.support.rabbit import Rabbit
+from tests.support.sandbox import Sandbox
+from tests.support.states import key, namespace
+from tests.support.traffic import Traffic
 
 RECORDED = Path(__file__).parent / "upgrade"
 RELEASES = sorted(path.name for path in RECORDED.iterdir() if (path / "build.sh").exists())

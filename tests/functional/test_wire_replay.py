@@ -16,12 +16,12 @@ from typing import Any
 import pytest
 
 from l3agent.testing import wait_until
-from tests.functional.support.captured import FOLDER, Asked, Conversation, StandIn, conversation
-from tests.functional.support.cloud import assert_same, options
-from tests.functional.support.kernel import RouterFacts, golden, observed
-from tests.functional.support.processes import Agent, Dataplane, Options
-from tests.functional.support.rabbit import Rabbit
-from tests.functional.support.sandbox import SandboxError
+from tests.support.captured import FOLDER, Asked, Conversation, StandIn, conversation
+from tests.support.cloud import assert_same, options
+from tests.support.kernel import RouterFacts, golden, observed
+from tests.support.processes import Agent, Dataplane, Options
+from tests.support.rabbit import Rabbit
+from tests.support.sandbox import SandboxError
 
 BUILD = conversation("legacy_build")
 ROUTER = BUILD.last_answer()[0]["id"]

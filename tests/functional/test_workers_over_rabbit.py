@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.functional.support.rabbit import Rabbit
-from tests.functional.support.workers import SIGNALS, Peer, signal_during_calls
+from tests.support.rabbit import Rabbit
+from tests.support.workers import SIGNALS, Peer, signal_during_calls
 
 pytestmark = pytest.mark.forks
 

@@ -18,11 +18,11 @@ from pathlib import Path
 
 import msgpack
 
-from tests.functional.support.node import Facts, differences
-from tests.functional.support.processes import Dataplane
-from tests.functional.support.sandbox import Sandbox
-from tests.functional.support.waiting import wait_until
 from tests.hostile.node import AGENT, Node
+from tests.support.node import Facts, differences
+from tests.support.processes import Dataplane
+from tests.support.sandbox import Sandbox
+from tests.support.waiting import wait_until
 
 _REPOSITORY = Path(__file__).parents[2]
 _PAUSE_S = 0.2

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from l3agent.model.names import BRIDGE_DEVICE, TAP_DEVICE, device_name
-from tests.functional.support.node import Facts, node_facts
-from tests.functional.support.processes import Dataplane
-from tests.functional.support.sandbox import Sandbox
 from tests.hostile.frames import FOREIGN_NETWORK, NIC, VM_PORT
+from tests.support.node import Facts, node_facts
+from tests.support.processes import Dataplane
+from tests.support.sandbox import Sandbox
 
 #: User id of the agent (nobody).
 AGENT = 65534

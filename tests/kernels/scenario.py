@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from tests.functional.support import neutron_router
-from tests.functional.support.flows import (
+from tests.support import neutron_router
+from tests.support.flows import (
     CHANGES,
     FIRST,
     FLOWS,
@@ -24,10 +24,10 @@ from tests.functional.support.flows import (
     World,
     a_floating_ip_removed,
 )
-from tests.functional.support.processes import Dataplane, a_machine, last_lines
-from tests.functional.support.states import floating_ips, host, key, namespace
-from tests.functional.support.traffic import Traffic
-from tests.functional.support.waiting import wait_until
+from tests.support.processes import Dataplane, a_machine, last_lines
+from tests.support.states import floating_ips, host, key, namespace
+from tests.support.traffic import Traffic
+from tests.support.waiting import wait_until
 
 THIRD = "203.0.113.102"
 HAS_IPV6 = Path("/proc/sys/net/ipv6").exists()

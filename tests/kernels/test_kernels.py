@@ -59,7 +59,7 @@ class Guests:
 def guests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guests]:
     work = Path(os.environ.get("L3AGENT_KERNELS_WORK") or tmp_path_factory.mktemp("kernel-packages"))
     # A guest cannot keep compiled modules, and compiles slowly.
-    for directory in ("l3agent", "tests/functional/support", "tests/kernels"):
+    for directory in ("l3agent", "tests/support", "tests/kernels"):
         compileall.compile_dir(ROOT / directory, quiet=1)
     guests = Guests(work)
     yield guests

@@ -12,8 +12,6 @@ from typing import Any
 
 import eventlet
 
-from tests.functional.support.rabbit import Rabbit
-from tests.functional.support.sandbox import Sandbox
 from tests.neutron.database import Database
 from tests.neutron.files import Deployment
 from tests.neutron.openvswitch import EXTERNAL_BRIDGE, PHYSICAL_NETWORK, OpenVSwitch
@@ -21,6 +19,8 @@ from tests.neutron.programs import Program, neutron_venv
 from tests.neutron.rest import Rest
 from tests.neutron.servers import Neutron, l2_agent
 from tests.neutron.waiting import wait_for
+from tests.support.rabbit import Rabbit
+from tests.support.sandbox import Sandbox
 
 HOST = "node1"
 _ALIVE_S = 240

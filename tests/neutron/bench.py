@@ -22,7 +22,6 @@ from statistics import median, quantiles
 from typing import Any
 
 from tests.bench.report import machine
-from tests.functional.support.sandbox import Inside, Sandbox
 from tests.neutron.accounting import Account, Usage
 from tests.neutron.bed import Bed, running_bed
 from tests.neutron.cloud import Cloud, Member
@@ -30,6 +29,7 @@ from tests.neutron.kernel import in_api, in_kernel
 from tests.neutron.l3_agents import BINARY, L3Agent, peer
 from tests.neutron.programs import Program
 from tests.neutron.waiting import wait_for
+from tests.support.sandbox import Inside, Sandbox
 
 OURS, PEER = "l3-agent", "neutron-l3-agent 29"
 _SYNC_S, _CHANGE_S = 1800, 120

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.functional.support.sandbox import Sandbox, SandboxError
 from tests.neutron.programs import Program
+from tests.support.sandbox import Sandbox, SandboxError
 
 # The bed is thrown away: nothing has to survive a power cut.
 _CARELESS = (

@@ -9,8 +9,8 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.functional.support.sandbox import Sandbox, SandboxError
 from tests.neutron.rest import Rest
+from tests.support.sandbox import Sandbox, SandboxError
 
 _GATEWAY = "network:router_gateway"
 _INTERFACE = "network:router_interface"

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from l3agent.exceptions import TransientError
-from l3agent.ops.asking import CONTROL_SOCKET, ask_agent
-from tests.functional.support.processes import SCRIPTS
-from tests.functional.support.sandbox import Sandbox
+from l3agent.ops.control_client import CONTROL_SOCKET, ask_agent
 from tests.neutron.files import Deployment
 from tests.neutron.programs import Program
 from tests.neutron.servers import agent
 from tests.neutron.waiting import wait_for
+from tests.support.processes import SCRIPTS
+from tests.support.sandbox import Sandbox
 
 BINARY = "neutron-l3-agent"
 

@@ -6,12 +6,12 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
-from tests.functional.support.sandbox import SandboxError
-from tests.functional.support.traffic import Traffic
 from tests.neutron.bed import Bed
 from tests.neutron.cloud import EXTERNAL_CIDR, Member
 from tests.neutron.openvswitch import EXTERNAL_BRIDGE
 from tests.neutron.waiting import wait_for
+from tests.support.sandbox import SandboxError
+from tests.support.traffic import Traffic
 
 INTEGRATION_BRIDGE = "br-int"
 OUTSIDE = "outside"

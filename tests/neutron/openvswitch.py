@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.functional.support.sandbox import Sandbox, SandboxError
 from tests.neutron.programs import Program
+from tests.support.sandbox import Sandbox, SandboxError
 
 #: The bridge that leads outside, and the name Neutron has for the network behind it.
 EXTERNAL_BRIDGE, PHYSICAL_NETWORK = "br-ex", "physnet1"

@@ -13,9 +13,9 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from tests.functional.support.processes import last_lines
-from tests.functional.support.sandbox import Sandbox, children, kill_family
 from tests.neutron.waiting import wait_for
+from tests.support.processes import last_lines
+from tests.support.sandbox import Sandbox, children, kill_family
 
 NEUTRON = "neutron==29.0.0"
 _CONSTRAINTS = Path(__file__).with_name("constraints.txt")

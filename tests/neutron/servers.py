@@ -5,10 +5,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.functional.support.sandbox import Sandbox
 from tests.neutron.files import Deployment
 from tests.neutron.programs import Program
 from tests.neutron.rest import ApiError, Rest
+from tests.support.sandbox import Sandbox
 
 _MIGRATION_S = 300
 # Neutron reads the arguments of the process that it is served by: gunicorn's must not be among them.

@@ -10,8 +10,6 @@ from collections.abc import Iterator
 import pytest
 
 from tests.functional.conftest import show
-from tests.functional.support.neutron_router import Steady, totals
-from tests.functional.support.processes import SCRIPTS
 from tests.neutron.bed import Bed
 from tests.neutron.cloud import Cloud, Member
 from tests.neutron.expect import wait_equal
@@ -20,6 +18,8 @@ from tests.neutron.machines import Machines, machines_on
 from tests.neutron.programs import Program
 from tests.neutron.test_peer import PEER_S
 from tests.neutron.waiting import wait_for
+from tests.support.neutron_router import Steady, totals
+from tests.support.processes import SCRIPTS
 
 pytestmark = pytest.mark.neutron
 

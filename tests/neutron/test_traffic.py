@@ -7,13 +7,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.functional.support.traffic import Traffic
 from tests.neutron.bed import Bed
 from tests.neutron.cloud import Cloud, Member
 from tests.neutron.expect import wait_equal
 from tests.neutron.kernel import in_kernel
 from tests.neutron.l3_agents import L3Agent
 from tests.neutron.machines import Machines, machines_on
+from tests.support.traffic import Traffic
 
 pytestmark = pytest.mark.neutron
 

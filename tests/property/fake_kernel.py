@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from l3agent.dataplane.plan import (
+from l3agent.dataplane.plan.diff import Operation
+from l3agent.dataplane.plan.entries import (
     AcceptRA,
     Bridge,
     Card,
@@ -22,7 +23,6 @@ from l3agent.dataplane.plan import (
     KernelRoute,
     Link,
     Namespace,
-    Operation,
     PendingFlush,
     SwitchPort,
     Sysctl,

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from l3agent.model.names import GATEWAY_DEVICE, HOST_DEVICE, INTERNAL_DEVICE, device_name
 from l3agent.model.states import FloatingIP, HostState, Interface, NetworkState, NextHop, Port, Route, RouterState
-from tests.payloads import a_fixed_ip, a_floating_ip, a_gateway, a_port, a_router, a_subnet, legacy_payload
+from tests.support.payloads import a_fixed_ip, a_floating_ip, a_gateway, a_port, a_router, a_subnet, legacy_payload
 
 # Damaged payloads
 

@@ -11,15 +11,29 @@ from typing import Any, cast
 from hypothesis import given
 from hypothesis import strategies as st
 
-from l3agent.dataplane.drivers import load_driver
-from l3agent.dataplane.encode import bridge_mac
-from l3agent.dataplane.events import Lost, Notice, PinGone
+from l3agent.dataplane.drift.applied import Served, Snapshot
+from l3agent.dataplane.kernel.listener import Lost, Notice, PinGone
 from l3agent.dataplane.netlink import rtnl
-from l3agent.dataplane.netlink.events import AddressEvent, LinkEvent, RouteEvent, RulesEvent, route_events
+from l3agent.dataplane.netlink.route_events import (
+    AddressEvent,
+    LinkEvent,
+    RouteEvent,
+    RulesEvent,
+    route_events,
+)
 from l3agent.dataplane.observe import Observed
-from l3agent.dataplane.plan import Bridge, ConnectedRoute, DeviceAddress, Entry, KernelRoute, Link, diff
-from l3agent.dataplane.render import entries
-from l3agent.dataplane.served import Served, Snapshot
+from l3agent.dataplane.plan.diff import diff
+from l3agent.dataplane.plan.drivers import load_driver
+from l3agent.dataplane.plan.encode import bridge_mac
+from l3agent.dataplane.plan.entries import (
+    Bridge,
+    ConnectedRoute,
+    DeviceAddress,
+    Entry,
+    KernelRoute,
+    Link,
+)
+from l3agent.dataplane.plan.render import entries
 from l3agent.model.names import namespace_name
 from l3agent.model.states import Key, RouterState
 from tests.property.strategies import router_states

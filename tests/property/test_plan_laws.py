@@ -9,8 +9,9 @@ from ipaddress import IPv4Address
 from hypothesis import given
 from hypothesis import strategies as st
 
-from l3agent.dataplane.drivers import InterfaceDriver, load_driver
-from l3agent.dataplane.plan import (
+from l3agent.dataplane.plan.diff import diff
+from l3agent.dataplane.plan.drivers import InterfaceDriver, load_driver
+from l3agent.dataplane.plan.entries import (
     Bridge,
     ConnectedRoute,
     DeviceAddress,
@@ -23,10 +24,9 @@ from l3agent.dataplane.plan import (
     PendingFlush,
     Sysctl,
     Table,
-    diff,
-    removed_mappings,
 )
-from l3agent.dataplane.render import changed, entries
+from l3agent.dataplane.plan.pending import removed_mappings
+from l3agent.dataplane.plan.render import changed, entries
 from l3agent.model.states import Key, RouterState
 from tests.property.fake_kernel import FakeKernel
 from tests.property.strategies import host_states, router_states

@@ -10,12 +10,12 @@ from pathlib import Path
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
+from l3agent.demo.samples import sample
 from l3agent.exceptions import ConfigError
 from l3agent.model.desired import desired_state
 from l3agent.standalone.entities import Topology
 from l3agent.standalone.hosts import stand_in_states
-from l3agent.standalone.payload import router_payload
-from l3agent.standalone.samples import sample
+from l3agent.standalone.router_payload import router_payload
 from l3agent.standalone.topology import load
 
 SAMPLE = sample("topology.yaml").read_text(encoding="utf-8")

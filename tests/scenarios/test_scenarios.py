@@ -14,10 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from l3agent.dataplane import show
-from l3agent.dataplane.drivers import load_driver
-from l3agent.dataplane.plan import Bridge, Entry, diff
-from l3agent.dataplane.render import entries
+from l3agent.dataplane.plan import commands
+from l3agent.dataplane.plan.diff import diff
+from l3agent.dataplane.plan.drivers import load_driver
+from l3agent.dataplane.plan.entries import Bridge, Entry
+from l3agent.dataplane.plan.render import entries
 from l3agent.model.desired import desired_state
 from l3agent.model.names import namespace_name
 
@@ -41,7 +42,7 @@ def plan(scenario: Path) -> str:
     router_id, after, notes = read(scenario / "payload.json", driver)
     before = seen(scenario / "before.json", driver, after) if (scenario / "before.json").exists() else frozenset()
     namespace = namespace_name("router", router_id)
-    lines = [line for one in diff(after, before).operations for line in show.lines(one, namespace)]
+    lines = [line for one in diff(after, before).operations for line in commands.lines(one, namespace)]
     return "".join(f"{line}\n" for line in [*(f"# {note}" for note in notes), *lines])
 
 

@@ -110,7 +110,7 @@ def main() -> int:
     """Run the suite over both, and compare."""
     if sys.argv[1:2] == ["--run"]:
         run_here(Path(sys.argv[2]), sys.argv[3:])
-    import tests.functional.support.rabbit as rabbits  # not in a process that runs tests
+    import tests.support.rabbit as rabbits  # not in a process that runs tests
 
     node = rabbits.Rabbit(Path(tempfile.mkdtemp(prefix="l3-suite-")))
     try:

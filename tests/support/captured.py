@@ -18,7 +18,7 @@ from typing import Any
 import eventlet
 import kombu
 
-FOLDER = Path(__file__).parents[2] / "wire"
+FOLDER = Path(__file__).parents[1] / "wire"
 TOPICS = ("q-l3-plugin", "q-reports-plugin")
 _JSON = {"content_type": "application/json", "content_encoding": "utf-8", "serializer": None}
 

@@ -14,7 +14,7 @@ from oslo_config import cfg
 from l3agent.exceptions import PluginUnavailable
 from l3agent.rpc import Client, Connection, admin_context, get_transport
 from l3agent.testing import wait_until
-from tests.functional.support.rabbit import Rabbit
+from tests.support.rabbit import Rabbit
 
 #: What makes a broker keep what it has taken, by name; see ``l3agent.rpc``.
 RELIABLE: dict[str, dict[str, bool]] = {

@@ -6,11 +6,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from tests.functional.support.kernel import RouterFacts, observed
-from tests.functional.support.neutron_server import NeutronServer
-from tests.functional.support.processes import Agent, Dataplane, Options
-from tests.functional.support.rabbit import Rabbit
-from tests.payloads import legacy_payload
+from tests.support.kernel import RouterFacts, observed
+from tests.support.neutron_server import NeutronServer
+from tests.support.payloads import legacy_payload
+from tests.support.processes import Agent, Dataplane, Options
+from tests.support.rabbit import Rabbit
 
 HOST = "node1"
 ROUTER = legacy_payload()["id"]

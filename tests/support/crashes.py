@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from l3agent.model.states import Key, State
-from tests.functional.support import killer
-from tests.functional.support.processes import Dataplane
-from tests.functional.support.sandbox import Sandbox
+from tests.support import killer
+from tests.support.processes import Dataplane
+from tests.support.sandbox import Sandbox
 
 
 class Mortal(Dataplane):

@@ -9,9 +9,9 @@ from dataclasses import replace
 from ipaddress import ip_interface
 
 from l3agent.model.states import HostState, RouterState
-from tests.functional.support.processes import Dataplane
-from tests.functional.support.states import floating_ips, host, key, namespace, new_id, port, route, router
-from tests.functional.support.traffic import Connection, Traffic
+from tests.support.processes import Dataplane
+from tests.support.states import floating_ips, host, key, namespace, new_id, port, route, router
+from tests.support.traffic import Connection, Traffic
 
 OUTSIDE, GATEWAY = "203.0.113.1", "203.0.113.10"
 FIRST, SECOND = "203.0.113.100", "203.0.113.101"

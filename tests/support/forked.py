@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A program whose two workers use a transport that their parent used before the fork.
 
-``python -m tests.functional.support.forked ours|oslo URL TOPIC`` calls ``echo`` of TOPIC in the parent, then in each
+``python -m tests.support.forked ours|oslo URL TOPIC`` calls ``echo`` of TOPIC in the parent, then in each
 worker, and writes what became of the latter to its standard output.
 """
 

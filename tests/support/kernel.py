@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.functional.support.sandbox import Sandbox
+from tests.support.sandbox import Sandbox
 
 #: Protocol number of our routes; 201 is what ``ip`` prints for a number without a name.
 OWN_PROTOCOL = "201"

@@ -14,14 +14,14 @@ from pathlib import Path
 
 from l3agent.model.desired import desired_state
 from l3agent.model.states import Port, RouterState
-from tests.functional.support import steady
-from tests.functional.support.sandbox import Sandbox
-from tests.functional.support.states import bridge, namespace, tap
-from tests.functional.support.waiting import wait_until
-from tests.functional.support.watch import Program
-from tests.payloads import legacy_payload
+from tests.support import steady
+from tests.support.payloads import legacy_payload
+from tests.support.sandbox import Sandbox
+from tests.support.states import bridge, namespace, tap
+from tests.support.waiting import wait_until
+from tests.support.watch import Program
 
-_CAPTURED = Path(__file__).parents[2] / "scenarios" / "legacy"
+_CAPTURED = Path(__file__).parents[1] / "scenarios" / "legacy"
 #: What iptables-save and ip6tables-save printed in the captured router.
 RULES = {name: (_CAPTURED / f"{name}-save.txt").read_text() for name in ("iptables", "ip6tables")}
 _KNOWS = re.compile(r" q[rg]-\w| \d+\.\d+\.")
@@ -100,7 +100,7 @@ class Steady:
     """Traffic without a pause; use it as a context manager.
 
     :param servers: namespaces that answer.
-    :param clients: kind, namespace, address; see :mod:`tests.functional.support.steady`.
+    :param clients: kind, namespace, address; see :mod:`tests.support.steady`.
     :param pings: namespace and address of pings, one each 10 ms.
     """
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tests.functional.support.sandbox import Sandbox
+from tests.support.sandbox import Sandbox
 
 #: What a kernel counts or changes by itself.
 _VOLATILE = re.compile(

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from l3agent.testing import wait_until
-from tests.functional.support.sandbox import Inside, Sandbox, SandboxError
+from tests.support.sandbox import Inside, Sandbox, SandboxError
 
 _SCHEMA = "/usr/share/openvswitch/vswitch.ovsschema"
 # In the sandbox's own /run, where all its tools look.

@@ -14,10 +14,10 @@ from typing import Any
 from l3agent.model.states import Port, Report, RouterState
 from l3agent.model.wire import pack_state, unpack_report
 from l3agent.testing import wait_until
-from tests.functional.support.openvswitch import OpenVSwitch
-from tests.functional.support.processes import Dataplane, last_lines
-from tests.functional.support.sandbox import Sandbox, SandboxError
-from tests.functional.support.states import key, namespace, new_id, port, route, router
+from tests.support.openvswitch import OpenVSwitch
+from tests.support.processes import Dataplane, last_lines
+from tests.support.sandbox import Sandbox, SandboxError
+from tests.support.states import key, namespace, new_id, port, route, router
 
 
 @dataclass

@@ -9,8 +9,8 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.functional.support.rabbit import SCRIPTS
-from tests.functional.support.sandbox import Sandbox
+from tests.support.rabbit import SCRIPTS
+from tests.support.sandbox import Sandbox
 
 _KERNEL_TOOLS = ("unshare", "nsenter", "ip", "nft", "conntrack", "tcpdump")
 _OVS_TOOLS = ("ovsdb-server", "ovs-vswitchd", "ovs-vsctl", "ovsdb-tool")

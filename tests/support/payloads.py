@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-_LEGACY = Path(__file__).parent / "scenarios" / "legacy" / "payload.json"
+_LEGACY = Path(__file__).parents[1] / "scenarios" / "legacy" / "payload.json"
 
 #: Port id of the gateway that :func:`a_gateway` makes.
 GATEWAY = "b0000000-0000-4000-8000-000000000000"

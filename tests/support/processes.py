@@ -27,9 +27,9 @@ import msgpack
 from l3agent.exceptions import TransientError
 from l3agent.model.states import Key, Report, State
 from l3agent.model.wire import pack_state, unpack_report
-from l3agent.ops.asking import CONTROL_SOCKET, ask_agent
-from tests.functional.support.sandbox import Inside, Sandbox
-from tests.functional.support.waiting import wait_until
+from l3agent.ops.control_client import CONTROL_SOCKET, ask_agent
+from tests.support.sandbox import Inside, Sandbox
+from tests.support.waiting import wait_until
 
 #: Where the console scripts of this environment are.
 SCRIPTS = Path(sysconfig.get_path("scripts"))

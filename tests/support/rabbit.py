@@ -11,7 +11,7 @@ from pathlib import Path
 
 import eventlet
 
-from tests.functional.support.sandbox import Sandbox, end_group, kill_family
+from tests.support.sandbox import Sandbox, end_group, kill_family
 
 # The scripts themselves: the one in /usr/sbin changes to the user and the folders of the machine's broker.
 SCRIPTS = Path("/usr/lib/rabbitmq/bin")

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-PACKAGE = Path(__file__).parents[1] / "l3agent"
+PACKAGE = Path(__file__).parents[2] / "l3agent"
 
 
 def beside(readme: str, heading: str, original: str, ours: str) -> dict[str, dict[str, str]]:

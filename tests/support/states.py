@@ -7,7 +7,7 @@ import itertools
 from collections.abc import Iterable, Mapping
 from ipaddress import IPv4Address, IPv4Interface, ip_address, ip_interface, ip_network
 
-from l3agent.dataplane.drivers.bridge import BridgeDriver
+from l3agent.dataplane.plan.drivers.bridge import BridgeDriver
 from l3agent.model.names import GATEWAY_DEVICE, HOST_DEVICE, INTERNAL_DEVICE, device_name, namespace_name
 from l3agent.model.states import FloatingIP, HostState, Key, NextHop, Port, Route, RouterState
 

@@ -20,7 +20,7 @@ import threading
 import time
 from collections import Counter
 
-#: Beside that of tests/functional/support/prober.py.
+#: Beside that of tests/support/prober.py.
 PORT = 8
 _CLONE_NEWNET = 0x40000000
 #: struct tcp_info of linux/tcp.h: tcpi_total_retrans, whose place has not changed since it came.

@@ -16,9 +16,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from l3agent.testing import wait_until
-from tests.functional.support.sandbox import children
+from tests.support.sandbox import children
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[2]
 _UNITS = ROOT / "etc" / "systemd"
 #: What units depend on without saying so; those of the machine would set up the machine.
 _STUBS = ("sysinit", "basic", "sockets", "timers", "paths", "network", "network-online", "shutdown", "multi-user")

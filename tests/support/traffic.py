@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from l3agent.model.states import HostState, RouterState
-from tests.functional.support import prober
-from tests.functional.support.sandbox import Sandbox
-from tests.functional.support.states import namespace
+from tests.support import prober
+from tests.support.sandbox import Sandbox
+from tests.support.states import namespace
 
 PORT = 7
 #: Seconds until a connection that must come about is given up; those that must not are given up sooner.

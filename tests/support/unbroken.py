@@ -6,10 +6,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
-from tests.functional.support.neutron_router import Steady
-from tests.functional.support.sandbox import Sandbox
-from tests.functional.support.states import namespace
-from tests.functional.support.traffic import Machine
+from tests.support.neutron_router import Steady
+from tests.support.sandbox import Sandbox
+from tests.support.states import namespace
+from tests.support.traffic import Machine
 
 
 @contextmanager

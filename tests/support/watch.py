@@ -16,8 +16,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 
-from tests.functional.support.sandbox import Inside, Sandbox
-from tests.functional.support.waiting import wait_until
+from tests.support.sandbox import Inside, Sandbox
+from tests.support.waiting import wait_until
 
 #: How ``nft monitor`` says that a batch was committed.
 GENERATION = "# new generation"

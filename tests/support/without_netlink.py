@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``python -m tests.functional.support.without_netlink COMMAND...``: run a command to which the kernel refuses netlink.
+"""``python -m tests.support.without_netlink COMMAND...``: run a command to which the kernel refuses netlink.
 
 Some containers do the same: namespaces can be made there, and then nothing in them. Source: seccomp(2), linux/filter.h.
 """

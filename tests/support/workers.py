@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A service of two workers over RabbitMQ that gets a signal, as a whole process group, in the middle of a call.
 
-``python -m tests.functional.support.workers URL`` is the program: a service on the topic ``workers``. Before it forks,
-it uses its transport, by a call to the topic ``peer``. ``python -m tests.functional.support.workers --times 20`` runs
+``python -m tests.support.workers URL`` is the program: a service on the topic ``workers``. Before it forks,
+it uses its transport, by a call to the topic ``peer``. ``python -m tests.support.workers --times 20`` runs
 it 20 times for each signal, with a broker of its own, and prints what became of each call.
 """
 
@@ -34,7 +34,7 @@ from l3agent.exceptions import PluginUnavailable  # noqa: E402
 from l3agent.rpc import Client, Connection, RemoteError, Target, admin_context, get_transport  # noqa: E402
 from l3agent.service import Manager, Service, launch  # noqa: E402
 from l3agent.testing import wait_until  # noqa: E402
-from tests.functional.support.rabbit import Rabbit  # noqa: E402
+from tests.support.rabbit import Rabbit  # noqa: E402
 
 TOPIC, PEER_TOPIC = "workers", "peer"
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -108,7 +108,7 @@ class Run:
 
 def signal_during_calls(url: str, peer: Peer, number: signal.Signals, *, calls: int = 1) -> Run:
     """Start the program, send a signal to its process group while calls are in progress, and wait for both."""
-    process = subprocess.Popen([sys.executable, "-m", "tests.functional.support.workers", url], start_new_session=True)
+    process = subprocess.Popen([sys.executable, "-m", "tests.support.workers", url], start_new_session=True)
     try:
         run = Run(-1)
         wait_until(lambda: process.pid in peer.begun_by, timeout=_DEADLINE_S)  # it uses its transport before the fork

@@ -5,10 +5,15 @@ import socket
 
 import pytest
 
+from l3agent.cmd.neutron_options import (
+    old_transport_url,
+    reason_for,
+    unknown_options,
+    without_effect,
+)
 from l3agent.cmd.startup import configured
 from l3agent.conf import list_opts
 from l3agent.exceptions import ConfigError
-from l3agent.neutron_options import old_transport_url, reason_for, unknown_options, without_effect
 from l3agent.rpc import Client, get_transport
 from l3agent.service import Service
 

@@ -12,14 +12,20 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv6Interface
 
-from l3agent.dataplane.encode import is_foreign, is_marked
-from l3agent.dataplane.events import Lost, Notice, PinGone
+from l3agent.dataplane.kernel.listener import Lost, Notice, PinGone
 from l3agent.dataplane.netlink import rtnl
-from l3agent.dataplane.netlink.events import AddressEvent, Event, LinkEvent, RouteEvent
+from l3agent.dataplane.netlink.route_events import (
+    AddressEvent,
+    Event,
+    LinkEvent,
+    RouteEvent,
+)
 from l3agent.dataplane.netlink.rtnl import LinkInfo
 from l3agent.dataplane.observe import OURS, Observed
 from l3agent.dataplane.ovsdb.ports import News, Ports, as_wanted
-from l3agent.dataplane.plan import (
+from l3agent.dataplane.plan.diff import Plan
+from l3agent.dataplane.plan.encode import is_foreign, is_marked
+from l3agent.dataplane.plan.entries import (
     Bridge,
     Card,
     ConnectedRoute,
@@ -28,7 +34,6 @@ from l3agent.dataplane.plan import (
     KernelRoute,
     Link,
     Namespace,
-    Plan,
     SwitchPort,
 )
 from l3agent.model.states import HostState, Key, RouterState, State

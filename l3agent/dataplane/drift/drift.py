@@ -7,15 +7,16 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
-from l3agent.dataplane.drivers import InterfaceDriver
-from l3agent.dataplane.events import Listener, Lost, Notice
-from l3agent.dataplane.netlink.events import route_events
+from l3agent.dataplane.drift.applied import Served, Snapshot
+from l3agent.dataplane.drift.repairs import Repairs
+from l3agent.dataplane.kernel.listener import Listener, Lost, Notice
+from l3agent.dataplane.netlink.route_events import route_events
 from l3agent.dataplane.observe import Observed
 from l3agent.dataplane.ovsdb.ports import News, Ports
-from l3agent.dataplane.plan import Entry, Link, Plan, Sysctl
-from l3agent.dataplane.render import HOST_SYSCTLS, ROUTER_SYSCTLS, entries
-from l3agent.dataplane.repairs import Repairs
-from l3agent.dataplane.served import Served, Snapshot
+from l3agent.dataplane.plan.diff import Plan
+from l3agent.dataplane.plan.drivers import InterfaceDriver
+from l3agent.dataplane.plan.entries import Entry, Link, Sysctl
+from l3agent.dataplane.plan.render import HOST_SYSCTLS, ROUTER_SYSCTLS, entries
 from l3agent.model.states import Key, Report, State
 
 #: Seconds after which a state is looked at although no event says so, when it is asked for.

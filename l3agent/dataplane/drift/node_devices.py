@@ -11,10 +11,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from l3agent.dataplane.drift import Drift
-from l3agent.dataplane.link_settings import LinkSettings
+from l3agent.dataplane.drift.drift import Drift
+from l3agent.dataplane.drift.link_settings import LinkSettings
+from l3agent.dataplane.kernel.sockets import NETLINK_ROUTE, NetlinkSocket
 from l3agent.dataplane.netlink import rtnl
-from l3agent.dataplane.sockets import NETLINK_ROUTE, NetlinkSocket
 from l3agent.exceptions import ApplyError
 
 #: A part of a dump has about 20 links, with their statistics and settings.

@@ -12,14 +12,19 @@ import math
 from collections.abc import Iterable
 from functools import cache
 
-from l3agent.dataplane import syscalls
-from l3agent.dataplane.drift import Drift
-from l3agent.dataplane.kernel import Kernel, NamespaceHandle
-from l3agent.dataplane.link_settings import LinkSettings
+from l3agent.dataplane.drift.drift import Drift
+from l3agent.dataplane.drift.link_settings import LinkSettings
+from l3agent.dataplane.drift.node_devices import NodeDevices
+from l3agent.dataplane.kernel import syscalls
+from l3agent.dataplane.kernel.namespaces import Kernel, NamespaceHandle
 from l3agent.dataplane.netlink import netconf, rtnl
-from l3agent.dataplane.node_devices import NodeDevices
 from l3agent.dataplane.observe import OURS, accepts_ra, device_settings
-from l3agent.dataplane.plan import AcceptRA, DeviceSettings, Entry, Sysctl
+from l3agent.dataplane.plan.entries import (
+    AcceptRA,
+    DeviceSettings,
+    Entry,
+    Sysctl,
+)
 from l3agent.dataplane.turns import Turns
 from l3agent.exceptions import ApplyError
 from l3agent.model.states import Key

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections import Counter
 from types import TracebackType
 
-from l3agent.dataplane.plan import Plan
+from l3agent.dataplane.plan.diff import Plan
 from l3agent.exceptions import ApplyError
 
 #: How operators call what a verb of the plan does.

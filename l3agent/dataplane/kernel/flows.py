@@ -6,10 +6,10 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from ipaddress import IPv4Address
 
+from l3agent.dataplane.kernel.sockets import KernelRefused, NetlinkSocket
 from l3agent.dataplane.netlink import conntrack
 from l3agent.dataplane.netlink.conntrack import DESTINATION_TRANSLATED, SOURCE_TRANSLATED, ConntrackEntry
-from l3agent.dataplane.plan import PendingFlush
-from l3agent.dataplane.sockets import KernelRefused, NetlinkSocket
+from l3agent.dataplane.plan.entries import PendingFlush
 
 #: ENOENT: no entry matched.
 _NO_SUCH_ENTRY = frozenset((2,))

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Hears what others do: one socket a family for all namespaces, and a watch on the folder of their pins.
 
-The kernel leaves out what this process did itself (:mod:`l3agent.dataplane.netlink.events`), so that building a router
-costs no look at it.
+The kernel leaves out what this process did itself (:mod:`l3agent.dataplane.netlink.route_events`), so that building a
+router costs no observation.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from struct import Struct, pack, unpack
 
-from l3agent.dataplane import syscalls
-from l3agent.dataplane.netlink import events
-from l3agent.dataplane.sockets import NETLINK_NETFILTER, NETLINK_ROUTE
+from l3agent.dataplane.kernel import syscalls
+from l3agent.dataplane.kernel.sockets import NETLINK_NETFILTER, NETLINK_ROUTE
+from l3agent.dataplane.netlink import route_events
 
 LOG = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ class Lost:
 
 
 #: What happened, and the number of the namespace where; None for the one of this process.
-Notice = tuple[int | None, events.Event | PinGone | Lost]
+Notice = tuple[int | None, route_events.Event | PinGone | Lost]
 
 
 class Listener:
@@ -64,8 +64,10 @@ class Listener:
         self._anything = select.poll()
         # The port that the kernel gives the first socket that a process opens in a namespace (netlink_autobind).
         port = os.getpid()
-        self._open(NETLINK_ROUTE, events.ROUTE_GROUPS, events.route_filter(port), events.route_events)
-        self._open(NETLINK_NETFILTER, events.NETFILTER_GROUPS, events.rules_filter(port), events.rules_events)
+        self._open(NETLINK_ROUTE, route_events.ROUTE_GROUPS, route_events.route_filter(port), route_events.route_events)
+        self._open(
+            NETLINK_NETFILTER, route_events.NETFILTER_GROUPS, route_events.rules_filter(port), route_events.rules_events
+        )
         pins = syscalls.watch_removals(netns_path)
         self._sources[pins] = lambda: _pins_gone(pins)
         for descriptor in self._sources:
@@ -91,7 +93,7 @@ class Listener:
         protocol: int,
         groups: tuple[int, ...],
         program: bytes,
-        decode: Callable[[bytes], Iterator[events.Event]],
+        decode: Callable[[bytes], Iterator[route_events.Event]],
     ) -> None:
         listening = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
         listening.setblocking(False)
@@ -114,7 +116,7 @@ class Listener:
         self._sources[listening.fileno()] = lambda: _received(listening, decode)
 
 
-def _received(listening: socket.socket, decode: Callable[[bytes], Iterator[events.Event]]) -> Iterator[Notice]:
+def _received(listening: socket.socket, decode: Callable[[bytes], Iterator[route_events.Event]]) -> Iterator[Notice]:
     while True:
         try:
             data, control, _, _ = listening.recvmsg(_READ_BYTES, _CONTROL_BYTES)

@@ -13,12 +13,12 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from l3agent.dataplane.netlink import rtnl, table
-from l3agent.dataplane.plan import Entry, Sysctl, Table
-from l3agent.dataplane.reaper import Reaper
-from l3agent.dataplane.settings import Settings
-from l3agent.dataplane.sockets import NETLINK_NETFILTER, NETLINK_ROUTE, NetlinkSocket
-from l3agent.dataplane.visit import own_namespace, visiting
+from l3agent.dataplane.kernel.closer import Reaper
+from l3agent.dataplane.kernel.netns import own_namespace, visiting
+from l3agent.dataplane.kernel.sockets import NETLINK_NETFILTER, NETLINK_ROUTE, NetlinkSocket
+from l3agent.dataplane.kernel.sysctl import Settings
+from l3agent.dataplane.netlink import nft_table, rtnl
+from l3agent.dataplane.plan.entries import Entry, Sysctl, Table
 from l3agent.exceptions import ApplyError
 
 LOG = logging.getLogger(__name__)
@@ -106,7 +106,7 @@ class Pool:
             has: set[Entry] = {one for one in self._wanted if self._set(one)}
         try:
             blank.route.batch(rtnl.set_link(index=rtnl.LOOPBACK, up=True))
-            blank.netfilter.nft_batch(list(table.new_table(counting=self._table.counting)))
+            blank.netfilter.nft_batch(list(nft_table.new_table(counting=self._table.counting)))
             links = rtnl.parse_links(blank.route.dump(rtnl.dump_links()))
         except Exception:
             self._reaper.close(blank.close)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The rim towards the kernel: network namespaces, their pins, settings and kept sockets.
 
-Only the lane thread (:mod:`l3agent.dataplane.lane`) may use it: entering a namespace moves the calling thread.
+Only the lane thread (:mod:`l3agent.dataplane.kernel_thread`) may use it: entering a namespace moves the calling thread.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from l3agent.dataplane import limits
-from l3agent.dataplane.counters import Counters
-from l3agent.dataplane.flows import takes_filter
-from l3agent.dataplane.netlink import nft, nsid, table
-from l3agent.dataplane.pins import Pins, identity
-from l3agent.dataplane.plan import Entry, Sysctl
-from l3agent.dataplane.pool import Blank, Pool, open_here
-from l3agent.dataplane.reaper import Reaper
-from l3agent.dataplane.settings import Settings
-from l3agent.dataplane.sockets import NETLINK_NETFILTER, NETLINK_ROUTE, NetlinkSocket
-from l3agent.dataplane.visit import own_namespace, visiting
+from l3agent.dataplane.kernel import limits
+from l3agent.dataplane.kernel.closer import Reaper
+from l3agent.dataplane.kernel.counters import Counters
+from l3agent.dataplane.kernel.flows import takes_filter
+from l3agent.dataplane.kernel.namespace_pool import Blank, Pool, open_here
+from l3agent.dataplane.kernel.netns import own_namespace, visiting
+from l3agent.dataplane.kernel.pins import Pins, identity
+from l3agent.dataplane.kernel.sockets import NETLINK_NETFILTER, NETLINK_ROUTE, NetlinkSocket
+from l3agent.dataplane.kernel.sysctl import Settings
+from l3agent.dataplane.netlink import nft, nft_table, nsid
+from l3agent.dataplane.plan.entries import Entry, Sysctl
 from l3agent.exceptions import ApplyError
 from l3agent.model.names import HOST_NAMESPACE, ROUTER_NAMESPACE
 
@@ -326,7 +326,7 @@ class Kernel:
         try:
             self.has_ipv6 = scratch.has_ipv6
             self.deletes_by_filter = takes_filter(scratch.netfilter)
-            scratch.netfilter.nft_batch(list(table.new_table(counting=self.counting)))
+            scratch.netfilter.nft_batch(list(nft_table.new_table(counting=self.counting)))
             return read_fingerprint(scratch.netfilter)
         finally:
             self._reaper.close(scratch.close)

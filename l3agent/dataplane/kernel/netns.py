@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from l3agent.dataplane import syscalls
+from l3agent.dataplane.kernel import syscalls
 
 LOG = logging.getLogger(__name__)
 

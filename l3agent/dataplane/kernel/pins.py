@@ -16,8 +16,8 @@ import stat
 import tempfile
 from contextlib import suppress
 
-from l3agent.dataplane import syscalls
-from l3agent.dataplane.visit import own_namespace
+from l3agent.dataplane.kernel import syscalls
+from l3agent.dataplane.kernel.netns import own_namespace
 
 LOG = logging.getLogger(__name__)
 

@@ -11,11 +11,17 @@ from collections.abc import Callable
 from ipaddress import IPv4Address
 from pathlib import Path
 
-from l3agent.dataplane import syscalls
-from l3agent.dataplane.flows import takes_filter
-from l3agent.dataplane.netlink import conntrack, nft, nsid, rtnl, table
-from l3agent.dataplane.sockets import NETLINK_NETFILTER, NETLINK_ROUTE, NetlinkSocket
-from l3agent.dataplane.visit import own_namespace
+from l3agent.dataplane.kernel import syscalls
+from l3agent.dataplane.kernel.flows import takes_filter
+from l3agent.dataplane.kernel.netns import own_namespace
+from l3agent.dataplane.kernel.sockets import NETLINK_NETFILTER, NETLINK_ROUTE, NetlinkSocket
+from l3agent.dataplane.netlink import (
+    conntrack,
+    nft,
+    nft_table,
+    nsid,
+    rtnl,
+)
 from l3agent.exceptions import ApplyError
 
 #: linux/netlink.h
@@ -25,7 +31,7 @@ _FLOATING, _FIXED = IPv4Address("192.0.2.1"), IPv4Address("192.0.2.2")
 
 
 def trials() -> list[tuple[str, str, str]]:
-    """Return what was tried: its name, the state of the finding (see :mod:`l3agent.ops.check`) and its text.
+    """Return what was tried: its name, the state of the finding (see :mod:`l3agent.cli.findings`) and its text.
 
     What does not work has the reason and what to do about it; what works in another way has that way.
     """
@@ -52,7 +58,7 @@ def _bridge() -> None:
 
 def _maps() -> None:
     element = nft.new_elements("floating_dnat", [(_FLOATING.packed, _FIXED.packed)])
-    NetlinkSocket(NETLINK_NETFILTER).nft_batch([*table.new_table(), element])
+    NetlinkSocket(NETLINK_NETFILTER).nft_batch([*nft_table.new_table(), element])
 
 
 def _conntrack_deletion() -> str | None:

@@ -11,9 +11,9 @@ from __future__ import annotations
 import logging
 import os
 
-from l3agent.dataplane import syscalls
-from l3agent.dataplane.plan import Sysctl
-from l3agent.dataplane.reaper import Reaper
+from l3agent.dataplane.kernel import syscalls
+from l3agent.dataplane.kernel.closer import Reaper
+from l3agent.dataplane.plan.entries import Sysctl
 
 LOG = logging.getLogger(__name__)
 

@@ -6,9 +6,9 @@ from __future__ import annotations
 from ipaddress import IPv4Address
 from typing import Any
 
-from l3agent.dataplane.kernel import Kernel, NamespaceHandle
+from l3agent.dataplane.kernel.namespaces import Kernel, NamespaceHandle
 from l3agent.dataplane.netlink import nft, rtnl
-from l3agent.dataplane.netlink.table import TRAFFIC_IN, TRAFFIC_OUT
+from l3agent.dataplane.netlink.nft_table import TRAFFIC_IN, TRAFFIC_OUT
 from l3agent.dataplane.observe import OURS
 
 

@@ -7,10 +7,10 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from l3agent.dataplane.entries import Entry, Link, SwitchPort
 from l3agent.dataplane.ovsdb.rows import OWNER, Found
 from l3agent.dataplane.ovsdb.transact import is_stuck
-from l3agent.dataplane.plan import Operation
+from l3agent.dataplane.plan.diff import Operation
+from l3agent.dataplane.plan.entries import Entry, Link, SwitchPort
 from l3agent.exceptions import ApplyError
 
 #: The keys of ``external_ids`` that count.

@@ -15,12 +15,12 @@ from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from l3agent.dataplane.entries import SwitchPort
-from l3agent.dataplane.ovsdb.connection import Connection, Tls
+from l3agent.dataplane.ovsdb.jsonrpc import Connection, Tls
 from l3agent.dataplane.ovsdb.ports import News
 from l3agent.dataplane.ovsdb.rows import COLUMNS, DEAD_VLAN, Found, Rows
 from l3agent.dataplane.ovsdb.transact import Transaction, check_bridges, refusal
-from l3agent.dataplane.plan import Operation
+from l3agent.dataplane.plan.diff import Operation
+from l3agent.dataplane.plan.entries import SwitchPort
 from l3agent.exceptions import ApplyError
 
 LOG = logging.getLogger(__name__)

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from l3agent.dataplane.entries import SwitchPort
 from l3agent.dataplane.ovsdb.rows import DEAD_VLAN, Found, Rows
-from l3agent.dataplane.plan import Operation
+from l3agent.dataplane.plan.diff import Operation
+from l3agent.dataplane.plan.entries import SwitchPort
 from l3agent.exceptions import ApplyError
 
 _DEAD: Mapping[str, Any] = {"tag": DEAD_VLAN, "vlan_mode": "trunk", "trunks": DEAD_VLAN}

@@ -8,7 +8,7 @@ from dataclasses import fields
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
 from typing import Any
 
-from l3agent.dataplane.plan import (
+from l3agent.dataplane.plan.entries import (
     AcceptRA,
     Bridge,
     Card,

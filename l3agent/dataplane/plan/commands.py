@@ -5,11 +5,12 @@ from __future__ import annotations
 
 from ipaddress import IPv4Interface
 
-from l3agent.dataplane.encode import TAP_MARK, bridge_mac, mark
 from l3agent.dataplane.netlink import nft
+from l3agent.dataplane.netlink.nft_table import TRAFFIC_IN, TRAFFIC_OUT
 from l3agent.dataplane.netlink.routes import PROTOCOL_BOOT, PROTOCOL_RA, PROTOCOL_STATIC, ROUTE_PROTOCOL
-from l3agent.dataplane.netlink.table import TRAFFIC_IN, TRAFFIC_OUT
-from l3agent.dataplane.plan import (
+from l3agent.dataplane.plan.diff import Operation
+from l3agent.dataplane.plan.encode import TAP_MARK, bridge_mac, mark
+from l3agent.dataplane.plan.entries import (
     AcceptRA,
     Bridge,
     Card,
@@ -22,7 +23,6 @@ from l3agent.dataplane.plan import (
     Namespace,
     NeutronRoute,
     NeutronRules,
-    Operation,
     PendingFlush,
     StrayTap,
     SwitchPort,

@@ -15,7 +15,7 @@ from collections.abc import Collection, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from l3agent.dataplane.entries import (
+from l3agent.dataplane.plan.entries import (
     AcceptRA,
     Bridge,
     Card,
@@ -36,7 +36,7 @@ from l3agent.dataplane.entries import (
     Table,
     needs_ipv6,
 )
-from l3agent.dataplane.pending import added_mappings, journalled, removed_mappings
+from l3agent.dataplane.plan.pending import added_mappings, journalled, removed_mappings
 from l3agent.model.states import Interface
 
 # Whoever works with plans has what they are made of from here as well.

@@ -8,8 +8,15 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from l3agent.dataplane.netlink import iptables, nft, routes, rtnl, table
-from l3agent.dataplane.plan import (
+from l3agent.dataplane.netlink import (
+    iptables,
+    nft,
+    nft_table,
+    routes,
+    rtnl,
+)
+from l3agent.dataplane.plan.diff import Operation, Plan
+from l3agent.dataplane.plan.entries import (
     AcceptRA,
     Bridge,
     Card,
@@ -21,9 +28,7 @@ from l3agent.dataplane.plan import (
     Namespace,
     NeutronRoute,
     NeutronRules,
-    Operation,
     PendingFlush,
-    Plan,
     StrayTap,
     Table,
 )
@@ -177,9 +182,9 @@ def rules(plan: Plan) -> Batch:
     made: Batch = []
     for operation in plan.of(Table):
         if operation.verb != "add":
-            made.append((table.delete_table(), operation))
+            made.append((nft_table.delete_table(), operation))
         if operation.verb != "remove" and isinstance(operation.entry, Table):
-            made += [(one, operation) for one in table.new_table(counting=operation.entry.counting)]
+            made += [(one, operation) for one in nft_table.new_table(counting=operation.entry.counting)]
     by_name: dict[str, list[Operation]] = {}
     for operation in plan.of(Element):
         assert isinstance(operation.entry, Element)

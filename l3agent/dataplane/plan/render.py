@@ -8,10 +8,10 @@ from dataclasses import replace
 from functools import lru_cache
 from ipaddress import IPv4Interface, IPv6Interface, IPv6Network
 
-from l3agent.dataplane.drivers import InterfaceDriver
+from l3agent.dataplane.netlink.nft_table import TRAFFIC_IN, TRAFFIC_OUT
 from l3agent.dataplane.netlink.routes import PROTOCOL_STATIC
-from l3agent.dataplane.netlink.table import TRAFFIC_IN, TRAFFIC_OUT
-from l3agent.dataplane.plan import (
+from l3agent.dataplane.plan.drivers import InterfaceDriver
+from l3agent.dataplane.plan.entries import (
     AcceptRA,
     ConnectedRoute,
     DeviceAddress,

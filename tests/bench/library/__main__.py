@@ -30,8 +30,8 @@ from typing import Any  # noqa: E402
 
 from l3agent.service.signals import FINAL_SIGNALS, Signals  # noqa: E402
 from tests.bench.report import machine  # noqa: E402
-from tests.functional.support.casts import AGE, RELIABLE, cast_through_outages  # noqa: E402
-from tests.functional.support.rabbit import Rabbit  # noqa: E402
+from tests.support.casts import AGE, RELIABLE, cast_through_outages  # noqa: E402
+from tests.support.rabbit import Rabbit  # noqa: E402
 
 #: In process: the way, its URL, and how many calls make a turn of a second or so.
 IN_PROCESS = (

@@ -18,7 +18,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from tests.functional.support.rabbit import Rabbit
+from tests.support.rabbit import Rabbit
 
 HERE = Path(__file__).parents[3]
 SERVICES = 1000

@@ -36,13 +36,13 @@ from l3agent.conf import list_opts
 from l3agent.model.desired import desired_state
 from l3agent.model.states import HostState, RouterState
 from l3agent.testing import wait_until
-from tests.functional.support.cloud import options
-from tests.functional.support.neutron_server import NeutronServer
-from tests.functional.support.processes import Agent, Dataplane
-from tests.functional.support.rabbit import Rabbit
-from tests.functional.support.sandbox import Sandbox
-from tests.functional.support.states import host, key, namespace
-from tests.payloads import a_floating_ip, a_port, a_router, legacy_payload
+from tests.support.cloud import options
+from tests.support.neutron_server import NeutronServer
+from tests.support.payloads import a_floating_ip, a_port, a_router, legacy_payload
+from tests.support.processes import Agent, Dataplane
+from tests.support.rabbit import Rabbit
+from tests.support.sandbox import Sandbox
+from tests.support.states import host, key, namespace
 
 #: A floating IP of the captured router that is removed while the data plane is killed.
 REMOVED = a_floating_ip("203.0.113.7", "10.0.0.78")

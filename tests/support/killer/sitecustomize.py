@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from l3agent.dataplane import kernel, sockets, syscalls
+from l3agent.dataplane.kernel import namespaces, sockets, syscalls
 
 _LEFT = Path(os.environ["L3_KILL_AFTER"])
 
@@ -41,7 +41,7 @@ def _then(call: Callable[..., Any]) -> Callable[..., Any]:
 for _owner, _name in (
     (sockets.NetlinkSocket, "batch"),
     (sockets.NetlinkSocket, "nft_batch"),
-    (kernel.Kernel, "write_sysctls"),
+    (namespaces.Kernel, "write_sysctls"),
     (syscalls, "mount"),
     (syscalls, "unmount"),
 ):

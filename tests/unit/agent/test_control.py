@@ -15,7 +15,7 @@ from eventlet.green import socket
 
 from l3agent import __version__
 from l3agent.agent.l3_agent import LAST_KNOWN
-from l3agent.agent.last_known import LastKnownRouters
+from l3agent.agent.state_cache import LastKnownRouters
 from l3agent.exceptions import (
     AnotherAtWork,
     ApplyError,
@@ -25,12 +25,12 @@ from l3agent.exceptions import (
     L3AgentError,
     TransientError,
 )
-from l3agent.ops.asking import ask_agent
 from l3agent.ops.control import ControlSocket
-from l3agent.ops.operations import operations
+from l3agent.ops.control_client import ask_agent
+from l3agent.ops.control_operations import operations
 from l3agent.ops.status import plans, show, status, topology
 from l3agent.testing import running, wait_until
-from tests.payloads import a_floating_ip, a_router
+from tests.support.payloads import a_floating_ip, a_router
 
 R1, R2 = (f"cffffff{number}-0000-4000-8000-000000000000" for number in (1, 2))
 

@@ -12,8 +12,8 @@ import pytest
 from eventlet.green import os, socket
 
 from l3agent import __version__
-from l3agent.dataplane.child import Child
-from l3agent.dataplane.client import DataplaneClient
+from l3agent.agent.dataplane_client import DataplaneClient
+from l3agent.agent.dataplane_process import Child
 from l3agent.exceptions import ApplyError, ConfigError, DataplaneUnavailable, PermissionMissing
 from l3agent.model.protocol import PROTOCOL
 from l3agent.testing import wait_until

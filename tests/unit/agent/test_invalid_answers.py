@@ -9,7 +9,7 @@ import pytest
 from l3agent.agent.follow_up import FollowUp
 from l3agent.agent.l3_agent import NETWORK_UPDATE_TOPIC
 from l3agent.testing import running, wait_until
-from tests.payloads import a_router
+from tests.support.payloads import a_router
 
 IDS = [f"c{number:07x}-0000-4000-8000-000000000000" for number in range(8)]
 ROUTERS = {router_id: a_router(id=router_id) for router_id in IDS}

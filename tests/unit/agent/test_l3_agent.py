@@ -2,12 +2,12 @@
 import eventlet
 import pytest
 
+from l3agent.agent.batch_fetch import BatchSize
 from l3agent.agent.l3_agent import NETWORK_UPDATE_TOPIC, L3NATAgent
-from l3agent.agent.shared_fetch import BatchSize
 from l3agent.exceptions import ApplyError, DataplaneUnavailable, PluginUnavailable
 from l3agent.rpc import Client, admin_context
 from l3agent.testing import FakeDataplane, FakePlugin, running, wait_until
-from tests.payloads import a_floating_ip, a_gateway, a_router
+from tests.support.payloads import a_floating_ip, a_gateway, a_router
 
 # None of those that routers() makes.
 R1, R2, R3 = (f"cffffff{number}-0000-4000-8000-000000000000" for number in (1, 2, 3))

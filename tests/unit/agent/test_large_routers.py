@@ -5,7 +5,7 @@ from ipaddress import IPv4Address
 
 import eventlet
 
-from tests.payloads import a_floating_ip, a_router
+from tests.support.payloads import a_floating_ip, a_router
 
 R1 = "cffffff1-0000-4000-8000-000000000000"
 

@@ -6,11 +6,11 @@ import logging
 import eventlet
 import pytest
 
+from l3agent.agent import dataplane_client as dataplane_client
 from l3agent.agent.l3_agent import L3NATAgent
-from l3agent.dataplane import client as dataplane_client
 from l3agent.rpc import failure_log
 from l3agent.testing import running, wait_until
-from tests.payloads import a_router
+from tests.support.payloads import a_router
 
 ROUTERS = 1000
 _SCALE = 1 / 60

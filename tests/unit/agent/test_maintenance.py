@@ -8,7 +8,7 @@ import pytest
 
 from l3agent.exceptions import DataplaneUnavailable, L3AgentError
 from l3agent.testing import running, wait_until
-from tests.payloads import a_floating_ip, a_router
+from tests.support.payloads import a_floating_ip, a_router
 
 R1, R2 = "cffffff1-0000-4000-8000-000000000000", "cffffff2-0000-4000-8000-000000000000"
 

@@ -4,7 +4,7 @@ import pytest
 from l3agent.agent.l3_agent import L3NATAgent
 from l3agent.agent.mass_delete import MassDelete
 from l3agent.testing import FakeDataplane, FakePlugin, running, wait_until
-from tests.payloads import a_router
+from tests.support.payloads import a_router
 
 ROUTERS = [a_router(id=f"c{number:07x}-0000-4000-8000-000000000000") for number in range(8)]
 IDS = {router["id"] for router in ROUTERS}

@@ -6,7 +6,7 @@ import pytest
 
 from l3agent.exceptions import ApplyError
 from l3agent.testing import running, wait_until
-from tests.payloads import a_floating_ip, a_router
+from tests.support.payloads import a_floating_ip, a_router
 
 R1, R2, R3 = (f"cffffff{number}-0000-4000-8000-000000000000" for number in (1, 2, 3))
 

@@ -11,7 +11,7 @@ import pytest
 from l3agent.exceptions import ApplyError, L3AgentError, TransientError
 from l3agent.ops.replay import replay
 from l3agent.testing import wait_until
-from tests.payloads import a_floating_ip, a_router
+from tests.support.payloads import a_floating_ip, a_router
 
 R1, R2 = "cffffff1-0000-4000-8000-000000000000", "cffffff2-0000-4000-8000-000000000000"
 

@@ -7,11 +7,11 @@ import re
 import eventlet
 import pytest
 
-from l3agent.agent.outcomes import Outcome, Outcomes
+from l3agent.agent.results import Outcome, Outcomes
 from l3agent.exceptions import ApplyError, DataplaneUnavailable
 from l3agent.rpc import Client, admin_context
 from l3agent.testing import wait_until
-from tests.payloads import a_router
+from tests.support.payloads import a_router
 
 R1 = "cffffff1-0000-4000-8000-000000000000"
 
@@ -28,7 +28,7 @@ def told(agent):
 @pytest.fixture
 def lines(caplog):
     caplog.set_level(logging.INFO)
-    return lambda: [one for one in caplog.records if one.name == "l3agent.agent.outcomes"]
+    return lambda: [one for one in caplog.records if one.name == "l3agent.agent.results"]
 
 
 def test_an_update_is_one_line_with_its_times_and_the_request_of_the_server(agent, plugin, transport, told, lines):

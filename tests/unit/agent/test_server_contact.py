@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import pytest
 
-from l3agent.agent.contact import ServerContact
+from l3agent.agent.server_contact import ServerContact
 
 
 @pytest.mark.parametrize(

@@ -5,14 +5,14 @@ import eventlet
 import pytest
 
 from l3agent.agent.l3_agent import LAST_KNOWN, L3NATAgent
-from l3agent.agent.last_known import LastKnownRouters
+from l3agent.agent.state_cache import LastKnownRouters
 from l3agent.exceptions import DataplaneUnavailable
 from l3agent.model.desired import desired_state
 from l3agent.rpc import Client, get_transport
 from l3agent.service import Service
 from l3agent.service.services import Services
 from l3agent.testing import running, wait_until
-from tests.payloads import a_floating_ip, a_router
+from tests.support.payloads import a_floating_ip, a_router
 
 R1, R2, R3 = (f"cffffff{number}-0000-4000-8000-000000000000" for number in (1, 2, 3))
 

@@ -5,15 +5,15 @@ import json
 from dataclasses import replace
 
 from l3agent.agent.router_info import RouterInfo
+from l3agent.cli.router_view import router_lines
+from l3agent.cli.status_view import status_lines
+from l3agent.cli.terminal import Screen
 from l3agent.model.desired import desired_state
 from l3agent.model.states import Report
-from l3agent.ops.report import summary
-from l3agent.ops.router_view import router_lines
+from l3agent.ops.guru_report import summary
 from l3agent.ops.status import routers_with_skipped_parts, show, status, unserved_features
-from l3agent.ops.status_view import status_lines
-from l3agent.ops.terminal import Screen
 from l3agent.testing import running, wait_until
-from tests.payloads import a_floating_ip, a_port, a_router
+from tests.support.payloads import a_floating_ip, a_port, a_router
 
 R1 = "cffffff1-0000-4000-8000-000000000000"
 GOOD, TWIN = a_floating_ip("203.0.113.100", "10.0.0.5"), a_floating_ip("203.0.113.101", "10.0.0.5")

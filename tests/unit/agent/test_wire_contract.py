@@ -11,7 +11,7 @@ from l3agent.exceptions import RouterNotCompatible
 from l3agent.model.desired import desired_state
 from l3agent.rpc import Client, Connection, RemoteError, Target, admin_context
 from l3agent.testing import running, wait_until
-from tests.payloads import a_floating_ip, a_router, legacy_payload
+from tests.support.payloads import a_floating_ip, a_router, legacy_payload
 
 R1, R2 = (f"cffffff{number}-0000-4000-8000-000000000000" for number in (1, 2))
 LEGACY = legacy_payload()["id"]

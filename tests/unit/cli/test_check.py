@@ -12,16 +12,15 @@ from typing import Any
 
 import pytest
 
-from l3agent.cmd import ctl
+from l3agent.cli import findings, main
+from l3agent.cmd.neutron_options import requested_features
 from l3agent.cmd.startup import configured
-from l3agent.neutron_options import requested_features
-from l3agent.ops import check
-from l3agent.standalone.samples import sample
+from l3agent.demo.samples import sample
 
 
 def checked(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, dict[str, dict[str, Any]]]:
     """Return the exit status and the findings by what they are about."""
-    status = ctl.main(["check", "--json", *arguments])
+    status = main.main(["check", "--json", *arguments])
     found = json.loads(capsys.readouterr().out)
     return status, {one["what"]: one for one in found}
 
@@ -96,7 +95,7 @@ anything = 1
 [ml2]
 type_drivers = vxlan
 """
-    assert ctl.main(["check", "--json", written(text)]) == 1
+    assert main.main(["check", "--json", written(text)]) == 1
     found = [one for one in json.loads(capsys.readouterr().out) if one["what"].startswith("option")]
     assert [one["text"] for one in found] == [
         "[DEFAULT] stat_path: no such option; did you mean state_path?",
@@ -134,20 +133,20 @@ def test_features_that_the_configuration_asks_for_and_that_are_not_served_are_na
 
 
 def test_a_folder_is_judged_by_who_asks(tmp_path: Path) -> None:
-    assert check.state_path(str(tmp_path)).state == "ok"
-    assert check.state_path(str(tmp_path / "new" / "deep")).text.endswith("will be made")
+    assert findings.state_path(str(tmp_path)).state == "ok"
+    assert findings.state_path(str(tmp_path / "new" / "deep")).text.endswith("will be made")
     (tmp_path / "file").touch()
-    assert check.state_path(str(tmp_path / "file")).exit_status == 78
+    assert findings.state_path(str(tmp_path / "file")).exit_status == 78
     deep = tmp_path / ("d" * 90)
     deep.mkdir()
-    assert "too long" in check.state_path(str(deep)).text
+    assert "too long" in findings.state_path(str(deep)).text
 
 
 def test_the_way_to_the_data_plane_is_told(tmp_path: Path) -> None:
     nowhere = str(tmp_path / "dp.sock")
-    assert check.dataplane(nowhere, spawn=False, root_helper="", program=["l3-dataplane"]).exit_status == 69
+    assert findings.dataplane(nowhere, spawn=False, root_helper="", program=["l3-dataplane"]).exit_status == 69
     (tmp_path / "dp.sock").touch()
-    assert check.dataplane(nowhere, spawn=False, root_helper="", program=["l3-dataplane"]).state == "ok"
+    assert findings.dataplane(nowhere, spawn=False, root_helper="", program=["l3-dataplane"]).state == "ok"
 
 
 def test_a_root_helper_is_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -155,10 +154,10 @@ def test_a_root_helper_is_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     helper = tmp_path / "helper"
     program = [sys.executable, "-m", "l3agent.cmd.dataplane"]
 
-    def tried(script: str) -> check.Finding:
+    def tried(script: str) -> findings.Finding:
         helper.write_text(f"#!/bin/sh\n{script}\n")
         helper.chmod(0o755)
-        return check.dataplane(str(tmp_path / "s"), spawn=True, root_helper=f"{helper} conf", program=program)
+        return findings.dataplane(str(tmp_path / "s"), spawn=True, root_helper=f"{helper} conf", program=program)
 
     rejected = tried("echo Unauthorized command: $* >&2; exit 99")
     assert (rejected.state, rejected.exit_status) == ("fail", 77)
@@ -172,7 +171,7 @@ def test_each_trial_of_the_kernel_that_fails_is_a_failure_with_advice() -> None:
         ("deletion of conntrack entries", "note", "no filter"),
         ("veth pairs", "fail", "Operation not supported; `modprobe veth`"),
     ]
-    good, noted, bad = check.abilities(trials)
+    good, noted, bad = findings.abilities(trials)
     assert (good.state, noted.state, bad.state) == ("ok", "note", "fail")
     assert (good.exit_status, noted.exit_status, bad.exit_status) == (0, 0, 1)
     assert "modprobe veth" in bad.text

@@ -9,9 +9,9 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from l3agent.ops.graph import mermaid_lines, tree_lines
-from l3agent.ops.graph_svg import svg
-from l3agent.ops.terminal import Screen
+from l3agent.cli.graph import mermaid_lines, tree_lines
+from l3agent.cli.graph_svg import svg
+from l3agent.cli.terminal import Screen
 
 
 def port(network: str, *addresses: str, gateway: bool = False) -> dict[str, Any]:

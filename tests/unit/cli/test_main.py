@@ -18,7 +18,7 @@ from pathlib import Path
 import eventlet
 import pytest
 
-from l3agent.cmd import ctl
+from l3agent.cli import main
 from l3agent.exceptions import DataplaneUnavailable
 from l3agent.ops.control import ControlSocket
 from l3agent.testing import running
@@ -61,12 +61,12 @@ def folder() -> Iterator[Path]:
 def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
     """Return exit status and what it said on stderr; nothing may be said on stdout."""
     if arguments[:1] == ("serve",):  # it becomes another process
-        argv = [sys.executable, "-m", "l3agent.cmd.ctl", *arguments]
+        argv = [sys.executable, "-m", "l3agent.cli.main", *arguments]
         done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
         assert not done.stdout
         return done.returncode, done.stderr
     try:
-        status = ctl.main(arguments)
+        status = main.main(arguments)
     except SystemExit as exc:
         status = int(exc.code or 0)
     said = capsys.readouterr()
@@ -83,7 +83,7 @@ def one_line(found: tuple[int, str], status: int, *words: str) -> None:
 
 
 def commands() -> list[str]:
-    (subparsers,) = (one for one in ctl.parser()._actions if isinstance(one, argparse._SubParsersAction))
+    (subparsers,) = (one for one in main.parser()._actions if isinstance(one, argparse._SubParsersAction))
     return list(subparsers.choices)
 
 
@@ -171,14 +171,14 @@ def test_without_permission_each_command_says_what_is_missing(folder: Path) -> N
         (folder / "s").chmod(0o600)
         code = f"""
 import contextlib, io, json, os
-from l3agent.cmd import ctl
+from l3agent.cli import main
 os.setgroups([]); os.setgid(65534); os.setuid(65534)
 found = {{}}
 for name, arguments in {[(name, RIGHT[name]) for name in [*ASKS_THE_AGENT, *FOR_ROOT]]!r}:
     said = io.StringIO()
     where = [] if name in {FOR_ROOT!r} else ["--socket", {str(folder / "s")!r}]
     with contextlib.redirect_stderr(said):
-        found[name] = [ctl.main([name, *arguments, *where]), said.getvalue()]
+        found[name] = [main.main([name, *arguments, *where]), said.getvalue()]
 print(json.dumps(found))
 """
         argv = [sys.executable, "-c", code]
@@ -193,7 +193,7 @@ print(json.dumps(found))
 @pytest.mark.parametrize("name", RIGHT)
 def test_help_has_an_example(capsys: pytest.CaptureFixture[str], name: str) -> None:
     with pytest.raises(SystemExit) as ended:
-        ctl.main([name, "--help"])
+        main.main([name, "--help"])
     said = capsys.readouterr().out
     assert ended.value.code == 0
     assert f"examples:\n  l3-agentctl {name}" in said
@@ -203,6 +203,6 @@ def test_help_has_an_example(capsys: pytest.CaptureFixture[str], name: str) -> N
 def test_the_help_of_serve_names_all_that_the_server_takes_besides_options_of_logging() -> None:
     code = "from l3agent.cmd import serve; print(*(one.name for one in serve._CLI_OPTS if not one.positional))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
-    (subparsers,) = (one for one in ctl.parser()._actions if isinstance(one, argparse._SubParsersAction))
+    (subparsers,) = (one for one in main.parser()._actions if isinstance(one, argparse._SubParsersAction))
     offered = subparsers.choices["serve"]._option_string_actions
     assert [name for name in done.stdout.split() if f"--{name}" not in offered] == []

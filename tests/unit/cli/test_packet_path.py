@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from l3agent.dataplane.drivers.bridge import BridgeDriver
-from l3agent.dataplane.plain import plain
-from l3agent.dataplane.render import entries
+from l3agent.cli.packet_path import Packet, Trace, trace
+from l3agent.dataplane.plan.as_json import plain
+from l3agent.dataplane.plan.drivers.bridge import BridgeDriver
+from l3agent.dataplane.plan.render import entries
 from l3agent.model.desired import desired_state
-from l3agent.ops.trace import Packet, Trace, trace
-from tests.payloads import a_fixed_ip, a_floating_ip, a_network, a_port, a_router
 from tests.property.strategies import router_states
+from tests.support.payloads import a_fixed_ip, a_floating_ip, a_network, a_port, a_router
 
 FLOATING, FIXED, OUTSIDE = "203.0.113.100", "10.0.0.5", "192.0.2.1"
 

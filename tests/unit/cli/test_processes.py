@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from l3agent.ops import processes
-from l3agent.ops.processes import processes_inside
-from l3agent.ops.router_view import _processes
-from l3agent.ops.terminal import Screen
+from l3agent.cli import processes
+from l3agent.cli.processes import processes_inside
+from l3agent.cli.router_view import _processes
+from l3agent.cli.terminal import Screen
 
 PIN, INITIAL = "/proc/self/ns/net", 0xEFFFFFFC
 

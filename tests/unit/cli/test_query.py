@@ -21,7 +21,7 @@ STATUS = {
 
 def test_watch_goes_on_while_the_agent_is_restarted() -> None:
     folder = Path(tempfile.mkdtemp(prefix="l3-"))
-    argv = [sys.executable, "-m", "l3agent.cmd.ctl", "status", "--watch", "0.1", "--socket", str(folder / "s")]
+    argv = [sys.executable, "-m", "l3agent.cli.main", "status", "--watch", "0.1", "--socket", str(folder / "s")]
     try:
         with running(ControlSocket(str(folder / "s"), {"status": lambda request: STATUS})):
             process = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)

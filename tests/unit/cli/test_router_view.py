@@ -6,8 +6,11 @@ from ipaddress import IPv4Address, ip_interface, ip_network
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from l3agent.dataplane.drivers import load_driver
-from l3agent.dataplane.entries import (
+from l3agent.cli.router_view import described, differences, router_lines
+from l3agent.cli.terminal import Screen
+from l3agent.dataplane.plan.as_json import plain
+from l3agent.dataplane.plan.drivers import load_driver
+from l3agent.dataplane.plan.entries import (
     DeviceAddress,
     Element,
     KernelRoute,
@@ -17,11 +20,8 @@ from l3agent.dataplane.entries import (
     StrayTap,
     Table,
 )
-from l3agent.dataplane.plain import plain
-from l3agent.dataplane.render import entries
+from l3agent.dataplane.plan.render import entries
 from l3agent.model.states import NextHop
-from l3agent.ops.router_view import described, differences, router_lines
-from l3agent.ops.terminal import Screen
 from tests.property.strategies import router_states
 
 

@@ -3,8 +3,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from l3agent.ops.status_view import not_serving, status_lines
-from l3agent.ops.terminal import Screen
+from l3agent.cli.status_view import not_serving, status_lines
+from l3agent.cli.terminal import Screen
 
 
 def entry(name: str, state: str = "active", **more: Any) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from l3agent.ops.terminal import Cell, Screen, table
+from l3agent.cli.terminal import Cell, Screen, table
 
 ROWS = [["a", "short", Cell("an error that is far too long for any line of a terminal", "red")]]
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
-from l3agent.ops.terminal import Screen
-from l3agent.ops.traffic_view import traffic_lines
+from l3agent.cli.terminal import Screen
+from l3agent.cli.traffic_view import traffic_lines
 
 DEVICES = {"qg-1": {"in": [3, 300], "out": [2, 200]}}
 

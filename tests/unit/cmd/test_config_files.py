@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from l3agent.cmd import config_files, ctl
+from l3agent.cli import main
+from l3agent.cmd import config_files
 from l3agent.cmd.startup import configured
 
 
@@ -63,14 +64,14 @@ def test_a_named_file_replaces_the_default_files(etc: Path, tmp_path: Path) -> N
 
 def test_the_command_names_the_files_it_took_the_socket_from(etc: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = write(etc, "l3agent/l3_agent.conf", f"[DEFAULT]\nstate_path = {etc}/state\n")
-    assert ctl.main(["status"]) == 69
+    assert main.main(["status"]) == 69
     (line,) = capsys.readouterr().err.splitlines()
     assert f"{etc}/state/l3-agent.sock" in line and line.endswith(f"(configuration: {path})")
-    assert ctl.main(["status", "--socket", f"{etc}/none"]) == 69
+    assert main.main(["status", "--socket", f"{etc}/none"]) == 69
     assert "configuration" not in capsys.readouterr().err
 
 
 def test_check_names_the_files(etc: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = write(etc, "l3agent/l3_agent.conf", f"[DEFAULT]\nstate_path = {etc}\ntransport_url = local:///here\n")
-    ctl.main(["check"])
+    main.main(["check"])
     assert any("configuration" in line and path in line for line in capsys.readouterr().out.splitlines())

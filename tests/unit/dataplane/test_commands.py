@@ -7,7 +7,9 @@ from ipaddress import IPv4Address, ip_interface, ip_network
 
 import pytest
 
-from l3agent.dataplane.plan import (
+from l3agent.dataplane.plan.commands import lines
+from l3agent.dataplane.plan.diff import Operation
+from l3agent.dataplane.plan.entries import (
     Bridge,
     Card,
     DeviceAddress,
@@ -18,12 +20,10 @@ from l3agent.dataplane.plan import (
     Namespace,
     NeutronRoute,
     NeutronRules,
-    Operation,
     PendingFlush,
     Sysctl,
     Table,
 )
-from l3agent.dataplane.show import lines
 from l3agent.model.states import NextHop
 
 LINK = Link("qr-a", "fa:16:3e:00:00:01", 1450, True, "tapa", "brqn")

@@ -7,11 +7,12 @@ from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Interface, ip_interface, ip_network
 from struct import unpack_from
 
-from l3agent.dataplane import encode
-from l3agent.dataplane.drivers import load_driver
 from l3agent.dataplane.netlink.message import messages
 from l3agent.dataplane.netlink.routes import PROTOCOL_STATIC
-from l3agent.dataplane.plan import (
+from l3agent.dataplane.plan import encode
+from l3agent.dataplane.plan.diff import diff
+from l3agent.dataplane.plan.drivers import load_driver
+from l3agent.dataplane.plan.entries import (
     Bridge,
     DeviceAddress,
     Element,
@@ -23,9 +24,8 @@ from l3agent.dataplane.plan import (
     PendingFlush,
     StrayTap,
     Table,
-    diff,
 )
-from l3agent.dataplane.render import entries, link_local
+from l3agent.dataplane.plan.render import entries, link_local
 from l3agent.model.states import FloatingIP, NextHop, Port, Route, RouterState
 
 INNER = Port("aaaaaaaa-aaaa", "n1", "qr-a", "fa:16:3e:00:00:01", 1500, frozenset({ip_interface("10.0.0.1/24")}))

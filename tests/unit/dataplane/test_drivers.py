@@ -3,10 +3,11 @@ from __future__ import annotations
 
 import pytest
 
-from l3agent.dataplane.drivers import driver_name, load_driver
-from l3agent.dataplane.entries import Bridge, Link, SwitchPort
+from l3agent.dataplane.plan.drivers import load_driver
+from l3agent.dataplane.plan.entries import Bridge, Link, SwitchPort
 from l3agent.exceptions import ConfigError
-from tests.functional.support.states import port
+from l3agent.model.interface_drivers import driver_name
+from tests.support.states import port
 
 OWNER = ("router", "11111111-2222-4333-8444-555555555555")
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from l3agent.dataplane import lane
+from l3agent.dataplane import kernel_thread
 
 
 class Requester:
@@ -29,8 +29,8 @@ def test_an_unexpected_error_is_answered_as_internal_and_logged_with_its_place(
     def defect(crew: Any, args: Mapping[str, Any]) -> object:
         raise ZeroDivisionError("a defect")
 
-    monkeypatch.setitem(lane.OPERATIONS, "stats", defect)
+    monkeypatch.setitem(kernel_thread.OPERATIONS, "stats", defect)
     requester, crew = Requester(), Any
-    list(lane._execute(crew, requester, [7, "stats", {}]))  # type: ignore[arg-type]
+    list(kernel_thread._execute(crew, requester, [7, "stats", {}]))  # type: ignore[arg-type]
     assert requester.answers == [(7, {"type": "ZeroDivisionError", "message": "internal error: a defect"}, None)]
     assert "request 7" in caplog.text and "Traceback" in caplog.text and "in defect" in caplog.text

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from l3agent.dataplane.limits import limits, neighbour_statistics
+from l3agent.dataplane.kernel.limits import limits, neighbour_statistics
 
 _TWO_CPUS = """\
 entries  allocs   destroys hash_grows lookups  hits     res_failed rcv_probes_mcast rcv_probes_ucast \

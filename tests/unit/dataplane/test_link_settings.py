@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from struct import pack
 
-from l3agent.dataplane.link_settings import LinkSettings
+from l3agent.dataplane.drift.link_settings import LinkSettings
 from l3agent.dataplane.netlink import rtnl
 from l3agent.dataplane.netlink.message import attribute, message, nested, text
 

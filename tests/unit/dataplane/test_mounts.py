@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import pytest
 
-from l3agent.dataplane.mounts import Mount, find_fault, parse_mountinfo
+from l3agent.dataplane.kernel.mounts import Mount, find_fault, parse_mountinfo
 
 HOST = "25 22 0:22 / /run rw,nosuid shared:5 - tmpfs tmpfs rw"
 SHARED = "60 25 0:22 /netns /run/netns rw,nosuid shared:5 - tmpfs tmpfs rw"

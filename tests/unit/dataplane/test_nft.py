@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from l3agent.dataplane.netlink import nft, table
+from l3agent.dataplane.netlink import nft, nft_table
 from l3agent.dataplane.netlink.message import ACK, be32, messages, nested, text
 
 
 def whole_table(*, counting: bool = False) -> list[bytes]:
-    return list(table.new_table(counting=counting))
+    return list(nft_table.new_table(counting=counting))
 
 
 keys = st.binary(min_size=4, max_size=4)
@@ -57,7 +57,7 @@ def test_the_fingerprint_is_the_same_for_the_same_table() -> None:
     assert nft.fingerprint() == frozenset()
 
 
-@pytest.mark.parametrize("place", range(len(table.new_table(counting=True))))
+@pytest.mark.parametrize("place", range(len(nft_table.new_table(counting=True))))
 def test_no_part_of_the_table_can_be_missing_unnoticed(place: int) -> None:
     parts = whole_table(counting=True)
     assert nft.fingerprint(*parts[:place], *parts[place + 1 :]) != nft.fingerprint(*parts)

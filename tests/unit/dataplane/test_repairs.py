@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from l3agent.dataplane.repairs import Repairs
+from l3agent.dataplane.drift.repairs import Repairs
 
 KEY, OTHER = ("router", "a"), ("router", "b")
 

@@ -8,8 +8,15 @@ from struct import iter_unpack, pack, pack_into
 
 import pytest
 
-from l3agent.dataplane.netlink import nft, nsid, routes, rtnl, table
-from l3agent.dataplane.netlink.events import (
+from l3agent.dataplane.netlink import (
+    nft,
+    nft_table,
+    nsid,
+    routes,
+    rtnl,
+)
+from l3agent.dataplane.netlink.message import message
+from l3agent.dataplane.netlink.route_events import (
     AddressEvent,
     LinkEvent,
     RouteEvent,
@@ -19,7 +26,6 @@ from l3agent.dataplane.netlink.events import (
     rules_events,
     rules_filter,
 )
-from l3agent.dataplane.netlink.message import message
 
 OURS, THEIRS = 0x7AAA, 0x7AAB
 
@@ -86,7 +92,7 @@ def test_what_concerns_nobody_is_not_heard(what: str) -> None:
 
 
 def test_rules_are_heard_unless_we_changed_them() -> None:
-    event = table.delete_table()
+    event = nft_table.delete_table()
     assert keeps(rules_filter(OURS), told(event))
     assert not keeps(rules_filter(OURS), told(event, OURS))
 
@@ -127,7 +133,7 @@ def test_only_messages_about_our_table_tell_of_rules() -> None:
 def test_what_is_cut_off_is_left_out(cut: int) -> None:
     for data in KEPT.values():
         list(route_events(data[:cut]))
-    list(rules_events(table.delete_table()[:cut]))
+    list(rules_events(nft_table.delete_table()[:cut]))
 
 
 def test_the_number_of_a_namespace_is_read() -> None:

@@ -10,9 +10,9 @@ from struct import pack, pack_into
 
 import pytest
 
-from l3agent.dataplane.netlink import nft, rtnl, table
+from l3agent.dataplane.kernel.sockets import NETLINK_ROUTE, KernelRefused, NetlinkSocket
+from l3agent.dataplane.netlink import nft, nft_table, rtnl
 from l3agent.dataplane.netlink.message import ACK, DONE, DUMP_INTERRUPTED, ERROR, HEADER, messages
-from l3agent.dataplane.sockets import NETLINK_ROUTE, KernelRefused, NetlinkSocket
 from l3agent.exceptions import ApplyError
 
 
@@ -201,7 +201,7 @@ def test_a_dump_that_fails_at_its_beginning_or_end_is_an_error(
 
 def test_the_step_of_a_refused_batch_is_told_by_its_place(pair: tuple[NetlinkSocket, Kernel]) -> None:
     one, kernel = pair
-    parts = [table.delete_table(), *table.new_table()]
+    parts = [nft_table.delete_table(), *nft_table.new_table()]
     # The batch begins with a message of its own: the first step has the second number.
     kernel.answers = [lambda n: [acknowledged(n[1], errno.ENOENT), acknowledged(n[len(parts)])]]
     with pytest.raises(KernelRefused) as caught:
@@ -213,10 +213,10 @@ def test_a_batch_refused_as_a_whole_is_an_error_without_a_step(pair: tuple[Netli
     one, kernel = pair
     kernel.answers = [lambda n: [acknowledged(n[0], errno.EBUSY), acknowledged(n[-2])], lambda n: [acknowledged(n[-2])]]
     with pytest.raises(KernelRefused) as caught:
-        one.nft_batch(list(table.new_table()))
+        one.nft_batch(list(nft_table.new_table()))
     assert (caught.value.number, caught.value.code) == (0, errno.EBUSY)
     # What the kernel said after that is not taken for the answer of the next one.
-    one.nft_batch(list(table.new_table()))
+    one.nft_batch(list(nft_table.new_table()))
 
 
 def test_nothing_is_sent_for_nothing(pair: tuple[NetlinkSocket, Kernel]) -> None:

@@ -12,7 +12,7 @@ import pytest
 from l3agent.exceptions import InvalidRouter, RouterNotCompatible, RouterNotWanted
 from l3agent.model.desired import desired_state
 from l3agent.model.states import FloatingIP, NextHop, Route, RouterState
-from tests.payloads import (
+from tests.support.payloads import (
     GATEWAY,
     a_fixed_ip,
     a_floating_ip,

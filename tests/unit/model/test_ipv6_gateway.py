@@ -12,7 +12,7 @@ import pytest
 from l3agent.cmd.startup import configured
 from l3agent.exceptions import ConfigError
 from l3agent.model.desired import desired_state
-from tests.payloads import a_fixed_ip, a_gateway, a_router, a_subnet
+from tests.support.payloads import a_fixed_ip, a_gateway, a_router, a_subnet
 
 NEIGHBOUR = IPv6Address("fe80::1")
 

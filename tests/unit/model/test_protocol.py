@@ -10,8 +10,8 @@ from typing import Any
 
 import msgpack
 
-from l3agent.dataplane.client import DataplaneClient
-from l3agent.dataplane.lane import OPERATIONS
+from l3agent.agent.dataplane_client import DataplaneClient
+from l3agent.dataplane.kernel_thread import OPERATIONS
 from l3agent.model.protocol import PROTOCOL
 from l3agent.model.states import FloatingIP, HostState, Key, NetworkState, NextHop, Port, Report, Route, RouterState
 from l3agent.model.wire import pack_report, pack_state, unpack_report, unpack_state

@@ -9,7 +9,7 @@ import pytest
 
 from l3agent.model.desired import desired_state
 from l3agent.model.unserved import FEATURES
-from tests.payloads import a_fixed_ip, a_floating_ip, a_gateway, a_port, a_router, a_subnet, legacy_payload
+from tests.support.payloads import a_fixed_ip, a_floating_ip, a_gateway, a_port, a_router, a_subnet, legacy_payload
 
 FIP = a_floating_ip("203.0.113.100", "10.0.0.5")
 V6_PORT = {"fixed_ips": [a_fixed_ip("2001:db8:1::1", 64)]}

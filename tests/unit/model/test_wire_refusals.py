@@ -12,7 +12,7 @@ import pytest
 from l3agent.exceptions import InvalidState
 from l3agent.model.states import NetworkState
 from l3agent.model.wire import Reader, pack_state, unpack_state
-from tests.functional.support.states import host, key, new_id, port, route, router
+from tests.support.states import host, key, new_id, port, route, router
 
 INNER = port(new_id(), "10.0.0.1/24", "2001:db8:1::1/64")
 GATEWAY = port(new_id(), "203.0.113.10/24", gateway=True)

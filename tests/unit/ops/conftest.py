@@ -18,11 +18,11 @@ from l3agent.ops.health import Health
 from l3agent.ops.history import History
 from l3agent.ops.http import HttpServer, Pages
 from l3agent.ops.metrics import Metrics
-from l3agent.ops.pages import pages
 from l3agent.ops.status import status
 from l3agent.ops.topology_json import TopologyEncoder
+from l3agent.ops.web import pages
 from l3agent.rpc import get_transport
-from l3agent.rpc.traffic import watch
+from l3agent.rpc.observers import watch
 from l3agent.service import Service
 from l3agent.service.services import Services
 from l3agent.testing import FakeDataplane, FakePlugin, running, wait_until

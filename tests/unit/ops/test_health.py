@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from l3agent.testing import running, wait_until
-from tests.payloads import a_router
+from tests.support.payloads import a_router
 from tests.unit.ops.conftest import Site
 
 R1 = "cffffff1-0000-4000-8000-000000000000"

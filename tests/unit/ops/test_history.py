@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import json
 
-from l3agent.agent.outcomes import Outcome
+from l3agent.agent.results import Outcome
 from l3agent.ops.history import SAMPLES
 from tests.unit.ops.conftest import Site
 

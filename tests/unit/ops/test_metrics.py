@@ -9,7 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from l3agent.exceptions import ApplyError, DataplaneUnavailable
 from l3agent.ops.metrics import PHASES
 from l3agent.testing import wait_until
-from tests.payloads import a_router
+from tests.support.payloads import a_router
 from tests.unit.ops.conftest import Site
 
 R1 = "cffffff1-0000-4000-8000-000000000000"

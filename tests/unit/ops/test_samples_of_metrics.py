@@ -14,7 +14,7 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.payloads import a_router
+from tests.support.payloads import a_router
 from tests.unit.ops.conftest import Site
 
 ETC = Path(__file__).parents[3] / "etc"

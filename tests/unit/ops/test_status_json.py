@@ -11,7 +11,7 @@ from l3agent.exceptions import ApplyError
 from l3agent.ops.status import status
 from l3agent.ops.status_json import StatusEncoder
 from l3agent.testing import wait_until
-from tests.payloads import a_router
+from tests.support.payloads import a_router
 from tests.unit.ops.conftest import Site
 
 _ROUTERS = st.dictionaries(

@@ -7,7 +7,7 @@ import pytest
 
 from l3agent.ops import topology_json
 from l3agent.ops.status import draw_router, topology
-from tests.payloads import a_router
+from tests.support.payloads import a_router
 from tests.unit.ops.conftest import Site
 
 R1, R2 = "cffffff1-0000-4000-8000-000000000000", "cffffff2-0000-4000-8000-000000000000"

@@ -6,7 +6,7 @@ from __future__ import annotations
 import eventlet
 import pytest
 
-from l3agent.rpc.pool import MessagePool
+from l3agent.rpc.message_pool import MessagePool
 
 
 def test_so_many_are_in_work_at_a_time_and_the_others_come_in_turn() -> None:

@@ -9,7 +9,12 @@ from oslo_config import cfg
 
 from l3agent.exceptions import PluginUnavailable
 from l3agent.rpc import Client, Connection, RemoteError, admin_context, get_transport
-from l3agent.rpc.traffic import UNKNOWN_METHOD, Message, record, watch
+from l3agent.rpc.observers import (
+    UNKNOWN_METHOD,
+    Message,
+    record,
+    watch,
+)
 
 
 class Endpoint:

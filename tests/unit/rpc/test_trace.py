@@ -8,8 +8,8 @@ import stat
 from pathlib import Path
 from typing import Any
 
+from l3agent.rpc.observers import Message
 from l3agent.rpc.trace import Trace
-from l3agent.rpc.traffic import Message
 
 PRIVATE = {"ship": "ship", "captain": "person"}
 

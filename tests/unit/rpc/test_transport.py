@@ -17,7 +17,7 @@ from oslo_config import cfg
 from l3agent.exceptions import ConfigError, PluginUnavailable
 from l3agent.rpc import Client, Connection, RemoteError, admin_context, get_transport
 from l3agent.rpc.deadline import Deadline, time_limit
-from tests.functional.support.rabbit import free_ports
+from tests.support.rabbit import free_ports
 
 CONTEXT = admin_context()
 Call = Callable[..., Any]

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.readme import beside
+from tests.support.readme_tables import beside
 from tests.unit.service.beside import OSLO, OURS, ROWS
 
 FORKS = {

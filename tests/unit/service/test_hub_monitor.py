@@ -11,8 +11,8 @@ import eventlet
 import pytest
 from eventlet import hubs
 
-from l3agent.service import hub
-from l3agent.service.hub import HubWatch
+from l3agent.service import hub_monitor
+from l3agent.service.hub_monitor import HubWatch
 from l3agent.testing import wait_until
 
 _sleep_for_real = eventlet.patcher.original("time").sleep
@@ -48,7 +48,7 @@ def test_a_block_is_logged_with_its_stack_and_not_interrupted(
         before = watch.blocks
         assert hold(0.4) == "not interrupted"
         eventlet.sleep(0.1)  # what a native thread found is logged by the greenthread
-        return watch.blocks > before and "in hold\n" in caplog.text and "test_hub.py" in caplog.text
+        return watch.blocks > before and "in hold\n" in caplog.text and "test_hub_monitor.py" in caplog.text
 
     assert any(is_said() for _ in range(10))
 
@@ -56,7 +56,7 @@ def test_a_block_is_logged_with_its_stack_and_not_interrupted(
 def test_a_block_recorded_after_its_end_keeps_its_duration(caplog: pytest.LogCaptureFixture) -> None:
     """The native thread saw the probe late by 1.5 s and was held up; meanwhile the hub measured and went on."""
     watch = HubWatch(limit=1.0)
-    watch._due = hub._now()
+    watch._due = hub_monitor._now()
     watch._stack = ("the stack\n", watch._due - 5, 1.5)
     probe = eventlet.spawn(watch._measure)
     wait_until(lambda: watch.blocks)
@@ -104,8 +104,8 @@ def test_without_a_limit_nothing_is_watched() -> None:
 _STUCK = """
 import warnings; warnings.simplefilter("ignore")
 import eventlet; eventlet.monkey_patch()
-from l3agent.service import hub
-from l3agent.service.hub import HubWatch
+from l3agent.service import hub_monitor
+from l3agent.service.hub_monitor import HubWatch
 def for_ever():
     eventlet.patcher.original("time").sleep(60)
 HubWatch(limit=0.05).start()

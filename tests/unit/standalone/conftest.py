@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from oslo_config import cfg
 
+from l3agent.demo.samples import sample
 from l3agent.rpc import get_transport
-from l3agent.standalone.plugin import AGENT_TYPE, Plugin
-from l3agent.standalone.samples import sample
+from l3agent.standalone.l3_plugin import AGENT_TYPE, Plugin
 
 
 @pytest.fixture

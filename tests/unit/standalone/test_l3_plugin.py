@@ -7,7 +7,7 @@ import pytest
 
 from l3agent.exceptions import AgentNotFoundByTypeHost
 from l3agent.standalone.entities import Topology, stable_id
-from l3agent.standalone.plugin import Change, Plugin
+from l3agent.standalone.l3_plugin import Change, Plugin
 from l3agent.standalone.topology import load
 
 from .conftest import agent_state, report, utc

@@ -10,8 +10,8 @@ import pytest
 
 from l3agent.rpc import Connection, Target
 from l3agent.standalone import notifier as module
+from l3agent.standalone.l3_plugin import Change
 from l3agent.standalone.notifier import Notifier
-from l3agent.standalone.plugin import Change
 from l3agent.testing import wait_until
 
 UPDATED, DELETED, REMOVED = "routers_updated", "router_deleted", "router_removed_from_agent"

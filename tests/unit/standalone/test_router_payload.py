@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
+from l3agent.demo.samples import sample
 from l3agent.model.desired import desired_state
 from l3agent.standalone.entities import Topology
-from l3agent.standalone.payload import network_payload, ports_of_subnet, router_payload
-from l3agent.standalone.samples import sample
+from l3agent.standalone.router_payload import network_payload, ports_of_subnet, router_payload
 from l3agent.standalone.topology import load
-from tests.payloads import legacy_payload
+from tests.support.payloads import legacy_payload
 
 REAL = legacy_payload()
 

@@ -12,7 +12,7 @@ import pytest
 from l3agent.exceptions import ConfigError, DataplaneUnavailable
 from l3agent.rpc import Client, Connection, RemoteError, StateReporter, Target, admin_context
 from l3agent.standalone.entities import stable_id
-from l3agent.standalone.service import PluginService
+from l3agent.standalone.standalone_service import PluginService
 from l3agent.testing import FakeDataplane, running, wait_until
 
 from .conftest import agent_state, utc

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from l3agent.demo.samples import sample
 from l3agent.exceptions import ConfigError
 from l3agent.standalone.entities import ExtraRoute, Topology
-from l3agent.standalone.samples import sample
 from l3agent.standalone.topology import load
 
 NETWORKS = """\

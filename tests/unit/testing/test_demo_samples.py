@@ -9,8 +9,8 @@ from oslo_config import cfg
 from oslo_log import log as logging
 
 from l3agent.conf import register_opts
+from l3agent.demo.samples import sample
 from l3agent.rpc import get_transport
-from l3agent.standalone.samples import sample
 
 
 def options(name: str) -> Iterator[tuple[str, str, str, bool]]:

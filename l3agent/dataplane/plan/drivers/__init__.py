@@ -6,11 +6,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Protocol
 
-from l3agent.dataplane.drivers.bridge import BridgeDriver
-from l3agent.dataplane.drivers.linuxbridge import LinuxBridgeDriver
-from l3agent.dataplane.drivers.openvswitch import OpenVSwitchDriver
-from l3agent.dataplane.entries import Entry
-from l3agent.exceptions import ConfigError
+from l3agent.dataplane.plan.drivers.bridge import BridgeDriver
+from l3agent.dataplane.plan.drivers.linuxbridge import LinuxBridgeDriver
+from l3agent.dataplane.plan.drivers.openvswitch import OpenVSwitchDriver
+from l3agent.dataplane.plan.entries import Entry
+from l3agent.model.interface_drivers import driver_name
 from l3agent.model.states import Key, NetworkState, Port
 
 
@@ -37,22 +37,6 @@ class InterfaceDriver(Protocol):
 
     def port(self, owner: Key, port: Port) -> Iterator[Entry]:
         """Yield the link that plugs in a port of a router or host, and what the link hangs on."""
-
-
-NAMES = ("bridge", "linuxbridge", "openvswitch")
-#: The last part of the class paths by which files of old releases name Neutron's drivers.
-_CLASSES = {"BridgeInterfaceDriver": "linuxbridge", "OVSInterfaceDriver": "openvswitch"}
-
-
-def driver_name(value: str) -> str:
-    """Return which driver an option means, by its name or by the class path of Neutron's.
-
-    :raises ConfigError: there is none of that name.
-    """
-    name = _CLASSES.get(value.rpartition(".")[2], value)
-    if name not in NAMES:
-        raise ConfigError(f"interface_driver: {value!r}: unknown; known are {', '.join(NAMES)}")
-    return name
 
 
 def load_driver(

@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from l3agent.dataplane.entries import Entry, Link, SwitchPort
 from l3agent.dataplane.ovsdb.rows import OWNER
+from l3agent.dataplane.plan.entries import Entry, Link, SwitchPort
 from l3agent.model.names import GATEWAY_DEVICE, TAP_DEVICE, device_name
 from l3agent.model.states import Key, NetworkState, Port
 
