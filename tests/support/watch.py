@@ -21,6 +21,8 @@ from tests.support.waiting import wait_until
 
 #: How ``nft monitor`` says that a batch was committed.
 GENERATION = "# new generation"
+#: Without ``neigh``: the kernel collects garbage of all namespaces when its one table of neighbours has many entries.
+_OBJECTS = ("link", "address", "route", "mroute", "prefix", "netconf", "rule", "nsid", "nexthop")
 _TIMEOUT_S = 60
 _marks = itertools.count(1)
 
@@ -92,13 +94,13 @@ def _name() -> str:
 
 @contextmanager
 def ip_events(sandbox: Sandbox, netns: str | None = None) -> Iterator[Events]:
-    """Watch links, addresses, routes, rules, neighbours and settings of a namespace."""
+    """Watch links, addresses, routes, rules and settings of a namespace."""
 
     def mark(name: str) -> None:
         for verb in ("add", "delete"):
             sandbox.run(["ip", "rule", verb, "priority", name, "lookup", name], netns=netns)
 
-    program = Program(sandbox, ["ip", "monitor", "all"], netns)
+    program = Program(sandbox, ["ip", "monitor", "label", *_OBJECTS], netns)
     try:
         yield Events(program, mark)
     finally:
