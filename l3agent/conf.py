@@ -131,7 +131,7 @@ OVS_OPTS = [
 
 DATAPLANE_OPTS = [
     cfg.BoolOpt(
-        "spawn",
+        "spawn_dataplane",
         default=True,
         help="Start l3-dataplane when none listens on the socket, and start it again when it dies.",
     ),
@@ -142,7 +142,7 @@ DATAPLANE_OPTS = [
         help="Folder where network namespaces are pinned; the default is where `ip netns` looks.",
     ),
     cfg.BoolOpt(
-        "private_netns_path",
+        "allow_private_netns_path",
         default=False,
         help="Accept a netns_path whose namespaces the host does not see, in a container for trials. When off, "
         "l3-dataplane ends with 78 in a container that lacks the host's directory as a shared mount.",
@@ -154,7 +154,7 @@ DATAPLANE_OPTS = [
         help="Seconds the data plane has for one request before the agent gives it up and tries again.",
     ),
     cfg.BoolOpt(
-        "repair",
+        "repair_drift",
         default=True,
         help="Undo at once what somebody else changes in what the agent made. When off, the next full sync does.",
     ),
@@ -223,14 +223,14 @@ L3AGENT_OPTS = [
         "all), they are kept until a second answer says the same.",
     ),
     cfg.FloatOpt(
-        "mass_delete_confirm",
+        "mass_delete_confirm_interval",
         default=30,
         min=0,
         help="Seconds between an answer that leaves out many routers and the one that confirms it. 0: they are removed "
         "at once, as neutron-l3-agent does.",
     ),
     cfg.FloatOpt(
-        "orphan_grace",
+        "orphan_grace_period",
         default=0,
         help="Seconds from the full sync that finds the namespace of a router that neither the server names nor this "
         "agent has served to its removal. 0: at once, as neutron-l3-agent does at its start. Negative: never; "
@@ -242,7 +242,7 @@ L3AGENT_OPTS = [
         "or a report of a defect. It ends at 64 MB. Without one, nothing is written.",
     ),
     cfg.FloatOpt(
-        "last_known_interval",
+        "state_cache_interval",
         default=5,
         min=0,
         help="Seconds between two writes, at least, of the file with the last known routers, from which the agent "
@@ -276,7 +276,14 @@ STANDALONE_OPTS = [
 ]
 
 #: Options of former releases that have another name now: (group, name) -> (group, name). An old name is an error.
-RENAMED_OPTS: dict[tuple[str, str], tuple[str, str]] = {}
+RENAMED_OPTS: dict[tuple[str, str], tuple[str, str]] = {
+    ("dataplane", "spawn"): ("dataplane", "spawn_dataplane"),
+    ("dataplane", "repair"): ("dataplane", "repair_drift"),
+    ("dataplane", "private_netns_path"): ("dataplane", "allow_private_netns_path"),
+    ("l3agent", "mass_delete_confirm"): ("l3agent", "mass_delete_confirm_interval"),
+    ("l3agent", "orphan_grace"): ("l3agent", "orphan_grace_period"),
+    ("l3agent", "last_known_interval"): ("l3agent", "state_cache_interval"),
+}
 
 
 def list_opts() -> list[tuple[str | None, list[Any]]]:

@@ -17,7 +17,7 @@ class ConfigError(L3AgentError):
     """The configuration is wrong; an operator must change it. Ends the process with status 78 (EX_CONFIG)."""
 
 
-class WrongArguments(ConfigError):
+class UsageError(ConfigError):
     """The configuration is wrong already on the command line; a command for people ends with status 64 (EX_USAGE)."""
 
 
@@ -33,15 +33,15 @@ class AgentUnavailable(TransientError):
     """No agent answers on its control socket; a command ends with status 69 (EX_UNAVAILABLE)."""
 
 
-class NotDoneYet(TransientError):
+class InProgress(TransientError):
     """It was begun and goes on, but was not done in the time that the caller gave it."""
 
 
-class AnotherAtWork(TransientError):
+class AlreadyRunning(TransientError):
     """Another process does this work already. Ends the process with status 75 (EX_TEMPFAIL)."""
 
 
-class PluginUnavailable(TransientError):
+class ServerUnavailable(TransientError):
     """The server did not answer in time, or the broker could not be reached."""
 
 

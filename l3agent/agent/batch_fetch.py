@@ -12,7 +12,7 @@ from eventlet.event import Event
 from l3agent.agent.processing_queue import ResourceProcessingQueue
 from l3agent.agent.resource_update import ResourceUpdate
 from l3agent.agent.server_answers import RouterAnswer
-from l3agent.exceptions import PluginUnavailable
+from l3agent.exceptions import ServerUnavailable
 
 #: Calls under way at a time. Two: a slow answer does not hold up the others, and the batches stay large.
 _CALLS = 2
@@ -79,7 +79,7 @@ class SharedFetch:
     def complete(self, update: ResourceUpdate) -> ResourceUpdate:
         """Return an update that a worker holds, with the server's answer.
 
-        :raises PluginUnavailable: no answer; and whatever else the call raised.
+        :raises ServerUnavailable: no answer; and whatever else the call raised.
         """
         answered = Event()
         self._waiting[update.id] = (update.stamp, answered)
@@ -123,7 +123,7 @@ class SharedFetch:
                 self._answer(batch, stamp, exc)
                 return
             except BaseException as exc:
-                self._answer(batch, stamp, PluginUnavailable(f"sync_routers was interrupted: {exc!r}"))
+                self._answer(batch, stamp, ServerUnavailable(f"sync_routers was interrupted: {exc!r}"))
                 raise
             self._size.learn(time.monotonic() - began)
             unknown = [] if is_complete else [router_id for router_id in batch if router_id not in routers]
@@ -132,7 +132,7 @@ class SharedFetch:
                     self._queue.attach(router_id, routers.get(router_id), stamp)
             self._answer([router_id for router_id in batch if router_id not in unknown], stamp, None)
             # One of the rejected elements may be the payload of such a router, so it does not count as missing.
-            self._answer(unknown, stamp, PluginUnavailable("sync_routers: the answer has invalid elements"))
+            self._answer(unknown, stamp, ServerUnavailable("sync_routers: the answer has invalid elements"))
 
     def _answer(self, batch: list[str], stamp: int, error: Exception | None) -> None:
         for router_id in batch:

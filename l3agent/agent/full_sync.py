@@ -28,7 +28,7 @@ from l3agent.agent.plugin_api import L3PluginApi
 from l3agent.agent.processing_queue import ResourceProcessingQueue
 from l3agent.agent.resource_update import PRIORITY_FULL_SYNC, Action
 from l3agent.agent.router_info import importance
-from l3agent.exceptions import InvalidAnswer, PluginUnavailable, TransientError
+from l3agent.exceptions import InvalidAnswer, ServerUnavailable, TransientError
 from l3agent.rpc import FailureLog
 
 LOG = logging.getLogger(__name__)
@@ -208,7 +208,7 @@ class FullSync:
         if held := len(self._doubt.held):
             LOG.warning(
                 "Full sync: the server leaves out %d of the %d routers here: %d are kept, and removed when it leaves "
-                "them out in %g s too ([l3agent] mass_delete_share, mass_delete_confirm)",
+                "them out in %g s too ([l3agent] mass_delete_share, mass_delete_confirm_interval)",
                 len(missing),
                 here,
                 held,
@@ -222,7 +222,9 @@ class FullSync:
         orphans = {one for one in missing if not self._served(one)}
         kept = orphans - self._orphans.may_go(orphans)
         if kept:
-            LOG.info("Full sync: orphans that stay for now ([l3agent] orphan_grace): %s", ", ".join(sorted(kept)))
+            LOG.info(
+                "Full sync: orphans that stay for now ([l3agent] orphan_grace_period): %s", ", ".join(sorted(kept))
+            )
             # No full sync that is owed: the node is in sync meanwhile.
             if self._orphans.grace > 0 and (self._reminder is None or self._reminder.dead):
                 self._reminder = eventlet.spawn_after(self._orphans.grace, self.ask, "the time of orphans is over")
@@ -249,7 +251,7 @@ class FullSync:
         chunk = missing[: self._chunk.value]
         try:
             named = self._enqueue_answer(chunk)
-        except PluginUnavailable:
+        except ServerUnavailable:
             self._chunk.shrink()
             raise
         except Exception as exc:

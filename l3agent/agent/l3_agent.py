@@ -81,16 +81,16 @@ class L3NATAgent(DistributedRouterCasts, Manager):
         self.plugin = self._plugin_api(transport)
         self._fip_statuses = FloatingIPStatuses(self.plugin.update_floatingip_statuses, **backoff)
         path = os.path.join(conf.state_path, LAST_KNOWN)
-        self._last_known = LastKnownRouters(path, host, interval=conf.l3agent.last_known_interval)
+        self._last_known = LastKnownRouters(path, host, interval=conf.l3agent.state_cache_interval)
         self.routers = Routers(
             conf, dataplane, self._fip_statuses, self._last_known, self._fetch_again, self.registration.contact
         )
         #: What is known of each router of this node, by id.
         self.router_info = self.routers.info
         #: What of the routers that the server does not name any more may go.
-        self.doubt = MassDelete(share=conf.l3agent.mass_delete_share, confirm=conf.l3agent.mass_delete_confirm)
+        self.doubt = MassDelete(share=conf.l3agent.mass_delete_share, confirm=conf.l3agent.mass_delete_confirm_interval)
         #: What was left here by others may go after a time of grace.
-        self.orphans = Orphans(grace=conf.l3agent.orphan_grace)
+        self.orphans = Orphans(grace=conf.l3agent.orphan_grace_period)
         self._recall = Recall(
             self.routers,
             self._last_known,

@@ -40,7 +40,7 @@ class RpcClient(Protocol):
 class L3PluginApi:
     """The server's L3 plug-in, as an agent sees it.
 
-    Every method raises :class:`~l3agent.exceptions.PluginUnavailable` when no answer came in time.
+    Every method raises :class:`~l3agent.exceptions.ServerUnavailable` when no answer came in time.
 
     :param client: calls topic ``q-l3-plugin``.
     :param host: name of this node towards the server.

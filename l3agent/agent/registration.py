@@ -11,7 +11,7 @@ from oslo_log import log as logging
 
 from l3agent.agent.router_info import RouterInfo
 from l3agent.agent.server_contact import ServerContact
-from l3agent.exceptions import PluginUnavailable
+from l3agent.exceptions import ServerUnavailable
 from l3agent.rpc import StateReporter
 
 LOG = logging.getLogger(__name__)
@@ -75,12 +75,12 @@ class Registration:
     def report_first(self) -> None:
         """See to it that the server knows this agent before it is asked for routers.
 
-        :raises PluginUnavailable: it has not taken a report yet.
+        :raises ServerUnavailable: it has not taken a report yet.
         """
         self._tell_of_ha_routers()
         self.report()
         if not self._reporter.started:
-            raise PluginUnavailable("the server has not taken a state report of this agent yet")
+            raise ServerUnavailable("the server has not taken a state report of this agent yet")
 
     def _tell_of_ha_routers(self) -> None:
         if not self._ha_routers_told:

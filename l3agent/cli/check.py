@@ -88,7 +88,7 @@ def _configuration(args: argparse.Namespace) -> Iterator[Finding]:
     yield findings.state_path(conf.state_path)
     yield findings.dataplane(
         conf.dataplane.socket,
-        spawn=conf.dataplane.spawn,
+        spawn=conf.dataplane.spawn_dataplane,
         root_helper=conf.AGENT.root_helper,
         program=dataplane_program(),
     )
@@ -108,7 +108,7 @@ def _netns_path(options: Any) -> Finding:
         return Finding(what, "unknown", str(exc))
     if fault is None:
         return Finding(what, "ok", options.netns_path)
-    if in_container and not options.private_netns_path:
+    if in_container and not options.allow_private_netns_path:
         return failed(what, fault, findings.EX_CONFIG)
     return Finding(what, "note", fault)
 

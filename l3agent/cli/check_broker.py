@@ -31,7 +31,7 @@ from l3agent.cmd.neutron_options import (
     without_effect,
 )
 from l3agent.cmd.startup import configured
-from l3agent.exceptions import ConfigError, PluginUnavailable
+from l3agent.exceptions import ConfigError, ServerUnavailable
 from l3agent.rpc import Client, RemoteError, get_transport
 
 EX_CONFIG = 78
@@ -102,7 +102,7 @@ def _server(server: L3PluginApi) -> dict[str, Any]:
     """Return what the server says, and in ``error`` why none answers."""
     try:
         return {"error": None, "plugins": _plugins(server), "ha_routers": server.get_host_ha_router_count() or 0}
-    except PluginUnavailable as exc:
+    except ServerUnavailable as exc:
         return {"error": str(exc)}
     except RemoteError:
         # It has answered.

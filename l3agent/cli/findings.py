@@ -185,7 +185,9 @@ def dataplane(socket: str, *, spawn: bool, root_helper: str, program: Sequence[s
     if os.path.exists(socket):
         return Finding(what, "ok", f"{socket} is there")
     if not spawn:
-        return failed(what, f"[dataplane] spawn is off and nobody listens on {socket}: start it", EX_UNAVAILABLE)
+        return failed(
+            what, f"[dataplane] spawn_dataplane is off and no process listens on {socket}: start it", EX_UNAVAILABLE
+        )
     if os.geteuid() == 0:
         return Finding(what, "ok", "l3-agent started by root starts it itself")
     helper = shlex.split(root_helper or "")

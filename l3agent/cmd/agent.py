@@ -31,7 +31,7 @@ from l3agent.cmd.config_files import describe_sources
 from l3agent.cmd.dataplane_command import dataplane_program
 from l3agent.cmd.neutron_options import old_transport_url, without_effect
 from l3agent.cmd.startup import configured, start_logging
-from l3agent.exceptions import AnotherAtWork, ConfigError, PermissionMissing
+from l3agent.exceptions import AlreadyRunning, ConfigError, PermissionMissing
 from l3agent.model.escape import escape_controls
 from l3agent.model.interface_drivers import driver_name
 from l3agent.ops.control import ControlSocket, refuse_beside_another
@@ -81,7 +81,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _said(exc, EX_CONFIG)
     except PermissionMissing as exc:
         return _said(exc, EX_NOPERM)
-    except AnotherAtWork as exc:
+    except AlreadyRunning as exc:
         return _said(exc, EX_TEMPFAIL)
 
 
@@ -208,7 +208,7 @@ def _surroundings(server: list[PluginService]) -> Surroundings:
 
 def _child(conf: Any) -> Child | None:
     """Return how the data plane is started when nobody listens; None when that is left to others."""
-    if not conf.dataplane.spawn:
+    if not conf.dataplane.spawn_dataplane:
         return None
     files = [f"--config-file={path}" for path in conf.config_file or []]
     folders = [f"--config-dir={path}" for path in conf.config_dir or []]

@@ -39,7 +39,7 @@ from l3agent.dataplane.plan.render import ROUTER_SYSCTLS
 from l3agent.dataplane.reconcile import Reconciler
 from l3agent.dataplane.server import Server
 from l3agent.dataplane.socket_file import SocketFile
-from l3agent.exceptions import AnotherAtWork, ConfigError, L3AgentError, PermissionMissing, WrongArguments
+from l3agent.exceptions import AlreadyRunning, ConfigError, L3AgentError, PermissionMissing, UsageError
 from l3agent.model.escape import escape_lines
 from l3agent.model.interface_drivers import driver_name
 from l3agent.model.wire import Reader
@@ -72,7 +72,7 @@ def main(argv: list[str] | None = None) -> int:
         return _said(exc, EX_CONFIG)
     except PermissionMissing as exc:
         return _said(exc, EX_NOPERM)
-    except AnotherAtWork as exc:
+    except AlreadyRunning as exc:
         return _said(exc, EX_TEMPFAIL)
     except L3AgentError as exc:
         return _said(exc, EX_SOFTWARE)
@@ -114,7 +114,7 @@ def _configured(argv: list[str]) -> Restricted:
 def _parse(argv: list[str]) -> argparse.Namespace:
     """Parse the arguments by a closed list: the agent's user chooses them, and oslo.log has some that run code.
 
-    :raises WrongArguments: another argument.
+    :raises UsageError: another argument.
     """
     parser = argparse.ArgumentParser(prog="l3-dataplane", allow_abbrev=False, exit_on_error=False)
     parser.add_argument("--config-file", action="append", default=[], help="read this file; may be repeated")
@@ -125,9 +125,9 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     try:
         arguments, unknown = parser.parse_known_args(argv)
     except argparse.ArgumentError as exc:
-        raise WrongArguments(str(exc)) from exc
+        raise UsageError(str(exc)) from exc
     if unknown:
-        raise WrongArguments(f"unrecognized arguments: {' '.join(unknown)}")
+        raise UsageError(f"unrecognized arguments: {' '.join(unknown)}")
     return arguments
 
 
@@ -201,7 +201,7 @@ def _crew(conf: Any, uplinks: Uplinks | None) -> Crew:
     pool = Pool(conf.dataplane.pool_size, ROUTER_SYSCTLS, reaper, counting=counting)
     kernel = Kernel(conf.dataplane.netns_path, reaper, pool, counting=counting)
     announcer = Announcer(conf.send_arp_for_ha, conf.dataplane.announce_interval, reaper.close)
-    listener = Listener(conf.dataplane.netns_path) if conf.dataplane.repair else None
+    listener = Listener(conf.dataplane.netns_path) if conf.dataplane.repair_drift else None
     drift = Drift(listener, driver, switch)
     tidier = Tidier(kernel, drift.uses)
     reconciler = Reconciler(kernel, driver, announcer, tidier, drift, switch)
@@ -226,10 +226,10 @@ def _check_mount(options: Any) -> None:
     :raises ConfigError: it would not, in a container.
     """
     fault, in_container = mounts.read_fault(options.netns_path)
-    if fault is None or options.private_netns_path:
+    if fault is None or options.allow_private_netns_path:
         return
     if in_container:
-        raise ConfigError(f"[dataplane] netns_path: {fault}, or set private_netns_path for a trial")
+        raise ConfigError(f"[dataplane] netns_path: {fault}, or set allow_private_netns_path for a trial")
     LOG.warning("[dataplane] netns_path: %s", fault)
 
 

@@ -18,7 +18,7 @@ import threading
 import time
 from contextlib import suppress
 
-from l3agent.exceptions import AnotherAtWork, ConfigError
+from l3agent.exceptions import AlreadyRunning, ConfigError
 
 #: Seconds to wait for another data plane of the same directory to end, and between two tries.
 _WAIT_S, _PAUSE_S = 5.0, 0.02
@@ -30,7 +30,7 @@ class DirectoryGuard:
     """Exclusive right to a directory of namespaces, until the end of a ``with`` block or of this process.
 
     :raises ConfigError: there is no such directory and none can be made.
-    :raises AnotherAtWork: another data plane has it.
+    :raises AlreadyRunning: another data plane has it.
     """
 
     def __init__(self, path: str) -> None:
@@ -46,7 +46,7 @@ class DirectoryGuard:
         while not self._acquire():
             if time.monotonic() > deadline:
                 self._close()
-                raise AnotherAtWork(f"another data plane serves {path}")
+                raise AlreadyRunning(f"another data plane serves {path}")
             time.sleep(_PAUSE_S)
 
     def __enter__(self) -> DirectoryGuard:

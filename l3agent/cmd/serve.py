@@ -18,7 +18,7 @@ from typing import Any
 from oslo_config import cfg
 
 from l3agent.cmd.startup import configured, start_logging
-from l3agent.exceptions import ConfigError, WrongArguments
+from l3agent.exceptions import ConfigError, UsageError
 from l3agent.model.escape import escape_controls
 from l3agent.rpc import get_transport
 from l3agent.service import complete_log_mutex, launch
@@ -59,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ConfigError as exc:
         lines = (f"l3-agentctl serve: {escape_controls(line)}" for line in str(exc).splitlines())
         print("\n".join(lines), file=sys.stderr)
-        return EX_USAGE if isinstance(exc, WrongArguments) else EX_CONFIG
+        return EX_USAGE if isinstance(exc, UsageError) else EX_CONFIG
     return int(launch(conf, service, restart_method="mutate").wait())
 
 

@@ -19,7 +19,7 @@ from l3agent import __version__
 from l3agent.cmd.config_files import default_config_files
 from l3agent.cmd.renamed_options import reject_renamed
 from l3agent.conf import list_opts, register_opts
-from l3agent.exceptions import ConfigError, WrongArguments
+from l3agent.exceptions import ConfigError, UsageError
 from l3agent.model.escape import escape_controls, escape_lines
 from l3agent.model.validators import is_unicast
 
@@ -61,7 +61,7 @@ def configured(
         if not exc.code:  # --help, --version
             raise
         # argparse has printed its usage, over many lines, and last what is wrong.
-        raise WrongArguments(said.getvalue().strip().rpartition("error: ")[2]) from exc
+        raise UsageError(said.getvalue().strip().rpartition("error: ")[2]) from exc
     reject_renamed(conf)
     for group, opts in list_opts():
         for opt in opts:

@@ -22,13 +22,13 @@ from oslo_config import cfg
 _HARMLESS = {
     "DEFAULT": ("interface_driver", "external_network_bridge", "ovs_use_veth", "send_arp_for_ha", "debug"),
     "OVS": ("integration_bridge", "ovsdb_connection", "ovsdb_timeout"),
-    "dataplane": ("announce_interval", "count_traffic", "pool_size", "repair"),
+    "dataplane": ("announce_interval", "count_traffic", "pool_size", "repair_drift"),
 }
 #: Options of the data plane that only a trusted file may set, by group.
 _GUARDED = {
     "DEFAULT": ("log_config_append",),
     "OVS": ("ssl_key_file", "ssl_cert_file", "ssl_ca_cert_file"),
-    "dataplane": ("log_file", "netns_path", "private_netns_path"),
+    "dataplane": ("log_file", "netns_path", "allow_private_netns_path"),
     "standalone": ("topology",),
 }
 #: Options that place the socket. It is made with the rights of the owner of the file that sets them.

@@ -16,7 +16,7 @@ import stat
 from contextlib import suppress
 
 from l3agent.dataplane import privilege
-from l3agent.exceptions import AnotherAtWork, ConfigError
+from l3agent.exceptions import AlreadyRunning, ConfigError
 
 LOG = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ class SocketFile:
     :param path: of its file.
     :param author: the user, where an untrusted file names the path; None for the owner of its directory.
     :ivar user: id of the user.
-    :raises AnotherAtWork: another process listens there.
+    :raises AlreadyRunning: another process listens there.
     :raises ConfigError: it cannot be made.
     """
 
@@ -62,7 +62,7 @@ class SocketFile:
             if (os.stat(self._folder).st_uid == self.user) != self._is_own_folder:
                 raise ConfigError(f"{self._folder}: its owner is another user than before")
             former, self.listener = self.listener, self._bind(is_restored=True)
-        except (OSError, ConfigError, AnotherAtWork) as exc:
+        except (OSError, ConfigError, AlreadyRunning) as exc:
             if str(exc) != self._trouble:
                 LOG.warning("%s: no agent can connect: the file is gone or another one: %s", self._path, exc)
             self._trouble = str(exc)
@@ -82,7 +82,7 @@ class SocketFile:
             with privilege.acting_as(self.user, group):
                 # A data plane of other namespaces may use this path.
                 if _is_served(self._path, unknown=is_restored):
-                    raise AnotherAtWork(f"another data plane listens on {self._path}")
+                    raise AlreadyRunning(f"another data plane listens on {self._path}")
                 with suppress(FileNotFoundError):
                     os.unlink(self._path)
                 listener.bind(self._path)

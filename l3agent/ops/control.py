@@ -18,7 +18,7 @@ import eventlet
 from eventlet.green import socket
 from oslo_log import log as logging
 
-from l3agent.exceptions import AnotherAtWork, ConfigError, InternalError, L3AgentError, PermissionMissing
+from l3agent.exceptions import AlreadyRunning, ConfigError, InternalError, L3AgentError, PermissionMissing
 from l3agent.ops.admission import Admission
 from l3agent.ops.control_client import refusal
 
@@ -59,7 +59,7 @@ class ControlSocket:
         """Listen from now on.
 
         :raises ConfigError: the socket cannot be made.
-        :raises AnotherAtWork: another agent has it.
+        :raises AlreadyRunning: another agent has it.
         :raises PermissionMissing: it is that of another user.
         """
         refuse_beside_another(self._path)
@@ -160,7 +160,7 @@ class ControlSocket:
 def refuse_beside_another(path: str) -> None:
     """Make sure that no agent listens on a control socket.
 
-    :raises AnotherAtWork: one does.
+    :raises AlreadyRunning: one does.
     :raises PermissionMissing: one of another user may.
     """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as trial:
@@ -175,7 +175,7 @@ def refuse_beside_another(path: str) -> None:
             ) from exc
         except OSError:
             return
-    raise AnotherAtWork(f"another l3-agent listens on {path}: stop it, or use another state_path")
+    raise AlreadyRunning(f"another l3-agent listens on {path}: stop it, or use another state_path")
 
 
 def _identity(path: str) -> tuple[int, int]:

@@ -14,9 +14,9 @@ from typing import Any
 from l3agent.exceptions import (
     AgentUnavailable,
     ConfigError,
+    InProgress,
     InternalError,
     L3AgentError,
-    NotDoneYet,
     PermissionMissing,
     TransientError,
 )
@@ -28,7 +28,7 @@ CONTROL_SOCKET = "l3-agent.sock"
 _KINDS: tuple[type[L3AgentError], ...] = (
     ConfigError,
     PermissionMissing,
-    NotDoneYet,
+    InProgress,
     TransientError,
     InternalError,
     L3AgentError,

@@ -17,7 +17,7 @@ from eventlet.semaphore import Semaphore
 
 from l3agent.agent.l3_agent import L3NATAgent
 from l3agent.agent.results import Outcome
-from l3agent.exceptions import L3AgentError, NotDoneYet
+from l3agent.exceptions import InProgress, L3AgentError
 
 _PACKAGE = "l3agent"
 _LISTENING = Semaphore()
@@ -29,7 +29,7 @@ def replay(agent: L3NATAgent, router_id: str, timeout: float) -> dict[str, Any]:
     :param timeout: seconds for the work; others that are replayed are waited for before.
     :returns: ``action``, ``result``, ``error``, ``timings``, ``operations`` (how many) and ``log`` (lines).
     :raises L3AgentError: nothing is done for it now: the router is paused, or the agent drained.
-    :raises NotDoneYet: it was not worked off in time; it goes on.
+    :raises InProgress: it was not worked off in time; it goes on.
     """
     if router_id in agent.administration.paused:
         raise L3AgentError(f"router {router_id}: paused; `l3-agentctl resume` it first")
@@ -61,7 +61,7 @@ def _next_outcome(agent: L3NATAgent, router_id: str, timeout: float) -> Outcome:
     agent.outcomes.watchers.append(heard)
     try:
         agent.routers_updated(None, [router_id])
-        with eventlet.Timeout(timeout, NotDoneYet(f"router {router_id}: not worked off within {timeout:g} s")):
+        with eventlet.Timeout(timeout, InProgress(f"router {router_id}: not worked off within {timeout:g} s")):
             outcome: Outcome = done.wait()
             return outcome
     finally:

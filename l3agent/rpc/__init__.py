@@ -11,12 +11,12 @@
 ``is_unknown_method``     whether a RemoteError says that the other end is older than the question
 ========================  ==========================================================================================
 
-A call raises ``PluginUnavailable`` (no answer in time, no broker: try again later) or ``RemoteError`` (the method of
+A call raises ``ServerUnavailable`` (no answer in time, no broker: try again later) or ``RemoteError`` (the method of
 the server raised: look at ``exc_type`` and ``value``), and nothing else.
 
 The defaults fit a virtual host that Neutron's services use: queues vanish with their broker. For messages that must
 outlive it set ``amqp_durable_queues`` (one node) or ``rabbit_quorum_queue`` (a cluster) in ``[oslo_messaging_rabbit]``,
-in a virtual host of your own, and send them by ``cast(..., at_least_once=True)``, again after ``PluginUnavailable``.
+in a virtual host of your own, and send them by ``cast(..., at_least_once=True)``, again after ``ServerUnavailable``.
 """
 
 from __future__ import annotations

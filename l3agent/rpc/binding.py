@@ -15,7 +15,7 @@ import oslo_messaging
 from oslo_log import log as logging
 from oslo_messaging import RemoteError, Target
 
-from l3agent.exceptions import PluginUnavailable
+from l3agent.exceptions import ServerUnavailable
 from l3agent.rpc.transport import run_watched
 
 LOG = logging.getLogger(__name__)
@@ -39,7 +39,7 @@ def is_bound(transport: oslo_messaging.RPCTransport, topic: str, server: str) ->
             send = functools.partial(transport._send, retry=0, transport_options=options)
             run_watched(_TIMEOUT_S, f"{topic}.{server}", send, target, {}, {"method": PROBE, "args": {}})
             return True
-        except PluginUnavailable as error:
+        except ServerUnavailable as error:
             if isinstance(error.__cause__, oslo_messaging.MessageUndeliverable):
                 return False
             LOG.debug("Checking the binding of %s.%s: %s", topic, server, error)

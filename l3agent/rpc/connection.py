@@ -21,7 +21,7 @@ from oslo_log import log as logging
 from oslo_messaging import Target
 from oslo_messaging.rpc.server import RPCServer
 
-from l3agent.exceptions import ConfigError, PluginUnavailable
+from l3agent.exceptions import ConfigError, ServerUnavailable
 from l3agent.rpc.binding import CHECK_PAUSE_S, is_bound, is_probe
 from l3agent.rpc.deadline import Deadline, time_limit
 from l3agent.rpc.dispatcher import Dispatcher
@@ -173,7 +173,7 @@ class Connection:
         """Start all consumers; returns when their queues exist. Waits for the broker as long as there is none.
 
         :raises ConfigError: a queue or exchange is there with other settings (durable, quorum) than ours.
-        :raises PluginUnavailable: the broker refuses the login, or has no such virtual host or no room in it.
+        :raises ServerUnavailable: the broker refuses the login, or has no such virtual host or no room in it.
         """
         watch(self._transport, self._heard)
         for server in self.servers:
@@ -181,7 +181,7 @@ class Connection:
                 server.start()
             except (amqp.exceptions.AccessRefused, amqp.exceptions.NotAllowed) as error:
                 # Maybe for a moment only: its users are loaded from elsewhere, or too many are connected.
-                raise PluginUnavailable(f"transport_url: the broker says {error.reply_text}") from error
+                raise ServerUnavailable(f"transport_url: the broker says {error.reply_text}") from error
             except oslo_messaging.MessageDeliveryFailure as error:
                 if "PRECONDITION_FAILED" not in str(error):
                     raise

@@ -13,7 +13,7 @@ from oslo_log import log as logging
 from oslo_messaging import RemoteError
 from oslo_messaging.rpc.dispatcher import NoSuchMethod, UnsupportedVersion
 
-from l3agent.exceptions import PluginUnavailable
+from l3agent.exceptions import ServerUnavailable
 
 LOG = logging.getLogger(__name__)
 
@@ -77,7 +77,7 @@ def sent(transport: Any, message: Message) -> Iterator[None]:
     """Surround the sending of a message; whoever sends a call puts its answer into it."""
     try:
         yield
-    except PluginUnavailable:
+    except ServerUnavailable:
         _ended(transport, message, "unavailable", "unavailable")
         raise
     except RemoteError as error:

@@ -14,7 +14,7 @@ from typing import Any
 import oslo_messaging
 from oslo_log import log as logging
 
-from l3agent.exceptions import PluginUnavailable
+from l3agent.exceptions import ServerUnavailable
 from l3agent.rpc.compat import is_unknown_method
 from l3agent.rpc.context import admin_context
 from l3agent.rpc.failure_log import FailureLog
@@ -74,7 +74,7 @@ class StateReporter:
         """Send one report and return the server's word: ``new``, ``alive``, ``revived``; None when it failed."""
         try:
             word = self._send()
-        except (PluginUnavailable, RemoteError) as error:
+        except (ServerUnavailable, RemoteError) as error:
             self._failures.warning(str(error), "State report failed, the next one comes at the interval: %s", error)
             return None
         # New to the server, but not for the first time: somebody deleted its record, and with it what was placed here.

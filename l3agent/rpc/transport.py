@@ -20,7 +20,7 @@ from oslo_config import cfg
 from oslo_log import log as logging
 from oslo_messaging import RemoteError, Target
 
-from l3agent.exceptions import ConfigError, PluginUnavailable
+from l3agent.exceptions import ConfigError, ServerUnavailable
 from l3agent.rpc.context import Context, ContextSerializer
 from l3agent.rpc.deadline import time_limit
 from l3agent.rpc.driver_log import limit_driver_log
@@ -166,7 +166,7 @@ class Client:
         :param server: host of the one server to ask; any server of the topic otherwise.
         :param timeout: seconds for this call alone, without doubling.
         :param version: instead of the client's.
-        :raises PluginUnavailable: no answer in time, no broker, or (at once) nobody who consumes the topic.
+        :raises ServerUnavailable: no answer in time, no broker, or (at once) nobody who consumes the topic.
         :raises RemoteError: the method raised; ``exc_type`` and ``value`` tell what.
         """
         allowed = timeout or self._allowed.get(method, self._timeout)
@@ -181,7 +181,7 @@ class Client:
             except TimeoutError as error:
                 if timeout is None:
                     self._allowed[method] = min(2 * allowed, self._max_timeout)
-                raise PluginUnavailable(str(error)) from error
+                raise ServerUnavailable(str(error)) from error
         if timeout is None:
             self._allowed[method] = max(self._timeout, min(allowed, 2 * (time.monotonic() - started)))
         return message.result
@@ -204,7 +204,7 @@ class Client:
         :param fanout: tell all servers of the topic.
         :param at_least_once: for a message that matters: it is an error when there is no queue to put it into. After an
             error send it again; it may arrive twice.
-        :raises PluginUnavailable: the broker did not take it within the client's ``timeout``, or nobody consumes the
+        :raises ServerUnavailable: the broker did not take it within the client's ``timeout``, or nobody consumes the
             topic and ``at_least_once`` is asked for.
         """
         options = _TOLD_WHEN_NOBODY_LISTENS if at_least_once else None
@@ -213,7 +213,7 @@ class Client:
             try:
                 self._run(self._timeout, f"{self.topic}.{method}", rpc.cast, context, method, **arguments)
             except TimeoutError as error:
-                raise PluginUnavailable(str(error)) from error
+                raise ServerUnavailable(str(error)) from error
 
     def _prepare(self, **settings: Any) -> Any:
         return self._rpc.prepare(**{name: value for name, value in settings.items() if value is not None})
@@ -230,7 +230,7 @@ def _in_time(timeout: float, what: str, send: Callable[..., Any], /, *args: Any,
     """Run a call or cast of a driver that keeps its deadline.
 
     :raises TimeoutError: the deadline passed.
-    :raises PluginUnavailable: the broker refused.
+    :raises ServerUnavailable: the broker refused.
     """
     with _sorted_errors(timeout, what):
         return send(*args, **kwargs)
@@ -302,9 +302,9 @@ def _sorted_errors(timeout: float, what: str) -> Iterator[None]:
         if isinstance(error, TimeoutError | oslo_messaging.MessagingTimeout):
             raise TimeoutError(f"{what}: no answer within {timeout:.3g} s") from None
         if isinstance(error, oslo_messaging.MessageUndeliverable):
-            raise PluginUnavailable(f"{what}: nobody consumes this topic") from error
+            raise ServerUnavailable(f"{what}: nobody consumes this topic") from error
         if isinstance(error, BROKER_ERRORS):
-            raise PluginUnavailable(f"{what}: {error}") from error
+            raise ServerUnavailable(f"{what}: {error}") from error
         raise RemoteError(type(error).__name__, str(error), []) from error
 
 

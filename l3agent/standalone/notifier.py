@@ -14,7 +14,7 @@ import eventlet
 from eventlet.event import Event
 from oslo_log import log as logging
 
-from l3agent.exceptions import PluginUnavailable
+from l3agent.exceptions import ServerUnavailable
 from l3agent.rpc import Client, admin_context
 from l3agent.standalone.l3_plugin import Change
 
@@ -57,7 +57,7 @@ class Notifier:
             try:
                 self._send_all()
                 delay = _RETRY_MIN_S
-            except PluginUnavailable as exc:
+            except ServerUnavailable as exc:
                 LOG.warning("Agents could not be told of a change, trying again in %g s: %s", delay, exc)
                 eventlet.sleep(delay)
                 delay = min(2 * delay, _RETRY_MAX_S)

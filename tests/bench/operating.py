@@ -70,7 +70,7 @@ def _options(folder: Path, dataplane: Dataplane, options: argparse.Namespace) ->
     topology.write_text(yaml.safe_dump(_topology(options.routers)))
     return {
         "DEFAULT": {"state_path": folder, "host": "node1"},
-        "dataplane": {"spawn": False, "socket": dataplane.socket_path},
+        "dataplane": {"spawn_dataplane": False, "socket": dataplane.socket_path},
         "http": {"port": options.port},
         "standalone": {"topology": topology, "watch_interval": 3600},
     }

@@ -45,7 +45,7 @@ class DataplaneProcess:
         folder = Path(tempfile.mkdtemp(prefix="bench-", dir="/run"))
         self._configuration = configuration = folder / "dataplane.conf"
         section = "\n".join(
-            ("[dataplane]", f"netns_path = {folder}/netns", "private_netns_path = true", *self._options)
+            ("[dataplane]", f"netns_path = {folder}/netns", "allow_private_netns_path = true", *self._options)
         )
         configuration.write_text(f"[DEFAULT]\nstate_path = {folder}\ninterface_driver = bridge\n{section}\n")
         self._argv = [sys.executable, "-m", "l3agent.cmd.dataplane", "--config-file", str(configuration)]

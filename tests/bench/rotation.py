@@ -57,7 +57,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
 def _cpu(ours: DataplaneProcess, seconds: float, *, rotation: bool = True) -> float:
     """Return the CPU seconds of a process in some seconds without a request."""
     if not rotation:
-        ours.restart("repair = false")
+        ours.restart("repair_drift = false")
         time.sleep(_SETTLE_S)
     before = ours.cpu()
     time.sleep(seconds)

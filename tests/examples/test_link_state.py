@@ -17,7 +17,7 @@ import eventlet
 import pytest
 from oslo_config import cfg
 
-from l3agent.exceptions import PluginUnavailable
+from l3agent.exceptions import ServerUnavailable
 from l3agent.rpc import Client, Connection, admin_context, get_transport
 from l3agent.testing import wait_until
 from tests.support.rabbit import Rabbit
@@ -95,7 +95,7 @@ def start(installed: Path, sample: Path, tmp_path: Path) -> Iterator[Any]:
 def links_or_none(client: Client) -> Any:
     try:
         return client.call(admin_context(), "get_links")
-    except PluginUnavailable:
+    except ServerUnavailable:
         return None
 
 

@@ -22,7 +22,7 @@ import pytest
 from oslo_config import cfg
 from oslo_messaging import Target
 
-from l3agent.exceptions import PluginUnavailable
+from l3agent.exceptions import ServerUnavailable
 from l3agent.rpc import Client, Connection, RemoteError, admin_context, get_transport
 from l3agent.service import Manager
 from l3agent.testing import wait_until
@@ -108,7 +108,7 @@ def private_options(library: str) -> str:
 def call_without_a_broker(library: str) -> str:
     asking = client(library, transport(library, f"rabbit://127.0.0.1:{free_ports(1)[0]}/"), "topic")
     with eventlet.Timeout({OSLO: 3 * TIMEOUT_S, OURS: 60}[library], False):
-        with suppress(PluginUnavailable, oslo_messaging.MessagingTimeout):
+        with suppress(ServerUnavailable, oslo_messaging.MessagingTimeout):
             asking.call(admin_context(), "echo", timeout=TIMEOUT_S, value=1)
         return "ends at its timeout"
     return "blocks beyond its timeout"
@@ -120,7 +120,7 @@ def call_that_nobody_consumes(library: str, rabbit: Rabbit) -> str:
         asking.call(admin_context(), "echo", timeout={OSLO: 2 * TIMEOUT_S, OURS: 60}[library], value=1)
     except oslo_messaging.MessagingTimeout:
         return "waits for all of its timeout"
-    except PluginUnavailable as error:
+    except ServerUnavailable as error:
         return "is refused at once" if "nobody consumes" in str(error) else str(error)
     return "is answered"
 
@@ -133,7 +133,7 @@ def deleted_exchange(library: str, rabbit: Rabbit) -> str:
         with amqp.Connection(f"127.0.0.1:{rabbit.port}") as connection:
             connection.channel().exchange_delete({OSLO: "openstack", OURS: "neutron"}[library])
         for _ in range({OSLO: 3, OURS: 60}[library]):
-            with suppress(oslo_messaging.MessagingException, PluginUnavailable):
+            with suppress(oslo_messaging.MessagingException, ServerUnavailable):
                 asking.call(admin_context(), "echo", timeout=1, value=1)
                 return "receives again after a call that fails"
             eventlet.sleep(0.5)

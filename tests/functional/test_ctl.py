@@ -41,7 +41,7 @@ class Node:
         options: Options = {
             "DEFAULT": {"host": "node1", "state_path": folder, "periodic_interval": 1, "periodic_fuzzy_delay": 0},
             "AGENT": {"report_interval": 1},
-            "dataplane": {"spawn": False, "socket": machine.socket_path},
+            "dataplane": {"spawn_dataplane": False, "socket": machine.socket_path},
             "standalone": {"topology": self.topology, "watch_interval": 0.1},
         }
         self.agent = Agent(folder, options)

@@ -320,7 +320,7 @@ def links(machine: Dataplane) -> set[str]:
 
 @pytest.fixture(scope="module")
 def unrepaired() -> Iterator[Dataplane]:
-    with a_machine(repair=False) as machine:
+    with a_machine(repair_drift=False) as machine:
         yield machine
 
 

@@ -175,7 +175,7 @@ def test_a_fight_is_said_and_not_fought_at_full_speed(world: World) -> None:
 
 
 def test_hands_are_let_do_where_repair_is_off(sandbox: Sandbox, folder: Path) -> None:
-    machine = Dataplane(sandbox, folder, repair=False)
+    machine = Dataplane(sandbox, folder, repair_drift=False)
     machine.start()
     world = a_world(machine)
     world.reconcile()

@@ -67,7 +67,9 @@ def test_the_guard_leaves_the_directory_to_ip_netns_and_is_not_blocked_by_other_
 
 def test_a_live_socket_in_a_shared_state_directory_is_left_alone(dataplane: Dataplane, folder: Path) -> None:
     before = dataplane.socket_path.stat()
-    conf = written(folder, "second.conf", f"{folder}/others", dataplane.socket_path, "private_netns_path = true\n")
+    conf = written(
+        folder, "second.conf", f"{folder}/others", dataplane.socket_path, "allow_private_netns_path = true\n"
+    )
     status, error = run(dataplane.sandbox, "true", conf)
     assert (status, error) == (75, f"l3-dataplane: another data plane listens on {dataplane.socket_path}\n")
     assert dataplane.socket_path.stat() == before

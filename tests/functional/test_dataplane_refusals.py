@@ -367,7 +367,7 @@ def test_a_wrong_configuration_is_one_line_and_status_78(
     conf.write_text(
         options
         if "netns_path" in options
-        else f"{options}\n[dataplane]\nnetns_path = {folder}/netns\nprivate_netns_path = true\n"
+        else f"{options}\n[dataplane]\nnetns_path = {folder}/netns\nallow_private_netns_path = true\n"
     )
     done = started(machine.sandbox, "--config-file", str(conf))
     assert done.returncode == 78, done.stderr
@@ -397,7 +397,7 @@ def test_without_root_it_is_one_line_and_status_77(machine: Dataplane, folder: P
     folder.chmod(0o777)
     conf = folder / "l3.conf"
     conf.write_text(
-        f"[dataplane]\nsocket = {folder}/other.sock\nnetns_path = {folder}/netns\nprivate_netns_path = true\n"
+        f"[dataplane]\nsocket = {folder}/other.sock\nnetns_path = {folder}/netns\nallow_private_netns_path = true\n"
     )
     # Loaded as root, then run as nobody: the folder of the environment may be closed to others (tox makes it so).
     argv = machine.sandbox.argv([sys.executable, "-c", _RUN_AS_NOBODY, "--config-file", str(conf)])
@@ -419,7 +419,7 @@ def connected(path: Path) -> Client | None:
 def test_with_exit_with_client_it_goes_when_its_client_does(machine: Dataplane, folder: Path, how: str) -> None:
     conf = folder / "l3.conf"
     path = folder / "own.sock"
-    conf.write_text(f"[dataplane]\nsocket = {path}\nnetns_path = {folder}/netns\nprivate_netns_path = true\n")
+    conf.write_text(f"[dataplane]\nsocket = {path}\nnetns_path = {folder}/netns\nallow_private_netns_path = true\n")
     argv = [str(SCRIPTS / "l3-dataplane"), "--config-file", str(conf), "--exit-with-client"]
     process = machine.sandbox.popen(argv, stderr=subprocess.DEVNULL)
     with wait_until(lambda: connected(path), timeout=60) as client:

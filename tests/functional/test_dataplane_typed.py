@@ -28,7 +28,7 @@ State = RouterState | HostState
 @pytest.fixture(scope="module")
 def machine() -> Iterator[Dataplane]:
     """A data plane that lets hands do: what is typed here is not what was asked for."""
-    with a_machine(repair=False) as machine:
+    with a_machine(repair_drift=False) as machine:
         yield machine
 
 

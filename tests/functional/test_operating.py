@@ -27,7 +27,7 @@ SECRET = "s3cr3t-of-the-broker"
 def options(folder: Path, socket: Path, **more: Any) -> dict[str, dict[str, object]]:
     return {
         "DEFAULT": {"state_path": folder, "host": "node1", **more},
-        "dataplane": {"spawn": False, "socket": socket},
+        "dataplane": {"spawn_dataplane": False, "socket": socket},
         "standalone": {"topology": sample("topology.yaml")},
     }
 

@@ -13,7 +13,7 @@ import oslo_messaging
 import pytest
 from oslo_config import cfg
 
-from l3agent.exceptions import PluginUnavailable
+from l3agent.exceptions import ServerUnavailable
 from l3agent.rpc import Client, Connection, RemoteError, Target, admin_context, get_transport
 from l3agent.testing import wait_until
 from tests.support.rabbit import Rabbit
@@ -115,7 +115,7 @@ def test_a_caller_that_wants_to_hear_that_work_goes_on_hears_it(consume: Any, ra
 
 def test_a_call_that_nobody_consumes_fails_at_once(client: Client) -> None:
     before = time.monotonic()
-    with pytest.raises(PluginUnavailable, match="nobody consumes this topic"):
+    with pytest.raises(ServerUnavailable, match="nobody consumes this topic"):
         client.call(CONTEXT, "echo", server="no-such-node", timeout=60, value=1)
     assert time.monotonic() - before < 45
 
@@ -158,12 +158,12 @@ def test_consumers_tell_when_the_broker_is_back_and_calls_keep_their_deadline_wh
     end(rabbit)
     for what in (client.call, client.cast):
         before = time.monotonic()
-        with pytest.raises(PluginUnavailable):
+        with pytest.raises(ServerUnavailable):
             what(CONTEXT, "echo", value="lost")
         assert time.monotonic() - before < 30
     # More than the driver's pool has connections: one that is given up must not use up a place for good.
     for _ in range(35):
-        with pytest.raises(PluginUnavailable):
+        with pytest.raises(ServerUnavailable):
             client.call(CONTEXT, "echo", timeout=0.05, value="lost")
     assert "Connection pool limit exceeded" not in caplog.text
     assert not consumer.lost
@@ -192,7 +192,7 @@ def test_a_consumer_closes_soon_without_its_broker(consume: Any, rabbit: Rabbit)
 )
 def test_a_broker_that_does_not_take_us_is_said_in_one_line(rabbit: Rabbit, right: str, wrong: str, said: str) -> None:
     head, _, tail = rabbit.url.rpartition(right)
-    with pytest.raises(PluginUnavailable, match=f"transport_url: the broker says .*{said}"):
+    with pytest.raises(ServerUnavailable, match=f"transport_url: the broker says .*{said}"):
         Consumer(f"{head}{wrong}{tail}", "node1")
 
 
@@ -207,13 +207,13 @@ def test_a_deleted_exchange_is_declared_again_after_a_call_that_fails_and_that_i
     consumer = Consumer(rabbit.url, "node1")
     try:
         reporting = Client(consumer.transport, "reports", timeout=10)
-        with pytest.raises(PluginUnavailable):  # no server: not the consumer's trouble
+        with pytest.raises(ServerUnavailable):  # no server: not the consumer's trouble
             reporting.call(CONTEXT, "report")
         client.cast(CONTEXT, "echo", server="node1", value="before")
         wait_until(lambda: "before" in consumer.endpoint.got)
         _delete_exchange(rabbit, "neutron")
         assert not consumer.lost
-        with pytest.raises(PluginUnavailable):
+        with pytest.raises(ServerUnavailable):
             client.call(CONTEXT, "echo", server="node1", value="lost")
         wait_until(lambda: _fails(reporting) and consumer.lost, timeout=60)
         assert client.call(CONTEXT, "echo", server="node1", timeout=30, value="after") == "after"
@@ -223,7 +223,7 @@ def test_a_deleted_exchange_is_declared_again_after_a_call_that_fails_and_that_i
 
 
 def _fails(reporting: Client) -> bool:
-    with pytest.raises(PluginUnavailable):
+    with pytest.raises(ServerUnavailable):
         reporting.call(CONTEXT, "report")
     eventlet.sleep(0.5)
     return True

@@ -57,7 +57,7 @@ def test_a_trace_from_the_field_is_replayed_and_makes_the_same_router(
     assert said.calls("sync_routers") and said.calls("report_state")
 
     # The same node, empty: the server names nothing.
-    test = stage_of(said.host, last_known_interval=0)
+    test = stage_of(said.host, state_cache_interval=0)
     agent = test.start_agent([])
     wait_until(lambda: not dataplane.sandbox.namespaces(), timeout=30)
     test.replay(agent, said, paced=True)

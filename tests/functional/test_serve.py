@@ -14,7 +14,7 @@ import pytest
 from oslo_config import cfg
 
 from l3agent.demo.samples import sample
-from l3agent.exceptions import PluginUnavailable
+from l3agent.exceptions import ServerUnavailable
 from l3agent.rpc import Client, Connection, StateReporter, Target, admin_context, get_transport
 from l3agent.standalone.entities import stable_id
 from l3agent.testing import wait_until
@@ -82,7 +82,7 @@ class Agent:
         """Ask a server that may not be back yet; None while it is not."""
         try:
             return self.ask(method, version, **arguments)
-        except PluginUnavailable:
+        except ServerUnavailable:
             return None
 
     def _on_lost(self) -> None:

@@ -42,7 +42,7 @@ class Node:
         options: Options = {
             "DEFAULT": {"host": name, "state_path": folder, "transport_url": rabbit.url, "rpc_response_timeout": 20},
             "AGENT": {"report_interval": 1},
-            "dataplane": {"spawn": False, "socket": machine.socket_path},
+            "dataplane": {"spawn_dataplane": False, "socket": machine.socket_path},
             "l3agent": {"retry_min": 0.2},
         }
         self.machine = machine

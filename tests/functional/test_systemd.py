@@ -31,7 +31,7 @@ def machine() -> Iterator[Systemd]:
     shutil.copytree(SYSTEMD_BINDING, folder / "python" / "systemd")
     options: dict[str, dict[str, object]] = {
         "DEFAULT": {"host": "node1", "use_journal": True},
-        "dataplane": {"spawn": True, "private_netns_path": True},  # the unit says no to the first
+        "dataplane": {"spawn_dataplane": True, "allow_private_netns_path": True},  # the unit says no to the first
         "http": {"port": 9796},
         "standalone": {"topology": "/run/l3agent/topology.yaml"},
     }

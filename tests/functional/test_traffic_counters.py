@@ -160,7 +160,7 @@ def test_it_can_be_switched_on_and_off_under_traffic() -> None:
 
 
 def test_the_table_typed_by_hand_is_the_same() -> None:
-    with a_machine(count_traffic=True, repair=False) as machine:
+    with a_machine(count_traffic=True, repair_drift=False) as machine:
         world = World(machine)
         state = world.router
         by_us = rules(machine.sandbox, namespace(state))

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import eventlet
 from oslo_config import cfg
 
-from l3agent.exceptions import PluginUnavailable
+from l3agent.exceptions import ServerUnavailable
 from l3agent.rpc import Client, Connection, admin_context, get_transport
 from l3agent.testing import wait_until
 from tests.support.rabbit import Rabbit
@@ -124,7 +124,7 @@ def _send(client: Client, numbers: object, account: Account, at_least_once: bool
             try:
                 client.cast(admin_context(), "count", at_least_once=at_least_once, number=number)
                 break
-            except PluginUnavailable:
+            except ServerUnavailable:
                 account.refused += 1
                 eventlet.sleep(0.1)
         account.sent += 1

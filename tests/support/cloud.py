@@ -55,8 +55,8 @@ def options(rabbit: Rabbit, dataplane: Dataplane, folder: Path) -> Options:
             "periodic_fuzzy_delay": 0,
         },
         "AGENT": {"report_interval": 5},
-        "dataplane": {"spawn": False, "socket": dataplane.socket_path},
-        "l3agent": {"resync_jitter": 0.1, "mass_delete_confirm": 1},
+        "dataplane": {"spawn_dataplane": False, "socket": dataplane.socket_path},
+        "l3agent": {"resync_jitter": 0.1, "mass_delete_confirm_interval": 1},
     }
 
 

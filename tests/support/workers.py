@@ -30,7 +30,7 @@ from typing import Any  # noqa: E402
 
 from oslo_config import cfg  # noqa: E402
 
-from l3agent.exceptions import PluginUnavailable  # noqa: E402
+from l3agent.exceptions import ServerUnavailable  # noqa: E402
 from l3agent.rpc import Client, Connection, RemoteError, Target, admin_context, get_transport  # noqa: E402
 from l3agent.service import Manager, Service, launch  # noqa: E402
 from l3agent.testing import wait_until  # noqa: E402
@@ -130,7 +130,7 @@ def signal_during_calls(url: str, peer: Peer, number: signal.Signals, *, calls: 
 
 def _works(peer: Peer) -> bool:
     """Return True once both workers have answered."""
-    with suppress(PluginUnavailable):
+    with suppress(ServerUnavailable):
         peer.client.call(admin_context(), "work", seconds=0, timeout=5)
     return len(set(peer.begun_by[-2 * WORKERS :])) >= WORKERS and len(peer.begun_by) > WORKERS
 
@@ -138,7 +138,7 @@ def _works(peer: Peer) -> bool:
 def _call(peer: Peer, run: Run) -> None:
     try:
         run.answers.append(peer.client.call(admin_context(), "work", seconds=1, timeout=30))
-    except (PluginUnavailable, RemoteError) as error:
+    except (ServerUnavailable, RemoteError) as error:
         run.lost.append(str(error))
 
 

@@ -16,7 +16,7 @@ from eventlet import tpool
 from oslo_config import cfg
 from oslo_log import log as logging
 
-from l3agent.exceptions import ConfigError, PluginUnavailable
+from l3agent.exceptions import ConfigError, ServerUnavailable
 from l3agent.rpc import Client, Target, admin_context, get_transport
 from l3agent.service import Manager, Service, launch, restarted
 
@@ -76,7 +76,7 @@ class LinkStateManager(Manager):
             self.observers.cast(
                 admin_context(), "link_changed", at_least_once=True, host=self.host, name=name, state=state
             )
-        except PluginUnavailable as error:
+        except ServerUnavailable as error:
             LOG.warning("Not told: %s", error)
 
 

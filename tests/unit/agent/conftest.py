@@ -16,7 +16,7 @@ def conf(request, tmp_path):
     conf([])
     conf.set_override("host", "node1")
     conf.set_override("state_path", str(tmp_path))
-    conf.set_override("last_known_interval", 0.05, group="l3agent")
+    conf.set_override("state_cache_interval", 0.05, group="l3agent")
     conf.set_override("rpc_response_max_timeout", 2)
     conf.set_override("retry_min", 0.02, group="l3agent")
     conf.set_override("retry_max", 0.1, group="l3agent")

@@ -17,7 +17,7 @@ from l3agent import __version__
 from l3agent.agent.l3_agent import LAST_KNOWN
 from l3agent.agent.state_cache import LastKnownRouters
 from l3agent.exceptions import (
-    AnotherAtWork,
+    AlreadyRunning,
     ApplyError,
     ConfigError,
     DataplaneUnavailable,
@@ -180,7 +180,7 @@ def test_a_socket_left_by_a_dead_agent_is_replaced_and_ours_is_removed(path):
 
 def test_the_socket_of_an_agent_that_lives_is_left_to_it(control, path):
     second = ControlSocket(str(path), {"ping": lambda request: {}})
-    with pytest.raises(AnotherAtWork, match=f"another l3-agent listens on {path}"):
+    with pytest.raises(AlreadyRunning, match=f"another l3-agent listens on {path}"):
         second.start()
     second.stop()
     assert ask(path, {"op": "echo", "name": "still here"})
@@ -193,7 +193,7 @@ def test_a_socket_whose_owner_has_no_place_for_more_clients_is_left_to_it(path):
         busy.listen(0)
         with socket.socket(socket.AF_UNIX) as waiting:
             waiting.connect(str(path))
-            with eventlet.Timeout(10), pytest.raises(AnotherAtWork):
+            with eventlet.Timeout(10), pytest.raises(AlreadyRunning):
                 ControlSocket(str(path), {}).start()
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from l3agent.agent.batch_fetch import BatchSize
 from l3agent.agent.l3_agent import NETWORK_UPDATE_TOPIC, L3NATAgent
-from l3agent.exceptions import ApplyError, DataplaneUnavailable, PluginUnavailable
+from l3agent.exceptions import ApplyError, DataplaneUnavailable, ServerUnavailable
 from l3agent.rpc import Client, admin_context
 from l3agent.testing import FakeDataplane, FakePlugin, running, wait_until
 from tests.support.payloads import a_floating_ip, a_gateway, a_router
@@ -152,7 +152,7 @@ def test_a_full_sync_goes_on_from_the_chunk_that_failed(make_agent, service_of, 
     serve(plugin, *routers(600))
     agent = make_agent()
     asked = []
-    real, failures = agent.plugin.sync_routers, [PluginUnavailable("slow"), PluginUnavailable("slow")]
+    real, failures = agent.plugin.sync_routers, [ServerUnavailable("slow"), ServerUnavailable("slow")]
 
     def sync_routers(router_ids):
         asked.append(list(router_ids))

@@ -79,7 +79,7 @@ def test_of_routers_missing_one_by_one_only_so_many_go_in_a_time(doubt, clock):
 @pytest.fixture
 def node(conf, transport):
     """An agent with eight routers that the server knows."""
-    conf.set_override("mass_delete_confirm", 0.5, group="l3agent")
+    conf.set_override("mass_delete_confirm_interval", 0.5, group="l3agent")
     plugin, dataplane = FakePlugin(transport, ROUTERS), FakeDataplane()
     agent = L3NATAgent(conf, "node1", dataplane=dataplane, transport=transport)
     return agent, plugin, dataplane
@@ -127,8 +127,8 @@ def test_orphans_are_found_at_every_full_sync_not_only_the_first(full_node):
 
 
 def test_orphans_have_a_time_of_grace_and_are_listed_meanwhile(conf, transport, service_of):
-    conf.set_override("orphan_grace", 1, group="l3agent")
-    conf.set_override("mass_delete_confirm", 0, group="l3agent")
+    conf.set_override("orphan_grace_period", 1, group="l3agent")
+    conf.set_override("mass_delete_confirm_interval", 0, group="l3agent")
     plugin, dataplane = FakePlugin(transport, ROUTERS), FakeDataplane()
     agent = L3NATAgent(conf, "node1", dataplane=dataplane, transport=transport)
     dataplane.states[("router", "orphan")] = object()
@@ -140,8 +140,8 @@ def test_orphans_have_a_time_of_grace_and_are_listed_meanwhile(conf, transport, 
 
 
 def test_orphans_in_doubt_go_in_the_end(conf, transport, service_of):
-    conf.set_override("orphan_grace", 0.3, group="l3agent")
-    conf.set_override("mass_delete_confirm", 0.5, group="l3agent")
+    conf.set_override("orphan_grace_period", 0.3, group="l3agent")
+    conf.set_override("mass_delete_confirm_interval", 0.5, group="l3agent")
     plugin, dataplane = FakePlugin(transport), FakeDataplane()
     agent = L3NATAgent(conf, "node1", dataplane=dataplane, transport=transport)
     dataplane.states |= {("router", router_id): object() for router_id in IDS}
@@ -152,8 +152,8 @@ def test_orphans_in_doubt_go_in_the_end(conf, transport, service_of):
 
 
 def test_orphans_may_be_listed_only_and_one_that_the_server_names_is_none(conf, transport, service_of):
-    conf.set_override("orphan_grace", -1, group="l3agent")
-    conf.set_override("mass_delete_confirm", 0, group="l3agent")
+    conf.set_override("orphan_grace_period", -1, group="l3agent")
+    conf.set_override("mass_delete_confirm_interval", 0, group="l3agent")
     plugin, dataplane = FakePlugin(transport, ROUTERS[1:]), FakeDataplane()
     agent = L3NATAgent(conf, "node1", dataplane=dataplane, transport=transport)
     dataplane.states |= {("router", one): object() for one in ("orphan", ROUTERS[0]["id"])}
@@ -169,7 +169,7 @@ def test_orphans_may_be_listed_only_and_one_that_the_server_names_is_none(conf, 
 
 def test_orphans_that_stay_are_not_doubted(conf, transport, service_of, caplog):
     """However many they are: nothing is to be removed."""
-    conf.set_override("orphan_grace", -1, group="l3agent")
+    conf.set_override("orphan_grace_period", -1, group="l3agent")
     plugin, dataplane = FakePlugin(transport, ROUTERS), FakeDataplane()
     agent = L3NATAgent(conf, "node1", dataplane=dataplane, transport=transport)
     orphans = {f"orphan{number}" for number in range(2 * len(IDS))}

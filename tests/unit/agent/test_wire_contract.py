@@ -142,7 +142,7 @@ def test_a_router_that_was_never_served_here_outlasts_a_cleanup_at_the_end_and_h
     conf, make_agent, service_of, plugin, dataplane
 ):
     conf.set_override("cleanup_on_shutdown", True)
-    conf.set_override("orphan_grace", -1, group="l3agent")
+    conf.set_override("orphan_grace_period", -1, group="l3agent")
     dataplane.states[("router", R1)] = built = object()
     plugin.routers = {R1: a_router(id=R1) | {"ha": True}, R2: a_router(id=R2)}
     with running(plugin, service_of(agent := make_agent())):

@@ -86,7 +86,7 @@ def test_it_starts_and_logs_on_each_hub(tmp_path, hub):
     path = tmp_path / "agent.conf"
     path.write_text(
         f"[DEFAULT]\nstate_path = {tmp_path}\nhost = node1\ntransport_url = rabbit://guest:guest@127.0.0.1:1/\n"
-        f"[dataplane]\nspawn = false\nsocket = {tmp_path}/nothing.sock\n"
+        f"[dataplane]\nspawn_dataplane = false\nsocket = {tmp_path}/nothing.sock\n"
     )
     argv = [sys.executable, "-m", "l3agent", "--config-file", str(path), "--once", "--wait=1"]
     environment = os.environ | {"EVENTLET_HUB": hub}

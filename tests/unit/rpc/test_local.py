@@ -15,7 +15,7 @@ import oslo_messaging
 import pytest
 from oslo_config import cfg
 
-from l3agent.exceptions import PluginUnavailable
+from l3agent.exceptions import ServerUnavailable
 from l3agent.rpc import Client, Connection, RemoteError, Target, admin_context, get_transport, local_queues
 from l3agent.testing import wait_until
 
@@ -55,7 +55,7 @@ class Endpoint:
         raise {"refused": ConnectionRefusedError(111, "no database"), "late": TimeoutError("no database")}[kind]
 
     def fail_in_its_own_way(self, context: Any) -> None:
-        raise PluginUnavailable("busy")
+        raise ServerUnavailable("busy")
 
 
 @pytest.fixture
@@ -130,7 +130,7 @@ def test_the_servers_own_trouble_is_no_trouble_with_the_broker(
     ("method", "exc_type", "value"),
     [
         ("fail", "KeyError", "'nothing there'"),
-        ("fail_in_its_own_way", "PluginUnavailable", "busy"),
+        ("fail_in_its_own_way", "ServerUnavailable", "busy"),
         ("no_such_method", "NoSuchMethod", "Endpoint does not support RPC method no_such_method"),
     ],
 )
@@ -150,7 +150,7 @@ def test_a_version_that_the_endpoint_does_not_have_is_refused(listen: Any, clien
 
 def test_what_nobody_listens_for_is_refused_at_once_when_it_matters(listen: Any, client: Client) -> None:
     for send in (client.call, partial(client.cast, at_least_once=True)):
-        with eventlet.Timeout(4), pytest.raises(PluginUnavailable, match=r"topic.echo: nobody consumes this topic"):
+        with eventlet.Timeout(4), pytest.raises(ServerUnavailable, match=r"topic.echo: nobody consumes this topic"):
             send(CONTEXT, "echo", value=1)
     endpoint, _ = listen()
     client.cast(CONTEXT, "keep", at_least_once=True, value="taken")
@@ -164,7 +164,7 @@ def test_a_call_whose_caller_is_gone_is_not_begun(listen: Any, client: Client, c
     endpoint, _ = listen()
     busy = eventlet.spawn(client.call, CONTEXT, "held")
     wait_until(lambda: endpoint.holding)
-    with pytest.raises(PluginUnavailable):
+    with pytest.raises(ServerUnavailable):
         client.call(CONTEXT, "echo", timeout=0.05, value="too late")
     endpoint.let_go.send("late")
     assert busy.wait() == "late"
@@ -174,7 +174,7 @@ def test_a_call_whose_caller_is_gone_is_not_begun(listen: Any, client: Client, c
 
 def test_a_call_that_is_answered_late_ends_at_its_deadline(listen: Any, client: Client) -> None:
     endpoint, _ = listen()
-    with eventlet.Timeout(4), pytest.raises(PluginUnavailable, match=r"no answer within 0.05 s"):
+    with eventlet.Timeout(4), pytest.raises(ServerUnavailable, match=r"no answer within 0.05 s"):
         client.call(CONTEXT, "held", timeout=0.05)
     endpoint.let_go.send("late")
     assert client.call(CONTEXT, "echo", value="next") == "next"
@@ -270,7 +270,7 @@ def test_a_close_stops_every_consumer_before_it_waits_for_work_in_hand(conf: cfg
     def refused() -> bool:
         try:
             another.cast(CONTEXT, "keep", at_least_once=True, value="too late")
-        except PluginUnavailable as error:
+        except ServerUnavailable as error:
             return "nobody consumes" in str(error)
         return False
 

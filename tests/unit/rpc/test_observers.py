@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from oslo_config import cfg
 
-from l3agent.exceptions import PluginUnavailable
+from l3agent.exceptions import ServerUnavailable
 from l3agent.rpc import Client, Connection, RemoteError, admin_context, get_transport
 from l3agent.rpc.observers import (
     UNKNOWN_METHOD,
@@ -72,7 +72,7 @@ def test_a_method_that_nobody_has_gets_no_name_here(told: Any) -> None:
 def test_no_answer_is_told(told: Any) -> None:
     client, connection, heard = told
     connection.close()
-    with pytest.raises(PluginUnavailable):
+    with pytest.raises(ServerUnavailable):
         client.call(admin_context(), "ping", timeout=0.1)
     assert heard == [("ping", "out", "unavailable")]
 
@@ -85,7 +85,7 @@ def test_what_failed_is_recorded_with_its_reason(told: Any) -> None:
     with pytest.raises(RemoteError):
         client.call(admin_context(), "fail")
     connection.close()
-    with pytest.raises(PluginUnavailable):
+    with pytest.raises(ServerUnavailable):
         client.call(admin_context(), "ping", timeout=0.1)
     out = [(one.method, one.result, one.error) for one in recorded if one.kind == "call"]
     assert out == [("ping", "pong", None), ("fail", None, "ValueError"), ("ping", None, "unavailable")]

@@ -14,7 +14,7 @@ import oslo_messaging
 import pytest
 from oslo_config import cfg
 
-from l3agent.exceptions import ConfigError, PluginUnavailable
+from l3agent.exceptions import ConfigError, ServerUnavailable
 from l3agent.rpc import Client, Connection, RemoteError, admin_context, get_transport
 from l3agent.rpc.deadline import Deadline, time_limit
 from tests.support.rabbit import free_ports
@@ -125,7 +125,7 @@ def test_the_time_for_a_call_doubles_with_each_timeout_up_to_its_bound(scripted:
     client, transport = scripted
     transport.script = [timed_out() for _ in range(4)]
     for _ in range(4):
-        with pytest.raises(PluginUnavailable):
+        with pytest.raises(ServerUnavailable):
             client.call(CONTEXT, "m")
     assert transport.timeouts == [0.1, 0.2, 0.4, 0.4]
 
@@ -133,7 +133,7 @@ def test_the_time_for_a_call_doubles_with_each_timeout_up_to_its_bound(scripted:
 def test_each_method_has_a_time_of_its_own(scripted: Any) -> None:
     client, transport = scripted
     transport.script = [timed_out(), 1]
-    with pytest.raises(PluginUnavailable):
+    with pytest.raises(ServerUnavailable):
         client.call(CONTEXT, "slow")
     client.call(CONTEXT, "quick")
     assert transport.timeouts == [0.1, 0.1]
@@ -145,7 +145,7 @@ def test_the_time_goes_back_to_what_answers_need(scripted: Any, monkeypatch: pyt
     monkeypatch.setattr("l3agent.rpc.transport.time", clock)
     transport.script = [timed_out(), timed_out(), lambda: setattr(clock, "now", 0.12), lambda: 1, lambda: 1]
     for _ in range(2):
-        with pytest.raises(PluginUnavailable):
+        with pytest.raises(ServerUnavailable):
             client.call(CONTEXT, "m")
     for _ in range(3):
         client.call(CONTEXT, "m")
@@ -157,7 +157,7 @@ def test_the_time_goes_back_to_what_answers_need(scripted: Any, monkeypatch: pyt
 def test_a_timeout_given_with_the_call_is_kept_and_leaves_the_others_alone(scripted: Any) -> None:
     client, transport = scripted
     transport.script = [timed_out(), 1]
-    with pytest.raises(PluginUnavailable):
+    with pytest.raises(ServerUnavailable):
         client.call(CONTEXT, "m", timeout=0.05)
     client.call(CONTEXT, "m")
     assert transport.timeouts == [0.05, 0.1]
@@ -176,7 +176,7 @@ def test_a_driver_that_blocks_and_holds_on_does_not_hold_the_caller(scripted: An
     for what in (client.call, client.cast):
         transport.script = [hold_on]
         before = time.monotonic()
-        with pytest.raises(PluginUnavailable, match=r"topic.m: no answer within"):
+        with pytest.raises(ServerUnavailable, match=r"topic.m: no answer within"):
             what(CONTEXT, "m")
         assert time.monotonic() - before < 4
 
@@ -194,7 +194,7 @@ def test_what_the_driver_sees_at_the_deadline_is_an_exception(scripted: Any) -> 
             raise
 
     transport.script = [wait]
-    with pytest.raises(PluginUnavailable):
+    with pytest.raises(ServerUnavailable):
         client.call(CONTEXT, "m")
     assert len(seen) == 1
 
@@ -222,7 +222,7 @@ def test_a_caller_that_is_killed_takes_its_call_along(scripted: Any) -> None:
 def test_trouble_with_the_broker_is_plugin_unavailable(scripted: Any, error: Exception) -> None:
     client, transport = scripted
     transport.script = [error]
-    with pytest.raises(PluginUnavailable, match=r"topic.m: "):
+    with pytest.raises(ServerUnavailable, match=r"topic.m: "):
         client.call(CONTEXT, "m")
 
 
@@ -238,7 +238,7 @@ def test_a_broker_that_is_not_there_costs_no_more_than_the_deadline(conf: cfg.Co
     client = Client(get_transport(conf, f"rabbit://127.0.0.1:{free_ports(1)[0]}/"), "topic", timeout=0.2)
     for what in (client.call, client.cast):
         before = time.monotonic()
-        with pytest.raises(PluginUnavailable):
+        with pytest.raises(ServerUnavailable):
             what(CONTEXT, "m")
         assert time.monotonic() - before < 30
 

@@ -10,7 +10,7 @@ import eventlet
 import pytest
 from oslo_config import cfg
 
-from l3agent.exceptions import ApplyError, PluginUnavailable
+from l3agent.exceptions import ApplyError, ServerUnavailable
 from l3agent.rpc import Client, Connection, RemoteError, admin_context, get_transport
 from l3agent.service import Manager, Service
 from l3agent.testing import (
@@ -84,7 +84,7 @@ def test_local_transports_do_not_hear_each_other() -> None:
         connection.create_consumer("t", [Echo()])
         connection.consume_in_threads()
         assert Client(first, "t").call(admin_context(), "echo", value=1) == 1
-        with pytest.raises(PluginUnavailable):
+        with pytest.raises(ServerUnavailable):
             Client(second, "t").call(admin_context(), "echo", timeout=0.05, value=1)
         connection.close()
 
