@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Names and prose of the package use the words of the field: no entry of the stop list is left."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from tests.support.language import PROSE_EXCEPTIONS, ROOT, check_file, check_source, is_exception, modules
+
+PACKAGE = ROOT / "l3agent"
+#: The short form of the stop list, for files of any type.
+_WORDS = re.compile(
+    r"somebody|nobody|whoever|no one|someone|anyone|lay_down|let_be|in_hand|doubt|tell whether|those that|of use\b"
+    r"|by hand|none of ours",
+    re.IGNORECASE,
+)
+
+
+def words(source: str) -> list[str]:
+    return [finding.word for finding in check_source(source)]
+
+
+@pytest.mark.parametrize(
+    ("source", "word"),
+    [
+        ("def tell_agents() -> None: ...", "tell_agents()"),
+        ("class InHand: ...", "InHand"),
+        ("class _MassDelete: ...", "_MassDelete"),
+        ("def start(let_be: bool) -> None: ...", "let_be"),
+        ("nobody_listens = True", "nobody_listens"),
+        ("def first() -> None:\n    is_doubted = 1", "is_doubted"),
+        ("class A:\n    gone: int", ".gone"),
+        ("class A:\n    def b(self) -> None:\n        self._bell = 1", "._bell"),
+    ],
+)
+def test_a_name_of_the_stop_list_is_found(source: str, word: str) -> None:
+    assert set(words(source)) == {word}
+
+
+def test_a_name_is_split_into_words() -> None:
+    assert words("class CrewOfThread: ...") == ["CrewOfThread"]
+    assert words("notebook = restored = outlook = 1\ndef noted() -> None: ...\ndef settles() -> None: ...") == []
+
+
+@pytest.mark.parametrize(
+    ("docstring", "word"),
+    [
+        ("Tell the server.", "Tell ..."),
+        ("Have it read.", "Have ..."),
+        ("Note the time.", "Note ..."),
+        ("Know it.", "Know ..."),
+        ("Whether it is new.", "Whether ..."),
+        ("Returns the time.", "Returns ..."),
+        ("The time.", "The ..."),
+        ("Send it.\n\n    Nobody reads it.", "Nobody"),
+        ("Add one that is new.", "one that"),
+    ],
+)
+def test_a_docstring_of_the_stop_list_is_found(docstring: str, word: str) -> None:
+    found = words(f'def read() -> None:\n    """{docstring}"""')
+    assert word in found and set(found) <= {word, "Tell"}
+
+
+def test_a_noun_phrase_describes_a_module_a_class_or_a_property() -> None:
+    assert (
+        words(
+            '"""The queue."""\nclass A:\n    """A place."""\n    @property\n    def b(self) -> int:\n        """All."""'
+        )
+        == []
+    )
+    assert words('"""What waits."""') == ["What ..."]
+
+
+def test_comments_and_texts_are_checked_with_their_line() -> None:
+    source = 'x = 1\n\n# Somebody reads it.\nraise ValueError(f"{x} is\\n"\n    "none of ours")\n'
+    assert [(finding.line, finding.word) for finding in check_source(source)] == [(3, "Somebody"), (5, "none of ours")]
+
+
+def test_a_former_name_of_an_option_stands_in_the_table_of_renamed_options_only() -> None:
+    assert words('conf.x["orphan_grace"]') == ["'orphan_grace'"]
+    assert words('RENAMED_OPTS = {("agent", "orphan_grace"): ("agent", "orphan_grace_period")}') == []
+
+
+def test_a_finding_is_prose_or_a_name() -> None:
+    findings = check_source('"""Nobody."""\n# Nobody.\ncrew = "nobody reads"\n')
+    assert {(finding.line, finding.is_prose) for finding in findings} == {(1, True), (2, True), (3, False)}
+
+
+# The engineers still rename: this becomes part of the default run when they are done.
+@pytest.mark.skip(reason="packages are being renamed")
+def test_the_package_uses_the_words_of_the_field() -> None:
+    found = [
+        f"{path.relative_to(ROOT)}:{finding.line}: {finding.word}: {finding.hint}"
+        for path in modules([PACKAGE])
+        for finding in check_file(path)
+    ]
+    assert found == []
+
+
+def test_each_exception_is_still_needed() -> None:
+    """Remove a module from the list once its prose is rewritten."""
+    assert all(listed.startswith(("l3agent/agent/", "l3agent/dataplane/")) for listed in PROSE_EXCEPTIONS)
+    unneeded = [
+        listed
+        for listed in PROSE_EXCEPTIONS
+        if not any(finding.is_prose for finding in check_file(ROOT / listed, exceptions=True))
+    ]
+    assert unneeded == []
+
+
+@pytest.mark.skip(reason="packages are being renamed")
+def test_no_file_of_the_package_has_a_word_of_the_short_list() -> None:
+    files = [path for path in PACKAGE.rglob("*") if path.is_file() and path.suffix != ".pyc" and not is_exception(path)]
+    found = [
+        f"{path}:{number}: {line.strip()}"
+        for path in files
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
+        if _WORDS.search(line)
+    ]
+    assert found == []
