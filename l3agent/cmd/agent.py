@@ -166,9 +166,9 @@ def _http(
     """Return the status page with all that it shows, where one is asked for."""
     if not conf.http.port:
         return []
-    metrics = Metrics(agent, dataplane, reloaded=lambda: launcher.reloaded)
-    launcher.hub.watchers.append(metrics.hub_was_late)
-    watch(service.transport, metrics.requested)
+    metrics = Metrics(agent, dataplane, reload_succeeded=lambda: launcher.reloaded)
+    launcher.hub.watchers.append(metrics.observe_hub_lag)
+    watch(service.transport, metrics.count_message)
     health = Health(
         agent,
         dataplane,

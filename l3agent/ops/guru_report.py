@@ -8,7 +8,7 @@ from typing import Any
 
 from l3agent.agent.dataplane_client import DataplaneClient
 from l3agent.agent.l3_agent import L3NATAgent
-from l3agent.ops.status import unserved_features
+from l3agent.ops.status import count_unserved_features
 
 TITLE = "L3 agent"
 #: Warnings of one router.
@@ -32,7 +32,7 @@ def summary(agent: L3NATAgent, dataplane: DataplaneClient) -> dict[str, Any]:
         "data plane": {"connected": dataplane.connected, "pid": dataplane.pid},
         "routers": dict(Counter(info.status for info in routers)),
         "errors": {f"{info.id} {info.name}": info.error for info in routers if info.error},
-        "unserved features": {name: count for name, count in unserved_features(agent).items() if count},
+        "unserved features": {name: count for name, count in count_unserved_features(agent).items() if count},
         "warnings": {
             f"{info.id} {info.name}": list(info.state.warnings[:_WARNINGS_SHOWN])
             for info in routers

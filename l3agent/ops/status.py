@@ -45,17 +45,17 @@ def status(agent: L3NATAgent, dataplane: DataplaneClient) -> dict[str, Any]:
         },
         "routers": {router_id: _router(agent, info) for router_id, info in agent.router_info.items()},
         "removed": list(agent.routers.gone),
-        "unserved_features": unserved_features(agent),
+        "unserved_features": count_unserved_features(agent),
     }
 
 
-def unserved_features(agent: L3NATAgent) -> dict[str, int]:
+def count_unserved_features(agent: L3NATAgent) -> dict[str, int]:
     """Return how many routers ask for a feature that this agent does not serve, by feature; 0 for the others."""
     states = [info.state for info in agent.router_info.values() if info.state is not None]
     return {feature: sum(feature in state.unserved_features for state in states) for feature in FEATURES}
 
 
-def routers_with_skipped_parts(agent: L3NATAgent) -> int:
+def count_routers_with_skipped_parts(agent: L3NATAgent) -> int:
     """Return how many routers have a part that is skipped; each unserved feature has one warning more."""
     states = [info.state for info in agent.router_info.values() if info.state is not None]
     return sum(len(state.warnings) > len(state.unserved_features) for state in states)

@@ -39,7 +39,7 @@ def pages(
     encoder = StatusEncoder()
     return {
         "/": page,
-        "/metrics": lambda: Answer(metrics.text(), _PROMETHEUS),
+        "/metrics": lambda: Answer(metrics.render(), _PROMETHEUS),
         "/healthz": lambda: _verdict(health.not_alive()),
         "/readyz": lambda: _verdict(health.not_ready()),
         "/status.json": lambda: Answer(encoder.encode(status()), _JSON),

@@ -11,7 +11,7 @@ from l3agent.cli.terminal import Screen
 from l3agent.model.desired import desired_state
 from l3agent.model.states import Report
 from l3agent.ops.guru_report import summary
-from l3agent.ops.status import routers_with_skipped_parts, show, status, unserved_features
+from l3agent.ops.status import count_routers_with_skipped_parts, count_unserved_features, show, status
 from l3agent.testing import running, wait_until
 from tests.support.payloads import a_floating_ip, a_port, a_router
 
@@ -102,7 +102,7 @@ def test_warnings_are_in_status_show_and_report(agent, plugin, dataplane):
     for words in ("metadata is not served", "port forwarding is not served", "mac_address: 'nonsense'"):
         assert any(line.startswith("warning: ") and words in line for line in shown)
     assert len(summary(agent, dataplane)["warnings"][f"{R1} r1"]) == 3
-    assert unserved_features(agent)["qos"] == 0 and routers_with_skipped_parts(agent) == 1
+    assert count_unserved_features(agent)["qos"] == 0 and count_routers_with_skipped_parts(agent) == 1
 
 
 def test_with_the_metadata_proxy_off_no_router_asks_for_metadata(make_agent, service_of, plugin, conf):

@@ -83,9 +83,9 @@ class Site:
             transport=self.transport,
             periodic_interval=0,
         )
-        self.reloaded, self.lag = True, 0.0
+        self.reload_succeeded, self.lag = True, 0.0
         self.services = Services()
-        self.metrics = Metrics(self.agent, self.dataplane, reloaded=lambda: self.reloaded)
+        self.metrics = Metrics(self.agent, self.dataplane, reload_succeeded=lambda: self.reload_succeeded)
         self.health = Health(
             self.agent,
             self.dataplane,
@@ -104,7 +104,7 @@ class Site:
             self.history,
         )
         self.http = HttpServer("127.0.0.1", 0, shown)
-        watch(self.transport, self.metrics.requested)
+        watch(self.transport, self.metrics.count_message)
 
     def get(self, path: str) -> Response:
         return request(self.http.port, path)

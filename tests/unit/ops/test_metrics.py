@@ -29,12 +29,12 @@ TABLE = {
     "l3agent_dataplane_info": ("gauge", {"version", "cause"}),
     "l3agent_kernel_batches_total": ("counter", {"tool", "result"}),
     "l3agent_kernel_operations_total": ("counter", {"kind"}),
-    "l3agent_drift_operations_total": ("counter", set()),
+    "l3agent_drift_repair_operations_total": ("counter", set()),
     "l3agent_full_sync_seconds": ("histogram", {"result"}),
     "l3agent_full_sync_last_success_timestamp_seconds": ("gauge", set()),
     "l3agent_rpc_requests_total": ("counter", {"method", "direction", "result"}),
-    "l3agent_hub_delay_seconds": ("histogram", set()),
-    "l3agent_config_last_reload_success": ("gauge", set()),
+    "l3agent_eventlet_hub_lag_seconds": ("histogram", set()),
+    "l3agent_config_last_reload_successful": ("gauge", set()),
 }
 
 
@@ -58,7 +58,7 @@ def test_names_kinds_and_labels_are_those_of_the_table(site: Site) -> None:
         "limits": {"ports of a bridge": [5, 1023]},
     }
     site.update(a_router(id=R1))
-    site.metrics.hub_was_late(0.01)
+    site.metrics.observe_hub_lag(0.01)
     answer = site.get("/metrics")
     assert answer.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
     families = {
@@ -138,22 +138,22 @@ def test_messages_are_counted_in_both_directions(site: Site) -> None:
     assert value(site, "l3agent_rpc_requests_total", method="get_router_ids", direction="out", result="ok") == 1
 
 
-def test_what_nobody_asked_for_is_drift(site: Site) -> None:
+def test_repairs_of_unexpected_changes_are_counted_as_drift(site: Site) -> None:
     site.update(a_router(id=R1))
-    assert value(site, "l3agent_drift_operations_total") == 0
+    assert value(site, "l3agent_drift_repair_operations_total") == 0
     site.dataplane.states.clear()
     site.agent.routers_updated(None, [R1])
-    wait_until(lambda: value(site, "l3agent_drift_operations_total") == 1)
+    wait_until(lambda: value(site, "l3agent_drift_repair_operations_total") == 1)
 
 
 def test_a_reload_that_failed_shows(site: Site) -> None:
-    assert value(site, "l3agent_config_last_reload_success") == 1
-    site.reloaded = False
-    assert value(site, "l3agent_config_last_reload_success") == 0
+    assert value(site, "l3agent_config_last_reload_successful") == 1
+    site.reload_succeeded = False
+    assert value(site, "l3agent_config_last_reload_successful") == 0
 
 
-def test_without_the_data_plane_its_last_word_stands(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("l3agent.ops.metrics._STATS_LAST_S", 0.0)
+def test_without_the_data_plane_its_last_counters_are_exported(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("l3agent.ops.metrics._STATS_CACHE_S", 0.0)
     site.update(a_router(id=R1))
     assert value(site, "l3agent_kernel_operations_total", kind="add") == 1
     site.dataplane.fail_next(DataplaneUnavailable("gone"), operation="stats")

@@ -44,7 +44,7 @@ def names(site: Site) -> set[str]:
         "overflows": {"neighbour table": 0},
     }
     site.update(a_router())
-    site.metrics.hub_was_late(0.1)
+    site.metrics.observe_hub_lag(0.1)
     families = text_string_to_metric_families(site.get("/metrics").text)
     return {sample.name for family in families for sample in family.samples}
 
