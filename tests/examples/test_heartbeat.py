@@ -71,6 +71,7 @@ def test_it_beats_and_stops_cleanly(start: Callable[[str], subprocess.Popen[str]
         assert process.wait() == 0
 
 
+@pytest.mark.feature("process.library")
 def test_it_answers_over_a_broker(start: Callable[[str], subprocess.Popen[str]], rabbit: Rabbit) -> None:
     process = start(rabbit.url)
     assert beat(process) == "beat\n"

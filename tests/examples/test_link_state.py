@@ -99,6 +99,7 @@ def links_or_none(client: Client) -> Any:
         return None
 
 
+@pytest.mark.feature("process.library")
 def test_it_answers_calls_tells_of_changes_and_stops_in_order(sample: Path, start: Any, links: Links) -> None:
     links.put("eth0", "up")
     links.put("eth1", "down")

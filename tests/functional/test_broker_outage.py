@@ -21,6 +21,7 @@ from tests.support.rabbit import Rabbit
 BACK_WITHIN = 100
 
 
+@pytest.mark.feature("process.heartbeat")
 @pytest.mark.parametrize("outage", [2, 30, 90])
 def test_the_agent_is_back_by_itself_and_misses_nothing(
     cloud: Cloud, rabbit: Rabbit, expected: RouterFacts, outage: float

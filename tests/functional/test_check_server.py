@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import pytest
 from eventlet.green import subprocess
 
 from tests.support.neutron_server import NeutronServer
@@ -33,6 +34,7 @@ class RecordingServer(NeutronServer):
         return 2
 
 
+@pytest.mark.feature("operation.unserved-features")
 def test_check_names_unserved_features_and_calls_nothing_that_schedules_or_binds(rabbit: Rabbit, folder: Path) -> None:
     server = RecordingServer(rabbit.url, "node1", [a_router()])
     server.start()

@@ -101,6 +101,7 @@ def node(machine: Dataplane, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 # Looking
 
 
+@pytest.mark.feature("operation.introspection")
 def test_the_status_shows_each_router(node: Node) -> None:
     lines = node.ctl("status").splitlines()
     assert lines[0].endswith("on node1: in sync")
@@ -152,6 +153,7 @@ def test_watch_shows_it_again_and_again_until_ctrl_c(node: Node) -> None:
     assert process.wait(_PATIENCE_S) == 0
 
 
+@pytest.mark.feature("operation.introspection")
 def test_show_tells_what_the_kernel_has(node: Node) -> None:
     told = node.ctl("show r1")
     in_kernel = json.loads(node.inside(R1, "ip -j -4 address"))
@@ -248,6 +250,7 @@ def _completed(script: Path, *words: str, path: Path = SCRIPTS) -> list[str]:
 # Acting
 
 
+@pytest.mark.feature("operation.plan")
 def test_the_plan_tells_by_its_exit_code_what_was_changed_by_hand(node: Node) -> None:
     assert node.ctl("plan --all --exit-code").count("0 operations") == 3
     node.ctl("pause r3")  # else it would be repaired at once
@@ -262,6 +265,7 @@ def test_the_plan_tells_by_its_exit_code_what_was_changed_by_hand(node: Node) ->
     wait_until(lambda: not any(node.agent.ask("plan", router=R3)["plans"].values()), timeout=_PATIENCE_S)
 
 
+@pytest.mark.feature("operation.pause")
 def test_a_paused_router_is_left_alone_until_it_is_resumed(node: Node) -> None:
     node.ctl("pause r1")
     node.inside(R1, "ip address add 10.0.0.250/32 dev lo")
@@ -320,6 +324,7 @@ def test_a_paused_router_is_not_replayed(node: Node) -> None:
         node.ctl("resume r1")
 
 
+@pytest.mark.feature("operation.drain")
 def test_a_drained_agent_can_be_stopped_by_the_same_command(node: Node) -> None:
     pid = node.agent.pid
     assert f"process {pid}, is stopping" in node.ctl("drain --stop")
@@ -327,6 +332,7 @@ def test_a_drained_agent_can_be_stopped_by_the_same_command(node: Node) -> None:
     node.start()
 
 
+@pytest.mark.feature("operation.drain")
 def test_a_drain_finishes_takes_no_more_and_can_be_undone(node: Node) -> None:
     assert "l3-agent can be stopped" in node.ctl("drain")
     node.replace("203.0.113.101: vm3", "203.0.113.103: vm3")

@@ -55,6 +55,7 @@ def addresses(machine: Dataplane, state: RouterState) -> set[str]:
     return {info["local"] for link in links(machine, state).values() for info in link["addr_info"]}
 
 
+@pytest.mark.feature("sync.isolation")
 @pytest.mark.parametrize("refused", REFUSED, ids=lambda one: one.__name__.replace("_", "-"))
 def test_what_should_go_goes_beside_a_refusal(machine: Dataplane, refused: Callable[[World], RouterState]) -> None:
     world = World(machine)

@@ -130,6 +130,7 @@ def link_local(one: Port) -> str:
     return f"{IPv6Address(bytes.fromhex('fe80000000000000') + host)}/64"
 
 
+@pytest.mark.feature("router.gateway")
 def test_routes_are_there_in_both_families(machine: Dataplane, made: Any) -> None:
     state, blue, red, gateway = made
     routes = {to: hops for to, by, hops in observed(machine.sandbox, namespace(state)).routes if by == "agent"}
@@ -189,6 +190,7 @@ def test_a_network_with_a_small_mtu_has_ipv4_only(machine: Dataplane) -> None:
 # ---- the same again -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.feature("dataplane.atomic-rules")
 @pytest.mark.parametrize("restart", ["no", "by SIGTERM", "by SIGKILL"])
 def test_the_same_state_again_is_no_operation_and_no_event(dataplane: Dataplane, restart: str) -> None:
     state, *_ = crowded()

@@ -58,6 +58,7 @@ def completed(mortal: Mortal, state: RouterState, frames: Program) -> object:
     return meaning(mortal, state)
 
 
+@pytest.mark.feature("dataplane.crash-safety")
 @pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__.replace("_", "-"))
 def test_a_change_is_completed_and_its_flows_are_gone(
     mortal: Mortal, world: World, frames: Program, change: Change
@@ -116,6 +117,7 @@ def test_what_leaves_without_nat_ends_when_snat_is_switched_on(mortal: Mortal, w
     assert observed(mortal.sandbox, namespace(world.router)), "the journal is empty"
 
 
+@pytest.mark.feature("dataplane.crash-safety")
 def test_a_build_is_completed(mortal: Mortal, world: World, frames: Program) -> None:
     state = world.router
     results = []
@@ -129,6 +131,7 @@ def test_a_build_is_completed(mortal: Mortal, world: World, frames: Program) -> 
     assert results == [meaning(mortal, state)] * len(results)
 
 
+@pytest.mark.feature("dataplane.crash-safety")
 def test_killed_while_the_card_changes_no_former_one_is_left_in_the_bridge(mortal: Mortal) -> None:
     sandbox, network = mortal.sandbox, new_id()
     mortal.name_nics("card1", "card2", "card3")
@@ -156,6 +159,7 @@ def test_killed_while_the_card_changes_no_former_one_is_left_in_the_bridge(morta
         sandbox.run(["ip", "link", "delete", f"card{number}"])
 
 
+@pytest.mark.feature("dataplane.crash-safety")
 def test_a_removal_is_completed(mortal: Mortal, world: World) -> None:
     deaths = 0
     for _ in mortal.deaths(key(world.router), lambda: world.reconcile(world.router), None):

@@ -76,6 +76,7 @@ class Looks:
 # ---- what is undone -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.feature("operation.drift")
 @pytest.mark.parametrize("command", [one for one in [*INSIDE, *OUTSIDE] if "printf" not in one])
 def test_a_hand_is_undone_without_being_asked(world: World, command: str) -> None:
     before, counted = world.everything(), stats(world.machine)["repairs"]
@@ -108,6 +109,7 @@ def same(world: World, before: object) -> bool:
         return False
 
 
+@pytest.mark.feature("operation.drift")
 def test_each_of_many_hands_is_undone(world: World) -> None:
     """How soon is measured by ``python -m tests.bench repair``."""
     with ip_events(world.machine.sandbox, world.namespace) as events:
@@ -122,6 +124,7 @@ def came_and_went(lines: Sequence[str], address: str) -> bool:
     return sum(f"inet {address}" in line for line in lines) == 2
 
 
+@pytest.mark.feature("operation.drift")
 def test_events_that_were_lost_lead_to_a_look_at_everything(machine: Dataplane) -> None:
     worlds = [a_world(machine), a_world(machine)]
     before = []

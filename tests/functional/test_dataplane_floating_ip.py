@@ -7,6 +7,8 @@ import dataclasses
 import re
 from collections.abc import Mapping
 
+import pytest
+
 from l3agent.model.states import HostState, Port, RouterState
 from l3agent.testing import wait_until
 from tests.support.kernel import observed
@@ -49,6 +51,7 @@ def reconcile(machine: Dataplane, *states: RouterState | HostState) -> list[tupl
 # ---- what is touched ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.feature("operation.minimal-rules")
 def test_one_more_is_two_elements_and_one_address_and_nothing_else(machine: Dataplane) -> None:
     state, _, gateway = a_router({FIRST: "10.0.0.5"})
     reconcile(machine, state)
@@ -118,6 +121,7 @@ def arp(lines: list[str], address: str) -> list[str]:
     return [line for line in lines if f"Request who-has {address} tell {address}," in line]
 
 
+@pytest.mark.feature("router.gratuitous-arp")
 def test_each_repeat_is_one_gratuitous_arp_from_the_gateway(machine: Dataplane) -> None:
     state, _, gateway = a_router({})
     reconcile(machine, state)
@@ -133,6 +137,7 @@ def test_each_repeat_is_one_gratuitous_arp_from_the_gateway(machine: Dataplane) 
         assert f"{gateway.mac} > ff:ff:ff:ff:ff:ff" in line
 
 
+@pytest.mark.feature("router.unsolicited-na")
 def test_an_ipv6_address_is_announced_by_an_unsolicited_advertisement(machine: Dataplane) -> None:
     state, _, gateway = a_router({})
     reconcile(machine, state)

@@ -37,6 +37,7 @@ def traffic(machine: Dataplane) -> Iterator[Traffic]:
         yield traffic
 
 
+@pytest.mark.feature("router.conntrack")
 @pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__.replace("_", "-"))
 def test_flows_of_what_goes_end_and_all_others_live(machine: Dataplane, traffic: Traffic, change: Change) -> None:
     world = World(machine)
@@ -71,6 +72,7 @@ def test_a_flush_that_a_killed_process_left_is_finished(dataplane: Dataplane) ->
     assert observed(dataplane.sandbox, name).dnat == {SECOND: "10.0.1.6"}
 
 
+@pytest.mark.feature("router.conntrack")
 def test_a_stream_to_a_floating_ip_that_was_unassigned_reaches_its_new_instance(
     machine: Dataplane, traffic: Traffic
 ) -> None:

@@ -43,6 +43,7 @@ def pings(sandbox: Sandbox, *machines: HostState) -> Iterator[None]:
             one.close()
 
 
+@pytest.mark.feature("dataplane.crash-safety")
 @pytest.mark.parametrize(
     ("change", "tampered"),
     [(the_gateway_gone_and_an_interface, False), (another_gateway, False), (the_gateway_gone, True)],

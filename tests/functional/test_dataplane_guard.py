@@ -101,6 +101,7 @@ def wait_seen(frames: Program, *texts: str) -> None:
         wait_until(lambda text=text: any(text in line for line in frames.lines()), timeout=20)
 
 
+@pytest.mark.feature("router.snat-leaks")
 def test_nothing_without_a_connection_leaves_with_the_address_of_a_tenant(world: World, frames: Program) -> None:
     for machine, source in ((world.with_fip, WITH_FIP), (world.without, WITHOUT)):
         assert world.send_stray(machine, source, OUTSIDE) == 19
@@ -117,6 +118,7 @@ def test_nothing_without_a_connection_leaves_with_the_address_of_a_tenant(world:
     assert leaks(frames) == []
 
 
+@pytest.mark.feature("router.snat-leaks")
 def test_errors_about_a_connection_leave_with_its_translation(world: World, frames: Program) -> None:
     """ICMP port unreachable from inside and from the router, and time exceeded from the router, are RELATED."""
     for to in (FIP, GATEWAY):
@@ -127,6 +129,7 @@ def test_errors_about_a_connection_leave_with_its_translation(world: World, fram
     assert leaks(frames) == []
 
 
+@pytest.mark.feature("router.link-local")
 def test_link_local_destinations_leave_by_no_gateway(world: World, frames: Program) -> None:
     for snat in (True, False):
         world.reconcile(replace(world.router, snat=snat))
@@ -139,6 +142,7 @@ def test_link_local_destinations_leave_by_no_gateway(world: World, frames: Progr
     assert [line for line in frames.lines() if "169.254." in line or "a9fe:a9fe" in line] == []
 
 
+@pytest.mark.feature("router.snat-leaks")
 def test_without_source_nat_and_in_ipv6_all_leaves_as_it_is(world: World, frames: Program) -> None:
     assert world.send_stray(world.with_fip, INSIDE6, OUTSIDE6) == 1
     wait_seen(frames, f"{INSIDE6}.4000 > {OUTSIDE6}.80: Flags [R]")

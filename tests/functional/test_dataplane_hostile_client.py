@@ -37,6 +37,7 @@ def refused(machine: Dataplane, frame: bytes) -> None:
             pass
 
 
+@pytest.mark.feature("dataplane.hostile-client")
 @pytest.mark.parametrize(
     "frame",
     [
@@ -56,6 +57,7 @@ def test_a_frame_without_bounds_costs_little(machine: Dataplane, frame: bytes) -
     assert machine.request("hello", {})["pid"]
 
 
+@pytest.mark.feature("dataplane.hostile-client")
 def test_what_a_client_says_is_short_and_legible_in_the_log(machine: Dataplane) -> None:
     for name in ("x" * 4000, "\x1b[31mred\nforged line"):
         with pytest.raises(AssertionError, match="unknown operation"):
@@ -76,6 +78,7 @@ def test_a_number_of_lines_that_is_none_is_an_error_and_no_defect(machine: Datap
     assert "Traceback" not in machine.log.read_text()
 
 
+@pytest.mark.feature("dataplane.hostile-client")
 def test_dry_runs_of_routers_that_are_not_here_leave_nothing_behind(machine: Dataplane) -> None:
     def trial(times: int) -> None:
         for _ in range(times):
@@ -89,6 +92,7 @@ def test_dry_runs_of_routers_that_are_not_here_leave_nothing_behind(machine: Dat
     assert resident_mb(machine) < before + 8
 
 
+@pytest.mark.feature("dataplane.hostile-client")
 def test_a_client_that_does_not_read_stops_nothing(machine: Dataplane) -> None:
     inner = port(new_id(), "10.0.0.1/24")
     standing, wide = router(inner), large(3000)

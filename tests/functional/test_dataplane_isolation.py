@@ -29,6 +29,7 @@ def node_address(machine: Dataplane) -> None:
     _give_address(machine.sandbox)
 
 
+@pytest.mark.feature("dataplane.tenant-isolation")
 @pytest.mark.usefixtures("same_node")
 def test_tenants_and_machines_outside_neither_configure_nor_reach_the_node(machine: Dataplane) -> None:
     inside, outside = new_id(), new_id()
@@ -94,6 +95,7 @@ def test_a_bridge_of_another_program_keeps_its_settings(machine: Dataplane) -> N
     assert _settings(sandbox, bridge(network)) == before
 
 
+@pytest.mark.feature("dataplane.tenant-isolation")
 def test_a_tap_that_waits_for_the_linux_bridge_agent_leads_nowhere(sandbox: Sandbox, folder: Path) -> None:
     _give_address(sandbox)
     dataplane = Dataplane(sandbox, folder, {"DEFAULT": {"interface_driver": "linuxbridge"}})
@@ -105,6 +107,7 @@ def test_a_tap_that_waits_for_the_linux_bridge_agent_leads_nowhere(sandbox: Sand
     dataplane.hang_up()
 
 
+@pytest.mark.feature("dataplane.tenant-isolation")
 @pytest.mark.openvswitch
 def test_a_tap_of_open_vswitch_leads_to_the_switch_only() -> None:
     with a_node(ovs_use_veth=True) as node:

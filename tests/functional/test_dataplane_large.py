@@ -48,6 +48,7 @@ def served_meanwhile(machine: Dataplane, number: int, other: RouterState) -> int
     return served
 
 
+@pytest.mark.feature("dataplane.large-routers")
 def test_other_routers_are_served_while_a_large_one_changes(machine: Dataplane) -> None:
     state, other = large(_MANY), large(2)
     half = replace(state, floating_ips=floating_ips(many(_MANY // 2)))
@@ -59,6 +60,7 @@ def test_other_routers_are_served_while_a_large_one_changes(machine: Dataplane) 
     assert machine.reconcile((key(state), None), (key(other), None))[0].error is None
 
 
+@pytest.mark.feature("dataplane.large-routers")
 def test_a_newer_request_supersedes_the_one_under_way(machine: Dataplane) -> None:
     state = large(_MANY)
     half = replace(state, floating_ips=floating_ips(many(_MANY // 2)))
@@ -97,6 +99,7 @@ def test_drift_while_a_large_router_changes_is_repaired(machine: Dataplane) -> N
     machine.reconcile((key(state), None))
 
 
+@pytest.mark.feature("dataplane.large-routers")
 def test_killed_between_slices_a_large_router_is_completed(mortal: Mortal) -> None:
     state = large(400)
     half = replace(state, floating_ips=floating_ips(many(200)))

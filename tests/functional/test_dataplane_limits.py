@@ -59,6 +59,7 @@ def test_the_counters_tell_what_is_used(dataplane: Dataplane) -> None:
     assert 10 < there["descriptors"][0] < there["descriptors"][1]
 
 
+@pytest.mark.feature("dataplane.batches")
 def test_the_counters_tell_what_was_sent_and_what_was_mended(dataplane: Dataplane) -> None:
     world = a_world(dataplane)
     world.reconcile()

@@ -31,6 +31,7 @@ def link(machine: Dataplane, name: str) -> dict[str, object]:
     return {name: found.get(name) for name in ("ifindex", "master", "flags", "operstate", "ifalias")}
 
 
+@pytest.mark.feature("dataplane.privilege")
 @pytest.mark.parametrize("kind", ["tun", "bridge", "veth here", "veth to a foreign namespace"])
 def test_the_tap_of_a_virtual_machine_is_left_alone(machine: Dataplane, kind: str) -> None:
     inner = port(new_id(), "10.0.0.1/24")
@@ -54,6 +55,7 @@ def test_the_tap_of_a_virtual_machine_is_left_alone(machine: Dataplane, kind: st
         assert link(machine, name) == before
 
 
+@pytest.mark.feature("dataplane.privilege")
 def test_a_bridge_of_another_program_gets_no_port(machine: Dataplane) -> None:
     network = new_id()
     name = device_name(BRIDGE_DEVICE, network)
@@ -96,6 +98,7 @@ def like(one: Port, *addresses: str) -> Port:
     return replace(other, id=like_id(one.id), device=one.device, mac=mac_of(other.id))
 
 
+@pytest.mark.feature("dataplane.privilege")
 def test_of_two_routers_with_like_port_ids_the_second_is_rejected_by_name(machine: Dataplane) -> None:
     first = router(inner := port(new_id(), "10.0.0.1/24"))
     second = router(like(inner, "10.0.1.1/24"))
@@ -153,6 +156,7 @@ def test_a_name_taken_by_another_program_after_a_removal_is_left_alone(machine: 
     guest.kill()
 
 
+@pytest.mark.feature("dataplane.privilege")
 def test_only_a_nic_that_the_topology_file_of_root_names_is_plugged_in(dataplane: Dataplane, folder: Path) -> None:
     machine, topology = dataplane, folder / "topology.yaml"
     machine.sandbox.run(["sh", "-ec", "for n in nic0 nic1; do ip link add $n type veth peer of-$n; done"])

@@ -13,6 +13,7 @@ from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 import eventlet
+import pytest
 
 from l3agent.model.desired import desired_state
 from l3agent.model.names import GATEWAY_DEVICE, INTERNAL_DEVICE, device_name
@@ -81,6 +82,7 @@ def test_a_state_that_the_kernel_refuses_never_harms_the_others(dataplane: Datap
     assert second.error is None and second.operations
 
 
+@pytest.mark.feature("process.stop-keeps-routers")
 def test_sigterm_ends_it_in_good_order_and_the_routers_stay(dataplane: Dataplane) -> None:
     dataplane.reconcile((("router", ROUTER), desired_state(legacy_payload())))
     assert dataplane.stop() == 0
@@ -100,6 +102,7 @@ def test_a_second_data_plane_of_one_namespace_folder_leaves_with_status_75(datap
     dataplane.sandbox.run(["ip", "netns", "add", "another"])
 
 
+@pytest.mark.feature("dataplane.privilege")
 def test_no_log_is_written_where_another_user_could_have_it_lead_elsewhere(dataplane: Dataplane, folder: Path) -> None:
     """A link of the agent's user in its own folder would give him any file of root."""
     foreign = folder / "of-the-agent"
@@ -176,6 +179,7 @@ def test_sigkill_at_any_moment_is_survived(dataplane: Dataplane) -> None:
     assert facts.dnat == {"198.51.100.20": "10.0.19.6"}
 
 
+@pytest.mark.feature("operation.audit-log")
 def test_the_debug_log_tells_all_that_is_done_to_a_router_repairs_too(sandbox: Sandbox, folder: Path) -> None:
     dataplane = Dataplane(sandbox, folder)
     with (folder / "dataplane.conf").open("a") as conf:

@@ -166,6 +166,7 @@ def test_a_router_that_stands_stays_as_it_is_when_its_change_is_refused(machine:
     machine.reconcile((key(state), None))
 
 
+@pytest.mark.feature("dataplane.privilege")
 def test_without_a_topology_file_no_card_of_the_machine_is_taken_and_no_host_made(
     sandbox: Sandbox, folder: Path
 ) -> None:

@@ -67,6 +67,7 @@ def listens(folder: Path, process: Inside, times: int = 1) -> None:
     assert process.entrance.poll() is None, last_lines(log)
 
 
+@pytest.mark.feature("dataplane.privilege")
 def test_a_link_that_takes_the_place_of_the_socket_gives_nobody_a_file_and_it_is_born_as_it_stays(
     sandbox: Sandbox, folder: Path, theirs: Path
 ) -> None:

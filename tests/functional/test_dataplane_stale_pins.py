@@ -55,6 +55,7 @@ def test_the_process_may_not_read_such_files(restricted: Dataplane) -> None:
     assert not int(status["CapEff"], 16) & (1 << dac_override | 1 << dac_read_search)
 
 
+@pytest.mark.feature("router.blocked-namespace")
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_router_is_built_in_its_place_and_removed(restricted: Dataplane, kind: str) -> None:
     state = router(port(new_id(), "10.0.0.1/24"))

@@ -148,6 +148,7 @@ def test_ipv6_is_forwarded_untranslated_in_both_directions(world: World, traffic
     assert (inward.name, inward.seen) == (namespace(world.vm1), "2001:db8:ffff::1")
 
 
+@pytest.mark.feature("router.routes")
 @pytest.mark.parametrize(("target", "sources"), [("172.30.0.9", SOURCES), ("2001:db8:30::9", SOURCES6)])
 def test_traffic_is_shared_among_several_next_hops(
     machine: Dataplane, world: World, traffic: Traffic, target: str, sources: list[str]
@@ -172,6 +173,7 @@ def test_without_snat_the_outside_sees_the_machine_itself(machine: Dataplane, wo
     assert traffic.connect(world.outside, "10.3.0.5").seen == OUTSIDE
 
 
+@pytest.mark.feature("router.off-subnet-gateway")
 def test_a_gateway_outside_its_subnet_carries_traffic(machine: Dataplane, world: World, traffic: Traffic) -> None:
     network, gateway = new_id(), port(world.external, "198.51.100.10/24", gateway=True)
     state = router(

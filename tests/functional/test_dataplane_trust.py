@@ -76,6 +76,7 @@ def listens(path: Path) -> bool:
     return True
 
 
+@pytest.mark.feature("dataplane.privilege")
 def test_a_file_of_the_agents_user_sets_harmless_options_only(sandbox: Sandbox, folder: Path, theirs: Path) -> None:
     proof, evil = folder / "proof", theirs / "logging.conf"
     evil.write_text(
@@ -102,6 +103,7 @@ def test_a_file_of_the_agents_user_sets_harmless_options_only(sandbox: Sandbox, 
     assert (found.st_uid, stat.S_IMODE(found.st_mode)) == (NOBODY, 0o600)
 
 
+@pytest.mark.feature("dataplane.privilege")
 def test_the_documented_sudoers_line_allows_nothing_else(sandbox: Sandbox, folder: Path, theirs: Path) -> None:
     conf = written(theirs / "l3.conf", "[DEFAULT]\n")
     allowed(sandbox, folder, f"--config-file={conf}", "--exit-with-client")

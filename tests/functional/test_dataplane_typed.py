@@ -59,6 +59,7 @@ def worlds(machine: Dataplane) -> dict[str, World]:
     return worlds
 
 
+@pytest.mark.feature("operation.plan")
 def test_a_typed_build_leaves_nothing_to_do(machine: Dataplane) -> None:
     state = World(machine).state
     typed(machine, plan(machine, state, state))
@@ -89,6 +90,7 @@ def test_a_typed_build_takes_the_place_of_a_tap_that_is_in_the_way(machine: Data
     machine.reconcile((key(state), None))
 
 
+@pytest.mark.feature("operation.plan")
 @pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__.replace("_", "-"))
 def test_a_typed_change_leaves_nothing_to_do(machine: Dataplane, worlds: dict[str, World], change: Change) -> None:
     """Nothing, or what the kernel took along with something that changed: that is what a second look is for."""
@@ -102,6 +104,7 @@ def test_a_typed_change_leaves_nothing_to_do(machine: Dataplane, worlds: dict[st
     machine.reconcile((key(world.state), None))
 
 
+@pytest.mark.feature("operation.plan")
 @pytest.mark.parametrize("change", ENDINGS, ids=lambda change: change.__name__.replace("_", "-"))
 def test_typed_lines_end_the_flows_of_what_goes_and_no_others(machine: Dataplane, change: Ending) -> None:
     world = Flows(machine)

@@ -6,6 +6,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import pytest
+
 from l3agent.model.states import RouterState
 from l3agent.testing import wait_until
 from tests.support.processes import Dataplane
@@ -21,6 +23,7 @@ def test_a_router_without_ipv6_addresses_is_served_and_no_line_says_that_any_are
     assert _addresses(machine, state) == {"10.0.0.1", "203.0.113.10"}
 
 
+@pytest.mark.feature("router.without-ipv6")
 def test_ipv4_of_a_router_with_both_families_works_and_ipv6_follows_when_it_is_enabled(machine: Dataplane) -> None:
     inner = port(new_id(), "10.0.0.1/24", "2001:db8:1::1/64")
     gateway = port(new_id(), "203.0.113.10/24", "2001:db8::10/64", gateway=True)

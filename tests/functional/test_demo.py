@@ -135,6 +135,7 @@ def ordinary_user() -> Iterator[list[str]]:
         yield _ordinary_user(Path(folder))
 
 
+@pytest.mark.feature("operation.standalone")
 def test_the_demo_passes_for_an_ordinary_user_in_time_and_leaves_nothing(
     start: Start, ordinary_user: list[str]
 ) -> None:
@@ -158,6 +159,7 @@ def test_the_demo_passes_for_an_ordinary_user_in_time_and_leaves_nothing(
         assert re.search(proof, demo.text), demo.text
 
 
+@pytest.mark.feature("operation.check")
 def test_check_tries_the_kernel_without_root_and_says_what_it_could_not_look_at(ordinary_user: list[str]) -> None:
     done = subprocess.run(
         [*ordinary_user, "check", "--json"], capture_output=True, text=True, timeout=_PATIENCE_S, cwd="/", check=False

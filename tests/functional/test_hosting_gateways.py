@@ -49,6 +49,7 @@ ip -n provider route add 2001:db8:1::/64 via 2001:db8:f::10
 """
 
 
+@pytest.mark.feature("router.off-subnet-gateway")
 def test_traffic_leaves_by_the_gateways_of_hosting_providers(dataplane: Dataplane, folder: Path) -> None:
     path = folder / "topology.yaml"
     path.write_text(_TOPOLOGY)

@@ -29,6 +29,7 @@ else:
 """
 
 
+@pytest.mark.feature("driver.external-bridge")
 @pytest.mark.openvswitch
 def test_gateways_go_to_the_external_bridge_of_old_files_untagged():
     with a_node(external_network_bridge="br-ex") as node:
@@ -95,6 +96,7 @@ def test_with_veth_the_switch_has_the_outer_ends():
         assert node.ovs.ports() == {"vm"}
 
 
+@pytest.mark.feature("driver.linuxbridge")
 def test_taps_are_left_to_the_linux_bridge_agent(sandbox: Sandbox, folder):
     dataplane = Dataplane(sandbox, folder, {"DEFAULT": {"interface_driver": "linuxbridge"}})
     dataplane.start()

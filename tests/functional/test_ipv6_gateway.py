@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from ipaddress import IPv6Address
 from typing import Any
 
+import pytest
+
 from l3agent.model.desired import desired_state
 from l3agent.testing import wait_until
 from tests.support.payloads import a_fixed_ip, a_gateway, a_router, a_subnet
@@ -37,6 +39,7 @@ while True:
 """
 
 
+@pytest.mark.feature("router.ipv6-gateway")
 def test_the_ipv6_gateway_of_the_options_is_the_default_route_in_the_kernel(dataplane: Dataplane) -> None:
     bring(dataplane, a_router(), ipv6_gateway=IPv6Address("fe80::1"))
     (route,) = default_routes(dataplane)
@@ -44,6 +47,7 @@ def test_the_ipv6_gateway_of_the_options_is_the_default_route_in_the_kernel(data
     assert setting(dataplane, "accept_ra") != "2"
 
 
+@pytest.mark.feature("router.ipv6-gateway")
 def test_without_any_ipv6_gateway_the_routers_outside_say_who_they_are(dataplane: Dataplane) -> None:
     router = a_router()
     bring(dataplane, router)
@@ -58,6 +62,7 @@ def test_without_any_ipv6_gateway_the_routers_outside_say_who_they_are(dataplane
     bring(dataplane, router, changes=False)
 
 
+@pytest.mark.feature("router.ipv6-gateway")
 def test_a_gateway_that_the_server_names_takes_the_place_of_the_advertised_one(dataplane: Dataplane) -> None:
     bring(dataplane, a_router())
     neighbour(dataplane)
@@ -70,6 +75,7 @@ def test_a_gateway_that_the_server_names_takes_the_place_of_the_advertised_one(d
     assert setting(dataplane, "accept_ra") == "0"
 
 
+@pytest.mark.feature("router.ipv6-gateway")
 def test_what_neutron_leaves_listening_listens_no_more_when_the_server_names_one(dataplane: Dataplane) -> None:
     """neutron-l3-agent sets accept_ra and leaves autoconf as the kernel makes it."""
     wanted = with_ipv6_gateway("2001:db8:ffff::1")

@@ -26,6 +26,7 @@ def with_another(state: RouterState) -> RouterState:
     return replace(state, floating_ips=floating_ips({"203.0.113.101": "10.0.0.5"}))
 
 
+@pytest.mark.feature("driver.openvswitch")
 def test_a_router_is_plugged_in_dead_until_it_is_wired(node: Node):
     state, inner, gateway = a_router()
     operations = node.build(state)
@@ -47,6 +48,7 @@ def test_a_router_is_plugged_in_dead_until_it_is_wired(node: Node):
     assert node.build(state) == ()
 
 
+@pytest.mark.feature("dataplane.privilege")
 def test_no_state_takes_a_card_of_the_machine_or_a_port_of_another_bridge(node: Node):
     node.sandbox.run(["ip", "link", "add", "mgmt0", "type", "veth", "peer", "name", "outside0"])
     node.ovs.vsctl("add-br", "br-storage", "--", "add-port", "br-storage", "store0")
@@ -101,6 +103,7 @@ def test_an_interface_comes_and_goes(node: Node):
     assert node.build(state) == ()
 
 
+@pytest.mark.feature("driver.openvswitch-batch")
 def test_many_ports_are_one_transaction(node: Node):
     before = node.generation()
     states = [a_router()[0] for _ in range(6)]
@@ -115,6 +118,7 @@ def test_many_ports_are_one_transaction(node: Node):
     assert all(node.build(state) == () for state in states)
 
 
+@pytest.mark.feature("driver.openvswitch")
 def test_traffic_passes_once_ports_are_wired(node: Node):
     inner, gateway = port(new_id(), "10.0.0.1/24"), port(new_id(), "203.0.113.10/24", gateway=True)
     state = router(inner, gateway=gateway, fips={"203.0.113.100": "10.0.0.5"})
@@ -133,6 +137,7 @@ def test_traffic_passes_once_ports_are_wired(node: Node):
     assert node.pings("outside", "203.0.113.100")
 
 
+@pytest.mark.feature("driver.openvswitch-keep")
 def test_a_port_that_is_right_is_never_made_anew(node: Node):
     state, inner, gateway = a_router()
     node.build(state)
@@ -148,6 +153,7 @@ def test_a_port_that_is_right_is_never_made_anew(node: Node):
     assert node.ovs.row("Port", inner.device)["tag"] == 1
 
 
+@pytest.mark.feature("driver.openvswitch-keep")
 def test_a_port_that_neutrons_agent_made_is_taken_as_it_is(node: Node):
     state, inner, gateway = a_router()
     ns = namespace(state)
@@ -167,6 +173,7 @@ def test_a_port_that_neutrons_agent_made_is_taken_as_it_is(node: Node):
     assert node.ovs.row("Interface", inner.device)["external_ids"]["l3agent-router"] == state.id
 
 
+@pytest.mark.feature("driver.openvswitch-keep")
 @pytest.mark.parametrize(
     "command",
     [
@@ -207,6 +214,7 @@ def test_a_device_that_somebody_deletes_is_made_anew(node: Node):
     assert node.device(state, inner)["address"] == inner.mac
 
 
+@pytest.mark.feature("driver.openvswitch-outage")
 def test_the_switch_started_anew_gives_its_devices_back(node: Node):
     state, inner, gateway = a_router()
     node.build(state)
@@ -231,6 +239,7 @@ def test_without_the_switch_a_new_router_is_in_error_and_others_are_served(node:
     wait_until(lambda: node.reconcile(new).error is None, timeout=30)
 
 
+@pytest.mark.feature("driver.openvswitch-outage")
 def test_without_the_database_those_that_stand_are_served_and_the_rest_comes_by_itself(node: Node):
     standing, _, _ = a_router()
     going, _, _ = a_router()
@@ -256,6 +265,7 @@ def test_without_the_database_those_that_stand_are_served_and_the_rest_comes_by_
     assert going.id not in node.inventory()
 
 
+@pytest.mark.feature("driver.openvswitch-outage")
 def test_without_the_database_all_is_done_that_needs_no_new_port(node: Node):
     state, inner, _ = a_router()
     node.build(state)
@@ -287,6 +297,7 @@ def test_started_without_the_database_the_data_plane_serves_what_stands(node: No
     wait_until(lambda: node.is_right(standing, inner), timeout=30)
 
 
+@pytest.mark.feature("driver.openvswitch-outage")
 def test_a_database_that_does_not_answer_delays_nobody_else(node: Node):
     standing, _, _ = a_router()
     node.build(standing)

@@ -38,6 +38,7 @@ def once(folder: Path, given: Options, *arguments: str) -> subprocess.CompletedP
     return subprocess.run([*argv, *arguments], **output, text=True, timeout=100, check=False)
 
 
+@pytest.mark.feature("process.once")
 @pytest.mark.kernel
 def test_once_builds_all_routers_and_leaves_them_standing(dataplane: Dataplane, folder: Path) -> None:
     done = once(folder, options(folder, dataplane.socket_path))
@@ -51,6 +52,7 @@ def test_once_builds_all_routers_and_leaves_them_standing(dataplane: Dataplane, 
     assert not re.findall(r"router \S+ updated: [1-9]", again.stdout)
 
 
+@pytest.mark.feature("process.once")
 @pytest.mark.kernel
 def test_once_tells_that_a_router_failed(sandbox: Sandbox, folder: Path) -> None:
     machine = Dataplane(sandbox, folder, pool_size=0)
@@ -61,6 +63,7 @@ def test_once_tells_that_a_router_failed(sandbox: Sandbox, folder: Path) -> None
     machine.hang_up()
 
 
+@pytest.mark.feature("process.once")
 @pytest.mark.kernel
 def test_a_second_agent_leaves_with_status_75_and_the_first_goes_on_to_answer(
     dataplane: Dataplane, folder: Path, start_agent: Callable[[Options], Agent]
@@ -78,6 +81,7 @@ def test_a_second_agent_leaves_with_status_75_and_the_first_goes_on_to_answer(
     assert not (folder / "l3-agent.sock").exists()
 
 
+@pytest.mark.feature("process.once")
 def test_once_without_a_broker_gives_up_after_its_wait(folder: Path) -> None:
     given = options(folder, folder / "none.sock", transport_url=f"rabbit://guest:guest@{NO_BROKER}/")
     del given["standalone"]
@@ -87,6 +91,7 @@ def test_once_without_a_broker_gives_up_after_its_wait(folder: Path) -> None:
     assert "No full sync within 1 s" in done.stdout
 
 
+@pytest.mark.feature("operation.update-log")
 @pytest.mark.kernel
 def test_json_lines_carry_the_fields_of_an_update_and_its_request(
     dataplane: Dataplane, folder: Path, start_agent: Callable[[Options], Agent]
@@ -112,6 +117,7 @@ def test_json_lines_carry_the_fields_of_an_update_and_its_request(
     assert line["extra"]["router_id"] in agent.status()["routers"]
 
 
+@pytest.mark.feature("process.sighup")
 @pytest.mark.kernel
 def test_sighup_takes_over_what_can_change_and_names_what_needs_a_restart(
     dataplane: Dataplane, folder: Path, start_agent: Callable[[Options], Agent]
@@ -135,6 +141,7 @@ def test_sighup_takes_over_what_can_change_and_names_what_needs_a_restart(
     assert agent.end() == 0
 
 
+@pytest.mark.feature("operation.drift")
 @pytest.mark.kernel
 def test_what_a_hand_does_to_hosts_and_cards_is_undone_by_the_next_data_plane_too(
     dataplane: Dataplane, folder: Path, start_agent: Callable[[Options], Agent]
@@ -166,6 +173,7 @@ def test_what_a_hand_does_to_hosts_and_cards_is_undone_by_the_next_data_plane_to
     wait_until(lambda: joined() and addressed(), timeout=10)
 
 
+@pytest.mark.feature("operation.guru-report")
 @pytest.mark.kernel
 def test_sigusr2_reports_queue_workers_routers_and_errors(
     dataplane: Dataplane, folder: Path, start_agent: Callable[[Options], Agent]
@@ -186,6 +194,7 @@ def test_sigusr2_reports_queue_workers_routers_and_errors(
     assert "Green Threads" in text and "Services" in text and "Hub" in text
 
 
+@pytest.mark.feature("operation.guru-report")
 def test_no_secret_reaches_a_log_the_options_or_a_report(folder: Path, start_agent: Callable[[Options], Agent]) -> None:
     given = options(folder, folder / "none.sock", debug=True)
     given["DEFAULT"]["transport_url"] = f"rabbit://openstack:{SECRET}@{NO_BROKER}/"

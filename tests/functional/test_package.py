@@ -64,6 +64,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     yield folder
 
 
+@pytest.mark.feature("operation.packages")
 def test_both_packages_carry_the_page_and_the_samples(built: Path) -> None:
     [wheel], [sdist] = built.glob("*.whl"), built.glob("*.tar.gz")
     names = zipfile.ZipFile(wheel).namelist()
@@ -108,6 +109,7 @@ def venv(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return venv
 
 
+@pytest.mark.feature("operation.packages")
 def test_the_wheel_works_in_a_bare_environment(venv: Path, tmp_path: Path) -> None:
     assert __version__ in run(venv / "bin" / "l3-agent", "--version", folder=tmp_path)
     assert __version__ in run(venv / "bin" / "l3-dataplane", "--version", folder=tmp_path)

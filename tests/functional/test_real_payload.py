@@ -22,6 +22,7 @@ QR4, QR6, QG = "qr-03dbf1c2-f7", "qr-06382499-80", "qg-bb04a719-1a"
 FLOATING_IP = legacy_payload()["_floatingips"][0]["id"]
 
 
+@pytest.mark.feature("router.names", "router.extra-subnets")
 def test_the_kernel_holds_what_neutrons_agent_made_of_the_same_payload(cloud: Cloud, expected: RouterFacts) -> None:
     assert_same(cloud.facts(), expected)
 
@@ -31,10 +32,12 @@ def test_the_agent_reports_before_it_asks_for_routers(cloud: Cloud) -> None:
     assert order.index("report_state") < order.index("get_router_ids") <= order.index("sync_routers")
 
 
+@pytest.mark.feature("router.floating-ip-status")
 def test_the_floating_ip_is_reported_active(cloud: Cloud) -> None:
     assert wait_until(lambda: cloud.server.fip_statuses.get(FLOATING_IP), timeout=10) == "ACTIVE"
 
 
+@pytest.mark.feature("router.floating-ip")
 def test_a_floating_ip_comes_moves_and_goes(cloud: Cloud, expected: RouterFacts) -> None:
     router = legacy_payload()
     second = router["_floatingips"][0] | {"id": "f2", "floating_ip_address": "203.0.113.223"}
@@ -59,6 +62,7 @@ def test_a_floating_ip_comes_moves_and_goes(cloud: Cloud, expected: RouterFacts)
     assert wait_until(lambda: cloud.server.fip_statuses.get("f2"), timeout=10) == "ACTIVE"
 
 
+@pytest.mark.feature("router.snat")
 def test_snat_off_leaves_floating_ips_and_their_hairpin_alone(cloud: Cloud, expected: RouterFacts) -> None:
     cloud.put(legacy_payload() | {"enable_snat": False})
     expected.snat_out.clear()
@@ -75,6 +79,7 @@ def test_a_router_loses_its_gateway_and_gets_it_back(cloud: Cloud, expected: Rou
     assert_same(cloud.facts(), expected)
 
 
+@pytest.mark.feature("router.routes")
 def test_extra_routes_of_one_destination_share_the_traffic(cloud: Cloud, expected: RouterFacts) -> None:
     routes = [{"destination": "172.30.0.0/24", "nexthop": f"10.0.0.{n}"} for n in (77, 78)]
     cloud.put(legacy_payload() | {"routes": routes})
@@ -99,6 +104,7 @@ def test_an_ipv6_extra_route_and_one_that_nobody_reaches(cloud: Cloud, expected:
     assert_same(cloud.facts(), expected)
 
 
+@pytest.mark.feature("router.off-subnet-gateway")
 def test_a_gateway_outside_its_subnet_is_reached_on_link(cloud: Cloud, expected: RouterFacts) -> None:
     router = legacy_payload()
     router["gw_port"]["subnets"][0]["gateway_ip"] = "192.0.2.1"
@@ -158,6 +164,7 @@ def test_a_second_router_with_the_same_addresses_has_a_world_of_its_own(cloud: C
     assert_same(cloud.facts(), expected)
 
 
+@pytest.mark.feature("sync.isolation")
 @pytest.mark.parametrize(
     ("change", "told"),
     [
@@ -185,6 +192,7 @@ def test_a_router_that_becomes_malformed_keeps_what_it_has(cloud: Cloud, expecte
     assert cloud.agent.status()["routers"][ROUTER]["state"] == "active"
 
 
+@pytest.mark.feature("sync.skipped-parts")
 def test_a_part_that_cannot_be_served_is_skipped_and_the_rest_is_built(cloud: Cloud, expected: RouterFacts) -> None:
     """Two floating IPs for one fixed address, a bad route and a bad port: the kernel holds all the others."""
     bad = legacy_payload()

@@ -6,6 +6,8 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+import pytest
+
 from l3agent.model.desired import desired_state
 from l3agent.model.states import Report
 from l3agent.testing import wait_until
@@ -30,6 +32,7 @@ def test_the_kernel_holds_what_the_state_says(dataplane: Dataplane) -> None:
     assert dataclasses.asdict(observed(dataplane.sandbox, NAMESPACE)) == dataclasses.asdict(golden(GOLDEN))
 
 
+@pytest.mark.feature("router.random-ports")
 def test_the_rules_translate_what_neutrons_rules_translate(dataplane: Dataplane) -> None:
     reconcile_legacy(dataplane)
     found = rules(dataplane.sandbox, NAMESPACE)

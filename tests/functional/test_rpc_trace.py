@@ -42,6 +42,7 @@ def stage_of(
     return stage_of
 
 
+@pytest.mark.feature("operation.rpc-trace")
 def test_a_trace_from_the_field_is_replayed_and_makes_the_same_router(
     stage_of: Callable[..., Stage], server: StandIn, dataplane: Dataplane, folder: Path
 ) -> None:
@@ -64,6 +65,7 @@ def test_a_trace_from_the_field_is_replayed_and_makes_the_same_router(
     wait_until(lambda: observed(dataplane.sandbox, NAMESPACE) == expected, timeout=10)
 
 
+@pytest.mark.feature("operation.rpc-trace")
 def test_a_trace_has_no_secrets_and_is_for_its_owner_only(
     stage_of: Callable[..., Stage], server: StandIn, folder: Path
 ) -> None:

@@ -108,6 +108,7 @@ def in_sync_with(*routers: str) -> Callable[[dict[str, Any]], bool]:
     return reached
 
 
+@pytest.mark.feature("operation.check")
 def test_two_agents_on_one_broker_as_a_new_user_sets_them_up(
     serve: Serve, nodes: tuple[Node, Node], topology: Path
 ) -> None:
@@ -133,6 +134,7 @@ def test_two_agents_on_one_broker_as_a_new_user_sets_them_up(
     wait_until(lambda: (first.namespaces(), second.namespaces()) == ({R1, R2, R3}, set()), timeout=_PATIENCE_S)
 
 
+@pytest.mark.feature("operation.fault-injection")
 def test_a_slow_server_that_loses_messages_is_made_good_by_a_resync(
     serve: Serve, nodes: tuple[Node, Node], topology: Path, folder: Path
 ) -> None:
@@ -148,6 +150,7 @@ def test_a_slow_server_that_loses_messages_is_made_good_by_a_resync(
     wait_until(lambda: "203.0.113.102" in ctl("show", "r1", node.conf), timeout=_PATIENCE_S)
 
 
+@pytest.mark.feature("operation.fault-injection")
 def test_a_server_half_of_whose_calls_fail_is_asked_until_all_is_as_it_should_be(
     serve: Serve, nodes: tuple[Node, Node], topology: Path
 ) -> None:
@@ -162,6 +165,7 @@ def test_a_server_half_of_whose_calls_fail_is_asked_until_all_is_as_it_should_be
     assert "failed on purpose" in node.agent.log.read_text()
 
 
+@pytest.mark.feature("operation.fault-injection")
 def test_a_full_disk_stops_no_router_and_is_said_where_something_must_be_kept(sandbox: Sandbox, folder: Path) -> None:
     small, topology = "/run/small", folder / "topology.yaml"
     topology.write_text(sample("topology.yaml").read_text())

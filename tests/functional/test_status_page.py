@@ -78,6 +78,7 @@ def site(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Site]:
         yield site
 
 
+@pytest.mark.feature("operation.status-page")
 def test_the_page_shows_routers_topology_and_errors_and_what_tenants_wrote_is_text(site: Site) -> None:
     context = admin_context()
     fips = [a_floating_ip("203.0.113.50", "10.0.0.5")]

@@ -76,6 +76,7 @@ def routers(machine: Systemd) -> set[str]:
     return {line.split()[0] for line in machine.run("ip", "netns").splitlines() if line.startswith("qrouter-")}
 
 
+@pytest.mark.feature("operation.systemd")
 def test_both_units_are_ready_and_the_agent_has_no_privilege(machine: Systemd) -> None:
     for unit in ("l3-dataplane", "l3-agent"):
         shown = machine.show(unit)
@@ -98,6 +99,7 @@ def test_namespaces_are_seen_outside_and_work(machine: Systemd) -> None:
     assert machine.run("ip", "netns", "exec", "l3host-vm1", "ping", "-c", "1", "-W", "5", "203.0.113.1")
 
 
+@pytest.mark.feature("operation.systemd")
 def test_a_killed_agent_and_a_killed_data_plane_are_back_and_the_routers_never_went(machine: Systemd) -> None:
     before = routers(machine)
     for unit in ("l3-agent", "l3-dataplane"):
@@ -111,6 +113,7 @@ def test_a_killed_agent_and_a_killed_data_plane_are_back_and_the_routers_never_w
         assert routers(machine) == before
 
 
+@pytest.mark.feature("operation.systemd")
 def test_an_agent_that_stands_still_is_ended_by_the_watchdog_and_started_again(machine: Systemd) -> None:
     before = machine.show("l3-agent")
     machine.run("systemctl", "kill", "--signal=STOP", "--kill-who=main", "l3-agent")
@@ -170,6 +173,7 @@ def test_a_stop_ends_in_good_order_and_leaves_the_routers(machine: Systemd) -> N
     wait_in_sync(machine)
 
 
+@pytest.mark.feature("operation.systemd")
 def test_a_wrong_configuration_is_said_and_not_tried_again(machine: Systemd) -> None:
     machine.run("systemctl", "stop", "l3-agent")
     conf = "/run/l3agent/l3_agent.conf"
@@ -184,6 +188,7 @@ def test_a_wrong_configuration_is_said_and_not_tried_again(machine: Systemd) -> 
     wait_in_sync(machine)
 
 
+@pytest.mark.feature("operation.systemd")
 def test_the_journal_has_the_request_of_an_update_as_a_field(machine: Systemd) -> None:
     topology = "/run/l3agent/topology.yaml"
     machine.run("sed", "-i", "s/203.0.113.100: vm1/203.0.113.110: vm1/", topology)

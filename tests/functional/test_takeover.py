@@ -76,6 +76,7 @@ def world(dataplane: Dataplane) -> World:
     return World(dataplane)
 
 
+@pytest.mark.feature("operation.takeover")
 def test_a_router_is_taken_over_and_nothing_is_lost(world: World, expected: RouterFacts) -> None:
     sandbox, router = world.machine.sandbox, world.router
     name = namespace(router)
@@ -97,6 +98,7 @@ def test_a_router_is_taken_over_and_nothing_is_lost(world: World, expected: Rout
     assert world.machine.reconcile((key(router), router))[0].operations == ()
 
 
+@pytest.mark.feature("operation.takeover-crash")
 def test_what_is_no_longer_wanted_goes_with_the_takeover(world: World) -> None:
     """A floating IP and a route that the server took back while no agent ran; a route by hand is somebody else's."""
     sandbox, router = world.machine.sandbox, world.router
@@ -122,6 +124,7 @@ def test_what_is_no_longer_wanted_goes_with_the_takeover(world: World) -> None:
     assert stale not in sandbox.run(["ip", "-j", "address"], netns=name)
 
 
+@pytest.mark.feature("operation.takeover-crash")
 def test_killed_after_any_of_its_sends_a_takeover_is_completed(
     sandbox: Sandbox, folder: Path, expected: RouterFacts
 ) -> None:
@@ -145,6 +148,7 @@ def test_killed_after_any_of_its_sends_a_takeover_is_completed(
     machine.hang_up()
 
 
+@pytest.mark.feature("operation.takeover-crash")
 def test_the_plan_of_a_takeover_typed_does_the_same(world: World, expected: RouterFacts) -> None:
     sandbox, router = world.machine.sandbox, world.router
     (report,) = world.machine.reconcile((key(router), router), dry_run=True)
@@ -157,6 +161,7 @@ def test_the_plan_of_a_takeover_typed_does_the_same(world: World, expected: Rout
     assert neutrons(rules(sandbox, router)) == []
 
 
+@pytest.mark.feature("operation.hand-back")
 def test_a_router_is_handed_back_and_taken_over_again_and_nothing_is_lost(world: World, folder: Path) -> None:
     sandbox, router = world.machine.sandbox, world.router
     name = namespace(router)
@@ -206,6 +211,7 @@ def refused(world: World, reason: str) -> None:
     assert "l3agent" not in world.machine.sandbox.run(["nft", "list", "tables"], netns=namespace(world.router))
 
 
+@pytest.mark.feature("operation.takeover")
 def test_rules_of_legacy_iptables_are_refused(world: World) -> None:
     """Its empty tables, which any look at them makes, are none."""
     sandbox, name = world.machine.sandbox, namespace(world.router)
@@ -216,6 +222,7 @@ def test_rules_of_legacy_iptables_are_refused(world: World) -> None:
     world.take_over()
 
 
+@pytest.mark.feature("operation.takeover")
 def test_rules_of_an_extension_that_is_not_there_are_refused(world: World) -> None:
     sandbox, name = world.machine.sandbox, namespace(world.router)
     chain = "neutron-l3-agent-fip-pf"

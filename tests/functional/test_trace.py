@@ -115,6 +115,7 @@ ARRIVES = {
 }
 
 
+@pytest.mark.feature("operation.packet-trace")
 @pytest.mark.parametrize("case", ARRIVES.values(), ids=ARRIVES)
 def test_a_packet_that_is_said_to_arrive_does_and_with_the_addresses_told(
     case: Case, world: World, traffic: Traffic
@@ -129,6 +130,7 @@ def test_a_packet_that_is_said_to_arrive_does_and_with_the_addresses_told(
     assert told.destination in own or case.receiver == "router"
 
 
+@pytest.mark.feature("operation.packet-trace")
 def test_without_a_route_it_is_dropped(world: World, traffic: Traffic) -> None:
     told = world.trace(VM1, "8.8.8.8")
     assert (told.verdict, told.reason.partition(";")[0]) == ("dropped", "no route to 8.8.8.8")

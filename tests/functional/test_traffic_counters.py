@@ -83,6 +83,7 @@ def both(packets_in: int, packets_out: int) -> dict[str, list[int]]:
     return {"in": [packets_in, packets_in * _PACKET], "out": [packets_out, packets_out * _PACKET]}
 
 
+@pytest.mark.feature("operation.traffic")
 def test_each_packet_to_and_from_outside_is_counted_once(world: World) -> None:
     assert world.counted()["floating_ips"] == {FIP: both(0, 0)}
     world.ping(world.outside, FIP, 7)

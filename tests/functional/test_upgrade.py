@@ -120,6 +120,7 @@ def node(request: pytest.FixtureRequest, sandbox: Sandbox, folder: Path, rabbit:
         print(f"--- {log.name}\n{log.read_text(errors='replace') if log.exists() else ''}")
 
 
+@pytest.mark.feature("operation.upgrade")
 @pytest.mark.parametrize("first", ["agent", "dataplane"])
 def test_a_release_takes_over_what_the_one_before_left_and_no_packet_is_lost(
     node: Node, rabbit: Rabbit, expected: RouterFacts, first: str

@@ -138,6 +138,7 @@ def statuses_told(calls: list[Mapping[str, Any]]) -> dict[str, list[str]]:
     return told
 
 
+@pytest.mark.feature("process.first-report", "process.start-flag")
 def test_a_start_asks_and_reports_what_the_real_agent_does(stage: Stage) -> None:
     said = conversation("agent_start")
     stage.start_agent([])
@@ -150,6 +151,7 @@ def test_a_start_asks_and_reports_what_the_real_agent_does(stage: Stage) -> None
     assert "start_flag" not in second
 
 
+@pytest.mark.feature("process.context")
 def test_the_context_of_a_request_has_every_key_of_the_real_one(stage: Stage) -> None:
     stage.start_agent([])
     for asked in stage.server.asked:
@@ -159,6 +161,7 @@ def test_the_context_of_a_request_has_every_key_of_the_real_one(stage: Stage) ->
     assert len(requests) == len(stage.server.asked)
 
 
+@pytest.mark.feature("router.life")
 @pytest.mark.parametrize("paced", [True, False], ids=["one by one", "all at once"])
 def test_a_router_built_step_by_step_is_what_the_real_agent_made_of_it(
     stage: Stage, built: RouterFacts, paced: bool
@@ -176,6 +179,7 @@ def test_a_router_built_step_by_step_is_what_the_real_agent_made_of_it(
         assert len(calls) == len(BUILD.calls("sync_routers"))
 
 
+@pytest.mark.feature("router.life")
 def test_a_restart_asks_what_the_real_agent_asks_and_changes_nothing(stage: Stage, built: RouterFacts) -> None:
     said = conversation("restart_full_sync")
     stage.start_agent(said.last_answer()).kill()
@@ -190,6 +194,7 @@ def test_a_restart_asks_what_the_real_agent_asks_and_changes_nothing(stage: Stag
     assert not stage.server.arguments("update_floatingip_statuses")
 
 
+@pytest.mark.feature("sync.mtu")
 def test_a_network_with_another_mtu_changes_that_and_nothing_else(stage: Stage, built: RouterFacts) -> None:
     said = conversation("network_mtu_update")
     agent = stage.start_agent(BUILD.last_answer())
@@ -201,6 +206,7 @@ def test_a_network_with_another_mtu_changes_that_and_nothing_else(stage: Stage, 
     assert [call["router_ids"] for call in stage.server.arguments("sync_routers")] == [[ROUTER]]
 
 
+@pytest.mark.feature("router.life")
 @pytest.mark.parametrize("paced", [True, False], ids=["one by one", "all at once"])
 def test_a_router_taken_apart_step_by_step_leaves_nothing(stage: Stage, paced: bool) -> None:
     said = conversation("legacy_teardown")

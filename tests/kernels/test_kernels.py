@@ -66,12 +66,14 @@ def guests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guests]:
     guests.kill()
 
 
+@pytest.mark.feature("dataplane.kernels")
 def test_the_data_plane_works_on_this_kernel() -> None:
     done = subprocess.run(_SCENARIO, cwd=ROOT, capture_output=True, text=True, timeout=_DEADLINE_S, check=False)
     print(done.stdout, done.stderr)
     assert done.returncode == 0
 
 
+@pytest.mark.feature("dataplane.kernels")
 @pytest.mark.parametrize("name", GUESTS)
 def test_the_data_plane_works_on_another_kernel(guests: Guests, name: str) -> None:
     status = guests[name].wait(_DEADLINE_S)

@@ -78,6 +78,7 @@ def test_floating_ips_are_down_when_their_router_is_served_no_more_and_active_ag
     wait_status(bed, stays, "ACTIVE")
 
 
+@pytest.mark.feature("router.floating-ip-status")
 def test_a_floating_ip_is_active_after_a_move_between_two_nodes_in_either_order(
     bed: Bed, agent: L3Agent, cloud: Cloud, external: Member, second: L3Agent
 ) -> None:

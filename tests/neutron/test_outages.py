@@ -39,6 +39,7 @@ def load(cloud: Cloud, external: Member) -> Iterator[eventlet.GreenThread]:
     user.kill()
 
 
+@pytest.mark.feature("process.revived")
 def test_the_rpc_server_is_upgraded_under_load(bed: Bed, agent: L3Agent, load: eventlet.GreenThread) -> None:
     eventlet.sleep(3)
     bed.neutron.rpc.stop()
@@ -84,6 +85,7 @@ def test_a_part_of_the_server_is_killed_and_the_agent_goes_on(
     assert agent.status()["removed"] == []
 
 
+@pytest.mark.feature("process.without-server")
 def test_our_agent_is_killed_under_load(bed: Bed, agent: L3Agent, load: eventlet.GreenThread) -> None:
     eventlet.sleep(3)
     agent.kill()
@@ -93,6 +95,7 @@ def test_our_agent_is_killed_under_load(bed: Bed, agent: L3Agent, load: eventlet
     wait_equal(bed, BACK_WITHIN)
 
 
+@pytest.mark.feature("process.without-server")
 def test_our_agent_is_restarted_while_the_user_works_and_the_server_keeps_its_row(
     bed: Bed, agent: L3Agent, load: eventlet.GreenThread
 ) -> None:
@@ -104,6 +107,7 @@ def test_our_agent_is_restarted_while_the_user_works_and_the_server_keeps_its_ro
     assert bed.wait_alive(BINARY)["id"] == row["id"]
 
 
+@pytest.mark.feature("process.heartbeat")
 def test_the_broker_is_restarted_and_nothing_that_was_cast_meanwhile_is_missed(
     bed: Bed, agent: L3Agent, cloud: Cloud, external: Member
 ) -> None:
@@ -120,6 +124,7 @@ def test_the_broker_is_restarted_and_nothing_that_was_cast_meanwhile_is_missed(
     assert len(in_kernel(bed.sandbox)[router["id"]].floating) == 1
 
 
+@pytest.mark.feature("sync.agent-record")
 def test_an_agent_that_is_switched_off_and_on_serves_its_routers_again(
     bed: Bed, agent: L3Agent, cloud: Cloud, external: Member
 ) -> None:
@@ -133,6 +138,7 @@ def test_an_agent_that_is_switched_off_and_on_serves_its_routers_again(
     wait_equal(bed, BACK_WITHIN)
 
 
+@pytest.mark.feature("sync.agent-record")
 def test_an_agent_whose_row_is_deleted_comes_back_and_serves_its_routers(
     bed: Bed, agent: L3Agent, cloud: Cloud, external: Member
 ) -> None:
@@ -147,6 +153,7 @@ def test_an_agent_whose_row_is_deleted_comes_back_and_serves_its_routers(
     wait_equal(bed, BACK_WITHIN)
 
 
+@pytest.mark.feature("sync.agent-record")
 def test_a_node_is_drained_and_used_again_by_the_api(bed: Bed, agent: L3Agent, cloud: Cloud, external: Member) -> None:
     router = cloud.router(external, cloud.subnet())
     wait_equal(bed)

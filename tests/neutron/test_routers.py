@@ -14,6 +14,7 @@ from tests.neutron.l3_agents import BINARY, L3Agent
 pytestmark = pytest.mark.neutron
 
 
+@pytest.mark.feature("process.alive")
 def test_the_server_shows_the_agent_alive_with_what_its_scheduler_reads(bed: Bed, agent: L3Agent) -> None:
     row = bed.agent_row(BINARY)
     assert row is not None and row["alive"] and row["admin_state_up"]
@@ -23,6 +24,7 @@ def test_the_server_shows_the_agent_alive_with_what_its_scheduler_reads(bed: Bed
     assert configurations["agent_mode"] == "legacy" and configurations["handle_internal_only_routers"] is True
 
 
+@pytest.mark.feature("router.life")
 def test_every_change_of_a_router_reaches_the_kernel(bed: Bed, agent: L3Agent, cloud: Cloud, external: Member) -> None:
     red, blue = cloud.subnet(), cloud.subnet()
     router = cloud.router(external, red)
@@ -47,6 +49,7 @@ def test_every_change_of_a_router_reaches_the_kernel(bed: Bed, agent: L3Agent, c
     assert in_kernel(bed.sandbox) == {}
 
 
+@pytest.mark.feature("router.floating-ip")
 def test_a_floating_ip_moves_and_its_status_follows(bed: Bed, agent: L3Agent, cloud: Cloud, external: Member) -> None:
     red, blue = cloud.subnet(), cloud.subnet()
     first, second = cloud.router(external, red), cloud.router(external, blue)
@@ -63,6 +66,7 @@ def test_a_floating_ip_moves_and_its_status_follows(bed: Bed, agent: L3Agent, cl
     wait_status(bed, floating_ip, "DOWN")
 
 
+@pytest.mark.feature("router.life")
 def test_a_router_that_is_switched_off_goes_and_comes_back(
     bed: Bed, agent: L3Agent, cloud: Cloud, external: Member
 ) -> None:

@@ -14,6 +14,7 @@ from tests.neutron.l3_agents import L3Agent
 pytestmark = pytest.mark.neutron
 
 
+@pytest.mark.feature("router.life")
 def test_a_router_is_built_has_a_floating_ip_and_goes(bed: Bed, agent: L3Agent, cloud: Cloud, external: Member) -> None:
     subnet = cloud.subnet()
     router = cloud.router(external, subnet)

@@ -97,6 +97,7 @@ def default_routes(bed: Bed, router: Member) -> list[Member]:
     return [one for family in (4, 6) for one in bed.sandbox.json(f"ip -j -{family} route show default", netns=netns)]
 
 
+@pytest.mark.feature("operation.hand-back")
 def test_a_router_of_neutrons_own_agent_changes_hands_and_back_and_nothing_is_lost(
     bed: Bed, agents: Agents, cloud: Cloud, external: Member, machines: Machines
 ) -> None:

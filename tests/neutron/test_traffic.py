@@ -27,6 +27,7 @@ def machines(bed: Bed) -> Iterator[tuple[Machines, Traffic]]:
         yield pair
 
 
+@pytest.mark.feature("driver.openvswitch-traffic")
 def test_traffic_of_an_instance_goes_outside_and_comes_back(
     bed: Bed, agent: L3Agent, cloud: Cloud, external: Member, machines: tuple[Machines, Traffic]
 ) -> None:
@@ -62,6 +63,7 @@ def test_traffic_of_an_instance_goes_outside_and_comes_back(
     assert traffic.connect(instance, far).seen == gateway
 
 
+@pytest.mark.feature("driver.openvswitch-traffic")
 def test_two_tenants_meet_only_by_a_router(
     bed: Bed, agent: L3Agent, cloud: Cloud, external: Member, machines: tuple[Machines, Traffic]
 ) -> None:
@@ -79,6 +81,7 @@ def test_two_tenants_meet_only_by_a_router(
     assert traffic.connect(one, there).name == other
 
 
+@pytest.mark.feature("router.life")
 def test_fifty_routers_of_bulk_calls_are_built_and_go(bed: Bed, agent: L3Agent, cloud: Cloud, external: Member) -> None:
     routers = cloud.build(50, external)
     wait_equal(bed, MANY_S)

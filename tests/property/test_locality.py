@@ -7,6 +7,7 @@ import copy
 import random
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, assume, event, given, settings
 from hypothesis import strategies as st
 
@@ -77,6 +78,7 @@ def kept_floating_ips(state: RouterState) -> set[FloatingIP]:
     return {pair for pair in SOUND.floating_ips if pair in state.floating_ips}
 
 
+@pytest.mark.feature("sync.skipped-parts")
 @settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
 @given(one_part_damaged("_interfaces"))
 def test_a_damaged_port_costs_its_own_addresses_and_routes(router: dict[str, Any]) -> None:
@@ -88,6 +90,7 @@ def test_a_damaged_port_costs_its_own_addresses_and_routes(router: dict[str, Any
     assert kept_routes(state) >= {one for one in SOUND.routes if all(hop.device != damaged for hop in one.hops)}
 
 
+@pytest.mark.feature("sync.skipped-parts")
 @settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
 @given(one_part_damaged("_floatingips"))
 def test_a_damaged_floating_ip_costs_itself(router: dict[str, Any]) -> None:
@@ -109,6 +112,7 @@ def test_a_damaged_route_costs_itself(router: dict[str, Any]) -> None:
     assert {route.destination for route in others} <= destinations
 
 
+@pytest.mark.feature("sync.skipped-parts")
 @settings(max_examples=200)
 @given(st.sampled_from(["gw_port", "_interfaces", "_floatingips", "routes"]), st.randoms(use_true_random=False), values)
 def test_the_order_of_lists_makes_no_difference_to_what_is_skipped(

@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import replace
 from ipaddress import IPv4Address
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -138,6 +139,7 @@ def test_only_the_last_state_counts(states: list[frozenset[Entry]]) -> None:
     assert without_bridges(walked.entries) == without_bridges(direct.entries)
 
 
+@pytest.mark.feature("router.floating-ip", "dataplane.atomic-rules")
 @given(entry_sets(), entry_sets())
 def test_the_rules_are_in_before_anything_new_can_be_forwarded(
     wanted: frozenset[Entry], held: frozenset[Entry]

@@ -7,6 +7,7 @@ import subprocess
 import sysconfig
 from pathlib import Path
 
+import pytest
 from oslo_config import cfg
 
 from l3agent.conf import list_opts, register_opts
@@ -16,6 +17,7 @@ INPUT = ROOT / "etc" / "oslo-config-generator" / "l3_agent.conf"
 SAMPLE = ROOT / "etc" / "l3agent" / "l3_agent.conf.sample"
 
 
+@pytest.mark.feature("operation.samples")
 def test_the_sample_of_all_options_is_up_to_date(tmp_path: Path) -> None:
     fresh = tmp_path / "sample"
     generator = Path(sysconfig.get_path("scripts")) / "oslo-config-generator"

@@ -88,6 +88,7 @@ def conf_of(tmp_path):
     return parse
 
 
+@pytest.mark.feature("process.options")
 def test_every_option_of_neutrons_agent_has_an_effect_or_a_reason(conf_of):
     conf = conf_of("")
     get_transport(conf, "local:///options")
@@ -105,6 +106,7 @@ def test_every_option_of_neutrons_agent_has_an_effect_or_a_reason(conf_of):
     assert unknown == ["[DEFAULT] rpc_response_timeout"]
 
 
+@pytest.mark.feature("process.options")
 def test_options_without_effect_are_named_in_one_line_with_the_reason(conf_of):
     said = without_effect(
         conf_of(

@@ -145,6 +145,7 @@ def test_who_asks_gets_the_kind_of_error_that_the_agent_had(control, path):
         assert type(refused.value) is kind
 
 
+@pytest.mark.feature("operation.introspection")
 def test_a_user_that_is_neither_root_nor_the_agents_is_refused_whatever_the_mode_of_the_file(control, path):
     if os.geteuid() != 0:
         pytest.skip("only root can be somebody else")
@@ -266,6 +267,7 @@ def test_the_status_tells_all_of_each_router(agent, plugin, dataplane):
     assert router["last"]["timings"].keys() >= {"wait", "observe", "plan", "apply"}
 
 
+@pytest.mark.feature("sync.failed-list")
 def test_what_is_broken_is_listed_with_the_reason_and_the_next_try(agent, plugin, dataplane):
     wait_until(lambda: agent.full_sync.in_sync)
     plugin.routers = {R1: a_router(id=R1), R2: a_router(id=R2, _interfaces="none")}
@@ -281,6 +283,7 @@ def test_what_is_broken_is_listed_with_the_reason_and_the_next_try(agent, plugin
     wait_until(lambda: not status(agent, dataplane)["broken"])
 
 
+@pytest.mark.feature("sync.failed-list")
 def test_a_router_that_cannot_be_fetched_is_broken_though_nothing_is_known_of_it(agent, plugin, dataplane):
     wait_until(lambda: agent.full_sync.in_sync)
     plugin.fail_next("sync_routers", RuntimeError("the table is locked"), times=6)
@@ -301,6 +304,7 @@ def test_a_plan_changes_nothing(agent, plugin, dataplane):
     assert not dataplane.states
 
 
+@pytest.mark.feature("operation.plan")
 def test_a_router_that_fails_is_in_the_plan_by_its_error(agent, plugin, dataplane):
     wait_until(lambda: agent.full_sync.in_sync)
     plugin.routers = {R1: a_router(id=R1, _interfaces="none")}
@@ -336,6 +340,7 @@ def test_a_refused_router_stays_in_error_and_in_the_plan_while_its_last_good_sta
     assert plans(agent, dataplane, None)["failed"] == {}
 
 
+@pytest.mark.feature("sync.isolation")
 def test_a_refused_router_loses_the_floating_ips_that_it_has_no_more(agent, plugin, dataplane):
     """Their addresses may be another router's by now; none is named, and the server sets DOWN what is on no router."""
     wait_until(lambda: agent.full_sync.in_sync)

@@ -296,6 +296,7 @@ def child(path, before=""):
     return Child([sys.executable, "-c", script])
 
 
+@pytest.mark.feature("driver.respawn")
 def test_the_process_is_started_again_when_it_dies_and_none_is_left(path):
     client = DataplaneClient(str(path), timeout=10, child=child(path))
     client.start()

@@ -46,6 +46,7 @@ def full(make_agent, service_of, plugin, dataplane):
         yield agent
 
 
+@pytest.mark.feature("sync.invalid-answer")
 @pytest.mark.parametrize("bad", [None, "not-a-uuid", 7, {"name": "no id"}, {"id": None}, {"id": ["x"]}, {"id": "../x"}])
 def test_an_invalid_element_costs_one_line_and_the_other_routers_are_processed(full, plugin, dataplane, warnings, bad):
     real = plugin.sync_routers
@@ -118,6 +119,7 @@ def test_an_id_that_is_no_uuid_is_rejected_once_and_never_retried(full, plugin, 
     assert here(dataplane) == set(IDS) and not full.queue.failures()
 
 
+@pytest.mark.feature("sync.mass-delete-guard")
 def test_a_node_that_an_answer_wiped_asks_again_soon_without_the_periodic_sync(full, plugin, dataplane, conf):
     """[l3agent] resync_interval is an hour here; the first follow-up comes after retry_min."""
     full.doubt.confirm = 0.05

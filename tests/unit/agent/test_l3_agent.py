@@ -58,6 +58,7 @@ def test_the_server_gets_a_state_report_before_it_is_asked_for_routers(agent, pl
     assert methods.index("report_state") < methods.index("get_router_ids")
 
 
+@pytest.mark.feature("sync.orphans-at-start")
 def test_what_the_server_does_not_name_is_removed_after_a_complete_sync(make_agent, service_of, transport, conf):
     dataplane = FakeDataplane({("router", R1): object(), ("router", R2): object(), ("host", "vm1"): object()})
     plugin = FakePlugin(transport, [a_router(id=R2)])
@@ -90,6 +91,7 @@ def test_a_router_added_while_a_full_sync_runs_is_not_removed_by_it(agent, plugi
     assert R1 in here(dataplane)
 
 
+@pytest.mark.feature("sync.priority")
 def test_updates_overtake_a_full_sync(make_agent, service_of, plugin, dataplane, conf):
     conf.set_override("router_workers", 1, group="l3agent")
     serve(plugin, *routers(20))
@@ -103,6 +105,7 @@ def test_updates_overtake_a_full_sync(make_agent, service_of, plugin, dataplane,
     assert order.index(R3) < 12
 
 
+@pytest.mark.feature("process.revived")
 @pytest.mark.parametrize("trigger", ["agent_updated", "connection_lost", "revived"])
 def test_whatever_may_have_cost_an_update_brings_a_full_sync(agent, plugin, dataplane, trigger):
     settle(agent)
@@ -118,6 +121,7 @@ def test_whatever_may_have_cost_an_update_brings_a_full_sync(agent, plugin, data
     wait_until(lambda: here(dataplane) == {R1})
 
 
+@pytest.mark.feature("sync.rate")
 def test_one_broker_lost_by_both_consumers_brings_one_full_sync(agent, plugin, conf):
     settle(agent)
     conf.set_override("resync_jitter", 0.2, group="l3agent")
@@ -128,6 +132,7 @@ def test_one_broker_lost_by_both_consumers_brings_one_full_sync(agent, plugin, c
     assert agent.full_sync.completed == before + 1
 
 
+@pytest.mark.feature("sync.periodic-resync")
 def test_a_healthy_agent_asks_for_everything_now_and_then(make_agent, service_of, plugin, dataplane, conf):
     conf.set_override("resync_interval", 0.2, group="l3agent")
     agent = make_agent()
@@ -148,6 +153,7 @@ def test_without_an_interval_nobody_asks_a_healthy_agent_to(make_agent, service_
         assert len(plugin.called("get_router_ids")) == 1
 
 
+@pytest.mark.feature("sync.chunks", "sync.resume")
 def test_a_full_sync_goes_on_from_the_chunk_that_failed(make_agent, service_of, plugin, dataplane, conf, transport):
     serve(plugin, *routers(600))
     agent = make_agent()
@@ -224,6 +230,7 @@ def test_a_router_that_moves_away_is_removed_and_one_that_comes_is_made(agent, p
     wait_until(lambda: not here(dataplane))
 
 
+@pytest.mark.feature("sync.removal")
 def test_a_router_missing_from_the_answer_is_removed(agent, plugin, dataplane):
     settle(agent)
     serve(plugin, a_router(id=R1))
@@ -234,6 +241,7 @@ def test_a_router_missing_from_the_answer_is_removed(agent, plugin, dataplane):
     wait_until(lambda: not here(dataplane))
 
 
+@pytest.mark.feature("process.calls")
 def test_an_endpoint_answers_at_once_while_all_workers_are_busy(agent, plugin, dataplane):
     settle(agent)
     serve(plugin, *routers(30))
@@ -248,6 +256,7 @@ def test_an_endpoint_answers_at_once_while_all_workers_are_busy(agent, plugin, d
 # Workers
 
 
+@pytest.mark.feature("sync.one-worker-per-router", "sync.parallel")
 @pytest.mark.parametrize("workers", [None, 3])
 def test_eight_workers_and_never_two_on_one_router(make_agent, service_of, plugin, dataplane, conf, workers):
     """Eight unless option ``router_workers`` says otherwise."""
@@ -266,6 +275,7 @@ def test_eight_workers_and_never_two_on_one_router(make_agent, service_of, plugi
     assert dataplane.collisions == []
 
 
+@pytest.mark.feature("process.readiness")
 def test_it_is_ready_when_a_full_sync_was_completed(make_agent, service_of, plugin):
     """READY=1 waits for this, as long as a service manager has patience."""
     plugin.delays["get_router_ids"] = 0.2
@@ -275,6 +285,7 @@ def test_it_is_ready_when_a_full_sync_was_completed(make_agent, service_of, plug
         assert service.ready() and services.not_ready() == []
 
 
+@pytest.mark.feature("sync.rate")
 def test_a_burst_of_one_hundred_updates_costs_few_calls(agent, plugin):
     settle(agent)
     serve(plugin, *routers(100))
@@ -286,6 +297,7 @@ def test_a_burst_of_one_hundred_updates_costs_few_calls(agent, plugin):
     assert sum(len(call["router_ids"]) for call in plugin.called("sync_routers")) == 100
 
 
+@pytest.mark.feature("sync.rate")
 def test_a_server_is_asked_for_less_at_a_time_when_it_fails_and_for_more_when_it_answers_soon(agent, plugin):
     settle(agent)
     serve(plugin, *routers(100))
@@ -309,6 +321,7 @@ def test_a_server_is_asked_for_less_at_a_time_when_it_fails_and_for_more_when_it
     assert max(answered) > 8
 
 
+@pytest.mark.feature("sync.rate")
 def test_how_much_is_asked_for_follows_the_time_that_answers_take():
     size = BatchSize(32, 1)
     sizes = []
@@ -333,6 +346,7 @@ def test_a_worker_that_dies_is_logged_and_replaced_and_its_router_tried_again(ag
     assert "Traceback" not in said, said
 
 
+@pytest.mark.feature("sync.isolation")
 def test_one_bad_router_does_not_stop_the_others(agent, plugin, dataplane):
     settle(agent)
     serve(plugin, *routers(5), a_router(id=R3, _interfaces="nonsense"))
@@ -442,6 +456,7 @@ def test_a_restarted_agent_does_not_tell_the_server_what_it_knows(make_agent, se
     assert not plugin.called("update_floatingip_statuses")
 
 
+@pytest.mark.feature("router.floating-ip-status")
 def test_floating_ips_of_a_router_that_fails_are_in_error_until_it_works(agent, plugin, dataplane):
     settle(agent)
     serve(plugin, a_router(id=R1, _floatingips=fips(101, status="ACTIVE")))
@@ -498,6 +513,7 @@ def test_a_state_report_counts_what_is_here(agent, plugin):
     }
 
 
+@pytest.mark.feature("process.graceful-stop")
 def test_a_stopping_agent_finishes_what_is_in_the_data_plane_and_takes_nothing_new(
     make_agent, service_of, plugin, dataplane
 ):
@@ -509,6 +525,7 @@ def test_a_stopping_agent_finishes_what_is_in_the_data_plane_and_takes_nothing_n
     assert agent.pool.running() == 0 or not agent.routers.applying
 
 
+@pytest.mark.feature("process.stop-keeps-routers")
 def test_a_stopping_agent_removes_nothing(make_agent, service_of, plugin, dataplane):
     serve(plugin, *routers(3))
     with running(plugin, service_of(agent := make_agent())):

@@ -4,12 +4,14 @@
 from ipaddress import IPv4Address
 
 import eventlet
+import pytest
 
 from tests.support.payloads import a_floating_ip, a_router
 
 R1 = "cffffff1-0000-4000-8000-000000000000"
 
 
+@pytest.mark.feature("dataplane.large-routers")
 def test_computing_a_large_state_yields_to_the_hub(make_agent):
     routers = make_agent().routers
     fip = a_floating_ip("203.0.113.1", "10.0.0.1")

@@ -34,6 +34,7 @@ def settle(agent):
     wait_until(lambda: agent.full_sync.in_sync and not any(agent.queue.counts().values()), timeout=60)
 
 
+@pytest.mark.feature("operation.log-volume")
 def test_an_idle_full_sync_of_a_thousand_routers_is_one_line(
     make_agent, service_of, plugin, dataplane, thousand, lines, caplog
 ):
@@ -56,6 +57,7 @@ def test_an_idle_full_sync_of_a_thousand_routers_is_one_line(
         assert len([one for one in lines() if f"router {router_id} updated" in one]) == 2
 
 
+@pytest.mark.feature("operation.log-volume")
 def test_a_data_plane_that_is_absent_for_ten_minutes_is_few_lines(
     conf, transport, service_of, plugin, thousand, lines, monkeypatch, tmp_path
 ):

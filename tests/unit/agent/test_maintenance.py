@@ -114,6 +114,7 @@ def test_a_pause_that_the_data_plane_does_not_hear_of_is_none(serving, plugin, d
     updated(serving, dataplane, R1, 7)
 
 
+@pytest.mark.feature("operation.pause")
 def test_a_pause_survives_a_restart_of_the_agent(make_agent, service_of, plugin, dataplane):
     plugin.routers = {router_id: payload(router_id) for router_id in (R1, R2)}
     first, second = make_agent(), make_agent
@@ -173,6 +174,7 @@ def test_a_drain_finishes_what_waits_and_takes_no_more(serving, plugin, dataplan
     assert serving.administration.state == "serving"
 
 
+@pytest.mark.feature("operation.drain")
 def test_the_server_is_told_of_a_drain_and_of_its_end(serving, plugin):
     def told():
         serving.registration.report()

@@ -93,6 +93,7 @@ def full_node(node, service_of):
         yield node
 
 
+@pytest.mark.feature("sync.mass-delete-guard")
 @pytest.mark.parametrize("left", [0, 3], ids=["empty", "shrunken"])
 def test_an_answer_that_would_wipe_the_node_is_held_said_and_confirmed(full_node, caplog, left):
     agent, plugin, dataplane = full_node
@@ -107,6 +108,7 @@ def test_an_answer_that_would_wipe_the_node_is_held_said_and_confirmed(full_node
     assert (len(agent.doubt.held), agent.doubt.doubted) == (0, 1)
 
 
+@pytest.mark.feature("sync.mass-delete-guard")
 def test_an_answer_that_was_wrong_costs_nothing(full_node):
     agent, plugin, dataplane = full_node
     known, plugin.routers = plugin.routers, {}
@@ -119,6 +121,7 @@ def test_an_answer_that_was_wrong_costs_nothing(full_node):
     assert all(state is not None for _, state in dataplane.applied)
 
 
+@pytest.mark.feature("sync.orphans")
 def test_orphans_are_found_at_every_full_sync_not_only_the_first(full_node):
     agent, _, dataplane = full_node
     dataplane.states[("router", "orphan")] = object()
@@ -126,6 +129,7 @@ def test_orphans_are_found_at_every_full_sync_not_only_the_first(full_node):
     wait_until(lambda: here(dataplane) == IDS)
 
 
+@pytest.mark.feature("sync.orphans")
 def test_orphans_have_a_time_of_grace_and_are_listed_meanwhile(conf, transport, service_of):
     conf.set_override("orphan_grace_period", 1, group="l3agent")
     conf.set_override("mass_delete_confirm_interval", 0, group="l3agent")
@@ -151,6 +155,7 @@ def test_orphans_in_doubt_go_in_the_end(conf, transport, service_of):
         wait_until(lambda: not here(dataplane), timeout=30)
 
 
+@pytest.mark.feature("sync.orphans")
 def test_orphans_may_be_listed_only_and_one_that_the_server_names_is_none(conf, transport, service_of):
     conf.set_override("orphan_grace_period", -1, group="l3agent")
     conf.set_override("mass_delete_confirm_interval", 0, group="l3agent")
@@ -186,6 +191,7 @@ def test_orphans_that_stay_are_not_doubted(conf, transport, service_of, caplog):
         assert agent.doubt.held.keys() == IDS
 
 
+@pytest.mark.feature("sync.mass-delete-guard")
 def test_routers_asked_for_one_by_one_and_missing_are_bounded_too(full_node):
     agent, plugin, dataplane = full_node
     plugin.routers = {}
@@ -204,6 +210,7 @@ def test_what_the_server_says_of_a_router_by_name_is_never_doubted(full_node):
     assert agent.doubt.doubted == 0
 
 
+@pytest.mark.feature("sync.priority")
 def test_important_routers_go_first(conf, transport, service_of):
     conf.set_override("router_workers", 1, group="l3agent")
     inner = [router | {"gw_port": None} for router in ROUTERS[:3]]
@@ -218,6 +225,7 @@ def test_important_routers_go_first(conf, transport, service_of):
     assert order[:2] == [busy["id"], ROUTERS[4]["id"]]
 
 
+@pytest.mark.feature("process.cleanup-on-stop")
 @pytest.mark.parametrize("remove", [True, False])
 def test_a_stop_removes_the_routers_only_when_asked_to(node, conf, service_of, remove):
     agent, plugin, dataplane = node

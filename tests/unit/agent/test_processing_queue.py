@@ -129,6 +129,7 @@ def test_a_worker_waits_until_there_is_work(queue):
     assert worker.wait().id == "r1"
 
 
+@pytest.mark.feature("sync.retry", "sync.back-off")
 def test_a_failed_router_waits_longer_each_time_up_to_a_bound_and_for_ever(queue, clock):
     notice(queue)
     delays = []
@@ -205,6 +206,7 @@ def test_data_asked_for_after_a_notice_answers_it(queue):
     assert is_empty(queue)
 
 
+@pytest.mark.feature("sync.stale-update")
 def test_data_older_than_what_was_processed_meanwhile_is_dropped(queue):
     with queue.fetching() as stamp:
         notice(queue, action=Action.DELETE)

@@ -54,6 +54,7 @@ def found_by_a_full_sync(agent, plugin):
     agent.agent_updated(None, {"admin_state_up": False})
 
 
+@pytest.mark.feature("router.floating-ip-status")
 @pytest.mark.parametrize("how", [unscheduled, switched_off, found_by_a_full_sync])
 def test_a_router_that_is_served_no_more_has_its_floating_ips_down_before_it_goes(served, plugin, dataplane, how):
     present = []

@@ -29,6 +29,7 @@ def changed(router_id):
     return a_router(id=router_id, _floatingips=[a_floating_ip("203.0.113.7", "10.0.0.5")])
 
 
+@pytest.mark.feature("operation.pause")
 def test_what_the_server_says_now_is_done_and_told_line_by_line(serving, plugin, dataplane):
     plugin.routers |= {R1: changed(R1)}
     answer = replay(serving, R1, 5)

@@ -31,6 +31,7 @@ def lines(caplog):
     return lambda: [one for one in caplog.records if one.name == "l3agent.agent.results"]
 
 
+@pytest.mark.feature("operation.update-log")
 def test_an_update_is_one_line_with_its_times_and_the_request_of_the_server(agent, plugin, transport, told, lines):
     plugin.routers = {R1: a_router(id=R1)}
     context = admin_context()
@@ -120,6 +121,7 @@ def test_a_worker_that_waits_for_the_server_is_not_stuck_a_restart_would_not_hel
     wait_until(lambda: told)
 
 
+@pytest.mark.feature("process.readiness")
 def test_a_worker_that_is_busy_for_longer_than_all_its_deadlines_is_stuck(agent, plugin, dataplane, conf, told):
     plugin.routers = {R1: a_router(id=R1)}
     dataplane.delay = 3.0

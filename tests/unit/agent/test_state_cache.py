@@ -66,6 +66,7 @@ def test_damaged_bytes_cost_one_router(path, remember, caplog):
     assert "line 3 is ignored" in caplog.text
 
 
+@pytest.mark.feature("process.without-server")
 @pytest.mark.parametrize("content", ["", "nonsense\n", '{"l3agent_routers": 2, "host": "node1"}\n', b"\xff\xfe\n"])
 def test_a_file_that_is_none_of_ours_is_said_and_ignored(path, content, caplog):
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
@@ -128,6 +129,7 @@ def test_an_agent_keeps_what_it_serves_and_forgets_what_is_gone(agent, plugin, p
     wait_until(lambda: {payload["id"] for payload in loaded(path)} == {R1})
 
 
+@pytest.mark.feature("process.without-server")
 def test_without_a_server_the_routers_of_the_last_time_are_served(make_agent, service_of, dataplane, remember):
     remember(a_router(id=R1), a_router(id=R2))
     dataplane.states[("router", R1)] = "somebody changed it"
@@ -140,6 +142,7 @@ def test_without_a_server_the_routers_of_the_last_time_are_served(make_agent, se
     assert all(state is not None for _, state in dataplane.applied), "something was removed"
 
 
+@pytest.mark.feature("process.without-server")
 def test_without_a_broker_too(conf, request, dataplane, remember, monkeypatch):
     """The start waits for it, and does not come to its end."""
     monkeypatch.setattr("l3agent.agent.l3_agent._BROKER_S", 0.1)
@@ -186,6 +189,7 @@ def test_the_word_of_the_server_wins_over_what_is_remembered(make_agent, service
         wait_until(lambda: dataplane.states[("router", R1)] == desired_state(a_router(id=R1)))
 
 
+@pytest.mark.feature("process.without-server")
 def test_what_is_remembered_is_checked_like_an_answer(make_agent, service_of, dataplane, remember, caplog):
     remember(a_router(id=R1, _interfaces="nonsense"), a_router(id=R2, ha=True), a_router(id=R3))
     with running(service_of(make_agent())):
@@ -215,6 +219,7 @@ def test_a_data_plane_that_is_late_is_waited_for(make_agent, service_of, datapla
 # Answers older than what is known
 
 
+@pytest.mark.feature("sync.stale-answer")
 def test_an_answer_older_than_what_is_known_is_asked_for_again(agent, plugin, dataplane):
     wait_until(lambda: agent.full_sync.in_sync)
     plugin.routers = {R1: a_router(id=R1, revision_number=7)}
@@ -227,6 +232,7 @@ def test_an_answer_older_than_what_is_known_is_asked_for_again(agent, plugin, da
     assert all(state.gateway for _, state in dataplane.applied)
 
 
+@pytest.mark.feature("sync.stale-answer")
 def test_the_same_older_answer_twice_is_the_truth(agent, plugin, dataplane):
     """A database put back to yesterday's."""
     wait_until(lambda: agent.full_sync.in_sync)

@@ -4,6 +4,8 @@
 import json
 from dataclasses import replace
 
+import pytest
+
 from l3agent.agent.router_info import RouterInfo
 from l3agent.cli.router_view import router_lines
 from l3agent.cli.status_view import status_lines
@@ -64,6 +66,7 @@ def test_elements_without_id_are_of_no_consequence_to_the_statuses():
     info.take(payload | {"_floatingips": 7}, replace(info.state, floating_ips=frozenset()), 2)
 
 
+@pytest.mark.feature("operation.unserved-features")
 def test_a_warning_is_logged_once_per_change(agent, plugin, caplog):
     def logged(words):
         return sum(words in record.getMessage() for record in caplog.records if record.levelname == "WARNING")
@@ -89,6 +92,7 @@ def test_of_very_many_new_warnings_the_first_are_logged(agent, plugin, caplog):
     assert any("80 more warnings" in line for line in lines)
 
 
+@pytest.mark.feature("operation.unserved-features")
 def test_warnings_are_in_status_show_and_report(agent, plugin, dataplane):
     update(agent, plugin, _pf_floatingips=FORWARDING, _interfaces=[a_port(1), a_port(2, mac_address="nonsense")])
     entry = json.loads(json.dumps(status(agent, dataplane)))

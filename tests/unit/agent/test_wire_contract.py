@@ -69,6 +69,7 @@ CALLS = [
 ]
 
 
+@pytest.mark.feature("process.first-report")
 @pytest.mark.parametrize(("method", "arguments", "kind", "version", "sent"), CALLS, ids=[call[0] for call in CALLS])
 def test_each_request_has_the_name_the_version_and_the_arguments_of_the_contract(
     method, arguments, kind, version, sent
@@ -111,6 +112,7 @@ def test_who_reaches_the_broker_cannot_run_the_agents_life(agent, plugin, method
     assert error.value.exc_type == "NoSuchMethod"
 
 
+@pytest.mark.feature("sync.unserved-kinds")
 def test_a_router_with_another_type_is_removed_and_taken_again(agent, plugin, dataplane, caplog):
     wait_until(lambda: agent.full_sync.in_sync)
     for there, change in ((True, {}), (False, {"ha": True}), (True, {}), (False, {"distributed": True}), (True, {})):
@@ -120,6 +122,7 @@ def test_a_router_with_another_type_is_removed_and_taken_again(agent, plugin, da
     assert not [record for record in caplog.records if record.levelname == "ERROR"]
 
 
+@pytest.mark.feature("sync.unserved-kinds")
 @pytest.mark.parametrize("kind", ["ha", "distributed"])
 def test_a_router_of_another_kind_that_was_never_served_here_is_left_alone_and_named(
     make_agent, service_of, plugin, dataplane, kind
@@ -154,6 +157,7 @@ def test_a_router_that_was_never_served_here_outlasts_a_cleanup_at_the_end_and_h
     assert dataplane.states == {("router", R1): built}
 
 
+@pytest.mark.feature("sync.unserved-kinds")
 @pytest.mark.parametrize("kind", ["ha-primary", "dvr-compute", "dvr-snat", "dvr-ha-snat"])
 def test_routers_of_another_kind_as_real_servers_send_them_are_refused(kind):
     for router in json.loads((HERE / "payloads" / f"{kind}.json").read_text()):
@@ -301,6 +305,7 @@ def old_cloud(mitaka, make_agent, service_of):
         yield agent
 
 
+@pytest.mark.feature("process.old-servers")
 def test_an_agent_serves_a_server_of_mitaka(old_cloud, mitaka, dataplane):
     (fip,) = mitaka.routers[0]["_floatingips"]
     wait_until(lambda: ("update_floatingip_statuses", {fip["id"]: "ACTIVE"}) in mitaka.calls)
@@ -308,6 +313,7 @@ def test_an_agent_serves_a_server_of_mitaka(old_cloud, mitaka, dataplane):
     assert mitaka.contexts[0].is_admin
 
 
+@pytest.mark.feature("process.old-servers")
 def test_what_mitaka_lacks_is_tried_once_and_reports_go_on(old_cloud, mitaka, caplog):
     for _ in range(3):
         old_cloud.report_state()
@@ -322,6 +328,7 @@ def test_what_mitaka_lacks_is_tried_once_and_reports_go_on(old_cloud, mitaka, ca
     assert len([call for call in mitaka.calls if call[0] == "report_state"]) >= 4
 
 
+@pytest.mark.feature("process.casts")
 def test_casts_of_mitaka_are_understood(old_cloud, mitaka, dataplane):
     """Whole payloads instead of ids, and the version 1.3 of the agent's API."""
     client = Client(mitaka.transport, "l3_agent", timeout=5)

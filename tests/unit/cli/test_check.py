@@ -77,6 +77,7 @@ def test_what_is_wrong_in_the_configuration_is_named(
     assert words in found[what]["text"]
 
 
+@pytest.mark.feature("operation.check")
 def test_options_written_wrong_are_found_and_those_of_other_programs_are_not(
     capsys: pytest.CaptureFixture[str], written: Any
 ) -> None:

@@ -160,6 +160,7 @@ def test_a_configuration_file_that_is_missing(capsys: pytest.CaptureFixture[str]
     one_line(run(capsys, name, *RIGHT[name], "--config-file", "/nonexistent.conf"), EX_CONFIG, "/nonexistent.conf")
 
 
+@pytest.mark.feature("operation.fault-injection")
 def test_without_permission_each_command_says_what_is_missing(folder: Path) -> None:
     """One process, which gives up root when all is imported, stands for many: it tries every command."""
     if os.geteuid() != 0:

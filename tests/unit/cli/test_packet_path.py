@@ -135,6 +135,7 @@ ADDRESSES = st.one_of(
 )
 
 
+@pytest.mark.feature("operation.packet-trace")
 @settings(max_examples=40)
 @given(router_states(), ADDRESSES, ADDRESSES, st.sampled_from([None, "qr-x", "lo"]))
 def test_every_packet_gets_an_answer(state: Any, source: Any, destination: Any, device: str | None) -> None:

@@ -80,6 +80,7 @@ def test_a_user_without_privilege_and_without_a_helper(options):
     refused(result, EX_NOPERM, "/nonexistent/sudo", "l3-agentctl demo")
 
 
+@pytest.mark.feature("process.hubs")
 @pytest.mark.parametrize("hub", ["epolls", "asyncio"])
 def test_it_starts_and_logs_on_each_hub(tmp_path, hub):
     """On Python 3.13 the first record raised on the asyncio hub. Without broker and data plane ``--once`` gives up."""

@@ -120,6 +120,7 @@ def test_an_mtu_of_none_or_zero_leaves_the_choice_to_the_kernel(mtu: int | None,
     assert port.mtu == expected
 
 
+@pytest.mark.feature("sync.skipped-parts")
 @pytest.mark.parametrize(
     ("change", "path"),
     [
@@ -249,6 +250,7 @@ def test_the_same_address_twice_on_a_port_is_there_once() -> None:
         assert state.warnings == (f"address 10.0.0.1/25 of port {a_port()['id']} skipped: the port has 10.0.0.1/24",)
 
 
+@pytest.mark.feature("sync.skipped-parts")
 @pytest.mark.parametrize("second", ["10.0.0.2/24", "10.0.0.2/25", "10.9.9.9/8", "10.0.0.1/32"])
 def test_of_subnets_that_overlap_on_different_ports_that_of_the_lower_port_id_stays(second: str) -> None:
     address, _, length = second.partition("/")
@@ -451,6 +453,7 @@ def test_an_extra_default_route_replaces_that_of_the_gateway() -> None:
     assert routes_of(state) == {"0.0.0.0/0": {(QR, "10.0.0.77")}}
 
 
+@pytest.mark.feature("router.routes")
 @pytest.mark.parametrize(
     ("destination", "nexthop"),
     [
@@ -566,6 +569,7 @@ def test_floating_ips_without_a_gateway_are_left_out_and_named() -> None:
     assert "203.0.113.100" in state.warnings[0]
 
 
+@pytest.mark.feature("sync.skipped-parts")
 @pytest.mark.parametrize(
     ("second", "why"),
     [

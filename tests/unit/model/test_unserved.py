@@ -19,6 +19,7 @@ def v6(**subnet: Any) -> dict[str, Any]:
     return {"_interfaces": [a_port(fixed_ips=V6_PORT["fixed_ips"], subnets=[a_subnet("2001:db8:1::/64") | subnet])]}
 
 
+@pytest.mark.feature("operation.unserved-features")
 @pytest.mark.parametrize(
     ("change", "feature", "words"),
     [

@@ -29,6 +29,7 @@ def test_a_healthy_agent_that_serves_is_both(site: Site) -> None:
         assert (answer.status, answer.text) == (200, "ok\n")
 
 
+@pytest.mark.feature("process.readiness")
 def test_each_reason_to_restart_is_named(site: Site) -> None:
     site.lag = 2.5
     site.services.services += [Sick(), site.service]
@@ -47,6 +48,7 @@ def test_each_reason_to_restart_is_named(site: Site) -> None:
     assert site.get("/readyz").status == 200
 
 
+@pytest.mark.feature("process.readiness")
 def test_what_is_missing_to_serve_is_named_and_no_reason_to_restart(tmp_path: Path) -> None:
     site = Site(tmp_path, "alone")
     site.dataplane.connected, site.dataplane.reason = False, "nothing listens"

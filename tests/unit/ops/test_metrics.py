@@ -50,6 +50,7 @@ def value(site: Site, name: str, **labels: str) -> float:
     return scraped(site)[name, frozenset(labels.items())]
 
 
+@pytest.mark.feature("operation.metrics")
 def test_names_kinds_and_labels_are_those_of_the_table(site: Site) -> None:
     site.dataplane.stats = lambda timeout=1.0: {
         "batches": {"ip": {"ok": 3, "refused": 1}},
@@ -75,6 +76,7 @@ def test_names_kinds_and_labels_are_those_of_the_table(site: Site) -> None:
     assert "_created" not in answer.text
 
 
+@pytest.mark.feature("operation.metrics")
 def test_no_label_carries_an_id(site: Site) -> None:
     site.update(*(a_router(id=f"c000000{number}-0000-4000-8000-000000000000") for number in range(5)))
     text = site.get("/metrics").text
@@ -110,6 +112,7 @@ def test_routers_queue_and_workers_are_as_they_are(site: Site) -> None:
     wait_until(lambda: value(site, "l3agent_routers", status="active") == 20, timeout=20)
 
 
+@pytest.mark.feature("operation.unserved-features")
 def test_routers_that_ask_for_what_is_not_served_are_counted_by_feature(site: Site) -> None:
     assert value(site, "l3agent_unserved_feature_routers", feature="port_forwarding") == 0
     forwarding = {"_pf_floatingips": [{"floating_ip_address": "203.0.113.135"}]}

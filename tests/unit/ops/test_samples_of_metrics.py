@@ -53,6 +53,7 @@ def named(expression: str) -> set[str]:
     return set(re.findall(r"\b(?:l3agent|process)_\w+", expression))
 
 
+@pytest.mark.feature("operation.metrics")
 def test_every_metric_that_an_alert_names_exists(names: set[str]) -> None:
     for alert in alerts():
         assert named(alert["expr"]) <= names | {"up"}, alert["alert"]
@@ -66,6 +67,7 @@ def test_metrics_that_an_annotation_names_exist(names: set[str]) -> None:
             assert metric in names or f"{metric}_count" in names, metric
 
 
+@pytest.mark.feature("operation.metrics")
 def test_every_metric_that_the_dashboard_names_exists(names: set[str]) -> None:
     found = set().union(*(named(query) for query in queries()))
     assert found - names == set()
@@ -87,6 +89,7 @@ def test_panels_do_not_lie_on_each_other() -> None:
         taken |= cells
 
 
+@pytest.mark.feature("operation.metrics")
 @pytest.mark.promtool
 def test_promtool_accepts_the_rules() -> None:
     done = subprocess.run(["promtool", "check", "rules", str(RULES)], capture_output=True, text=True, check=False)

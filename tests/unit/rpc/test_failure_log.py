@@ -50,6 +50,7 @@ def test_the_number_of_causes_is_bounded(caplog):
     assert len(caplog.records) == len(failures._counts) == _CAUSES_MAX + 1
 
 
+@pytest.mark.feature("operation.log-volume")
 @pytest.mark.parametrize("connections", [1, 6])
 def test_a_driver_that_repeats_an_error_every_second_for_ten_minutes_is_few_lines(connections):
     now = 0.0

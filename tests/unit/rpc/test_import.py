@@ -41,6 +41,7 @@ else:
 """
 
 
+@pytest.mark.feature("process.library")
 @pytest.mark.parametrize("program", [_QUIET, _CHOSEN, _ANOTHER_CHOSEN], ids=["quiet", "chosen", "another chosen"])
 def test_import(program: str) -> None:
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)

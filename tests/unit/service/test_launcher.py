@@ -94,6 +94,7 @@ def _time_of_a_report(process: Process, number: int) -> float:
     return datetime.strptime(line[:23], "%Y-%m-%d %H:%M:%S.%f").timestamp() - sent
 
 
+@pytest.mark.feature("operation.guru-report")
 def test_sigusr2_shows_greenthreads_services_and_options_and_keeps_secrets(start: Start) -> None:
     process = start()
     process.line("started")
@@ -107,6 +108,7 @@ def test_sigusr2_shows_greenthreads_services_and_options_and_keeps_secrets(start
     assert process.status() == 0
 
 
+@pytest.mark.feature("process.sighup")
 def test_hang_up_says_which_options_changed_and_which_need_a_restart(start: Start) -> None:
     process = start()
     process.line("started")
@@ -122,6 +124,7 @@ def test_hang_up_says_which_options_changed_and_which_need_a_restart(start: Star
     assert process.log.count("need a restart") == 1
 
 
+@pytest.mark.feature("process.sighup")
 def test_hang_up_opens_log_files_again(start: Start, tmp_path: Path) -> None:
     process = start(OS_DEFAULT__LOG_FILE=str(tmp_path / "program.log"))
     process.line("started")
@@ -135,6 +138,7 @@ def test_hang_up_opens_log_files_again(start: Start, tmp_path: Path) -> None:
     assert "exit status 0" in (tmp_path / "program.log").read_text()
 
 
+@pytest.mark.feature("process.sighup")
 def test_hang_up_works_each_time_while_a_start_takes_long(
     start: Start, service_manager: ServiceManager, tmp_path: Path
 ) -> None:
@@ -188,6 +192,7 @@ def test_a_configuration_that_cannot_be_read_leaves_all_as_it_was(start: Start) 
     assert process.status() == 0
 
 
+@pytest.mark.feature("process.readiness")
 def test_the_service_manager_hears_all_of_a_life_and_only_what_is_true(
     start: Start, service_manager: ServiceManager
 ) -> None:

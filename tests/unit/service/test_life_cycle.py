@@ -98,6 +98,7 @@ def test_line_2_services_start_in_order(life: Life) -> None:
     assert life.log == [f"{what} {name}" for name in "abc" for what in ("start", "started")]
 
 
+@pytest.mark.feature("process.readiness")
 def test_line_3_ready_when_all_have_started_and_the_watchdog_while_all_are_healthy(
     service_manager: ServiceManager, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
 ) -> None:
@@ -204,6 +205,7 @@ def test_line_8_a_signal_stops_all_in_reverse_order_each_under_its_own_guard(
     assert life.log == STOPS
 
 
+@pytest.mark.feature("process.graceful-stop")
 def test_line_9_work_in_hand_is_waited_for_until_the_deadline_and_then_killed_and_named(
     life: Life, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -59,6 +59,7 @@ def test_the_gateway_is_the_first_address_where_nothing_is_said(tmp_path: Path) 
     assert [str(subnet.gateway) for subnet in blue.subnets] == ["10.0.0.1", "2001:db8:1::1"]
 
 
+@pytest.mark.feature("router.off-subnet-gateway")
 def test_an_external_subnet_may_have_the_gateways_of_hosting_providers(tmp_path: Path) -> None:
     text = (
         "networks:\n  public:\n    external: true\n    subnets:\n"
