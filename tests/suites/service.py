@@ -112,11 +112,24 @@ def run(test: str) -> tuple[str, str]:
 
 
 def _kill(mark: str) -> None:
-    """Kill the processes that have this in their environment: those of a test, which have sessions of their own."""
+    """Kill the processes of a test, which have the mark in their environment: each has a session of its own.
+
+    Repeat until none is left, since a process may fork between the scan of /proc and its end.
+    """
+    while marked := _marked(mark):
+        for pid in marked:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+
+def _marked(mark: str) -> list[int]:
+    """Return the processes with the mark in their environment; a zombie has none."""
+    marked = []
     for environment in Path("/proc").glob("[0-9]*/environ"):
         with suppress(OSError):
             if mark.encode() in environment.read_bytes().split(b"\0"):
-                os.kill(int(environment.parent.name), signal.SIGKILL)
+                marked.append(int(environment.parent.name))
+    return marked
 
 
 def differences() -> Outcomes:

@@ -108,6 +108,9 @@ class Process:
             return self.process.wait()
 
     def close(self) -> None:
+        """Kill the program and all processes of its group: workers of oslo.service outlive their parent."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
         self.process.kill()
         self.process.wait()
         self._said.close()

@@ -117,7 +117,9 @@ for_ever()
 def test_a_block_that_never_ends_is_said_on_stderr() -> None:
     with subprocess.Popen([sys.executable, "-c", _STUCK], stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
-        with eventlet.Timeout(20):
-            while "in for_ever" not in process.stderr.readline():
-                pass
-        process.kill()
+        try:
+            with eventlet.Timeout(20):
+                while "in for_ever" not in process.stderr.readline():
+                    pass
+        finally:
+            process.kill()
