@@ -10,7 +10,7 @@ from l3agent.service import Manager, Service, launch
 
 
 class Heart(Manager):
-    def uptime(self, context):  # RPC: whoever calls uptime on the topic "heart" gets the answer
+    def uptime(self, context):  # an RPC method of the topic "heart"
         return time.monotonic()
 
     @periodic_task(spacing=10, run_immediately=True)
@@ -19,5 +19,5 @@ class Heart(Manager):
 
 
 conf = cfg.ConfigOpts()
-conf()  # --config-file FILE; transport_url there names the broker, or is local:// to try it without one
+conf()  # --config-file FILE; transport_url names the broker, or is local:// to try it without one
 sys.exit(launch(conf, Service.create(binary="heart", manager=Heart, conf=conf)).wait())
