@@ -109,7 +109,7 @@ class Router:
             for hop in entry["hops"]
         ]
         self._routes += [_Way(ip_network("::/0"), one["device"], None, True) for one in _of(found, "accept_ra")]
-        self._elements = {(one["name"], one["left"]): one["right"] for one in _of(found, "element")}
+        self._elements = {(one["name"], one["key"]): one["value"] for one in _of(found, "element")}
 
     def element(self, name: str, left: object) -> Address | None:
         """Return the value of a map of the table."""

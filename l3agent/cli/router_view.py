@@ -57,7 +57,7 @@ def described(entry: Mapping[str, Any]) -> str:
         case "bridge":
             faults = {"without its mark": not entry["marked"], "open to the node": not entry["isolated"]}
             return f"bridge {entry['name']} {_state(entry)}{_listed(faults)}"
-        case "card":
+        case "physical_port":
             return f"card {entry['interface']} on {entry['bridge']}"
         case "link":
             mtu = entry["mtu"] or "of its two ends differ"
@@ -91,10 +91,10 @@ def described(entry: Mapping[str, Any]) -> str:
         case "table":
             return "table l3agent" + ("" if entry["intact"] else ", changed by somebody")
         case "element":
-            value = "" if entry["right"] is None else f": {entry['right']}"
-            return f"{entry['name']} {{ {entry['left']}{value} }}"
+            value = "" if entry["value"] is None else f": {entry['value']}"
+            return f"{entry['name']} {{ {entry['key']}{value} }}"
         case _:
-            return f"flows of {entry['what']} {entry['left']} {entry['right']} to be dropped"
+            return f"flows of {entry['cause']} {entry['original']} {entry['translated']} to be dropped"
 
 
 def _listed(faults: Mapping[str, bool]) -> str:
@@ -144,7 +144,7 @@ def _routes(entries: Entries) -> list[tuple[str, ...]]:
 
 def _translations(entries: Entries) -> list[tuple[str, ...]]:
     return [
-        (_TRANSLATIONS[one["name"]], one["left"], one["right"])
+        (_TRANSLATIONS[one["name"]], one["key"], one["value"])
         for one in entries
         if one["kind"] == "element" and one["name"] in _TRANSLATIONS
     ]

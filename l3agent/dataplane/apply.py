@@ -23,16 +23,17 @@ from l3agent.dataplane.kernel.sockets import KernelRefused, NetlinkSocket
 from l3agent.dataplane.netlink import routes, rtnl
 from l3agent.dataplane.observe import Observed
 from l3agent.dataplane.ovsdb.ports import Wait
-from l3agent.dataplane.plan import commands, encode
+from l3agent.dataplane.plan import encode
+from l3agent.dataplane.plan.commands import commands
 from l3agent.dataplane.plan.diff import Operation, Plan
 from l3agent.dataplane.plan.entries import (
     AcceptRA,
     Bridge,
-    Card,
     DeviceSettings,
     Entry,
     Link,
     Namespace,
+    PhysicalPort,
     Sysctl,
 )
 from l3agent.dataplane.slices import Run
@@ -80,11 +81,11 @@ def carry_out(
     if handle is not None:
         # Whatever happens from here on, the next plan has to ask.
         first, handle.next_index = handle.next_index, None
-        _send_or_stop(kernel, handle.route, encode.in_the_way(plan, seen.devices), namespace, ignore=_ALREADY_GONE)
+        _send_or_stop(kernel, handle.route, encode.replacements(plan, seen.devices), namespace, ignore=_ALREADY_GONE)
     # What an unpinned namespace left behind: the kernel may just now be taking it apart itself.
-    sends.one_by_one(kernel.host, outside.in_the_way, ignore=_ALREADY_GONE)
-    refused = sends.isolate(outside.isolated)
-    refused += sends.one_by_one(kernel.host, [one for one in outside.come if one[1] not in refused])
+    sends.one_by_one(kernel.host, outside.early_removals, ignore=_ALREADY_GONE)
+    refused = sends.isolate(outside.isolation)
+    refused += sends.one_by_one(kernel.host, [one for one in outside.additions if one[1] not in refused])
     if refused:
         plan, first = _without_links(plan, refused), None
     if handle is not None:
@@ -160,7 +161,7 @@ class _Sends:
 def _without_links(plan: Plan, refused: Iterable[Operation]) -> Plan:
     """Return what is left of a plan when some links did not come about; what was in their way is gone already."""
     missing = {one.entry.device for one in refused if isinstance(one.entry, Link)}
-    gone = plan.in_the_way()
+    gone = plan.replacements()
     return Plan(tuple(one for one in plan.without_devices(missing).operations if one not in gone))
 
 
@@ -194,9 +195,9 @@ def _send_inside(
         sends.note(exc)
         plan = flushes.without_addresses(plan, early)
     inside = encode.inside(plan, seen.devices, advertised)
-    sends.one_by_one(handle.route, inside.connected, ignore=_ALREADY_THERE)
-    sends.one_by_one(handle.route, inside.come)
-    sends.one_by_one(handle.route, inside.gone, ignore=_ALREADY_GONE)
+    sends.one_by_one(handle.route, inside.connected_routes, ignore=_ALREADY_THERE)
+    sends.one_by_one(handle.route, inside.additions)
+    sends.one_by_one(handle.route, inside.removals, ignore=_ALREADY_GONE)
     with sends.going_on():
         flushes.carry_out(sends.kernel, handle, late, seen)
 
@@ -210,7 +211,7 @@ def _note_new_devices(handle: NamespaceHandle, plan: Plan, seen: Observed, first
     """
     links = [one.entry for one in plan.of(Link) if isinstance(one.entry, Link) and one.verb == "add"]
     new = [link.device for link in links]
-    if first is not None and not any(link.moved_in for link in links):
+    if first is not None and not any(link.is_ovs_internal for link in links):
         seen.devices |= {device: index for index, device in enumerate(new, start=first)}
         return set()
     answers = handle.route.ask([rtnl.get_link(name=device) for device in new])
@@ -274,12 +275,12 @@ def _left_to_do(plan: Plan, ready: frozenset[Entry], has_ipv6: bool) -> Plan:
 
 def _make_bridges(kernel: Kernel, plan: Plan, seen: Observed) -> None:
     made = encode.bridges(plan)
-    _send_or_stop(kernel, kernel.host, made.isolated, None)
-    for operation in dict.fromkeys(operation for _, operation in made.isolated):
+    _send_or_stop(kernel, kernel.host, made.isolation, None)
+    for operation in dict.fromkeys(operation for _, operation in made.isolation):
         _disable_ipv6(kernel, operation)
-    _send_or_stop(kernel, kernel.host, made.come, None)
-    ports = [one.entry for one in plan.of(Link, Card) if one.verb != "remove"]
-    wanted = [entry.bridge for entry in ports if isinstance(entry, Link | Card)]
+    _send_or_stop(kernel, kernel.host, made.additions, None)
+    ports = [one.entry for one in plan.of(Link, PhysicalPort) if one.verb != "remove"]
+    wanted = [entry.bridge for entry in ports if isinstance(entry, Link | PhysicalPort)]
     missing = {name for name in wanted if name and name not in seen.bridges}
     for answer in kernel.host.ask([rtnl.get_link(name=name) for name in missing]):
         for info in rtnl.parse_links(answer):
@@ -320,4 +321,4 @@ def named(exc: KernelRefused, batch: encode.Batch, namespace: str | None) -> App
     operation: Operation = batch[exc.number - 1][1]
     hint = _HINTS.get(exc.code, "")
     kind = Otherwise if exc.code in _OTHERWISE else ApplyError
-    return kind(f"{'; '.join(commands.lines(operation, namespace))}: {exc}{hint and ': ' + hint}")
+    return kind(f"{'; '.join(commands(operation, namespace))}: {exc}{hint and ': ' + hint}")

@@ -28,7 +28,7 @@ def edges(plan: Plan) -> tuple[list[PendingFlush], list[PendingFlush]]:
 
 def without_addresses(plan: Plan, edges: Collection[PendingFlush]) -> Plan:
     """Return the plan without the floating addresses whose flows could not be dropped."""
-    missing = {edge.left for edge in edges}
+    missing = {edge.original for edge in edges}
     addresses = [one.entry for one in plan.of(DeviceAddress) if isinstance(one.entry, DeviceAddress)]
     return plan.without({one for one in addresses if one.interface.ip in missing})
 

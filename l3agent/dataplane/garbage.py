@@ -13,10 +13,10 @@ from l3agent.dataplane.ownership import is_our_tap
 from l3agent.dataplane.plan.diff import Plan
 from l3agent.dataplane.plan.entries import (
     Bridge,
-    Card,
     Entry,
     Link,
     Namespace,
+    PhysicalPort,
 )
 
 #: Seconds after a removal during which a bridge may still lose its last port: namespaces go in the background.
@@ -61,10 +61,10 @@ class Tidier:
 
         :param taps: index of the outer end of each link, as far as it was observed.
         """
-        former = [one.was or one.entry for one in plan.of(Link, Card) if one.verb != "add"]
-        self._expect(entry.bridge for entry in former if isinstance(entry, Link | Card))
+        former = [one.was or one.entry for one in plan.of(Link, PhysicalPort) if one.verb != "add"]
+        self._expect(entry.bridge for entry in former if isinstance(entry, Link | PhysicalPort))
         if any(one.verb == "remove" for one in plan.of(Namespace)):
-            names = [entry.tap for entry in former if isinstance(entry, Link) and not entry.moved_in]
+            names = [entry.tap for entry in former if isinstance(entry, Link) and not entry.is_ovs_internal]
             until = time.monotonic() + _APART_S
             self._leaving |= {name: (until, taps.get(name)) for name in names}
 

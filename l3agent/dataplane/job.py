@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from types import TracebackType
 
 from l3agent.dataplane.observe import Observed
-from l3agent.dataplane.plan import commands
+from l3agent.dataplane.plan.commands import commands
 from l3agent.dataplane.plan.diff import Operation
 from l3agent.dataplane.plan.entries import Entry, SwitchPort
 from l3agent.dataplane.slices import INLINE_ENTRIES
@@ -70,7 +70,7 @@ class Job:
             if not wanted and not audited:
                 return
             # What is plugged into Open vSwitch is in no namespace.
-            lines = commands.lines(operation, None if isinstance(operation.entry, SwitchPort) else self.namespace)
+            lines = commands(operation, None if isinstance(operation.entry, SwitchPort) else self.namespace)
             self.said += lines if wanted else ()
             for line in lines if audited else ():
                 LOG.debug("%s %s: %s", *self.key, line)

@@ -20,11 +20,10 @@ from l3agent.dataplane.netlink import (
 )
 from l3agent.dataplane.ovsdb.ports import Ports, Wait, observed_ports
 from l3agent.dataplane.ownership import foreign_taps, is_foreign_bridge, refusal
-from l3agent.dataplane.plan.encode import is_marked, marked
+from l3agent.dataplane.plan.encode import is_marked, parse_bridge_alias
 from l3agent.dataplane.plan.entries import (
     AcceptRA,
     Bridge,
-    Card,
     ConnectedRoute,
     DeviceAddress,
     DeviceSettings,
@@ -36,6 +35,7 @@ from l3agent.dataplane.plan.entries import (
     NeutronRoute,
     NeutronRules,
     PendingFlush,
+    PhysicalPort,
     StrayTap,
     Sysctl,
     Table,
@@ -335,7 +335,7 @@ def _text(raw: bytes) -> str:
 
 
 def _observe_waiting(kernel: Kernel, seen: Observed, desired: frozenset[Entry]) -> None:
-    names = [entry.device for entry in desired if isinstance(entry, Link) and entry.moved_in]
+    names = [entry.device for entry in desired if isinstance(entry, Link) and entry.is_ovs_internal]
     seen.waiting = {
         info.name for info in _ask(kernel, [rtnl.get_link(name=name) for name in names]) if info is not None
     }
@@ -368,13 +368,13 @@ def _observe_switch(kernel: Kernel, seen: Observed, desired: frozenset[Entry], l
             # What it has stays, as with that of Neutron's L2 agent at a takeover; nothing is added.
             seen.entries.add(entry)
             seen.refused |= {link.device: refusal(name) for link in to_plug if link.bridge == name}
-            if any(isinstance(one, Card) for one in desired):
+            if any(isinstance(one, PhysicalPort) for one in desired):
                 raise ApplyError(refusal(name))
         else:
             marks = is_marked(entry, bridge)
             seen.entries.add(replace(entry, up=bridge.up, isolated=bridge.is_isolated, marked=marks))
     paired = {link.tap for link in links}
-    missing = {link.tap: link.device for link in wanted_links if link.tap not in paired and not link.moved_in}
+    missing = {link.tap: link.device for link in wanted_links if link.tap not in paired and not link.is_ovs_internal}
     stray = [info for info in _ask(kernel, [rtnl.get_link(name=tap) for tap in missing]) if info is not None]
     foreign = foreign_taps(kernel, stray)
     seen.refused |= {missing[name]: refusal(name) for name in foreign}
@@ -384,19 +384,19 @@ def _observe_switch(kernel: Kernel, seen: Observed, desired: frozenset[Entry], l
 def _observe_card(kernel: Kernel, seen: Observed, name: str) -> None:
     """Find the real card of a network: the one that the mark of its bridge names, if it is a port there."""
     (bridge,) = _ask(kernel, [rtnl.get_link(name=name)])
-    if bridge is None or (ours := marked(bridge.alias)) is None:
+    if bridge is None or (ours := parse_bridge_alias(bridge.alias)) is None:
         return
     network_id, interface = ours
     (card,) = _ask(kernel, [rtnl.get_link(name=interface)]) if interface else (None,)
     if card is not None and card.master == bridge.index:
-        seen.entries.add(Card(interface, name, network_id))
+        seen.entries.add(PhysicalPort(interface, name, network_id))
 
 
 def unused_bridges(kernel: Kernel) -> list[str]:
     """Return the names of our bridges that have no port left."""
     links = rtnl.parse_links(kernel.host.dump(rtnl.dump_links()))
     used = {info.master for info in links}
-    return [info.name for info in links if marked(info.alias) is not None and info.index not in used]
+    return [info.name for info in links if parse_bridge_alias(info.alias) is not None and info.index not in used]
 
 
 def unused_of(kernel: Kernel, names: Collection[str]) -> list[str]:
@@ -404,14 +404,14 @@ def unused_of(kernel: Kernel, names: Collection[str]) -> list[str]:
     if len(names) > _ASKED_SINGLY:
         return [name for name in unused_bridges(kernel) if name in names]
     bridges = (info for info in _ask(kernel, [rtnl.get_link(name=name) for name in names]) if info is not None)
-    ours = [info for info in bridges if marked(info.alias) is not None]
+    ours = [info for info in bridges if parse_bridge_alias(info.alias) is not None]
     return [info.name for info in ours if not rtnl.parse_links(kernel.host.dump(rtnl.dump_links(master=info.index)))]
 
 
 def our_networks(kernel: Kernel) -> list[str]:
     """Return the ids of the networks whose bridges are marked as ours."""
     links = rtnl.parse_links(kernel.host.dump(rtnl.dump_links()))
-    return sorted(ours[0] for info in links if (ours := marked(info.alias)) is not None)
+    return sorted(ours[0] for info in links if (ours := parse_bridge_alias(info.alias)) is not None)
 
 
 def _ask(kernel: Kernel, requests: Iterable[bytes]) -> list[rtnl.LinkInfo | None]:

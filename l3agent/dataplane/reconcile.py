@@ -24,8 +24,8 @@ from l3agent.dataplane.kernel.namespaces import Kernel
 from l3agent.dataplane.kernel.traffic_counters import traffic
 from l3agent.dataplane.observe import Observed, our_networks
 from l3agent.dataplane.ovsdb.ports import Switch, Wait
-from l3agent.dataplane.plan import commands
-from l3agent.dataplane.plan.as_json import plain
+from l3agent.dataplane.plan.as_json import entries_to_json
+from l3agent.dataplane.plan.commands import commands
 from l3agent.dataplane.plan.diff import Plan, diff
 from l3agent.dataplane.plan.drivers import InterfaceDriver
 from l3agent.dataplane.plan.entries import Entry, Link, SwitchPort
@@ -160,7 +160,9 @@ class Reconciler:
         size = len(desired) + len(seen.entries)
         if (yield from self._steps.run(job, size, lambda: seen.entries != desired)):
             self._drift.doubt(key)
-        return (yield from self._steps.run(job, size, lambda: (plain(desired), plain(seen.entries))))
+        return (
+            yield from self._steps.run(job, size, lambda: (entries_to_json(desired), entries_to_json(seen.entries)))
+        )
 
     def let_be(self, keys: Iterable[Key]) -> None:
         """Repair these no more, until they are brought again."""
@@ -249,7 +251,7 @@ class Reconciler:
                 return False
             before, after = (servable(self._kernel, snapshot.seen.handle, one) for one in states)
             plan = yield from self._steps.run(job, len(before) + len(after), lambda: diff(after, before))
-        if plan.may_disturb():
+        if plan.needs_reobserve():
             return False
         job.note(plan.operations)
         self._drift.lead_on(job.key, state)
@@ -295,14 +297,14 @@ class Reconciler:
                     raise ApplyError(min(seen.refused.values()))
                 return
             change, failure = self._submit(job, plan), None
-            if change is not None and plan.brings(SwitchPort):
+            if change is not None and plan.adds(SwitchPort):
                 failure = yield from self._over(change, job)
                 change = None
                 seen, plan = yield from self._steps.look(job, desired)
                 if failure is not None:
                     # What needs none of the missing devices is done all the same: a floating IP that goes, goes.
                     plan = plan.without_devices(_missing(plan, seen))
-                elif plan.brings(SwitchPort):
+                elif plan.adds(SwitchPort):
                     continue
             yield from self._steps.note(job, plan.without_kind(SwitchPort))
             plans.append(plan)
@@ -324,10 +326,10 @@ class Reconciler:
                 failure = yield from self._over(change, job)
             if failure is not None or seen.refused:
                 raise ApplyError(failure or min(seen.refused.values()))
-            if not plan.may_disturb() or state is None:
+            if not plan.needs_reobserve() or state is None:
                 self._after.append(partial(self._settled, key, state, desired, seen, plans))
                 return
-        differs = "; ".join(line for one in plan.operations for line in commands.lines(one, job.namespace))
+        differs = "; ".join(line for one in plan.operations for line in commands(one, job.namespace))
         raise ApplyError(f"the kernel keeps differing from what was asked: {differs}")
 
     def _watch(self, key: Key, state: State | None, desired: frozenset[Entry], seen: Observed) -> None:
@@ -374,4 +376,6 @@ class Reconciler:
 def _missing(plan: Plan, seen: Observed) -> set[str]:
     """Return the devices that a plan wants to move in and that are not there."""
     links = [one.entry for one in plan.of(Link) if one.verb == "add"]
-    return {one.device for one in links if isinstance(one, Link) and one.moved_in and one.device not in seen.waiting}
+    return {
+        one.device for one in links if isinstance(one, Link) and one.is_ovs_internal and one.device not in seen.waiting
+    }

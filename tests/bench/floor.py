@@ -135,7 +135,7 @@ def _indexes(router: RouterState) -> dict[str, int]:
 
 def _inside(plan: Plan, index: Mapping[str, int]) -> bytes:
     made = encode.inside(plan, index)
-    return _batch(b"".join(body for body, _ in (*made.come, *made.gone)))
+    return _batch(b"".join(body for body, _ in (*made.additions, *made.removals)))
 
 
 def _batch(body: bytes) -> bytes:

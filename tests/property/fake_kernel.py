@@ -14,7 +14,6 @@ from l3agent.dataplane.plan.diff import Operation
 from l3agent.dataplane.plan.entries import (
     AcceptRA,
     Bridge,
-    Card,
     ConnectedRoute,
     DeviceAddress,
     DeviceSettings,
@@ -24,6 +23,7 @@ from l3agent.dataplane.plan.entries import (
     Link,
     Namespace,
     PendingFlush,
+    PhysicalPort,
     SwitchPort,
     Sysctl,
     Table,
@@ -78,10 +78,10 @@ class FakeKernel:
             raise Refused(f"no namespace for {entry}")
         if operation.verb == "add" and any(_same(one, entry) for one in self.entries):
             raise Refused(f"{entry} exists")
-        bridge = entry.bridge if isinstance(entry, Link | Card) else None
+        bridge = entry.bridge if isinstance(entry, Link | PhysicalPort) else None
         if bridge and not any(isinstance(one, Bridge) and one.name == bridge for one in self.entries):
             raise Refused(f"no bridge for {entry}")
-        if isinstance(entry, Link) and entry.moved_in and not _ports(self.entries, entry.device):
+        if isinstance(entry, Link) and entry.is_ovs_internal and not _ports(self.entries, entry.device):
             raise Refused(f"no switch makes {entry}")
         if isinstance(entry, AcceptRA | DeviceAddress) and entry.device not in devices:
             raise Refused(f"no device for {entry}")
@@ -98,7 +98,7 @@ class FakeKernel:
         elif isinstance(entry, SwitchPort):
             # ovs-vswitchd takes its device away, wherever that is.
             for link in self.of(Link):
-                if isinstance(link, Link) and link.moved_in and link.device == entry.name:
+                if isinstance(link, Link) and link.is_ovs_internal and link.device == entry.name:
                     self._remove(link)
         elif isinstance(entry, Link):
             gone = entry.device
@@ -123,7 +123,7 @@ def _ports(entries: Iterable[Entry], name: str) -> list[SwitchPort]:
 
 
 def _same(one: Entry, other: Entry) -> bool:
-    return type(one) is type(other) and one.key() == other.key()
+    return type(one) is type(other) and one.identity() == other.identity()
 
 
 def _leans_on(entry: Entry, device: str) -> bool:

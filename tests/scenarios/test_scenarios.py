@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from l3agent.dataplane.plan import commands
+from l3agent.dataplane.plan.commands import commands
 from l3agent.dataplane.plan.diff import diff
 from l3agent.dataplane.plan.drivers import load_driver
 from l3agent.dataplane.plan.entries import Bridge, Entry
@@ -42,7 +42,7 @@ def plan(scenario: Path) -> str:
     router_id, after, notes = read(scenario / "payload.json", driver)
     before = seen(scenario / "before.json", driver, after) if (scenario / "before.json").exists() else frozenset()
     namespace = namespace_name("router", router_id)
-    lines = [line for one in diff(after, before).operations for line in commands.lines(one, namespace)]
+    lines = [line for one in diff(after, before).operations for line in commands(one, namespace)]
     return "".join(f"{line}\n" for line in [*(f"# {note}" for note in notes), *lines])
 
 

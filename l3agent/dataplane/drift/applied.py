@@ -27,13 +27,13 @@ from l3agent.dataplane.plan.diff import Plan
 from l3agent.dataplane.plan.encode import is_foreign, is_marked
 from l3agent.dataplane.plan.entries import (
     Bridge,
-    Card,
     ConnectedRoute,
     DeviceAddress,
     Entry,
     KernelRoute,
     Link,
     Namespace,
+    PhysicalPort,
     SwitchPort,
 )
 from l3agent.model.states import HostState, Key, RouterState, State
@@ -55,7 +55,7 @@ class _Place:
     namespace: str | None = None
     nsid: int | None = None
     devices: dict[int, str] = field(default_factory=dict)
-    outside: dict[str, Link | Bridge | Card] = field(default_factory=dict)
+    outside: dict[str, Link | Bridge | PhysicalPort] = field(default_factory=dict)
     has_ipv6: bool = True
     snapshot: Snapshot | None = None
 
@@ -200,7 +200,7 @@ class Served:
             if place.nsid is not None:
                 self._by_number[place.nsid] = key
         for entry in desired:
-            if isinstance(entry, Link | Bridge | Card):
+            if isinstance(entry, Link | Bridge | PhysicalPort):
                 name = _outer_name(entry)
                 place.outside[name] = entry
                 self._users.setdefault(name, set()).add(key)
@@ -320,7 +320,7 @@ class Served:
         if not users:
             return
         entry = self._places[next(iter(users))].outside[event.name]
-        if isinstance(entry, Link) and entry.moved_in:
+        if isinstance(entry, Link) and entry.is_ovs_internal:
             # Its place is inside: the switch has made it anew.
             yield from () if event.gone else users
         elif event.gone or not self._is_right_outside(entry, event.info):
@@ -329,14 +329,14 @@ class Served:
         else:
             self._note(event.name, event.index)
 
-    def _is_right_outside(self, entry: Link | Bridge | Card, info: LinkInfo) -> bool:
+    def _is_right_outside(self, entry: Link | Bridge | PhysicalPort, info: LinkInfo) -> bool:
         if self.indexes.get(info.name, info.index) != info.index:
             return False
         if isinstance(entry, Bridge):
             return info.up and (is_foreign(entry, info) or (info.is_isolated and is_marked(entry, info)))
         plugged = entry.bridge is None or info.master == self.indexes.get(entry.bridge)
         right = plugged and info.up
-        return right and (isinstance(entry, Card) or (entry.mtu in (None, info.mtu) and info.is_isolated))
+        return right and (isinstance(entry, PhysicalPort) or (entry.mtu in (None, info.mtu) and info.is_isolated))
 
     def _note(self, name: str, index: int) -> None:
         if name in self._users:
@@ -352,9 +352,9 @@ class Served:
         return self._last[1]
 
 
-def _full_id(state: State, entry: Link | Bridge | Card) -> str | None:
+def _full_id(state: State, entry: Link | Bridge | PhysicalPort) -> str | None:
     """Return the id of the port or network whose device an entry is."""
-    if isinstance(entry, Bridge | Card):
+    if isinstance(entry, Bridge | PhysicalPort):
         return entry.network_id
     ports = (
         state.all_ports() if isinstance(state, RouterState) else [state.port] if isinstance(state, HostState) else []
@@ -367,7 +367,7 @@ def _ports(place: _Place) -> list[str]:
     return [one.bridge for one in place.outside.values() if isinstance(one, Link) and one.bridge]
 
 
-def _outer_name(entry: Link | Bridge | Card) -> str:
+def _outer_name(entry: Link | Bridge | PhysicalPort) -> str:
     if isinstance(entry, Link):
         return entry.tap
     return entry.name if isinstance(entry, Bridge) else entry.interface
@@ -376,13 +376,13 @@ def _outer_name(entry: Link | Bridge | Card) -> str:
 def _touched(plan: Plan) -> set[str]:
     """Return the names of links that a plan makes or changes."""
     names: set[str] = set()
-    for operation in plan.of(Namespace, Link, Bridge, Card):
+    for operation in plan.of(Namespace, Link, Bridge, PhysicalPort):
         match operation.entry:
             case Namespace():
                 names.add("lo")
             case Link(device=device, tap=tap):
                 names |= {device, tap}
-            case Bridge() | Card() as entry:
+            case Bridge() | PhysicalPort() as entry:
                 names.add(_outer_name(entry))
             case _:
                 pass

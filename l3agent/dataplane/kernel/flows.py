@@ -54,7 +54,7 @@ def delete_entries(
     requests: list[bytes] = []
     dumped: list[PendingFlush] = []
     for edge in edges:
-        if edge.what in _DUMPED or not by_filter or len(edges) > _MAX_FILTERED:
+        if edge.cause in _DUMPED or not by_filter or len(edges) > _MAX_FILTERED:
             dumped.append(edge)
         else:
             requests += _filtered(edge)
@@ -72,15 +72,15 @@ def delete_entries(
 
 
 def _filtered(edge: PendingFlush) -> list[bytes]:
-    match edge.what:
+    match edge.cause:
         case "floating_dnat":
-            return conntrack.delete_floating_ip(edge.left, edge.right)
+            return conntrack.delete_floating_ip(edge.original, edge.translated)
         case "untranslated":
-            return [conntrack.delete_untranslated(edge.left)]
+            return [conntrack.delete_untranslated(edge.original)]
         case "gateway_snat" | "hairpin_snat":
-            return [conntrack.delete_source(edge.left, turned=edge.what == "hairpin_snat")]
+            return [conntrack.delete_source(edge.original, turned=edge.cause == "hairpin_snat")]
         case "address":
-            return conntrack.delete_address(edge.left)
+            return conntrack.delete_address(edge.original)
         case _:
             # An element that another program made; it only leaves the journal.
             return []
@@ -90,18 +90,18 @@ class Selection:
     """The conntrack entries of some edges; the cost of a look-up does not depend on the number of addresses."""
 
     def __init__(self, edges: Sequence[PendingFlush]) -> None:
-        floating = [(int(edge.left), int(edge.right)) for edge in edges if edge.what == "floating_dnat"]
-        untranslated = [int(edge.left) for edge in edges if edge.what == "untranslated"]
+        floating = [(int(edge.original), int(edge.translated)) for edge in edges if edge.cause == "floating_dnat"]
+        untranslated = [int(edge.original) for edge in edges if edge.cause == "untranslated"]
         #: (original destination, reply source)
         self._inwards = {*floating, *((one, one) for one in untranslated)}
         #: (original source, reply destination)
         self._outwards = {(fixed, floating) for floating, fixed in floating}
         #: (reply destination, translation)
-        self._sources = {(int(edge.left), _STATUS[edge.what]) for edge in edges if edge.what in _STATUS}
-        self._addresses = {int(edge.left) for edge in edges if edge.what == "address"}
+        self._sources = {(int(edge.original), _STATUS[edge.cause]) for edge in edges if edge.cause in _STATUS}
+        self._addresses = {int(edge.original) for edge in edges if edge.cause == "address"}
         #: (address, mask)
         self._networks, self._without_nat = (
-            {(int(edge.left), int(edge.right)) for edge in edges if edge.what == what} for what in _DUMPED
+            {(int(edge.original), int(edge.translated)) for edge in edges if edge.cause == what} for what in _DUMPED
         )
 
     def has(self, entry: ConntrackEntry) -> bool:

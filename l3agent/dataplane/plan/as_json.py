@@ -11,7 +11,6 @@ from typing import Any
 from l3agent.dataplane.plan.entries import (
     AcceptRA,
     Bridge,
-    Card,
     ConnectedRoute,
     DeviceAddress,
     DeviceSettings,
@@ -23,6 +22,7 @@ from l3agent.dataplane.plan.entries import (
     NeutronRoute,
     NeutronRules,
     PendingFlush,
+    PhysicalPort,
     StrayTap,
     SwitchPort,
     Sysctl,
@@ -34,7 +34,7 @@ _KINDS: dict[type, str] = {
     Namespace: "namespace",
     Sysctl: "sysctl",
     Bridge: "bridge",
-    Card: "card",
+    PhysicalPort: "physical_port",
     SwitchPort: "switch_port",
     Link: "link",
     StrayTap: "stray_tap",
@@ -52,7 +52,7 @@ _KINDS: dict[type, str] = {
 _TEXT = IPv4Address | IPv4Interface | IPv4Network | IPv6Address | IPv6Interface | IPv6Network
 
 
-def plain(entries: Iterable[Entry]) -> list[dict[str, Any]]:
+def entries_to_json(entries: Iterable[Entry]) -> list[dict[str, Any]]:
     """Return entries as maps of their fields with their ``kind``, in a fixed order.
 
     Fields that entries are not compared by are absent: an observation does not have them.

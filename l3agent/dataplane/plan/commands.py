@@ -13,7 +13,6 @@ from l3agent.dataplane.plan.encode import TAP_MARK, bridge_mac, mark
 from l3agent.dataplane.plan.entries import (
     AcceptRA,
     Bridge,
-    Card,
     ConnectedRoute,
     DeviceAddress,
     DeviceSettings,
@@ -24,6 +23,7 @@ from l3agent.dataplane.plan.entries import (
     NeutronRoute,
     NeutronRules,
     PendingFlush,
+    PhysicalPort,
     StrayTap,
     SwitchPort,
     Sysctl,
@@ -31,7 +31,7 @@ from l3agent.dataplane.plan.entries import (
 )
 
 
-def lines(operation: Operation, namespace: str | None) -> list[str]:
+def commands(operation: Operation, namespace: str | None) -> list[str]:
     """Return the commands of one operation, ``namespace`` being where it happens."""
     add = operation.verb != "remove"
     exists = operation.verb == "change"
@@ -45,8 +45,8 @@ def lines(operation: Operation, namespace: str | None) -> list[str]:
             return [f"{enter} sysctl -w {path.replace('/', '.')}={value}"]
         case Bridge() as bridge:
             return _bridge(bridge, operation.was)
-        case Card() as card:
-            return _card(card) if add else [f"ip link set {card.interface} nomaster"]
+        case PhysicalPort() as port:
+            return _card(port) if add else [f"ip link set {port.interface} nomaster"]
         case SwitchPort() as port:
             return _switch_port(port, operation.was) if add else [f"ovs-vsctl --if-exists del-port {port.name}"]
         case Link() as link:
@@ -98,10 +98,10 @@ def _isolate(device: str) -> str:
     return f"sysctl -e -w {ipv4}.rp_filter=1 {ipv4}.arp_ignore=8 {ipv6}.disable_ipv6=1"
 
 
-def _card(card: Card) -> list[str]:
+def _card(port: PhysicalPort) -> list[str]:
     return [
-        f"ip link set {card.bridge} alias {mark(card.network_id, card.interface)}",
-        f"ip link set {card.interface} master {card.bridge} up",
+        f"ip link set {port.bridge} alias {mark(port.network_id, port.interface)}",
+        f"ip link set {port.interface} master {port.bridge} up",
     ]
 
 
@@ -126,11 +126,11 @@ def _link(link: Link, was: object, namespace: str | None) -> list[str]:
         return [f"{inside} down"]
     if isinstance(was, Link):
         mac = f" address {link.mac}" if link.mac != was.mac else ""
-        tap = [] if link.moved_in else [f"{outside}{master}{mtu} up"]
+        tap = [] if link.is_ovs_internal else [f"{outside}{master}{mtu} up"]
         tap = tap if was.isolated else [_isolate(link.tap), *tap]
         flags = "" if was.arp and was.multicast else " arp on multicast on"
         return [*tap, *(offload if was.offload else ()), f"{inside}{mac}{mtu}{flags} up"]
-    if link.moved_in:
+    if link.is_ovs_internal:
         return [f"{outside} netns {namespace}", f"{inside} address {link.mac}{mtu} up"]
     return [
         f"ip link add {link.tap}{mtu} type veth peer name {link.device} address {link.mac}{mtu} netns {namespace}",
@@ -228,11 +228,11 @@ def _table(enter: str, exists: bool, add: bool, counting: bool) -> list[str]:
 
 def _element(element: Element, was: object, enter: str, add: bool) -> list[str]:
     place = f"element ip {nft.TABLE} {element.name}"
-    left = f'"{element.left}"' if isinstance(element.left, str) else str(element.left)
+    left = f'"{element.key}"' if isinstance(element.key, str) else str(element.key)
     delete = f"delete {place} {{ {left} }}"
     if not add:
         return [f"{enter} nft '{delete}'"]
-    value = "" if element.right is None else f" : {element.right!s}"
+    value = "" if element.value is None else f" : {element.value!s}"
     new = f"add {place} {{ {left}{value} }}"
     return [f"{enter} nft '{delete + '; ' if was is not None else ''}{new}'"]
 
@@ -257,7 +257,7 @@ def _leaving(enter: str) -> str:
 
 
 def _edge(edge: PendingFlush, enter: str, add: bool) -> list[str]:
-    journal = f'element ip {nft.TABLE} pending_flush {{ "{edge.what}" . {edge.left!s} . {edge.right!s} }}'
+    journal = f'element ip {nft.TABLE} pending_flush {{ "{edge.cause}" . {edge.original!s} . {edge.translated!s} }}'
     if add:
         return [f"{enter} nft 'add {journal}'"]
     return [*_deletions(edge, enter), *([f"{enter} nft 'delete {journal}'"] if edge.journalled else ())]
@@ -266,24 +266,24 @@ def _edge(edge: PendingFlush, enter: str, add: bool) -> list[str]:
 def _deletions(edge: PendingFlush, enter: str) -> list[str]:
     """Return the commands that delete the entries of an edge; their status tells whether there were any."""
     conntrack = f"{enter} conntrack"
-    match edge.what:
+    match edge.cause:
         case "floating_dnat":
-            left, right = str(edge.left), str(edge.right)
+            left, right = str(edge.original), str(edge.translated)
             return [
                 f"{conntrack} -D --orig-dst {left} --reply-src {right}",
                 f"{conntrack} -D --orig-src {right} --reply-dst {left}",
             ]
         case "untranslated":
-            left = str(edge.left)
+            left = str(edge.original)
             return [f"{conntrack} -D --orig-dst {left} --reply-src {left}"]
         case "without_nat":
             return [f"{conntrack} -L -o save --orig-src {edge.network} | {_leaving(enter)} | {conntrack} -R -"]
         case "address":
-            return [f"{conntrack} -D --orig-dst {edge.left}", f"{conntrack} -D --reply-dst {edge.left}"]
+            return [f"{conntrack} -D --orig-dst {edge.original}", f"{conntrack} -D --reply-dst {edge.original}"]
         case "gateway_snat":
-            return [f"{conntrack} -L --src-nat {edge.left} -o save | {_ONLY_SOURCE} | {conntrack} -R -"]
+            return [f"{conntrack} -L --src-nat {edge.original} -o save | {_ONLY_SOURCE} | {conntrack} -R -"]
         case "hairpin_snat":
-            return [f"{conntrack} -D --src-nat {edge.left} --dst-nat"]
+            return [f"{conntrack} -D --src-nat {edge.original} --dst-nat"]
         case "interface":
             return [f"{conntrack} -D --orig-src {edge.network}", f"{conntrack} -D --orig-dst {edge.network}"]
         case _:

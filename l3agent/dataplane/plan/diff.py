@@ -18,7 +18,6 @@ from typing import Any, Literal
 from l3agent.dataplane.plan.entries import (
     AcceptRA,
     Bridge,
-    Card,
     ConnectedRoute,
     DeviceAddress,
     DeviceSettings,
@@ -30,6 +29,7 @@ from l3agent.dataplane.plan.entries import (
     NeutronRoute,
     NeutronRules,
     PendingFlush,
+    PhysicalPort,
     StrayTap,
     SwitchPort,
     Sysctl,
@@ -43,7 +43,6 @@ from l3agent.model.states import Interface
 __all__ = [
     "AcceptRA",
     "Bridge",
-    "Card",
     "ConnectedRoute",
     "DeviceAddress",
     "DeviceSettings",
@@ -56,6 +55,7 @@ __all__ = [
     "NeutronRules",
     "Operation",
     "PendingFlush",
+    "PhysicalPort",
     "Plan",
     "StrayTap",
     "SwitchPort",
@@ -70,12 +70,12 @@ __all__ = [
 #: the namespace (new links are born down and come up there), then what goes. A card leaves first: the mark of the
 #: bridge has room for one.
 _ADDED: dict[type, int] = {
-    Namespace: 0, Sysctl: 1, Bridge: 2, Card: 3, SwitchPort: 3, Link: 4, Table: 6, Element: 7, PendingFlush: 7,
+    Namespace: 0, Sysctl: 1, Bridge: 2, PhysicalPort: 3, SwitchPort: 3, Link: 4, Table: 6, Element: 7, PendingFlush: 7,
     AcceptRA: 9, DeviceSettings: 9, ConnectedRoute: 9, DeviceAddress: 10, KernelRoute: 11,
 }  # fmt: skip
 _SET_DOWN, _BEFORE_ADDRESSES = 5, 9
 _REMOVED: dict[type, int] = {
-    Card: 2, StrayTap: 2, NeutronRoute: 4, Element: 8, NeutronRules: 8, KernelRoute: 12, AcceptRA: 13,
+    PhysicalPort: 2, StrayTap: 2, NeutronRoute: 4, Element: 8, NeutronRules: 8, KernelRoute: 12, AcceptRA: 13,
     DeviceAddress: 14, SwitchPort: 15, Link: 15, PendingFlush: 16, Table: 17, Sysctl: 17, Namespace: 18, Bridge: 20,
 }  # fmt: skip
 
@@ -117,7 +117,7 @@ class Plan:
             return found[0] if found else ()
         return [operation for operation in self.operations if isinstance(operation.entry, kinds)]
 
-    def brings(self, kind: type) -> bool:
+    def adds(self, kind: type) -> bool:
         """Tell whether an entry of a kind comes or changes."""
         return any(one.verb != "remove" for one in self.of(kind))
 
@@ -139,7 +139,7 @@ class Plan:
             return self
         return Plan(tuple(one for one in self.operations if one.verb != "add" or one.entry not in ready))
 
-    def in_the_way(self) -> list[Operation]:
+    def replacements(self) -> list[Operation]:
         """Return the removals of devices in whose place the plan puts new ones."""
         new = {one.entry.device for one in self.of(Link) if isinstance(one.entry, Link) and one.verb == "add"}
         return [
@@ -152,7 +152,7 @@ class Plan:
         """Return the operations that set links down, which go later."""
         return [one for one in self.of(Link) if _sets_down(one)]
 
-    def may_disturb(self) -> bool:
+    def needs_reobserve(self) -> bool:
         """Tell whether carrying it out may take along something that should stay, so that a second look is due.
 
         The kernel drops routes with the address or the link that they lean on. A host address carries none.
@@ -209,7 +209,7 @@ def diff(desired: Iterable[Entry], observed: Iterable[Entry]) -> Plan:
 
 
 def _identity(entry: Entry) -> tuple[type, Hashable]:
-    return type(entry), entry.key()
+    return type(entry), entry.identity()
 
 
 def _without_inherent(missing: set[Entry], wanted: set[Entry], present: set[Entry]) -> Iterable[Entry]:
@@ -223,7 +223,7 @@ def _without_inherent(missing: set[Entry], wanted: set[Entry], present: set[Entr
         entry
         for entry in missing
         if not isinstance(entry, _Inherent)
-        or (entry.device in devices and (isinstance(entry, DeviceSettings) or entry.key() in networks))
+        or (entry.device in devices and (isinstance(entry, DeviceSettings) or entry.identity() in networks))
     ]
 
 
@@ -236,7 +236,7 @@ def _without_broken_table(wanted: set[Entry], present: set[Entry]) -> set[Entry]
 def _without_devices_of_ports(wanted: set[Entry], present: set[Entry]) -> set[Entry]:
     names = {entry.name for entry in wanted if isinstance(entry, SwitchPort)}
     going = {entry.name for entry in present if isinstance(entry, SwitchPort)} - names
-    return {one for one in present if not (isinstance(one, Link) and one.moved_in and one.device in going)}
+    return {one for one in present if not (isinstance(one, Link) and one.is_ovs_internal and one.device in going)}
 
 
 def _without_replaced_routes(wanted: set[Entry], present: set[Entry]) -> set[Entry]:
@@ -321,7 +321,7 @@ def _within(entry: Entry) -> tuple[Any, ...]:
             # What asks for a mark goes before what sets it, where they do not go together.
             return "neutron", ("filter", "nat").index(table) if table in ("filter", "nat") else 2, family, table
         case _:
-            return (str(entry.key()),)
+            return (str(entry.identity()),)
 
 
 def _is_host(interface: Interface) -> bool:

@@ -19,7 +19,6 @@ from l3agent.dataplane.plan.diff import Operation, Plan
 from l3agent.dataplane.plan.entries import (
     AcceptRA,
     Bridge,
-    Card,
     ConnectedRoute,
     DeviceAddress,
     Element,
@@ -29,6 +28,7 @@ from l3agent.dataplane.plan.entries import (
     NeutronRoute,
     NeutronRules,
     PendingFlush,
+    PhysicalPort,
     StrayTap,
     Table,
 )
@@ -48,7 +48,7 @@ T = TypeVar("T")
 class Batches:
     """Messages for one socket, each with the operation it belongs to, so that a refusal can be named.
 
-    :param in_the_way: what must go before something comes; "not there" is no error.
+    :param early_removals: what must go before something comes; "not there" is no error.
     :param isolated: devices of the node's namespace that are created or corrected, and still down: its own stack
         ignores them, which their IPv6 needs a file in /proc for. Then comes the rest.
     :param connected: connected routes that come back, which other routes may lean on; "exists" is no error.
@@ -56,11 +56,11 @@ class Batches:
     :param gone: what goes; "not there" is no error.
     """
 
-    in_the_way: Batch = field(default_factory=list)
-    isolated: Batch = field(default_factory=list)
-    connected: Batch = field(default_factory=list)
-    come: Batch = field(default_factory=list)
-    gone: Batch = field(default_factory=list)
+    early_removals: Batch = field(default_factory=list)
+    isolation: Batch = field(default_factory=list)
+    connected_routes: Batch = field(default_factory=list)
+    additions: Batch = field(default_factory=list)
+    removals: Batch = field(default_factory=list)
 
 
 def bridges(plan: Plan) -> Batches:
@@ -70,11 +70,11 @@ def bridges(plan: Plan) -> Batches:
         bridge, was = operation.entry, operation.was
         assert isinstance(bridge, Bridge)
         if not isinstance(was, Bridge):
-            made.isolated.append((rtnl.new_bridge(bridge.name, bridge_mac(bridge.network_id)), operation))
+            made.isolation.append((rtnl.new_bridge(bridge.name, bridge_mac(bridge.network_id)), operation))
         if not (isinstance(was, Bridge) and was.isolated):
-            made.isolated.append((rtnl.isolate(bridge.name), operation))
+            made.isolation.append((rtnl.isolate(bridge.name), operation))
         alias = None if isinstance(was, Bridge) and was.marked else mark(bridge.network_id)
-        made.come.append((rtnl.set_link(name=bridge.name, up=True, alias=alias), operation))
+        made.additions.append((rtnl.set_link(name=bridge.name, up=True, alias=alias), operation))
     return made
 
 
@@ -83,7 +83,7 @@ def mark(network_id: str, card: str | None = None) -> str:
     return BRIDGE_MARK + network_id + (f"{CARD_MARK}{card}" if card else "")
 
 
-def marked(alias: str) -> tuple[str, str] | None:
+def parse_bridge_alias(alias: str) -> tuple[str, str] | None:
     """Return network id and name of the card (or nothing) from the alias of a bridge; None when it is not ours."""
     if not alias.startswith(BRIDGE_MARK):
         return None
@@ -101,7 +101,7 @@ def is_foreign(bridge: Bridge, info: rtnl.LinkInfo) -> bool:
 
 def is_marked(bridge: Bridge, info: rtnl.LinkInfo) -> bool:
     """Return True if a bridge carries the mark of its network."""
-    ours = marked(info.alias)
+    ours = parse_bridge_alias(info.alias)
     return ours is not None and ours[0] == bridge.network_id
 
 
@@ -112,7 +112,7 @@ def bridge_mac(network_id: str) -> str:
 
 def forget_flushes(done: Sequence[PendingFlush]) -> list[bytes]:
     """Return the messages that take edges out of the journal."""
-    return [nft.delete_elements("pending_flush", map(_edge_key, part)) for part in _parts(done)]
+    return [nft.delete_elements("pending_flush", map(_journal_key, part)) for part in _parts(done)]
 
 
 # ---- the switch namespace --------------------------------------------------------------------------------------
@@ -124,31 +124,31 @@ def outside(plan: Plan, *, namespace_fd: int | None, bridge_index: Mapping[str, 
     :param namespace_fd: where the inner ends are born.
     """
     made = Batches()
-    for operation in plan.of(Link, StrayTap, Card):
+    for operation in plan.of(Link, StrayTap, PhysicalPort):
         match operation.entry:
-            case Link() as link if link.moved_in:
+            case Link() as link if link.is_ovs_internal:
                 if operation.verb == "add" and namespace_fd is not None:
-                    made.come.append((rtnl.set_link(name=link.device, namespace_fd=namespace_fd), operation))
+                    made.additions.append((rtnl.set_link(name=link.device, namespace_fd=namespace_fd), operation))
             case Link() as link if operation.verb == "add" and namespace_fd is not None:
-                made.isolated += [(one, operation) for one in _new_link(link, namespace_fd)]
-                made.come.append((_tap_up(link, bridge_index), operation))
+                made.isolation += [(one, operation) for one in _new_link(link, namespace_fd)]
+                made.additions.append((_tap_up(link, bridge_index), operation))
             case Link() as link if operation.verb == "change" and link.up and isinstance(operation.was, Link):
                 if not operation.was.isolated:
-                    made.isolated.append((rtnl.isolate(link.tap, alias=TAP_MARK), operation))
-                made.come.append((_changed_tap(link, operation.was, bridge_index), operation))
+                    made.isolation.append((rtnl.isolate(link.tap, alias=TAP_MARK), operation))
+                made.additions.append((_changed_tap(link, operation.was, bridge_index), operation))
             case StrayTap(name):
-                made.in_the_way.append((rtnl.delete_link(name=name), operation))
-            case Card() as card if operation.verb == "remove":
+                made.early_removals.append((rtnl.delete_link(name=name), operation))
+            case PhysicalPort() as card if operation.verb == "remove":
                 # Before the mark names another: what the mark does not name is found by nobody any more.
-                made.in_the_way.append((rtnl.set_link(name=card.interface, master=0), operation))
-            case Card() as card:
-                made.come += [(one, operation) for one in _card(card, bridge_index[card.bridge])]
+                made.early_removals.append((rtnl.set_link(name=card.interface, master=0), operation))
+            case PhysicalPort() as card:
+                made.additions += [(one, operation) for one in _card(card, bridge_index[card.bridge])]
             case _:
                 pass
     return made
 
 
-def _card(card: Card, master: int) -> list[bytes]:
+def _card(card: PhysicalPort, master: int) -> list[bytes]:
     alias = mark(card.network_id, card.interface)
     return [rtnl.set_link(index=master, alias=alias), rtnl.set_link(name=card.interface, master=master, up=True)]
 
@@ -198,7 +198,7 @@ def rules(plan: Plan) -> Batch:
         if isinstance(operation.entry, NeutronRules):
             made += [(one, operation) for one in _neutrons_rules(operation.entry)]
     for part in _parts([one for one in plan.of(PendingFlush) if one.verb == "add"]):
-        edges = [(_edge_key(one.entry), None) for one in part if isinstance(one.entry, PendingFlush)]
+        edges = [(_journal_key(one.entry), None) for one in part if isinstance(one.entry, PendingFlush)]
         made.append((nft.new_elements("pending_flush", edges), part[0]))
     return made
 
@@ -220,25 +220,25 @@ def _neutrons_rules(gone: NeutronRules) -> list[bytes]:
 
 def _element_key(operation: Operation) -> bytes:
     assert isinstance(operation.entry, Element)
-    left = operation.entry.left
+    left = operation.entry.key
     return nft.device_key(left) if isinstance(left, str) else left.packed
 
 
 def _element_value(operation: Operation) -> bytes | None:
     assert isinstance(operation.entry, Element)
-    return None if operation.entry.right is None else operation.entry.right.packed
+    return None if operation.entry.value is None else operation.entry.value.packed
 
 
-def _edge_key(edge: PendingFlush) -> bytes:
-    return nft.device_key(edge.what) + edge.left.packed + edge.right.packed
+def _journal_key(edge: PendingFlush) -> bytes:
+    return nft.device_key(edge.cause) + edge.original.packed + edge.translated.packed
 
 
 # ---- inside the namespace --------------------------------------------------------------------------------------
 
 
-def in_the_way(plan: Plan, index: Mapping[str, int]) -> Batch:
+def replacements(plan: Plan, index: Mapping[str, int]) -> Batch:
     """Return the messages that make room for new devices; what Neutron left goes before the rules that tell of it."""
-    links = ((one, one.entry) for one in plan.in_the_way())
+    links = ((one, one.entry) for one in plan.replacements())
     neutrons = ((one, one.entry) for one in plan.of(NeutronRoute))
     return [
         *((rtnl.delete_link(index=index[link.device]), one) for one, link in links if isinstance(link, Link)),
@@ -266,7 +266,7 @@ def inside(plan: Plan, index: Mapping[str, int], advertised: Collection[NextHop]
     :param advertised: routers that have made themselves the IPv6 default route.
     """
     made = Batches()
-    replaced = plan.in_the_way()
+    replaced = plan.replacements()
     new = {one.entry.device for one in plan.of(Link) if one.verb == "add" and isinstance(one.entry, Link)}
     early: Batch = []
     for operation in plan.operations:
@@ -275,7 +275,7 @@ def inside(plan: Plan, index: Mapping[str, int], advertised: Collection[NextHop]
             early.append((rtnl.new_address(index[entry.device], entry.interface), operation))
         elif operation not in replaced:
             _inside(operation, made, index, advertised)
-    made.come = early + made.come
+    made.additions = early + made.additions
     return made
 
 
@@ -286,24 +286,24 @@ def _is_early(address: DeviceAddress, new: Collection[str]) -> bool:
 def _inside(operation: Operation, made: Batches, index: Mapping[str, int], advertised: Collection[NextHop]) -> None:
     match operation.entry:
         case Namespace():
-            made.come.append((rtnl.set_link(index=rtnl.LOOPBACK, up=True), operation))
+            made.additions.append((rtnl.set_link(index=rtnl.LOOPBACK, up=True), operation))
         case Link() as link if operation.verb == "remove":
-            made.gone.append((rtnl.delete_link(index=index[link.device]), operation))
+            made.removals.append((rtnl.delete_link(index=index[link.device]), operation))
         case Link() as link if link.up:
-            made.come.append((_brought_up(link, operation.was, index[link.device]), operation))
+            made.additions.append((_brought_up(link, operation.was, index[link.device]), operation))
         case AcceptRA(device) if operation.verb == "remove":
             routers = [hop.via for hop in advertised if hop.device == device and hop.via is not None]
-            made.gone += [(routes.delete_default_of_ra(index[device], via), operation) for via in routers]
+            made.removals += [(routes.delete_default_of_ra(index[device], via), operation) for via in routers]
         case DeviceAddress() as address if operation.verb == "remove":
-            made.gone.append((rtnl.delete_address(index[address.device], address.interface), operation))
+            made.removals.append((rtnl.delete_address(index[address.device], address.interface), operation))
         case DeviceAddress() as address:
-            made.come += [(one, operation) for one in _address(address, operation.was, index[address.device])]
+            made.additions += [(one, operation) for one in _address(address, operation.was, index[address.device])]
         case ConnectedRoute(device, network, source):
-            made.connected.append((routes.connected_route(network, index[device], source), operation))
+            made.connected_routes.append((routes.connected_route(network, index[device], source), operation))
         case KernelRoute() as route if operation.verb == "remove":
-            made.gone.append((_deleted_route(route, index), operation))
+            made.removals.append((_deleted_route(route, index), operation))
         case KernelRoute() as route:
-            made.come.append((_new_route(route, index), operation))
+            made.additions.append((_new_route(route, index), operation))
         case _:
             pass
 
@@ -323,7 +323,7 @@ def _deleted_route(route: KernelRoute, index: Mapping[str, int]) -> bytes:
 def _brought_up(link: Link, was: object, index: int) -> bytes:
     if not isinstance(was, Link):
         # A device that was moved in is as the switch made it.
-        mac, mtu = (link.mac, link.mtu) if link.moved_in else (None, None)
+        mac, mtu = (link.mac, link.mtu) if link.is_ovs_internal else (None, None)
         return rtnl.set_link(index=index, up=True, mac=mac, mtu=mtu)
     return rtnl.set_link(
         index=index,

@@ -28,20 +28,20 @@ class Bridge:
     isolated: bool = True
     marked: bool = True
 
-    def key(self) -> Hashable:
+    def identity(self) -> Hashable:
         """Return what makes two entries the same object."""
         return self.name
 
 
 @dataclass(frozen=True, slots=True)
-class Card:
+class PhysicalPort:
     """A real network card as a port of the bridge of a network; the bridge's mark says which card is ours."""
 
     interface: str
     bridge: str
     network_id: str
 
-    def key(self) -> Hashable:
+    def identity(self) -> Hashable:
         """Return what makes two entries the same object."""
         return self.interface
 
@@ -53,7 +53,7 @@ class Namespace:
     name: str
     loopback: bool = True
 
-    def key(self) -> Hashable:
+    def identity(self) -> Hashable:
         """Return what makes two entries the same object."""
         return self.name
 
@@ -65,7 +65,7 @@ class Sysctl:
     path: str
     value: str
 
-    def key(self) -> Hashable:
+    def identity(self) -> Hashable:
         """Return what makes two entries the same object."""
         return self.path
 
@@ -97,11 +97,11 @@ class Link:
     offload: bool = True
 
     @property
-    def moved_in(self) -> bool:
+    def is_ovs_internal(self) -> bool:
         """Whether a switch makes the device."""
         return self.tap == self.device
 
-    def key(self) -> Hashable:
+    def identity(self) -> Hashable:
         """Return what makes two entries the same object."""
         return self.device, self.tap
 
@@ -112,7 +112,7 @@ class StrayTap:
 
     name: str
 
-    def key(self) -> Hashable:
+    def identity(self) -> Hashable:
         """Return what makes two entries the same object."""
         return self.name
 
@@ -123,7 +123,7 @@ class AcceptRA:
 
     device: str
 
-    def key(self) -> Hashable:
+    def identity(self) -> Hashable:
         """Return what makes two entries the same object."""
         return self.device
 
@@ -147,7 +147,7 @@ class DeviceSettings:
     forwarding: bool = True
     arp_ignore: bool = True
 
-    def key(self) -> Hashable:
+    def identity(self) -> Hashable:
         """Return what makes two entries the same object."""
         return self.device
 
@@ -181,7 +181,7 @@ class SwitchPort:
     stuck: bool = False
     made: bool = True
 
-    def key(self) -> Hashable:
+    def identity(self) -> Hashable:
         """Return what makes two entries the same object."""
         return self.name
 
@@ -197,7 +197,7 @@ class DeviceAddress:
         # That of an interface makes its network first, in several times the time of all the rest.
         return hash((self.device, int(self.interface)))
 
-    def key(self) -> Hashable:
+    def identity(self) -> Hashable:
         """Return what makes two entries the same object."""
         return self.device, self.interface.ip
 
@@ -213,7 +213,7 @@ class ConnectedRoute:
     network: Network
     source: IPv4Address | None = field(default=None, compare=False)
 
-    def key(self) -> Hashable:
+    def identity(self) -> Hashable:
         """Return what makes two entries the same object."""
         return self.device, self.network
 
@@ -232,7 +232,7 @@ class KernelRoute:
     metric: int | None = None
     onlink: bool = field(default=True, compare=False)
 
-    def key(self) -> Hashable:
+    def identity(self) -> Hashable:
         """Return what makes two entries the same object; the kernel does not replace an advertised route."""
         return self.destination, self.metric, self.protocol == PROTOCOL_RA
 
@@ -248,7 +248,7 @@ class Table:
     counting: bool = False
     intact: bool = True
 
-    def key(self) -> Hashable:
+    def identity(self) -> Hashable:
         """Return what makes two entries the same object."""
         return ()
 
@@ -258,16 +258,16 @@ class Element:
     """An element of a map or set of the table: ``left`` is the key, ``right`` the value or None."""
 
     name: str
-    left: IPv4Address | str
-    right: IPv4Address | None
+    key: IPv4Address | str
+    value: IPv4Address | None
 
     def __hash__(self) -> int:
         # The value follows from the key but in two states of one map.
-        return hash((self.name, self.left if isinstance(self.left, str) else int(self.left)))
+        return hash((self.name, self.key if isinstance(self.key, str) else int(self.key)))
 
-    def key(self) -> Hashable:
+    def identity(self) -> Hashable:
         """Return what makes two entries the same object."""
-        return self.name, self.left
+        return self.name, self.key
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,7 +283,7 @@ class NeutronRules:
     rules: tuple[tuple[str, int], ...]
     chains: tuple[str, ...]
 
-    def key(self) -> Hashable:
+    def identity(self) -> Hashable:
         """Return what makes two entries the same object."""
         return self.family, self.table
 
@@ -294,7 +294,7 @@ class NeutronRoute:
 
     destination: Network
 
-    def key(self) -> Hashable:
+    def identity(self) -> Hashable:
         """Return what makes two entries the same object."""
         return self.destination
 
@@ -305,36 +305,41 @@ NO_ADDRESS = IPv4Address(0)
 
 @dataclass(frozen=True, slots=True)
 class PendingFlush:
-    """An edge: the conntrack entries of what was removed or added are still to be deleted. Never desired.
+    """Conntrack entries that are still to be deleted, as an edge of the journal. Never desired.
 
-    :param what: the map that an element was removed from; ``untranslated`` for a floating address that was added, whose
-        entries were not translated before; ``without_nat`` for a network of tenants whose sources are translated from
-        now on; ``interface`` for a network of tenants that is left; ``address`` for one outside that our maps do not
-        know, which neutron-l3-agent translated.
-    :param left: floating address; address that stood for the router; address of the network; or that outside.
-    :param right: fixed address; 0.0.0.0; or mask of the network.
-    :param journalled: False for a floating address that comes to the gateway device only after its conntrack entries
-        are deleted: as long as it is missing there, a plan deletes them again.
+    :param cause: why they are to be deleted, which also decides what the two addresses are:
+
+        * ``floating_dnat``: a floating IP was removed;
+        * ``untranslated``: a floating IP was added; entries of its address that began before it are not translated;
+        * ``gateway_snat`` and ``hairpin_snat``: the address that these maps translated to was removed;
+        * ``without_nat``: SNAT was switched on for a tenant network;
+        * ``interface``: the router lost its interface in a tenant network;
+        * ``address``: an address of the gateway device was removed that only neutron-l3-agent translated.
+
+    :param original: floating address, address that sources were translated to, network address, or gateway address.
+    :param translated: fixed address, or netmask of the network; 0.0.0.0 for the other causes.
+    :param journalled: False if the plan deletes the entries before it adds the floating address to the gateway device:
+        the missing address takes the place of the journal, and a repeated plan deletes the entries again.
     """
 
-    what: str
-    left: IPv4Address
-    right: IPv4Address = NO_ADDRESS
+    cause: str
+    original: IPv4Address
+    translated: IPv4Address = NO_ADDRESS
     journalled: bool = True
 
     @property
     def network(self) -> IPv4Network:
         """The network of tenants."""
-        return IPv4Network((int(self.left), int(self.right).bit_count()), strict=False)
+        return IPv4Network((int(self.original), int(self.translated).bit_count()), strict=False)
 
-    def key(self) -> Hashable:
+    def identity(self) -> Hashable:
         """Return what makes two entries the same object."""
-        return self.what, self.left, self.right
+        return self.cause, self.original, self.translated
 
 
 Entry = (
     Bridge
-    | Card
+    | PhysicalPort
     | Namespace
     | Sysctl
     | Link

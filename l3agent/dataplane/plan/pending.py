@@ -28,7 +28,7 @@ def removed_mappings(wanted: set[Entry], present: set[Entry]) -> set[PendingFlus
         address
         for entry in present
         if isinstance(entry, Element) and entry.name != "gateway_addresses"
-        for address in (entry.left, entry.right)
+        for address in (entry.key, entry.value)
     }
     known |= {entry.interface.ip for entry in wanted if isinstance(entry, DeviceAddress)}
     for entry in gone:
@@ -36,7 +36,7 @@ def removed_mappings(wanted: set[Entry], present: set[Entry]) -> set[PendingFlus
             case Element("floating_dnat", IPv4Address() as floating, IPv4Address() as fixed):
                 edges.add(PendingFlush("floating_dnat", floating, fixed))
             case Element("gateway_snat" | "hairpin_snat" as name, _, IPv4Address() as address):
-                if not any(isinstance(one, Element) and (one.name, one.right) == (name, address) for one in wanted):
+                if not any(isinstance(one, Element) and (one.name, one.value) == (name, address) for one in wanted):
                     edges.add(PendingFlush(name, address))
             case DeviceAddress(device, IPv4Interface(ip=ip)) if device.startswith(GATEWAY_DEVICE) and ip not in known:
                 edges.add(PendingFlush("address", ip))
@@ -78,9 +78,9 @@ def journalled(edges: set[PendingFlush], wanted: set[Entry], present: set[Entry]
     It needs none if all edges are those of floating addresses that come after their entries are deleted. All edges of
     a plan are treated alike, so that one dump of the entries serves them.
     """
-    if not edges or any(edge.what != "untranslated" for edge in edges) or not edges.isdisjoint(present):
+    if not edges or any(edge.cause != "untranslated" for edge in edges) or not edges.isdisjoint(present):
         return edges
-    if {edge.left for edge in edges} <= _gateway_addresses(wanted - present) - _gateway_addresses(present):
+    if {edge.original for edge in edges} <= _gateway_addresses(wanted - present) - _gateway_addresses(present):
         return {replace(edge, journalled=False) for edge in edges}
     return edges
 
@@ -98,9 +98,9 @@ def _without_address(missing: set[Entry], wanted: set[Entry], present: set[Entry
     if not (come := _gateway_addresses(missing)):
         return set()
     floating = {
-        entry.left
+        entry.key
         for entry in wanted
-        if isinstance(entry, Element) and entry.name == "floating_dnat" and isinstance(entry.left, IPv4Address)
+        if isinstance(entry, Element) and entry.name == "floating_dnat" and isinstance(entry.key, IPv4Address)
     }
     return (floating & come) - _gateway_addresses(present)
 
@@ -110,11 +110,11 @@ def _added_floating_ips(come: list[Element], present: set[Entry]) -> set[IPv4Add
 
     A rule of neutron-l3-agent translates those that it gave to the gateway device, which it does after its rules.
     """
-    added = {entry.left for entry in come if entry.name == "floating_dnat" and isinstance(entry.left, IPv4Address)}
+    added = {entry.key for entry in come if entry.name == "floating_dnat" and isinstance(entry.key, IPv4Address)}
     if not added:
         return set()
     translated: set[object] = {
-        entry.left for entry in present if isinstance(entry, Element) and entry.name == "floating_dnat"
+        entry.key for entry in present if isinstance(entry, Element) and entry.name == "floating_dnat"
     }
     if any(isinstance(entry, NeutronRules) for entry in present):
         translated |= _gateway_addresses(present)

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from l3agent.cli.packet_path import Packet, Trace, trace
-from l3agent.dataplane.plan.as_json import plain
+from l3agent.dataplane.plan.as_json import entries_to_json
 from l3agent.dataplane.plan.drivers.bridge import BridgeDriver
 from l3agent.dataplane.plan.render import entries
 from l3agent.model.desired import desired_state
@@ -30,7 +30,7 @@ def router() -> list[dict[str, Any]]:
         routes=[{"destination": "172.30.0.0/24", "nexthop": hop} for hop in ("10.0.0.7", "10.0.1.8")],
     )
     state = desired_state(payload)
-    return plain(entries(("router", state.id), state, BridgeDriver()))
+    return entries_to_json(entries(("router", state.id), state, BridgeDriver()))
 
 
 def of(found: list[dict[str, Any]], source: str, destination: str, device: str | None = None) -> Trace:
@@ -139,7 +139,7 @@ ADDRESSES = st.one_of(
 @settings(max_examples=40)
 @given(router_states(), ADDRESSES, ADDRESSES, st.sampled_from([None, "qr-x", "lo"]))
 def test_every_packet_gets_an_answer(state: Any, source: Any, destination: Any, device: str | None) -> None:
-    found = plain(entries(("router", state.id), state, BridgeDriver()))
+    found = entries_to_json(entries(("router", state.id), state, BridgeDriver()))
     told = trace(found, Packet(source, destination, device=device))
     assert bool(told.reason) == (told.verdict == "dropped") and told.steps
     assert bool(told.devices) == (told.verdict == "forwarded")
@@ -149,6 +149,6 @@ def test_every_packet_gets_an_answer(state: Any, source: Any, destination: Any, 
 @settings(max_examples=40)
 @given(router_states(), st.builds(IPv6Address, st.integers(0, 2**128 - 1)))
 def test_ipv6_is_never_translated(state: Any, destination: IPv6Address) -> None:
-    found = plain(entries(("router", state.id), state, BridgeDriver()))
+    found = entries_to_json(entries(("router", state.id), state, BridgeDriver()))
     told = trace(found, Packet(ip_address("2001:db8::5"), destination))
     assert (told.source, told.destination) == (ip_address("2001:db8::5"), destination)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from l3agent.cli.router_view import described, differences, router_lines
 from l3agent.cli.terminal import Screen
-from l3agent.dataplane.plan.as_json import plain
+from l3agent.dataplane.plan.as_json import entries_to_json
 from l3agent.dataplane.plan.drivers import load_driver
 from l3agent.dataplane.plan.entries import (
     DeviceAddress,
@@ -29,7 +29,7 @@ def router(desired, actual, **more):
     return {
         "id": "4d2a", "name": "r1", "state": "active", "error": None, "paused": False, "plan": [], "warnings": [],
         "processes": {"found": [], "complete": True},
-        "desired": plain(desired), "actual": plain(actual), **more,
+        "desired": entries_to_json(desired), "actual": entries_to_json(actual), **more,
     }  # fmt: skip
 
 
@@ -67,6 +67,6 @@ def test_every_entry_has_a_line_of_its_own(state, driver):
         StrayTap("tap1"),
         PendingFlush("floating_dnat", IPv4Address(1), IPv4Address(2)),
     ]
-    values = plain({*found, *others, Table(False)})
+    values = entries_to_json({*found, *others, Table(False)})
     assert len({described(one) for one in values}) == len(values)
     assert differences(values, values) == []

@@ -7,11 +7,10 @@ from ipaddress import IPv4Address, ip_interface, ip_network
 
 import pytest
 
-from l3agent.dataplane.plan.commands import lines
+from l3agent.dataplane.plan.commands import commands
 from l3agent.dataplane.plan.diff import Operation
 from l3agent.dataplane.plan.entries import (
     Bridge,
-    Card,
     DeviceAddress,
     Element,
     Entry,
@@ -21,6 +20,7 @@ from l3agent.dataplane.plan.entries import (
     NeutronRoute,
     NeutronRules,
     PendingFlush,
+    PhysicalPort,
     Sysctl,
     Table,
 )
@@ -38,10 +38,10 @@ A, B = IPv4Address("10.0.0.7"), IPv4Address("10.0.0.8")
         ("remove", Namespace("ns"), None, ["ip netns delete ns"]),
         ("add", Sysctl("net/ipv4/ip_forward", "1"), None, ["ip netns exec ns sysctl -w net.ipv4.ip_forward=1"]),
         ("change", Bridge("brqn", "n"), Bridge("brqn", "n", up=False), ["ip link set brqn up"]),
-        ("remove", Card("eth1", "brqn", "n"), None, ["ip link set eth1 nomaster"]),
+        ("remove", PhysicalPort("eth1", "brqn", "n"), None, ["ip link set eth1 nomaster"]),
         (
             "add",
-            Card("eth1", "brqn", "n"),
+            PhysicalPort("eth1", "brqn", "n"),
             None,
             ["ip link set brqn alias l3agent:network:n:card:eth1", "ip link set eth1 master brqn up"],
         ),
@@ -232,4 +232,4 @@ A, B = IPv4Address("10.0.0.7"), IPv4Address("10.0.0.8")
 def test_an_operation_is_the_lines_one_would_type(
     verb: str, entry: Entry, was: Entry | None, expected: list[str]
 ) -> None:
-    assert lines(Operation(verb, entry, was), "ns") == expected  # type: ignore[arg-type]
+    assert commands(Operation(verb, entry, was), "ns") == expected  # type: ignore[arg-type]

@@ -58,7 +58,7 @@ def test_rules_come_before_the_links_are_up_and_addresses_before_routes() -> Non
     assert places[Namespace] < places[Bridge] < places[Link] < places[Table] < places[Element]
     assert places[Element] < places[DeviceAddress] < places[KernelRoute]
     # Links are made in the send before the rules, and brought up in the send after them.
-    assert {type(one.entry) for _, one in inside.come} == {Namespace, Link, DeviceAddress, KernelRoute}
+    assert {type(one.entry) for _, one in inside.additions} == {Namespace, Link, DeviceAddress, KernelRoute}
 
 
 def test_the_route_to_a_gateway_outside_its_subnet_comes_first() -> None:
@@ -80,8 +80,8 @@ def test_a_link_on_another_tap_goes_before_it_comes_with_all_that_leans_on_it() 
     assert verbs == [("remove", "qg-b"), ("remove", "qr-a"), ("add", "qg-b"), ("add", "qr-a")]
     assert len(plan.of(DeviceAddress)) == 5 and len(plan.of(KernelRoute)) == 2
     assert not plan.of(Table, Element, Namespace)
-    assert len(encode.in_the_way(plan, {"qr-a": 2, "qg-b": 3})) == 2
-    assert encode.inside(plan, {"qr-a": 2, "qg-b": 3}).gone == []
+    assert len(encode.replacements(plan, {"qr-a": 2, "qg-b": 3})) == 2
+    assert encode.inside(plan, {"qr-a": 2, "qg-b": 3}).removals == []
 
 
 def test_a_link_that_is_down_is_brought_up_and_nothing_else() -> None:
@@ -97,9 +97,9 @@ def test_a_network_below_the_mtu_of_ipv6_has_no_link_local_address() -> None:
 
 def test_only_what_takes_something_along_asks_for_a_second_look() -> None:
     fewer = replace(ROUTER, floating_ips=frozenset())
-    assert not diff(rendered(ROUTER), frozenset()).may_disturb()
-    assert not diff(rendered(fewer), rendered(ROUTER)).may_disturb()
-    assert diff(rendered(replace(ROUTER, ports=frozenset())), rendered(ROUTER)).may_disturb()
+    assert not diff(rendered(ROUTER), frozenset()).needs_reobserve()
+    assert not diff(rendered(fewer), rendered(ROUTER)).needs_reobserve()
+    assert diff(rendered(replace(ROUTER, ports=frozenset())), rendered(ROUTER)).needs_reobserve()
 
 
 # ---- floating IPs -------------------------------------------------------------------------------------------------
@@ -160,7 +160,7 @@ def test_entries_without_nat_are_deleted_only_where_snat_is_switched_on() -> Non
     other = rendered(replace(ROUTER, nat_address=IPv4Address("203.0.113.11")))
     neutrons = {one for one in without if not isinstance(one, Table)} | {NeutronRules("ip", "nat", (), ("chain",))}
     for held in (other, neutrons, set[Entry]()):
-        whats = {one.entry.what for one in diff(rendered(ROUTER), held).of(PendingFlush)}  # type: ignore[union-attr]
+        whats = {one.entry.cause for one in diff(rendered(ROUTER), held).of(PendingFlush)}  # type: ignore[union-attr]
         assert "without_nat" not in whats
 
 
@@ -175,6 +175,6 @@ def test_a_device_of_the_node_is_isolated_before_it_comes_up() -> None:
     link = Link("qr-a", "fa:16:3e:00:00:01", 1500, True, "tapa", "brqn")
     plan = diff({Namespace("ns"), Bridge("brqn", "n"), link}, set())
     for made in (encode.bridges(plan), encode.outside(plan, namespace_fd=3, bridge_index={"brqn": 4})):
-        flags = [unpack_from("=I", message, 24)[0] for message, _ in made.isolated]  # ifi_flags behind nlmsghdr
+        flags = [unpack_from("=I", message, 24)[0] for message, _ in made.isolation]  # ifi_flags behind nlmsghdr
         assert flags == [0, 0]
-        assert [operation.entry for _, operation in made.come] == [made.isolated[0][1].entry]
+        assert [operation.entry for _, operation in made.additions] == [made.isolation[0][1].entry]

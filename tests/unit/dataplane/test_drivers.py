@@ -38,7 +38,7 @@ def test_a_port_of_the_integration_bridge():
     assert isinstance(switch_port, SwitchPort) and isinstance(link, Link)
     assert (switch_port.name, switch_port.bridge, switch_port.type) == (inner.device, "br-int", "internal")
     assert dict(switch_port.ids)["iface-id"] == inner.id
-    assert link.moved_in and link.bridge is None
+    assert link.is_ovs_internal and link.bridge is None
 
 
 def test_a_port_of_a_gateway_goes_to_the_external_bridge_of_old_files():
@@ -57,7 +57,7 @@ def test_with_veth_the_switch_gets_the_outer_end():
     switch_port, link = load_driver("openvswitch", use_veth=True).port(OWNER, inner)
     assert isinstance(switch_port, SwitchPort) and isinstance(link, Link)
     assert (switch_port.name, switch_port.type) == (f"tap{inner.id[:11]}", "")
-    assert (link.device, link.tap, link.moved_in) == (inner.device, f"tap{inner.id[:11]}", False)
+    assert (link.device, link.tap, link.is_ovs_internal) == (inner.device, f"tap{inner.id[:11]}", False)
 
 
 def test_the_linux_bridge_agent_makes_its_bridges_itself():

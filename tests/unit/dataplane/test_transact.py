@@ -10,7 +10,7 @@ import pytest
 from l3agent.dataplane.ovsdb.ports import as_wanted, observed_ports
 from l3agent.dataplane.ovsdb.rows import Rows
 from l3agent.dataplane.ovsdb.transact import Transaction, check_bridges, refusal
-from l3agent.dataplane.plan import commands
+from l3agent.dataplane.plan.commands import commands
 from l3agent.dataplane.plan.diff import Operation
 from l3agent.dataplane.plan.entries import Link, SwitchPort
 from l3agent.exceptions import ApplyError
@@ -139,7 +139,7 @@ def test_an_l2_agent_of_old_that_sets_the_tag_alone_is_helped():
     assert (rest, waits) == (NEXT, False)
     assert as_wanted(rows.ports["qr-1"], PORT, True) == stuck
     assert as_wanted(database(tag=3, dead=False).ports["qr-1"], PORT, True) == PORT
-    (line,) = commands.lines(Operation("change", PORT, stuck), None)
+    (line,) = commands(Operation("change", PORT, stuck), None)
     assert "clear Port qr-1 vlan_mode trunks" in line and "tag=" not in line
 
 

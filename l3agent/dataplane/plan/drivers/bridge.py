@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 from l3agent.dataplane.plan.entries import (
     Bridge,
-    Card,
     Entry,
     Link,
+    PhysicalPort,
 )
 from l3agent.model.names import BRIDGE_DEVICE, TAP_DEVICE, device_name
 from l3agent.model.states import Key, NetworkState, Port
@@ -27,7 +27,7 @@ class BridgeDriver:
         if state.interface is not None:
             bridge = device_name(BRIDGE_DEVICE, state.id)
             yield Bridge(bridge, state.id)
-            yield Card(state.interface, bridge, state.id)
+            yield PhysicalPort(state.interface, bridge, state.id)
 
     def port(self, owner: Key, port: Port) -> Iterator[Entry]:
         """Yield the veth pair of a port and the bridge it hangs on."""
