@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import errno
+import os
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -40,6 +42,31 @@ def test_without_descriptors_a_router_is_refused_and_the_others_stay(sandbox: Sa
     assert all(world.reconcile() == () for world in built)
     machine.reconcile((key(built[0].state), None))
     wait_until(lambda: machine.reconcile((key(worlds[-1].state), worlds[-1].state))[0].error is None, timeout=10)
+    machine.hang_up()
+
+
+def open_settings(machine: Dataplane) -> int:
+    """Return for how many namespaces the data plane has a file of a setting open."""
+    found = 0
+    for one in Path(f"/proc/{machine.pid}/fd").iterdir():
+        with suppress(FileNotFoundError):
+            found += os.readlink(one).endswith("/arp_ignore")
+    return found
+
+
+def test_files_of_settings_stay_open_only_where_descriptors_are_plenty(sandbox: Sandbox, folder: Path) -> None:
+    machine = Dataplane(sandbox, folder, pool_size=0)
+    machine.start("setpriv", "--bounding-set=-sys_resource", "--", "prlimit", "--nofile=128:128", "--")
+    worlds = [a_world(machine) for _ in range(10)]
+    machine.reconcile(*((key(world.state), world.state) for world in worlds))
+    wait_until(lambda: machine.request("stats", {})["rotation_reads"] >= 10, timeout=60)
+    assert 0 < open_settings(machine) < 8
+    for world in worlds:
+        world.inside("sysctl -qw net.ipv4.conf.all.arp_ignore=0")
+    setting = "sysctl -n net.ipv4.conf.all.arp_ignore"
+    wait_until(lambda: all(world.inside(setting).strip() == "1" for world in worlds), timeout=60)
+    machine.reconcile(*((key(world.state), None) for world in worlds))
+    wait_until(lambda: open_settings(machine) == 0, timeout=30)
     machine.hang_up()
 
 

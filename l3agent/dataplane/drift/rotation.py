@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reads what changes without an event of the kernel: settings of namespaces and devices, each at least once a minute.
 
-One link dump has the settings of all devices of a namespace (IFLA_AF_SPEC), one question those of ``conf/all`` that
-netlink carries; the rest is read from /proc. Devices in the node's own namespace are read by a dump of their own. What
-is not as it should be is marked for the observation that events lead to as well.
+One link dump has the settings of all devices of a namespace (IFLA_AF_SPEC); those of the namespace itself are read from
+/proc. Devices in the node's own namespace are read by a dump of their own. What is not as it should be is marked for
+the observation that events lead to as well.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from l3agent.dataplane.drift.link_settings import LinkSettings
 from l3agent.dataplane.drift.node_devices import NodeDevices
 from l3agent.dataplane.kernel import syscalls
 from l3agent.dataplane.kernel.namespaces import Kernel, NamespaceHandle
-from l3agent.dataplane.netlink import netconf, rtnl
+from l3agent.dataplane.netlink import rtnl
 from l3agent.dataplane.observe import OURS, accepts_ra, device_settings
 from l3agent.dataplane.plan.entries import (
     AcceptRA,
@@ -38,8 +38,6 @@ _BATCH = 40
 _INTERVAL_S = 1.0
 #: Seconds after which reads that are due come before the next request.
 _OVERDUE_S = 1.0
-#: By address family, the setting that netlink carries.
-_FORWARDING = {rtnl.AF_INET: "net/ipv4/ip_forward", rtnl.AF_INET6: "net/ipv6/conf/all/forwarding"}
 #: Settings of devices to come are read whenever a device is made.
 _OF_NEW_DEVICES = "/conf/default/"
 
@@ -106,11 +104,9 @@ class Rotation:
         handle = self._kernel.pinned(name)
         if handle is None:
             return False
-        requests, others = _split(self._drift.sysctls(key))
         return (
-            all(netconf.parse_forwarding(answer) is not False for answer in handle.route.ask(requests))
-            and self._are_links_right(key, handle)
-            and self._kernel.has_sysctls(handle, others)
+            self._are_links_right(key, handle)
+            and self._kernel.has_sysctls(handle, _read_in_rotation(self._drift.sysctls(key)))
             and self._is_offload_right(key, handle)
         )
 
@@ -121,16 +117,13 @@ class Rotation:
 
     def _are_links_right(self, key: Key, handle: NamespaceHandle) -> bool:
         known = self._links.setdefault(key, LinkSettings())
-        infos = [info for info, _ in known.changed(handle.route.dump(rtnl.dump_links()))]
+        infos = known.read(handle.route.dump(rtnl.dump_links()))
         return not infos or _are_right(infos, self._drift.desired(key), has_ipv6=handle.has_ipv6)
 
 
 @cache
-def _split(wanted: frozenset[Sysctl]) -> tuple[list[bytes], list[Sysctl]]:
-    """Return the questions for the settings that netlink carries, and those to read from /proc."""
-    paths, by_netlink = {one.path for one in wanted}, _FORWARDING.values()
-    requests = [netconf.get_all(family) for family, path in _FORWARDING.items() if path in paths]
-    return requests, [one for one in wanted if one.path not in by_netlink and _OF_NEW_DEVICES not in one.path]
+def _read_in_rotation(wanted: frozenset[Sysctl]) -> tuple[Sysctl, ...]:
+    return tuple(one for one in wanted if _OF_NEW_DEVICES not in one.path)
 
 
 def _are_right(infos: Iterable[rtnl.LinkInfo], desired: frozenset[Entry], *, has_ipv6: bool) -> bool:

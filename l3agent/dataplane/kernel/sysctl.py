@@ -42,7 +42,7 @@ class Settings:
         :raises FileNotFoundError: this kernel has no such setting.
         :raises OSError: it refuses the value.
         """
-        fd = self._open(sysctl, os.O_WRONLY)
+        fd = self.open(sysctl.path, os.O_WRONLY)
         try:
             os.write(fd, sysctl.value.encode())
         finally:
@@ -53,25 +53,18 @@ class Settings:
 
         :raises FileNotFoundError: this kernel has no such setting.
         """
-        fd = self._open(sysctl, os.O_RDONLY)
+        fd = self.open(sysctl.path, os.O_RDONLY)
         try:
             return Sysctl(sysctl.path, os.read(fd, 4096).decode().strip())
         finally:
             os.close(fd)
 
-    def has(self, sysctl: Sysctl) -> bool:
-        """Return True if a setting is as wanted, or unknown to this kernel."""
-        try:
-            fd = self._open(sysctl, os.O_RDONLY)
-        except FileNotFoundError:
-            return True
-        try:
-            return os.read(fd, 4096).strip() == sysctl.value.encode()
-        finally:
-            os.close(fd)
+    def open(self, path: str, flags: int) -> int:
+        """Return a descriptor of a setting; it stays that of this namespace and does not keep the namespace alive.
 
-    def _open(self, sysctl: Sysctl, flags: int) -> int:
-        return os.open(f"sys/{sysctl.path}", flags | os.O_CLOEXEC, dir_fd=self._proc)
+        :raises FileNotFoundError: this kernel has no such setting.
+        """
+        return os.open(f"sys/{path}", flags | os.O_CLOEXEC, dir_fd=self._proc)
 
 
 def _open_proc() -> int:

@@ -44,6 +44,17 @@ def test_forgotten_links_are_new_and_others_are_not_compared():
     assert changed(settings, link(1), link(2)) == ["tap1"]
 
 
+def test_a_whole_dump_is_compared_where_its_headers_and_settings_were():
+    settings = LinkSettings()
+    assert [info.name for info in settings.read(link(1) + link(2))] == ["tap1", "tap2"]
+    assert settings.read(link(1, packets=7) + link(2, timer=9)) == []
+    assert settings.read(link(2) + link(1)) == []
+    assert [info.name for info in settings.read(link(2, disabled=0) + link(1))] == ["tap2"]
+    assert [info.name for info in settings.read(link(2, disabled=0) + link(3))] == ["tap3"]
+    assert [info.name for info in settings.read(link(2, disabled=0))] == []
+    assert [info.name for info in settings.read(link(2))] == ["tap2"]
+
+
 def test_a_link_without_settings_is_new_once():
     settings = LinkSettings()
     bare = message(rtnl.NEWLINK, 0, pack("=BxHiII", 0, 0, 3, 0, 0) + text(3, "tap3"))
