@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Word to the service manager that this process serves, by the protocol of sd_notify(3).
+"""Notifies the service manager that this process is ready, by the protocol of sd_notify(3).
 
-``l3agent.service.systemd`` says more, but belongs to a library on eventlet.
+``l3agent.service.systemd`` notifies of more, but belongs to a library on eventlet.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import socket
 LOG = logging.getLogger(__name__)
 
 
-def tell_ready() -> None:
-    """Send READY=1 where a service manager asks for it; helper programs shall not find its socket."""
+def notify_ready() -> None:
+    """Send READY=1 if a service manager expects it; remove its socket from the environment of helper programs."""
     address = os.environ.pop("NOTIFY_SOCKET", "")
     if not address:
         return
@@ -23,4 +23,4 @@ def tell_ready() -> None:
             sock.connect("\0" + address[1:] if address.startswith("@") else address)
             sock.send(b"READY=1")
     except OSError as exc:
-        LOG.warning("the service manager at %s was not told: %s", address, exc)
+        LOG.warning("cannot notify the service manager at %s: %s", address, exc)

@@ -25,14 +25,14 @@ from l3agent.dataplane import privilege
 from l3agent.dataplane.announcer import Announcer
 from l3agent.dataplane.drift.drift import Drift
 from l3agent.dataplane.drift.rotation import Rotation
-from l3agent.dataplane.garbage import Tidier
+from l3agent.dataplane.garbage import GarbageCollector
 from l3agent.dataplane.kernel import mounts
-from l3agent.dataplane.kernel.closer import Reaper
+from l3agent.dataplane.kernel.closer import DeferredCloser
 from l3agent.dataplane.kernel.limits import Limits
 from l3agent.dataplane.kernel.listener import Listener
-from l3agent.dataplane.kernel.namespace_pool import Pool
+from l3agent.dataplane.kernel.namespace_pool import NamespacePool
 from l3agent.dataplane.kernel.namespaces import Kernel
-from l3agent.dataplane.kernel_thread import Crew, Lane
+from l3agent.dataplane.kernel_thread import KernelThread, Resources
 from l3agent.dataplane.log_limit import LineLimit
 from l3agent.dataplane.plan.drivers import load_driver
 from l3agent.dataplane.plan.render import ROUTER_SYSCTLS
@@ -43,7 +43,7 @@ from l3agent.exceptions import AlreadyRunning, ConfigError, L3AgentError, Permis
 from l3agent.model.escape import escape_lines
 from l3agent.model.interface_drivers import driver_name
 from l3agent.model.wire import Reader
-from l3agent.sd_notify import tell_ready
+from l3agent.sd_notify import notify_ready
 
 LOG = logging.getLogger(__name__)
 
@@ -158,7 +158,9 @@ def _serve(conf: Any, author: int | None) -> int:
     has_hosts = conf.standalone.topology and driver_name(conf.interface_driver) == "bridge"
     uplinks = Uplinks(conf.standalone.topology) if has_hosts else None
     try:
-        server = Server(file, lane=Lane(_crew(conf, uplinks)), exit_with_client=conf.exit_with_client)
+        server = Server(
+            file, kernel_thread=KernelThread(_resources(conf, uplinks)), exit_with_client=conf.exit_with_client
+        )
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: server.stop())
         signal.signal(signal.SIGHUP, lambda *_: uplinks.reload() if uplinks else None)
@@ -169,7 +171,7 @@ def _serve(conf: Any, author: int | None) -> int:
             conf.dataplane.netns_path,
             describe_sources(conf),
         )
-        tell_ready()
+        notify_ready()
         _collect_seldom()
         server.run()
     except OSError as exc:
@@ -188,8 +190,8 @@ def _collect_seldom() -> None:
     gc.set_threshold(_NEW_OBJECTS, 20, 50)
 
 
-def _crew(conf: Any, uplinks: Uplinks | None) -> Crew:
-    reaper = Reaper()
+def _resources(conf: Any, uplinks: Uplinks | None) -> Resources:
+    closer = DeferredCloser()
     driver = load_driver(
         conf.interface_driver,
         integration_bridge=conf.OVS.integration_bridge,
@@ -198,15 +200,15 @@ def _crew(conf: Any, uplinks: Uplinks | None) -> Crew:
     )
     switch = _switch(conf) if driver_name(conf.interface_driver) == "openvswitch" else None
     counting = conf.dataplane.count_traffic
-    pool = Pool(conf.dataplane.pool_size, ROUTER_SYSCTLS, reaper, counting=counting)
-    kernel = Kernel(conf.dataplane.netns_path, reaper, pool, counting=counting)
-    announcer = Announcer(conf.send_arp_for_ha, conf.dataplane.announce_interval, reaper.close)
+    pool = NamespacePool(conf.dataplane.pool_size, ROUTER_SYSCTLS, closer, counting=counting)
+    kernel = Kernel(conf.dataplane.netns_path, closer, pool, counting=counting)
+    announcer = Announcer(conf.send_arp_for_ha, conf.dataplane.announce_interval, closer.close)
     listener = Listener(conf.dataplane.netns_path) if conf.dataplane.repair_drift else None
     drift = Drift(listener, driver, switch)
-    tidier = Tidier(kernel, drift.uses)
-    reconciler = Reconciler(kernel, driver, announcer, tidier, drift, switch)
+    garbage = GarbageCollector(kernel, drift.uses)
+    reconciler = Reconciler(kernel, driver, announcer, garbage, drift, switch)
     rotation = None if listener is None else Rotation(kernel, drift, reconciler.turns)
-    return Crew(reconciler, tidier, drift, Limits(), Reader(), uplinks.refusal if uplinks else None, rotation)
+    return Resources(reconciler, garbage, drift, Limits(), Reader(), uplinks.refusal if uplinks else None, rotation)
 
 
 def _switch(conf: Any) -> Any:

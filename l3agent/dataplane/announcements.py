@@ -14,8 +14,8 @@ from l3agent.dataplane.plan.render import link_local
 from l3agent.model.states import Address, Port, RouterState, State
 
 
-class Neighbours:
-    """Those on the links of all routers; used by the lane thread.
+class Announcements:
+    """Announces changed addresses to the neighbours of all routers; used by the kernel thread.
 
     :param announcer: sends the packets.
     """

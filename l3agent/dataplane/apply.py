@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Carry out a plan: the sends, in the order that keeps tenants apart at every moment.
+"""Applies a plan: the sends, in the order that keeps tenants apart at every moment.
 
 New links are born down, then the rules come in one atomic batch, then the links come up: a router forwards nothing
 before its rules are in. Links that go are set down before the rules. What goes, goes last, whatever else is refused.
-Killed between two sends, the next look finds the rest still to do; the one edge that a look cannot see, flows of what
-was removed, is journalled in the batch of the rules before. Flows towards a floating IP that comes are dropped before
+After a kill between two sends, the next observation finds the rest; the one edge that it cannot see, flows of what was
+removed, is journalled in the batch of the rules before. Flows towards a floating IP that comes are dropped before
 its address comes: while that is missing, they are dropped again.
 """
 
@@ -51,15 +51,15 @@ _HINTS = {
     95: "a device of Open vSwitch goes with its port (ovs-vsctl del-port); is ovs-vswitchd running?",
 }
 #: ENOENT, ESRCH, EEXIST, ENODEV, and EINVAL, which a link gets whose bridge is gone (do_set_master of the kernel).
-_OTHERWISE = frozenset((2, 3, 17, 19, 22))
+_STATE_CHANGED_ERRNOS = frozenset((2, 3, 17, 19, 22))
 _REMOVED_MEANWHILE = "somebody removed it just after it was made"
 
 
-class Otherwise(ApplyError):
+class KernelStateChanged(ApplyError):
     """The kernel does not hold what it was thought to: something is in the way, or gone; a look may help."""
 
 
-def carry_out(
+def apply_plan(
     kernel: Kernel, plan: Plan, seen: Observed, namespace: str | None, run: Run
 ) -> Generator[Wait, None, None]:
     """Make the kernel follow a plan.
@@ -70,35 +70,35 @@ def carry_out(
     about outside are left alone inside, where they stay down.
 
     :raises ApplyError: the first refusal; the caller looks again.
-    :raises Otherwise: somebody changed something since it was seen.
+    :raises KernelStateChanged: somebody changed something since it was seen.
     """
     plan = yield from _make_namespace(kernel, plan, seen, run)
     # Nothing else may run until the bridges have their ports: those without any are garbage.
     _make_bridges(kernel, plan, seen)
-    handle, sends = seen.handle, _Sends(kernel, namespace)
+    handle, sender = seen.handle, _Sender(kernel, namespace)
     outside = encode.outside(plan, namespace_fd=handle.fd if handle else None, bridge_index=seen.bridges)
     first = None
     if handle is not None:
         # Whatever happens from here on, the next plan has to ask.
         first, handle.next_index = handle.next_index, None
-        _send_or_stop(kernel, handle.route, encode.replacements(plan, seen.devices), namespace, ignore=_ALREADY_GONE)
+        _send_or_raise(kernel, handle.route, encode.replacements(plan, seen.devices), namespace, ignore=_ALREADY_GONE)
     # What an unpinned namespace left behind: the kernel may just now be taking it apart itself.
-    sends.one_by_one(kernel.host, outside.early_removals, ignore=_ALREADY_GONE)
-    refused = sends.isolate(outside.isolation)
-    refused += sends.one_by_one(kernel.host, [one for one in outside.additions if one[1] not in refused])
+    sender.send(kernel.host, outside.early_removals, ignore=_ALREADY_GONE)
+    refused = sender.isolate(outside.isolation)
+    refused += sender.send(kernel.host, [one for one in outside.additions if one[1] not in refused])
     if refused:
         plan, first = _without_links(plan, refused), None
     if handle is not None:
-        _send_or_stop(kernel, handle.route, encode.set_down(plan, seen.devices), namespace, ignore=_ALREADY_GONE)
-        if (yield from run(len(plan.operations), partial(_send_rules, sends, handle, plan))):
+        _send_or_raise(kernel, handle.route, encode.set_down(plan, seen.devices), namespace, ignore=_ALREADY_GONE)
+        if (yield from run(len(plan.operations), partial(_send_rules, sender, handle, plan))):
             if any(operation.verb == "remove" for operation in plan.of(Namespace)):
                 _remove_namespace(kernel, handle)
             else:
-                yield from _carry_out_inside(sends, handle, plan, seen, first, run)
-    sends.over()
+                yield from _apply_inside(sender, handle, plan, seen, first, run)
+    sender.raise_first_error()
 
 
-class _Sends:
+class _Sender:
     """The sends of one plan that go on after a refusal, of which the first is remembered."""
 
     def __init__(self, kernel: Kernel, namespace: str | None) -> None:
@@ -106,53 +106,53 @@ class _Sends:
         self._namespace = namespace
         self._first: ApplyError | None = None
 
-    def one_by_one(
+    def send(
         self, socket: NetlinkSocket, batch: encode.Batch, *, ignore: frozenset[int] = frozenset()
     ) -> list[Operation]:
         """Send what the kernel takes message by message; return the operations of which it refused something."""
         try:
             _send(self.kernel, socket, batch, ignore=ignore)
         except KernelRefused as exc:
-            self.note(named(exc, batch, self._namespace))
+            self.record_error(with_operation(exc, batch, self._namespace))
             return [batch[number - 1][1] for number in exc.numbers]
         return []
 
     def isolate(self, batch: encode.Batch) -> list[Operation]:
         """Create devices in the node's own namespace, or correct them; return the operations that were refused."""
-        refused = self.one_by_one(self.kernel.host, batch)
+        refused = self.send(self.kernel.host, batch)
         for operation in dict.fromkeys(operation for _, operation in batch):
             if operation not in refused:
                 try:
                     _disable_ipv6(self.kernel, operation)
                 except ApplyError as exc:
-                    self.note(exc)
+                    self.record_error(exc)
                     refused.append(operation)
         return refused
 
-    def rules(self, handle: NamespaceHandle, batch: encode.Batch) -> bool:
+    def send_rules(self, handle: NamespaceHandle, batch: encode.Batch) -> bool:
         """Send rules; tell whether they are in. Nothing inside may change before they are."""
         try:
             if batch:
                 with self.kernel.counters.batch("nft"):
                     handle.netfilter.nft_batch([message for message, _ in batch])
         except KernelRefused as exc:
-            self.note(named(exc, batch, self._namespace))
+            self.record_error(with_operation(exc, batch, self._namespace))
             return False
         return True
 
     @contextmanager
-    def going_on(self) -> Iterator[None]:
+    def collect_error(self) -> Iterator[None]:
         """Remember a refusal that ends a block."""
         try:
             yield
         except ApplyError as exc:
-            self.note(exc)
+            self.record_error(exc)
 
-    def note(self, refusal: ApplyError) -> None:
+    def record_error(self, refusal: ApplyError) -> None:
         """Remember a refusal, if it is the first."""
         self._first = self._first or refusal
 
-    def over(self) -> None:
+    def raise_first_error(self) -> None:
         """Raise what is remembered."""
         if self._first is not None:
             raise self._first
@@ -165,44 +165,44 @@ def _without_links(plan: Plan, refused: Iterable[Operation]) -> Plan:
     return Plan(tuple(one for one in plan.without_devices(missing).operations if one not in gone))
 
 
-def _send_rules(sends: _Sends, handle: NamespaceHandle, plan: Plan) -> bool:
-    return sends.rules(handle, encode.rules(plan))
+def _send_rules(sender: _Sender, handle: NamespaceHandle, plan: Plan) -> bool:
+    return sender.send_rules(handle, encode.rules(plan))
 
 
-def _carry_out_inside(
-    sends: _Sends, handle: NamespaceHandle, plan: Plan, seen: Observed, first: int | None, run: Run
+def _apply_inside(
+    sender: _Sender, handle: NamespaceHandle, plan: Plan, seen: Observed, first: int | None, run: Run
 ) -> Generator[Wait, None, None]:
     """Bring about what is inside a namespace whose rules are in.
 
     :param first: index of the first device that was just made, None when only the kernel knows.
     """
-    if missing := _note_new_devices(handle, plan, seen, first):
-        sends.note(Otherwise(f"{', '.join(sorted(missing))}: {_REMOVED_MEANWHILE}"))
+    if missing := _record_new_devices(handle, plan, seen, first):
+        sender.record_error(KernelStateChanged(f"{', '.join(sorted(missing))}: {_REMOVED_MEANWHILE}"))
         plan = plan.without_devices(missing)
-    with sends.going_on():
-        _set_devices(sends.kernel, handle, plan)
+    with sender.collect_error():
+        _set_devices(sender.kernel, handle, plan)
     advertised = _advertised(handle, plan, seen)
-    yield from run(len(plan.operations), partial(_send_inside, sends, handle, plan, seen, advertised))
+    yield from run(len(plan.operations), partial(_send_inside, sender, handle, plan, seen, advertised))
 
 
 def _send_inside(
-    sends: _Sends, handle: NamespaceHandle, plan: Plan, seen: Observed, advertised: frozenset[NextHop]
+    sender: _Sender, handle: NamespaceHandle, plan: Plan, seen: Observed, advertised: frozenset[NextHop]
 ) -> None:
     early, late = flushes.edges(plan)
     try:
-        flushes.carry_out(sends.kernel, handle, early, seen)
+        flushes.apply_flushes(sender.kernel, handle, early, seen)
     except ApplyError as exc:
-        sends.note(exc)
+        sender.record_error(exc)
         plan = flushes.without_addresses(plan, early)
     inside = encode.inside(plan, seen.devices, advertised)
-    sends.one_by_one(handle.route, inside.connected_routes, ignore=_ALREADY_THERE)
-    sends.one_by_one(handle.route, inside.additions)
-    sends.one_by_one(handle.route, inside.removals, ignore=_ALREADY_GONE)
-    with sends.going_on():
-        flushes.carry_out(sends.kernel, handle, late, seen)
+    sender.send(handle.route, inside.connected_routes, ignore=_ALREADY_THERE)
+    sender.send(handle.route, inside.additions)
+    sender.send(handle.route, inside.removals, ignore=_ALREADY_GONE)
+    with sender.collect_error():
+        flushes.apply_flushes(sender.kernel, handle, late, seen)
 
 
-def _note_new_devices(handle: NamespaceHandle, plan: Plan, seen: Observed, first: int | None) -> set[str]:
+def _record_new_devices(handle: NamespaceHandle, plan: Plan, seen: Observed, first: int | None) -> set[str]:
     """Note the indexes of the devices that were just made; return those that are not there.
 
     In a namespace of the pool they are the next ones after those of the devices it was made with (fallback tunnels, if
@@ -260,14 +260,14 @@ def _make_namespace(kernel: Kernel, plan: Plan, seen: Observed, run: Run) -> Gen
         if operation.verb == "add" and isinstance(operation.entry, Namespace):
             handle = seen.handle = kernel.create(operation.entry.name)
             ready, handle.ready = handle.ready, frozenset()
-            plan = yield from run(len(plan.operations), partial(_left_to_do, plan, ready, handle.has_ipv6))
+            plan = yield from run(len(plan.operations), partial(_remaining, plan, ready, handle.has_ipv6))
     settings = [one.entry for one in plan.of(Sysctl) if one.verb != "remove" and isinstance(one.entry, Sysctl)]
     if seen.handle is not None and settings:
         kernel.write_sysctls(seen.handle, settings)
     return plan
 
 
-def _left_to_do(plan: Plan, ready: frozenset[Entry], has_ipv6: bool) -> Plan:
+def _remaining(plan: Plan, ready: frozenset[Entry], has_ipv6: bool) -> Plan:
     """Return the plan without what a namespace of the pool has already, and without what it refuses."""
     plan = plan.without(ready)
     return plan if has_ipv6 else plan.without_ipv6()
@@ -275,10 +275,10 @@ def _left_to_do(plan: Plan, ready: frozenset[Entry], has_ipv6: bool) -> Plan:
 
 def _make_bridges(kernel: Kernel, plan: Plan, seen: Observed) -> None:
     made = encode.bridges(plan)
-    _send_or_stop(kernel, kernel.host, made.isolation, None)
+    _send_or_raise(kernel, kernel.host, made.isolation, None)
     for operation in dict.fromkeys(operation for _, operation in made.isolation):
         _disable_ipv6(kernel, operation)
-    _send_or_stop(kernel, kernel.host, made.additions, None)
+    _send_or_raise(kernel, kernel.host, made.additions, None)
     ports = [one.entry for one in plan.of(Link, PhysicalPort) if one.verb != "remove"]
     wanted = [entry.bridge for entry in ports if isinstance(entry, Link | PhysicalPort)]
     missing = {name for name in wanted if name and name not in seen.bridges}
@@ -286,7 +286,7 @@ def _make_bridges(kernel: Kernel, plan: Plan, seen: Observed) -> None:
         for info in rtnl.parse_links(answer):
             seen.bridges[info.name] = info.index
     if gone := missing.difference(seen.bridges):
-        raise Otherwise(f"{', '.join(sorted(gone))}: {_REMOVED_MEANWHILE}")
+        raise KernelStateChanged(f"{', '.join(sorted(gone))}: {_REMOVED_MEANWHILE}")
 
 
 def _disable_ipv6(kernel: Kernel, operation: Operation) -> None:
@@ -300,7 +300,7 @@ def _send(kernel: Kernel, socket: NetlinkSocket, batch: encode.Batch, *, ignore:
             socket.batch(b"".join(message for message, _ in batch), ignore=ignore)
 
 
-def _send_or_stop(
+def _send_or_raise(
     kernel: Kernel,
     socket: NetlinkSocket,
     batch: encode.Batch,
@@ -311,14 +311,14 @@ def _send_or_stop(
     try:
         _send(kernel, socket, batch, ignore=ignore)
     except KernelRefused as exc:
-        raise named(exc, batch, namespace) from exc
+        raise with_operation(exc, batch, namespace) from exc
 
 
-def named(exc: KernelRefused, batch: encode.Batch, namespace: str | None) -> ApplyError:
+def with_operation(exc: KernelRefused, batch: encode.Batch, namespace: str | None) -> ApplyError:
     """Return a refusal with the operation it is about, as an operator would type it, and what to do about it."""
     if not 1 <= exc.number <= len(batch):
         return exc
     operation: Operation = batch[exc.number - 1][1]
     hint = _HINTS.get(exc.code, "")
-    kind = Otherwise if exc.code in _OTHERWISE else ApplyError
+    kind = KernelStateChanged if exc.code in _STATE_CHANGED_ERRNOS else ApplyError
     return kind(f"{'; '.join(commands(operation, namespace))}: {exc}{hint and ': ' + hint}")

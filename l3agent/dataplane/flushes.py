@@ -33,7 +33,7 @@ def without_addresses(plan: Plan, edges: Collection[PendingFlush]) -> Plan:
     return plan.without({one for one in addresses if one.interface.ip in missing})
 
 
-def carry_out(kernel: Kernel, handle: NamespaceHandle, edges: Sequence[PendingFlush], seen: Observed) -> None:
+def apply_flushes(kernel: Kernel, handle: NamespaceHandle, edges: Sequence[PendingFlush], seen: Observed) -> None:
     """Delete the conntrack entries of some edges, and take those that are journalled out of the journal.
 
     :raises ApplyError: the kernel refused it.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What removed states leave behind in the switch namespace goes when nothing else waits."""
+"""Garbage-collects left-over taps and empty bridges when idle."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _GOING = 0x6C336167
 _NO_SUCH_DEVICE = frozenset((19,))
 
 
-class Tidier:
+class GarbageCollector:
     """Remembers where something may be left over, and removes it.
 
     :param uses: tells of a bridge whether something that stands has a port of it.

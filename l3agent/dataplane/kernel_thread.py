@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The lane: who does the kernel work, and the closed list of what is done.
+"""The worker thread that owns all kernel access, and the operations a client may request.
 
-The kernel has one lock for links and addresses (rtnl), so one thread does all of it, the same one that reads requests:
-each thread more between a request and its answer has to be waited for. Requests come first; what others changed is
-mended between them, and left-overs are removed when there is nothing else to do.
+The kernel has one lock for links and addresses (rtnl), so one thread does all kernel work, the same one that reads
+requests: each further thread between a request and its answer would add a wait. Requests come first; repairs of what
+other programs changed run between them, and garbage collection runs when nothing else is due.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, Protocol
 from l3agent import __version__
 from l3agent.dataplane.drift.drift import Drift
 from l3agent.dataplane.drift.rotation import Rotation
-from l3agent.dataplane.garbage import Tidier
+from l3agent.dataplane.garbage import GarbageCollector
 from l3agent.dataplane.kernel.limits import Limits, limits
 from l3agent.dataplane.ovsdb.ports import Wait
 from l3agent.dataplane.reconcile import Reconciler
@@ -48,19 +48,19 @@ _MOST_PARKED = 64
 _ALL_LINES = 1 << 30
 
 
-class Asker(Protocol):
-    """Who sent a request."""
+class Requester(Protocol):
+    """The sender of a request."""
 
     @property
     def connected(self) -> bool:
-        """Whether anybody waits for an answer."""
+        """Whether the sender still waits for an answer."""
 
     def answer(self, number: object, error: Mapping[str, str] | None, result: object) -> None:
         """Send one answer."""
 
 
-class Crew(NamedTuple):
-    """What works in the lane.
+class Resources(NamedTuple):
+    """What the operations of the kernel thread use.
 
     :param nic_refusal: returns why a NIC may not be plugged in, None if it may; None where the operator has no topology
         file, and so neither simulated hosts nor networks with a NIC.
@@ -68,7 +68,7 @@ class Crew(NamedTuple):
     """
 
     reconciler: Reconciler
-    tidier: Tidier
+    garbage: GarbageCollector
     drift: Drift
     limits: Limits
     reader: Reader
@@ -76,15 +76,15 @@ class Crew(NamedTuple):
     rotation: Rotation | None = None
 
 
-#: What is under way; it stops where it must wait for what is not done in the lane.
+#: Work under way; it is suspended where it must wait for another thread.
 Step = Generator[Wait, None, object]
 
 
-class Lane:
-    """Does what is asked, and between requests what is due."""
+class KernelThread:
+    """Executes requests, and between them the work that is due."""
 
-    def __init__(self, crew: Crew) -> None:
-        self._crew = crew
+    def __init__(self, resources: Resources) -> None:
+        self._resources = resources
         self._parked: list[tuple[Wait, Step]] = []
         self._tidy_at = self._rested_at = 0.0
         self._rest_at: float | None = 0.0
@@ -92,24 +92,24 @@ class Lane:
     @property
     def descriptors(self) -> list[int]:
         """What becomes readable when somebody changed something, or something that was waited for is done."""
-        return [*self._crew.drift.descriptors, self._crew.reconciler.turns.descriptor]
+        return [*self._resources.drift.descriptors, self._resources.reconciler.turns.descriptor]
 
     @property
     def has_room(self) -> bool:
         """Return False if so many requests are under way that no more should be read."""
         return len(self._parked) < _MOST_PARKED
 
-    def serve(self, asker: Asker, request: Any) -> None:
+    def serve(self, requester: Requester, request: Any) -> None:
         """Do one request, as far as it need not wait; what its answer need not wait for is done after it."""
-        crew = self._crew
-        if crew.drift.overdue():
+        resources = self._resources
+        if resources.drift.overdue():
             self._repair()
-        if crew.rotation is not None and crew.rotation.is_overdue(now := time.monotonic()):
-            crew.rotation.run(now)
+        if resources.rotation is not None and resources.rotation.is_overdue(now := time.monotonic()):
+            resources.rotation.run(now)
         # Nobody waits for the answer of a client that is gone; its successor asks again.
-        if asker.connected:
-            self._go_on(_execute(crew, asker, request))
-        crew.limits.look(crew.drift.most_ports)
+        if requester.connected:
+            self._go_on(_execute(resources, requester, request))
+        resources.limits.look(resources.drift.most_ports)
         now = time.monotonic()
         self._rest_at = now + _SILENCE_S
         if now > self._rested_at + _RESTLESS_S:
@@ -117,8 +117,8 @@ class Lane:
 
     def hear(self) -> None:
         """Take note of what others changed."""
-        self._crew.reconciler.turns.clear()
-        self._crew.drift.hear()
+        self._resources.reconciler.turns.clear()
+        self._resources.drift.hear()
 
     def resume(self) -> None:
         """Go on with what waits no longer."""
@@ -131,28 +131,28 @@ class Lane:
 
     def rest(self) -> None:
         """Nobody asks anything: mend what is due, have the other threads go on, and tidy up."""
-        crew, now = self._crew, time.monotonic()
+        resources, now = self._resources, time.monotonic()
         if self._repair():
             return
-        if crew.rotation is not None and not crew.rotation.wait(now):
-            crew.rotation.run(now)
+        if resources.rotation is not None and not resources.rotation.wait(now):
+            resources.rotation.run(now)
         if self._rest_at is not None and now >= self._rest_at:
             self._let_others_work(now)
             self._rest_at = None
         if now >= self._when_to_tidy():
-            pause = _TIDY_NEXT_S if _tidied(crew.tidier) else _TIDY_PAUSE_S
+            pause = _TIDY_NEXT_S if _tidied(resources.garbage) else _TIDY_PAUSE_S
             self._tidy_at = time.monotonic() + pause
 
     def wait(self) -> float:
         """Return the seconds until something is due."""
         if self._parked and any(wait.done for wait, _ in self._parked):
             return 0.0
-        tidy_at, due = self._when_to_tidy(), self._crew.drift.wait()
+        tidy_at, due = self._when_to_tidy(), self._resources.drift.wait()
         until = tidy_at if self._rest_at is None else min(tidy_at, self._rest_at)
         now = time.monotonic()
         seconds = max(0.0, until - now)
-        if self._crew.rotation is not None:
-            seconds = min(seconds, self._crew.rotation.wait(now))
+        if self._resources.rotation is not None:
+            seconds = min(seconds, self._resources.rotation.wait(now))
         return seconds if due is None else min(seconds, due)
 
     # ---- private ---------------------------------------------------------------------------------------------
@@ -163,13 +163,13 @@ class Lane:
             if not wait.done:
                 self._parked.append((wait, step))
                 break
-        self._crew.reconciler.settle()
+        self._resources.reconciler.settle()
 
     def _when_to_tidy(self) -> float:
-        return max(self._crew.tidier.untidy_from(), self._tidy_at)
+        return max(self._resources.garbage.untidy_from(), self._tidy_at)
 
     def _repair(self) -> bool:
-        work = self._crew.reconciler.repair()
+        work = self._resources.reconciler.repair()
         if work is not None:
             self._go_on(work)
         return work is not None
@@ -177,12 +177,12 @@ class Lane:
     def _let_others_work(self, now: float) -> None:
         """Wake the threads that fill the pool, announce and close; awake they take the interpreter away from here."""
         self._rested_at = now
-        self._crew.reconciler.rest()
+        self._resources.reconciler.rest()
 
 
-def _tidied(tidier: Tidier) -> bool:
+def _tidied(garbage: GarbageCollector) -> bool:
     try:
-        return tidier.tidy()
+        return garbage.tidy()
     except L3AgentError as exc:
         LOG.warning("tidying up: %s; tried again later", exc)
         return False
@@ -191,74 +191,74 @@ def _tidied(tidier: Tidier) -> bool:
 # ---- the closed list of operations -----------------------------------------------------------------------------
 
 
-def _hello(_: Crew, __: Mapping[str, Any]) -> object:
+def _hello(_: Resources, __: Mapping[str, Any]) -> object:
     return {"protocol": PROTOCOL, "version": __version__, "pid": os.getpid(), "process": _PROCESS}
 
 
-def _inventory(crew: Crew, args: Mapping[str, Any]) -> object:
-    return crew.reconciler.inventory(marked=bool(args.get("marked", False)))
+def _inventory(resources: Resources, args: Mapping[str, Any]) -> object:
+    return resources.reconciler.inventory(marked=bool(args.get("marked", False)))
 
 
-def _invalidate(crew: Crew, args: Mapping[str, Any]) -> object:
+def _invalidate(resources: Resources, args: Mapping[str, Any]) -> object:
     keys = args["keys"]
-    crew.drift.invalidate(None if keys is None else [unpack_key({"kind": kind, "id": one}) for kind, one in keys])
+    resources.drift.invalidate(None if keys is None else [unpack_key({"kind": kind, "id": one}) for kind, one in keys])
     return None
 
 
-def _let_be(crew: Crew, args: Mapping[str, Any]) -> object:
+def _let_be(resources: Resources, args: Mapping[str, Any]) -> object:
     keys = [unpack_key({"kind": kind, "id": one}) for kind, one in args["keys"]]
-    crew.reconciler.let_be(keys)
-    crew.reader.forget(keys)
+    resources.reconciler.let_be(keys)
+    resources.reader.forget(keys)
     return None
 
 
-def _look(crew: Crew, args: Mapping[str, Any]) -> Step:
-    wire, turns = args["state"], crew.reconciler.turns
+def _look(resources: Resources, args: Mapping[str, Any]) -> Step:
+    wire, turns = args["state"], resources.reconciler.turns
     key = unpack_key(wire)
     yield from turns.wait(key)
     key, state = yield from turns.run(key, None, entry_count(wire), partial(unpack_state, wire))
-    desired, actual = yield from crew.reconciler.look(key, state)
+    desired, actual = yield from resources.reconciler.look(key, state)
     return {"desired": desired, "actual": actual}
 
 
-def _reconcile(crew: Crew, args: Mapping[str, Any]) -> Step:
+def _reconcile(resources: Resources, args: Mapping[str, Any]) -> Step:
     dry_run, lines = bool(args.get("dry_run", False)), args.get("lines", _ALL_LINES)
     if type(lines) is not int:
         raise ValueError(f"reconcile: lines: {shorten(repr(lines))}: expected a whole number")
     # All are read first: of a request that is none of ours nothing is done.
-    states = yield from _read_all(crew, args["states"], dry_run)
+    states = yield from _read_all(resources, args["states"], dry_run)
     reports = []
     for key, state, turn in states:
         if isinstance(state, InvalidState):
             LOG.error("%s %s: refused: %s", *key, state)
             report = Report(*key, error=f"refused by l3-dataplane: {state}")
-            crew.reconciler.turns.end(key, turn)
+            resources.reconciler.turns.end(key, turn)
         else:
-            report = yield from crew.reconciler.reconcile(key, state, dry_run=dry_run, lines=lines, turn=turn)
+            report = yield from resources.reconciler.reconcile(key, state, dry_run=dry_run, lines=lines, turn=turn)
         reports.append(pack_report(report))
     return reports
 
 
 def _read_all(
-    crew: Crew, wires: Sequence[Mapping[str, Any]], dry_run: bool
+    resources: Resources, wires: Sequence[Mapping[str, Any]], dry_run: bool
 ) -> Generator[Wait, None, list[tuple[Key, State | InvalidState | None, object]]]:
     """Return each key with its state, or why that is refused, and its turn.
 
     A large one is read in another thread; it takes its turn now, for a newer request may be read sooner.
     """
-    turns = crew.reconciler.turns
+    turns = resources.reconciler.turns
     found: list[tuple[Key, State | InvalidState | None, object]] = []
     begun: list[tuple[Key, object]] = []
     try:
         for wire in wires:
             if (size := entry_count(wire)) <= INLINE_ENTRIES:
-                found.append((*_read(crew, wire, dry_run), None))
+                found.append((*_read(resources, wire, dry_run), None))
                 continue
             key = unpack_key(wire)
             turn = None if dry_run else turns.begin(key)
             begun.append((key, turn))
             yield from turns.wait(key)
-            found.append((*(yield from turns.run(key, None, size, partial(_read, crew, wire, dry_run))), turn))
+            found.append((*(yield from turns.run(key, None, size, partial(_read, resources, wire, dry_run))), turn))
     except BaseException:
         for key, turn in begun:
             turns.end(key, turn)
@@ -266,46 +266,46 @@ def _read_all(
     return found
 
 
-def _read(crew: Crew, wire: Mapping[str, Any], dry_run: bool) -> tuple[Key, State | InvalidState | None]:
+def _read(resources: Resources, wire: Mapping[str, Any], dry_run: bool) -> tuple[Key, State | InvalidState | None]:
     """Return the key and the state of a wire form, or why it is refused; that is a matter of this state alone."""
     try:
         # A dry run may be of anything, and leaves nothing behind.
-        key, state = unpack_state(wire) if dry_run else crew.reader.read(wire)
+        key, state = unpack_state(wire) if dry_run else resources.reader.read(wire)
     except InvalidState as exc:
         return unpack_key(wire), exc
     if state is None or key[0] == "router":
         return key, state
-    if crew.nic_refusal is None:
+    if resources.nic_refusal is None:
         # A NIC of this machine would be taken by it, or a device that is named as that of a host.
         return key, InvalidState("kind", key[0], _NO_STAND_INS)
     if isinstance(state, NetworkState) and state.interface is not None:
-        refusal = crew.nic_refusal(state.interface)
+        refusal = resources.nic_refusal(state.interface)
         if refusal is not None:
             return key, InvalidState("interface", state.interface, refusal)
     return key, state
 
 
-def _stats(crew: Crew, _: Mapping[str, Any]) -> object:
-    found = limits(crew.drift.most_ports())
-    reads = 0 if crew.rotation is None else crew.rotation.reads
+def _stats(resources: Resources, _: Mapping[str, Any]) -> object:
+    found = limits(resources.drift.most_ports())
+    reads = 0 if resources.rotation is None else resources.rotation.reads
     return {
-        **crew.reconciler.stats(),
+        **resources.reconciler.stats(),
         "rotation_reads": reads,
         "limits": {one.name: [one.used, one.most] for one in found},
         "overflows": {one.name: one.overflows for one in found if one.overflows is not None},
     }
 
 
-def _traffic(crew: Crew, args: Mapping[str, Any]) -> object:
+def _traffic(resources: Resources, args: Mapping[str, Any]) -> object:
     _, router_id = unpack_key({"kind": "router", "id": args["id"]})
-    return crew.reconciler.traffic(router_id)
+    return resources.reconciler.traffic(router_id)
 
 
-def _release(crew: Crew, _: Mapping[str, Any]) -> object:
-    return crew.reconciler.release()
+def _release(resources: Resources, _: Mapping[str, Any]) -> object:
+    return resources.reconciler.release()
 
 
-OPERATIONS: dict[str, Callable[[Crew, Mapping[str, Any]], object]] = {
+OPERATIONS: dict[str, Callable[[Resources, Mapping[str, Any]], object]] = {
     "hello": _hello,
     "invalidate": _invalidate,
     "inventory": _inventory,
@@ -318,7 +318,7 @@ OPERATIONS: dict[str, Callable[[Crew, Mapping[str, Any]], object]] = {
 }
 
 
-def _execute(crew: Crew, asker: Asker, request: Any) -> Step:
+def _execute(resources: Resources, requester: Requester, request: Any) -> Step:
     number = request[0] if isinstance(request, list) and request and isinstance(request[0], int) else 0
     try:
         _, name, args = request
@@ -326,22 +326,22 @@ def _execute(crew: Crew, asker: Asker, request: Any) -> Step:
             raise ValueError(f"unknown operation {shorten(repr(name))}; known are {', '.join(sorted(OPERATIONS))}")
         if not isinstance(args, Mapping):
             raise ValueError(f"{name}: the arguments are no map")
-        result = OPERATIONS[name](crew, args)
+        result = OPERATIONS[name](resources, args)
         if isinstance(result, GeneratorType):
             result = yield from result
-        asker.answer(number, None, result)
+        requester.answer(number, None, result)
     except (L3AgentError, ValueError, KeyError, TypeError, OSError) as exc:
         message = shorten(str(exc))
         LOG.error("request %r: %s: %s", number, type(exc).__name__, message)
-        _refuse(asker, number, exc, message)
+        _refuse(requester, number, exc, message)
     except Exception as exc:
-        # A defect of ours in one request must not end the lane that serves all others.
+        # A defect of ours in one request must not end the thread that serves all others.
         LOG.exception("request %r", number)
-        _refuse(asker, number, exc, shorten(f"internal error: {exc}"))
+        _refuse(requester, number, exc, shorten(f"internal error: {exc}"))
     return None
 
 
-def _refuse(asker: Asker, number: int, exc: Exception, message: str) -> None:
+def _refuse(requester: Requester, number: int, exc: Exception, message: str) -> None:
     # The name of a file may be in it, which need not be text.
     words = message.encode(errors="backslashreplace").decode()
-    asker.answer(number, {"type": type(exc).__name__, "message": words}, None)
+    requester.answer(number, {"type": type(exc).__name__, "message": words}, None)

@@ -12,12 +12,12 @@ from collections.abc import Callable, Generator, Iterable
 from functools import partial
 from typing import Any
 
-from l3agent.dataplane.announcements import Neighbours
+from l3agent.dataplane.announcements import Announcements
 from l3agent.dataplane.announcer import Announcer
-from l3agent.dataplane.apply import Otherwise
+from l3agent.dataplane.apply import KernelStateChanged
 from l3agent.dataplane.drift.applied import Snapshot
 from l3agent.dataplane.drift.drift import Drift
-from l3agent.dataplane.garbage import Tidier
+from l3agent.dataplane.garbage import GarbageCollector
 from l3agent.dataplane.ipv6 import log_missing, servable
 from l3agent.dataplane.job import Job
 from l3agent.dataplane.kernel.namespaces import Kernel
@@ -50,7 +50,7 @@ Work = Generator[Wait, None, Report]
 
 
 class Reconciler:
-    """Makes the kernel match desired states, in the lane thread.
+    """Makes the kernel match desired states, in the kernel thread.
 
     :param switch: where ports are plugged into Open vSwitch.
     """
@@ -60,7 +60,7 @@ class Reconciler:
         kernel: Kernel,
         driver: InterfaceDriver,
         announcer: Announcer,
-        tidier: Tidier,
+        garbage: GarbageCollector,
         drift: Drift,
         switch: Switch | None = None,
     ) -> None:
@@ -68,11 +68,11 @@ class Reconciler:
         self._switch = switch
         self.turns = Turns()
         self._driver = driver
-        self._neighbours = Neighbours(kernel, announcer)
+        self._announcements = Announcements(kernel, announcer)
         self._drift = drift
-        self._tidier = tidier
+        self._garbage = garbage
         self._after: list[Callable[[], None]] = []
-        self._steps = Steps(kernel, driver, self._neighbours, drift, self.turns, switch, self._defer)
+        self._steps = Steps(kernel, driver, self._announcements, drift, self.turns, switch, self._defer)
 
     def reconcile(
         self, key: Key, state: State | None, *, dry_run: bool = False, lines: int, turn: object = None
@@ -98,7 +98,7 @@ class Reconciler:
             LOG.exception("%s %s", kind, state_id)
             error = f"{exc.strerror or exc}{': ' + str(exc.filename) if exc.filename else ''}"
         except Exception as exc:
-            # A defect of ours in one state must not end the lane that serves all others.
+            # A defect of ours in one state must not end the thread that serves all others.
             LOG.exception("%s %s", kind, state_id)
             error = f"internal error: {type(exc).__name__}: {exc}"
         finally:
@@ -121,12 +121,12 @@ class Reconciler:
             except (ApplyError, OSError) as exc:
                 LOG.warning("after the last state: %s", exc)
             except Exception:
-                # As above: the lane goes on.
+                # As above.
                 LOG.exception("after the last state")
 
     def rest(self) -> None:
         """Have the other threads do what was left to them."""
-        self._neighbours.rest()
+        self._announcements.rest()
         self._kernel.rest()
 
     def inventory(self, *, marked: bool = False) -> dict[str, list[str]]:
@@ -231,11 +231,11 @@ class Reconciler:
         with job.timed("plan"):
             plan = diff((), outermost(job.key, snapshot.state, self._driver))
             job.note(plan.operations)
-            self._tidier.note_removals(plan, snapshot.seen.taps)
-        yield from self._steps.carry_out(job, plan, snapshot.seen)
+            self._garbage.note_removals(plan, snapshot.seen.taps)
+        yield from self._steps.apply_plan(job, plan, snapshot.seen)
         assert snapshot.seen.handle is not None
         self._after += [
-            partial(self._neighbours.tell, snapshot.seen.handle, None, plan, ()),
+            partial(self._announcements.tell, snapshot.seen.handle, None, plan, ()),
             partial(self._drift.settled, job.key, None, frozenset(), snapshot.seen, [plan]),
         ]
 
@@ -256,11 +256,11 @@ class Reconciler:
         job.note(plan.operations)
         self._drift.lead_on(job.key, state)
         try:
-            yield from self._steps.carry_out(job, plan, snapshot.seen)
+            yield from self._steps.apply_plan(job, plan, snapshot.seen)
         except ApplyError as exc:
             desired = yield from self._steps.render(job)
             yield from self._steps.announce_what_came(job, plan, snapshot.seen, desired)
-            if isinstance(exc, Otherwise):
+            if isinstance(exc, KernelStateChanged):
                 return False
             raise
         handle = snapshot.seen.handle
@@ -274,14 +274,14 @@ class Reconciler:
         if not dry_run:
             self._drift.begin(key, state)
             if state is None:
-                self._tidier.look_soon()
+                self._garbage.look_soon()
                 if job.namespace is not None:
                     self._kernel.remove_stale(job.namespace)
         plans: list[Plan] = []
         with job.timed("plan"):
             desired = yield from self._steps.render(job)
             self._refuse_rival(key, state, desired)
-            self._tidier.note_wanted(desired)
+            self._garbage.note_wanted(desired)
         known = None if dry_run or self._switch else self._drift.indexes
         for look in range(_LOOKS):
             if plans:
@@ -309,13 +309,13 @@ class Reconciler:
             yield from self._steps.note(job, plan.without_kind(SwitchPort))
             plans.append(plan)
             if plan:
-                self._tidier.note_removals(plan, seen.taps)
+                self._garbage.note_removals(plan, seen.taps)
                 try:
-                    yield from self._steps.carry_out(job, plan, seen)
+                    yield from self._steps.apply_plan(job, plan, seen)
                 except ApplyError as exc:
-                    self._tidier.note_failure(plan)
+                    self._garbage.note_failure(plan)
                     yield from self._steps.announce_what_came(job, plan, seen, desired)
-                    if not isinstance(exc, Otherwise) or look + 1 == _LOOKS:
+                    if not isinstance(exc, KernelStateChanged) or look + 1 == _LOOKS:
                         raise
                     known = None
                     continue

@@ -2,7 +2,7 @@
 """The socket of the data plane: frames in, frames out.
 
 A request is the msgpack array ``(id, op, args)``, an answer ``(id, error, result)``; ``error`` is None or a map of
-``type`` and ``message``. One client at a time; what it asks for is done in the lane.
+``type`` and ``message``. One client at a time; what it requests is done by the kernel thread.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from contextlib import suppress
 
 import msgpack
 
-from l3agent.dataplane.kernel_thread import Lane
+from l3agent.dataplane.kernel_thread import KernelThread
 from l3agent.dataplane.socket_file import SocketFile
 from l3agent.model.escape import shorten
 from l3agent.model.wire import FRAME_BYTES
@@ -143,10 +143,10 @@ class Client:
 
 
 class Server:
-    """Listens on a unix socket and has the lane do what is asked.
+    """Listens on a unix socket and passes requests to the kernel thread.
 
     :param file: its user, and root, may connect.
-    :param lane: does the work.
+    :param kernel_thread: does the work.
     :param exit_with_client: end when the first client has gone.
     """
 
@@ -154,12 +154,12 @@ class Server:
         self,
         file: SocketFile,
         *,
-        lane: Lane,
+        kernel_thread: KernelThread,
         exit_with_client: bool,
     ) -> None:
         self._file = file
         self._allowed = {file.user, 0}
-        self._lane = lane
+        self._kernel_thread = kernel_thread
         self._exit_with_client = exit_with_client
         self._client: Client | None = None
         self._stopped = False
@@ -175,13 +175,13 @@ class Server:
         with selectors.DefaultSelector() as selector:
             selector.register(self._file.listener, selectors.EVENT_READ, self._accept)
             selector.register(self._stop_read, selectors.EVENT_READ, None)
-            for descriptor in self._lane.descriptors:
+            for descriptor in self._kernel_thread.descriptors:
                 selector.register(descriptor, selectors.EVENT_READ, self._hear)
             next_check = 0.0
             while not self._stopped:
                 if (now := time.monotonic()) >= next_check:
                     next_check = self._check_file(selector)
-                self._lane.resume()
+                self._kernel_thread.resume()
                 ready = selector.select(min(self._watch(selector), max(0.0, next_check - now)))
                 for key, events in ready:
                     if isinstance(key.data, Client):
@@ -194,20 +194,20 @@ class Server:
                 if self._client is not None and self._is_behind():
                     self._read(selector, self._client)
                 elif not ready or not any(isinstance(key.data, Client) for key, _ in ready):
-                    self._lane.rest()
+                    self._kernel_thread.rest()
 
     # ---- private ---------------------------------------------------------------------------------------------
 
     def _watch(self, selector: selectors.BaseSelector) -> float:
         """Wait for what the client can do now; return the seconds until something else is due."""
-        client, seconds = self._client, self._lane.wait()
+        client, seconds = self._client, self._kernel_thread.wait()
         if client is None:
             return seconds
         patience = client.patience()
         if client.broken or patience <= 0:
             client.flush()
             patience = client.patience()
-        events = _READ if client.broken else client.wanted(self._lane.has_room)
+        events = _READ if client.broken else client.wanted(self._kernel_thread.has_room)
         if events != client.events:
             if not client.events:
                 selector.register(client.connection, events, client)
@@ -221,10 +221,15 @@ class Server:
     def _is_behind(self) -> bool:
         """Return True if a request that was received may be begun now."""
         client = self._client
-        return client is not None and client.is_behind and not client.broken and client.may_ask(self._lane.has_room)
+        return (
+            client is not None
+            and client.is_behind
+            and not client.broken
+            and client.may_ask(self._kernel_thread.has_room)
+        )
 
     def _hear(self, _: selectors.BaseSelector) -> None:
-        self._lane.hear()
+        self._kernel_thread.hear()
 
     def _accept(self, selector: selectors.BaseSelector) -> None:
         connection, _ = self._file.listener.accept()
@@ -275,8 +280,8 @@ class Server:
         client.is_behind = False
         until = time.monotonic() + _SLICE_S
         for request in client.requests():
-            self._lane.serve(client, request)
-            client.is_behind = time.monotonic() >= until or not client.may_ask(self._lane.has_room)
+            self._kernel_thread.serve(client, request)
+            client.is_behind = time.monotonic() >= until or not client.may_ask(self._kernel_thread.has_room)
             if self._stopped or client.is_behind:
                 break
 

@@ -7,8 +7,8 @@ from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from functools import partial
 from typing import TypeVar
 
-from l3agent.dataplane.announcements import Neighbours
-from l3agent.dataplane.apply import carry_out
+from l3agent.dataplane.announcements import Announcements
+from l3agent.dataplane.apply import apply_plan
 from l3agent.dataplane.drift.drift import Drift
 from l3agent.dataplane.ipv6 import servable
 from l3agent.dataplane.job import Job
@@ -35,7 +35,7 @@ class Steps:
         self,
         kernel: Kernel,
         driver: InterfaceDriver,
-        neighbours: Neighbours,
+        announcements: Announcements,
         drift: Drift,
         turns: Turns,
         switch: Switch | None,
@@ -44,7 +44,7 @@ class Steps:
         self._kernel = kernel
         self._driver = driver
         self._entries = partial(entries, driver=driver, counting=kernel.counting)
-        self._neighbours = neighbours
+        self._announcements = announcements
         self._drift = drift
         self._turns = turns
         self._switch = switch
@@ -80,11 +80,11 @@ class Steps:
         network = self._driver.bridge(state_id) if kind == "network" else None
         return observe(self._kernel, self._switch, job.key, desired, partial(self.run, job), network, known)
 
-    def carry_out(self, job: Job, plan: Plan, seen: Observed) -> Generator[Wait, None, None]:
-        """Make the kernel follow a plan; raises what :func:`l3agent.dataplane.apply.carry_out` does."""
+    def apply_plan(self, job: Job, plan: Plan, seen: Observed) -> Generator[Wait, None, None]:
+        """Make the kernel follow a plan; raises what :func:`l3agent.dataplane.apply.apply_plan` does."""
         with job.timed("apply"):
-            yield from carry_out(self._kernel, plan, seen, job.namespace, partial(self.run, job))
-        self._kernel.counters.carried_out(plan)
+            yield from apply_plan(self._kernel, plan, seen, job.namespace, partial(self.run, job))
+        self._kernel.counters.count_plan(plan)
 
     def note(self, job: Job, operations: Sequence[Operation]) -> Generator[Wait, None, None]:
         """Record operations in the report of a job."""
@@ -94,7 +94,7 @@ class Steps:
         self, job: Job, handle: NamespaceHandle, plan: Plan, present: Collection[Entry]
     ) -> Generator[Wait, None, None]:
         """Tell the neighbours what changed: of little after the answer, of much in the other thread."""
-        tell = partial(self._neighbours.tell, handle, job.state, plan, present)
+        tell = partial(self._announcements.tell, handle, job.state, plan, present)
         size = len(present) if handle.adopted else len(plan.operations)
         if size <= INLINE_ENTRIES:
             self._defer(tell)

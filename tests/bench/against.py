@@ -21,7 +21,7 @@ from tests.bench.report import machine
 
 _HERE, _THERE = "this checkout", "the other"
 _WARM_UP = 2
-#: Seconds after which a data plane has removed the unused bridges that it found at its start (see its Tidier).
+#: Seconds after which a data plane has removed the unused bridges that it found at its start (GarbageCollector).
 _TIDY_S = 6
 
 

@@ -16,7 +16,7 @@ import time
 from statistics import median
 from typing import Any
 
-from l3agent.dataplane.kernel.netns import own_namespace, visiting
+from l3agent.dataplane.kernel.netns import enter, own_namespace
 from l3agent.model.names import BRIDGE_DEVICE, device_name
 from l3agent.model.states import RouterState
 from tests.bench.canonical import router
@@ -91,7 +91,7 @@ def _client(number: int, one: RouterState) -> int:
 def _flows(home: int, client: int, one: RouterState, count: int) -> tuple[float, float]:
     """Send the first packets of new flows; return wall and CPU seconds a flow."""
     last = max(one.floating_ips, key=lambda fip: fip.fixed)
-    with visiting(home, client):
+    with enter(home, client):
         senders = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(count)]
     for sender in senders:
         sender.connect((str(last.floating), _PORT))

@@ -49,5 +49,5 @@ def _asked(ours: DataplaneProcess, routers: Sequence[RouterState]) -> dict[str, 
     return {
         "wall s": round(time.perf_counter() - started, 3),
         "CPU s": round(ours.cpu() - cpu, 3),
-        "of it in the lane s": round(sum(sum(one.values()) for one in phases), 3),
+        "of it in the kernel thread s": round(sum(sum(one.values()) for one in phases), 3),
     }

@@ -15,7 +15,7 @@ from tests.bench.peers import ProcessPerStep, Pyroute2PerCall
 from tests.bench.report import as_json, as_text, machine
 
 _WARM_UP = 2
-#: Seconds after which a data plane looks no more for what its predecessor left over (see its Tidier).
+#: Seconds after which a data plane looks no more for what its predecessor left over (see its GarbageCollector).
 _TIDY_S = 6
 
 

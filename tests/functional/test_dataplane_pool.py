@@ -79,7 +79,7 @@ def test_more_routers_than_are_ready_are_built_at_once(pooling: Dataplane) -> No
 _WITHOUT_NET_ADMIN = """
 import os, time
 from l3agent.dataplane.kernel import namespace_pool as pool, syscalls
-from l3agent.dataplane.kernel.closer import Reaper
+from l3agent.dataplane.kernel.closer import DeferredCloser
 syscalls.keep_capabilities(frozenset((21,)))
 pool._PAUSE_S = 0.02
 tries = []
@@ -92,7 +92,7 @@ def descriptors():
         except FileNotFoundError:
             pass
     return found.count("net"), found.count("socket")
-pool.Pool(2, frozenset(), Reaper())
+pool.Pool(2, frozenset(), DeferredCloser())
 deadline = time.monotonic() + 15
 while len(tries) < 20 and time.monotonic() < deadline:
     time.sleep(0.05)

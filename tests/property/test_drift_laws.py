@@ -11,7 +11,7 @@ from typing import Any, cast
 from hypothesis import given
 from hypothesis import strategies as st
 
-from l3agent.dataplane.drift.applied import Served, Snapshot
+from l3agent.dataplane.drift.applied import AppliedStates, Snapshot
 from l3agent.dataplane.kernel.listener import Lost, Notice, PinGone
 from l3agent.dataplane.netlink import rtnl
 from l3agent.dataplane.netlink.route_events import (
@@ -54,15 +54,15 @@ class Standing:
         self.bridges = {one.name: index for index, one in enumerate(self.of(Bridge), start=200)}
         handle = cast(Any, SimpleNamespace(name=namespace_name(*self.key), nsid=NSID, has_ipv6=True))
         seen = Observed(handle=handle, devices=self.devices, taps=self.taps, bridges=self.bridges)
-        self.served = Served(lambda key, state: entries(key, state, DRIVER))
-        self.served.expect(self.key, state)
-        self.served.stands(self.key, state, self.desired, seen)
+        self.applied = AppliedStates(lambda key, state: entries(key, state, DRIVER))
+        self.applied.expect(self.key, state)
+        self.applied.stands(self.key, state, self.desired, seen)
 
     def of(self, kind: type[Any]) -> list[Any]:
         return [one for one in self.desired if isinstance(one, kind)]
 
     def concerned(self, *notices: Notice, plans: Any = ()) -> set[Key]:
-        return self.served.concerned(notices, plans)
+        return self.applied.concerned(notices, plans)
 
     def inner(self, link: Link, **other: Any) -> Notice:
         right = {"name": link.device, "mac": link.mac, "mtu": link.mtu, "up": True, "carries_all": True}
@@ -166,9 +166,9 @@ def test_of_what_a_plan_touches_only_the_last_word_counts(router: Standing) -> N
 
 @given(standing)
 def test_what_is_not_wanted_any_more_is_not_heard(router: Standing) -> None:
-    router.served.expect(router.key, None)
+    router.applied.expect(router.key, None)
     assert router.concerned(*router.all_as_wanted(), (NSID, RulesEvent()), (None, Lost())) == set()
-    assert router.served.keys() == []
+    assert router.applied.keys() == []
 
 
 @given(standing, st.data())
@@ -179,19 +179,19 @@ def test_a_bridge_that_is_not_as_it_should_be_has_to_be_looked_for(router: Stand
     name, index = data.draw(st.sampled_from(sorted(router.bridges.items())))
     told = data.draw(st.sampled_from([{"name": "other0", "up": True}, {"name": name, "up": False}]))
     assert router.concerned((None, _link_event(index, **told))) == {router.key}
-    assert name not in router.served.indexes
+    assert name not in router.applied.indexes
 
 
 @given(standing)
 def test_what_is_led_on_to_another_state_has_to_be_looked_at_until_it_stands(router: Standing) -> None:
-    served, key = router.served, router.key
-    state = served.state(key)
+    applied, key = router.applied, router.key
+    state = applied.state(key)
     assert isinstance(state, RouterState)
     snapshot = Snapshot(state, Observed(), 1, 0.0)
-    served.keep(key, snapshot)
-    assert served.snapshot(key) is snapshot
+    applied.keep(key, snapshot)
+    assert applied.snapshot(key) is snapshot
     other = replace(state, snat=not state.snat)
-    served.lead_on(key, other)
-    assert (served.state(key), served.snapshot(key)) == (other, None)
-    served.keep(key, replace(snapshot, state=other))
-    assert served.snapshot(key) == replace(snapshot, state=other)
+    applied.lead_on(key, other)
+    assert (applied.state(key), applied.snapshot(key)) == (other, None)
+    applied.keep(key, replace(snapshot, state=other))
+    assert applied.snapshot(key) == replace(snapshot, state=other)

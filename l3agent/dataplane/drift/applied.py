@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What was served, and which of it an event concerns. Pure: values in, keys out.
+"""Index of applied states: maps a kernel event to the states it may invalidate. Pure: values in, keys out.
 
 An event is held against what is wanted: what it tells is as it should be, or its key is worth a look. So what the
 kernel does in consequence of our own changes (link states, IPv6 addresses) costs no look.
@@ -75,8 +75,8 @@ class Snapshot:
     when: float
 
 
-class Served:
-    """The states that stand as they were asked for.
+class AppliedStates:
+    """The states that were applied, with where each of them is in the kernel.
 
     :param render: what the kernel should hold for a state; called for what seldom happens.
     """

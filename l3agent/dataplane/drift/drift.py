@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
-from l3agent.dataplane.drift.applied import Served, Snapshot
+from l3agent.dataplane.drift.applied import AppliedStates, Snapshot
 from l3agent.dataplane.drift.repairs import Repairs
 from l3agent.dataplane.kernel.listener import Listener, Lost, Notice
 from l3agent.dataplane.netlink.route_events import route_events
@@ -37,7 +37,7 @@ class Switch(Ports, Protocol):
 
 
 class Drift:
-    """Knows the served states and which of them somebody else may have changed; used by the lane thread.
+    """Knows the served states and which of them somebody else may have changed; used by the kernel thread.
 
     :param listener: hears what happens; with None nothing is heard, so nothing is looked at without being asked.
     """
@@ -45,7 +45,7 @@ class Drift:
     def __init__(self, listener: Listener | None, driver: InterfaceDriver, switch: Switch | None = None) -> None:
         self._listener = listener
         self._switch = switch
-        self._served = Served(lambda key, state: entries(key, state, driver))
+        self._applied = AppliedStates(lambda key, state: entries(key, state, driver))
         self._repairs = Repairs()
         self._lost = 0
         #: What happened while the work on a state is suspended; it is held against the state when that is applied.
@@ -57,7 +57,7 @@ class Drift:
     @property
     def indexes(self) -> Mapping[str, int] | None:
         """Indexes of links in the switch namespace by name, as events tell them; None when none are heard."""
-        return self._served.indexes if self._listener else None
+        return self._applied.indexes if self._listener else None
 
     def snapshot(self, key: Key) -> Snapshot | None:
         """Return what the kernel holds of a state without looking; None when only a look can tell.
@@ -66,7 +66,7 @@ class Drift:
         defects of our own, each state is looked at now and then all the same.
         """
         self.hear()
-        snapshot = self._served.snapshot(key)
+        snapshot = self._applied.snapshot(key)
         if snapshot is None or snapshot.when < time.monotonic() - _LOOK_AGAIN_S:
             return None
         assert snapshot.seen.handle is not None
@@ -74,7 +74,7 @@ class Drift:
 
     def begin(self, key: Key, state: State | None) -> None:
         """A state is going to be brought about, or removed."""
-        self._served.expect(key, state)
+        self._applied.expect(key, state)
         self._repairs.unmark(key)
         if state is None:
             self._repairs.forget(key)
@@ -84,7 +84,7 @@ class Drift:
     ) -> None:
         """A state was brought about by plans, or removed; hear what happened meanwhile."""
         if state is not None:
-            self._served.stands(key, state, desired, seen)
+            self._applied.stands(key, state, desired, seen)
             self._keep(key, state, seen, time.monotonic())
         self.hear(plans)
         self._replay(key, plans)
@@ -95,23 +95,23 @@ class Drift:
         What the attempt itself led to is read and ignored: who asked for it tries again.
         """
         self.hear()
-        self._served.stands(key, state, desired, seen)
+        self._applied.stands(key, state, desired, seen)
 
     def lead_on(self, key: Key, state: State) -> None:
         """A state that stands is going to be brought to another one of the same ports.
 
         Whatever stops that, an error or a defect, the next request has to look.
         """
-        self._served.lead_on(key, state)
+        self._applied.lead_on(key, state)
 
     def doubt(self, key: Key) -> None:
         """A look found what no event told of: the next request has to look too."""
-        self._served.doubt(key)
+        self._applied.doubt(key)
 
     def invalidate(self, keys: Iterable[Key] | None) -> None:
         """Have the next request for each of some states, or for all, read the kernel."""
-        for key in self._served.keys() if keys is None else keys:
-            self._served.doubt(key)
+        for key in self._applied.keys() if keys is None else keys:
+            self._applied.doubt(key)
 
     def changed(self, key: Key, state: State, snapshot: Snapshot) -> None:
         """A state that stood was brought to another one of the same ports."""
@@ -120,11 +120,11 @@ class Drift:
 
     def state(self, key: Key) -> State | None:
         """Return the state that was last applied or is being applied under a key."""
-        return self._served.state(key)
+        return self._applied.state(key)
 
     def find_rival(self, key: Key, state: State, desired: frozenset[Entry]) -> tuple[str, Key] | None:
         """Return a device name that two objects would share, and the key of the state that has it."""
-        return self._served.find_rival(key, state, desired)
+        return self._applied.find_rival(key, state, desired)
 
     def keep_events(self, key: Key) -> None:
         """Keep the events that come from now on until the state of a key is applied.
@@ -152,9 +152,9 @@ class Drift:
                 kept += notices
                 if len(kept) > _MOST_KEPT:
                     kept[:] = [(None, Lost())]
-        concerned = self._served.concerned(notices, plans)
+        concerned = self._applied.concerned(notices, plans)
         if self._switch is not None and (news.names or news.all):
-            concerned |= self._served.plugged(self._switch, news)
+            concerned |= self._applied.plugged(self._switch, news)
         for key in concerned:
             self.mark(key)
 
@@ -169,7 +169,7 @@ class Drift:
     def take(self) -> tuple[Key, State] | None:
         """Return what is due for a look, one at a time."""
         key = self._repairs.take(time.monotonic())
-        state = None if key is None else self._served.state(key)
+        state = None if key is None else self._applied.state(key)
         return None if key is None or state is None else (key, state)
 
     def done(self, key: Key, report: Report) -> None:
@@ -178,34 +178,34 @@ class Drift:
 
     def watched(self) -> list[Key]:
         """Return the keys of the states whose namespaces are known."""
-        return self._served.watched()
+        return self._applied.watched()
 
     def namespace(self, key: Key) -> str | None:
         """Return the name of the namespace of a state, None where it is not known."""
-        return self._served.namespace(key)
+        return self._applied.namespace(key)
 
     @property
     def node_devices(self) -> Mapping[int, str]:
         """Names of the devices of watched states in the node's namespace, by index."""
-        return self._served.node_devices
+        return self._applied.node_devices
 
     def check_device(self, message: bytes) -> bool:
         """Return True if a device of the node's namespace is as it should be; mark the states that own another one.
 
         :param message: what the kernel says of it (RTM_NEWLINK).
         """
-        owners = self._served.concerned((None, event) for event in route_events(message))
+        owners = self._applied.concerned((None, event) for event in route_events(message))
         for key in owners:
             self.mark(key)
         return not owners
 
     def links(self, key: Key) -> list[Link]:
         """Return the links of a watched state."""
-        return self._served.links(key)
+        return self._applied.links(key)
 
     def desired(self, key: Key) -> frozenset[Entry]:
         """Return what the kernel should hold for a watched state."""
-        return self._served.desired(key)
+        return self._applied.desired(key)
 
     def sysctls(self, key: Key) -> frozenset[Sysctl]:
         """Return the settings that the namespace of a state should have."""
@@ -213,21 +213,21 @@ class Drift:
 
     def mark(self, key: Key) -> None:
         """Have a state observed and repaired, and the next request for it read the kernel."""
-        self._served.doubt(key)
+        self._applied.doubt(key)
         self._repairs.mark(key, time.monotonic())
 
     def most_ports(self) -> int:
         """Return how many ports of ours the fullest bridge has."""
-        return self._served.most_ports()
+        return self._applied.most_ports()
 
     def uses(self, bridge: str) -> bool:
         """Tell whether something that stands has a port of this bridge."""
-        return self._served.uses(bridge)
+        return self._applied.uses(bridge)
 
     def stats(self) -> dict[str, int]:
         """Return counters since the start of the process, and how many states are served."""
         return {
-            "served": len(self._served.keys()),
+            "served": len(self._applied.keys()),
             "looks": self._repairs.looks,
             "repairs": self._repairs.repaired,
             "lost_events": self._lost,
@@ -235,7 +235,7 @@ class Drift:
 
     def _replay(self, key: Key, plans: Sequence[Plan]) -> None:
         """Hold the events that were kept against the state that was applied."""
-        if (kept := self._kept.pop(key, None)) and key in self._served.concerned(kept, plans):
+        if (kept := self._kept.pop(key, None)) and key in self._applied.concerned(kept, plans):
             self.mark(key)
 
     def _keep(self, key: Key, state: State, seen: Observed, when: float) -> None:
@@ -246,7 +246,7 @@ class Drift:
         if generation is not None:
             seen.handle.forget_reads()
             seen.entries = set()
-            self._served.keep(key, Snapshot(state, seen, generation, when))
+            self._applied.keep(key, Snapshot(state, seen, generation, when))
 
     def _counted(self, notices: Iterable[Notice]) -> Iterable[Notice]:
         for notice in notices:

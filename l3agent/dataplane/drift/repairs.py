@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is to be looked at because somebody else may have changed it, and when: a fight is not fought at full speed."""
+"""Schedules drift checks, backing off when another program keeps undoing our repairs."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ _OF_NEW_DEVICES = "/conf/default/"
 
 
 class Rotation:
-    """Takes the standing states in turn; used by the lane thread. Times are those of a monotonic clock, in seconds."""
+    """Reads the applied states in turn; used by the kernel thread. Times are monotonic, in seconds."""
 
     def __init__(self, kernel: Kernel, drift: Drift, turns: Turns) -> None:
         self._kernel = kernel

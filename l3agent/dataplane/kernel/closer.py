@@ -11,13 +11,13 @@ from queue import SimpleQueue
 LOG = logging.getLogger(__name__)
 
 
-class Reaper:
+class DeferredCloser:
     """Runs closing calls in order, off the hot path."""
 
     def __init__(self) -> None:
         self._calls: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._later: list[Callable[[], None]] = []
-        threading.Thread(target=self._run, name="reaper", daemon=True).start()
+        threading.Thread(target=self._run, name="closer", daemon=True).start()
 
     def close(self, call: Callable[[], None]) -> None:
         """Have ``call`` run soon."""

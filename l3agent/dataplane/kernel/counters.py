@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What was sent to the kernel since the process started; one thread, the lane's, counts."""
+"""What was sent to the kernel since the process started; the kernel thread counts."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Counters:
         """Count what is sent in a block; one that raises was refused."""
         return _Batch(self._batches[tool])
 
-    def carried_out(self, plan: Plan) -> None:
+    def count_plan(self, plan: Plan) -> None:
         """Count the operations of a plan."""
         self._operations.update(_KINDS[one.verb] for one in plan.operations)
 

@@ -13,10 +13,10 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from l3agent.dataplane.kernel.closer import Reaper
-from l3agent.dataplane.kernel.netns import own_namespace, visiting
+from l3agent.dataplane.kernel.closer import DeferredCloser
+from l3agent.dataplane.kernel.netns import enter, own_namespace
 from l3agent.dataplane.kernel.sockets import NETLINK_NETFILTER, NETLINK_ROUTE, NetlinkSocket
-from l3agent.dataplane.kernel.sysctl import Settings
+from l3agent.dataplane.kernel.sysctl import SysctlFiles
 from l3agent.dataplane.netlink import nft_table, rtnl
 from l3agent.dataplane.plan.entries import Entry, Sysctl, Table
 from l3agent.exceptions import ApplyError
@@ -28,7 +28,7 @@ _PAUSE_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class Blank:
+class PooledNamespace:
     """A namespace without a name: its descriptor, its sockets, what it already has.
 
     :param next_index: what the next device will have (the kernel counts on), None when nobody looked.
@@ -49,7 +49,7 @@ class Blank:
         os.close(self.fd)
 
 
-class Pool:
+class NamespacePool:
     """Keeps namespaces ready for routers; a thread of its own makes them.
 
     :param size: how many; 0 keeps none.
@@ -57,28 +57,30 @@ class Pool:
     :param counting: whether floating IPs count their traffic.
     """
 
-    def __init__(self, size: int, settings: frozenset[Sysctl], reaper: Reaper, *, counting: bool = False) -> None:
+    def __init__(
+        self, size: int, settings: frozenset[Sysctl], closer: DeferredCloser, *, counting: bool = False
+    ) -> None:
         self._size = size
         self._wanted = settings
         self._table = Table(counting)
         self._home = own_namespace()
-        self._reaper = reaper
-        self._settings = Settings(reaper)
-        self._ready: deque[Blank] = deque()
+        self._closer = closer
+        self._sysctl_files = SysctlFiles(closer)
+        self._ready: deque[PooledNamespace] = deque()
         self._short = threading.Event()
         if size:
             self._short.set()
             threading.Thread(target=self._keep_full, name="pool", daemon=True).start()
 
-    def take(self) -> Blank | None:
+    def take(self) -> PooledNamespace | None:
         """Return a namespace that is the caller's from now on, None when none is ready."""
         try:
-            blank = self._ready.popleft()
+            pooled = self._ready.popleft()
         except IndexError:
             return None
         if len(self._ready) == self._size // 2:
             self._short.set()
-        return blank
+        return pooled
 
     def fill(self) -> None:
         """Have the missing ones made: now is a good time."""
@@ -99,23 +101,23 @@ class Pool:
                 gate.wait(_PAUSE_S)
                 self._short.set()
 
-    def _make(self) -> Blank:
-        self._settings.renew()
-        with visiting(self._home, None):
-            blank = _open_here()
+    def _make(self) -> PooledNamespace:
+        self._sysctl_files.renew()
+        with enter(self._home, None):
+            pooled = _open_here()
             has: set[Entry] = {one for one in self._wanted if self._set(one)}
         try:
-            blank.route.batch(rtnl.set_link(index=rtnl.LOOPBACK, up=True))
-            blank.netfilter.nft_batch(list(nft_table.new_table(counting=self._table.counting)))
-            links = rtnl.parse_links(blank.route.dump(rtnl.dump_links()))
+            pooled.route.batch(rtnl.set_link(index=rtnl.LOOPBACK, up=True))
+            pooled.netfilter.nft_batch(list(nft_table.new_table(counting=self._table.counting)))
+            links = rtnl.parse_links(pooled.route.dump(rtnl.dump_links()))
         except Exception:
-            self._reaper.close(blank.close)
+            self._closer.close(pooled.close)
             raise
         last = max(info.index for info in links)
-        return Blank(
-            blank.fd,
-            blank.route,
-            blank.netfilter,
+        return PooledNamespace(
+            pooled.fd,
+            pooled.route,
+            pooled.netfilter,
             frozenset((*has, self._table)),
             next_index=last + 1,
             has_ipv6=_has_ipv6(links),
@@ -123,32 +125,32 @@ class Pool:
 
     def _set(self, sysctl: Sysctl) -> bool:
         try:
-            self._settings.write(sysctl)
+            self._sysctl_files.write(sysctl)
         except OSError:
             # Whoever uses the namespace tries again and says what is wrong.
             return False
         return True
 
 
-def open_here() -> Blank:
+def open_here() -> PooledNamespace:
     """Return the namespace that the calling thread is in, with sockets of it.
 
     The loopback device has IPv6 if new devices have: it is disabled on both where the kernel was started with
     ``ipv6.disable`` or ``ipv6.disable_ipv6``, and where the namespace inherited ``disable_ipv6`` (ip-sysctl).
     """
-    blank = _open_here()
+    pooled = _open_here()
     try:
-        (answer,) = blank.route.ask([rtnl.get_link(index=rtnl.LOOPBACK)])
-        return replace(blank, has_ipv6=_has_ipv6(rtnl.parse_links(answer)))
+        (answer,) = pooled.route.ask([rtnl.get_link(index=rtnl.LOOPBACK)])
+        return replace(pooled, has_ipv6=_has_ipv6(rtnl.parse_links(answer)))
     except ApplyError:
-        blank.close()
+        pooled.close()
         raise
 
 
-def _open_here() -> Blank:
+def _open_here() -> PooledNamespace:
     fd = own_namespace()
     try:
-        return Blank(fd, NetlinkSocket(NETLINK_ROUTE), NetlinkSocket(NETLINK_NETFILTER))
+        return PooledNamespace(fd, NetlinkSocket(NETLINK_ROUTE), NetlinkSocket(NETLINK_NETFILTER))
     except OSError:
         os.close(fd)
         raise

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The rim towards the kernel: network namespaces, their pins, settings and kept sockets.
 
-Only the lane thread (:mod:`l3agent.dataplane.kernel_thread`) may use it: entering a namespace moves the calling thread.
+Used by the kernel thread only (:mod:`l3agent.dataplane.kernel_thread`): entering a namespace moves the calling thread.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from l3agent.dataplane.kernel import limits
-from l3agent.dataplane.kernel.closer import Reaper
+from l3agent.dataplane.kernel.closer import DeferredCloser
 from l3agent.dataplane.kernel.counters import Counters
 from l3agent.dataplane.kernel.flows import takes_filter
-from l3agent.dataplane.kernel.namespace_pool import Blank, Pool, open_here
-from l3agent.dataplane.kernel.netns import own_namespace, visiting
+from l3agent.dataplane.kernel.namespace_pool import NamespacePool, PooledNamespace, open_here
+from l3agent.dataplane.kernel.netns import enter, own_namespace
 from l3agent.dataplane.kernel.pins import Pins, identity
 from l3agent.dataplane.kernel.sockets import NETLINK_NETFILTER, NETLINK_ROUTE, NetlinkSocket
-from l3agent.dataplane.kernel.sysctl import Settings
+from l3agent.dataplane.kernel.sysctl import SysctlFiles
 from l3agent.dataplane.netlink import nft, nft_table, nsid
 from l3agent.dataplane.plan.entries import Entry, Sysctl
 from l3agent.exceptions import ApplyError
@@ -110,13 +110,13 @@ class Kernel:
     :param counting: whether floating IPs count their traffic.
     """
 
-    def __init__(self, netns_path: str, reaper: Reaper, pool: Pool, *, counting: bool = False) -> None:
+    def __init__(self, netns_path: str, closer: DeferredCloser, pool: NamespacePool, *, counting: bool = False) -> None:
         self._pins = Pins(netns_path)
-        self._reaper = reaper
+        self._closer = closer
         self._pool = pool
         self._home = own_namespace()
         self._handles: dict[str, NamespaceHandle] = {}
-        self._settings = Settings(reaper)
+        self._sysctl_files = SysctlFiles(closer)
         self.counters = Counters()
         self.host = NetlinkSocket(NETLINK_ROUTE)
         self.counting = counting
@@ -138,7 +138,7 @@ class Kernel:
         handle = self._handles.get(name)
         if handle is not None and not self.is_pinned(handle):
             LOG.warning("%s was removed or replaced by somebody else", name)
-            self._reaper.close(self._handles.pop(name).close)
+            self._closer.close(self._handles.pop(name).close)
             handle = None
         if handle is None and (fd := self._pins.open(name)) is not None:
             handle = self._adopt(name, fd)
@@ -151,7 +151,7 @@ class Kernel:
             if fd is None:
                 return False
             try:
-                with visiting(self._home, fd):
+                with enter(self._home, fd):
                     netfilter = NetlinkSocket(NETLINK_NETFILTER)
             finally:
                 os.close(fd)
@@ -160,7 +160,7 @@ class Kernel:
         try:
             return bool(read_fingerprint(netfilter))
         finally:
-            self._reaper.close(netfilter.close)
+            self._closer.close(netfilter.close)
 
     def pinned(self, name: str) -> NamespaceHandle | None:
         """Return the handle of a namespace that is known and whose pin is still its own."""
@@ -173,23 +173,23 @@ class Kernel:
 
     def create(self, name: str) -> NamespaceHandle:
         """Make a namespace, or take one that is ready for a router; pin it and keep its sockets."""
-        blank = (self._pool.take() if name.startswith(ROUTER_NAMESPACE) else None) or self._make()
-        handle = self._handle(name, blank)
+        pooled = (self._pool.take() if name.startswith(ROUTER_NAMESPACE) else None) or self._make()
+        handle = self._handle(name, pooled)
         self._check_room(handle)
         try:
-            self._pins.add(name, blank.fd)
+            self._pins.add(name, pooled.fd)
         except OSError:
-            self._reaper.close(handle.close)
+            self._closer.close(handle.close)
             raise
-        handle.ready, handle.next_index = blank.has, blank.next_index
-        handle.has_ipv6 = self.has_ipv6 = blank.has_ipv6
+        handle.ready, handle.next_index = pooled.has, pooled.next_index
+        handle.has_ipv6 = self.has_ipv6 = pooled.has_ipv6
         self._handles[name] = handle
         return handle
 
     def rest(self) -> None:
         """Have namespaces made in advance, and closed what was left to close."""
         self._pool.fill()
-        self._reaper.rest()
+        self._closer.rest()
 
     def remove(self, name: str) -> None:
         """Unpin a namespace and forget it; the kernel takes it apart when the last socket is closed."""
@@ -198,7 +198,7 @@ class Kernel:
             self._pins.remove(name)
         finally:
             if handle is not None:
-                self._reaper.close_later(handle.close)
+                self._closer.close_later(handle.close)
 
     def remove_stale(self, name: str) -> None:
         """Remove what has the name of a namespace and is none.
@@ -223,15 +223,15 @@ class Kernel:
 
     def packet_socket(self, handle: NamespaceHandle) -> socket.socket:
         """Return a new packet socket of a namespace; it receives nothing."""
-        with visiting(self._home, handle.fd):
+        with enter(self._home, handle.fd):
             return socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
 
     def read_sysctls(self, handle: NamespaceHandle, wanted: Collection[Sysctl]) -> set[Entry]:
         """Return settings of a namespace as they are; one that this kernel does not have is as wanted."""
         if not wanted:
             return set()
-        self._settings.renew()
-        with visiting(self._home, handle.fd):
+        self._sysctl_files.renew()
+        with enter(self._home, handle.fd):
             return {self._read_setting(one) for one in wanted}
 
     def has_sysctls(self, handle: NamespaceHandle, wanted: Sequence[Sysctl]) -> bool:
@@ -259,7 +259,7 @@ class Kernel:
 
     def inside(self, handle: NamespaceHandle, call: Callable[[], R]) -> R:
         """Call something in a namespace."""
-        with visiting(self._home, handle.fd):
+        with enter(self._home, handle.fd):
             return call()
 
     def write_sysctls(self, handle: NamespaceHandle, wanted: list[Sysctl]) -> None:
@@ -267,10 +267,10 @@ class Kernel:
 
         One that the kernel does not have (conntrack not loaded, no IPv6) is logged once and counts as written.
         """
-        with self.counters.batch("sysctl"), visiting(self._home, handle.fd):
+        with self.counters.batch("sysctl"), enter(self._home, handle.fd):
             for sysctl in wanted:
                 try:
-                    self._settings.write(sysctl)
+                    self._sysctl_files.write(sysctl)
                 except FileNotFoundError:
                     self._log_unknown(sysctl.path)
                 except OSError as exc:
@@ -283,7 +283,7 @@ class Kernel:
         """
         path = f"net/ipv6/conf/{device}/disable_ipv6"
         try:
-            self._settings.write(Sysctl(path, "1"))
+            self._sysctl_files.write(Sysctl(path, "1"))
         except FileNotFoundError:
             # No IPv6: switched off on the node, its MTU is too small, or the device is gone.
             pass
@@ -309,26 +309,28 @@ class Kernel:
         finally:
             os.close(fd)
 
-    def _make(self) -> Blank:
-        self._settings.renew()
-        with visiting(self._home, None):
+    def _make(self) -> PooledNamespace:
+        self._sysctl_files.renew()
+        with enter(self._home, None):
             return open_here()
 
     def _check_room(self, handle: NamespaceHandle) -> None:
         if not limits.leaves_room(handle.fd):
-            self._reaper.close(handle.close)
+            self._closer.close(handle.close)
             raise ApplyError(
                 f"{handle.name}: {limits.descriptor_limit()} open descriptors (RLIMIT_NOFILE) are all in use; "
                 "raise LimitNOFILE of l3-dataplane, or spread the routers over more nodes"
             )
 
-    def _handle(self, name: str, blank: Blank) -> NamespaceHandle:
-        return NamespaceHandle(name, blank.fd, identity(os.fstat(blank.fd)), blank.route, blank.netfilter)
+    def _handle(self, name: str, pooled: PooledNamespace) -> NamespaceHandle:
+        return NamespaceHandle(name, pooled.fd, identity(os.fstat(pooled.fd)), pooled.route, pooled.netfilter)
 
     def _adopt(self, name: str, fd: int) -> NamespaceHandle:
         try:
-            with visiting(self._home, fd):
-                handle = self._handle(name, Blank(fd, NetlinkSocket(NETLINK_ROUTE), NetlinkSocket(NETLINK_NETFILTER)))
+            with enter(self._home, fd):
+                handle = self._handle(
+                    name, PooledNamespace(fd, NetlinkSocket(NETLINK_ROUTE), NetlinkSocket(NETLINK_NETFILTER))
+                )
         except OSError:
             os.close(fd)
             raise
@@ -338,16 +340,16 @@ class Kernel:
         return handle
 
     def _open_settings(self, handle: NamespaceHandle, paths: Iterable[str]) -> None:
-        self._settings.renew()
-        with visiting(self._home, handle.fd):
+        self._sysctl_files.renew()
+        with enter(self._home, handle.fd):
             for path in paths:
                 with suppress(FileNotFoundError):
-                    handle.settings[path] = self._settings.open(path, os.O_RDONLY)
+                    handle.settings[path] = self._sysctl_files.open(path, os.O_RDONLY)
 
     def _read_setting(self, sysctl: Sysctl) -> Sysctl:
         """Return a setting as it is; one that this kernel does not have counts as it should be."""
         try:
-            return self._settings.read(sysctl)
+            return self._sysctl_files.read(sysctl)
         except FileNotFoundError:
             return sysctl
 
@@ -356,7 +358,7 @@ class Kernel:
 
         The namespace also serves to find out what this kernel can do.
         """
-        with visiting(self._home, None):
+        with enter(self._home, None):
             scratch = open_here()
         try:
             self.has_ipv6 = scratch.has_ipv6
@@ -364,7 +366,7 @@ class Kernel:
             scratch.netfilter.nft_batch(list(nft_table.new_table(counting=self.counting)))
             return read_fingerprint(scratch.netfilter)
         finally:
-            self._reaper.close(scratch.close)
+            self._closer.close(scratch.close)
 
 
 def read_fingerprint(netfilter: NetlinkSocket) -> Fingerprint:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Be in another network namespace for a moment."""
+"""Context manager that enters a network namespace and always switches back."""
 
 from __future__ import annotations
 
@@ -22,8 +22,10 @@ def own_namespace() -> int:
 
 
 @contextmanager
-def visiting(home: int, fd: int | None) -> Iterator[None]:
-    """Have the calling thread in a namespace, a new one for None; it always returns home, or the process ends.
+def enter(home: int, fd: int | None) -> Iterator[None]:
+    """Move the calling thread into a network namespace (a new one if ``fd`` is None) and always switch back.
+
+    The process ends if it cannot: no later call may act in a wrong namespace.
 
     :param home: descriptor of the namespace to return to.
     """
@@ -37,5 +39,5 @@ def visiting(home: int, fd: int | None) -> Iterator[None]:
         try:
             syscalls.setns(home)
         except OSError:
-            LOG.critical("cannot return to the own network namespace; exiting before anything lands in a wrong one")
+            LOG.critical("cannot switch back to the own network namespace; exiting")
             os._exit(70)

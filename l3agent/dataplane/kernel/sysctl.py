@@ -12,7 +12,7 @@ import logging
 import os
 
 from l3agent.dataplane.kernel import syscalls
-from l3agent.dataplane.kernel.closer import Reaper
+from l3agent.dataplane.kernel.closer import DeferredCloser
 from l3agent.dataplane.plan.entries import Sysctl
 
 LOG = logging.getLogger(__name__)
@@ -20,11 +20,11 @@ LOG = logging.getLogger(__name__)
 _RENEWED_AFTER = 32
 
 
-class Settings:
+class SysctlFiles:
     """Reads and writes settings of the network namespace that the calling thread is in."""
 
-    def __init__(self, reaper: Reaper) -> None:
-        self._reaper = reaper
+    def __init__(self, closer: DeferredCloser) -> None:
+        self._closer = closer
         self._used = 0
         self._proc = _open_proc()
 
@@ -34,7 +34,7 @@ class Settings:
         if self._used % _RENEWED_AFTER == 0:
             old, self._proc = self._proc, _open_proc()
             # Unmounting waits for an RCU grace period.
-            self._reaper.close(lambda: os.close(old))
+            self._closer.close(lambda: os.close(old))
 
     def write(self, sysctl: Sysctl) -> None:
         """Write a setting.

@@ -40,7 +40,7 @@ class Ports(Protocol):
 
 
 class Wait(Protocol):
-    """Work that is done elsewhere; the lane does other things meanwhile."""
+    """Work that is done elsewhere; the kernel thread does other work meanwhile."""
 
     @property
     def done(self) -> bool:

@@ -16,7 +16,7 @@ from l3agent.model.states import Interface, Network, NextHop
 class Bridge:
     """A bridge in the switch namespace, marked as ours with the id of its network.
 
-    No plan removes one: a bridge goes by itself soon after its last port (see ``Tidier.tidy``).
+    No plan removes one: a bridge goes by itself soon after its last port (see ``GarbageCollector.collect``).
 
     :param isolated: the node's own stack ignores it; so does a bridge count that this project did not make.
     :param marked: its alias names its network; a bridge that this project did not make counts as marked.

@@ -26,11 +26,11 @@ def test_an_unexpected_error_is_answered_as_internal_and_logged_with_its_place(
 ) -> None:
     """No frame is known that causes one: a defect stands in for it."""
 
-    def defect(crew: Any, args: Mapping[str, Any]) -> object:
+    def defect(resources: Any, args: Mapping[str, Any]) -> object:
         raise ZeroDivisionError("a defect")
 
     monkeypatch.setitem(kernel_thread.OPERATIONS, "stats", defect)
-    requester, crew = Requester(), Any
-    list(kernel_thread._execute(crew, requester, [7, "stats", {}]))  # type: ignore[arg-type]
+    requester, resources = Requester(), Any
+    list(kernel_thread._execute(resources, requester, [7, "stats", {}]))  # type: ignore[arg-type]
     assert requester.answers == [(7, {"type": "ZeroDivisionError", "message": "internal error: a defect"}, None)]
     assert "request 7" in caplog.text and "Traceback" in caplog.text and "in defect" in caplog.text
