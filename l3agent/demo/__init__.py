@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``l3-agentctl demo``: the real agent and data plane in namespaces of their own, checked step by step."""
+"""``l3-agentctl demo``: runs the real agent and data plane in a sandbox of namespaces and checks each step."""

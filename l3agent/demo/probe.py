@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pings and TCP connections from inside a namespace, with sockets of our own: no ``ping`` or ``nc`` is needed.
+"""Probes: pings and TCP connections from inside a namespace, without the programs ``ping`` and ``nc``.
 
-Each probe is a child process that enters the namespace, works, and sends JSON lines to its parent. The parent must have
-one thread and must not be patched. Called by the demo and by tests.
+Each probe is a child process that enters the namespace, calls a function, and sends JSON lines to its parent. The
+parent must have one thread and must not be patched by eventlet. Used by the demo and by tests.
 Source: RFC 792 and RFC 4443 (echo), RFC 1071 (checksum).
 """
 
@@ -26,38 +26,38 @@ from l3agent.demo import sandbox
 from l3agent.exceptions import L3AgentError
 
 _ICMP = {4: (socket.AF_INET, socket.IPPROTO_ICMP), 6: (socket.AF_INET6, socket.IPPROTO_ICMPV6)}
-#: Types of echo messages; the key says whether it is ICMP of IPv4.
+#: ICMP types of echo messages; the key is True for IPv4, False for IPv6.
 _REQUEST = {True: 8, False: 128}
 _REPLY = {True: 0, False: 129}
-#: Seconds a probe may live without an order to stop.
-_LIFE_S = 60.0
+#: Maximum running time of a probe in seconds.
+_MAX_RUNTIME_S = 60.0
 
 
 class ProbeError(L3AgentError):
-    """A probe could not do its work, or gave no answer in time."""
+    """A probe failed, or sent no result in time."""
 
 
 class Probe:
-    """One function at work in a namespace.
+    """A function that runs in a namespace.
 
     :param namespace: path where the network namespace is pinned.
-    :param work: called in the child as ``work(parent, *arguments)``; ``parent`` is a socket that becomes readable when
-        the work shall end. What it returns must be JSON-able.
+    :param function: called in the child as ``function(parent, *arguments)``; ``parent`` is a socket that becomes
+        readable when the function must return. The result must be serializable as JSON.
     """
 
-    def __init__(self, namespace: str, work: Callable[..., Any], *arguments: Any) -> None:
-        self._socket, theirs = socket.socketpair()
+    def __init__(self, namespace: str, function: Callable[..., Any], *arguments: Any) -> None:
+        self._socket, child_socket = socket.socketpair()
         self._buffer = b""
         self._pid = os.fork()
         if self._pid == 0:
-            _child(namespace, theirs, work, arguments)
-        theirs.close()
+            _run_child(namespace, child_socket, function, arguments)
+        child_socket.close()
 
     def read(self, timeout: float) -> Any:
-        """Return the next message of the child.
+        """Return the next result that the child sent.
 
         :param timeout: seconds.
-        :raises ProbeError: the child failed, ended, or was silent.
+        :raises ProbeError: the child failed, ended, or sent nothing in time.
         """
         deadline = time.monotonic() + timeout
         while b"\n" not in self._buffer:
@@ -74,12 +74,12 @@ class Probe:
         return message["result"]
 
     def finish(self, timeout: float = 5.0) -> Any:
-        """Tell the child to end and return its result, within ``timeout`` seconds."""
+        """Make the function return; return its result, within ``timeout`` seconds."""
         self._socket.shutdown(socket.SHUT_WR)
         return self.read(timeout)
 
     def close(self) -> None:
-        """End the child, whatever it does."""
+        """Kill the child."""
         self._socket.close()
         os.kill(self._pid, signal.SIGKILL)
         os.waitpid(self._pid, 0)
@@ -91,53 +91,53 @@ class Probe:
         self.close()
 
 
-def once(namespace: str, timeout: float, work: Callable[..., Any], *arguments: Any) -> Any:
-    """Run ``work`` in ``namespace`` and return its result, within ``timeout`` seconds.
+def run(namespace: str, timeout: float, function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call ``function`` in ``namespace`` and return its result, within ``timeout`` seconds.
 
-    :raises ProbeError: it failed or took longer.
+    :raises ProbeError: the function failed or took longer.
     """
-    with Probe(namespace, work, *arguments) as probe:
+    with Probe(namespace, function, *arguments) as probe:
         return probe.read(timeout)
 
 
 def ping(parent: socket.socket, target: str, interval: float = 0.01, count: int = 0, patience: float = 1.0) -> Any:
-    """Send echo requests, one each ``interval`` seconds, until told to stop or ``count`` are sent.
+    """Send an echo request every ``interval`` seconds, until ``parent`` is readable or ``count`` are sent.
 
-    :param patience: seconds to wait for the last answers.
-    :returns: ``sent``, ``received``, ``lost`` (sequence numbers), ``gap`` (longest time between two answers),
-        ``rtt`` (median) and ``slowest``; times in seconds, the last two None without an answer.
+    :param patience: seconds to wait for the last replies.
+    :returns: ``sent``, ``received``, ``lost`` (sequence numbers), ``gap`` (longest time between two replies),
+        ``rtt`` (median) and ``slowest``; times in seconds, the last two None without a reply.
     """
     with _Pinger(ipaddress.ip_address(target)) as pinger:
         next_send = time.monotonic()
-        end = next_send + _LIFE_S
+        end = next_send + _MAX_RUNTIME_S
         while time.monotonic() < end and not (count and len(pinger.sent) == count) and not _readable(parent, 0):
             pinger.send()
             next_send += interval
             pinger.collect(next_send)
         end = time.monotonic() + patience
-        while len(pinger.answered) < len(pinger.sent) and time.monotonic() < end:
+        while len(pinger.replied) < len(pinger.sent) and time.monotonic() < end:
             pinger.collect(min(end, time.monotonic() + 0.02))
         return pinger.summary()
 
 
 def serve(parent: socket.socket, name: str, port: int) -> None:
-    """Listen on TCP ``port``; greet each caller with ``{"server": name, "peer": its address}``, then echo lines."""
+    """Listen on TCP ``port``; send ``{"server": name, "peer": address}`` to each new client, then echo its lines."""
     with (
         selectors.DefaultSelector() as selector,
         socket.create_server(("::", port), family=socket.AF_INET6, dualstack_ipv6=True) as listener,
     ):
         selector.register(parent, selectors.EVENT_READ)
         selector.register(listener, selectors.EVENT_READ)
-        _tell(parent, {"result": "ready"})
+        _send(parent, {"result": "ready"})
         while True:
-            for key, _ in selector.select(_LIFE_S):
+            for key, _ in selector.select(_MAX_RUNTIME_S):
                 if key.fileobj is parent:
                     return
-                _serve_one(selector, listener, key.fileobj, name)
+                _handle_readable(selector, listener, key.fileobj, name)
 
 
-def ask(parent: socket.socket, address: str, port: int, timeout: float = 2.0) -> Any:
-    """Connect to a :func:`serve` and return its greeting, or None when nobody answers within ``timeout`` seconds."""
+def connect(parent: socket.socket, address: str, port: int, timeout: float = 2.0) -> Any:
+    """Connect to a :func:`serve` and return its greeting, or None on failure or after ``timeout`` seconds."""
     try:
         with socket.create_connection((address, port), timeout) as connection:
             return json.loads(connection.makefile("rb").readline())
@@ -145,39 +145,41 @@ def ask(parent: socket.socket, address: str, port: int, timeout: float = 2.0) ->
         return None
 
 
-def talk(parent: socket.socket, address: str, port: int, interval: float = 0.02) -> Any:
-    """Keep one TCP connection to a :func:`serve` open, a line echoed each ``interval`` seconds, until told to stop.
+def exchange_lines(parent: socket.socket, address: str, port: int, interval: float = 0.02) -> Any:
+    """Exchange a line with a :func:`serve` every ``interval`` seconds on one connection, until ``parent`` is readable.
 
-    :returns: ``lines`` echoed and ``slowest`` answer in seconds.
-    :raises OSError: the connection broke, or an answer took longer than 5 s.
+    :returns: ``lines`` (number of lines echoed) and ``slowest`` (longest round trip in seconds).
+    :raises OSError: the connection broke, or a reply took longer than 5 s.
     """
     with socket.create_connection((address, port), 5.0) as connection:
-        answers = connection.makefile("rb")
-        answers.readline()
+        replies = connection.makefile("rb")
+        replies.readline()
         lines, slowest = 0, 0.0
         while not _readable(parent, time.monotonic() + interval):
             start = time.monotonic()
             connection.sendall(b"%d\n" % lines)
-            if answers.readline() != b"%d\n" % lines:
+            if replies.readline() != b"%d\n" % lines:
                 raise ConnectionError(f"the connection to {address} was closed after {lines} lines")
             lines, slowest = lines + 1, max(slowest, time.monotonic() - start)
     return {"lines": lines, "slowest": slowest}
 
 
-def _child(namespace: str, parent: socket.socket, work: Callable[..., Any], arguments: tuple[Any, ...]) -> NoReturn:
+def _run_child(
+    namespace: str, parent: socket.socket, function: Callable[..., Any], arguments: tuple[Any, ...]
+) -> NoReturn:
     try:
         sandbox.enter(namespace)
-        answer = {"result": work(parent, *arguments)}
+        message = {"result": function(parent, *arguments)}
     except OSError as exc:
-        answer = {"error": str(exc)}
-    except BaseException as exc:  # the parent must hear of everything, and nothing of the parent's may run here
-        answer = {"error": repr(exc)}
+        message = {"error": str(exc)}
+    except BaseException as exc:  # the parent receives every error, and no handler of the parent may run in the child
+        message = {"error": repr(exc)}
     with contextlib.suppress(OSError):
-        _tell(parent, answer)
+        _send(parent, message)
     os._exit(0)
 
 
-def _tell(parent: socket.socket, message: dict[str, Any]) -> None:
+def _send(parent: socket.socket, message: dict[str, Any]) -> None:
     parent.sendall(json.dumps(message).encode() + b"\n")
 
 
@@ -186,44 +188,44 @@ def _readable(source: socket.socket, deadline: float) -> bool:
 
 
 class _Pinger:
-    """Echo requests sent to one address, and the answers that came from it."""
+    """Echo requests sent to one address, and the replies received from it."""
 
     def __init__(self, target: ipaddress.IPv4Address | ipaddress.IPv6Address) -> None:
         self._target = target
-        self._four = target.version == 4
+        self._is_ipv4 = target.version == 4
         self._identifier = os.getpid() & 0xFFFF
         family, protocol = _ICMP[target.version]
         self._socket = socket.socket(family, socket.SOCK_RAW, protocol)
         self.sent: dict[int, float] = {}
-        self.answered: dict[int, float] = {}
+        self.replied: dict[int, float] = {}
 
     def send(self) -> None:
         sequence = len(self.sent)
         self.sent[sequence] = time.monotonic()
         body = struct.pack("!HHQ", self._identifier, sequence & 0xFFFF, sequence)
-        head = struct.pack("!BBH", _REQUEST[self._four], 0, _checksum(body) if self._four else 0)
-        with contextlib.suppress(OSError):  # no route just now: this one counts as lost
+        head = struct.pack("!BBH", _REQUEST[self._is_ipv4], 0, _checksum(body) if self._is_ipv4 else 0)
+        with contextlib.suppress(OSError):  # no route at the moment: the request counts as lost
             self._socket.sendto(head + body, (str(self._target), 0))
 
     def collect(self, deadline: float) -> None:
-        """Note the answers that arrive until ``deadline``."""
+        """Record the replies that arrive until ``deadline``."""
         while _readable(self._socket, deadline):
             packet, sender = self._socket.recvfrom(2048)
-            if self._four:
+            if self._is_ipv4:
                 packet = packet[(packet[0] & 0x0F) * 4 :]
             if len(packet) < 16 or ipaddress.ip_address(sender[0].split("%")[0]) != self._target:
                 continue
             kind, _, _, identifier, _, sequence = struct.unpack_from("!BBHHHQ", packet)
-            if kind == _REPLY[self._four] and identifier == self._identifier and sequence in self.sent:
-                self.answered.setdefault(sequence, time.monotonic())
+            if kind == _REPLY[self._is_ipv4] and identifier == self._identifier and sequence in self.sent:
+                self.replied.setdefault(sequence, time.monotonic())
 
     def summary(self) -> dict[str, Any]:
-        times = sorted(self.answered.values())
-        trips = sorted(self.answered[sequence] - self.sent[sequence] for sequence in self.answered)
+        times = sorted(self.replied.values())
+        trips = sorted(self.replied[sequence] - self.sent[sequence] for sequence in self.replied)
         return {
             "sent": len(self.sent),
-            "received": len(self.answered),
-            "lost": sorted(set(self.sent) - set(self.answered)),
+            "received": len(self.replied),
+            "lost": sorted(set(self.sent) - set(self.replied)),
             "gap": max((later - earlier for earlier, later in itertools.pairwise(times)), default=0.0),
             "rtt": trips[len(trips) // 2] if trips else None,
             "slowest": trips[-1] if trips else None,
@@ -237,18 +239,18 @@ class _Pinger:
 
 
 def _checksum(body: bytes) -> int:
-    """Return the checksum of an ICMP echo request with ``body``; the kernel computes that of ICMPv6 itself."""
+    """Return the checksum of an ICMP echo request with ``body``; the kernel computes the one of ICMPv6."""
     total: int = (_REQUEST[True] << 8) + sum(struct.unpack(f"!{len(body) // 2}H", body))
     total = (total & 0xFFFF) + (total >> 16)
     return ~(total + (total >> 16)) & 0xFFFF
 
 
-def _serve_one(selector: selectors.BaseSelector, listener: socket.socket, ready: Any, name: str) -> None:
-    """Greet a new caller, or send back what an old one said."""
+def _handle_readable(selector: selectors.BaseSelector, listener: socket.socket, ready: Any, name: str) -> None:
+    """Accept and greet a new client, or echo what a connected client sent."""
     if ready is listener:
         connection, peer = listener.accept()
         address = str(ipaddress.IPv6Address(peer[0]).ipv4_mapped or peer[0])
-        _tell(connection, {"server": name, "peer": address})
+        _send(connection, {"server": name, "peer": address})
         selector.register(connection, selectors.EVENT_READ)
         return
     with contextlib.suppress(OSError):

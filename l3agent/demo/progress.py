@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A table of checks that grows while a person looks on: a row a check, with what was seen and how long it took.
+"""A table of checks that grows while they run: one row per check, with what it observed and its duration.
 
-On a terminal the check at work is shown until its row replaces it; elsewhere there are plain lines only.
+On a terminal the running check is shown until its row replaces it; other outputs get plain lines only.
 """
 
 from __future__ import annotations
@@ -16,63 +16,70 @@ from typing import TextIO
 from l3agent.exceptions import L3AgentError
 
 _CHECK_WIDTH = 44
-_SEEN_WIDTH = 62
+_OBSERVED_WIDTH = 62
 _GREEN, _RED, _DIM, _PLAIN = "\x1b[32m", "\x1b[31m", "\x1b[2m", "\x1b[0m"
 
 
 class CheckFailed(L3AgentError):
-    """What was seen is not what should be."""
+    """A check observed another result than the expected one."""
 
 
-class Row:
-    """The check at work; what ends up in its row."""
+class CheckRow:
+    """The result of one check.
+
+    :ivar duration: seconds to print; None: the running time of the check.
+    """
 
     def __init__(self) -> None:
-        self.seen = ""
+        self.observed = ""
         self.details: list[str] = []
         self.started = time.monotonic()
-        self.took: float | None = None
+        self.duration: float | None = None
 
-    def expect(self, holds: object, seen: str) -> None:
-        """Note what was seen.
+    def expect(self, holds: object, observed: str) -> None:
+        """Record what the check observed.
 
-        :raises CheckFailed: it does not hold.
+        :raises CheckFailed: ``holds`` is false.
         """
         if not holds:
-            raise CheckFailed(seen)
-        self.seen = seen
+            raise CheckFailed(observed)
+        self.observed = observed
 
     def fail(self, reason: str) -> None:
-        """Note what went wrong; a long story gets a line of its own."""
-        self.seen, self.details = (reason, []) if len(reason) <= _SEEN_WIDTH else ("see below", [reason])
+        """Record the reason of a failure; a reason that is wider than the column gets its own line."""
+        self.observed, self.details = (reason, []) if len(reason) <= _OBSERVED_WIDTH else ("see below", [reason])
 
 
-class Table:
-    """Rows of checks, printed one by one; ``failed`` names those that did not pass."""
+class CheckTable:
+    """Prints the rows of checks as they end.
+
+    :ivar total: number of checks begun.
+    :ivar failed: names of the checks that failed.
+    """
 
     def __init__(self, out: TextIO = sys.stdout) -> None:
         self._out = out
-        self._live = out.isatty()
-        self._colour = self._live and "NO_COLOR" not in os.environ
+        self._is_terminal = out.isatty()
+        self._has_colour = self._is_terminal and "NO_COLOR" not in os.environ
         self.total = 0
         self.failed: list[str] = []
 
-    def title(self, text: str) -> None:
-        """Begin a group of checks."""
-        self._line("")
-        self._line(f"{text:<{_CHECK_WIDTH + 6}}{'SEEN':<{_SEEN_WIDTH}}{'TIME':>9}")
+    def print_title(self, text: str) -> None:
+        """Print the title of a group of checks."""
+        self._print_line("")
+        self._print_line(f"{text:<{_CHECK_WIDTH + 6}}{'OBSERVED':<{_OBSERVED_WIDTH}}{'TIME':>9}")
 
-    def say(self, *lines: str) -> None:
-        """Print lines that are no checks."""
+    def print_lines(self, *lines: str) -> None:
+        """Print lines outside of the table."""
         for line in lines:
-            self._line(line)
+            self._print_line(line)
 
     @contextmanager
-    def check(self, name: str) -> Iterator[Row]:
-        """Print the row of a check when the block ends; a failed one is noted and the next may go on."""
-        row = Row()
+    def check(self, name: str) -> Iterator[CheckRow]:
+        """Run the block as a check and print its row; an :class:`L3AgentError` fails the check and is not raised."""
+        row = CheckRow()
         self.total += 1
-        if self._live:
+        if self._is_terminal:
             self._out.write(f"  ...   {name}")
             self._out.flush()
         try:
@@ -83,23 +90,25 @@ class Table:
             verdict = self._paint(_RED, "FAIL")
         else:
             verdict = self._paint(_GREEN, " ok ")
-        took = time.monotonic() - row.started if row.took is None else row.took
-        self._clear()
-        self._line(f"{verdict}  {name:<{_CHECK_WIDTH}}{row.seen:<{_SEEN_WIDTH}}{_duration(took):>9}")
+        duration = time.monotonic() - row.started if row.duration is None else row.duration
+        self._clear_line()
+        self._print_line(
+            f"{verdict}  {name:<{_CHECK_WIDTH}}{row.observed:<{_OBSERVED_WIDTH}}{_format_seconds(duration):>9}"
+        )
         for detail in row.details:
-            self._line(self._paint(_DIM, f"        {detail}"))
+            self._print_line(self._paint(_DIM, f"        {detail}"))
 
-    def _line(self, text: str) -> None:
+    def _print_line(self, text: str) -> None:
         self._out.write(text.rstrip() + "\n")
         self._out.flush()
 
-    def _clear(self) -> None:
-        if self._live:
+    def _clear_line(self) -> None:
+        if self._is_terminal:
             self._out.write("\r\x1b[K")
 
     def _paint(self, colour: str, text: str) -> str:
-        return f"{colour}{text}{_PLAIN}" if self._colour else text
+        return f"{colour}{text}{_PLAIN}" if self._has_colour else text
 
 
-def _duration(seconds: float) -> str:
+def _format_seconds(seconds: float) -> str:
     return f"{seconds:.2f} s" if seconds >= 1 else f"{seconds * 1000:.1f} ms"

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the samples of ``etc/l3agent/`` are: in the checkout, or where the installation has put them.
+"""Finds the sample files of ``etc/l3agent/``: in the checkout, or in the installation.
 
-There is one copy in the source. The wheel carries it as data files (``share/l3agent`` below the installation's prefix),
-and the installation's own record knows where they went, whatever the scheme.
+The source holds one copy. The wheel carries it as data files (``share/l3agent`` below the installation's prefix), and
+the installation's own record (``RECORD``) holds their paths, whatever the scheme.
 """
 
 from __future__ import annotations
@@ -22,13 +22,11 @@ def sample(name: str) -> Path:
     :param name: as in ``topology.yaml``, ``standalone.conf``, ``l3_agent.conf``.
     :raises ConfigError: the installation has no such file.
     """
-    # The checkout comes first: an editable installation copies data files once and never again.
+    # The checkout comes first: an editable installation copies data files once and does not update them.
     for path in (_CHECKOUT / name, *_installed(name)):
         if path.is_file():
             return path
-    raise ConfigError(
-        f"{name}: the sample is not part of this installation of l3agent; install it again from its wheel"
-    )
+    raise ConfigError(f"{name}: this installation of l3agent lacks the sample; install l3agent again from its wheel")
 
 
 def _installed(name: str) -> list[Path]:

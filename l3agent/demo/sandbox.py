@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A machine of one's own: pid, network and mount namespaces (and a user namespace where needed) that vanish together.
+"""A sandbox: pid, network and mount namespaces, and a user namespace if the caller lacks privilege.
 
-Needs no root, no system package and leaves nothing behind: ``/run`` inside is a tmpfs of its own, and the first process
-dies with the one that asked for the sandbox, by ``SIGKILL`` too. ``l3-agentctl demo`` lives in one.
-Source: namespaces(7), pid_namespaces(7), user_namespaces(7), rtnetlink(7). ``os.unshare`` came with Python 3.12 only.
+Needs neither root nor a system package and leaves nothing behind: ``/run`` of the sandbox is its own tmpfs, and its
+first process ends with the process that created the sandbox, even by ``SIGKILL``. ``l3-agentctl demo`` runs in one.
+Source: namespaces(7), pid_namespaces(7), user_namespaces(7), rtnetlink(7). ``os.unshare`` exists since Python 3.12.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ CLONE_NEWNS = 0x00020000
 CLONE_NEWUSER = 0x10000000
 CLONE_NEWPID = 0x20000000
 CLONE_NEWNET = 0x40000000
-_ALONE = CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET
+_NEW_NAMESPACES = CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET
 # linux/mount.h
 _MS_NOSUID, _MS_NODEV, _MS_NOEXEC = 0x2, 0x4, 0x8
 _MS_BIND, _MS_REC, _MS_PRIVATE, _MS_SHARED = 0x1000, 0x4000, 0x40000, 0x100000
@@ -40,10 +40,10 @@ _RTM_NEWLINK, _RTM_DELLINK = 16, 17
 _NLM_F_REQUEST, _NLM_F_ACK, _NLM_F_EXCL, _NLM_F_CREATE = 0x1, 0x4, 0x200, 0x400
 _IFLA_IFNAME, _IFLA_LINKINFO, _IFLA_INFO_KIND = 3, 18, 1
 
-#: Seconds the body has to end by itself after an interrupt.
+#: Seconds between SIGTERM and SIGKILL for the body after an interrupt.
 _GRACE_S = 5.0
-#: What forbids user namespaces: the file, the value that forbids, the value that allows.
-_SWITCHES = (
+#: Sysctls that forbid user namespaces: name, forbidding value, permitting value.
+_SYSCTLS = (
     ("kernel.apparmor_restrict_unprivileged_userns", "1", "0"),
     ("kernel.unprivileged_userns_clone", "0", "1"),
     ("user.max_user_namespaces", "0", "10000"),
@@ -55,31 +55,32 @@ _libc = ctypes.CDLL(None, use_errno=True)
 def run(body: Callable[[str], int]) -> int:
     """Run ``body`` as root in a sandbox and return its exit status.
 
-    The calling process must have one thread. It ends up in the sandbox's user, network and mount namespaces itself, so
-    this is the last thing it does. An interrupt (Ctrl-C) ends it all with status 130, unless the body waits for it.
+    The calling process must have one thread. It stays in the user, network and mount namespaces of the sandbox, so this
+    must be its last action. An interrupt (Ctrl-C) ends all processes of the sandbox, with status 130 unless the body
+    waits for it.
 
-    :param body: gets the ``nsenter`` command that leads into the sandbox from outside.
-    :raises PermissionMissing: the machine allows no such namespaces, or no veth pair inside them.
+    :param body: called with the ``nsenter`` command that enters the sandbox from outside.
+    :raises PermissionMissing: the machine forbids such namespaces, or a veth pair inside them.
     """
     sys.stdout.flush()
     sys.stderr.flush()
-    user = _leave()
-    alive, refusal = os.pipe(), os.pipe()
+    user = _unshare()
+    alive, error_pipe = os.pipe(), os.pipe()
     init = os.fork()
     if init == 0:
         os.close(alive[1])
-        os.close(refusal[0])
-        _first_process(body, user, alive[0], refusal[1])
+        os.close(error_pipe[0])
+        _run_init(body, user, alive[0], error_pipe[1])
     os.close(alive[0])
-    os.close(refusal[1])
+    os.close(error_pipe[1])
     try:
-        if reason := _read_all(refusal[0]):
+        if reason := _read_all(error_pipe[0]):
             raise PermissionMissing(reason)
         return _exit_status(os.waitpid(init, 0)[1])
     except KeyboardInterrupt:
-        return _interrupt(init)
+        return _terminate(init)
     finally:
-        os.close(refusal[0])
+        os.close(error_pipe[0])
         os.close(alive[1])
 
 
@@ -92,7 +93,7 @@ def wait_for_interrupt() -> None:
 def enter(namespace: str) -> None:
     """Move the calling thread into the network namespace pinned at the path ``namespace``.
 
-    :raises OSError: there is none, or it may not be entered.
+    :raises OSError: there is no namespace, or the process may not enter it.
     """
     descriptor = os.open(namespace, os.O_RDONLY | os.O_CLOEXEC)
     try:
@@ -107,24 +108,24 @@ def _call(function: str, *arguments: object) -> None:
         raise OSError(code, os.strerror(code), function)
 
 
-def _leave() -> str:
-    """Leave the machine: with the privilege at hand, else in a user namespace where this user is root.
+def _unshare() -> str:
+    """Create and enter the namespaces, without privilege together with a user namespace where this user is root.
 
-    :returns: what ``nsenter`` needs to do the same.
+    :returns: the options by which ``nsenter`` enters the user namespace.
     """
     try:
         try:
-            _call("unshare", _ALONE)
+            _call("unshare", _NEW_NAMESPACES)
             return ""
         except PermissionError:
             uid, gid = os.geteuid(), os.getegid()
-            _call("unshare", _ALONE | CLONE_NEWUSER)
+            _call("unshare", _NEW_NAMESPACES | CLONE_NEWUSER)
             _write("/proc/self/setgroups", "deny")
             _write("/proc/self/uid_map", f"0 {uid} 1")
             _write("/proc/self/gid_map", f"0 {gid} 1")
             return "-U --preserve-credentials "
     except OSError as exc:
-        raise PermissionMissing(_refusal(exc)) from exc
+        raise PermissionMissing(_format_error(exc)) from exc
 
 
 def _write(path: str, text: str) -> None:
@@ -134,22 +135,23 @@ def _write(path: str, text: str) -> None:
         raise OSError(exc.errno, exc.strerror, path) from exc
 
 
-def _first_process(body: Callable[[str], int], user: str, alive: int, refusal: int) -> NoReturn:
-    """Be process 1: prepare the place, start the body, bury the dead; all ends when this ends."""
-    os.setsid()  # Ctrl-C reaches the caller alone, who passes it on once
+def _run_init(body: Callable[[str], int], user: str, alive: int, error_pipe: int) -> NoReturn:
+    """Run as process 1: configure the namespaces, start the body, and reap children until the body ends."""
+    os.setsid()  # Ctrl-C reaches the caller only, which passes it on once
     _call("prctl", _PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if select.select([alive], [], [], 0)[0]:
-        os._exit(1)  # the caller died before it could be noticed
-    entrance = f"nsenter -t {os.readlink('/proc/self')} {user}-n -m -p"  # the machine's /proc still, and its pid
+        os._exit(1)  # the caller died before prctl was called
+    # /proc is still mounted for the pid namespace of the machine.
+    enter_command = f"nsenter -t {os.readlink('/proc/self')} {user}-n -m -p"
     try:
-        _furnish()
+        _configure_namespaces()
     except OSError as exc:
-        os.write(refusal, _refusal(exc).encode())
+        os.write(error_pipe, _format_error(exc).encode())
         os._exit(77)
-    os.close(refusal)
+    os.close(error_pipe)
     main = os.fork()
     if main == 0:
-        _body_process(body, entrance)
+        _run_body(body, enter_command)
     signal.signal(signal.SIGTERM, lambda *_: os.kill(main, signal.SIGTERM))
     while True:
         pid, status = os.wait()
@@ -157,11 +159,11 @@ def _first_process(body: Callable[[str], int], user: str, alive: int, refusal: i
             os._exit(_exit_status(status))
 
 
-def _body_process(body: Callable[[str], int], entrance: str) -> NoReturn:
+def _run_body(body: Callable[[str], int], enter_command: str) -> NoReturn:
     status = 70  # EX_SOFTWARE
     try:
-        status = body(entrance)
-    except BrokenPipeError:  # whoever read the output has seen enough
+        status = body(enter_command)
+    except BrokenPipeError:  # the reader of the output has closed it
         status = 1
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except BaseException:
@@ -172,17 +174,17 @@ def _body_process(body: Callable[[str], int], entrance: str) -> NoReturn:
         os._exit(status)
 
 
-def _furnish() -> None:
-    """Mount what belongs to these namespaces alone, bring ``lo`` up, and prove that a veth pair can be made."""
+def _configure_namespaces() -> None:
+    """Mount the file systems of the sandbox, set ``lo`` up, and check that a veth pair can be created."""
     _call("mount", None, b"/", None, _MS_REC | _MS_PRIVATE, None)
     _call("mount", b"proc", b"/proc", b"proc", _MS_NOSUID | _MS_NODEV | _MS_NOEXEC, None)
     _call("mount", b"tmpfs", b"/run", b"tmpfs", _MS_NOSUID | _MS_NODEV, b"mode=755")
     os.mkdir("/run/netns")
-    # As ip-netns(8) leaves it.
+    # As ip-netns(8) does.
     _call("mount", b"/run/netns", b"/run/netns", None, _MS_BIND, None)
     _call("mount", None, b"/run/netns", None, _MS_SHARED, None)
     _set_up(b"lo")
-    _try_veth()
+    _check_veth()
 
 
 def _set_up(device: bytes) -> None:
@@ -192,8 +194,8 @@ def _set_up(device: bytes) -> None:
         fcntl.ioctl(control, _SIOCSIFFLAGS, struct.pack("16sh14x", device, flags | _IFF_UP))
 
 
-def _try_veth() -> None:
-    """Make a veth pair and remove it: some machines allow the namespace and then nothing inside it."""
+def _check_veth() -> None:
+    """Create a veth pair and delete it: some machines permit the namespace, but no device in it."""
     name = _attribute(_IFLA_IFNAME, b"l3agent-trial\0")
     kind = _attribute(_IFLA_LINKINFO, _attribute(_IFLA_INFO_KIND, b"veth"))
     _link_request(_RTM_NEWLINK, _NLM_F_CREATE | _NLM_F_EXCL, name + kind)
@@ -201,35 +203,35 @@ def _try_veth() -> None:
 
 
 def _link_request(message: int, flags: int, attributes: bytes) -> None:
-    """Send one rtnetlink request about a link and read the kernel's verdict."""
+    """Send one rtnetlink request for a link and read its acknowledgement."""
     body = bytes(16) + attributes
     header = struct.pack("=IHHII", 16 + len(body), message, flags | _NLM_F_REQUEST | _NLM_F_ACK, 1, 0)
     try:
         with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0) as route:
             route.settimeout(5)
             route.send(header + body)
-            verdict = -struct.unpack_from("=i", route.recv(65536), 16)[0]
+            error = -struct.unpack_from("=i", route.recv(65536), 16)[0]
     except OSError as exc:
         raise OSError(exc.errno or errno.EIO, exc.strerror or str(exc), "veth") from exc
-    if verdict:
-        raise OSError(verdict, os.strerror(verdict), "veth")
+    if error:
+        raise OSError(error, os.strerror(error), "veth")
 
 
 def _attribute(kind: int, value: bytes) -> bytes:
     return struct.pack("=HH", 4 + len(value), kind) + value + bytes(-len(value) % 4)
 
 
-def _refusal(exc: OSError) -> str:
-    """Say in one line what was refused and what an operator can do about it."""
-    what = f"cannot make network namespaces here ({exc.filename}: {exc.strerror})"
+def _format_error(exc: OSError) -> str:
+    """Return one line with the error and how an operator can permit the sandbox."""
+    cause = f"cannot create network namespaces here ({exc.filename}: {exc.strerror})"
     if exc.errno == errno.EOPNOTSUPP:
-        return f"{what}; the kernel lacks veth devices: run `modprobe veth` as root"
-    for name, forbidden, allowed in _SWITCHES:
-        if _sysctl(name) == forbidden:
-            return f"{what}; run it as root, or allow it to users: `sysctl -w {name}={allowed}`"
+        return f"{cause}; the kernel lacks veth devices: run `modprobe veth` as root"
+    for name, forbidding, permitting in _SYSCTLS:
+        if _sysctl(name) == forbidding:
+            return f"{cause}; run it as root, or permit it for users: `sysctl -w {name}={permitting}`"
     if os.geteuid() == 0 and exc.errno == errno.EPERM:
-        return f"{what}; this container lacks privilege: start it with CAP_SYS_ADMIN and CAP_NET_ADMIN"
-    return f"{what}; run it as root, or where user namespaces are allowed (kernel.unprivileged_userns_clone=1)"
+        return f"{cause}; this container lacks privilege: start it with CAP_SYS_ADMIN and CAP_NET_ADMIN"
+    return f"{cause}; run it as root, or permit user namespaces (kernel.unprivileged_userns_clone=1)"
 
 
 def _sysctl(name: str) -> str | None:
@@ -239,8 +241,8 @@ def _sysctl(name: str) -> str | None:
         return None
 
 
-def _interrupt(init: int) -> int:
-    """Ask the body to end, and end everything when it does not."""
+def _terminate(init: int) -> int:
+    """Terminate the body by SIGTERM; kill the sandbox if the body does not end in time."""
     os.kill(init, signal.SIGTERM)
     descriptor = os.pidfd_open(init)
     try:

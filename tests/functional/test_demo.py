@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``l3-agentctl demo`` as a person runs it: what it says, how it ends, and that nothing of it is left."""
+"""``l3-agentctl demo`` on the command line: its output, its exit status, and that it leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ pytestmark = pytest.mark.kernel
 
 _REPOSITORY = Path(__file__).parents[2]
 _CTL = [sys.executable, "-m", "l3agent.cli.main"]
-#: The limit of the demo, and what a loaded machine is granted on top.
+#: Maximum duration of the demo, and the deadline of the tests on a loaded machine.
 _LIMIT_S, _PATIENCE_S = 60, 90
-_NOBODY = 65534
+_NOBODY_UID = 65534
 _NAMESPACES = ("pid", "net", "mnt")
 
 
 class Demo:
-    """A running demo, and the namespaces of its sandbox once it has one."""
+    """A running demo, and the namespaces of its sandbox once it has been created."""
 
     def __init__(self, argv: list[str], temporary: Path) -> None:
         self.process = subprocess.Popen(
@@ -48,7 +48,7 @@ class Demo:
         self.sandbox: set[str] = set()
 
     def read_until(self, wanted: str) -> str:
-        """Read its output up to the line that holds ``wanted``, and return that line."""
+        """Read the output up to the first line that contains ``wanted``; return that line."""
         assert self.process.stdout is not None
         for line in self.process.stdout:
             self.lines.append(line.rstrip("\n"))
@@ -66,12 +66,12 @@ class Demo:
 
     @property
     def text(self) -> str:
-        """All that was read."""
+        """The output read until now."""
         return "\n".join(self.lines)
 
     def assert_gone(self) -> None:
-        """Fail while a process lives in a namespace of the sandbox; without one, and pins, no namespace lives on."""
-        assert self.sandbox, "the sandbox was never seen"
+        """Fail if a process stays in a namespace of the sandbox; a namespace without processes and pins is freed."""
+        assert self.sandbox, "the demo ended before its sandbox was found"
         wait_until(lambda: not _members(self.sandbox), timeout=30)
 
 
@@ -80,7 +80,7 @@ Start = Callable[..., Demo]
 
 @pytest.fixture
 def temporary(tmp_path: Path) -> Iterator[Path]:
-    """Give a temporary folder that every user can write to, and fail if it is not empty after the test."""
+    """Yield a temporary folder that every user can write to, and fail if it is not empty after the test."""
     folder = tmp_path / "tmp"
     folder.mkdir()
     folder.chmod(0o777)
@@ -90,10 +90,10 @@ def temporary(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.fixture
 def enter_mounts() -> Iterator[list[str]]:
-    """Give the command prefix that enters a mount table of the test, and fail if a demo changed that table.
+    """Yield the command prefix that enters a mount namespace of the test, and fail if a demo changed its mounts.
 
-    Other programs change that of the machine meanwhile, and what they unlink below /run, /tmp and /var is no mount
-    point in any table any more. An ordinary user can change neither.
+    Other programs change the mounts of the machine meanwhile; a mount point below /run, /tmp or /var that they unlink
+    disappears from every mount namespace. An ordinary user can change no mount.
     """
     if os.geteuid() != 0:
         yield []
@@ -114,7 +114,7 @@ def enter_mounts() -> Iterator[list[str]]:
 
 @pytest.fixture
 def start(temporary: Path, enter_mounts: list[str]) -> Iterator[Start]:
-    """Start a demo by its command line; it ends with the test at the latest."""
+    """Yield a function that starts a demo; demos still running are killed at the end of the test."""
     demos: list[Demo] = []
 
     def start(*argv: str) -> Demo:
@@ -129,7 +129,7 @@ def start(temporary: Path, enter_mounts: list[str]) -> Iterator[Start]:
 
 @pytest.fixture(scope="module")
 def ordinary_user() -> Iterator[list[str]]:
-    """l3-agentctl as a user without any privilege runs it."""
+    """Yield the command line of l3-agentctl for a user without privilege."""
     with tempfile.TemporaryDirectory(prefix="l3-") as folder:
         os.chmod(folder, 0o755)
         yield _ordinary_user(Path(folder))
@@ -160,28 +160,28 @@ def test_the_demo_passes_for_an_ordinary_user_in_time_and_leaves_nothing(
 
 
 @pytest.mark.feature("operation.check")
-def test_check_tries_the_kernel_without_root_and_says_what_it_could_not_look_at(ordinary_user: list[str]) -> None:
+def test_check_tries_the_kernel_without_root_and_lists_what_it_cannot_check(ordinary_user: list[str]) -> None:
     done = subprocess.run(
         [*ordinary_user, "check", "--json"], capture_output=True, text=True, timeout=_PATIENCE_S, cwd="/", check=False
     )
     found = {one["what"]: one for one in json.loads(done.stdout)}
     assert found["kernel: nf_tables with maps and NAT"]["state"] == "ok", found
-    if os.geteuid() == 0:  # then the ordinary user is nobody, who may do nothing here
+    if os.geteuid() == 0:  # the ordinary user is `nobody` then, without access to the state path
         assert found["state_path"]["state"] == "unknown"
-    assert done.returncode == 1 and found["broker"]["exit_status"] == 69  # none is named anywhere
+    assert done.returncode == 1 and found["broker"]["exit_status"] == 69  # no configuration names a broker
 
 
-def test_keep_stays_up_lets_one_look_around_and_goes_at_ctrl_c(start: Start) -> None:
+def test_keep_runs_until_ctrl_c_and_prints_working_commands(start: Start) -> None:
     demo = start(*_CTL, "demo", "--keep")
     command = demo.read_until("nsenter").strip()
     namespaces = subprocess.run(command.split(), capture_output=True, text=True, timeout=20, check=True).stdout
     assert re.search(r"^qrouter-", namespaces, re.M) and re.search(r"^l3host-vm1\b", namespaces, re.M)
     status = demo.read_until(" status --socket ").strip()
-    said = subprocess.run(status.split(), capture_output=True, text=True, timeout=20, check=True, cwd="/").stdout
-    assert re.search(r"r1 +active", said), said
+    output = subprocess.run(status.split(), capture_output=True, text=True, timeout=20, check=True, cwd="/").stdout
+    assert re.search(r"r1 +active", output), output
     plan = status.replace(" status ", " plan r1 ")
-    said = subprocess.run(plan.split(), capture_output=True, text=True, timeout=20, check=True, cwd="/").stdout
-    assert re.fullmatch(r"# router [0-9a-f-]{36}: 0 operations\n", said), said
+    output = subprocess.run(plan.split(), capture_output=True, text=True, timeout=20, check=True, cwd="/").stdout
+    assert re.fullmatch(r"# router [0-9a-f-]{36}: 0 operations\n", output), output
     demo.read_until("/topology.yaml")
     assert demo.process.poll() is None
     demo.process.send_signal(signal.SIGINT)
@@ -189,9 +189,9 @@ def test_keep_stays_up_lets_one_look_around_and_goes_at_ctrl_c(start: Start) -> 
     demo.assert_gone()
 
 
-def test_killing_the_demo_takes_everything_along(start: Start) -> None:
+def test_killing_the_demo_ends_all_of_its_processes(start: Start) -> None:
     demo = start(*_CTL, "demo")
-    demo.read_until("hosts are up")
+    demo.read_until("the hosts are up")
     assert len(_members(demo.sandbox)) > 3
     demo.process.kill()
     demo.end()
@@ -199,7 +199,7 @@ def test_killing_the_demo_takes_everything_along(start: Start) -> None:
 
 
 def test_ctrl_c_ends_the_demo_at_once_with_status_130(start: Start) -> None:
-    code = (  # an end that would have to be forced comes long after the one that is looked for
+    code = (  # SIGKILL after the grace period would come long after the expected end
         "import sys; from l3agent.demo import sandbox; from l3agent.cli import main;"
         "sandbox._GRACE_S = 60; sys.exit(main.main(['demo']))"
     )
@@ -224,15 +224,15 @@ def test_a_check_that_fails_fails_the_demo(start: Start, tmp_path: Path) -> None
     demo = start(sys.executable, "-c", code)
     demo.read_until("START")
     assert demo.end() == 1
-    assert re.search(r"^FAIL  tenant reaches outside through SNAT", demo.text, re.M), demo.text
-    assert re.search(r"^FAIL  kill l3-agent, .* [1-9]\d* of \d+ pings lost", demo.text, re.M), demo.text
-    assert re.search(r"of \d+ checks FAILED: tenant reaches outside through SNAT", demo.text), demo.text
+    assert re.search(r"^FAIL  a tenant reaches the outside through SNAT", demo.text, re.M), demo.text
+    assert re.search(r"^FAIL  kill l3-agent and .* [1-9]\d* of \d+ pings lost", demo.text, re.M), demo.text
+    assert re.search(r"of \d+ checks FAILED: a tenant reaches the outside through SNAT", demo.text), demo.text
     demo.assert_gone()
 
 
-def test_forbidden_user_namespaces_are_told_in_one_line_with_the_cure() -> None:
-    # The limit counts in the user namespace where it is set, so this machine is not changed. Without capabilities root
-    # is an ordinary user there.
+def test_forbidden_user_namespaces_are_reported_in_one_line_with_the_remedy() -> None:
+    # The limit applies to the user namespace where it is set, so the machine is not changed. Without capabilities,
+    # root is an ordinary user there.
     forbid = "echo 0 > /proc/sys/user/max_user_namespaces; exec setpriv --bounding-set=-all --inh-caps=-all "
     done = _run(["unshare", "--user", "--map-root-user", "sh", "-c", forbid + " ".join([*_CTL, "demo"])])
     assert (done.returncode, done.stdout) == (77, "")
@@ -240,34 +240,34 @@ def test_forbidden_user_namespaces_are_told_in_one_line_with_the_cure() -> None:
     assert "sysctl -w user.max_user_namespaces=" in line and "run it as root" in line
 
 
-def test_a_namespace_in_which_nothing_is_allowed_is_found_out_by_making_a_veth() -> None:
+def test_a_namespace_without_permission_to_create_devices_is_detected_by_a_veth() -> None:
     done = _run([sys.executable, "-m", "tests.support.without_netlink", *_CTL, "demo"])
     assert (done.returncode, done.stdout) == (77, "")
     (line,) = done.stderr.splitlines()
     assert "veth: Operation not permitted" in line
 
 
-def test_an_answer_to_wrong_arguments_is_one_line_and_status_64() -> None:
+def test_wrong_arguments_give_one_line_and_status_64() -> None:
     for wrong in ([], ["explode"], ["demo", "--bad"], ["plan", "r1", "--all"]):
         done = _run([*_CTL, *wrong])
         assert done.returncode == 64
         assert done.stderr.splitlines()[-1].startswith("l3-agentctl") and "Traceback" not in done.stderr
 
 
-def test_asking_an_agent_that_is_not_there_is_status_69(tmp_path: Path) -> None:
+def test_a_request_without_an_agent_gives_status_69(tmp_path: Path) -> None:
     done = _run([*_CTL, "status", "--socket", str(tmp_path / "none.sock")])
     assert done.returncode == 69
     assert len(done.stderr.splitlines()) == 1 and str(tmp_path / "none.sock") in done.stderr
 
 
-def test_a_configuration_file_that_is_missing_is_status_78() -> None:
+def test_a_missing_configuration_file_gives_status_78() -> None:
     done = _run([*_CTL, "status", "--config-file", "/nonexistent.conf"])
     assert done.returncode == 78
     assert len(done.stderr.splitlines()) == 1 and "/nonexistent.conf" in done.stderr
 
 
 def _mounts(pid: int) -> dict[str, str]:
-    """Return the mount points of the mount table of a process, by their lines."""
+    """Return the mount points of a process, by their lines in mountinfo."""
     lines = Path(f"/proc/{pid}/mountinfo").read_text().splitlines()
     return {line: line.split()[4] for line in lines}
 
@@ -277,12 +277,12 @@ def _run(argv: list[str]) -> subprocess.CompletedProcess[str]:
 
 
 def _ordinary_user(folder: Path) -> list[str]:
-    """Return l3-agentctl as a user without any privilege runs it."""
+    """Return the command line of l3-agentctl for a user without privilege."""
     if os.geteuid() != 0:
         return _CTL
-    leave_root = ["setpriv", f"--reuid={_NOBODY}", f"--regid={_NOBODY}", "--clear-groups"]
-    # The interpreter of the tests may lie in root's home; another of the same version serves as well. setpriv itself
-    # executes with privilege, so the question is whether what it started can start it again.
+    leave_root = ["setpriv", f"--reuid={_NOBODY_UID}", f"--regid={_NOBODY_UID}", "--clear-groups"]
+    # The interpreter of the tests may be below root's home; then another one of the same version is used. setpriv
+    # executes its program with privilege, so the trial is whether that program can execute the interpreter again.
     again = "import subprocess, sys; subprocess.run([sys.executable, '-c', ''], check=True)"
     for python in (sys.executable, f"/usr/bin/python{sys.version_info.major}.{sys.version_info.minor}"):
         trial = subprocess.run([*leave_root, python, "-c", again], capture_output=True, check=False)
@@ -292,9 +292,9 @@ def _ordinary_user(folder: Path) -> list[str]:
 
 
 def _environment(python: str, folder: Path) -> Path:
-    """Make a virtual environment with copies of the packages of this one, and return its interpreter.
+    """Create a virtual environment with copies of the packages of this one; return its interpreter.
 
-    Copies, for the folders above this environment may be closed to others: tox makes its own with mode 0700.
+    Copies are needed because other users may have no access to this environment: tox creates its own with mode 0700.
     """
     subprocess.run([python, "-m", "venv", "--without-pip", str(folder)], check=True, timeout=_PATIENCE_S)
     (packages,) = folder.glob("lib/python*/site-packages")
@@ -312,12 +312,12 @@ def _sandbox_of(pid: int) -> set[str]:
 
 
 def _members(namespaces: set[str]) -> list[int]:
-    """Return the processes that are in one of these namespaces."""
+    """Return the pids of the processes in one of the namespaces."""
     found = []
     for entry in Path("/proc").glob("[0-9]*"):
         try:
             if {os.readlink(entry / "ns" / kind) for kind in _NAMESPACES} & namespaces:
                 found.append(int(entry.name))
         except OSError:
-            continue  # it ended meanwhile, or belongs to another user
+            continue  # the process ended meanwhile, or belongs to another user
     return found

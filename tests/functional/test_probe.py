@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The probes of the demo see what is there, and also what is not."""
+"""Probes of the demo: lost packets, unreachable addresses and closed connections are reported."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ import pytest
 
 pytestmark = pytest.mark.kernel
 
-#: Two namespaces and a veth pair between them; then the experiment. Not in this process: it has greenthreads.
+#: Program that connects two namespaces by a veth pair and runs the experiment. A process without greenthreads.
 _SETUP = """
 import json, subprocess, sys, time
 from l3agent.demo import probe, sandbox
 def sh(text): subprocess.run(text, shell=True, check=True)
 def experiment():
 {experiment}
-def body(entrance):
+def body(enter_command):
     sh("ip netns add a; ip netns add b; ip link add v0 netns a type veth peer name v1 netns b")
     for space, device, host in ("a", "v0", 1), ("b", "v1", 2):
         sh(f"ip -n {{space}} address add 10.0.0.{{host}}/24 dev {{device}}; ip -n {{space}} link set {{device}} up")
@@ -34,7 +34,7 @@ def test_a_ping_counts_each_lost_packet_and_the_gap() -> None:
     result = _experiment(
         """
     drop = "add table ip t; add chain ip t c { type filter hook input priority 0; policy drop; }"
-    for _ in range(10):  # the pinger may be kept waiting while packets are dropped
+    for _ in range(10):  # on a loaded machine the probe may send nothing while packets are dropped
         with probe.Probe("/run/netns/a", probe.ping, "10.0.0.2") as ping:
             time.sleep(0.3)
             sh(f"ip netns exec b nft '{drop}'")
@@ -53,43 +53,43 @@ def test_a_ping_counts_each_lost_packet_and_the_gap() -> None:
 
 
 @pytest.mark.parametrize("address", ["10.0.0.2", "fd00::2"])
-def test_a_ping_of_who_is_there_loses_nothing(address: str) -> None:
-    result = _experiment(f'    return probe.once("/run/netns/a", 10, probe.ping, "{address}", 0.01, 20)')
+def test_a_ping_to_a_reachable_address_loses_nothing(address: str) -> None:
+    result = _experiment(f'    return probe.run("/run/netns/a", 10, probe.ping, "{address}", 0.01, 20)')
     assert (result["sent"], result["received"], result["lost"]) == (20, 20, [])
 
 
-@pytest.mark.parametrize("address", ["10.0.0.3", "192.0.2.1"])  # nobody; no route
-def test_a_ping_of_nobody_loses_everything(address: str) -> None:
-    result = _experiment(f'    return probe.once("/run/netns/a", 10, probe.ping, "{address}", 0.01, 5, 0.2)')
+@pytest.mark.parametrize("address", ["10.0.0.3", "192.0.2.1"])  # no neighbour; no route
+def test_a_ping_to_an_unreachable_address_loses_everything(address: str) -> None:
+    result = _experiment(f'    return probe.run("/run/netns/a", 10, probe.ping, "{address}", 0.01, 5, 0.2)')
     assert (result["received"], result["lost"]) == (0, [0, 1, 2, 3, 4])
 
 
-def test_a_server_greets_with_its_name_and_who_it_sees() -> None:
+def test_a_server_greets_with_its_name_and_the_source_address() -> None:
     result = _experiment(
         """
     with probe.Probe("/run/netns/b", probe.serve, "b", 7007) as server:
         server.read(5)
-        calls = ("10.0.0.2", 7007), ("fd00::2", 7007), ("10.0.0.2", 7008)
-        return [probe.once("/run/netns/a", 5, probe.ask, *call) for call in calls]"""
+        connections = ("10.0.0.2", 7007), ("fd00::2", 7007), ("10.0.0.2", 7008)
+        return [probe.run("/run/netns/a", 5, probe.connect, *connection) for connection in connections]"""
     )
     assert result == [{"server": "b", "peer": "10.0.0.1"}, {"server": "b", "peer": "fd00::1"}, None]
 
 
-def test_a_connection_that_is_cut_is_an_error() -> None:
+def test_a_closed_connection_is_an_error() -> None:
     result = _experiment(
         """
     with probe.Probe("/run/netns/b", probe.serve, "b", 7007) as server:
         server.read(5)
-        talk = probe.Probe("/run/netns/a", probe.talk, "10.0.0.2", 7007)
+        client = probe.Probe("/run/netns/a", probe.exchange_lines, "10.0.0.2", 7007)
         time.sleep(0.2)
         server.finish()
     time.sleep(0.2)
     try:
-        return talk.finish()
+        return client.finish()
     except probe.ProbeError as exc:
         return str(exc)
     finally:
-        talk.close()"""
+        client.close()"""
     )
     assert isinstance(result, str) and result
 
