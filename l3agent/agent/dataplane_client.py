@@ -171,12 +171,12 @@ class DataplaneClient:
         found: dict[str, Any] | None = self._request("traffic", {"id": router_id})
         return found
 
-    def let_be(self, keys: Iterable[Key]) -> None:
+    def unmanage(self, keys: Iterable[Key]) -> None:
         """Repair these no more; they stay as they are until they are brought again.
 
         :raises DataplaneUnavailable: no answer.
         """
-        self._request("let_be", {"keys": list(keys)})
+        self._request("unmanage", {"keys": list(keys)})
 
     def invalidate(self, keys: Iterable[Key] | None = None) -> None:
         """Have the next request for each of some states, or for all, read the kernel whatever is known of it.
@@ -185,13 +185,13 @@ class DataplaneClient:
         """
         self._request("invalidate", {"keys": None if keys is None else list(keys)})
 
-    def look(self, key: Key, state: State | None) -> dict[str, list[dict[str, Any]]]:
+    def inspect(self, key: Key, state: State | None) -> dict[str, list[dict[str, Any]]]:
         """Return what a state asks of the kernel (``desired``) and what is there (``actual``), as plain entries.
 
         :raises DataplaneUnavailable: no answer.
         :raises ApplyError: the kernel cannot be read.
         """
-        found: dict[str, list[dict[str, Any]]] = self._request("look", {"state": pack_state(key, state)})
+        found: dict[str, list[dict[str, Any]]] = self._request("inspect", {"state": pack_state(key, state)})
         return found
 
     def _request(self, operation: str, arguments: dict[str, Any], timeout: float | None = None) -> Any:

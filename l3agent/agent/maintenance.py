@@ -81,7 +81,7 @@ class Administration:
                     eventlet.sleep(_LOOK_S)
             if router_id not in self._routers.info:
                 raise L3AgentError(f"router {router_id}: was just removed from this node")
-            self._dataplane.let_be([("router", router_id)])
+            self._dataplane.unmanage([("router", router_id)])
             self._write(self.paused | {router_id})
         except BaseException:
             self._queue.let_go(router_id)

@@ -50,7 +50,7 @@ class Dataplane(Protocol):
     def inventory(self) -> dict[str, list[str]]:
         """Return the ids of what exists."""
 
-    def let_be(self, keys: Iterable[Key]) -> None:
+    def unmanage(self, keys: Iterable[Key]) -> None:
         """Repair these no more; they stay as they are until they are brought again."""
 
     def on_new_process(self, callback: Any) -> None:

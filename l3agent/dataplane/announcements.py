@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the neighbours of a router are told when it changes: which of its addresses are new to them."""
+"""Announcements to the neighbours of a router after a change: which of its addresses are new to them."""
 
 from __future__ import annotations
 
@@ -24,11 +24,13 @@ class Announcements:
         self._kernel = kernel
         self._announcer = announcer
 
-    def rest(self) -> None:
+    def on_idle(self) -> None:
         """Have the announcer do what was left to it."""
         self._announcer.wake()
 
-    def tell(self, handle: NamespaceHandle, state: State | None, plan: Plan, present: Iterable[Entry]) -> None:
+    def announce_changes(
+        self, handle: NamespaceHandle, state: State | None, plan: Plan, present: Iterable[Entry]
+    ) -> None:
         """Announce what is new and present; at first sight of a namespace that was found, announce all of it."""
         if not isinstance(state, RouterState):
             self._announcer.withdraw(handle.name)

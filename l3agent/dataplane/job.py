@@ -48,17 +48,17 @@ class Job:
         self.namespace = None if key[0] == "network" else namespace_name(*key)
         #: What the kernel should hold, and what it held when it was read last; None before.
         self.observed: tuple[frozenset[Entry], Observed] | None = None
-        self.said: list[str] = []
+        self.lines: list[str] = []
         self.count = 0
         self.timings: dict[str, float] = {}
-        self._lines = lines
+        self._max_lines = lines
 
     @property
     def wants_all_lines(self) -> bool:
         """Return True if long plans are rendered as text in full."""
-        return self._lines > INLINE_ENTRIES or LOG.isEnabledFor(logging.DEBUG)
+        return self._max_lines > INLINE_ENTRIES or LOG.isEnabledFor(logging.DEBUG)
 
-    def note(self, operations: Sequence[Operation]) -> None:
+    def record(self, operations: Sequence[Operation]) -> None:
         """Take note of what is going to be done; only as much is put in words as may be asked for.
 
         The log of this process has all of it, repairs too, when it says so much.
@@ -66,12 +66,12 @@ class Job:
         self.count += len(operations)
         audited = LOG.isEnabledFor(logging.DEBUG)
         for operation in operations:
-            wanted = len(self.said) < self._lines
+            wanted = len(self.lines) < self._max_lines
             if not wanted and not audited:
                 return
             # What is plugged into Open vSwitch is in no namespace.
             lines = commands(operation, None if isinstance(operation.entry, SwitchPort) else self.namespace)
-            self.said += lines if wanted else ()
+            self.lines += lines if wanted else ()
             for line in lines if audited else ():
                 LOG.debug("%s %s: %s", *self.key, line)
 
@@ -81,4 +81,4 @@ class Job:
 
     def report(self, error: str | None) -> Report:
         """Return what there is to say."""
-        return Report(*self.key, tuple(self.said), error, self.timings, self.count)
+        return Report(*self.key, tuple(self.lines), error, self.timings, self.count)

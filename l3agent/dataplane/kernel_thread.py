@@ -33,17 +33,17 @@ from l3agent.model.wire import Reader, entry_count, pack_report, unpack_key, unp
 LOG = logging.getLogger(__name__)
 
 #: Seconds between two looks for what was left over, and after one that found something.
-_TIDY_PAUSE_S, _TIDY_NEXT_S = 0.1, 0.02
+_GARBAGE_PAUSE_S, _GARBAGE_NEXT_S = 0.1, 0.02
 #: Seconds without a request after which the other threads may work, and after which they may in any case.
-_SILENCE_S, _RESTLESS_S = 0.002, 0.05
+_IDLE_S, _MAX_BUSY_S = 0.002, 0.05
 #: What tells this process from all others: in a container of its own each has the same process id.
 _PROCESS = os.urandom(8).hex()
-_NO_STAND_INS = (
+_NO_TOPOLOGY = (
     "expected a router: l3-dataplane was started without [standalone] topology, or with another interface_driver than "
     "bridge; if that has changed, restart it"
 )
 #: Requests under way from which on no more are read; an agent has 8 workers.
-_MOST_PARKED = 64
+_MAX_SUSPENDED = 64
 #: More lines than any plan has.
 _ALL_LINES = 1 << 30
 
@@ -85,9 +85,9 @@ class KernelThread:
 
     def __init__(self, resources: Resources) -> None:
         self._resources = resources
-        self._parked: list[tuple[Wait, Step]] = []
-        self._tidy_at = self._rested_at = 0.0
-        self._rest_at: float | None = 0.0
+        self._suspended: list[tuple[Wait, Step]] = []
+        self._garbage_at = self._yielded_at = 0.0
+        self._yield_at: float | None = 0.0
 
     @property
     def descriptors(self) -> list[int]:
@@ -97,7 +97,7 @@ class KernelThread:
     @property
     def has_room(self) -> bool:
         """Return False if so many requests are under way that no more should be read."""
-        return len(self._parked) < _MOST_PARKED
+        return len(self._suspended) < _MAX_SUSPENDED
 
     def serve(self, requester: Requester, request: Any) -> None:
         """Do one request, as far as it need not wait; what its answer need not wait for is done after it."""
@@ -108,47 +108,47 @@ class KernelThread:
             resources.rotation.run(now)
         # Nobody waits for the answer of a client that is gone; its successor asks again.
         if requester.connected:
-            self._go_on(_execute(resources, requester, request))
-        resources.limits.look(resources.drift.most_ports)
+            self._advance(_execute(resources, requester, request))
+        resources.limits.check(resources.drift.most_ports)
         now = time.monotonic()
-        self._rest_at = now + _SILENCE_S
-        if now > self._rested_at + _RESTLESS_S:
-            self._let_others_work(now)
+        self._yield_at = now + _IDLE_S
+        if now > self._yielded_at + _MAX_BUSY_S:
+            self._yield_to_threads(now)
 
-    def hear(self) -> None:
+    def read_events(self) -> None:
         """Take note of what others changed."""
         self._resources.reconciler.turns.clear()
-        self._resources.drift.hear()
+        self._resources.drift.read_events()
 
     def resume(self) -> None:
         """Go on with what waits no longer."""
-        parked, self._parked = self._parked, []
-        for wait, step in parked:
+        suspended, self._suspended = self._suspended, []
+        for wait, step in suspended:
             if wait.done:
-                self._go_on(step)
+                self._advance(step)
             else:
-                self._parked.append((wait, step))
+                self._suspended.append((wait, step))
 
-    def rest(self) -> None:
+    def on_idle(self) -> None:
         """Nobody asks anything: mend what is due, have the other threads go on, and tidy up."""
         resources, now = self._resources, time.monotonic()
         if self._repair():
             return
         if resources.rotation is not None and not resources.rotation.wait(now):
             resources.rotation.run(now)
-        if self._rest_at is not None and now >= self._rest_at:
-            self._let_others_work(now)
-            self._rest_at = None
-        if now >= self._when_to_tidy():
-            pause = _TIDY_NEXT_S if _tidied(resources.garbage) else _TIDY_PAUSE_S
-            self._tidy_at = time.monotonic() + pause
+        if self._yield_at is not None and now >= self._yield_at:
+            self._yield_to_threads(now)
+            self._yield_at = None
+        if now >= self._next_garbage_run():
+            pause = _GARBAGE_NEXT_S if _collect_garbage(resources.garbage) else _GARBAGE_PAUSE_S
+            self._garbage_at = time.monotonic() + pause
 
     def wait(self) -> float:
         """Return the seconds until something is due."""
-        if self._parked and any(wait.done for wait, _ in self._parked):
+        if self._suspended and any(wait.done for wait, _ in self._suspended):
             return 0.0
-        tidy_at, due = self._when_to_tidy(), self._resources.drift.wait()
-        until = tidy_at if self._rest_at is None else min(tidy_at, self._rest_at)
+        garbage_at, due = self._next_garbage_run(), self._resources.drift.wait()
+        until = garbage_at if self._yield_at is None else min(garbage_at, self._yield_at)
         now = time.monotonic()
         seconds = max(0.0, until - now)
         if self._resources.rotation is not None:
@@ -157,32 +157,32 @@ class KernelThread:
 
     # ---- private ---------------------------------------------------------------------------------------------
 
-    def _go_on(self, step: Step) -> None:
+    def _advance(self, step: Step) -> None:
         """Work until the end, or until there is something to wait for."""
         for wait in step:
             if not wait.done:
-                self._parked.append((wait, step))
+                self._suspended.append((wait, step))
                 break
-        self._resources.reconciler.settle()
+        self._resources.reconciler.run_deferred()
 
-    def _when_to_tidy(self) -> float:
-        return max(self._resources.garbage.untidy_from(), self._tidy_at)
+    def _next_garbage_run(self) -> float:
+        return max(self._resources.garbage.next_run(), self._garbage_at)
 
     def _repair(self) -> bool:
         work = self._resources.reconciler.repair()
         if work is not None:
-            self._go_on(work)
+            self._advance(work)
         return work is not None
 
-    def _let_others_work(self, now: float) -> None:
+    def _yield_to_threads(self, now: float) -> None:
         """Wake the threads that fill the pool, announce and close; awake they take the interpreter away from here."""
-        self._rested_at = now
-        self._resources.reconciler.rest()
+        self._yielded_at = now
+        self._resources.reconciler.on_idle()
 
 
-def _tidied(garbage: GarbageCollector) -> bool:
+def _collect_garbage(garbage: GarbageCollector) -> bool:
     try:
-        return garbage.tidy()
+        return garbage.collect()
     except L3AgentError as exc:
         LOG.warning("tidying up: %s; tried again later", exc)
         return False
@@ -205,19 +205,19 @@ def _invalidate(resources: Resources, args: Mapping[str, Any]) -> object:
     return None
 
 
-def _let_be(resources: Resources, args: Mapping[str, Any]) -> object:
+def _unmanage(resources: Resources, args: Mapping[str, Any]) -> object:
     keys = [unpack_key({"kind": kind, "id": one}) for kind, one in args["keys"]]
-    resources.reconciler.let_be(keys)
+    resources.reconciler.unmanage(keys)
     resources.reader.forget(keys)
     return None
 
 
-def _look(resources: Resources, args: Mapping[str, Any]) -> Step:
+def _inspect(resources: Resources, args: Mapping[str, Any]) -> Step:
     wire, turns = args["state"], resources.reconciler.turns
     key = unpack_key(wire)
     yield from turns.wait(key)
     key, state = yield from turns.run(key, None, entry_count(wire), partial(unpack_state, wire))
-    desired, actual = yield from resources.reconciler.look(key, state)
+    desired, actual = yield from resources.reconciler.inspect(key, state)
     return {"desired": desired, "actual": actual}
 
 
@@ -277,7 +277,7 @@ def _read(resources: Resources, wire: Mapping[str, Any], dry_run: bool) -> tuple
         return key, state
     if resources.nic_refusal is None:
         # A NIC of this machine would be taken by it, or a device that is named as that of a host.
-        return key, InvalidState("kind", key[0], _NO_STAND_INS)
+        return key, InvalidState("kind", key[0], _NO_TOPOLOGY)
     if isinstance(state, NetworkState) and state.interface is not None:
         refusal = resources.nic_refusal(state.interface)
         if refusal is not None:
@@ -309,8 +309,8 @@ OPERATIONS: dict[str, Callable[[Resources, Mapping[str, Any]], object]] = {
     "hello": _hello,
     "invalidate": _invalidate,
     "inventory": _inventory,
-    "let_be": _let_be,
-    "look": _look,
+    "unmanage": _unmanage,
+    "inspect": _inspect,
     "reconcile": _reconcile,
     "release": _release,
     "stats": _stats,

@@ -40,7 +40,7 @@ from l3agent.model.states import Key, Report, State
 LOG = logging.getLogger(__name__)
 
 #: How often a state is looked at and mended in one request before the difference that stays is an error.
-_LOOKS = 3
+_MAX_ROUNDS = 3
 #: How many lines of a repair the log has.
 _REPAIR_LINES = 50
 
@@ -71,7 +71,7 @@ class Reconciler:
         self._announcements = Announcements(kernel, announcer)
         self._drift = drift
         self._garbage = garbage
-        self._after: list[Callable[[], None]] = []
+        self._deferred: list[Callable[[], None]] = []
         self._steps = Steps(kernel, driver, self._announcements, drift, self.turns, switch, self._defer)
 
     def reconcile(
@@ -79,12 +79,12 @@ class Reconciler:
     ) -> Work:
         """Bring one state about, or tell what that would take; errors are in the report, never raised.
 
-        What the answer need not wait for is left to :meth:`settle`.
+        What the answer need not wait for is left to :meth:`run_deferred`.
 
         :param lines: how many lines of the plan the report may have.
         :param turn: the turn of the request, where it has begun already.
         """
-        self.settle()
+        self.run_deferred()
         kind, state_id = key
         turn = None if dry_run else turn or self.turns.begin(key)
         job = Job(key, state, lines, turn)
@@ -108,13 +108,13 @@ class Reconciler:
             self._drift.forget_events(key)
             if is_latest and job.observed is not None:
                 # Before the answer: what comes after it is a change by another program, and must be seen.
-                self._after.append(partial(self._watch, key, state, *job.observed))
-                self.settle()
+                self._deferred.append(partial(self._watch, key, state, *job.observed))
+                self.run_deferred()
         return job.report(error)
 
-    def settle(self) -> None:
+    def run_deferred(self) -> None:
         """Do what follows the last state: tell the neighbours, and hear what happened meanwhile."""
-        after, self._after = self._after, []
+        after, self._deferred = self._deferred, []
         for call in after:
             try:
                 call()
@@ -124,10 +124,10 @@ class Reconciler:
                 # As above.
                 LOG.exception("after the last state")
 
-    def rest(self) -> None:
+    def on_idle(self) -> None:
         """Have the other threads do what was left to them."""
-        self._announcements.rest()
-        self._kernel.rest()
+        self._announcements.on_idle()
+        self._kernel.on_idle()
 
     def inventory(self, *, marked: bool = False) -> dict[str, list[str]]:
         """Return the ids of what exists in the kernel and is ours, by kind.
@@ -148,7 +148,7 @@ class Reconciler:
             "network": our_networks(self._kernel),
         }
 
-    def look(
+    def inspect(
         self, key: Key, state: State | None
     ) -> Generator[Wait, None, tuple[list[dict[str, Any]], list[dict[str, Any]]]]:
         """Return what the kernel should hold for a state, and what it holds, as plain entries."""
@@ -164,7 +164,7 @@ class Reconciler:
             yield from self._steps.run(job, size, lambda: (entries_to_json(desired), entries_to_json(seen.entries)))
         )
 
-    def let_be(self, keys: Iterable[Key]) -> None:
+    def unmanage(self, keys: Iterable[Key]) -> None:
         """Repair these no more, until they are brought again."""
         for key in keys:
             self.turns.cancel(key)
@@ -197,7 +197,7 @@ class Reconciler:
     # ---- private ---------------------------------------------------------------------------------------------
 
     def _defer(self, call: Callable[[], None]) -> None:
-        self._after.append(call)
+        self._deferred.append(call)
 
     def _repaired(self, key: Key, state: State) -> Work:
         turn = self.turns.begin(key)
@@ -213,13 +213,13 @@ class Reconciler:
         # Ports of Open vSwitch have their own ways.
         if not dry_run and self._switch is None:
             with job.timed("observe"):
-                snapshot = self._standing(job.key)
+                snapshot = self._find_snapshot(job.key)
         if snapshot is not None and job.state is None:
             yield from self._remove(job, snapshot)
         elif snapshot is None or job.state is None or not (yield from self._change(job, job.state, snapshot)):
-            yield from self._look_and_mend(job, dry_run)
+            yield from self._observe_and_repair(job, dry_run)
 
-    def _standing(self, key: Key) -> Snapshot | None:
+    def _find_snapshot(self, key: Key) -> Snapshot | None:
         """Return what is known of a state that stands. That its namespace was unmounted no event tells."""
         snapshot = self._drift.snapshot(key)
         handle = None if snapshot is None else snapshot.seen.handle
@@ -230,12 +230,12 @@ class Reconciler:
         self._drift.begin(job.key, None)
         with job.timed("plan"):
             plan = diff((), outermost(job.key, snapshot.state, self._driver))
-            job.note(plan.operations)
-            self._garbage.note_removals(plan, snapshot.seen.taps)
+            job.record(plan.operations)
+            self._garbage.record_removals(plan, snapshot.seen.taps)
         yield from self._steps.apply_plan(job, plan, snapshot.seen)
         assert snapshot.seen.handle is not None
-        self._after += [
-            partial(self._announcements.tell, snapshot.seen.handle, None, plan, ()),
+        self._deferred += [
+            partial(self._announcements.announce_changes, snapshot.seen.handle, None, plan, ()),
             partial(self._drift.settled, job.key, None, frozenset(), snapshot.seen, [plan]),
         ]
 
@@ -253,44 +253,44 @@ class Reconciler:
             plan = yield from self._steps.run(job, len(before) + len(after), lambda: diff(after, before))
         if plan.needs_reobserve():
             return False
-        job.note(plan.operations)
+        job.record(plan.operations)
         self._drift.lead_on(job.key, state)
         try:
             yield from self._steps.apply_plan(job, plan, snapshot.seen)
         except ApplyError as exc:
             desired = yield from self._steps.render(job)
-            yield from self._steps.announce_what_came(job, plan, snapshot.seen, desired)
+            yield from self._steps.announce_partial(job, plan, snapshot.seen, desired)
             if isinstance(exc, KernelStateChanged):
                 return False
             raise
         handle = snapshot.seen.handle
         assert handle is not None
-        yield from self._steps.tell(job, handle, plan, after)
-        self._after.append(partial(self._drift.changed, job.key, state, snapshot))
+        yield from self._steps.announce(job, handle, plan, after)
+        self._deferred.append(partial(self._drift.changed, job.key, state, snapshot))
         return True
 
-    def _look_and_mend(self, job: Job, dry_run: bool) -> Generator[Wait, None, None]:
+    def _observe_and_repair(self, job: Job, dry_run: bool) -> Generator[Wait, None, None]:
         key, state = job.key, job.state
         if not dry_run:
             self._drift.begin(key, state)
             if state is None:
-                self._garbage.look_soon()
+                self._garbage.schedule_scan()
                 if job.namespace is not None:
                     self._kernel.remove_stale(job.namespace)
         plans: list[Plan] = []
         with job.timed("plan"):
             desired = yield from self._steps.render(job)
-            self._refuse_rival(key, state, desired)
-            self._garbage.note_wanted(desired)
+            self._reject_conflict(key, state, desired)
+            self._garbage.retain(desired)
         known = None if dry_run or self._switch else self._drift.indexes
-        for look in range(_LOOKS):
+        for look in range(_MAX_ROUNDS):
             if plans:
                 # What the kernel tells of the last plan is no news after this look: a link takes its routes along.
-                self._drift.hear(plans)
+                self._drift.read_events(plans)
                 self._drift.forget_events(key)
-            seen, plan = yield from self._steps.look(job, desired, known)
+            seen, plan = yield from self._steps.observe_and_plan(job, desired, known)
             if dry_run:
-                yield from self._steps.note(job, plan.operations)
+                yield from self._steps.record(job, plan.operations)
                 if plan:
                     self._drift.doubt(key)
                 if seen.refused:
@@ -298,36 +298,36 @@ class Reconciler:
                 return
             change, failure = self._submit(job, plan), None
             if change is not None and plan.adds(SwitchPort):
-                failure = yield from self._over(change, job)
+                failure = yield from self._await_change(change, job)
                 change = None
-                seen, plan = yield from self._steps.look(job, desired)
+                seen, plan = yield from self._steps.observe_and_plan(job, desired)
                 if failure is not None:
                     # What needs none of the missing devices is done all the same: a floating IP that goes, goes.
                     plan = plan.without_devices(_missing(plan, seen))
                 elif plan.adds(SwitchPort):
                     continue
-            yield from self._steps.note(job, plan.without_kind(SwitchPort))
+            yield from self._steps.record(job, plan.without_kind(SwitchPort))
             plans.append(plan)
             if plan:
-                self._garbage.note_removals(plan, seen.taps)
+                self._garbage.record_removals(plan, seen.taps)
                 try:
                     yield from self._steps.apply_plan(job, plan, seen)
                 except ApplyError as exc:
-                    self._garbage.note_failure(plan)
-                    yield from self._steps.announce_what_came(job, plan, seen, desired)
-                    if not isinstance(exc, KernelStateChanged) or look + 1 == _LOOKS:
+                    self._garbage.record_failure(plan)
+                    yield from self._steps.announce_partial(job, plan, seen, desired)
+                    if not isinstance(exc, KernelStateChanged) or look + 1 == _MAX_ROUNDS:
                         raise
                     known = None
                     continue
             if seen.handle is not None:
                 log_missing(seen.handle, key, desired)
-                yield from self._steps.tell(job, seen.handle, plan, servable(self._kernel, seen.handle, desired))
+                yield from self._steps.announce(job, seen.handle, plan, servable(self._kernel, seen.handle, desired))
             if change is not None:
-                failure = yield from self._over(change, job)
+                failure = yield from self._await_change(change, job)
             if failure is not None or seen.refused:
                 raise ApplyError(failure or min(seen.refused.values()))
             if not plan.needs_reobserve() or state is None:
-                self._after.append(partial(self._settled, key, state, desired, seen, plans))
+                self._deferred.append(partial(self._record_applied, key, state, desired, seen, plans))
                 return
         differs = "; ".join(line for one in plan.operations for line in commands(one, job.namespace))
         raise ApplyError(f"the kernel keeps differing from what was asked: {differs}")
@@ -338,15 +338,15 @@ class Reconciler:
             self._kernel.number(seen.handle)
             self._drift.watch(key, state, desired, seen)
 
-    def _refuse_rival(self, key: Key, state: State | None, desired: frozenset[Entry]) -> None:
-        if state is not None and (rival := self._drift.find_rival(key, state, desired)) is not None:
-            name, (kind, other) = rival
+    def _reject_conflict(self, key: Key, state: State | None, desired: frozenset[Entry]) -> None:
+        if state is not None and (conflict := self._drift.find_conflict(key, state, desired)) is not None:
+            name, (kind, other) = conflict
             raise ApplyError(
                 f"{name}: {kind} {other} has this device for another port or network, whose id begins with the same 11 "
                 "characters"
             )
 
-    def _settled(
+    def _record_applied(
         self, key: Key, state: State | None, desired: frozenset[Entry], seen: Observed, plans: list[Plan]
     ) -> None:
         if seen.handle is not None and state is not None:
@@ -358,10 +358,10 @@ class Reconciler:
         ports = plan.of(SwitchPort)
         if self._switch is None or not ports:
             return None
-        job.note(ports)
+        job.record(ports)
         return self._switch.submit(ports)
 
-    def _over(self, change: Wait, job: Job) -> Generator[Wait, None, str | None]:
+    def _await_change(self, change: Wait, job: Job) -> Generator[Wait, None, str | None]:
         """Wait for the end of a change; return why it failed.
 
         :raises ApplyError: the same key was asked for again meanwhile.

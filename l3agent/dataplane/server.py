@@ -176,7 +176,7 @@ class Server:
             selector.register(self._file.listener, selectors.EVENT_READ, self._accept)
             selector.register(self._stop_read, selectors.EVENT_READ, None)
             for descriptor in self._kernel_thread.descriptors:
-                selector.register(descriptor, selectors.EVENT_READ, self._hear)
+                selector.register(descriptor, selectors.EVENT_READ, self._read_events)
             next_check = 0.0
             while not self._stopped:
                 if (now := time.monotonic()) >= next_check:
@@ -194,7 +194,7 @@ class Server:
                 if self._client is not None and self._is_behind():
                     self._read(selector, self._client)
                 elif not ready or not any(isinstance(key.data, Client) for key, _ in ready):
-                    self._kernel_thread.rest()
+                    self._kernel_thread.on_idle()
 
     # ---- private ---------------------------------------------------------------------------------------------
 
@@ -228,8 +228,8 @@ class Server:
             and client.may_ask(self._kernel_thread.has_room)
         )
 
-    def _hear(self, _: selectors.BaseSelector) -> None:
-        self._kernel_thread.hear()
+    def _read_events(self, _: selectors.BaseSelector) -> None:
+        self._kernel_thread.read_events()
 
     def _accept(self, selector: selectors.BaseSelector) -> None:
         connection, _ = self._file.listener.accept()

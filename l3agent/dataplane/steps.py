@@ -60,7 +60,7 @@ class Steps:
         """Return what the kernel should hold for the state of a job."""
         return self.run(job, entry_count(job.state), partial(self._entries, job.key, job.state))
 
-    def look(
+    def observe_and_plan(
         self, job: Job, desired: frozenset[Entry], known: Mapping[str, int] | None = None
     ) -> Generator[Wait, None, tuple[Observed, Plan]]:
         """Return what exists, and the plan from there to what is wanted."""
@@ -86,25 +86,25 @@ class Steps:
             yield from apply_plan(self._kernel, plan, seen, job.namespace, partial(self.run, job))
         self._kernel.counters.count_plan(plan)
 
-    def note(self, job: Job, operations: Sequence[Operation]) -> Generator[Wait, None, None]:
+    def record(self, job: Job, operations: Sequence[Operation]) -> Generator[Wait, None, None]:
         """Record operations in the report of a job."""
-        return self.run(job, len(operations) if job.wants_all_lines else 0, partial(job.note, operations))
+        return self.run(job, len(operations) if job.wants_all_lines else 0, partial(job.record, operations))
 
-    def tell(
+    def announce(
         self, job: Job, handle: NamespaceHandle, plan: Plan, present: Collection[Entry]
     ) -> Generator[Wait, None, None]:
         """Tell the neighbours what changed: of little after the answer, of much in the other thread."""
-        tell = partial(self._announcements.tell, handle, job.state, plan, present)
+        announce = partial(self._announcements.announce_changes, handle, job.state, plan, present)
         size = len(present) if handle.adopted else len(plan.operations)
         if size <= INLINE_ENTRIES:
-            self._defer(tell)
+            self._defer(announce)
         else:
-            yield from self.run(job, size, tell)
+            yield from self.run(job, size, announce)
 
-    def announce_what_came(
+    def announce_partial(
         self, job: Job, plan: Plan, seen: Observed, desired: frozenset[Entry]
     ) -> Generator[Wait, None, None]:
         """Tell the neighbours what came about although something was refused: no later plan will name it again."""
         if seen.handle is not None:
             after = yield from self.observe(job, desired)
-            yield from self.tell(job, seen.handle, plan, after.entries)
+            yield from self.announce(job, seen.handle, plan, after.entries)

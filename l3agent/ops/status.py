@@ -86,7 +86,7 @@ def show(agent: L3NATAgent, dataplane: DataplaneClient, router_id: str) -> dict[
     :raises L3AgentError: there is no such router here.
     """
     info = _known(agent, router_id)
-    found = dataplane.look(("router", info.id), info.state)
+    found = dataplane.inspect(("router", info.id), info.state)
     plan = plans(agent, dataplane, router_id) if info.state else {"plans": {}}
     warnings = _warnings(info, None)
     return {"id": info.id, **_router(agent, info), **warnings, **found, "plan": plan["plans"].get(info.id)}

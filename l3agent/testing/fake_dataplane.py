@@ -67,18 +67,18 @@ class FakeDataplane:
             found[kind].append(state_id)
         return found
 
-    def let_be(self, keys: Iterable[Key]) -> None:
+    def unmanage(self, keys: Iterable[Key]) -> None:
         """Remember what is repaired no more."""
-        self._failures.meet("let_be")
+        self._failures.meet("unmanage")
         self.let_alone.update(keys)
 
     def invalidate(self, keys: Iterable[Key] | None = None) -> None:
         """Do nothing: nothing is known here but what is there."""
         self._failures.meet("invalidate")
 
-    def look(self, key: Key, state: State | None) -> dict[str, list[dict[str, Any]]]:
+    def inspect(self, key: Key, state: State | None) -> dict[str, list[dict[str, Any]]]:
         """Return what is wanted and what is there; here it is one entry."""
-        self._failures.meet("look")
+        self._failures.meet("inspect")
         name = {"kind": "namespace", "name": " ".join(key), "loopback": True}
         return {"desired": [name] if state else [], "actual": [name] if key in self.states else []}
 

@@ -348,14 +348,14 @@ def test_the_inventory_names_what_is_ours_and_nothing_else(dataplane: Dataplane)
 
 def test_a_connected_route_comes_back_before_the_routes_that_lean_on_it(world: World) -> None:
     """A router that lost both must not need a second attempt, and goes with its addresses afterwards as if made so."""
-    world.machine.request("let_be", {"keys": [key(world.state)]})
+    world.machine.request("unmanage", {"keys": [key(world.state)]})
     world.inside("ip route flush table main; ip -6 route flush table main")
     plan = world.plan()
     connected = [at for at, line in enumerate(plan) if "proto kernel" in line]
     others = [at for at, line in enumerate(plan) if "protocol 201" in line]
     assert len(connected) == 7 and others and max(connected) < min(others)
     assert world.reconcile() == plan
-    world.machine.request("let_be", {"keys": [key(world.state)]})
+    world.machine.request("unmanage", {"keys": [key(world.state)]})
     world.inside("ip address delete 10.0.9.1/24 dev QR; ip address delete 2001:db8:1::1/64 dev QR")
     routes = world.inside("ip route show table main; ip -6 route show table main")
     assert "10.0.9.0/24" not in routes and "2001:db8:1::/64" not in routes
@@ -371,4 +371,4 @@ def test_a_router_that_cannot_be_brought_about_is_still_watched(world: World) ->
         assert report.error is not None and "198.51.100.0/24" in report.error
         world.inside("ip address delete 10.0.9.1/24 dev QR")
         wait_until(lambda: "10.0.9.1/24" in machine.sandbox.run(shown, netns=world.namespace), timeout=30)
-        world.machine.request("let_be", {"keys": [key(world.state)]})
+        world.machine.request("unmanage", {"keys": [key(world.state)]})

@@ -82,7 +82,7 @@ def test_the_bridge_of_a_network_with_a_like_id_gets_no_port(machine: Dataplane)
         error = brought(machine, router(*ports))
         assert error is not None and "for another port or network, whose id begins with the same 11 characters" in error
     # Of a state that is not known any more, as after a restart, the mark of the bridge remains.
-    machine.request("let_be", {"keys": [list(key(first))]})
+    machine.request("unmanage", {"keys": [list(key(first))]})
     error = brought(machine, router(port(other, "10.0.1.1/24")))
     assert error is not None and "is not one of l3agent" in error
 

@@ -230,11 +230,15 @@ REQUESTS: list[Any] = [
     [1, "inventory", []],
     [1, "inventory", 7],
     [1, "stats", None],
-    [1, "look", {"state": {"kind": "router", "id": new_id(), "state": BODY | {"ports": [[*PORT[:3], 7, *PORT[4:]]]}}}],
-    [1, "look", {"state": []}],
+    [
+        1,
+        "inspect",
+        {"state": {"kind": "router", "id": new_id(), "state": BODY | {"ports": [[*PORT[:3], 7, *PORT[4:]]]}}},
+    ],
+    [1, "inspect", {"state": []}],
     [1, "traffic", []],
-    [1, "let_be", {"keys": 7}],
-    [1, "let_be", {"keys": [["router"]]}],
+    [1, "unmanage", {"keys": 7}],
+    [1, "unmanage", {"keys": [["router"]]}],
     [{"no": "number"}, "hello", []],
 ]
 

@@ -37,9 +37,9 @@ def addresses(world: World, device: str) -> set[str]:
 
 
 def test_a_setting_that_a_look_finds_wrong_is_mended_when_the_router_is_asked_for(world: World) -> None:
-    world.machine.request("let_be", {"keys": [key(world.state)]})
+    world.machine.request("unmanage", {"keys": [key(world.state)]})
     world.inside("sysctl -qw net.ipv4.ip_forward=0")
-    found = world.machine.request("look", {"state": pack_state(key(world.state), world.state)})
+    found = world.machine.request("inspect", {"state": pack_state(key(world.state), world.state)})
     assert found["actual"] != found["desired"]
     assert "net.ipv4.ip_forward=1" in world.reconcile()[0]
     assert world.inside("sysctl -n net.ipv4.ip_forward").strip() == "1"

@@ -74,7 +74,7 @@ def test_the_plan_typed_by_hand_does_the_same(node: Node):
     assert node.build(state) == ()
     (report,) = node.dataplane.reconcile((key(state), None), dry_run=True)
     # Nobody undoes what is typed.
-    node.dataplane.request("let_be", {"keys": [key(state)]})
+    node.dataplane.request("unmanage", {"keys": [key(state)]})
     for line in report.operations:
         node.sandbox.run(["sh", "-c", line])
     assert node.remove(state).operations == ()

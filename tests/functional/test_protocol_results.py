@@ -28,8 +28,8 @@ RESULTS: dict[int, dict[str, object]] = {
         ],
         "inventory": ["host", "network", "router"],
         "traffic": ["devices", "floating_ips"],
-        "look": ["actual", "desired"],
-        "let_be": None,
+        "inspect": ["actual", "desired"],
+        "unmanage": None,
         "invalidate": None,
     }
 }
@@ -44,8 +44,8 @@ def test_a_change_of_a_result_raises_the_protocol_number(machine: Dataplane) -> 
         "stats": names(machine.request("stats", {})),
         "inventory": names(machine.request("inventory", {})),
         "traffic": names(machine.request("traffic", {"id": state.id})),
-        "look": names(machine.request("look", {"state": pack_state(key(state), state)})),
-        "let_be": names(machine.request("let_be", {"keys": [key(state)]})),
+        "inspect": names(machine.request("inspect", {"state": pack_state(key(state), state)})),
+        "unmanage": names(machine.request("unmanage", {"keys": [key(state)]})),
         "invalidate": names(machine.request("invalidate", {"keys": None})),
     }
     assert found == RESULTS[PROTOCOL], "a result has changed: raise PROTOCOL in l3agent/model/protocol.py"

@@ -62,7 +62,7 @@ class World:
 
     def look(self) -> Mapping[str, Any]:
         """Return what the data plane sees of the router."""
-        found: Mapping[str, Any] = self.machine.request("look", {"state": pack_state(key(self.router), self.router)})
+        found: Mapping[str, Any] = self.machine.request("inspect", {"state": pack_state(key(self.router), self.router)})
         return found
 
     def trace(self, source: str, destination: str, device: str | None = None) -> Trace:
@@ -158,7 +158,7 @@ def test_an_unknown_machine_on_a_connected_network_is_said_to_be_the_condition(w
 
 def test_a_router_that_does_not_forward_is_told_as_it_is_now(world: World, traffic: Traffic) -> None:
     """No event tells of a changed setting, so it is read for each trace."""
-    world.machine.request("let_be", {"keys": [key(world.router)]})
+    world.machine.request("unmanage", {"keys": [key(world.router)]})
     world.run("sysctl -qw net.ipv4.ip_forward=0")
     told = world.trace(VM1, VM3)
     assert (told.verdict, told.reason) == ("dropped", "the router does not forward: sysctl net.ipv4.ip_forward is 0")

@@ -158,7 +158,7 @@ class AppliedStates:
         if place is not None:
             place.snapshot = None
 
-    def find_rival(self, key: Key, state: State, desired: Entries) -> tuple[str, Key] | None:
+    def find_conflict(self, key: Key, state: State, desired: Entries) -> tuple[str, Key] | None:
         """Return a device name that two objects would share, and the key of the state that has it.
 
         Names have the first 11 characters of the id of a port or network. Of two ports or networks with the same ones

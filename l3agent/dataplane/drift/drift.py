@@ -65,7 +65,7 @@ class Drift:
         Everything that happened up to now was heard, and nothing of it concerns the state. As events cannot tell of
         defects of our own, each state is looked at now and then all the same.
         """
-        self.hear()
+        self.read_events()
         snapshot = self._applied.snapshot(key)
         if snapshot is None or snapshot.when < time.monotonic() - _LOOK_AGAIN_S:
             return None
@@ -86,7 +86,7 @@ class Drift:
         if state is not None:
             self._applied.stands(key, state, desired, seen)
             self._keep(key, state, seen, time.monotonic())
-        self.hear(plans)
+        self.read_events(plans)
         self._replay(key, plans)
 
     def watch(self, key: Key, state: State, desired: frozenset[Entry], seen: Observed) -> None:
@@ -94,7 +94,7 @@ class Drift:
 
         What the attempt itself led to is read and ignored: who asked for it tries again.
         """
-        self.hear()
+        self.read_events()
         self._applied.stands(key, state, desired, seen)
 
     def lead_on(self, key: Key, state: State) -> None:
@@ -122,9 +122,9 @@ class Drift:
         """Return the state that was last applied or is being applied under a key."""
         return self._applied.state(key)
 
-    def find_rival(self, key: Key, state: State, desired: frozenset[Entry]) -> tuple[str, Key] | None:
+    def find_conflict(self, key: Key, state: State, desired: frozenset[Entry]) -> tuple[str, Key] | None:
         """Return a device name that two objects would share, and the key of the state that has it."""
-        return self._applied.find_rival(key, state, desired)
+        return self._applied.find_conflict(key, state, desired)
 
     def keep_events(self, key: Key) -> None:
         """Keep the events that come from now on until the state of a key is applied.
@@ -132,14 +132,14 @@ class Drift:
         Those that came before concern what the work under way has read or will read.
         """
         if key not in self._kept:
-            self.hear()
+            self.read_events()
             self._kept[key] = []
 
     def forget_events(self, key: Key) -> None:
         """Keep events for a key no more."""
         self._kept.pop(key, None)
 
-    def hear(self, plans: Sequence[Plan] = ()) -> None:
+    def read_events(self, plans: Sequence[Plan] = ()) -> None:
         """Read the events that came, and mark what they concern."""
         # The descriptor of the switch must be read even by those who do not want to know.
         news = News() if self._switch is None else self._switch.news()

@@ -24,10 +24,10 @@ class DeferredCloser:
         self._calls.put(call)
 
     def close_later(self, call: Callable[[], None]) -> None:
-        """Have ``call`` run after the next :meth:`rest`; for the thread that calls that."""
+        """Have ``call`` run after the next :meth:`on_idle`; for the thread that calls that."""
         self._later.append(call)
 
-    def rest(self) -> None:
+    def on_idle(self) -> None:
         """Begin with what was left for later."""
         later, self._later = self._later, []
         for call in later:

@@ -21,9 +21,9 @@ BRIDGE_PORTS = 1023
 #: From this part of a limit on there is a warning.
 _NEAR = 0.8
 #: Seconds between two looks.
-_EVERY_S = 10.0
+_INTERVAL_S = 10.0
 #: Descriptors that namespaces leave for all else.
-_SPARE = 64
+_RESERVED = 64
 
 #: By name of the limit: statistics of a neighbour table, and where its limit is.
 _NEIGHBOUR_TABLES = {
@@ -48,7 +48,7 @@ class Limit:
     advice: str
     overflows: int | None = None
 
-    def near(self) -> bool:
+    def is_near(self) -> bool:
         """Tell whether it is about to be hit."""
         return self.used >= _NEAR * self.most
 
@@ -58,9 +58,9 @@ class Limits:
 
     def __init__(self) -> None:
         self._next = 0.0
-        self._said: set[str] = set()
+        self._warned: set[str] = set()
 
-    def look(self, ports: Callable[[], int]) -> None:
+    def check(self, ports: Callable[[], int]) -> None:
         """Warn of what is about to be hit, unless that was looked at a short time ago.
 
         :param ports: tells how many the fullest bridge has.
@@ -68,11 +68,11 @@ class Limits:
         now = time.monotonic()
         if now < self._next:
             return
-        self._next = now + _EVERY_S
-        near = {one.name: one for one in limits(ports()) if one.near()}
-        for name in near.keys() - self._said:
+        self._next = now + _INTERVAL_S
+        near = {one.name: one for one in limits(ports()) if one.is_near()}
+        for name in near.keys() - self._warned:
             LOG.warning("%s: %d of at most %d; %s", name, near[name].used, near[name].most, near[name].advice)
-        self._said = set(near)
+        self._warned = set(near)
 
 
 def limits(ports: int) -> list[Limit]:
@@ -108,7 +108,7 @@ def descriptor_limit() -> int:
 
 def leaves_room(descriptor: int) -> bool:
     """Tell whether a namespace may keep a descriptor: the kernel gives the lowest number that is free."""
-    return descriptor < descriptor_limit() - _SPARE
+    return descriptor < descriptor_limit() - _RESERVED
 
 
 def are_plenty(descriptor: int) -> bool:

@@ -186,10 +186,10 @@ class Kernel:
         self._handles[name] = handle
         return handle
 
-    def rest(self) -> None:
+    def on_idle(self) -> None:
         """Have namespaces made in advance, and closed what was left to close."""
         self._pool.fill()
-        self._closer.rest()
+        self._closer.on_idle()
 
     def remove(self, name: str) -> None:
         """Unpin a namespace and forget it; the kernel takes it apart when the last socket is closed."""

