@@ -21,7 +21,7 @@ from l3agent.cli.parser import (
 from l3agent.cli.terminal import Screen
 from l3agent.cmd.config_files import describe_sources
 from l3agent.cmd.dataplane_command import dataplane_program
-from l3agent.cmd.startup import configured
+from l3agent.cmd.startup import load_config
 from l3agent.dataplane.kernel import mounts
 from l3agent.exceptions import ConfigError
 from l3agent.model.interface_drivers import driver_name
@@ -79,7 +79,7 @@ def _files(args: argparse.Namespace) -> list[str]:
 
 def _configuration(args: argparse.Namespace) -> Iterator[Finding]:
     try:
-        conf = configured(_files(args), prog="l3-agent")
+        conf = load_config(_files(args), prog="l3-agent")
         driver = driver_name(conf.interface_driver)
     except ConfigError as exc:
         yield failed("configuration", str(exc), findings.EX_CONFIG)
@@ -136,8 +136,8 @@ def _reach(args: argparse.Namespace) -> Iterator[Finding]:
 def _reached(found: dict[str, Any]) -> Iterator[Finding]:
     for problem in found["unknown"]:
         yield failed("option", problem, findings.EX_CONFIG)
-    if found["without_effect"]:
-        yield Finding("options without effect", "note", found["without_effect"])
+    if found["ineffective_options"]:
+        yield Finding("options without effect", "note", found["ineffective_options"])
     yield from findings.features(found["features"], found.get("server") or {})
     broker = found.get("broker")
     if broker is None:

@@ -25,12 +25,12 @@ from oslo_log import log as logging
 
 from l3agent.agent.plugin_api import TOPIC, L3PluginApi
 from l3agent.cmd.neutron_options import (
-    old_transport_url,
+    ineffective_options,
+    legacy_transport_url,
     requested_features,
     unknown_options,
-    without_effect,
 )
-from l3agent.cmd.startup import configured
+from l3agent.cmd.startup import load_config
 from l3agent.exceptions import ConfigError, ServerUnavailable
 from l3agent.rpc import Client, RemoteError, get_transport
 
@@ -42,11 +42,11 @@ _BROKER_S, _SERVER_S = 5.0, 5.0
 def main(argv: Sequence[str] | None = None) -> int:
     """Print what was found as JSON; exit status 78 when the configuration is wrong."""
     try:
-        conf = configured(sys.argv[1:] if argv is None else argv, prog="l3-agent")
+        conf = load_config(sys.argv[1:] if argv is None else argv, prog="l3-agent")
         # The report goes to stdout; what libraries say meanwhile is no part of it.
         conf.set_override("use_stderr", False)
         logging.setup(conf, "l3agent")
-        transport = get_transport(conf, "local:///check" if conf.standalone.topology else old_transport_url(conf))
+        transport = get_transport(conf, "local:///check" if conf.standalone.topology else legacy_transport_url(conf))
         # Made before the options are looked at: making one registers some of them.
         client = Client(transport, TOPIC, timeout=_SERVER_S, max_timeout=_SERVER_S)
     except (ConfigError, logging.LogConfigError) as exc:
@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return EX_CONFIG
     found: dict[str, Any] = {
         "unknown": unknown_options(conf),
-        "without_effect": without_effect(conf),
+        "ineffective_options": ineffective_options(conf),
         "features": requested_features(conf),
     }
     if not conf.standalone.topology:
@@ -66,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _broker(conf: Any, transport: Any) -> dict[str, Any]:
     """Log in to the broker, to one after the other of several."""
-    url = oslo_messaging.TransportURL.parse(conf, old_transport_url(conf))
+    url = oslo_messaging.TransportURL.parse(conf, legacy_transport_url(conf))
     hosts = [f"{host.hostname}:{host.port or 5672}" for host in url.hosts]
     where = f"{url.transport or 'rabbit'}://{','.join(hosts)}/{url.virtual_host or ''}"
     if not (url.transport or "rabbit").startswith(("rabbit", "amqp", "kombu")):

@@ -23,7 +23,7 @@ import msgpack
 from l3agent.exceptions import ConfigError, L3AgentError, PermissionMissing, TransientError
 from l3agent.model.states import Key, Kind, Report
 from l3agent.model.wire import pack_state, unpack_report
-from l3agent.ops.control_client import ask_agent
+from l3agent.ops.control_client import call_agent
 
 _START_S, _REQUEST_S, _SETTLE_S = 15.0, 120.0, 5.0
 #: Networks last: a bridge goes when nobody uses it any more.
@@ -63,7 +63,7 @@ def refuse_while_at_work(control_socket: str, dataplane_socket: str) -> None:
     :raises L3AgentError: one is.
     """
     with contextlib.suppress(TransientError):
-        ask_agent(control_socket, {"op": "status"})
+        call_agent(control_socket, {"op": "status"})
         raise L3AgentError(f"an l3-agent is running and would build all of it again ({control_socket}); stop it first")
     with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as trial:
         trial.connect(dataplane_socket)

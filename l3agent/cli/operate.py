@@ -24,10 +24,10 @@ from l3agent.cli.parser import (
     seconds,
 )
 from l3agent.exceptions import L3AgentError
-from l3agent.ops.control_client import ask_agent
+from l3agent.ops.control_client import call_agent
 
 EX_TEMPFAIL = 75
-_LOOK_S = 0.2
+_POLL_S = 0.2
 
 
 def add_commands(commands: Commands) -> None:
@@ -102,9 +102,9 @@ Exit status 75: work was still in hand after --wait seconds; ask again.""",
 
 def _resync(args: argparse.Namespace) -> int:
     path = control_socket(args)
-    status = ask_agent(path, {"op": "status"})
+    status = call_agent(path, {"op": "status"})
     wanted = _known_or_new(status["routers"], args.router) if args.router else None
-    ask_agent(path, {"op": "resync", "router": wanted})
+    call_agent(path, {"op": "resync", "router": wanted})
     say(f"the server is asked for {'router ' + wanted if wanted else 'everything on this node'}")
     if status["admin"] != "serving":
         say("the agent is drained: what the server answers is done after `l3-agentctl drain --undo`")
@@ -126,9 +126,9 @@ def _known_or_new(routers: dict[str, Any], wanted: str) -> str:
 
 def _replay(args: argparse.Namespace) -> int:
     path = control_socket(args)
-    wanted = _known_or_new(ask_agent(path, {"op": "status"})["routers"], args.router)
+    wanted = _known_or_new(call_agent(path, {"op": "status"})["routers"], args.router)
     request = {"op": "replay", "router": wanted, "timeout": args.wait}
-    answer = ask_agent(path, request, timeout=args.wait + LONG_S)["replay"]
+    answer = call_agent(path, request, timeout=args.wait + LONG_S)["replay"]
     say_answer(args, answer, lambda: _replay_lines(answer))
     return 0 if answer["result"] == "ok" else 1
 
@@ -144,17 +144,17 @@ def _replay_lines(answer: dict[str, Any]) -> Iterator[str]:
 def _pause(args: argparse.Namespace) -> int:
     path = control_socket(args)
     wanted = router_id(path, args.router)
-    ask_agent(path, {"op": "pause", "router": wanted}, timeout=LONG_S)
+    call_agent(path, {"op": "pause", "router": wanted}, timeout=LONG_S)
     say(f"router {wanted} is left alone until `l3-agentctl resume {args.router}`")
     return 0
 
 
 def _resume(args: argparse.Namespace) -> int:
     path = control_socket(args)
-    status = ask_agent(path, {"op": "status"})
+    status = call_agent(path, {"op": "status"})
     gone = {router: {"name": ""} for router in status["paused"]}
     wanted = chosen(gone | status["routers"], args.router)
-    ask_agent(path, {"op": "resume", "router": wanted})
+    call_agent(path, {"op": "resume", "router": wanted})
     say(f"router {wanted} is served again")
     return 0
 
@@ -162,11 +162,11 @@ def _resume(args: argparse.Namespace) -> int:
 def _drain(args: argparse.Namespace) -> int:
     path = control_socket(args)
     if args.undo:
-        ask_agent(path, {"op": "drain", "undo": True})
+        call_agent(path, {"op": "drain", "undo": True})
         say("the agent takes work again, first what it was told meanwhile")
         return 0
     deadline = time.monotonic() + args.wait
-    while (answer := ask_agent(path, {"op": "drain"}))["admin"] != "drained":
+    while (answer := call_agent(path, {"op": "drain"}))["admin"] != "drained":
         if time.monotonic() > deadline:
             queue = answer["queue"]
             print(
@@ -175,11 +175,11 @@ def _drain(args: argparse.Namespace) -> int:
                 file=sys.stderr,
             )
             return EX_TEMPFAIL
-        time.sleep(_LOOK_S)
+        time.sleep(_POLL_S)
     left = answer["queue"]["held"]
     say(f"drained: nothing is in hand{f', {left} routers have news for later' if left else ''}")
     if args.stop:
-        say(f"l3-agent, process {ask_agent(path, {'op': 'stop'})['pid']}, is stopping; routers forward on")
+        say(f"l3-agent, process {call_agent(path, {'op': 'stop'})['pid']}, is stopping; routers forward on")
         return 0
     say("l3-agent can be stopped; routers forward on. `l3-agentctl drain --undo` takes up work again")
     return 0

@@ -17,7 +17,7 @@ from l3agent.cmd.config_files import default_config_files
 from l3agent.conf import register_opts
 from l3agent.exceptions import ConfigError, L3AgentError
 from l3agent.model.escape import escape_lines
-from l3agent.ops.control_client import CONTROL_SOCKET, ask_agent
+from l3agent.ops.control_client import CONTROL_SOCKET, call_agent
 
 #: Seconds for what the data plane has to answer too.
 LONG_S = 90.0
@@ -173,7 +173,7 @@ def chosen(routers: Mapping[str, Mapping[str, Any]], wanted: str) -> str:
 
 def router_id(path: str, wanted: str) -> str:
     """Return the id of a router of the agent that listens on ``path``."""
-    return chosen(ask_agent(path, {"op": "status"})["routers"], wanted)
+    return chosen(call_agent(path, {"op": "status"})["routers"], wanted)
 
 
 def say(text: str) -> None:

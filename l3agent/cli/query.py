@@ -38,7 +38,7 @@ from l3agent.exceptions import TransientError
 from l3agent.model.escape import escape_controls
 from l3agent.model.names import namespace_name
 from l3agent.model.states import Address
-from l3agent.ops.control_client import ask_agent
+from l3agent.ops.control_client import call_agent
 
 EX_TEMPFAIL = 75
 _CLEAR = "\x1b[H\x1b[2J"
@@ -170,14 +170,14 @@ def _port(text: str) -> int:
 def _status(args: argparse.Namespace) -> int:
     path = control_socket(args)
     if args.watch is None:
-        status = ask_agent(path, {"op": "status"})
+        status = call_agent(path, {"op": "status"})
         _print_status(args, status, None)
         return EX_TEMPFAIL if args.exit_code and not_serving(status) else 0
     before: dict[str, Any] | None = None
     try:
         while True:
             try:
-                now = ask_agent(path, {"op": "status"})
+                now = call_agent(path, {"op": "status"})
             except TransientError as exc:
                 if before is None:
                     raise
@@ -210,7 +210,7 @@ def _show(args: argparse.Namespace) -> int:
 
 def _shown(args: argparse.Namespace) -> dict[str, Any]:
     path = control_socket(args)
-    answer = ask_agent(path, {"op": "show", "router": router_id(path, args.router)}, timeout=LONG_S)
+    answer = call_agent(path, {"op": "show", "router": router_id(path, args.router)}, timeout=LONG_S)
     router: dict[str, Any] = answer["router"]
     return router
 
@@ -218,7 +218,7 @@ def _shown(args: argparse.Namespace) -> dict[str, Any]:
 def _plan(args: argparse.Namespace) -> int:
     path = control_socket(args)
     wanted = router_id(path, args.router) if args.router else None
-    answer = ask_agent(path, {"op": "plan", "router": wanted}, timeout=LONG_S)
+    answer = call_agent(path, {"op": "plan", "router": wanted}, timeout=LONG_S)
     if args.json:
         say(json.dumps(answer, indent=2))
     else:
@@ -250,13 +250,13 @@ def _trace(args: argparse.Namespace) -> int:
 def _traffic(args: argparse.Namespace) -> int:
     path = control_socket(args)
     wanted = router_id(path, args.router) if args.router else None
-    routers = ask_agent(path, {"op": "traffic", "router": wanted}, timeout=LONG_S)["routers"]
+    routers = call_agent(path, {"op": "traffic", "router": wanted}, timeout=LONG_S)["routers"]
     say_answer(args, routers, lambda: traffic_lines(routers, Screen.of(sys.stdout)))
     return 0
 
 
 def _graph(args: argparse.Namespace) -> int:
-    answer = ask_agent(control_socket(args), {"op": "topology"})
+    answer = call_agent(control_socket(args), {"op": "topology"})
     say(_FORMATS[args.format](answer))
     return 0
 
@@ -270,7 +270,7 @@ _FORMATS: dict[str, Callable[[dict[str, Any]], str]] = {
 
 def router_names(args: argparse.Namespace) -> str:
     """Return the names of the routers, one a line; the id of one whose name is not its own, or fits no line."""
-    routers = ask_agent(control_socket(args), {"op": "status"})["routers"]
+    routers = call_agent(control_socket(args), {"op": "status"})["routers"]
     names = Counter(entry["name"] for entry in routers.values())
     good = {key: entry["name"] for key, entry in routers.items() if names[entry["name"]] == 1}
     return "\n".join(sorted(good[key] if good.get(key, "").isprintable() and good.get(key) else key for key in routers))

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from l3agent.cli.cleanup import own_dataplane
 
 #: Seconds between two looks for the rules of neutron-l3-agent.
-_LOOK_S = 0.5
+_POLL_S = 0.5
 
 
 def release(netns_path: str, *, timeout: float, options: Sequence[str] = ()) -> Iterator[tuple[str, str | None]]:
@@ -32,5 +32,5 @@ def release(netns_path: str, *, timeout: float, options: Sequence[str] = ()) -> 
             left = sorted((router, reason) for router, reason in routers.items() if reason is not None)
             if not left or time.monotonic() > deadline:
                 break
-            time.sleep(_LOOK_S)
+            time.sleep(_POLL_S)
     yield from left

@@ -41,7 +41,7 @@ def status_lines(status: Mapping[str, Any], screen: Screen, before: Mapping[str,
     if any(entry["warnings"] for _, entry in rows):
         header.append("WARNINGS")
     unknown = [
-        _unknown(router_id, why) for router_id, why in status["broken"].items() if router_id not in status["routers"]
+        _unknown(router_id, why) for router_id, why in status["failures"].items() if router_id not in status["routers"]
     ]
     if not rows and not unknown:
         return
@@ -98,7 +98,7 @@ def _state(entry: Mapping[str, Any]) -> str:
 
 def _row(status: Mapping[str, Any], router_id: str, entry: Mapping[str, Any]) -> list[Cell | str]:
     state = _state(entry)
-    broken = status["broken"].get(router_id)
+    broken = status["failures"].get(router_id)
     error = entry["error"] or "" if broken is None else _why(broken)
     last = "-"
     if entry["updated_at"]:
@@ -124,8 +124,8 @@ def _warnings(entry: Mapping[str, Any]) -> str:
 
 
 def _why(broken: Mapping[str, Any]) -> str:
-    tries = f"{broken['tries']} tries, " if broken["tries"] > 1 else ""
-    again = f"({tries}again in {broken['next_try']:.0f} s) " if broken["next_try"] is not None else ""
+    tries = f"{broken['attempts']} tries, " if broken["attempts"] > 1 else ""
+    again = f"({tries}again in {broken['retry_in']:.0f} s) " if broken["retry_in"] is not None else ""
     return f"{again}{broken['reason']}"
 
 

@@ -29,23 +29,23 @@ from l3agent.agent.l3_agent import L3NATAgent
 from l3agent.agent.registration import BINARY, L3_AGENT_TOPIC
 from l3agent.cmd.config_files import describe_sources
 from l3agent.cmd.dataplane_command import dataplane_program
-from l3agent.cmd.neutron_options import old_transport_url, without_effect
-from l3agent.cmd.startup import configured, start_logging
+from l3agent.cmd.neutron_options import ineffective_options, legacy_transport_url
+from l3agent.cmd.startup import load_config, start_logging
 from l3agent.exceptions import AlreadyRunning, ConfigError, PermissionMissing
 from l3agent.model.escape import escape_controls
 from l3agent.model.interface_drivers import driver_name
-from l3agent.ops.control import ControlSocket, refuse_beside_another
+from l3agent.ops.control import ControlSocket, require_no_other_agent
 from l3agent.ops.control_client import CONTROL_SOCKET
-from l3agent.ops.control_operations import Surroundings, operations
+from l3agent.ops.control_operations import TopologyContext, build_operations
 from l3agent.ops.guru_report import TITLE, summary
 from l3agent.ops.health import Health
 from l3agent.ops.history import History
 from l3agent.ops.http import HttpServer
 from l3agent.ops.metrics import Metrics
-from l3agent.ops.run_once import Once
+from l3agent.ops.run_once import RunOnce
 from l3agent.ops.status import status
 from l3agent.ops.topology_json import TopologyEncoder
-from l3agent.ops.web import pages
+from l3agent.ops.web import build_pages
 from l3agent.rpc import get_transport
 from l3agent.rpc.observers import record, watch
 from l3agent.rpc.redaction import PRIVATE
@@ -75,24 +75,24 @@ _TRACE_BYTES = 64 << 20
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the agent until SIGTERM or SIGINT; return the exit status: see ``l3agent.service``."""
     try:
-        conf = _configured(sys.argv[1:] if argv is None else argv)
+        conf = _load_config(sys.argv[1:] if argv is None else argv)
         return _run(conf)
     except ConfigError as exc:
-        return _said(exc, EX_CONFIG)
+        return _print_error(exc, EX_CONFIG)
     except PermissionMissing as exc:
-        return _said(exc, EX_NOPERM)
+        return _print_error(exc, EX_NOPERM)
     except AlreadyRunning as exc:
-        return _said(exc, EX_TEMPFAIL)
+        return _print_error(exc, EX_TEMPFAIL)
 
 
-def _said(exc: Exception, exit_status: int) -> int:
+def _print_error(exc: Exception, exit_status: int) -> int:
     for line in str(exc).splitlines():
         print(f"l3-agent: {escape_controls(line)}", file=sys.stderr)
     return exit_status
 
 
-def _configured(argv: Sequence[str]) -> Any:
-    conf = configured(argv, prog="l3-agent", cli_opts=_CLI_OPTS)
+def _load_config(argv: Sequence[str]) -> Any:
+    conf = load_config(argv, prog="l3-agent", cli_opts=_CLI_OPTS)
     if driver_name(conf.interface_driver) != "bridge" and conf.standalone.topology:
         raise ConfigError(
             f"interface_driver: {conf.interface_driver!r}: a topology file needs `bridge`; no L2 agent wires ports here"
@@ -109,17 +109,17 @@ def _configured(argv: Sequence[str]) -> Any:
 def _run(conf: Any) -> int:
     control_socket = os.path.join(conf.state_path, CONTROL_SOCKET)
     # Said before anything is touched that the other one has: its data plane, the file of a trace, the broker.
-    refuse_beside_another(control_socket)
+    require_no_other_agent(control_socket)
     LOG.info("l3-agent %s is %s on host %s; configuration: %s", __version__, BINARY, conf.host, describe_sources(conf))
-    if said := without_effect(conf):
+    if said := ineffective_options(conf):
         LOG.warning("Options without effect: %s", said)
-    transport = get_transport(conf, _LOCAL if conf.standalone.topology else old_transport_url(conf))
-    _trace(conf, transport)
-    dataplane = DataplaneClient(conf.dataplane.socket, timeout=conf.dataplane.timeout, child=_child(conf))
+    transport = get_transport(conf, _LOCAL if conf.standalone.topology else legacy_transport_url(conf))
+    _record_messages(conf, transport)
+    dataplane = DataplaneClient(conf.dataplane.socket, timeout=conf.dataplane.timeout, child=_dataplane_process(conf))
     agent = L3NATAgent(conf, conf.host, dataplane=dataplane, transport=transport)
-    server = _server(conf, transport, dataplane)
-    surroundings = _surroundings(server)
-    control = ControlSocket(control_socket, operations(agent, dataplane, surroundings))
+    standalone = _standalone_services(conf, transport, dataplane)
+    topology_context = _topology_context(standalone)
+    control = ControlSocket(control_socket, build_operations(agent, dataplane, topology_context))
     service = Service.create(
         binary=BINARY,
         topic=L3_AGENT_TOPIC,
@@ -132,9 +132,10 @@ def _run(conf: Any) -> int:
         periodic_fuzzy_delay=conf.periodic_fuzzy_delay,
     )
     launcher = launch(conf, [], restart_method="mutate")
-    # What an operator asks comes first: it is to answer while the agent still waits for its broker.
-    once = [Once(agent, wait=conf.wait, end=launcher.services.end)] if conf.once else []
-    for one in (control, *_http(conf, launcher, service, agent, dataplane, surroundings), *once, *server, service):
+    # Control socket and HTTP server start first, so that they answer while the agent waits for its broker.
+    http = _http_services(conf, launcher, service, agent, dataplane, topology_context)
+    once = [RunOnce(agent, wait=conf.wait, end=launcher.services.end)] if conf.once else []
+    for one in (control, *http, *once, *standalone, service):
         launcher.launch_service(one)
     TextGuruMeditation.register_section(TITLE, lambda: ModelWithDefaultViews(summary(agent, dataplane)))
     try:
@@ -144,7 +145,7 @@ def _run(conf: Any) -> int:
         dataplane.stop()
 
 
-def _trace(conf: Any, transport: Any) -> None:
+def _record_messages(conf: Any, transport: Any) -> None:
     """Have the messages of a transport written down, where that is asked for."""
     path = conf.l3agent.rpc_trace_file
     if not path:
@@ -155,13 +156,13 @@ def _trace(conf: Any, transport: Any) -> None:
         raise ConfigError(f"[l3agent] rpc_trace_file: {path}: {exc.strerror}") from exc
 
 
-def _http(
+def _http_services(
     conf: Any,
     launcher: Any,
     service: Service,
     agent: L3NATAgent,
     dataplane: DataplaneClient,
-    surroundings: Surroundings,
+    topology_context: TopologyContext,
 ) -> list[Any]:
     """Return the status page with all that it shows, where one is asked for."""
     if not conf.http.port:
@@ -177,13 +178,13 @@ def _http(
         broker_connected=lambda: service.conn is not None and service.conn.connected,
     )
     history = History(agent)
-    topology = TopologyEncoder(agent, surroundings)
-    shown = pages(agent.host, lambda: status(agent, dataplane), topology.encode, metrics, health, history)
-    server = HttpServer(conf.http.bind_address, conf.http.port, shown, allow_remote=conf.http.allow_remote)
+    topology = TopologyEncoder(agent, topology_context)
+    pages = build_pages(agent.host, lambda: status(agent, dataplane), topology.encode, metrics, health, history)
+    server = HttpServer(conf.http.bind_address, conf.http.port, pages, allow_remote=conf.http.allow_remote)
     return [server, history]
 
 
-def _server(conf: Any, transport: Any, dataplane: DataplaneClient) -> list[PluginService]:
+def _standalone_services(conf: Any, transport: Any, dataplane: DataplaneClient) -> list[PluginService]:
     """Return the server inside this process, where a topology file takes the place of one outside."""
     if not conf.standalone.topology:
         return []
@@ -191,11 +192,11 @@ def _server(conf: Any, transport: Any, dataplane: DataplaneClient) -> list[Plugi
     return [PluginService(transport, conf.standalone.topology, dataplane=dataplane, watch_interval=interval)]
 
 
-def _surroundings(server: list[PluginService]) -> Surroundings:
+def _topology_context(standalone: list[PluginService]) -> TopologyContext:
     """Return what tells the hosts and the names of networks, which only a topology file knows."""
 
-    def surroundings() -> tuple[list[Mapping[str, Any]], Mapping[str, str]]:
-        topologies = [one.plugin.topology for one in server]
+    def topology_context() -> tuple[list[Mapping[str, Any]], Mapping[str, str]]:
+        topologies = [one.plugin.topology for one in standalone]
         hosts: list[Mapping[str, Any]] = [
             {"name": one.name, "network": one.network.id, "addresses": list(map(str, one.addresses))}
             for topology in topologies
@@ -203,20 +204,20 @@ def _surroundings(server: list[PluginService]) -> Surroundings:
         ]
         return hosts, {network.id: network.name for topology in topologies for network in topology.networks}
 
-    return surroundings
+    return topology_context
 
 
-def _child(conf: Any) -> Child | None:
+def _dataplane_process(conf: Any) -> Child | None:
     """Return how the data plane is started when nobody listens; None when that is left to others."""
     if not conf.dataplane.spawn_dataplane:
         return None
     files = [f"--config-file={path}" for path in conf.config_file or []]
     folders = [f"--config-dir={path}" for path in conf.config_dir or []]
     arguments = [*files, *folders, *(["--debug"] if conf.debug else []), "--exit-with-client"]
-    return Child([*dataplane_program(), *arguments], helper=_helper(conf))
+    return Child([*dataplane_program(), *arguments], helper=_root_helper(conf))
 
 
-def _helper(conf: Any) -> list[str]:
+def _root_helper(conf: Any) -> list[str]:
     """Return what a command is prefixed with to get the privilege of the data plane.
 
     :raises PermissionMissing: there is no way to get it, and no data plane that somebody else has started.

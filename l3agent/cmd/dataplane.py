@@ -18,7 +18,7 @@ from oslo_log import log as logging
 from l3agent import __version__
 from l3agent.cmd.config_files import describe_sources
 from l3agent.cmd.directory_guard import DirectoryGuard
-from l3agent.cmd.startup import configured, start_logging
+from l3agent.cmd.startup import load_config, start_logging
 from l3agent.cmd.trust import Restricted, is_trusted, restrict
 from l3agent.cmd.uplinks import Uplinks
 from l3agent.dataplane import privilege
@@ -49,7 +49,7 @@ LOG = logging.getLogger(__name__)
 
 EX_SOFTWARE, EX_TEMPFAIL, EX_NOPERM, EX_CONFIG = 70, 75, 77, 78
 #: So many objects more than before are a reason to look for garbage (Python's own default is 700).
-_NEW_OBJECTS = 10_000
+_GC_THRESHOLD = 10_000
 #: Seconds to wait for the rows of OVSDB before the first request; without them what stands counts as right.
 _OVSDB_S = 2.0
 
@@ -61,36 +61,36 @@ _EXIT_WITH_CLIENT = cfg.BoolOpt(
 def main(argv: list[str] | None = None) -> int:
     """Run the data plane until SIGTERM or SIGINT; return the exit status."""
     try:
-        options = _configured(sys.argv[1:] if argv is None else argv)
+        options = _load_config(sys.argv[1:] if argv is None else argv)
         privilege.check_root()
         if options.ignored:
             LOG.warning("Ignored, since another user than root can write the file: %s", ", ".join(options.ignored))
         _check_mount(options.conf.dataplane)
         with DirectoryGuard(options.conf.dataplane.netns_path):
-            return _serve(options.conf, options.author)
+            return _serve(options.conf, options.socket_owner)
     except ConfigError as exc:
-        return _said(exc, EX_CONFIG)
+        return _print_error(exc, EX_CONFIG)
     except PermissionMissing as exc:
-        return _said(exc, EX_NOPERM)
+        return _print_error(exc, EX_NOPERM)
     except AlreadyRunning as exc:
-        return _said(exc, EX_TEMPFAIL)
+        return _print_error(exc, EX_TEMPFAIL)
     except L3AgentError as exc:
-        return _said(exc, EX_SOFTWARE)
+        return _print_error(exc, EX_SOFTWARE)
 
 
-def _said(exc: Exception, status: int) -> int:
+def _print_error(exc: Exception, status: int) -> int:
     print(f"l3-dataplane: {escape_lines(str(exc))}", file=sys.stderr)
     return status
 
 
-def _configured(argv: list[str]) -> Restricted:
+def _load_config(argv: list[str]) -> Restricted:
     arguments = _parse(argv)
 
     def read(files: list[str] | None = None) -> Any:
         named = [f"--config-file={path}" for path in (arguments.config_file if files is None else files)]
         directories = [f"--config-dir={path}" for path in arguments.config_dir] if files is None else []
         switches = [name for name in ("--debug", "--exit-with-client") if name in argv]
-        return configured(
+        return load_config(
             [*named, *directories, *switches],
             prog="l3-dataplane",
             cli_opts=[_EXIT_WITH_CLIENT],
@@ -101,7 +101,7 @@ def _configured(argv: list[str]) -> Restricted:
     conf = options.conf
     driver_name(conf.interface_driver)
     # The file and the folder named in [DEFAULT] are the agent's; two processes would rotate it under each other.
-    conf.set_override("log_file", _of_ours(conf.dataplane.log_file))
+    conf.set_override("log_file", _protected_path(conf.dataplane.log_file))
     conf.set_override("log_dir", None)
     conf.set_override("use_stderr", conf.dataplane.log_file is None and not conf.use_journal)
     start_logging(conf, "l3-dataplane", fix_eventlet=False)
@@ -131,7 +131,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     return arguments
 
 
-def _of_ours(path: str | None) -> str | None:
+def _protected_path(path: str | None) -> str | None:
     """Return the path of a file to write, if only root decides where it leads.
 
     :raises ConfigError: another user can change its directory, it is a symlink, or its directory does not exist.
@@ -148,9 +148,9 @@ def _of_ours(path: str | None) -> str | None:
     return path
 
 
-def _serve(conf: Any, author: int | None) -> int:
+def _serve(conf: Any, socket_owner: int | None) -> int:
     path = conf.dataplane.socket
-    file = SocketFile(path, author)
+    file = SocketFile(path, socket_owner)
     privilege.raise_descriptor_limit()
     privilege.drop()
 
@@ -172,7 +172,7 @@ def _serve(conf: Any, author: int | None) -> int:
             describe_sources(conf),
         )
         notify_ready()
-        _collect_seldom()
+        _tune_garbage_collector()
         server.run()
     except OSError as exc:
         LOG.error("cannot work on this kernel: %s", exc)
@@ -180,14 +180,14 @@ def _serve(conf: Any, author: int | None) -> int:
     return 0
 
 
-def _collect_seldom() -> None:
+def _tune_garbage_collector() -> None:
     """Have the garbage collector leave alone what stays, and look at the rest seldom.
 
     A look at the objects of a thousand routers takes as long as the work on a hundred; little here is in cycles.
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(_NEW_OBJECTS, 20, 50)
+    gc.set_threshold(_GC_THRESHOLD, 20, 50)
 
 
 def _resources(conf: Any, uplinks: Uplinks | None) -> Resources:
@@ -198,7 +198,7 @@ def _resources(conf: Any, uplinks: Uplinks | None) -> Resources:
         external_bridge=conf.external_network_bridge,
         use_veth=conf.ovs_use_veth,
     )
-    switch = _switch(conf) if driver_name(conf.interface_driver) == "openvswitch" else None
+    switch = _open_vswitch(conf) if driver_name(conf.interface_driver) == "openvswitch" else None
     counting = conf.dataplane.count_traffic
     pool = NamespacePool(conf.dataplane.pool_size, ROUTER_SYSCTLS, closer, counting=counting)
     kernel = Kernel(conf.dataplane.netns_path, closer, pool, counting=counting)
@@ -208,10 +208,10 @@ def _resources(conf: Any, uplinks: Uplinks | None) -> Resources:
     garbage = GarbageCollector(kernel, drift.uses)
     reconciler = Reconciler(kernel, driver, announcer, garbage, drift, switch)
     rotation = None if listener is None else Rotation(kernel, drift, reconciler.turns)
-    return Resources(reconciler, garbage, drift, Limits(), Reader(), uplinks.refusal if uplinks else None, rotation)
+    return Resources(reconciler, garbage, drift, Limits(), Reader(), uplinks.rejection if uplinks else None, rotation)
 
 
-def _switch(conf: Any) -> Any:
+def _open_vswitch(conf: Any) -> Any:
     # Only where it is in use: it brings the library of Open vSwitch along.
     from l3agent.dataplane.ovsdb.jsonrpc import Tls
     from l3agent.dataplane.ovsdb.switch import Switch

@@ -70,10 +70,10 @@ class DirectoryGuard:
         except OSError:
             # Any user may bind an abstract name, but a data plane runs as root; it has ended if none listens.
             return peer_user(self._name) not in (None, 0, os.geteuid())
-        threading.Thread(target=self._greet, name="guard", daemon=True).start()
+        threading.Thread(target=self._accept_probes, name="guard", daemon=True).start()
         return True
 
-    def _greet(self) -> None:
+    def _accept_probes(self) -> None:
         """Accept each connection, so that a data plane that starts later learns who listens."""
         with suppress(OSError):  # it is closed
             while True:

@@ -100,7 +100,7 @@ _REASONS: Mapping[str, Mapping[str, str]] = {
 _OWN_GROUPS = frozenset({"dataplane", "l3agent", "standalone"})
 
 #: Values by which a file asks for what is the case anyway.
-_NOTHING_ASKED = frozenset({"", "false", "none", "0", "no", "off"})
+_DISABLED_VALUES = frozenset({"", "false", "none", "0", "no", "off"})
 
 
 #: The feature that options of a reason ask for, by the names of the metrics.
@@ -128,40 +128,40 @@ def requested_features(conf: Any) -> dict[str, list[str]]:
     :param conf: the parsed options.
     """
     found: dict[str, list[str]] = {"metadata": ["enable_metadata_proxy"]} if conf.enable_metadata_proxy else {}
-    chosen = _chosen(conf)
+    values = _file_values(conf)
     for reason, feature in _FEATURES.items():
-        if names := _set_without_effect(conf, chosen, reason):
+        if names := _ineffective_for(conf, values, reason):
             found[feature] = names
-    for extension in chosen.get(("agent", "extensions"), "").replace(",", " ").split():
+    for extension in values.get(("agent", "extensions"), "").replace(",", " ").split():
         feature = _EXTENSION_FEATURES.get(extension, extension)
         found.setdefault(feature, []).append(f"[AGENT] extensions: {extension}")
     return found
 
 
-def without_effect(conf: Any) -> str:
+def ineffective_options(conf: Any) -> str:
     """Return the options of neutron-l3-agent that the files set and that change nothing, with the reasons, in one line.
 
     :param conf: the parsed options; those registered on it have an effect, if the interface driver asks for them.
     :returns: an empty text when there is nothing to say.
     """
-    chosen = _chosen(conf)
+    values = _file_values(conf)
     found = []
     for reason in _REASONS:
-        if reason == _BROKER and old_transport_url(conf):
+        if reason == _BROKER and legacy_transport_url(conf):
             continue
-        if names := _set_without_effect(conf, chosen, reason):
+        if names := _ineffective_for(conf, values, reason):
             found.append(f"{', '.join(names)} ({reason})")
     return "; ".join(found)
 
 
-def _set_without_effect(conf: Any, chosen: Mapping[tuple[str, str], str], reason: str) -> list[str]:
+def _ineffective_for(conf: Any, values: Mapping[tuple[str, str], str], reason: str) -> list[str]:
     """Return the options of a reason that the files set to a value that asks for something."""
     return [
         name if group == "DEFAULT" else f"[{group}] {name}"
         for group, words in _REASONS[reason].items()
         for name in words.split()
         if not _has_effect(conf, reason, group, name)
-        and chosen.get((group.lower(), name), "").lower() not in _NOTHING_ASKED
+        and values.get((group.lower(), name), "").lower() not in _DISABLED_VALUES
     ]
 
 
@@ -184,11 +184,11 @@ def unknown_options(conf: Any) -> list[str]:
     """
     found = []
     sections = {"default": "DEFAULT"} | {name.lower(): name for name in _groups(conf)}
-    for group, name in _chosen(conf):
+    for group, name in _file_values(conf):
         section = sections.get(group)
         if section is None or _is_registered(conf, section, name) or reason_for(section, name):
             continue
-        ours = [opt.dest for opt in _ours(section)]
+        ours = [opt.dest for opt in _own_options(section)]
         near = difflib.get_close_matches(name, ours, n=1, cutoff=0.85)
         if near:
             found.append(f"[{section}] {name}: no such option; did you mean {near[0]}?")
@@ -201,18 +201,18 @@ def _groups(conf: Any) -> list[str]:
     return [name for name in conf if isinstance(conf[name], cfg.ConfigOpts.GroupAttr)]
 
 
-def _ours(section: str) -> list[Any]:
+def _own_options(section: str) -> list[Any]:
     return [opt for group, opts in list_opts() if (group or "DEFAULT") == section for opt in opts]
 
 
-def old_transport_url(conf: Any) -> str | None:
+def legacy_transport_url(conf: Any) -> str | None:
     """Return the URL of the broker that files of old releases name by its parts; None when they do not.
 
     Source: the options of ``[oslo_messaging_rabbit]`` before ``transport_url`` took their place.
     """
-    chosen = _chosen(conf)
-    part = {name: value for (group, name), value in chosen.items() if group == "oslo_messaging_rabbit"}
-    if ("default", "transport_url") in chosen or not part.keys() & {"rabbit_host", "rabbit_hosts"}:
+    values = _file_values(conf)
+    part = {name: value for (group, name), value in values.items() if group == "oslo_messaging_rabbit"}
+    if ("default", "transport_url") in values or not part.keys() & {"rabbit_host", "rabbit_hosts"}:
         return None
     hosts = part.get("rabbit_hosts") or f"{part['rabbit_host']}:{part.get('rabbit_port', 5672)}"
     user = quote(part.get("rabbit_userid", "guest"), safe="")
@@ -236,7 +236,7 @@ def _is_registered(conf: Any, group: str, name: str) -> bool:
     return group in conf and name in conf[group]
 
 
-def _chosen(conf: Any) -> dict[tuple[str, str], str]:
+def _file_values(conf: Any) -> dict[tuple[str, str], str]:
     """Return the values in the configuration files by group and name, groups in lower case, the last file first."""
     found: dict[tuple[str, str], str] = {}
     for path in configuration_files(conf):

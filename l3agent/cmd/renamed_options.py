@@ -20,11 +20,11 @@ def reject_renamed(conf: Any) -> None:
     :param conf: the parsed options.
     :raises ConfigError: a file or the environment has such options; one line names each with its new name.
     """
-    if found := sorted(set(_renamed(conf))):
+    if found := sorted(set(_find_renamed(conf))):
         raise ConfigError("; ".join(found))
 
 
-def _renamed(conf: Any) -> Iterator[str]:
+def _find_renamed(conf: Any) -> Iterator[str]:
     for path in configuration_files(conf):
         sections: dict[str, dict[str, list[str]]] = {}
         cfg.ConfigParser(str(path), sections).parse()

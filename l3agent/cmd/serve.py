@@ -17,7 +17,7 @@ from typing import Any
 
 from oslo_config import cfg
 
-from l3agent.cmd.startup import configured, start_logging
+from l3agent.cmd.startup import load_config, start_logging
 from l3agent.exceptions import ConfigError, UsageError
 from l3agent.model.escape import escape_controls
 from l3agent.rpc import get_transport
@@ -54,7 +54,7 @@ _CLI_OPTS = [
 def main(argv: Sequence[str] | None = None) -> int:
     """Serve until SIGTERM or SIGINT; return the exit status: 64 wrong arguments, 78 a bad file, option or URL."""
     try:
-        conf = _configured(sys.argv[1:] if argv is None else argv)
+        conf = _load_config(sys.argv[1:] if argv is None else argv)
         service = _service(conf)
     except ConfigError as exc:
         lines = (f"l3-agentctl serve: {escape_controls(line)}" for line in str(exc).splitlines())
@@ -63,8 +63,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     return int(launch(conf, service, restart_method="mutate").wait())
 
 
-def _configured(argv: Sequence[str]) -> Any:
-    conf = configured(argv, prog="l3-agentctl serve", cli_opts=_CLI_OPTS)
+def _load_config(argv: Sequence[str]) -> Any:
+    conf = load_config(argv, prog="l3-agentctl serve", cli_opts=_CLI_OPTS)
     complete_log_mutex()
     start_logging(conf, "l3agent")
     return conf

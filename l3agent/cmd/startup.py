@@ -24,7 +24,7 @@ from l3agent.model.escape import escape_controls, escape_lines
 from l3agent.model.validators import is_unicast
 
 
-def configured(
+def load_config(
     argv: Sequence[str], *, prog: str, cli_opts: Sequence[Any] = (), default_files: Sequence[str] | None = None
 ) -> Any:
     """Return the options of a program, parsed from its arguments and configuration files, every one of them read.
@@ -41,9 +41,9 @@ def configured(
     register_opts(conf)
     logging.register_options(conf)
     conf.register_cli_opts(cli_opts)
-    said = io.StringIO()
+    captured = io.StringIO()
     try:
-        with contextlib.redirect_stderr(said):
+        with contextlib.redirect_stderr(captured):
             conf(
                 list(argv),
                 project="l3agent",
@@ -54,18 +54,18 @@ def configured(
             )
     except cfg.ConfigFileParseError as exc:
         # The line itself stays out of the error: a file of root may be named on the command line of l3-dataplane.
-        raise ConfigError(f"{exc.config_file}: {_without_content(exc)}") from exc
+        raise ConfigError(f"{exc.config_file}: {_location_only(exc)}") from exc
     except cfg.Error as exc:
         raise ConfigError(" ".join(str(exc).split())) from exc
     except SystemExit as exc:
         if not exc.code:  # --help, --version
             raise
         # argparse has printed its usage, over many lines, and last what is wrong.
-        raise UsageError(said.getvalue().strip().rpartition("error: ")[2]) from exc
+        raise UsageError(captured.getvalue().strip().rpartition("error: ")[2]) from exc
     reject_renamed(conf)
     for group, opts in list_opts():
         for opt in opts:
-            _read(conf, group, opt.dest)
+            _read_value(conf, group, opt.dest)
     if conf.standalone.topology:
         # No L2 agent wires ports here.
         conf.set_default("interface_driver", "bridge")
@@ -83,7 +83,7 @@ def configured(
     return conf
 
 
-def _without_content(exc: cfg.ConfigFileParseError) -> str:
+def _location_only(exc: cfg.ConfigFileParseError) -> str:
     line = re.match(r"at .*:(\d+), ", exc.msg)
     return f"line {line[1]}: neither a [group], an option = value, nor a comment" if line else "cannot be parsed"
 
@@ -112,7 +112,7 @@ def _escape_controls_in_logs() -> None:
         handler.addFilter(_escape_message)
         formatter = handler.formatter
         if formatter is not None:
-            formatter.formatException = _escaping(formatter.formatException)  # type: ignore[method-assign]
+            formatter.formatException = _escape_result(formatter.formatException)  # type: ignore[method-assign]
 
 
 def _escape_message(record: stdlib_logging.LogRecord) -> bool:
@@ -128,7 +128,7 @@ def _escape_message(record: stdlib_logging.LogRecord) -> bool:
     return True
 
 
-def _escaping(format_exception: Callable[..., Any]) -> Callable[..., Any]:
+def _escape_result(format_exception: Callable[..., Any]) -> Callable[..., Any]:
     def escaped(*args: Any, **kwargs: Any) -> Any:
         text = format_exception(*args, **kwargs)
         return escape_lines(text) if isinstance(text, str) else text
@@ -147,7 +147,7 @@ def _check_ipv6_gateway(text: str) -> None:
         raise ConfigError(f"[DEFAULT] ipv6_gateway: {text}: expected the address of one machine, without a zone")
 
 
-def _read(conf: Any, group: str | None, name: str) -> None:
+def _read_value(conf: Any, group: str | None, name: str) -> None:
     try:
         getattr(conf if group is None else conf[group], name)
     except cfg.ConfigSourceValueError as exc:

@@ -19,13 +19,13 @@ from typing import Any
 from oslo_config import cfg
 
 #: Options that an untrusted file may set, by group: no path, no program, no NIC, and bounded numbers.
-_HARMLESS = {
+_UNTRUSTED_ALLOWED = {
     "DEFAULT": ("interface_driver", "external_network_bridge", "ovs_use_veth", "send_arp_for_ha", "debug"),
     "OVS": ("integration_bridge", "ovsdb_connection", "ovsdb_timeout"),
     "dataplane": ("announce_interval", "count_traffic", "pool_size", "repair_drift"),
 }
 #: Options of the data plane that only a trusted file may set, by group.
-_GUARDED = {
+_TRUSTED_ONLY = {
     "DEFAULT": ("log_config_append",),
     "OVS": ("ssl_key_file", "ssl_cert_file", "ssl_ca_cert_file"),
     "dataplane": ("log_file", "netns_path", "allow_private_netns_path"),
@@ -46,7 +46,7 @@ class Restricted:
 
     conf: Any
     ignored: tuple[str, ...] = ()
-    author: int | None = None
+    socket_owner: int | None = None
 
 
 def is_trusted(path: str | os.PathLike[str]) -> bool:
@@ -94,25 +94,25 @@ def restrict(conf: Any, read: Callable[[list[str]], Any]) -> Restricted:
     if not untrusted:
         return Restricted(conf)
     trusted = read([path for path in files if path not in untrusted])
-    for group, name in _each(_HARMLESS):
-        trusted.set_override(name, _value(conf, group, name), group=_key(group))
-    author = _author(conf, trusted, untrusted)
-    if author is not None:
+    for group, name in _options(_UNTRUSTED_ALLOWED):
+        trusted.set_override(name, _value(conf, group, name), group=_group_key(group))
+    socket_owner = _socket_owner(conf, trusted, untrusted)
+    if socket_owner is not None:
         trusted.set_override("socket", conf.dataplane.socket, group="dataplane")
-    guarded = [*_each(_GUARDED), *(_each(_SOCKET) if author is None else ())]
+    guarded = [*_options(_TRUSTED_ONLY), *(_options(_SOCKET) if socket_owner is None else ())]
     ignored = [
         f"[{group}] {name}"
         for group, name in guarded
         if _source(conf, group, name) in untrusted and _value(conf, group, name) != _value(trusted, group, name)
     ]
-    return Restricted(trusted, tuple(ignored), author)
+    return Restricted(trusted, tuple(ignored), socket_owner)
 
 
-def _author(conf: Any, trusted: Any, untrusted: Collection[str]) -> int | None:
+def _socket_owner(conf: Any, trusted: Any, untrusted: Collection[str]) -> int | None:
     """Return the owner of the untrusted file that places the socket into a directory of the same owner, else None."""
     if conf.dataplane.socket == trusted.dataplane.socket:
         return None
-    sources = {_source(conf, group, name) for group, name in _each(_SOCKET)} & set(untrusted)
+    sources = {_source(conf, group, name) for group, name in _options(_SOCKET)} & set(untrusted)
     try:
         owners = {os.stat(path).st_uid for path in sources if path is not None}
         owners.add(os.stat(os.path.dirname(conf.dataplane.socket) or ".").st_uid)
@@ -127,11 +127,11 @@ def _files(conf: Any) -> Iterator[str]:
         yield from map(str, sorted(Path(directory).glob("*.conf")))
 
 
-def _each(table: Mapping[str, tuple[str, ...]]) -> Iterator[tuple[str, str]]:
+def _options(table: Mapping[str, tuple[str, ...]]) -> Iterator[tuple[str, str]]:
     return ((group, name) for group, names in table.items() for name in names)
 
 
-def _key(group: str) -> str | None:
+def _group_key(group: str) -> str | None:
     return None if group == "DEFAULT" else group
 
 
@@ -141,5 +141,5 @@ def _value(conf: Any, group: str, name: str) -> Any:
 
 def _source(conf: Any, group: str, name: str) -> str | None:
     """Return the file that sets an option, None if none does."""
-    location = conf.get_location(name, _key(group))
+    location = conf.get_location(name, _group_key(group))
     return location.detail if location is not None and location.location is cfg.Locations.user else None

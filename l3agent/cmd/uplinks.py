@@ -25,7 +25,7 @@ class Uplinks:
         self._names: frozenset[str] = frozenset()
         self.reload()
 
-    def refusal(self, name: str) -> str | None:
+    def rejection(self, name: str) -> str | None:
         """Return why a NIC may not be used; None if it may."""
         if name in self._names:
             return None

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from l3agent.exceptions import L3AgentError, TransientError
-from l3agent.ops.control_client import CONTROL_SOCKET, ask_agent
+from l3agent.ops.control_client import CONTROL_SOCKET, call_agent
 
 _POLL_S = 0.01
 
@@ -55,7 +55,7 @@ class Daemon:
 
         :raises TransientError: its control socket does not exist yet.
         """
-        return ask_agent(self.socket, {"op": "status"})
+        return call_agent(self.socket, {"op": "status"})
 
     def wait(self, state: str, is_reached: Callable[[dict[str, Any]], bool], timeout: float) -> dict[str, Any]:
         """Poll the status until ``is_reached`` returns True for it; return that status.

@@ -13,7 +13,7 @@ from l3agent.demo import probe
 from l3agent.demo.daemon import is_in_sync, routers_named
 from l3agent.demo.environment import PORT, Environment
 from l3agent.demo.progress import CheckFailed, CheckRow, CheckTable
-from l3agent.ops.control_client import ask_agent
+from l3agent.ops.control_client import call_agent
 
 _DEADLINE_S = 20.0
 #: Limits of a printed plan: operations, and characters of each.
@@ -66,7 +66,7 @@ def kill_processes(table: CheckTable, environment: Environment) -> None:
         server = environment.connect("outside", floating)["server"]
         row.expect(server == "vm1", f"{floating} reaches {server} again")
     with table.check("no operation is left") as row:
-        plans = ask_agent(daemon.socket, {"op": "plan", "router": None})["plans"]
+        plans = call_agent(daemon.socket, {"op": "plan", "router": None})["plans"]
         count = sum(map(len, plans.values()))
         row.expect(not count, f"a dry run over {len(plans)} routers plans {count} operations")
 

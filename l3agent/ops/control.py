@@ -20,7 +20,7 @@ from oslo_log import log as logging
 
 from l3agent.exceptions import AlreadyRunning, ConfigError, InternalError, L3AgentError, PermissionMissing
 from l3agent.ops.admission import Admission
-from l3agent.ops.control_client import refusal
+from l3agent.ops.control_client import error_answer
 
 LOG = logging.getLogger(__name__)
 
@@ -30,9 +30,9 @@ _CLIENTS = 32
 #: Seconds that a client may take for its next request, and for reading an answer.
 _IDLE_S, _SEND_S = 60.0, 10.0
 #: Seconds that an agent may take to let another one in who only looks whether it is there.
-_TRIAL_S = 1.0
+_PROBE_S = 1.0
 #: Seconds until it is tried again to take a client, when there was no file descriptor left for it.
-_NO_PLACE_S = 0.5
+_ACCEPT_RETRY_S = 0.5
 
 #: Answers one request; what it raises as L3AgentError is told to who asked.
 Operation = Callable[[Mapping[str, Any]], Mapping[str, Any]]
@@ -62,7 +62,7 @@ class ControlSocket:
         :raises AlreadyRunning: another agent has it.
         :raises PermissionMissing: it is that of another user.
         """
-        refuse_beside_another(self._path)
+        require_no_other_agent(self._path)
         self._listener = self._listen()
         self._acceptor = eventlet.spawn(self._accept)
 
@@ -75,7 +75,7 @@ class ControlSocket:
             eventlet.kill(client)
         with suppress(FileNotFoundError):  # somebody cleaned up before us
             # As long as the socket is open no other file has its number.
-            if _identity(self._path) == self._bound:
+            if _inode(self._path) == self._bound:
                 os.unlink(self._path)
         self._listener.close()
         self._listener = None
@@ -97,7 +97,7 @@ class ControlSocket:
             os.fchmod(listener.fileno(), 0o600)  # the mode that bind(2) gives the file (unix(7))
             listener.bind(fresh)
             listener.listen(_CLIENTS)
-            self._bound = _identity(fresh)
+            self._bound = _inode(fresh)
             os.rename(fresh, self._path)
         except OSError as exc:
             listener.close()
@@ -110,9 +110,9 @@ class ControlSocket:
                 client, _ = self._listener.accept()
             except OSError as exc:
                 LOG.warning("Control socket: no client can be taken: %s", exc)
-                eventlet.sleep(_NO_PLACE_S)
+                eventlet.sleep(_ACCEPT_RETRY_S)
                 continue
-            pid, uid, _ = _peer(client)
+            pid, uid, _ = _peer_credentials(client)
             if self._admission.admit(client, pid):
                 self._clients.spawn_n(self._serve, client, uid)
             else:
@@ -125,12 +125,12 @@ class ControlSocket:
                 if uid not in (0, os.geteuid()):
                     LOG.warning("Control socket: refused user %d", uid)
                     error = PermissionMissing(f"user {uid} may not ask; run this as the user of l3-agent, or as root")
-                    client.sendall(json.dumps(refusal(error)).encode() + b"\n")
+                    client.sendall(json.dumps(error_answer(error)).encode() + b"\n")
                     return
-                while line := _next_line(lines):
+                while line := _read_line(lines):
                     # Its own time is what the operation takes; only the sending depends on who asked.
                     self._admission.set_busy(client, True)
-                    answer = json.dumps(self._answer(line)).encode() + b"\n"
+                    answer = json.dumps(self._process_line(line)).encode() + b"\n"
                     self._admission.set_busy(client, False)
                     with eventlet.Timeout(_SEND_S, OSError("the answer is not read")):
                         client.sendall(answer)
@@ -139,32 +139,32 @@ class ControlSocket:
         finally:
             self._admission.release(client)
 
-    def _answer(self, line: bytes) -> Mapping[str, Any]:
+    def _process_line(self, line: bytes) -> Mapping[str, Any]:
         try:
             request = json.loads(line)
             operation = self._operations[request["op"]]
         except (ValueError, TypeError, KeyError, RecursionError):
             known = ", ".join(sorted(self._operations))
-            return refusal(
+            return error_answer(
                 L3AgentError(f"not a request: a line with a JSON object is expected, its op one of: {known}")
             )
         try:
             return operation(request)
         except L3AgentError as exc:
-            return refusal(exc)
+            return error_answer(exc)
         except Exception as exc:
             LOG.exception("Control socket: %s", request["op"])
-            return refusal(InternalError(f"{type(exc).__name__}: {exc}; see the log of the agent"))
+            return error_answer(InternalError(f"{type(exc).__name__}: {exc}; see the log of the agent"))
 
 
-def refuse_beside_another(path: str) -> None:
+def require_no_other_agent(path: str) -> None:
     """Make sure that no agent listens on a control socket.
 
     :raises AlreadyRunning: one does.
     :raises PermissionMissing: one of another user may.
     """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as trial:
-        trial.settimeout(_TRIAL_S)
+        trial.settimeout(_PROBE_S)
         try:
             trial.connect(path)
         except TimeoutError:  # it is too busy to take us
@@ -178,18 +178,18 @@ def refuse_beside_another(path: str) -> None:
     raise AlreadyRunning(f"another l3-agent listens on {path}: stop it, or use another state_path")
 
 
-def _identity(path: str) -> tuple[int, int]:
+def _inode(path: str) -> tuple[int, int]:
     found = os.stat(path)
     return found.st_dev, found.st_ino
 
 
-def _next_line(lines: Any) -> bytes:
+def _read_line(lines: Any) -> bytes:
     with eventlet.Timeout(_IDLE_S, OSError("nothing was asked")):
         line: bytes = lines.readline(_LINE_BYTES)
     return line
 
 
-def _peer(client: Any) -> tuple[int, int, int]:
+def _peer_credentials(client: Any) -> tuple[int, int, int]:
     """Return process, user and group id of the other end (SO_PEERCRED, unix(7))."""
     pid, uid, gid = struct.unpack("3i", client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
     return pid, uid, gid

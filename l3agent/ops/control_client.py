@@ -35,13 +35,13 @@ _KINDS: tuple[type[L3AgentError], ...] = (
 )
 
 
-def refusal(error: L3AgentError) -> dict[str, str]:
+def error_answer(error: L3AgentError) -> dict[str, str]:
     """Return the answer that stands for an error."""
     kind = next(kind for kind in _KINDS if isinstance(error, kind))
     return {"error": str(error), "kind": kind.__name__}
 
 
-def ask_agent(path: str, request: Mapping[str, Any], timeout: float = 10.0) -> dict[str, Any]:
+def call_agent(path: str, request: Mapping[str, Any], timeout: float = 10.0) -> dict[str, Any]:
     """Send one request to the agent that listens on ``path`` and return its answer.
 
     :param timeout: seconds for each step: to connect, to send, and for each part of the answer.

@@ -17,14 +17,14 @@ from l3agent.ops.control import Operation
 from l3agent.ops.replay import replay
 from l3agent.ops.status import plans, show, status, topology, traffic
 
-_REPLAY_S, _REPLAY_MAX_S, _ANSWERED_S = 60.0, 86400.0, 0.05
+_REPLAY_DEFAULT_S, _REPLAY_MAX_S, _STOP_DELAY_S = 60.0, 86400.0, 0.05
 
 #: Hosts and names of networks of a standalone topology, as :func:`l3agent.ops.status.topology` takes them.
-Surroundings = Callable[[], tuple[list[Mapping[str, Any]], Mapping[str, str]]]
+TopologyContext = Callable[[], tuple[list[Mapping[str, Any]], Mapping[str, str]]]
 
 
-def operations(
-    agent: L3NATAgent, dataplane: DataplaneClient, surroundings: Surroundings = lambda: ([], {})
+def build_operations(
+    agent: L3NATAgent, dataplane: DataplaneClient, topology_context: TopologyContext = lambda: ([], {})
 ) -> dict[str, Operation]:
     """Return the operations of an agent by name."""
     admin = agent.administration
@@ -33,11 +33,11 @@ def operations(
         "plan": lambda request: plans(agent, dataplane, _router_or_all(request)),
         "show": lambda request: {"router": show(agent, dataplane, _router(request))},
         "traffic": lambda request: {"routers": traffic(agent, dataplane, _router_or_all(request))},
-        "topology": lambda request: topology(agent, *surroundings()),
+        "topology": lambda request: topology(agent, *topology_context()),
         "resync": lambda request: _resync(agent, dataplane, _router_or_all(request)),
-        "replay": lambda request: {"replay": replay(agent, _router(request), _seconds(request, "timeout", _REPLAY_S))},
-        "pause": lambda request: _do(admin.pause, _router(request)),
-        "resume": lambda request: _do(admin.resume, _router(request)),
+        "replay": lambda request: {"replay": replay(agent, _router(request), _timeout(request))},
+        "pause": lambda request: _call_for_router(admin.pause, _router(request)),
+        "resume": lambda request: _call_for_router(admin.resume, _router(request)),
         "drain": lambda request: _drain(agent, bool(request.get("undo", False))),
         "stop": lambda request: _stop(agent),
     }
@@ -54,14 +54,14 @@ def _router_or_all(request: Mapping[str, Any]) -> str | None:
     return None if request.get("router") is None else _router(request)
 
 
-def _seconds(request: Mapping[str, Any], name: str, default: float) -> float:
-    value = request.get(name, default)
+def _timeout(request: Mapping[str, Any]) -> float:
+    value = request.get("timeout", _REPLAY_DEFAULT_S)
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= _REPLAY_MAX_S:
-        raise L3AgentError(f"{name}: {value!r}: expected seconds, at most {_REPLAY_MAX_S:g}")
+        raise L3AgentError(f"timeout: {value!r}: expected seconds, at most {_REPLAY_MAX_S:g}")
     return float(value)
 
 
-def _do(step: Callable[[str], None], router_id: str) -> Mapping[str, Any]:
+def _call_for_router(step: Callable[[str], None], router_id: str) -> Mapping[str, Any]:
     step(router_id)
     return {}
 
@@ -86,7 +86,7 @@ def _stop(agent: L3NATAgent) -> Mapping[str, Any]:
     """
     if agent.conf.cleanup_on_shutdown:
         raise L3AgentError("cleanup_on_shutdown is on: stopping removes all routers; if that is meant, send SIGTERM")
-    eventlet.spawn_after(_ANSWERED_S, os.kill, os.getpid(), signal.SIGTERM)
+    eventlet.spawn_after(_STOP_DELAY_S, os.kill, os.getpid(), signal.SIGTERM)
     return {"pid": os.getpid()}
 
 

@@ -14,7 +14,7 @@ from l3agent.agent.l3_agent import L3NATAgent
 from l3agent.agent.registration import BINARY
 
 #: Seconds that a timer of the hub may be late.
-HUB_LATE_S = 1.0
+MAX_HUB_LAG_S = 1.0
 
 
 class Health:
@@ -40,16 +40,16 @@ class Health:
         self._unhealthy = unhealthy
         self._broker_connected = broker_connected
 
-    def not_alive(self) -> list[str]:
+    def liveness_failures(self) -> list[str]:
         """Return why a restart is called for."""
         lag = self._hub_lag()
-        reasons = [f"hub: {lag:.1f} s late"] if lag > HUB_LATE_S else []
+        reasons = [f"hub: {lag:.1f} s late"] if lag > MAX_HUB_LAG_S else []
         stuck = self._agent.stuck()
         # Of what is stuck the agent's own service knows no more.
         others = [name for name in self._unhealthy() if not stuck or name != BINARY]
         return [*reasons, *stuck, *(f"service {name}: not healthy" for name in others)]
 
-    def not_ready(self) -> list[str]:
+    def readiness_failures(self) -> list[str]:
         """Return what is missing before updates of routers reach the kernel."""
         checks = {
             "broker: not connected": self._broker_connected(),

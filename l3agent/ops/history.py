@@ -25,11 +25,11 @@ class History:
         self._samples: deque[dict[str, float]] = deque(maxlen=SAMPLES)
         self._seconds: list[float] = []
         self._failed = 0
-        agent.outcomes.watchers.append(self._hear)
+        agent.outcomes.watchers.append(self._record_update)
 
     def start(self) -> None:
         """Take samples from now on."""
-        self.tg.add_timer(INTERVAL_S, self.sample)
+        self.tg.add_timer(INTERVAL_S, self.record_sample)
 
     def stop(self) -> None:
         """Take no more."""
@@ -42,7 +42,7 @@ class History:
     def reset(self) -> None:
         """Do nothing: there is no option to take over."""
 
-    def sample(self) -> None:
+    def record_sample(self) -> None:
         """Note how many wait now, and what was done since the last sample. Times are in seconds."""
         seconds, self._seconds = self._seconds, []
         failed, self._failed = self._failed, 0
@@ -61,7 +61,7 @@ class History:
         """Return the samples, the oldest first, and the last failures of updates, the newest last."""
         return {"interval": INTERVAL_S, "samples": list(self._samples), "errors": list(self._agent.outcomes.errors)}
 
-    def _hear(self, outcome: Outcome) -> None:
+    def _record_update(self, outcome: Outcome) -> None:
         if outcome.result == "ok":
             self._seconds.append(outcome.seconds)
         elif outcome.error is not None:

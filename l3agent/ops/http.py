@@ -41,7 +41,7 @@ _HEADERS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Response:
     """What a page says.
 
     :param status: code and reason.
@@ -81,7 +81,7 @@ class _Clients(eventlet.GreenPool):  # type: ignore[misc]
 
 
 #: Answers by path.
-Pages = Mapping[str, Callable[[], Answer]]
+Pages = Mapping[str, Callable[[], Response]]
 
 
 class _Protocol(wsgi.HttpProtocol):  # type: ignore[misc]
@@ -120,10 +120,10 @@ class HttpServer:
     binary = "l3agent-http"
 
     def __init__(self, address: str, port: int, pages: Pages, *, allow_remote: bool = False) -> None:
-        self._address = _checked(address, allow_remote)
+        self._address = _parse_address(address, allow_remote)
         self._port = port
         self._pages = pages
-        self._any_name = not self._address.is_loopback
+        self._accepts_any_name = not self._address.is_loopback
         self._clients = _Clients()
         self._listener: Any = None
         self._acceptor: Any = None
@@ -146,7 +146,7 @@ class HttpServer:
                 f"[http] bind_address, port: {self._address} port {self._port}: {exc.strerror or exc}"
             ) from exc
         self._acceptor = eventlet.spawn(self._serve)
-        LOG.info("Status page and metrics: http://%s/", self._host())
+        LOG.info("Status page and metrics: http://%s/", self._authority())
 
     def stop(self) -> None:
         """Listen no more and hang up."""
@@ -168,7 +168,7 @@ class HttpServer:
         """Tell whether it listens."""
         return self._acceptor is None or not self._acceptor.dead
 
-    def _host(self) -> str:
+    def _authority(self) -> str:
         shown = f"[{self._address}]" if self._address.version == 6 else str(self._address)
         return f"{shown}:{self.port}"
 
@@ -186,28 +186,28 @@ class HttpServer:
         )
 
     def _application(self, environ: Mapping[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        answer = self._answer(environ)
+        answer = self._respond(environ)
         headers = {**_HEADERS, "Content-Type": answer.content_type, **answer.headers}
         headers["Content-Length"] = str(len(answer.body))
         start_response(answer.status, list(headers.items()))
         return [] if environ["REQUEST_METHOD"] == "HEAD" else [answer.body]
 
-    def _answer(self, environ: Mapping[str, Any]) -> Answer:
-        if not (self._any_name or _is_here(environ.get("HTTP_HOST", ""))):
-            return Answer(b"not a name of this machine\n", status="421 Misdirected Request")
+    def _respond(self, environ: Mapping[str, Any]) -> Response:
+        if not (self._accepts_any_name or _is_local_name(environ.get("HTTP_HOST", ""))):
+            return Response(b"not a name of this machine\n", status="421 Misdirected Request")
         page = self._pages.get(environ["PATH_INFO"])
         if page is None:
-            return Answer(f"here are {' '.join(self._pages)}\n".encode(), status="404 Not Found")
+            return Response(f"here are {' '.join(self._pages)}\n".encode(), status="404 Not Found")
         if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
-            return Answer(b"GET only\n", status="405 Method Not Allowed", headers={"Allow": "GET, HEAD"})
+            return Response(b"GET only\n", status="405 Method Not Allowed", headers={"Allow": "GET, HEAD"})
         try:
             return page()
         except Exception:
             LOG.exception("HTTP: %s", environ["PATH_INFO"])
-            return Answer(b"an error of ours; see the log of l3-agent\n", status="500 Internal Server Error")
+            return Response(b"an error of ours; see the log of l3-agent\n", status="500 Internal Server Error")
 
 
-def _checked(address: str, allow_remote: bool) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+def _parse_address(address: str, allow_remote: bool) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError as exc:
@@ -220,7 +220,7 @@ def _checked(address: str, allow_remote: bool) -> ipaddress.IPv4Address | ipaddr
     return parsed
 
 
-def _is_here(host: str) -> bool:
+def _is_local_name(host: str) -> bool:
     """Tell whether a Host header is an address or ``localhost``: no name that a foreign DNS could lead here."""
     name = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
     if name.lower() in ("localhost", ""):

@@ -20,7 +20,7 @@ from l3agent.agent.results import Outcome
 from l3agent.exceptions import InProgress, L3AgentError
 
 _PACKAGE = "l3agent"
-_LISTENING = Semaphore()
+_CAPTURE_LOCK = Semaphore()
 
 
 def replay(agent: L3NATAgent, router_id: str, timeout: float) -> dict[str, Any]:
@@ -35,8 +35,8 @@ def replay(agent: L3NATAgent, router_id: str, timeout: float) -> dict[str, Any]:
         raise L3AgentError(f"router {router_id}: paused; `l3-agentctl resume` it first")
     if agent.administration.state != "serving":
         raise L3AgentError("the agent is drained; `l3-agentctl drain --undo` first")
-    with _overheard(router_id) as lines:
-        outcome = _next_outcome(agent, router_id, timeout)
+    with _capture_log(router_id) as lines:
+        outcome = _await_result(agent, router_id, timeout)
     return {
         "action": outcome.action,
         "result": outcome.result,
@@ -47,43 +47,43 @@ def replay(agent: L3NATAgent, router_id: str, timeout: float) -> dict[str, Any]:
     }
 
 
-def _next_outcome(agent: L3NATAgent, router_id: str, timeout: float) -> Outcome:
-    done, others = Event(), int(agent.queue.is_processing(router_id))
+def _await_result(agent: L3NATAgent, router_id: str, timeout: float) -> Outcome:
+    done, in_progress = Event(), int(agent.queue.is_processing(router_id))
 
-    def heard(outcome: Outcome) -> None:
-        nonlocal others
+    def on_result(outcome: Outcome) -> None:
+        nonlocal in_progress
         if outcome.router_id == router_id and not done.ready():
-            if others:
-                others -= 1  # of work that was in hand before
+            if in_progress:
+                in_progress -= 1  # of work that was in hand before
             else:
                 done.send(outcome)
 
-    agent.outcomes.watchers.append(heard)
+    agent.outcomes.watchers.append(on_result)
     try:
         agent.routers_updated(None, [router_id])
         with eventlet.Timeout(timeout, InProgress(f"router {router_id}: not worked off within {timeout:g} s")):
             outcome: Outcome = done.wait()
             return outcome
     finally:
-        agent.outcomes.watchers.remove(heard)
+        agent.outcomes.watchers.remove(on_result)
 
 
-class _Collector(logging.Handler):
-    def __init__(self, word: str) -> None:
+class _LineCollector(logging.Handler):
+    def __init__(self, text: str) -> None:
         super().__init__()
         self.lines: list[str] = []
-        self._word = word
+        self._text = text
         self.setFormatter(logging.Formatter("%(asctime)s.%(msecs)03d %(levelname)s %(message)s", "%H:%M:%S"))
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            if self._word in record.getMessage():
+            if self._text in record.getMessage():
                 self.lines.append(self.format(record))
         except Exception:
             self.handleError(record)
 
 
-class _AsUsual(logging.Filter):
+class _FormerLevel(logging.Filter):
     """Lets through what is written when nobody listens: what only the lower level of our package brings is left out."""
 
     def __init__(self, level: int) -> None:
@@ -102,20 +102,20 @@ class _AsUsual(logging.Filter):
 
 
 @contextmanager
-def _overheard(word: str) -> Iterator[list[str]]:
+def _capture_log(text: str) -> Iterator[list[str]]:
     """Collect what this program logs with a word in it, at every level; one at a time, for there is one level."""
-    with _LISTENING:
-        ours, collector = logging.getLogger(_PACKAGE), _Collector(word)
-        before, usual = ours.level, _AsUsual(ours.getEffectiveLevel())
-        handlers = [*logging.getLogger().handlers, *ours.handlers]
+    with _CAPTURE_LOCK:
+        package_logger, collector = logging.getLogger(_PACKAGE), _LineCollector(text)
+        previous_level, original_level = package_logger.level, _FormerLevel(package_logger.getEffectiveLevel())
+        handlers = [*logging.getLogger().handlers, *package_logger.handlers]
         for handler in handlers:
-            handler.addFilter(usual)
-        ours.addHandler(collector)
-        ours.setLevel(logging.DEBUG)
+            handler.addFilter(original_level)
+        package_logger.addHandler(collector)
+        package_logger.setLevel(logging.DEBUG)
         try:
             yield collector.lines
         finally:
-            ours.setLevel(before)
-            ours.removeHandler(collector)
+            package_logger.setLevel(previous_level)
+            package_logger.removeHandler(collector)
             for handler in handlers:
-                handler.removeFilter(usual)
+                handler.removeFilter(original_level)

@@ -15,10 +15,10 @@ from l3agent.service import ThreadGroup
 LOG = logging.getLogger(__name__)
 
 EX_OK, EX_UNAVAILABLE, EX_TEMPFAIL = 0, 69, 75  # sysexits(3)
-_LOOK_S = 0.05
+_POLL_S = 0.05
 
 
-class Once:
+class RunOnce:
     """A service that ends all of them when a full sync is complete and each router of it was tried.
 
     :param wait: seconds that broker, server and data plane have for a first full sync, and then the server to take what
@@ -50,36 +50,36 @@ class Once:
         """Do nothing: there is no option to take over."""
 
     def _run(self) -> None:
-        if not self._reached(lambda: self._agent.full_sync.completed > 0, self._wait):
+        if not self._wait_until(lambda: self._agent.full_sync.completed > 0, self._wait):
             LOG.error("No full sync within %g s: the broker, the server or the data plane is away", self._wait)
             self._end(EX_UNAVAILABLE)
             return
         # Each router has deadlines of its own, so this ends; another full sync that is asked for meanwhile need not.
-        self._reached(self._idle, None)
-        if not self._reached(self._tried, self._wait):
+        self._wait_until(self._is_idle, None)
+        if not self._wait_until(self._is_synced_and_idle, self._wait):
             LOG.error("Another full sync was asked for and not to be had within %g s", self._wait)
             self._end(EX_UNAVAILABLE)
             return
-        if not self._reached(self._agent.server_knows, self._wait):
+        if not self._wait_until(self._agent.server_knows, self._wait):
             LOG.warning("The server was not told the status of all floating IPs within %g s", self._wait)
-        self._end(self._verdict())
+        self._end(self._exit_status())
 
-    def _reached(self, condition: Callable[[], bool], seconds: float | None) -> bool:
+    def _wait_until(self, condition: Callable[[], bool], seconds: float | None) -> bool:
         deadline = None if seconds is None else time.monotonic() + seconds
         while not condition():
             if deadline is not None and time.monotonic() > deadline:
                 return False
-            eventlet.sleep(_LOOK_S)
+            eventlet.sleep(_POLL_S)
         return True
 
-    def _idle(self) -> bool:
+    def _is_idle(self) -> bool:
         counts = self._agent.queue.counts()
         return not counts["waiting"] and not counts["processing"]
 
-    def _tried(self) -> bool:
-        return self._agent.full_sync.in_sync and self._idle()
+    def _is_synced_and_idle(self) -> bool:
+        return self._agent.full_sync.in_sync and self._is_idle()
 
-    def _verdict(self) -> int:
+    def _exit_status(self) -> int:
         failed = {info.id: info.error for info in self._agent.router_info.values() if info.status == "error"}
         for router_id, error in failed.items():
             LOG.error("router %s is not as it should be: %s", router_id, error)

@@ -33,9 +33,9 @@ def status(agent: L3NATAgent, dataplane: DataplaneClient) -> dict[str, Any]:
         "admin": agent.administration.state,
         "paused": sorted(agent.administration.paused),
         "queue": agent.queue.counts(),
-        "broken": _broken(agent),
+        "failures": _failures(agent),
         "orphans": agent.orphans.ages(),
-        "mass_delete": {"held": sorted(agent.doubt.held), "doubted": agent.doubt.doubted},
+        "mass_delete": {"held": sorted(agent.doubt.held), "suspected_answers": agent.doubt.doubted},
         "workers": {"size": agent.pool.size, "busy": len(agent.in_hand)},
         "dataplane": {
             "connected": dataplane.connected,
@@ -43,7 +43,7 @@ def status(agent: L3NATAgent, dataplane: DataplaneClient) -> dict[str, Any]:
             "version": dataplane.version,
             "reason": dataplane.reason,
         },
-        "routers": {router_id: _router(agent, info) for router_id, info in agent.router_info.items()},
+        "routers": {router_id: _router_status(agent, info) for router_id, info in agent.router_info.items()},
         "removed": list(agent.routers.gone),
         "unserved_features": count_unserved_features(agent),
     }
@@ -70,11 +70,11 @@ def plans(agent: L3NATAgent, dataplane: DataplaneClient, router_id: str | None) 
     :raises DataplaneUnavailable: the data plane does not answer.
     :raises L3AgentError: there is no such router here.
     """
-    chosen = list(agent.router_info.values()) if router_id is None else [_known(agent, router_id)]
-    states: list[tuple[Key, State | None]] = [(("router", info.id), info.state) for info in chosen if info.state]
+    infos = list(agent.router_info.values()) if router_id is None else [_find_router(agent, router_id)]
+    states: list[tuple[Key, State | None]] = [(("router", info.id), info.state) for info in infos if info.state]
     reports = dataplane.reconcile(states, dry_run=True) if states else []
-    failed = {info.id: info.error or "nothing is known of it yet" for info in chosen if info.state is None}
-    failed |= {info.id: info.refused for info in chosen if info.refused}
+    failed = {info.id: info.error or "nothing is known of it yet" for info in infos if info.state is None}
+    failed |= {info.id: info.refused for info in infos if info.refused}
     failed |= {report.id: report.error for report in reports if report.error}
     return {"plans": {one.id: list(one.operations) for one in reports if not one.error}, "failed": failed}
 
@@ -85,11 +85,11 @@ def show(agent: L3NATAgent, dataplane: DataplaneClient, router_id: str) -> dict[
     :raises DataplaneUnavailable: the data plane does not answer.
     :raises L3AgentError: there is no such router here.
     """
-    info = _known(agent, router_id)
+    info = _find_router(agent, router_id)
     found = dataplane.inspect(("router", info.id), info.state)
     plan = plans(agent, dataplane, router_id) if info.state else {"plans": {}}
     warnings = _warnings(info, None)
-    return {"id": info.id, **_router(agent, info), **warnings, **found, "plan": plan["plans"].get(info.id)}
+    return {"id": info.id, **_router_status(agent, info), **warnings, **found, "plan": plan["plans"].get(info.id)}
 
 
 def traffic(agent: L3NATAgent, dataplane: DataplaneClient, router_id: str | None) -> dict[str, Any]:
@@ -101,9 +101,9 @@ def traffic(agent: L3NATAgent, dataplane: DataplaneClient, router_id: str | None
     :raises DataplaneUnavailable: the data plane does not answer.
     :raises L3AgentError: there is no such router here.
     """
-    chosen = list(agent.router_info.values()) if router_id is None else [_known(agent, router_id)]
+    infos = list(agent.router_info.values()) if router_id is None else [_find_router(agent, router_id)]
     # One at a time: requests of workers go in between.
-    return {info.id: {"name": info.name, **_counters(dataplane, info.id)} for info in chosen}
+    return {info.id: {"name": info.name, **_counters(dataplane, info.id)} for info in infos}
 
 
 def _counters(dataplane: DataplaneClient, router_id: str) -> dict[str, Any]:
@@ -119,45 +119,45 @@ def topology(agent: L3NATAgent, hosts: Iterable[Mapping[str, Any]], names: Mappi
     :param hosts: of a standalone topology: name, network id, addresses.
     :param names: of networks, by id, where they are known.
     """
-    routers = [draw_router(info) for info in agent.router_info.values()]
+    routers = [describe_topology(info) for info in agent.router_info.values()]
     return {"host": agent.host, "routers": routers, "hosts": list(hosts), "networks": dict(names)}
 
 
-def _known(agent: L3NATAgent, router_id: str) -> RouterInfo:
+def _find_router(agent: L3NATAgent, router_id: str) -> RouterInfo:
     if router_id not in agent.router_info:
         raise L3AgentError(f"router {router_id}: not on this node")
     return agent.router_info[router_id]
 
 
-def _broken(agent: L3NATAgent) -> dict[str, Any]:
+def _failures(agent: L3NATAgent) -> dict[str, Any]:
     """Return what is not as the server wants it, by id of the router: why, tries in vain, seconds to the next one.
 
     One that the server described wrongly is not tried again before it says something else.
     """
-    broken: dict[str, dict[str, Any]] = {
-        info.id: {"name": info.name, "reason": info.error, "tries": 1, "next_try": None}
+    failures: dict[str, dict[str, Any]] = {
+        info.id: {"name": info.name, "reason": info.error, "attempts": 1, "retry_in": None}
         for info in agent.router_info.values()
         if info.status == "error"
     }
     for router_id, failure in agent.queue.failures().items():
         info = agent.router_info.get(router_id)
-        broken[router_id] = {
+        failures[router_id] = {
             "name": "" if info is None else info.name,
             "reason": failure.reason,
-            "tries": failure.tries,
-            "next_try": agent.queue.seconds_to_retry(router_id),
+            "attempts": failure.tries,
+            "retry_in": agent.queue.seconds_to_retry(router_id),
         }
-    return broken
+    return failures
 
 
-def _router(agent: L3NATAgent, info: RouterInfo) -> dict[str, Any]:
+def _router_status(agent: L3NATAgent, info: RouterInfo) -> dict[str, Any]:
     return {
         "name": info.name,
         "state": info.status,
         "error": info.error,
         **_warnings(info, _SHOWN_WARNINGS),
         "paused": info.id in agent.administration.paused,
-        "next_try": agent.queue.seconds_to_retry(info.id) or None,
+        "retry_in": agent.queue.seconds_to_retry(info.id) or None,
         "updates": info.updates,
         "last": {
             "count": info.count,
@@ -168,7 +168,7 @@ def _router(agent: L3NATAgent, info: RouterInfo) -> dict[str, Any]:
     }
 
 
-def _warnings(info: RouterInfo, most: int | None) -> dict[str, Any]:
+def _warnings(info: RouterInfo, limit: int | None) -> dict[str, Any]:
     """Return what of a router is skipped or not served, and how many warnings there are in all.
 
     :param most: warnings to return; None for all.
@@ -177,10 +177,10 @@ def _warnings(info: RouterInfo, most: int | None) -> dict[str, Any]:
         return {"warnings": [], "warning_count": 0, "unserved_features": []}
     warnings = info.state.warnings
     features = sorted(info.state.unserved_features)
-    return {"warnings": list(warnings[:most]), "warning_count": len(warnings), "unserved_features": features}
+    return {"warnings": list(warnings[:limit]), "warning_count": len(warnings), "unserved_features": features}
 
 
-def draw_router(info: RouterInfo) -> dict[str, Any]:
+def describe_topology(info: RouterInfo) -> dict[str, Any]:
     """Return the ports, addresses, routes and floating IPs that are wanted of a router, for drawings."""
     state = info.state
     gateway = None if state is None else state.gateway

@@ -13,16 +13,16 @@ class StatusEncoder:
 
     def __init__(self) -> None:
         # What was encoded of each router, and its text with the id before it.
-        self._known: dict[str, tuple[Mapping[str, Any], str]] = {}
+        self._encoded: dict[str, tuple[Mapping[str, Any], str]] = {}
 
     def encode(self, status: Mapping[str, Any]) -> bytes:
         """Return a status as JSON; there is more in it than its routers."""
-        former, self._known = self._known, {}
+        previous, self._encoded = self._encoded, {}
         for router_id, entry in status["routers"].items():
-            known = former.get(router_id)
-            if known is None or known[0] != entry:
-                known = entry, f"{json.dumps(router_id)}: {json.dumps(entry)}"
-            self._known[router_id] = known
+            encoded = previous.get(router_id)
+            if encoded is None or encoded[0] != entry:
+                encoded = entry, f"{json.dumps(router_id)}: {json.dumps(entry)}"
+            self._encoded[router_id] = encoded
         rest = json.dumps({name: value for name, value in status.items() if name != "routers"})
-        routers = ", ".join(text for _, text in self._known.values())
+        routers = ", ".join(text for _, text in self._encoded.values())
         return f'{rest[:-1]}, "routers": {{{routers}}}}}'.encode()

@@ -9,7 +9,7 @@ from typing import Any
 
 from l3agent.agent.l3_agent import L3NATAgent
 from l3agent.agent.router_info import RouterInfo
-from l3agent.ops.status import draw_router
+from l3agent.ops.status import describe_topology
 
 #: What a drawing of a router depends on; states are immutable, so their identity is enough.
 _Version = tuple[object, str, str]
@@ -23,24 +23,24 @@ class TopologyEncoder:
     """
 
     def __init__(
-        self, agent: L3NATAgent, surroundings: Callable[[], tuple[list[Mapping[str, Any]], Mapping[str, str]]]
+        self, agent: L3NATAgent, topology_context: Callable[[], tuple[list[Mapping[str, Any]], Mapping[str, str]]]
     ) -> None:
         self._agent = agent
-        self._surroundings = surroundings
-        self._encoded: dict[str, tuple[_Version, str]] = {}
+        self._topology_context = topology_context
+        self._encode_router: dict[str, tuple[_Version, str]] = {}
 
     def encode(self) -> bytes:
         """Return the JSON of :func:`l3agent.ops.status.topology`."""
-        hosts, names = self._surroundings()
-        former, self._encoded = self._encoded, {}
+        hosts, names = self._topology_context()
+        previous, self._encode_router = self._encode_router, {}
         for info in self._agent.router_info.values():
-            self._encoded[info.id] = _encoded(info, former.get(info.id))
+            self._encode_router[info.id] = _encode_router(info, previous.get(info.id))
         rest = json.dumps({"host": self._agent.host, "hosts": hosts, "networks": names})
-        routers = ", ".join(text for _, text in self._encoded.values())
+        routers = ", ".join(text for _, text in self._encode_router.values())
         return f'{rest[:-1]}, "routers": [{routers}]}}'.encode()
 
 
-def _encoded(info: RouterInfo, former: tuple[_Version, str] | None) -> tuple[_Version, str]:
-    if former is not None and former[0][0] is info.state and former[0][1:] == (info.status, info.name):
-        return former
-    return (info.state, info.status, info.name), json.dumps(draw_router(info))
+def _encode_router(info: RouterInfo, previous: tuple[_Version, str] | None) -> tuple[_Version, str]:
+    if previous is not None and previous[0][0] is info.state and previous[0][1:] == (info.status, info.name):
+        return previous
+    return (info.state, info.status, info.name), json.dumps(describe_topology(info))

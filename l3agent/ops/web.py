@@ -14,7 +14,7 @@ from typing import Any
 
 from l3agent.ops.health import Health
 from l3agent.ops.history import History
-from l3agent.ops.http import Answer, Pages
+from l3agent.ops.http import Pages, Response
 from l3agent.ops.metrics import Metrics
 from l3agent.ops.status_json import StatusEncoder
 
@@ -22,7 +22,7 @@ _JSON = "application/json"
 _PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 
 
-def pages(
+def build_pages(
     host: str,
     status: Callable[[], Mapping[str, Any]],
     topology: Callable[[], bytes],
@@ -38,45 +38,45 @@ def pages(
     """
     encoder = StatusEncoder()
     return {
-        "/": page,
-        "/metrics": lambda: Answer(metrics.render(), _PROMETHEUS),
-        "/healthz": lambda: _verdict(health.not_alive()),
-        "/readyz": lambda: _verdict(health.not_ready()),
-        "/status.json": lambda: Answer(encoder.encode(status()), _JSON),
-        "/topology.json": lambda: Answer(topology(), _JSON),
-        "/history.json": lambda: _json({"host": host, **_verdicts(health), **history.values()}),
+        "/": status_page,
+        "/metrics": lambda: Response(metrics.render(), _PROMETHEUS),
+        "/healthz": lambda: _probe_response(health.liveness_failures()),
+        "/readyz": lambda: _probe_response(health.readiness_failures()),
+        "/status.json": lambda: Response(encoder.encode(status()), _JSON),
+        "/topology.json": lambda: Response(topology(), _JSON),
+        "/history.json": lambda: _json_response({"host": host, **_probe_failures(health), **history.values()}),
     }
 
 
 @functools.cache
-def page() -> Answer:
+def status_page() -> Response:
     """Return the status page: one file that may load nothing, run its own script only, and speak to this agent only."""
     text = resources.files("l3agent.ops").joinpath("status.html").read_text(encoding="utf-8")
-    hashes = {tag: " ".join(_hash(part) for part in _inside(tag, text)) for tag in ("script", "style")}
+    hashes = {tag: " ".join(_csp_hash(part) for part in _elements(tag, text)) for tag in ("script", "style")}
     policy = (
         f"default-src 'none'; script-src {hashes['script']}; style-src {hashes['style']}; connect-src 'self'; "
         f"img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     )
-    return Answer(text.encode(), "text/html; charset=utf-8", headers={"Content-Security-Policy": policy})
+    return Response(text.encode(), "text/html; charset=utf-8", headers={"Content-Security-Policy": policy})
 
 
-def _inside(tag: str, text: str) -> list[str]:
+def _elements(tag: str, text: str) -> list[str]:
     return re.findall(rf"<{tag}>(.*?)</{tag}>", text, re.DOTALL)
 
 
-def _hash(part: str) -> str:
+def _csp_hash(part: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(part.encode()).digest()).decode()}'"
 
 
-def _verdict(reasons: list[str]) -> Answer:
+def _probe_response(reasons: list[str]) -> Response:
     if not reasons:
-        return Answer(b"ok\n")
-    return Answer("".join(f"{reason}\n" for reason in reasons).encode(), status="503 Service Unavailable")
+        return Response(b"ok\n")
+    return Response("".join(f"{reason}\n" for reason in reasons).encode(), status="503 Service Unavailable")
 
 
-def _verdicts(health: Health) -> dict[str, list[str]]:
-    return {"not_alive": health.not_alive(), "not_ready": health.not_ready()}
+def _probe_failures(health: Health) -> dict[str, list[str]]:
+    return {"liveness_failures": health.liveness_failures(), "readiness_failures": health.readiness_failures()}
 
 
-def _json(value: Any) -> Answer:
-    return Answer(json.dumps(value).encode(), _JSON)
+def _json_response(value: Any) -> Response:
+    return Response(json.dumps(value).encode(), _JSON)

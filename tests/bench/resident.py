@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from l3agent.exceptions import L3AgentError
-from l3agent.ops.control_client import ask_agent
+from l3agent.ops.control_client import call_agent
 from tests.bench.canonical import EXTERNAL_NETWORKS
 from tests.support.rabbit import Rabbit
 
@@ -90,7 +90,7 @@ def _status(folder: Path, routers: int) -> dict[str, Any]:
     deadline = time.monotonic() + _READY_S
     while True:
         try:
-            status: dict[str, Any] = ask_agent(str(folder / "l3-agent.sock"), {"op": "status"})
+            status: dict[str, Any] = call_agent(str(folder / "l3-agent.sock"), {"op": "status"})
             active = sum(one["state"] == "active" for one in status["routers"].values())
             if status["in_sync"] and active == routers == len(status["routers"]):
                 return status

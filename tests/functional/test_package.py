@@ -118,7 +118,9 @@ def test_the_wheel_works_in_a_bare_environment(venv: Path, tmp_path: Path) -> No
         assert (venv / "share" / "l3agent" / sample).stat().st_size > 0, sample
     program = "from l3agent.demo.samples import sample; print(sample('topology.yaml'))"
     assert Path(run(venv / "bin" / "python", "-c", program, folder=tmp_path).strip()).is_relative_to(venv)
-    program = "import eventlet; eventlet.monkey_patch(); from l3agent.ops.web import page; print(len(page().body))"
+    program = (
+        "import eventlet; eventlet.monkey_patch(); from l3agent.ops import web; print(len(web.status_page().body))"
+    )
     assert int(run(venv / "bin" / "python", "-W", "ignore", "-c", program, folder=tmp_path)) > 10_000
     program = "import l3agent; print(l3agent.__file__)"
     assert Path(run(venv / "bin" / "python", "-c", program, folder=tmp_path).strip()).is_relative_to(venv)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from l3agent.exceptions import TransientError
-from l3agent.ops.control_client import CONTROL_SOCKET, ask_agent
+from l3agent.ops.control_client import CONTROL_SOCKET, call_agent
 from tests.neutron.files import Deployment
 from tests.neutron.programs import Program
 from tests.neutron.servers import agent
@@ -30,7 +30,7 @@ class L3Agent(Program):
         """Return what the control socket says; an empty map while it is not there."""
         self.must_run()
         try:
-            return ask_agent(self._socket_path, {"op": "status"})
+            return call_agent(self._socket_path, {"op": "status"})
         except TransientError:
             return {}
 

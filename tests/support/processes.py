@@ -27,7 +27,7 @@ import msgpack
 from l3agent.exceptions import TransientError
 from l3agent.model.states import Key, Report, State
 from l3agent.model.wire import pack_state, unpack_report
-from l3agent.ops.control_client import CONTROL_SOCKET, ask_agent
+from l3agent.ops.control_client import CONTROL_SOCKET, call_agent
 from tests.support.sandbox import Inside, Sandbox
 from tests.support.waiting import wait_until
 
@@ -213,7 +213,7 @@ class Agent:
 
     def ask(self, operation: str, **arguments: object) -> dict[str, Any]:
         """Ask the control socket."""
-        return ask_agent(self._socket_path, {"op": operation, **arguments})
+        return call_agent(self._socket_path, {"op": operation, **arguments})
 
     def status(self) -> dict[str, Any]:
         """Return the status; an empty map while the socket is not there yet."""

@@ -6,12 +6,12 @@ import socket
 import pytest
 
 from l3agent.cmd.neutron_options import (
-    old_transport_url,
+    ineffective_options,
+    legacy_transport_url,
     reason_for,
     unknown_options,
-    without_effect,
 )
-from l3agent.cmd.startup import configured
+from l3agent.cmd.startup import load_config
 from l3agent.conf import list_opts
 from l3agent.exceptions import ConfigError
 from l3agent.rpc import Client, get_transport
@@ -83,7 +83,7 @@ def conf_of(tmp_path):
             path = tmp_path / f"{number}.ini"
             path.write_text(text)
             arguments += ["--config-file", str(path)]
-        return configured(arguments, prog="l3-agent")
+        return load_config(arguments, prog="l3-agent")
 
     return parse
 
@@ -108,7 +108,7 @@ def test_every_option_of_neutrons_agent_has_an_effect_or_a_reason(conf_of):
 
 @pytest.mark.feature("process.options")
 def test_options_without_effect_are_named_in_one_line_with_the_reason(conf_of):
-    said = without_effect(
+    said = ineffective_options(
         conf_of(
             "[DEFAULT]\nha_vrrp_advert_int = 2\nmetadata_port = 9697\nhost = node1\nsome_option_of_the_server = 1\n",
             "[agent]\nextensions = port_forwarding\n[privsep]\nthread_pool_size = 8\n",
@@ -124,13 +124,14 @@ def test_options_without_effect_are_named_in_one_line_with_the_reason(conf_of):
 
 
 def test_the_interval_of_periodic_tasks_has_an_effect_below_that_of_the_only_task(conf_of):
-    assert "periodic_interval (" in without_effect(conf_of("[DEFAULT]\nperiodic_interval = 40\n"))
-    assert without_effect(conf_of("[DEFAULT]\nperiodic_interval = 0.5\n")) == ""
+    assert "periodic_interval (" in ineffective_options(conf_of("[DEFAULT]\nperiodic_interval = 40\n"))
+    assert ineffective_options(conf_of("[DEFAULT]\nperiodic_interval = 0.5\n")) == ""
 
 
 def test_what_asks_for_nothing_is_not_named(conf_of):
     assert (
-        without_effect(conf_of("[DEFAULT]\nenable_metadata_proxy = False\nrouter_id =\n[agent]\nextensions =\n")) == ""
+        ineffective_options(conf_of("[DEFAULT]\nenable_metadata_proxy = False\nrouter_id =\n[agent]\nextensions =\n"))
+        == ""
     )
 
 
@@ -141,9 +142,9 @@ def test_both_spellings_of_the_agents_group_are_one(conf_of):
 
 def test_files_of_mitaka_lead_to_the_broker(conf_of):
     conf = conf_of(MITAKA)
-    url = old_transport_url(conf)
+    url = legacy_transport_url(conf)
     assert url == "rabbit://openstack:a%2Fb%40c@192.0.2.1:5672,openstack:a%2Fb%40c@192.0.2.2:5673/"
-    said = without_effect(conf)
+    said = ineffective_options(conf)
     assert "external_network_bridge" in said
     assert "rabbit_hosts" not in said
 
@@ -152,9 +153,9 @@ def test_files_of_mitaka_lead_to_the_broker(conf_of):
 def test_options_of_open_vswitch_have_an_effect_where_it_is_in_use(conf_of, name):
     of_old = "[DEFAULT]\nexternal_network_bridge = br-ex\novs_integration_bridge = br-i\novs_use_veth = True\n"
     conf = conf_of(of_old + f"interface_driver = {name}\n", "[ovs]\novsdb_connection = unix:/db\n")
-    assert without_effect(conf) == ""
+    assert ineffective_options(conf) == ""
     assert (conf.OVS.integration_bridge, conf.OVS.ovsdb_connection) == ("br-i", "unix:/db")
-    said = without_effect(conf_of(of_old + "interface_driver = linuxbridge\n"))
+    said = ineffective_options(conf_of(of_old + "interface_driver = linuxbridge\n"))
     assert said == (
         "external_network_bridge, ovs_use_veth, ovs_integration_bridge (another interface driver is in use)"
     )
@@ -167,8 +168,8 @@ def test_a_place_of_the_database_that_is_none_is_refused(conf_of, remote):
 
 
 def test_a_transport_url_goes_before_the_parts_of_old_files(conf_of):
-    assert old_transport_url(conf_of(MITAKA, "[DEFAULT]\ntransport_url = rabbit://192.0.2.7/\n")) is None
-    assert old_transport_url(conf_of("")) is None
+    assert legacy_transport_url(conf_of(MITAKA, "[DEFAULT]\ntransport_url = rabbit://192.0.2.7/\n")) is None
+    assert legacy_transport_url(conf_of("")) is None
 
 
 @pytest.mark.parametrize("mode", ["dvr", "dvr_snat", "dvr_no_external"])

@@ -26,8 +26,8 @@ from l3agent.exceptions import (
     TransientError,
 )
 from l3agent.ops.control import ControlSocket
-from l3agent.ops.control_client import ask_agent
-from l3agent.ops.control_operations import operations
+from l3agent.ops.control_client import call_agent
+from l3agent.ops.control_operations import build_operations
 from l3agent.ops.status import plans, show, status, topology
 from l3agent.testing import running, wait_until
 from tests.support.payloads import a_floating_ip, a_router
@@ -58,8 +58,8 @@ def refuse(request):
 
 @pytest.fixture
 def control(path):
-    operations = {"echo": lambda request: {"you": request["name"]}, "refuse": refuse}
-    with running(control := ControlSocket(str(path), operations)):
+    build_operations = {"echo": lambda request: {"you": request["name"]}, "refuse": refuse}
+    with running(control := ControlSocket(str(path), build_operations)):
         yield control
 
 
@@ -141,7 +141,7 @@ def test_without_file_descriptors_clients_wait_until_there_are_some(control, pat
 def test_who_asks_gets_the_kind_of_error_that_the_agent_had(control, path):
     for request, kind in (({"op": "refuse"}, TransientError), ({"op": "echo"}, InternalError), ({}, L3AgentError)):
         with pytest.raises(L3AgentError) as refused:
-            ask_agent(str(path), request)
+            call_agent(str(path), request)
         assert type(refused.value) is kind
 
 
@@ -254,9 +254,9 @@ def test_the_status_tells_all_of_each_router(agent, plugin, dataplane):
         "admin": "serving",
         "paused": [],
         "queue": {"waiting": 0, "processing": 0, "retrying": 0, "held": 0},
-        "broken": {},
+        "failures": {},
         "orphans": {},
-        "mass_delete": {"held": [], "doubted": 0},
+        "mass_delete": {"held": [], "suspected_answers": 0},
         "workers": {"size": 8, "busy": 0},
         "dataplane": {"connected": True, "pid": 1, "version": __version__, "reason": None},
         "routers": {},
@@ -273,14 +273,14 @@ def test_what_is_broken_is_listed_with_the_reason_and_the_next_try(agent, plugin
     plugin.routers = {R1: a_router(id=R1), R2: a_router(id=R2, _interfaces="none")}
     dataplane.fail_next(ApplyError("no room"), times=6)
     agent.routers_updated(None, [R1, R2])
-    wait_until(lambda: {R1, R2} == status(agent, dataplane)["broken"].keys())
-    wait_until(lambda: status(agent, dataplane)["broken"][R1]["tries"] > 1)
-    broken = status(agent, dataplane)["broken"]
-    assert broken[R1]["reason"] == "no room" and broken[R1]["next_try"] is not None
-    assert "_interfaces" in broken[R2]["reason"] and broken[R2]["next_try"] is None
+    wait_until(lambda: {R1, R2} == status(agent, dataplane)["failures"].keys())
+    wait_until(lambda: status(agent, dataplane)["failures"][R1]["attempts"] > 1)
+    failures = status(agent, dataplane)["failures"]
+    assert failures[R1]["reason"] == "no room" and failures[R1]["retry_in"] is not None
+    assert "_interfaces" in failures[R2]["reason"] and failures[R2]["retry_in"] is None
     plugin.routers = {R1: a_router(id=R1), R2: a_router(id=R2)}
     agent.routers_updated(None, [R2])
-    wait_until(lambda: not status(agent, dataplane)["broken"])
+    wait_until(lambda: not status(agent, dataplane)["failures"])
 
 
 @pytest.mark.feature("sync.failed-list")
@@ -288,9 +288,9 @@ def test_a_router_that_cannot_be_fetched_is_broken_though_nothing_is_known_of_it
     wait_until(lambda: agent.full_sync.in_sync)
     plugin.fail_next("sync_routers", RuntimeError("the table is locked"), times=6)
     agent.routers_updated(None, [R1])
-    wait_until(lambda: R1 in status(agent, dataplane)["broken"])
+    wait_until(lambda: R1 in status(agent, dataplane)["failures"])
     assert R1 not in agent.router_info
-    assert "the table is locked" in status(agent, dataplane)["broken"][R1]["reason"]
+    assert "the table is locked" in status(agent, dataplane)["failures"][R1]["reason"]
 
 
 def test_a_plan_changes_nothing(agent, plugin, dataplane):
@@ -392,5 +392,5 @@ def test_the_topology_is_what_is_wanted_of_each_router(agent, plugin, dataplane)
 @pytest.mark.parametrize("router", [["a"], {"a": 1}, 7, True])
 def test_an_id_that_is_no_text_is_an_error_without_a_traceback(agent, dataplane, op, router, caplog):
     with pytest.raises(L3AgentError, match="names no router"):
-        operations(agent, dataplane)[op]({"op": op, "router": router})
+        build_operations(agent, dataplane)[op]({"op": op, "router": router})
     assert not caplog.records

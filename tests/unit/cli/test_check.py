@@ -14,7 +14,7 @@ import pytest
 
 from l3agent.cli import findings, main
 from l3agent.cmd.neutron_options import requested_features
-from l3agent.cmd.startup import configured
+from l3agent.cmd.startup import load_config
 from l3agent.demo.samples import sample
 
 
@@ -130,7 +130,7 @@ def test_features_that_the_configuration_asks_for_and_that_are_not_served_are_na
         "feature: router_advertisements",
     }
     assert "min_rtr_adv_interval" in found["feature: router_advertisements"]["text"]
-    assert requested_features(configured([written("enable_metadata_proxy = False\n")], prog="l3-agent")) == {}
+    assert requested_features(load_config([written("enable_metadata_proxy = False\n")], prog="l3-agent")) == {}
 
 
 def test_a_folder_is_judged_by_who_asks(tmp_path: Path) -> None:

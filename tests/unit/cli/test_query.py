@@ -15,7 +15,7 @@ STATUS = {
     "version": "1", "host": "node1", "now": 1.0, "in_sync": True, "full_syncs": 1, "admin": "serving", "queue": {},
     "workers": {"busy": 0, "size": 8}, "mass_delete": {"held": []},
     "dataplane": {"connected": True, "pid": 7, "version": "1", "reason": None},
-    "routers": {}, "broken": {}, "orphans": {}, "paused": [], "unserved_features": {},
+    "routers": {}, "failures": {}, "orphans": {}, "paused": [], "unserved_features": {},
 }  # fmt: skip
 
 

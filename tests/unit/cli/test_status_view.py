@@ -9,7 +9,7 @@ from l3agent.cli.terminal import Screen
 
 def entry(name: str, state: str = "active", **more: Any) -> dict[str, Any]:
     return {
-        "name": name, "state": state, "error": None, "paused": False, "next_try": None, "updates": 1,
+        "name": name, "state": state, "error": None, "paused": False, "retry_in": None, "updates": 1,
         "last": {"count": 1, "operations": ["one"], "timings": {}}, "updated_at": 990.0,
         "warnings": [], "warning_count": 0, "unserved_features": [], **more,
     }  # fmt: skip
@@ -20,7 +20,7 @@ def status(**more: Any) -> dict[str, Any]:
         "version": "1", "host": "node1", "now": 1000.0, "in_sync": True, "full_syncs": 2, "admin": "serving",
         "queue": {"waiting": 3, "processing": 1}, "workers": {"busy": 1, "size": 8}, "mass_delete": {"held": []},
         "dataplane": {"connected": True, "pid": 7, "version": "1", "reason": None},
-        "routers": {}, "broken": {}, "orphans": {}, "paused": [], "unserved_features": {}, **more,
+        "routers": {}, "failures": {}, "orphans": {}, "paused": [], "unserved_features": {}, **more,
     }  # fmt: skip
 
 
@@ -32,9 +32,9 @@ def test_routers_that_need_a_person_come_first() -> None:
     routers = {
         "a": entry("fine"), "b": entry("kept", paused=True), "c": entry("bad", "error", error="no", next_try=4.0),
     }  # fmt: skip
-    broken = {"c": {"name": "bad", "reason": "no", "tries": 3, "next_try": 4.0}}
-    broken["d"] = {"name": "", "reason": "not fetched", "tries": 1, "next_try": 9.0}
-    lines = text(status(routers=routers, broken=broken)).splitlines()
+    failures = {"c": {"name": "bad", "reason": "no", "attempts": 3, "retry_in": 4.0}}
+    failures["d"] = {"name": "", "reason": "not fetched", "attempts": 1, "retry_in": 9.0}
+    lines = text(status(routers=routers, failures=failures)).splitlines()
     assert [line.split()[0] for line in lines[-4:]] == ["d", "c", "b", "a"]
     assert "(again in 9 s) not fetched" in lines[-4]
     assert "(3 tries, again in 4 s) no" in lines[-3] and " paused " in lines[-2]

@@ -9,7 +9,7 @@ import pytest
 
 from l3agent.cli import main
 from l3agent.cmd import config_files
-from l3agent.cmd.startup import configured
+from l3agent.cmd.startup import load_config
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def test_the_paths_are_those_of_the_samples_and_of_neutron() -> None:
 
 
 def test_no_file_exists(etc: Path) -> None:
-    conf = configured([], prog="l3-agent")
+    conf = load_config([], prog="l3-agent")
     assert config_files.sources(conf) == []
     assert config_files.describe_sources(conf) == "no file (defaults)"
 
@@ -43,7 +43,7 @@ def test_no_file_exists(etc: Path) -> None:
 def test_files_of_neutron_are_read_together(etc: Path) -> None:
     first = write(etc, "neutron/neutron.conf", "[DEFAULT]\nhost = a\nperiodic_interval = 7\n")
     second = write(etc, "neutron/l3_agent.ini", "[DEFAULT]\nhost = b\n")
-    conf = configured([], prog="l3-agent")
+    conf = load_config([], prog="l3-agent")
     assert config_files.sources(conf) == [first, second]
     assert (conf.host, conf.periodic_interval) == ("b", 7)
 
@@ -51,14 +51,14 @@ def test_files_of_neutron_are_read_together(etc: Path) -> None:
 def test_our_own_file_takes_precedence(etc: Path) -> None:
     write(etc, "neutron/neutron.conf", "[DEFAULT]\nhost = neutron\n")
     own = write(etc, "l3agent/l3_agent.conf", "[DEFAULT]\nhost = ours\n")
-    conf = configured([], prog="l3-agent")
+    conf = load_config([], prog="l3-agent")
     assert (config_files.sources(conf), conf.host) == ([own], "ours")
 
 
 def test_a_named_file_replaces_the_default_files(etc: Path, tmp_path: Path) -> None:
     write(etc, "l3agent/l3_agent.conf", "[DEFAULT]\nhost = default\n")
     (tmp_path / "named.conf").write_text("[DEFAULT]\nhost = named\n")
-    conf = configured([f"--config-file={tmp_path}/named.conf"], prog="l3-agent")
+    conf = load_config([f"--config-file={tmp_path}/named.conf"], prog="l3-agent")
     assert conf.host == "named"
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from l3agent.cmd import dataplane, renamed_options
-from l3agent.cmd.startup import configured
+from l3agent.cmd.startup import load_config
 from l3agent.conf import RENAMED_OPTS, list_opts
 from l3agent.exceptions import ConfigError
 
@@ -32,7 +32,7 @@ def test_every_old_name_is_named_with_its_file_and_the_new_one(tmp_path: Path) -
     first.write_text("[dataplane]\nold_name = s3cr3t\npool_size = 3\n")
     (directory / "b.conf").write_text("[DEFAULT]\nmoved_name = 1\n")
     with pytest.raises(ConfigError) as raised:
-        configured([f"--config-file={first}", f"--config-dir={directory}"], prog="l3-agent")
+        load_config([f"--config-file={first}", f"--config-dir={directory}"], prog="l3-agent")
     assert str(raised.value) == (
         f"{first}: [dataplane] old_name: renamed, use pool_size; "
         f"{directory}/b.conf: [DEFAULT] moved_name: renamed, use [l3agent] fetch_batch"
@@ -42,7 +42,7 @@ def test_every_old_name_is_named_with_its_file_and_the_new_one(tmp_path: Path) -
 def test_an_old_name_in_the_environment_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OS_DATAPLANE__OLD_NAME", "1")
     with pytest.raises(ConfigError, match=r"OS_DATAPLANE__OLD_NAME: renamed, use OS_DATAPLANE__POOL_SIZE$"):
-        configured([], prog="l3-agent", default_files=())
+        load_config([], prog="l3-agent", default_files=())
 
 
 def test_the_data_plane_ends_with_78_and_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -55,4 +55,4 @@ def test_the_data_plane_ends_with_78_and_one_line(tmp_path: Path, capsys: pytest
 def test_a_name_of_another_group_is_not_an_old_one(tmp_path: Path) -> None:
     path = tmp_path / "a.conf"
     path.write_text("[other]\nold_name = 1\n[DEFAULT]\nhost = n\n")
-    assert configured([f"--config-file={path}"], prog="l3-agent").host == "n"
+    assert load_config([f"--config-file={path}"], prog="l3-agent").host == "n"

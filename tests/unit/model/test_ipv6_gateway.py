@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from l3agent.cmd.startup import configured
+from l3agent.cmd.startup import load_config
 from l3agent.exceptions import ConfigError
 from l3agent.model.desired import desired_state
 from tests.support.payloads import a_fixed_ip, a_gateway, a_router, a_subnet
@@ -54,10 +54,10 @@ def test_what_cannot_be_a_next_hop_is_refused_at_start(tmp_path: Path, text: str
     path = tmp_path / "l3_agent.ini"
     path.write_text(f"[DEFAULT]\nipv6_gateway = {text}\n")
     with pytest.raises(ConfigError, match="ipv6_gateway"):
-        configured(["--config-file", str(path)], prog="l3-agent")
+        load_config(["--config-file", str(path)], prog="l3-agent")
 
 
 def test_the_empty_value_of_neutrons_files_means_none(tmp_path: Path) -> None:
     path = tmp_path / "l3_agent.ini"
     path.write_text("[DEFAULT]\nipv6_gateway =\n")
-    assert configured(["--config-file", str(path)], prog="l3-agent").ipv6_gateway == ""
+    assert load_config(["--config-file", str(path)], prog="l3-agent").ipv6_gateway == ""

@@ -20,7 +20,7 @@ from l3agent.ops.http import HttpServer, Pages
 from l3agent.ops.metrics import Metrics
 from l3agent.ops.status import status
 from l3agent.ops.topology_json import TopologyEncoder
-from l3agent.ops.web import pages
+from l3agent.ops.web import build_pages
 from l3agent.rpc import get_transport
 from l3agent.rpc.observers import watch
 from l3agent.service import Service
@@ -95,7 +95,7 @@ class Site:
         )
         self.history = History(self.agent)
         self.topology = TopologyEncoder(self.agent, lambda: ([], {}))
-        shown = pages(
+        shown = build_pages(
             "node1",
             lambda: status(self.agent, self.dataplane),
             self.topology.encode,

@@ -13,21 +13,21 @@ def an_outcome(seconds: float) -> Outcome:
 
 
 def test_a_sample_tells_what_was_done_since_the_last_one(site: Site) -> None:
-    site.history.sample()
+    site.history.record_sample()
     for seconds in (0.1, 0.2, 0.9):
         site.agent.outcomes.tell(an_outcome(seconds))
     site.agent.outcomes.tell(Outcome("r", "update", "retry", error="no", name="r1"))
-    site.history.sample()
-    site.history.sample()
+    site.history.record_sample()
+    site.history.record_sample()
     told = json.loads(site.get("/history.json").body)
     busy, idle = told["samples"][-2:]
     assert (busy["done"], busy["failed"], busy["median"], busy["worst"]) == (3, 1, 0.2, 0.9)
     assert (idle["done"], idle["failed"], idle["median"], idle["worst"]) == (0, 0, 0.0, 0.0)
-    assert (told["host"], told["not_alive"], told["not_ready"]) == ("node1", [], [])
+    assert (told["host"], told["liveness_failures"], told["readiness_failures"]) == ("node1", [], [])
     assert [(one["name"], one["error"]) for one in told["errors"]] == [("r1", "no")]
 
 
 def test_it_is_bounded(site: Site) -> None:
     for _ in range(SAMPLES + 50):
-        site.history.sample()
+        site.history.record_sample()
     assert len(site.history.values()["samples"]) == SAMPLES

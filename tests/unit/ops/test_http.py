@@ -13,16 +13,16 @@ from eventlet.green import socket
 
 from l3agent.exceptions import ConfigError
 from l3agent.ops import http
-from l3agent.ops.http import Answer, HttpServer
+from l3agent.ops.http import HttpServer, Response
 from l3agent.testing import no_leaked_greenthreads, running, wait_until
 from tests.unit.ops.conftest import raw, request, serving
 
 
-def broken() -> Answer:
+def broken() -> Response:
     raise RuntimeError("a bug of ours")
 
 
-PAGES = {"/": lambda: Answer(b"hello"), "/broken": broken, "/large": lambda: Answer(b"x" * (8 << 20))}
+PAGES = {"/": lambda: Response(b"hello"), "/broken": broken, "/large": lambda: Response(b"x" * (8 << 20))}
 
 
 @pytest.fixture
@@ -38,8 +38,8 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_page_and_its_head(server: HttpServer) -> None:
-    page, head = request(server.port, "/"), request(server.port, "/", "HEAD")
-    assert (page.status, page.body, head.status, head.body) == (200, b"hello", 200, b"")
+    status_page, head = request(server.port, "/"), request(server.port, "/", "HEAD")
+    assert (status_page.status, status_page.body, head.status, head.body) == (200, b"hello", 200, b"")
     assert head.headers["Content-Length"] == "5"
 
 
