@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import sys
 
-from l3agent.dataplane.kernel.requirements import trials
+from l3agent.dataplane.kernel.requirements import run_checks
 from l3agent.demo import sandbox
 from l3agent.exceptions import PermissionMissing
 
@@ -21,7 +21,7 @@ def main() -> int:
 
 
 def _print(entrance: str) -> int:
-    print(json.dumps(trials()), flush=True)
+    print(json.dumps(run_checks()), flush=True)
     return 0
 
 

@@ -205,7 +205,7 @@ def _resources(conf: Any, uplinks: Uplinks | None) -> Resources:
     announcer = Announcer(conf.send_arp_for_ha, conf.dataplane.announce_interval, closer.close)
     listener = Listener(conf.dataplane.netns_path) if conf.dataplane.repair_drift else None
     drift = Drift(listener, driver, switch)
-    garbage = GarbageCollector(kernel, drift.uses)
+    garbage = GarbageCollector(kernel, drift.uses_bridge)
     reconciler = Reconciler(kernel, driver, announcer, garbage, drift, switch)
     rotation = None if listener is None else Rotation(kernel, drift, reconciler.turns)
     return Resources(reconciler, garbage, drift, Limits(), Reader(), uplinks.rejection if uplinks else None, rotation)

@@ -35,9 +35,9 @@ class Announcements:
         if not isinstance(state, RouterState):
             self._announcer.withdraw(handle.name)
             return
-        if not plan and not handle.adopted:
+        if not plan and not handle.is_newly_adopted:
             return
-        adopted, handle.adopted = handle.adopted, False
+        adopted, handle.is_newly_adopted = handle.is_newly_adopted, False
         open_packet = partial(self._kernel.packet_socket, handle)
         for one in plan.of(DeviceAddress):
             if one.verb == "remove" and isinstance(one.entry, DeviceAddress):

@@ -214,7 +214,7 @@ def _record_new_devices(handle: NamespaceHandle, plan: Plan, seen: Observed, fir
     if first is not None and not any(link.is_ovs_internal for link in links):
         seen.devices |= {device: index for index, device in enumerate(new, start=first)}
         return set()
-    answers = handle.route.ask([rtnl.get_link(name=device) for device in new])
+    answers = handle.route.query([rtnl.get_link(name=device) for device in new])
     found = {info.name: info.index for answer in answers for info in rtnl.parse_links(answer)}
     seen.devices |= found
     return set(new).difference(found)
@@ -232,7 +232,7 @@ def _set_devices(kernel: Kernel, handle: NamespaceHandle, plan: Plan) -> None:
         kernel.write_sysctls(handle, settings)
     links = [one.entry for one in plan.of(Link) if one.verb != "remove" and isinstance(one.entry, Link)]
     if devices := [link.device for link in links if link.up and not link.offload]:
-        kernel.inside(handle, lambda: syscalls.disable_tx_checksums(devices))
+        kernel.call_inside(handle, lambda: syscalls.disable_tx_checksums(devices))
 
 
 def _advertised(handle: NamespaceHandle, plan: Plan, seen: Observed) -> frozenset[NextHop]:
@@ -259,7 +259,7 @@ def _make_namespace(kernel: Kernel, plan: Plan, seen: Observed, run: Run) -> Gen
     for operation in plan.of(Namespace):
         if operation.verb == "add" and isinstance(operation.entry, Namespace):
             handle = seen.handle = kernel.create(operation.entry.name)
-            ready, handle.ready = handle.ready, frozenset()
+            ready, handle.preset = handle.preset, frozenset()
             plan = yield from run(len(plan.operations), partial(_remaining, plan, ready, handle.has_ipv6))
     settings = [one.entry for one in plan.of(Sysctl) if one.verb != "remove" and isinstance(one.entry, Sysctl)]
     if seen.handle is not None and settings:
@@ -282,7 +282,7 @@ def _make_bridges(kernel: Kernel, plan: Plan, seen: Observed) -> None:
     ports = [one.entry for one in plan.of(Link, PhysicalPort) if one.verb != "remove"]
     wanted = [entry.bridge for entry in ports if isinstance(entry, Link | PhysicalPort)]
     missing = {name for name in wanted if name and name not in seen.bridges}
-    for answer in kernel.host.ask([rtnl.get_link(name=name) for name in missing]):
+    for answer in kernel.host.query([rtnl.get_link(name=name) for name in missing]):
         for info in rtnl.parse_links(answer):
             seen.bridges[info.name] = info.index
     if gone := missing.difference(seen.bridges):

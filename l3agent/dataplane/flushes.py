@@ -41,19 +41,19 @@ def apply_flushes(kernel: Kernel, handle: NamespaceHandle, edges: Sequence[Pendi
     if not edges:
         return
     with kernel.counters.batch("conntrack"):
-        outward = partial(_outward, handle, seen)
-        flows.delete_entries(handle.netfilter, edges, outward, by_filter=kernel.deletes_by_filter)
+        via_gateway = partial(_via_gateway, handle, seen)
+        flows.delete_entries(handle.netfilter, edges, via_gateway, by_filter=kernel.deletes_by_filter)
     if done := [edge for edge in edges if edge.journalled]:
         with kernel.counters.batch("nft"):
             handle.netfilter.nft_batch(encode.forget_flushes(done))
 
 
-def _outward(handle: NamespaceHandle, seen: Observed, addresses: Collection[int]) -> set[int]:
+def _via_gateway(handle: NamespaceHandle, seen: Observed, addresses: Collection[int]) -> set[int]:
     """Return those of some IPv4 addresses that the namespace routes through a gateway device."""
     gateways = {index for name, index in seen.devices.items() if name.startswith(GATEWAY_DEVICE)}
     found, listed = set(), list(addresses)
     for at in range(0, len(listed), _LOOKUPS):
         part = listed[at : at + _LOOKUPS]
-        answers = handle.route.ask([routes.get_route(IPv4Address(one)) for one in part])
+        answers = handle.route.query([routes.get_route(IPv4Address(one)) for one in part])
         found |= {one for one, answer in zip(part, answers, strict=True) if routes.parse_device(answer) in gateways}
     return found

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from l3agent.dataplane.kernel.namespaces import Kernel
 from l3agent.dataplane.netlink import rtnl
-from l3agent.dataplane.observe import unused_bridges, unused_of
+from l3agent.dataplane.observe import filter_unused, unused_bridges
 from l3agent.dataplane.ownership import is_our_tap
 from l3agent.dataplane.plan.diff import Plan
 from l3agent.dataplane.plan.entries import (
@@ -108,7 +108,7 @@ class GarbageCollector:
             self._scans = self._scans or [now + _SCAN_INTERVAL_S]
             self._schedule_check(unused_bridges(self._kernel))
         # Most bridges have other ports of ours, and keep them.
-        unused = unused_of(self._kernel, {name for name in self._bridges_to_check if not self._uses(name)})
+        unused = filter_unused(self._kernel, {name for name in self._bridges_to_check if not self._uses(name)})
         self._bridges_to_check = {
             name: until for name, until in self._bridges_to_check.items() if until > now or name in unused
         }
@@ -118,7 +118,7 @@ class GarbageCollector:
         """Return the taps that should be gone by now and are there, and forget those that are not."""
         now = time.monotonic()
         due = [tap for tap, (when, _) in self._taps_to_delete.items() if when < now][:_MAX_BATCH]
-        answers = zip(due, self._kernel.host.ask([rtnl.get_link(name=tap) for tap in due]), strict=True)
+        answers = zip(due, self._kernel.host.query([rtnl.get_link(name=tap) for tap in due]), strict=True)
         # Another program may have taken the name since.
         there = [
             tap

@@ -102,14 +102,14 @@ class KernelThread:
     def serve(self, requester: Requester, request: Any) -> None:
         """Do one request, as far as it need not wait; what its answer need not wait for is done after it."""
         resources = self._resources
-        if resources.drift.overdue():
+        if resources.drift.is_overdue():
             self._repair()
         if resources.rotation is not None and resources.rotation.is_overdue(now := time.monotonic()):
             resources.rotation.run(now)
         # Nobody waits for the answer of a client that is gone; its successor asks again.
         if requester.connected:
             self._advance(_execute(resources, requester, request))
-        resources.limits.check(resources.drift.most_ports)
+        resources.limits.check(resources.drift.max_ports)
         now = time.monotonic()
         self._yield_at = now + _IDLE_S
         if now > self._yielded_at + _MAX_BUSY_S:
@@ -286,7 +286,7 @@ def _read(resources: Resources, wire: Mapping[str, Any], dry_run: bool) -> tuple
 
 
 def _stats(resources: Resources, _: Mapping[str, Any]) -> object:
-    found = limits(resources.drift.most_ports())
+    found = limits(resources.drift.max_ports())
     reads = 0 if resources.rotation is None else resources.rotation.reads
     return {
         **resources.reconciler.stats(),

@@ -46,13 +46,13 @@ from l3agent.model.names import GATEWAY_DEVICE, HOST_DEVICE, INTERNAL_DEVICE, na
 from l3agent.model.states import Key
 
 #: So many bridges are asked about one by one at most; each takes two calls.
-_ASKED_SINGLY = 32
+_MAX_SINGLE_QUERIES = 32
 #: Bytes of an address or a route in a dump, at least.
 _ENTRY_BYTES = 60
 #: Stands for the MTU of a link whose two ends differ.
-_DISAGREE = 0
+_MTU_MISMATCH = 0
 #: How the names of our devices inside a namespace begin.
-OURS = (INTERNAL_DEVICE, GATEWAY_DEVICE, HOST_DEVICE)
+OUR_PREFIXES = (INTERNAL_DEVICE, GATEWAY_DEVICE, HOST_DEVICE)
 
 
 @dataclass
@@ -63,7 +63,7 @@ class Observed:
     :param bridges: index of each bridge that was seen.
     :param bridge_info: what the kernel says of each of them.
     :param taps: index of the outer end of each of our links.
-    :param waiting: devices in the switch namespace that should be moved in.
+    :param to_move_in: devices in the switch namespace that should be moved in.
     :param refused: wanted devices that cannot be plugged in, and why: what stands in their place is not ours.
     """
 
@@ -73,10 +73,10 @@ class Observed:
     bridges: dict[str, int] = field(default_factory=dict)
     bridge_info: dict[str, rtnl.LinkInfo] = field(default_factory=dict)
     taps: dict[str, int] = field(default_factory=dict)
-    waiting: set[str] = field(default_factory=set)
+    to_move_in: set[str] = field(default_factory=set)
     refused: dict[str, str] = field(default_factory=dict)
 
-    def met(self, bridge: rtnl.LinkInfo) -> None:
+    def add_bridge(self, bridge: rtnl.LinkInfo) -> None:
         """Take note of a bridge."""
         self.bridges[bridge.name] = bridge.index
         self.bridge_info[bridge.name] = bridge
@@ -104,7 +104,7 @@ def observe(
     links: list[Link] = []
     kind, state_id = key
     namespace = None if kind == "network" else namespace_name(kind, state_id)
-    _observe_waiting(kernel, seen, desired)
+    _observe_to_move_in(kernel, seen, desired)
     if namespace is not None:
         seen.handle = kernel.find(namespace)
         if seen.handle is not None:
@@ -112,11 +112,11 @@ def observe(
             seen.entries |= kernel.read_sysctls(seen.handle, sysctls)
             links = yield from _observe_inside(kernel, seen, seen.handle, desired, run)
     if known is None or seen.handle is not None or not _is_known(seen, desired, known):
-        _observe_switch(kernel, seen, desired, links)
+        _observe_host(kernel, seen, desired, links)
     if network is not None:
         _observe_card(kernel, seen, network)
     if ports is not None:
-        seen.entries |= observed_ports(ports, state_id, desired, links, {*seen.devices, *seen.waiting})
+        seen.entries |= observed_ports(ports, state_id, desired, links, {*seen.devices, *seen.to_move_in})
     return seen
 
 
@@ -131,11 +131,11 @@ def _observe_inside(
     handle.has_ipv6 = any(info.index == rtnl.LOOPBACK and info.has_ipv6 for info in infos)
     names = {info.index: info.name for info in infos}
     seen.entries.add(Namespace(handle.name, loopback=any(info.name == "lo" and info.up for info in infos)))
-    ours = [info for info in infos if info.name.startswith(OURS)]
+    ours = [info for info in infos if info.name.startswith(OUR_PREFIXES)]
     wanted = {entry.device: entry for entry in desired if isinstance(entry, Link)}
-    links = [_as_far_as_wanted(link, wanted.get(link.device)) for link in _outer_ends(kernel, seen, ours)]
+    links = [_ignore_unspecified(link, wanted.get(link.device)) for link in _outer_ends(kernel, seen, ours)]
     if any(not entry.offload for entry in wanted.values()):
-        links = kernel.inside(handle, lambda: [replace(one, offload=_has_offload(one)) for one in links])
+        links = kernel.call_inside(handle, lambda: [replace(one, offload=_has_offload(one)) for one in links])
     seen.entries.update(links)
     # When all goes, only links are named; the rest goes with the namespace.
     if desired:
@@ -169,11 +169,11 @@ def _observe_contents(
         seen.entries |= {one for one in found if not _is_wanted_of_ra(one, desired)}
         # Of what the kernel makes by itself only what is wanted counts.
         seen.entries |= connected & desired
-    if handle.adopted:
-        kernel.inside(handle, takeover.refuse_x_tables)
+    if handle.is_newly_adopted:
+        kernel.call_inside(handle, takeover.reject_x_tables)
     seen.entries |= (rules := _rules(kernel, handle))
     if any(isinstance(one, NeutronRules) for one in rules):
-        seen.entries |= _neutrons_routes(handle, names)
+        seen.entries |= _neutron_routes(handle, names)
 
 
 def accepts_ra(info: rtnl.LinkInfo, is_wanted: bool) -> bool:
@@ -191,7 +191,7 @@ def device_settings(info: rtnl.LinkInfo) -> DeviceSettings:
     return DeviceSettings(info.name, forwarding=info.forwarding, arp_ignore=info.arp_ignore <= 1)
 
 
-def _as_far_as_wanted(link: Link, wanted: Link | None) -> Link:
+def _ignore_unspecified(link: Link, wanted: Link | None) -> Link:
     """Return a link without what does not matter."""
     if wanted is None or (wanted.mtu is not None and wanted.bridge is not None):
         return link
@@ -213,7 +213,7 @@ def _links(data: bytes, _: None) -> list[rtnl.LinkInfo]:
 
 def _addresses(data: bytes, names: dict[int, str]) -> frozenset[Entry]:
     found = ((names.get(index, ""), interface) for index, interface in rtnl.parse_addresses(data))
-    return frozenset(DeviceAddress(name, interface) for name, interface in found if name.startswith(OURS))
+    return frozenset(DeviceAddress(name, interface) for name, interface in found if name.startswith(OUR_PREFIXES))
 
 
 def _routes(data: bytes, names: dict[int, str]) -> tuple[frozenset[Entry], frozenset[Entry]]:
@@ -241,14 +241,14 @@ def _is_wanted_of_ra(entry: Entry, desired: frozenset[Entry]) -> bool:
     )
 
 
-def _neutrons_routes(handle: NamespaceHandle, names: dict[int, str]) -> frozenset[Entry]:
+def _neutron_routes(handle: NamespaceHandle, names: dict[int, str]) -> frozenset[Entry]:
     """Return the routes that neutron-l3-agent made by our devices."""
     found = [handle.route.dump(routes.dump_routes(version)) for version in (4, 6)]
     return frozenset(
         NeutronRoute(destination)
         for data in found
         for destination, hops in routes.parse_routes(data, names, routes.PROTOCOL_STATIC).items()
-        if all(hop.device.startswith(OURS) for hop in hops)
+        if all(hop.device.startswith(OUR_PREFIXES) for hop in hops)
         and (destination.prefixlen or not all(hop.device.startswith(GATEWAY_DEVICE) for hop in hops))
     )
 
@@ -257,21 +257,21 @@ def _outer_ends(kernel: Kernel, seen: Observed, infos: list[rtnl.LinkInfo]) -> l
     """Return links with their taps and bridges, asked for by index: two calls for all of them."""
     single = [info for info in infos if not info.link]
     infos = [info for info in infos if info.link]
-    found = _ask(kernel, [rtnl.get_link(index=info.link) for info in infos])
+    found = _query_links(kernel, [rtnl.get_link(index=info.link) for info in infos])
     # An index counts in one namespace: it may be that of another device, when somebody moved the tap away.
     taps = [tap if tap and tap.link == info.index else None for info, tap in zip(infos, found, strict=True)]
     seen.taps = {tap.name: tap.index for tap in taps if tap}
-    masters = _ask(kernel, [rtnl.get_link(index=tap.master) for tap in taps if tap and tap.master])
+    masters = _query_links(kernel, [rtnl.get_link(index=tap.master) for tap in taps if tap and tap.master])
     bridge_names = {}
     for master in masters:
         if master is not None:
             bridge_names[master.index] = master.name
-            seen.met(master)
+            seen.add_bridge(master)
     return [_moved_in(info, seen) for info in single] + [
         Link(
             device=info.name,
             mac=info.mac,
-            mtu=info.mtu if tap is None or tap.mtu == info.mtu else _DISAGREE,
+            mtu=info.mtu if tap is None or tap.mtu == info.mtu else _MTU_MISMATCH,
             up=info.up and tap is not None and tap.up,
             tap=tap.name if tap else "",
             bridge=bridge_names.get(tap.master, "") if tap else "",
@@ -285,7 +285,7 @@ def _outer_ends(kernel: Kernel, seen: Observed, infos: list[rtnl.LinkInfo]) -> l
 
 def _moved_in(info: rtnl.LinkInfo, seen: Observed) -> Link:
     """Return a device that has no other end. One that its switch has made anew outside is dead."""
-    tap = "" if info.name in seen.waiting else info.name
+    tap = "" if info.name in seen.to_move_in else info.name
     return Link(info.name, info.mac, info.mtu, info.up, tap, None, arp=info.arp, multicast=info.multicast)
 
 
@@ -296,13 +296,13 @@ def _rules(kernel: Kernel, handle: NamespaceHandle) -> frozenset[Entry]:
     """
     generation = handle.generation()
     if generation is None or handle.rules is None or handle.rules[0] != generation:
-        handle.rules = generation, frozenset(_read_rules(kernel, handle.netfilter, found=handle.found))
+        handle.rules = generation, frozenset(_read_rules(kernel, handle.netfilter, found=handle.is_found))
     return handle.rules[1]
 
 
 def _read_rules(kernel: Kernel, netfilter: NetlinkSocket, *, found: bool) -> Iterator[Entry]:
     if found:
-        yield from takeover.neutrons_rules(netfilter)
+        yield from takeover.neutron_rules(netfilter)
     fingerprint = read_fingerprint(netfilter)
     if not fingerprint:
         return
@@ -334,10 +334,10 @@ def _text(raw: bytes) -> str:
 # ---- the switch namespace --------------------------------------------------------------------------------------
 
 
-def _observe_waiting(kernel: Kernel, seen: Observed, desired: frozenset[Entry]) -> None:
+def _observe_to_move_in(kernel: Kernel, seen: Observed, desired: frozenset[Entry]) -> None:
     names = [entry.device for entry in desired if isinstance(entry, Link) and entry.is_ovs_internal]
-    seen.waiting = {
-        info.name for info in _ask(kernel, [rtnl.get_link(name=name) for name in names]) if info is not None
+    seen.to_move_in = {
+        info.name for info in _query_links(kernel, [rtnl.get_link(name=name) for name in names]) if info is not None
     }
 
 
@@ -351,14 +351,14 @@ def _is_known(seen: Observed, desired: frozenset[Entry], known: Mapping[str, int
     return True
 
 
-def _observe_switch(kernel: Kernel, seen: Observed, desired: frozenset[Entry], links: list[Link]) -> None:
+def _observe_host(kernel: Kernel, seen: Observed, desired: frozenset[Entry], links: list[Link]) -> None:
     """Look for wanted bridges, and for devices named as wanted taps whose other end is not where it should be."""
     wanted_links = [entry for entry in desired if isinstance(entry, Link)]
     wanted_bridges = {entry.name: entry for entry in desired if isinstance(entry, Bridge)}
     # A bridge with one of our ports was met on the way from that port.
-    for info in _ask(kernel, [rtnl.get_link(name=name) for name in wanted_bridges if name not in seen.bridges]):
+    for info in _query_links(kernel, [rtnl.get_link(name=name) for name in wanted_bridges if name not in seen.bridges]):
         if info is not None:
-            seen.met(info)
+            seen.add_bridge(info)
     plugged = {(link.tap, link.bridge) for link in links}
     to_plug = [link for link in wanted_links if link.bridge and (link.tap, link.bridge) not in plugged]
     for name, entry in wanted_bridges.items():
@@ -375,7 +375,7 @@ def _observe_switch(kernel: Kernel, seen: Observed, desired: frozenset[Entry], l
             seen.entries.add(replace(entry, up=bridge.up, isolated=bridge.is_isolated, marked=marks))
     paired = {link.tap for link in links}
     missing = {link.tap: link.device for link in wanted_links if link.tap not in paired and not link.is_ovs_internal}
-    stray = [info for info in _ask(kernel, [rtnl.get_link(name=tap) for tap in missing]) if info is not None]
+    stray = [info for info in _query_links(kernel, [rtnl.get_link(name=tap) for tap in missing]) if info is not None]
     foreign = foreign_taps(kernel, stray)
     seen.refused |= {missing[name]: refusal(name) for name in foreign}
     seen.entries |= {StrayTap(info.name) for info in stray if info.name not in foreign}
@@ -383,11 +383,11 @@ def _observe_switch(kernel: Kernel, seen: Observed, desired: frozenset[Entry], l
 
 def _observe_card(kernel: Kernel, seen: Observed, name: str) -> None:
     """Find the real card of a network: the one that the mark of its bridge names, if it is a port there."""
-    (bridge,) = _ask(kernel, [rtnl.get_link(name=name)])
+    (bridge,) = _query_links(kernel, [rtnl.get_link(name=name)])
     if bridge is None or (ours := parse_bridge_alias(bridge.alias)) is None:
         return
     network_id, interface = ours
-    (card,) = _ask(kernel, [rtnl.get_link(name=interface)]) if interface else (None,)
+    (card,) = _query_links(kernel, [rtnl.get_link(name=interface)]) if interface else (None,)
     if card is not None and card.master == bridge.index:
         seen.entries.add(PhysicalPort(interface, name, network_id))
 
@@ -399,11 +399,11 @@ def unused_bridges(kernel: Kernel) -> list[str]:
     return [info.name for info in links if parse_bridge_alias(info.alias) is not None and info.index not in used]
 
 
-def unused_of(kernel: Kernel, names: Collection[str]) -> list[str]:
+def filter_unused(kernel: Kernel, names: Collection[str]) -> list[str]:
     """Return those of some bridges that are ours and have no port left; of many, one dump of all links tells."""
-    if len(names) > _ASKED_SINGLY:
+    if len(names) > _MAX_SINGLE_QUERIES:
         return [name for name in unused_bridges(kernel) if name in names]
-    bridges = (info for info in _ask(kernel, [rtnl.get_link(name=name) for name in names]) if info is not None)
+    bridges = (info for info in _query_links(kernel, [rtnl.get_link(name=name) for name in names]) if info is not None)
     ours = [info for info in bridges if parse_bridge_alias(info.alias) is not None]
     return [info.name for info in ours if not rtnl.parse_links(kernel.host.dump(rtnl.dump_links(master=info.index)))]
 
@@ -414,5 +414,5 @@ def our_networks(kernel: Kernel) -> list[str]:
     return sorted(ours[0] for info in links if (ours := parse_bridge_alias(info.alias)) is not None)
 
 
-def _ask(kernel: Kernel, requests: Iterable[bytes]) -> list[rtnl.LinkInfo | None]:
-    return [next(iter(rtnl.parse_links(answer)), None) for answer in kernel.host.ask(list(requests))]
+def _query_links(kernel: Kernel, requests: Iterable[bytes]) -> list[rtnl.LinkInfo | None]:
+    return [next(iter(rtnl.parse_links(answer)), None) for answer in kernel.host.query(list(requests))]

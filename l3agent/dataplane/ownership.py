@@ -19,7 +19,7 @@ from l3agent.dataplane.plan.entries import Bridge
 def foreign_taps(kernel: Kernel, infos: Iterable[LinkInfo]) -> set[str]:
     """Return the names of the devices that stand in the place of wanted taps and are not ours."""
     unmarked = [info for info in infos if not (info.kind == "veth" and info.alias == TAP_MARK)]
-    numbers = kernel.our_numbers() if unmarked else frozenset()
+    numbers = kernel.our_nsids() if unmarked else frozenset()
     return {info.name for info in unmarked if info.kind != "veth" or info.netnsid not in numbers}
 
 

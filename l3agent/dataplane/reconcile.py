@@ -105,7 +105,7 @@ class Reconciler:
             is_latest = self.turns.is_latest(key, turn)
             self.turns.end(key, turn)
         if error is not None and not dry_run:
-            self._drift.forget_events(key)
+            self._drift.discard_events(key)
             if is_latest and job.observed is not None:
                 # Before the answer: what comes after it is a change by another program, and must be seen.
                 self._deferred.append(partial(self._watch, key, state, *job.observed))
@@ -159,7 +159,7 @@ class Reconciler:
         desired = servable(self._kernel, seen.handle, desired)
         size = len(desired) + len(seen.entries)
         if (yield from self._steps.run(job, size, lambda: seen.entries != desired)):
-            self._drift.doubt(key)
+            self._drift.invalidate([key])
         return (
             yield from self._steps.run(job, size, lambda: (entries_to_json(desired), entries_to_json(seen.entries)))
         )
@@ -185,7 +185,7 @@ class Reconciler:
 
     def repair(self) -> Work | None:
         """Return the work on one state that somebody else may have changed, None when there is none."""
-        due = self._drift.take()
+        due = self._drift.next_due()
         # Work that is under way looks again before it ends, or has the events kept that come while it is suspended.
         return None if due is None or due[0] in self.turns else self._repaired(*due)
 
@@ -205,7 +205,7 @@ class Reconciler:
         self._kernel.counters.repair_operations += report.count
         if key not in self.turns:
             # Else a request has superseded it.
-            self._drift.done(key, report)
+            self._drift.record_repair(key, report)
         return report
 
     def _converge(self, job: Job, dry_run: bool) -> Generator[Wait, None, None]:
@@ -236,7 +236,7 @@ class Reconciler:
         assert snapshot.seen.handle is not None
         self._deferred += [
             partial(self._announcements.announce_changes, snapshot.seen.handle, None, plan, ()),
-            partial(self._drift.settled, job.key, None, frozenset(), snapshot.seen, [plan]),
+            partial(self._drift.record_applied, job.key, None, frozenset(), snapshot.seen, [plan]),
         ]
 
     def _change(self, job: Job, state: State, snapshot: Snapshot) -> Generator[Wait, None, bool]:
@@ -254,7 +254,7 @@ class Reconciler:
         if plan.needs_reobserve():
             return False
         job.record(plan.operations)
-        self._drift.lead_on(job.key, state)
+        self._drift.begin_change(job.key, state)
         try:
             yield from self._steps.apply_plan(job, plan, snapshot.seen)
         except ApplyError as exc:
@@ -266,7 +266,7 @@ class Reconciler:
         handle = snapshot.seen.handle
         assert handle is not None
         yield from self._steps.announce(job, handle, plan, after)
-        self._deferred.append(partial(self._drift.changed, job.key, state, snapshot))
+        self._deferred.append(partial(self._drift.record_change, job.key, state, snapshot))
         return True
 
     def _observe_and_repair(self, job: Job, dry_run: bool) -> Generator[Wait, None, None]:
@@ -287,12 +287,12 @@ class Reconciler:
             if plans:
                 # What the kernel tells of the last plan is no news after this look: a link takes its routes along.
                 self._drift.read_events(plans)
-                self._drift.forget_events(key)
+                self._drift.discard_events(key)
             seen, plan = yield from self._steps.observe_and_plan(job, desired, known)
             if dry_run:
                 yield from self._steps.record(job, plan.operations)
                 if plan:
-                    self._drift.doubt(key)
+                    self._drift.invalidate([key])
                 if seen.refused:
                     raise ApplyError(min(seen.refused.values()))
                 return
@@ -335,7 +335,7 @@ class Reconciler:
     def _watch(self, key: Key, state: State | None, desired: frozenset[Entry], seen: Observed) -> None:
         """Have events tell what changes in a state that could not be brought about."""
         if seen.handle is not None and state is not None and self._kernel.is_pinned(seen.handle):
-            self._kernel.number(seen.handle)
+            self._kernel.assign_nsid(seen.handle)
             self._drift.watch(key, state, desired, seen)
 
     def _reject_conflict(self, key: Key, state: State | None, desired: frozenset[Entry]) -> None:
@@ -350,8 +350,8 @@ class Reconciler:
         self, key: Key, state: State | None, desired: frozenset[Entry], seen: Observed, plans: list[Plan]
     ) -> None:
         if seen.handle is not None and state is not None:
-            self._kernel.number(seen.handle)
-        self._drift.settled(key, state, desired, seen, plans)
+            self._kernel.assign_nsid(seen.handle)
+        self._drift.record_applied(key, state, desired, seen, plans)
 
     def _submit(self, job: Job, plan: Plan) -> Wait | None:
         """Hand over what a plan does to ports of Open vSwitch."""
@@ -377,5 +377,7 @@ def _missing(plan: Plan, seen: Observed) -> set[str]:
     """Return the devices that a plan wants to move in and that are not there."""
     links = [one.entry for one in plan.of(Link) if one.verb == "add"]
     return {
-        one.device for one in links if isinstance(one, Link) and one.is_ovs_internal and one.device not in seen.waiting
+        one.device
+        for one in links
+        if isinstance(one, Link) and one.is_ovs_internal and one.device not in seen.to_move_in
     }

@@ -53,7 +53,7 @@ class Steps:
     def run(self, job: Job, size: int, call: Callable[[], R]) -> Generator[Wait, None, R]:
         """Run a call, in another thread when it handles many entries; events that come meanwhile are kept."""
         if size > INLINE_ENTRIES and job.turn is not None:
-            self._drift.keep_events(job.key)
+            self._drift.buffer_events(job.key)
         return self._turns.run(job.key, job.turn, size, call)
 
     def render(self, job: Job) -> Generator[Wait, None, frozenset[Entry]]:
@@ -95,7 +95,7 @@ class Steps:
     ) -> Generator[Wait, None, None]:
         """Tell the neighbours what changed: of little after the answer, of much in the other thread."""
         announce = partial(self._announcements.announce_changes, handle, job.state, plan, present)
-        size = len(present) if handle.adopted else len(plan.operations)
+        size = len(present) if handle.is_newly_adopted else len(plan.operations)
         if size <= INLINE_ENTRIES:
             self._defer(announce)
         else:

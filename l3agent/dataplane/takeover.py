@@ -49,7 +49,7 @@ _X_TABLES = (("ip_tables_names", 2, 0), ("ip6_tables_names", 10, 41))
 
 
 #: Settings that neutron-l3-agent finds as the kernel makes them, and needs: new devices get a link-local address.
-_AS_BORN = [Sysctl("net/ipv6/conf/default/addr_gen_mode", "0")]
+_KERNEL_DEFAULTS = [Sysctl("net/ipv6/conf/default/addr_gen_mode", "0")]
 
 
 def hand_back(kernel: Kernel, name: str) -> str | None:
@@ -64,17 +64,17 @@ def _hand_back(kernel: Kernel, name: str) -> str | None:
     handle = kernel.find(name)
     if handle is None:
         return None
-    kernel.write_sysctls(handle, _AS_BORN)
+    kernel.write_sysctls(handle, _KERNEL_DEFAULTS)
     handle.netfilter.nft_batch(nft_table.mark_as_without_scope())
     links = rtnl.parse_links(handle.route.dump(rtnl.dump_links()))
     devices = {info.name for info in links if info.name.startswith((GATEWAY_DEVICE, INTERNAL_DEVICE))}
-    if not _are_in(handle.netfilter, devices):
+    if not _has_neutron_rules(handle.netfilter, devices):
         return "no rules of neutron-l3-agent yet; ours stay"
     handle.netfilter.nft_batch([nft_table.delete_table()])
     return None
 
 
-def _are_in(netfilter: NetlinkSocket, devices: Iterable[str]) -> bool:
+def _has_neutron_rules(netfilter: NetlinkSocket, devices: Iterable[str]) -> bool:
     """Tell whether all of Neutron's rules are in.
 
     It puts in those of source NAT and floating IPs together; the first of them is about what does not leave by the
@@ -94,30 +94,30 @@ def _rules_of(netfilter: NetlinkSocket, family: iptables.Family, name: str, chai
     return [rule.raw for rule in rules if rule.chain == PREFIX + chain]
 
 
-def neutrons_rules(netfilter: NetlinkSocket) -> list[NeutronRules]:
+def neutron_rules(netfilter: NetlinkSocket) -> list[NeutronRules]:
     """Return what neutron-l3-agent has in a namespace and our table stands for.
 
     :raises ApplyError: it has more than this agent can replace.
     """
     places: dict[tuple[iptables.Family, str], list[Chain]] = defaultdict(list)
     for chain in iptables.parse_chains(netfilter.dump(iptables.dump_chains())):
-        if _is_neutrons(chain.name):
+        if _is_neutron_chain(chain.name):
             places[chain.family, chain.table].append(chain)
     found = []
     for (family, name), chains in places.items():
         rules = iptables.parse_rules(netfilter.dump(iptables.dump_rules(family, name)))
-        _refuse_unknown(chains, rules)
+        _reject_unknown(chains, rules)
         gone = _replaced(family, name, chains, rules)
         if gone.rules or gone.chains:
             found.append(gone)
     return found
 
 
-def _is_neutrons(name: str) -> bool:
+def _is_neutron_chain(name: str) -> bool:
     return name.startswith(PREFIX) or name in _SHARED
 
 
-def _refuse_unknown(chains: Iterable[Chain], rules: Iterable[Rule]) -> None:
+def _reject_unknown(chains: Iterable[Chain], rules: Iterable[Rule]) -> None:
     known = {PREFIX + name for name in _REPLACED} | _SHARED
     used = {rule.chain for rule in rules}
     unknown = sorted({chain.name for chain in chains if chain.name not in known} & used)
@@ -153,7 +153,7 @@ def _replaced(family: iptables.Family, table: str, chains: list[Chain], rules: l
     )
 
 
-def refuse_x_tables() -> None:
+def reject_x_tables() -> None:
     """Make sure that the namespace of the calling thread has no rules of legacy iptables.
 
     :raises ApplyError: it has; nf_tables knows nothing of them, so they cannot change hands in one batch.

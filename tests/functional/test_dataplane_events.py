@@ -67,7 +67,7 @@ class Looks:
         before = stats(machine)
         self._mark.inside("ip address add 10.0.0.99/24 dev QR")
         wait_until(lambda: stats(machine)["repairs"] > before["repairs"], timeout=_PATIENCE_S)
-        return before["looks"] if stats(machine)["looks"] == before["looks"] + 1 else -1
+        return before["observations"] if stats(machine)["observations"] == before["observations"] + 1 else -1
 
     def close(self) -> None:
         gone(self._mark.machine, self._mark.state)
@@ -87,7 +87,7 @@ def test_a_hand_is_undone_without_being_asked(world: World, command: str) -> Non
     wait_until(lambda: stats(world.machine)["repairs"] > counted, timeout=_PATIENCE_S)
     wait_until(lambda: same(world, before), timeout=_PATIENCE_S)
     assert world.reconcile() == ()
-    assert "somebody changed it; repaired" in world.machine.log.read_text()
+    assert "changed by another program; repaired" in world.machine.log.read_text()
 
 
 def test_settings_are_restored_without_an_event_and_without_a_request(world: World) -> None:
@@ -173,7 +173,7 @@ def test_a_fight_is_said_and_not_fought_at_full_speed(world: World) -> None:
     by_the_clock = ["sh", "-c", 'timeout 4 sh -c "$0" || true', fighter.replace("QR", world.inner.device)]
     machine.sandbox.run(by_the_clock, netns=world.namespace)
     assert 3 <= stats(machine)["repairs"] - counted <= 8
-    assert "somebody undoes the same repair again and again" in machine.log.read_text()
+    assert "another program keeps reverting it" in machine.log.read_text()
     wait_until(partial(same, world, before), timeout=_PATIENCE_S)
 
 
@@ -183,6 +183,6 @@ def test_hands_are_let_do_where_repair_is_off(sandbox: Sandbox, folder: Path) ->
     world = a_world(machine)
     world.reconcile()
     world.inside("ip address delete 10.0.0.1/24 dev QR")
-    assert stats(machine)["looks"] == 0
+    assert stats(machine)["observations"] == 0
     assert len(world.reconcile()) == 1
     machine.hang_up()

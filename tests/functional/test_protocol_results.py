@@ -15,16 +15,16 @@ from tests.support.states import key, new_id, port, router
 RESULTS: dict[int, dict[str, object]] = {
     1: {
         "stats": [
+            "applied_states",
             "batches",
             "limits",
-            "looks",
             "lost_events",
+            "observations",
             "operations",
             "overflows",
             "repair_operations",
             "repairs",
             "rotation_reads",
-            "served",
         ],
         "inventory": ["host", "network", "router"],
         "traffic": ["devices", "floating_ips"],

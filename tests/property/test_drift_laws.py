@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from l3agent.dataplane.drift.applied import AppliedStates, Snapshot
-from l3agent.dataplane.kernel.listener import Lost, Notice, PinGone
+from l3agent.dataplane.kernel.listener import EventsLost, Notice, PinRemoved
 from l3agent.dataplane.netlink import rtnl
 from l3agent.dataplane.netlink.route_events import (
     AddressEvent,
@@ -55,14 +55,14 @@ class Standing:
         handle = cast(Any, SimpleNamespace(name=namespace_name(*self.key), nsid=NSID, has_ipv6=True))
         seen = Observed(handle=handle, devices=self.devices, taps=self.taps, bridges=self.bridges)
         self.applied = AppliedStates(lambda key, state: entries(key, state, DRIVER))
-        self.applied.expect(self.key, state)
-        self.applied.stands(self.key, state, self.desired, seen)
+        self.applied.begin(self.key, state)
+        self.applied.record_applied(self.key, state, self.desired, seen)
 
     def of(self, kind: type[Any]) -> list[Any]:
         return [one for one in self.desired if isinstance(one, kind)]
 
-    def concerned(self, *notices: Notice, plans: Any = ()) -> set[Key]:
-        return self.applied.concerned(notices, plans)
+    def find_affected(self, *notices: Notice, plans: Any = ()) -> set[Key]:
+        return self.applied.find_affected(notices, plans)
 
     def inner(self, link: Link, **other: Any) -> Notice:
         right = {"name": link.device, "mac": link.mac, "mtu": link.mtu, "up": True, "carries_all": True}
@@ -91,15 +91,15 @@ standing = router_states().map(Standing)
 
 @given(standing)
 def test_what_is_as_wanted_concerns_nobody(router: Standing) -> None:
-    assert router.concerned(*router.all_as_wanted()) == set()
+    assert router.find_affected(*router.all_as_wanted()) == set()
 
 
 @given(standing, st.data())
 def test_whatever_goes_concerns_its_router(router: Standing, data: st.DataObject) -> None:
-    goes: list[Notice] = [(None, PinGone(namespace_name(*router.key))), (NSID, RulesEvent()), (None, Lost())]
+    goes: list[Notice] = [(None, PinRemoved(namespace_name(*router.key))), (NSID, RulesEvent()), (None, EventsLost())]
     for one in router.desired:
         goes += _removals(router, one)
-    assert router.concerned(data.draw(st.sampled_from(goes))) == {router.key}
+    assert router.find_affected(data.draw(st.sampled_from(goes))) == {router.key}
 
 
 def _removals(router: Standing, entry: Entry) -> list[Notice]:
@@ -136,8 +136,8 @@ def _removals(router: Standing, entry: Entry) -> list[Notice]:
 @given(standing)
 def test_what_comes_where_only_ours_should_be_concerns_its_router(router: Standing) -> None:
     stray = NSID, AddressEvent(False, next(iter(router.devices.values()), 0), ip_interface("198.51.100.77/32"))
-    assert router.concerned(stray) == ({router.key} if router.devices else set())
-    assert router.concerned((NSID, _link_event(99, name="qr-stray", up=True))) == {router.key}
+    assert router.find_affected(stray) == ({router.key} if router.devices else set())
+    assert router.find_affected((NSID, _link_event(99, name="qr-stray", up=True))) == {router.key}
 
 
 @given(standing)
@@ -148,11 +148,11 @@ def test_what_is_not_ours_concerns_nobody(router: Standing) -> None:
         (NSID, _link_event(99, name="mine0", up=False)),
         (NSID, RouteEvent(False, ip_network("198.51.100.77/32"), ours=False)),
         (None, _link_event(99, name="mine1", up=False)),
-        (None, PinGone("mine")),
+        (None, PinRemoved("mine")),
         (NSID + 1, RulesEvent()),
         *elsewhere,
     ]
-    assert router.concerned(*foreign) == set()
+    assert router.find_affected(*foreign) == set()
 
 
 @given(standing)
@@ -160,14 +160,14 @@ def test_of_what_a_plan_touches_only_the_last_word_counts(router: Standing) -> N
     plan = diff(router.desired, frozenset())
     born = [event for link in router.links for event in (router.inner(link, up=False), router.outer(link, up=False))]
     as_wanted = router.all_as_wanted()
-    assert router.concerned(*born, *as_wanted, plans=[plan]) == set()
-    assert router.concerned(*as_wanted, *born, plans=[plan]) == ({router.key} if born else set())
+    assert router.find_affected(*born, *as_wanted, plans=[plan]) == set()
+    assert router.find_affected(*as_wanted, *born, plans=[plan]) == ({router.key} if born else set())
 
 
 @given(standing)
 def test_what_is_not_wanted_any_more_is_not_heard(router: Standing) -> None:
-    router.applied.expect(router.key, None)
-    assert router.concerned(*router.all_as_wanted(), (NSID, RulesEvent()), (None, Lost())) == set()
+    router.applied.begin(router.key, None)
+    assert router.find_affected(*router.all_as_wanted(), (NSID, RulesEvent()), (None, EventsLost())) == set()
     assert router.applied.keys() == []
 
 
@@ -178,7 +178,7 @@ def test_a_bridge_that_is_not_as_it_should_be_has_to_be_looked_for(router: Stand
         return
     name, index = data.draw(st.sampled_from(sorted(router.bridges.items())))
     told = data.draw(st.sampled_from([{"name": "other0", "up": True}, {"name": name, "up": False}]))
-    assert router.concerned((None, _link_event(index, **told))) == {router.key}
+    assert router.find_affected((None, _link_event(index, **told))) == {router.key}
     assert name not in router.applied.indexes
 
 
@@ -188,10 +188,10 @@ def test_what_is_led_on_to_another_state_has_to_be_looked_at_until_it_stands(rou
     state = applied.state(key)
     assert isinstance(state, RouterState)
     snapshot = Snapshot(state, Observed(), 1, 0.0)
-    applied.keep(key, snapshot)
+    applied.set_snapshot(key, snapshot)
     assert applied.snapshot(key) is snapshot
     other = replace(state, snat=not state.snat)
-    applied.lead_on(key, other)
+    applied.begin_change(key, other)
     assert (applied.state(key), applied.snapshot(key)) == (other, None)
-    applied.keep(key, replace(snapshot, state=other))
+    applied.set_snapshot(key, replace(snapshot, state=other))
     assert applied.snapshot(key) == replace(snapshot, state=other)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What was served is kept as it was asked for: events say where to look, and nothing is looked at without reason."""
+"""Detects drift of applied states: events select the states to observe, and nothing else is observed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Protocol
 
 from l3agent.dataplane.drift.applied import AppliedStates, Snapshot
 from l3agent.dataplane.drift.repairs import Repairs
-from l3agent.dataplane.kernel.listener import Listener, Lost, Notice
+from l3agent.dataplane.kernel.listener import EventsLost, Listener, Notice
 from l3agent.dataplane.netlink.route_events import route_events
 from l3agent.dataplane.observe import Observed
 from l3agent.dataplane.ovsdb.ports import News, Ports
@@ -20,9 +20,9 @@ from l3agent.dataplane.plan.render import HOST_SYSCTLS, ROUTER_SYSCTLS, entries
 from l3agent.model.states import Key, Report, State
 
 #: Seconds after which a state is looked at although no event says so, when it is asked for.
-_LOOK_AGAIN_S = 600.0
+_MAX_SNAPSHOT_AGE_S = 600.0
 #: Events that are kept for one suspended state; with more the state is read again.
-_MOST_KEPT = 10_000
+_MAX_BUFFERED = 10_000
 
 
 class Switch(Ports, Protocol):
@@ -37,9 +37,9 @@ class Switch(Ports, Protocol):
 
 
 class Drift:
-    """Knows the served states and which of them somebody else may have changed; used by the kernel thread.
+    """Keeps the applied states and those that another program may have changed; used by the kernel thread.
 
-    :param listener: hears what happens; with None nothing is heard, so nothing is looked at without being asked.
+    :param listener: receives events; None disables drift detection, and only requests observe.
     """
 
     def __init__(self, listener: Listener | None, driver: InterfaceDriver, switch: Switch | None = None) -> None:
@@ -49,7 +49,7 @@ class Drift:
         self._repairs = Repairs()
         self._lost = 0
         #: What happened while the work on a state is suspended; it is held against the state when that is applied.
-        self._kept: dict[Key, list[Notice]] = {}
+        self._buffered: dict[Key, list[Notice]] = {}
         self.descriptors = listener.descriptors if listener else []
         if switch is not None:
             self.descriptors = [*self.descriptors, switch.descriptor]
@@ -67,25 +67,25 @@ class Drift:
         """
         self.read_events()
         snapshot = self._applied.snapshot(key)
-        if snapshot is None or snapshot.when < time.monotonic() - _LOOK_AGAIN_S:
+        if snapshot is None or snapshot.when < time.monotonic() - _MAX_SNAPSHOT_AGE_S:
             return None
         assert snapshot.seen.handle is not None
         return snapshot if snapshot.seen.handle.generation() == snapshot.generation else None
 
     def begin(self, key: Key, state: State | None) -> None:
-        """A state is going to be brought about, or removed."""
-        self._applied.expect(key, state)
-        self._repairs.unmark(key)
+        """Record that a state is about to be applied, or removed."""
+        self._applied.begin(key, state)
+        self._repairs.clear(key)
         if state is None:
             self._repairs.forget(key)
 
-    def settled(
+    def record_applied(
         self, key: Key, state: State | None, desired: frozenset[Entry], seen: Observed, plans: Sequence[Plan]
     ) -> None:
-        """A state was brought about by plans, or removed; hear what happened meanwhile."""
+        """Record that plans applied or removed a state; read the events of the meantime."""
         if state is not None:
-            self._applied.stands(key, state, desired, seen)
-            self._keep(key, state, seen, time.monotonic())
+            self._applied.record_applied(key, state, desired, seen)
+            self._record_snapshot(key, state, seen, time.monotonic())
         self.read_events(plans)
         self._replay(key, plans)
 
@@ -95,27 +95,23 @@ class Drift:
         What the attempt itself led to is read and ignored: who asked for it tries again.
         """
         self.read_events()
-        self._applied.stands(key, state, desired, seen)
+        self._applied.record_applied(key, state, desired, seen)
 
-    def lead_on(self, key: Key, state: State) -> None:
-        """A state that stands is going to be brought to another one of the same ports.
+    def begin_change(self, key: Key, state: State) -> None:
+        """Record that an in-place change of an applied state has begun.
 
-        Whatever stops that, an error or a defect, the next request has to look.
+        If an error or a defect stops it, the next request observes the kernel.
         """
-        self._applied.lead_on(key, state)
-
-    def doubt(self, key: Key) -> None:
-        """A look found what no event told of: the next request has to look too."""
-        self._applied.doubt(key)
+        self._applied.begin_change(key, state)
 
     def invalidate(self, keys: Iterable[Key] | None) -> None:
         """Have the next request for each of some states, or for all, read the kernel."""
         for key in self._applied.keys() if keys is None else keys:
-            self._applied.doubt(key)
+            self._applied.invalidate(key)
 
-    def changed(self, key: Key, state: State, snapshot: Snapshot) -> None:
-        """A state that stood was brought to another one of the same ports."""
-        self._keep(key, state, snapshot.seen, snapshot.when)
+    def record_change(self, key: Key, state: State, snapshot: Snapshot) -> None:
+        """Record that an in-place change of an applied state is done."""
+        self._record_snapshot(key, state, snapshot.seen, snapshot.when)
         self._replay(key, ())
 
     def state(self, key: Key) -> State | None:
@@ -126,18 +122,18 @@ class Drift:
         """Return a device name that two objects would share, and the key of the state that has it."""
         return self._applied.find_conflict(key, state, desired)
 
-    def keep_events(self, key: Key) -> None:
+    def buffer_events(self, key: Key) -> None:
         """Keep the events that come from now on until the state of a key is applied.
 
         Those that came before concern what the work under way has read or will read.
         """
-        if key not in self._kept:
+        if key not in self._buffered:
             self.read_events()
-            self._kept[key] = []
+            self._buffered[key] = []
 
-    def forget_events(self, key: Key) -> None:
+    def discard_events(self, key: Key) -> None:
         """Keep events for a key no more."""
-        self._kept.pop(key, None)
+        self._buffered.pop(key, None)
 
     def read_events(self, plans: Sequence[Plan] = ()) -> None:
         """Read the events that came, and mark what they concern."""
@@ -145,40 +141,40 @@ class Drift:
         news = News() if self._switch is None else self._switch.news()
         if self._listener is None:
             return
-        notices: Iterable[Notice] = self._counted(self._listener.read())
-        if self._kept:
+        notices: Iterable[Notice] = self._count_lost(self._listener.read())
+        if self._buffered:
             notices = list(notices)
-            for kept in self._kept.values():
-                kept += notices
-                if len(kept) > _MOST_KEPT:
-                    kept[:] = [(None, Lost())]
-        concerned = self._applied.concerned(notices, plans)
+            for buffer in self._buffered.values():
+                buffer += notices
+                if len(buffer) > _MAX_BUFFERED:
+                    buffer[:] = [(None, EventsLost())]
+        affected = self._applied.find_affected(notices, plans)
         if self._switch is not None and (news.names or news.all):
-            concerned |= self._applied.plugged(self._switch, news)
-        for key in concerned:
+            affected |= self._applied.find_affected_by_ports(self._switch, news)
+        for key in affected:
             self.mark(key)
 
     def wait(self) -> float | None:
         """Return the seconds until something is due for a look, None when nothing is."""
         return self._repairs.wait(time.monotonic())
 
-    def overdue(self) -> bool:
-        """Tell whether something waits for so long that requests must wait for it."""
-        return self._repairs.overdue(time.monotonic())
+    def is_overdue(self) -> bool:
+        """Return True if a due observation has waited so long that requests must wait for it."""
+        return self._repairs.is_overdue(time.monotonic())
 
-    def take(self) -> tuple[Key, State] | None:
-        """Return what is due for a look, one at a time."""
-        key = self._repairs.take(time.monotonic())
+    def next_due(self) -> tuple[Key, State] | None:
+        """Return the next state that is due for an observation, None if none is."""
+        key = self._repairs.next_due(time.monotonic())
         state = None if key is None else self._applied.state(key)
         return None if key is None or state is None else (key, state)
 
-    def done(self, key: Key, report: Report) -> None:
-        """Record what a look led to."""
-        self._repairs.done(key, report.operations, report.error, time.monotonic())
+    def record_repair(self, key: Key, report: Report) -> None:
+        """Record the result of an observation."""
+        self._repairs.record_result(key, report.operations, report.error, time.monotonic())
 
-    def watched(self) -> list[Key]:
+    def watched_keys(self) -> list[Key]:
         """Return the keys of the states whose namespaces are known."""
-        return self._applied.watched()
+        return self._applied.watched_keys()
 
     def namespace(self, key: Key) -> str | None:
         """Return the name of the namespace of a state, None where it is not known."""
@@ -194,7 +190,7 @@ class Drift:
 
         :param message: what the kernel says of it (RTM_NEWLINK).
         """
-        owners = self._applied.concerned((None, event) for event in route_events(message))
+        owners = self._applied.find_affected((None, event) for event in route_events(message))
         for key in owners:
             self.mark(key)
         return not owners
@@ -213,42 +209,42 @@ class Drift:
 
     def mark(self, key: Key) -> None:
         """Have a state observed and repaired, and the next request for it read the kernel."""
-        self._applied.doubt(key)
+        self._applied.invalidate(key)
         self._repairs.mark(key, time.monotonic())
 
-    def most_ports(self) -> int:
+    def max_ports(self) -> int:
         """Return how many ports of ours the fullest bridge has."""
-        return self._applied.most_ports()
+        return self._applied.max_ports()
 
-    def uses(self, bridge: str) -> bool:
-        """Tell whether something that stands has a port of this bridge."""
-        return self._applied.uses(bridge)
+    def uses_bridge(self, bridge: str) -> bool:
+        """Return True if an applied state has a port of this bridge."""
+        return self._applied.uses_bridge(bridge)
 
     def stats(self) -> dict[str, int]:
         """Return counters since the start of the process, and how many states are served."""
         return {
-            "served": len(self._applied.keys()),
-            "looks": self._repairs.looks,
+            "applied_states": len(self._applied.keys()),
+            "observations": self._repairs.observations,
             "repairs": self._repairs.repaired,
             "lost_events": self._lost,
         }
 
     def _replay(self, key: Key, plans: Sequence[Plan]) -> None:
         """Hold the events that were kept against the state that was applied."""
-        if (kept := self._kept.pop(key, None)) and key in self._applied.concerned(kept, plans):
+        if (buffer := self._buffered.pop(key, None)) and key in self._applied.find_affected(buffer, plans):
             self.mark(key)
 
-    def _keep(self, key: Key, state: State, seen: Observed, when: float) -> None:
+    def _record_snapshot(self, key: Key, state: State, seen: Observed, when: float) -> None:
         """Keep a snapshot. The generation is asked for before what happened meanwhile is heard."""
-        if self._listener is None or not self._listener.hears_all or seen.handle is None:
+        if self._listener is None or not self._listener.receives_all or seen.handle is None:
             return
         generation = seen.handle.generation()
         if generation is not None:
-            seen.handle.forget_reads()
+            seen.handle.clear_cache()
             seen.entries = set()
-            self._applied.keep(key, Snapshot(state, seen, generation, when))
+            self._applied.set_snapshot(key, Snapshot(state, seen, generation, when))
 
-    def _counted(self, notices: Iterable[Notice]) -> Iterable[Notice]:
+    def _count_lost(self, notices: Iterable[Notice]) -> Iterable[Notice]:
         for notice in notices:
-            self._lost += isinstance(notice[1], Lost)
+            self._lost += isinstance(notice[1], EventsLost)
             yield notice

@@ -11,18 +11,18 @@ from l3agent.model.states import Key
 
 LOG = logging.getLogger(__name__)
 
-#: A repair that repeats one of the last this many seconds is part of a fight with another program.
+#: Seconds within which a repeated repair counts as flapping: another program reverts it.
 _MEMORY_S = 30.0
-#: So often the same is repaired at once; from then on with a pause that doubles between these bounds, in seconds.
-_AT_ONCE = 3
+#: Repeats of a repair without a pause; further ones wait for a pause that doubles between these bounds, in seconds.
+_MAX_IMMEDIATE = 3
 _PAUSE_MIN_S, _PAUSE_MAX_S = 0.5, 60.0
-#: Seconds after which a look that is due comes before the next request.
-_PATIENCE_S = 0.05
+#: Seconds after which a due observation precedes the next request.
+_MAX_DELAY_S = 0.05
 
 
 @dataclass(slots=True)
-class _Fight:
-    """The same repair again and again."""
+class _Flapping:
+    """A repair that another program keeps reverting."""
 
     operations: frozenset[str]
     times: int
@@ -31,73 +31,73 @@ class _Fight:
 
 
 class Repairs:
-    """Marks of keys and the record of what was repaired. Times are those of a monotonic clock, in seconds."""
+    """Due times of keys and the record of repairs. Times are monotonic, in seconds."""
 
     def __init__(self) -> None:
         self._due: dict[Key, float] = {}
-        self._fights: dict[Key, _Fight] = {}
-        self.looks = 0
+        self._flapping: dict[Key, _Flapping] = {}
+        self.observations = 0
         self.repaired = 0
 
     def mark(self, key: Key, now: float) -> None:
-        """Something happened to a key."""
-        fight = self._fights.get(key)
-        self._due.setdefault(key, now if fight is None else max(now, fight.last + fight.pause))
+        """Schedule an observation of a key; it waits for the pause of a flapping repair."""
+        flapping = self._flapping.get(key)
+        self._due.setdefault(key, now if flapping is None else max(now, flapping.last + flapping.pause))
 
-    def unmark(self, key: Key) -> None:
-        """A key is being looked at."""
+    def clear(self, key: Key) -> None:
+        """Remove the mark of a key whose observation begins."""
         self._due.pop(key, None)
 
     def forget(self, key: Key) -> None:
-        """A key is not wanted any more."""
+        """Remove a key that is no longer managed, with the record of its repairs."""
         self._due.pop(key, None)
-        self._fights.pop(key, None)
+        self._flapping.pop(key, None)
 
     def wait(self, now: float) -> float | None:
         """Return the seconds until something is due, None when nothing is marked."""
         return max(0.0, min(self._due.values()) - now) if self._due else None
 
-    def overdue(self, now: float) -> bool:
-        """Tell whether something waits for so long that requests must wait for it."""
-        return bool(self._due) and min(self._due.values()) < now - _PATIENCE_S
+    def is_overdue(self, now: float) -> bool:
+        """Return True if a due observation has waited so long that requests must wait for it."""
+        return bool(self._due) and min(self._due.values()) < now - _MAX_DELAY_S
 
-    def take(self, now: float) -> Key | None:
-        """Return the key that is due for the longest time, and forget its mark; None when nothing is due."""
+    def next_due(self, now: float) -> Key | None:
+        """Return the key with the earliest due time and remove its mark; None if none is due."""
         key = min(self._due, key=self._due.__getitem__, default=None)
         if key is None or self._due[key] > now:
             return None
         del self._due[key]
-        self.looks += 1
+        self.observations += 1
         return key
 
-    def done(self, key: Key, operations: Sequence[str], error: str | None, now: float) -> None:
-        """Record what a look led to: nothing, a repair, or a failure, which is tried again after a pause."""
+    def record_result(self, key: Key, operations: Sequence[str], error: str | None, now: float) -> None:
+        """Record the result of an observation: no difference, a repair, or a failure, retried after a pause."""
         if not operations and error is None:
             return
         name = " ".join(key)
-        fight = self._fights[key] = self._continued(key, frozenset(operations), now)
+        flapping = self._flapping[key] = self._count_repeat(key, frozenset(operations), now)
         if error is None:
             self.repaired += 1
-            LOG.warning("%s: somebody changed it; repaired: %s", name, "; ".join(operations))
-        if error is not None or fight.times >= _AT_ONCE:
-            fight.pause = min(max(2 * fight.pause, _PAUSE_MIN_S), _PAUSE_MAX_S)
+            LOG.warning("%s: changed by another program; repaired: %s", name, "; ".join(operations))
+        if error is not None or flapping.times >= _MAX_IMMEDIATE:
+            flapping.pause = min(max(2 * flapping.pause, _PAUSE_MIN_S), _PAUSE_MAX_S)
         if error is not None:
-            LOG.warning("%s: cannot be repaired: %s; tried again in %g s", name, error, fight.pause)
+            LOG.warning("%s: cannot be repaired: %s; next attempt in %g s", name, error, flapping.pause)
             self.mark(key, now)
-        elif fight.pause:
+        elif flapping.pause:
             LOG.warning(
-                "%s: somebody undoes the same repair again and again (%d times); the next one waits %g s",
+                "%s: the same drift was repaired %d times; another program keeps reverting it; next repair in %g s",
                 name,
-                fight.times,
-                fight.pause,
+                flapping.times,
+                flapping.pause,
             )
 
-    def _continued(self, key: Key, operations: frozenset[str], now: float) -> _Fight:
-        fight = self._fights.get(key)
+    def _count_repeat(self, key: Key, operations: frozenset[str], now: float) -> _Flapping:
+        flapping = self._flapping.get(key)
         if (
-            fight is None
-            or now > fight.last + fight.pause + _MEMORY_S
-            or (operations and not operations & fight.operations)
+            flapping is None
+            or now > flapping.last + flapping.pause + _MEMORY_S
+            or (operations and not operations & flapping.operations)
         ):
-            return _Fight(operations, 1, now)
-        return _Fight(operations, fight.times + 1, now, fight.pause)
+            return _Flapping(operations, 1, now)
+        return _Flapping(operations, flapping.times + 1, now, flapping.pause)

@@ -18,7 +18,7 @@ from l3agent.dataplane.drift.node_devices import NodeDevices
 from l3agent.dataplane.kernel import syscalls
 from l3agent.dataplane.kernel.namespaces import Kernel, NamespaceHandle
 from l3agent.dataplane.netlink import rtnl
-from l3agent.dataplane.observe import OURS, accepts_ra, device_settings
+from l3agent.dataplane.observe import OUR_PREFIXES, accepts_ra, device_settings
 from l3agent.dataplane.plan.entries import (
     AcceptRA,
     DeviceSettings,
@@ -91,7 +91,7 @@ class Rotation:
     # ---- private ---------------------------------------------------------------------------------------------
 
     def _begin(self) -> None:
-        self._round = self._drift.watched()
+        self._round = self._drift.watched_keys()
         count = len(self._round)
         if count * _INTERVAL_S <= _ROUND_S:
             self._batch, self._interval = 1, _INTERVAL_S
@@ -101,7 +101,7 @@ class Rotation:
             self._links = {key: self._links[key] for key in self._round if key in self._links}
 
     def _is_right(self, key: Key, name: str) -> bool:
-        handle = self._kernel.pinned(name)
+        handle = self._kernel.find_pinned(name)
         if handle is None:
             return False
         return (
@@ -113,7 +113,7 @@ class Rotation:
     def _is_offload_right(self, key: Key, handle: NamespaceHandle) -> bool:
         """Return False if a device leaves checksums to its other end and must not; no event carries that."""
         devices = [link.device for link in self._drift.links(key) if not link.offload]
-        return not devices or not self._kernel.inside(handle, lambda: any(map(syscalls.has_tx_checksums, devices)))
+        return not devices or not self._kernel.call_inside(handle, lambda: any(map(syscalls.has_tx_checksums, devices)))
 
     def _are_links_right(self, key: Key, handle: NamespaceHandle) -> bool:
         known = self._links.setdefault(key, LinkSettings())
@@ -131,7 +131,7 @@ def _are_right(infos: Iterable[rtnl.LinkInfo], desired: frozenset[Entry], *, has
     for info in infos:
         if info.index == rtnl.LOOPBACK and info.has_ipv6 != has_ipv6:
             return False
-        if not info.name.startswith(OURS):
+        if not info.name.startswith(OUR_PREFIXES):
             continue
         settings, is_wanted = DeviceSettings(info.name), has_ipv6 and AcceptRA(info.name) in desired
         if (settings in desired and device_settings(info) != settings) or accepts_ra(info, is_wanted) != is_wanted:

@@ -16,20 +16,20 @@ class DeferredCloser:
 
     def __init__(self) -> None:
         self._calls: SimpleQueue[Callable[[], None]] = SimpleQueue()
-        self._later: list[Callable[[], None]] = []
+        self._deferred: list[Callable[[], None]] = []
         threading.Thread(target=self._run, name="closer", daemon=True).start()
 
     def close(self, call: Callable[[], None]) -> None:
         """Have ``call`` run soon."""
         self._calls.put(call)
 
-    def close_later(self, call: Callable[[], None]) -> None:
+    def close_on_idle(self, call: Callable[[], None]) -> None:
         """Have ``call`` run after the next :meth:`on_idle`; for the thread that calls that."""
-        self._later.append(call)
+        self._deferred.append(call)
 
     def on_idle(self) -> None:
         """Begin with what was left for later."""
-        later, self._later = self._later, []
+        later, self._deferred = self._deferred, []
         for call in later:
             self._calls.put(call)
 

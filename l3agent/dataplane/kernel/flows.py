@@ -22,7 +22,7 @@ _DUMPED = ("interface", "without_nat")
 _STATUS = {"gateway_snat": SOURCE_TRANSLATED, "hairpin_snat": _TRANSLATED}
 
 
-def takes_filter(netfilter: NetlinkSocket) -> bool:
+def supports_deletion_filter(netfilter: NetlinkSocket) -> bool:
     """Return True if this kernel deletes conntrack entries by a filter (Linux 6.11 and newer); deletes nothing there.
 
     :param netfilter: a socket of a namespace without traffic.
@@ -36,19 +36,19 @@ def takes_filter(netfilter: NetlinkSocket) -> bool:
 
 
 #: Takes addresses as numbers and returns those that the router routes through a gateway device.
-Outward = Callable[[Collection[int]], Collection[int]]
+RouteFilter = Callable[[Collection[int]], Collection[int]]
 
 
 def delete_entries(
-    netfilter: NetlinkSocket, edges: Sequence[PendingFlush], outward: Outward, *, by_filter: bool
+    netfilter: NetlinkSocket, edges: Sequence[PendingFlush], via_gateway: RouteFilter, *, by_filter: bool
 ) -> None:
     """Delete the conntrack entries of all edges of a plan.
 
     The kernel finds them itself where it can. Otherwise one dump serves all edges: for networks, which no filter
     compares, for many edges, and on kernels without the filter.
 
-    :param outward: tells which entries without NAT leave through the gateway.
-    :param by_filter: what :func:`takes_filter` returned.
+    :param via_gateway: tells which entries without NAT leave through the gateway.
+    :param by_filter: what :func:`supports_deletion_filter` returned.
     :raises ApplyError: the kernel refused the dump or a deletion.
     """
     requests: list[bytes] = []
@@ -66,7 +66,7 @@ def delete_entries(
                 requests.append(entry.deletion)
             elif selection.lacks_nat(entry):
                 from_tenants.append(entry)
-        leaving = outward({entry.original_destination for entry in from_tenants})
+        leaving = via_gateway({entry.original_destination for entry in from_tenants})
         requests += [entry.deletion for entry in from_tenants if entry.original_destination in leaving]
     netfilter.batch(b"".join(requests), ignore=_NO_SUCH_ENTRY)
 

@@ -36,19 +36,19 @@ _PIN_EVENT = Struct("=iIII")
 
 
 @dataclass(frozen=True, slots=True)
-class PinGone:
+class PinRemoved:
     """The pin of a namespace was removed."""
 
     name: str
 
 
 @dataclass(frozen=True, slots=True)
-class Lost:
+class EventsLost:
     """More happened than the kernel kept for us: anything may have changed."""
 
 
 #: What happened, and the number of the namespace where; None for the one of this process.
-Notice = tuple[int | None, route_events.Event | PinGone | Lost]
+Notice = tuple[int | None, route_events.Event | PinRemoved | EventsLost]
 
 
 class Listener:
@@ -59,9 +59,9 @@ class Listener:
 
     def __init__(self, netns_path: str) -> None:
         #: Whether the events of all namespaces come.
-        self.hears_all = True
+        self.receives_all = True
         self._sources: dict[int, Callable[[], Iterator[Notice]]] = {}
-        self._anything = select.poll()
+        self._poll = select.poll()
         # The port that the kernel gives the first socket that a process opens in a namespace (netlink_autobind).
         port = os.getpid()
         self._open(NETLINK_ROUTE, route_events.ROUTE_GROUPS, route_events.route_filter(port), route_events.route_events)
@@ -69,9 +69,9 @@ class Listener:
             NETLINK_NETFILTER, route_events.NETFILTER_GROUPS, route_events.rules_filter(port), route_events.rules_events
         )
         pins = syscalls.watch_removals(netns_path)
-        self._sources[pins] = lambda: _pins_gone(pins)
+        self._sources[pins] = lambda: _removed_pins(pins)
         for descriptor in self._sources:
-            self._anything.register(descriptor, select.POLLIN)
+            self._poll.register(descriptor, select.POLLIN)
 
     @property
     def descriptors(self) -> list[int]:
@@ -81,7 +81,7 @@ class Listener:
     def read(self) -> Iterator[Notice]:
         """Yield what happened since the last call, each family in its order."""
         # Mostly there is nothing, which one call tells of all. A socket that lost events has an error (ENOBUFS).
-        ready = {descriptor for descriptor, _ in self._anything.poll(0)}
+        ready = {descriptor for descriptor, _ in self._poll.poll(0)}
         for descriptor, source in self._sources.items() if ready else ():
             if descriptor in ready:
                 yield from source()
@@ -109,14 +109,14 @@ class Listener:
         try:
             listening.setsockopt(_SOL_NETLINK, _LISTEN_ALL_NSID, 1)
         except PermissionError:
-            self.hears_all = False
+            self.receives_all = False
             LOG.warning(
                 "no capability NET_BROADCAST: what others change in namespaces is not noticed until a full sync"
             )
-        self._sources[listening.fileno()] = lambda: _received(listening, decode)
+        self._sources[listening.fileno()] = lambda: _receive(listening, decode)
 
 
-def _received(listening: socket.socket, decode: Callable[[bytes], Iterator[route_events.Event]]) -> Iterator[Notice]:
+def _receive(listening: socket.socket, decode: Callable[[bytes], Iterator[route_events.Event]]) -> Iterator[Notice]:
     while True:
         try:
             data, control, _, _ = listening.recvmsg(_READ_BYTES, _CONTROL_BYTES)
@@ -125,7 +125,7 @@ def _received(listening: socket.socket, decode: Callable[[bytes], Iterator[route
         except OSError as exc:
             if exc.errno != errno.ENOBUFS:
                 raise
-            yield None, Lost()
+            yield None, EventsLost()
             continue
         nsid = next((unpack("=i", value)[0] for level, _, value in control if level == _SOL_NETLINK), None)
         for event in decode(data):
@@ -138,7 +138,7 @@ def _attach(listening: socket.socket, program: bytes) -> None:
     listening.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, pack("@HP", len(program) // 8, ctypes.addressof(code)))
 
 
-def _pins_gone(pins: int) -> Iterator[Notice]:
+def _removed_pins(pins: int) -> Iterator[Notice]:
     while True:
         try:
             data = os.read(pins, _READ_BYTES)
@@ -149,4 +149,4 @@ def _pins_gone(pins: int) -> Iterator[Notice]:
             _, mask, _, length = _PIN_EVENT.unpack_from(data, offset)
             offset += _PIN_EVENT.size + length
             name = os.fsdecode(data[offset - length : offset].rstrip(b"\0"))
-            yield None, Lost() if mask & syscalls.IN_Q_OVERFLOW else PinGone(name)
+            yield None, EventsLost() if mask & syscalls.IN_Q_OVERFLOW else PinRemoved(name)

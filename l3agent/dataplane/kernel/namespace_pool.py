@@ -38,7 +38,7 @@ class PooledNamespace:
     fd: int
     route: NetlinkSocket
     netfilter: NetlinkSocket
-    has: frozenset[Entry] = frozenset()
+    preset: frozenset[Entry] = frozenset()
     next_index: int | None = None
     has_ipv6: bool = True
 
@@ -67,39 +67,39 @@ class NamespacePool:
         self._closer = closer
         self._sysctl_files = SysctlFiles(closer)
         self._ready: deque[PooledNamespace] = deque()
-        self._short = threading.Event()
+        self._refill = threading.Event()
         if size:
-            self._short.set()
+            self._refill.set()
             threading.Thread(target=self._keep_full, name="pool", daemon=True).start()
 
-    def take(self) -> PooledNamespace | None:
+    def acquire(self) -> PooledNamespace | None:
         """Return a namespace that is the caller's from now on, None when none is ready."""
         try:
             pooled = self._ready.popleft()
         except IndexError:
             return None
         if len(self._ready) == self._size // 2:
-            self._short.set()
+            self._refill.set()
         return pooled
 
     def fill(self) -> None:
         """Have the missing ones made: now is a good time."""
         if len(self._ready) < self._size:
-            self._short.set()
+            self._refill.set()
 
     # ---- private ---------------------------------------------------------------------------------------------
 
     def _keep_full(self) -> None:
         gate = threading.Event()
-        while self._short.wait():
-            self._short.clear()
+        while self._refill.wait():
+            self._refill.clear()
             try:
                 while len(self._ready) < self._size:
                     self._ready.append(self._make())
             except (OSError, ApplyError) as exc:
                 LOG.warning("no namespace can be made in advance: %s; tried again in %g s", exc, _PAUSE_S)
                 gate.wait(_PAUSE_S)
-                self._short.set()
+                self._refill.set()
 
     def _make(self) -> PooledNamespace:
         self._sysctl_files.renew()
@@ -140,7 +140,7 @@ def open_here() -> PooledNamespace:
     """
     pooled = _open_here()
     try:
-        (answer,) = pooled.route.ask([rtnl.get_link(index=rtnl.LOOPBACK)])
+        (answer,) = pooled.route.query([rtnl.get_link(index=rtnl.LOOPBACK)])
         return replace(pooled, has_ipv6=_has_ipv6(rtnl.parse_links(answer)))
     except ApplyError:
         pooled.close()

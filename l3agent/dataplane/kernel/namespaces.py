@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from l3agent.dataplane.kernel import limits
 from l3agent.dataplane.kernel.closer import DeferredCloser
 from l3agent.dataplane.kernel.counters import Counters
-from l3agent.dataplane.kernel.flows import takes_filter
+from l3agent.dataplane.kernel.flows import supports_deletion_filter
 from l3agent.dataplane.kernel.namespace_pool import NamespacePool, PooledNamespace, open_here
 from l3agent.dataplane.kernel.netns import enter, own_namespace
 from l3agent.dataplane.kernel.pins import Pins, identity
@@ -41,12 +41,12 @@ Fingerprint = frozenset[tuple[int, int, bytes]]
 class NamespaceHandle:
     """Kept netlink sockets of one namespace.
 
-    :param found: it was found, not made by this process: neutron-l3-agent may have made it.
-    :param adopted: it was found, and nothing was announced from it yet.
+    :param is_found: it was found, not made by this process: neutron-l3-agent may have made it.
+    :param is_newly_adopted: it was found, and nothing was announced from it yet.
     :param identity: device and inode of the namespace file.
     :param nsid: what events of the namespace are marked with; None as long as that was not asked for.
     :param next_index: what the next device made inside will have, None when that is not known.
-    :param ready: what the namespace had when it was taken from the pool, until its first plan is carried out.
+    :param preset: entries that the namespace had when it left the pool, until its first plan is applied.
     :param has_ipv6: its loopback device had IPv6 when the links were read last.
     :param is_ipv6_logged: the log says that it has none.
     :param settings: open files of settings, by path below /proc/sys.
@@ -60,9 +60,9 @@ class NamespaceHandle:
     netfilter: NetlinkSocket
     nsid: int | None = None
     next_index: int | None = None
-    found: bool = False
-    adopted: bool = False
-    ready: frozenset[Entry] = frozenset()
+    is_found: bool = False
+    is_newly_adopted: bool = False
+    preset: frozenset[Entry] = frozenset()
     has_ipv6: bool = True
     is_ipv6_logged: bool = False
     settings: dict[str, int] = field(default_factory=dict)
@@ -84,9 +84,9 @@ class NamespaceHandle:
 
     def generation(self) -> int | None:
         """Return a number that changes with every change of any rule of the namespace."""
-        return nft.parse_generation(self.netfilter.ask([nft.get_generation()])[0])
+        return nft.parse_generation(self.netfilter.query([nft.get_generation()])[0])
 
-    def forget_reads(self) -> None:
+    def clear_cache(self) -> None:
         """Forget what was read: events tell from now on what changes."""
         self._dumps.clear()
         self.rules = None
@@ -125,7 +125,7 @@ class Kernel:
         self._unknown_settings: set[str] = set()
         #: Conntrack entries can be deleted by a filter.
         self.deletes_by_filter = True
-        self.intact_table = self._learn_table()
+        self.intact_table = self._read_reference_table()
 
     # ---- namespaces ------------------------------------------------------------------------------------------
 
@@ -162,7 +162,7 @@ class Kernel:
         finally:
             self._closer.close(netfilter.close)
 
-    def pinned(self, name: str) -> NamespaceHandle | None:
+    def find_pinned(self, name: str) -> NamespaceHandle | None:
         """Return the handle of a namespace that is known and whose pin is still its own."""
         handle = self._handles.get(name)
         return handle if handle is not None and self.is_pinned(handle) else None
@@ -173,15 +173,15 @@ class Kernel:
 
     def create(self, name: str) -> NamespaceHandle:
         """Make a namespace, or take one that is ready for a router; pin it and keep its sockets."""
-        pooled = (self._pool.take() if name.startswith(ROUTER_NAMESPACE) else None) or self._make()
-        handle = self._handle(name, pooled)
+        pooled = (self._pool.acquire() if name.startswith(ROUTER_NAMESPACE) else None) or self._make()
+        handle = self._make_handle(name, pooled)
         self._check_room(handle)
         try:
             self._pins.add(name, pooled.fd)
         except OSError:
             self._closer.close(handle.close)
             raise
-        handle.ready, handle.next_index = pooled.has, pooled.next_index
+        handle.preset, handle.next_index = pooled.preset, pooled.next_index
         handle.has_ipv6 = self.has_ipv6 = pooled.has_ipv6
         self._handles[name] = handle
         return handle
@@ -198,7 +198,7 @@ class Kernel:
             self._pins.remove(name)
         finally:
             if handle is not None:
-                self._closer.close_later(handle.close)
+                self._closer.close_on_idle(handle.close)
 
     def remove_stale(self, name: str) -> None:
         """Remove what has the name of a namespace and is none.
@@ -207,19 +207,19 @@ class Kernel:
         """
         self._pins.remove_stale(name)
 
-    def number(self, handle: NamespaceHandle) -> None:
+    def assign_nsid(self, handle: NamespaceHandle) -> None:
         """Have the namespace numbered: events of those without a number are not told.
 
         The kernel does so by itself when the first link leads out of it.
         """
         if handle.nsid is None:
-            _, answer = self.host.ask([nsid.new_nsid(handle.fd), nsid.get_nsid(handle.fd)])
+            _, answer = self.host.query([nsid.new_nsid(handle.fd), nsid.get_nsid(handle.fd)])
             handle.nsid = nsid.parse_nsid(answer)
 
-    def our_numbers(self) -> frozenset[int]:
+    def our_nsids(self) -> frozenset[int]:
         """Return the numbers, as links of the node's namespace name them, of all our namespaces."""
         names = [name for name in self.names() if name.startswith((ROUTER_NAMESPACE, HOST_NAMESPACE))]
-        return frozenset(number for name in names if (number := self._number_of(name)) is not None)
+        return frozenset(number for name in names if (number := self._nsid_of(name)) is not None)
 
     def packet_socket(self, handle: NamespaceHandle) -> socket.socket:
         """Return a new packet socket of a namespace; it receives nothing."""
@@ -257,7 +257,7 @@ class Kernel:
             if missing and not all(map(limits.are_plenty, handle.settings.values())):
                 handle.close_settings()
 
-    def inside(self, handle: NamespaceHandle, call: Callable[[], R]) -> R:
+    def call_inside(self, handle: NamespaceHandle, call: Callable[[], R]) -> R:
         """Call something in a namespace."""
         with enter(self._home, handle.fd):
             return call()
@@ -297,7 +297,7 @@ class Kernel:
             self._unknown_settings.add(path)
             LOG.warning("this kernel has no %s; continuing without it", path)
 
-    def _number_of(self, name: str) -> int | None:
+    def _nsid_of(self, name: str) -> int | None:
         handle = self._handles.get(name)
         if handle is not None and handle.nsid is not None:
             return handle.nsid
@@ -305,7 +305,7 @@ class Kernel:
         if fd is None:
             return None
         try:
-            return nsid.parse_nsid(self.host.ask([nsid.get_nsid(fd)])[0])
+            return nsid.parse_nsid(self.host.query([nsid.get_nsid(fd)])[0])
         finally:
             os.close(fd)
 
@@ -322,20 +322,20 @@ class Kernel:
                 "raise LimitNOFILE of l3-dataplane, or spread the routers over more nodes"
             )
 
-    def _handle(self, name: str, pooled: PooledNamespace) -> NamespaceHandle:
+    def _make_handle(self, name: str, pooled: PooledNamespace) -> NamespaceHandle:
         return NamespaceHandle(name, pooled.fd, identity(os.fstat(pooled.fd)), pooled.route, pooled.netfilter)
 
     def _adopt(self, name: str, fd: int) -> NamespaceHandle:
         try:
             with enter(self._home, fd):
-                handle = self._handle(
+                handle = self._make_handle(
                     name, PooledNamespace(fd, NetlinkSocket(NETLINK_ROUTE), NetlinkSocket(NETLINK_NETFILTER))
                 )
         except OSError:
             os.close(fd)
             raise
         self._check_room(handle)
-        handle.found = handle.adopted = True
+        handle.is_found = handle.is_newly_adopted = True
         self._handles[name] = handle
         return handle
 
@@ -353,7 +353,7 @@ class Kernel:
         except FileNotFoundError:
             return sysctl
 
-    def _learn_table(self) -> Fingerprint:
+    def _read_reference_table(self) -> Fingerprint:
         """Write our table into a namespace of its own and read it back: what this kernel prints of an intact one.
 
         The namespace also serves to find out what this kernel can do.
@@ -362,7 +362,7 @@ class Kernel:
             scratch = open_here()
         try:
             self.has_ipv6 = scratch.has_ipv6
-            self.deletes_by_filter = takes_filter(scratch.netfilter)
+            self.deletes_by_filter = supports_deletion_filter(scratch.netfilter)
             scratch.netfilter.nft_batch(list(nft_table.new_table(counting=self.counting)))
             return read_fingerprint(scratch.netfilter)
         finally:

@@ -12,7 +12,7 @@ from ipaddress import IPv4Address
 from pathlib import Path
 
 from l3agent.dataplane.kernel import syscalls
-from l3agent.dataplane.kernel.flows import takes_filter
+from l3agent.dataplane.kernel.flows import supports_deletion_filter
 from l3agent.dataplane.kernel.netns import own_namespace
 from l3agent.dataplane.kernel.sockets import NETLINK_NETFILTER, NETLINK_ROUTE, NetlinkSocket
 from l3agent.dataplane.netlink import (
@@ -30,17 +30,17 @@ _MAC = "fa:16:3e:00:00:01"
 _FLOATING, _FIXED = IPv4Address("192.0.2.1"), IPv4Address("192.0.2.2")
 
 
-def trials() -> list[tuple[str, str, str]]:
+def run_checks() -> list[tuple[str, str, str]]:
     """Return what was tried: its name, the state of the finding (see :mod:`l3agent.cli.findings`) and its text.
 
     What does not work has the reason and what to do about it; what works in another way has that way.
     """
-    return [(name, *_tried(trial, advice)) for name, trial, advice in _TRIALS]
+    return [(name, *_run_check(check, advice)) for name, check, advice in _CHECKS]
 
 
-def _tried(trial: Callable[[], str | None], advice: str) -> tuple[str, str]:
+def _run_check(check: Callable[[], str | None], advice: str) -> tuple[str, str]:
     try:
-        note = trial()
+        note = check()
     except (ApplyError, OSError) as exc:
         return "fail", f"{exc}; {advice}"
     return ("note", note) if note else ("ok", "works")
@@ -64,7 +64,7 @@ def _maps() -> None:
 def _conntrack_deletion() -> str | None:
     netfilter = NetlinkSocket(NETLINK_NETFILTER)
     netfilter.dump(conntrack.dump_entries())
-    if takes_filter(netfilter):
+    if supports_deletion_filter(netfilter):
         return None
     return "no filter in this kernel (Linux 6.11 has one); each change of floating IPs dumps the router's entries once"
 
@@ -77,7 +77,7 @@ def _all_namespaces() -> None:
 
 def _numbers() -> None:
     home = own_namespace()
-    number = nsid.parse_nsid(NetlinkSocket(NETLINK_ROUTE).ask([nsid.new_nsid(home), nsid.get_nsid(home)])[1])
+    number = nsid.parse_nsid(NetlinkSocket(NETLINK_ROUTE).query([nsid.new_nsid(home), nsid.get_nsid(home)])[1])
     if number is None:
         raise ApplyError("the kernel gives namespaces no numbers")
 
@@ -89,7 +89,7 @@ def _settings() -> None:
             raise ApplyError(f"no sysctl net/{path}")
 
 
-_TRIALS: tuple[tuple[str, Callable[[], str | None], str], ...] = (
+_CHECKS: tuple[tuple[str, Callable[[], str | None], str], ...] = (
     ("veth pairs", _veth, "`modprobe veth`"),
     ("bridges", _bridge, "`modprobe bridge`"),
     ("nf_tables with maps and NAT", _maps, "`modprobe nf_tables nft_nat`; Linux 5.8 or newer is needed"),

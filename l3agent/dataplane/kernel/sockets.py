@@ -35,7 +35,7 @@ _BUFFER_BYTES = 4 << 20
 _SEND_BYTES = 1 << 18
 #: Seconds until a silent kernel is an error: it answers in the same system call, so this is never reached in health.
 _ANSWER_S = 10
-_TRIES_OF_A_DUMP = 5
+_DUMP_ATTEMPTS = 5
 #: Sequence numbers have 32 bits; they begin anew long before.
 _LAST_NUMBER = 1 << 31
 #: Those above are for dumps.
@@ -58,18 +58,18 @@ class KernelRefused(ApplyError):
         super().__init__(f"{os.strerror(code)}{': ' + reason if reason else ''}")
 
 
-class _Own(threading.local):
+class _ThreadBuffer(threading.local):
     """What a thread has for itself."""
 
     def __init__(self) -> None:
-        self.buffer = bytearray(1 << 18)
+        self.data = bytearray(1 << 18)
 
 
 class NetlinkSocket:
     """One netlink socket in the calling thread's network namespace."""
 
     # One buffer serves all sockets of a thread: every read is copied out before the next one.
-    _own = _Own()
+    _thread_buffer = _ThreadBuffer()
 
     def __init__(self, protocol: int) -> None:
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
@@ -132,7 +132,7 @@ class NetlinkSocket:
 
         :raises ApplyError: it was interrupted again and again.
         """
-        for _ in range(_TRIES_OF_A_DUMP):
+        for _ in range(_DUMP_ATTEMPTS):
             try:
                 self._send(request[:8] + pack("=I", self._dumps) + request[12:])
                 data, interrupted = self._read_dump(self._dumps)
@@ -157,7 +157,7 @@ class NetlinkSocket:
             is_over = any(kind in (DONE, ERROR) for kind, *_ in messages(data))
             yield data
 
-    def ask(self, requests: list[bytes]) -> list[bytes]:
+    def query(self, requests: list[bytes]) -> list[bytes]:
         """Send single questions in one call; return the answer of each, empty where the kernel knows no such thing."""
         if not requests:
             return []
@@ -169,7 +169,7 @@ class NetlinkSocket:
             body[offset + 8 : offset + 12] = pack("=I", number)
             offset += len(request)
         self._send(body)
-        return self._answers(first, len(requests))
+        return self._read_answers(first, len(requests))
 
     # ---- private ---------------------------------------------------------------------------------------------
 
@@ -193,12 +193,12 @@ class NetlinkSocket:
 
     def _receive(self) -> bytes:
         try:
-            size = self._socket.recv_into(self._own.buffer)
+            size = self._socket.recv_into(self._thread_buffer.data)
         except BlockingIOError as exc:
             raise ApplyError(f"the kernel did not answer a netlink request within {_ANSWER_S} s") from exc
         except OSError as exc:
             raise ApplyError(f"reading a netlink answer: {exc.strerror}") from exc
-        return bytes(memoryview(self._own.buffer)[:size])
+        return bytes(memoryview(self._thread_buffer.data)[:size])
 
     def _wait(self, first: int, last: int, begin: int, ignore: frozenset[int]) -> None:
         """Wait for the acknowledgement of the last message, or for an error of all of them, which has ``begin``."""
@@ -231,7 +231,7 @@ class NetlinkSocket:
                 if kind in (DONE, ERROR):
                     # The end of a dump carries an error too, when it came in the middle of it.
                     code = -unpack_from("=i", data, start)[0] if end - start >= 4 else 0
-                    if code in _NOTHING_THERE:
+                    if code in _NOT_FOUND:
                         return b"", False
                     if code:
                         raise KernelRefused(0, code, "")
@@ -239,7 +239,7 @@ class NetlinkSocket:
             else:
                 parts.append(data)
 
-    def _answers(self, first: int, count: int) -> list[bytes]:
+    def _read_answers(self, first: int, count: int) -> list[bytes]:
         answers = [b""] * count
         missing = count
         while missing:
@@ -253,7 +253,7 @@ class NetlinkSocket:
 
 
 #: ENOENT and ENODEV: the table or device asked for does not exist.
-_NOTHING_THERE = frozenset((2, 19))
+_NOT_FOUND = frozenset((2, 19))
 _NLMSGERR_ATTR_MSG = 1
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from l3agent.dataplane.kernel.namespaces import Kernel, NamespaceHandle
 from l3agent.dataplane.netlink import nft, rtnl
 from l3agent.dataplane.netlink.nft_table import TRAFFIC_IN, TRAFFIC_OUT
-from l3agent.dataplane.observe import OURS
+from l3agent.dataplane.observe import OUR_PREFIXES
 
 
 def traffic(kernel: Kernel, namespace: str) -> dict[str, Any] | None:
@@ -32,7 +32,7 @@ def _devices(handle: NamespaceHandle) -> dict[str, dict[str, tuple[int, int]]]:
     return {
         names[index]: {"in": received, "out": sent}
         for index, (received, sent) in found.items()
-        if names.get(index, "").startswith(OURS)
+        if names.get(index, "").startswith(OUR_PREFIXES)
     }
 
 

@@ -14,43 +14,43 @@ def repaired(repairs: Repairs, now: float, *operations: str, error: str | None =
     """Have a repair happen as soon as it is due; return when that was."""
     repairs.mark(KEY, now)
     now += repairs.wait(now) or 0
-    assert repairs.take(now) == KEY
-    repairs.done(KEY, operations, error, now)
+    assert repairs.next_due(now) == KEY
+    repairs.record_result(KEY, operations, error, now)
     return now
 
 
 def test_what_is_marked_is_due_at_once_and_once() -> None:
     repairs = Repairs()
-    assert repairs.wait(0) is None and repairs.take(0) is None
+    assert repairs.wait(0) is None and repairs.next_due(0) is None
     repairs.mark(KEY, 1)
     repairs.mark(KEY, 2)
     repairs.mark(OTHER, 3)
     assert repairs.wait(3) == 0
-    assert [repairs.take(3), repairs.take(3), repairs.take(3)] == [KEY, OTHER, None]
-    assert repairs.looks == 2
+    assert [repairs.next_due(3), repairs.next_due(3), repairs.next_due(3)] == [KEY, OTHER, None]
+    assert repairs.observations == 2
 
 
 def test_what_is_looked_at_or_not_wanted_any_more_is_not_due() -> None:
     repairs = Repairs()
     repairs.mark(KEY, 1)
     repairs.mark(OTHER, 1)
-    repairs.unmark(KEY)
+    repairs.clear(KEY)
     repairs.forget(OTHER)
-    assert repairs.take(2) is None
+    assert repairs.next_due(2) is None
 
 
 def test_requests_wait_for_a_look_that_waits_too_long_only() -> None:
     repairs = Repairs()
     repairs.mark(KEY, 1)
-    assert not repairs.overdue(1.01)
-    assert repairs.overdue(1.1)
+    assert not repairs.is_overdue(1.01)
+    assert repairs.is_overdue(1.1)
 
 
 def test_a_look_that_finds_nothing_is_no_repair() -> None:
     repairs = Repairs()
     for number in range(10):
         assert repaired(repairs, number) == number
-    assert (repairs.looks, repairs.repaired) == (10, 0)
+    assert (repairs.observations, repairs.repaired) == (10, 0)
 
 
 def test_different_repairs_are_never_put_off() -> None:
@@ -83,7 +83,7 @@ def test_a_repair_that_fails_is_tried_again_after_growing_pauses(operations: tup
     for _ in range(3):
         pauses.append(repairs.wait(now))
         now += pauses[-1] or 0
-        assert repairs.take(now) == KEY
-        repairs.done(KEY, operations, "no", now)
+        assert repairs.next_due(now) == KEY
+        repairs.record_result(KEY, operations, "no", now)
     assert pauses == [0.5, 1, 2]
     assert repairs.repaired == 0

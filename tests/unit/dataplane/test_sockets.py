@@ -145,7 +145,7 @@ def test_a_late_answer_is_no_part_of_a_dump_and_of_no_question(pair: tuple[Netli
         lambda n: [*stale, a_link(n[0], "fresh"), acknowledged(n[1], errno.ENODEV)],
     ]
     assert [link.name for link in rtnl.parse_links(one.dump(rtnl.dump_links()))] == ["fresh"]
-    answers = one.ask([rtnl.get_link(name="fresh"), rtnl.get_link(name="none")])
+    answers = one.query([rtnl.get_link(name="fresh"), rtnl.get_link(name="none")])
     assert [[link.name for link in rtnl.parse_links(answer)] for answer in answers] == [["fresh"], []]
 
 
@@ -223,5 +223,5 @@ def test_nothing_is_sent_for_nothing(pair: tuple[NetlinkSocket, Kernel]) -> None
     one, kernel = pair
     one.batch(b"")
     one.nft_batch([])
-    assert one.ask([]) == []
+    assert one.query([]) == []
     assert kernel.requests == []
