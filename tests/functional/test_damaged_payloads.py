@@ -11,9 +11,9 @@ from hypothesis import HealthCheck, assume, event, given, settings
 from l3agent.exceptions import RouterError
 from l3agent.model.desired import desired_state
 from l3agent.model.states import RouterState
-from tests.property.strategies import damaged_payloads
 from tests.support.payloads import a_port, a_router
 from tests.support.processes import Dataplane
+from tests.support.strategies import damaged_payloads
 
 # Its port is in no damaged payload: two routers cannot own one.
 BYSTANDER = desired_state(a_router(id="b1000000-0000-4000-8000-000000000000", gw_port=None, _interfaces=[a_port(99)]))

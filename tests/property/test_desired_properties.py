@@ -12,8 +12,8 @@ from l3agent.exceptions import InvalidRouter, RouterNotCompatible, RouterNotWant
 from l3agent.model.desired import desired_state
 from l3agent.model.states import RouterState
 from l3agent.model.wire import pack_state, unpack_state
-from tests.property.strategies import damaged_payloads
 from tests.support.payloads import legacy_payload
+from tests.support.strategies import damaged_payloads
 
 
 @settings(max_examples=1000, suppress_health_check=[HealthCheck.too_slow])

@@ -36,7 +36,7 @@ from l3agent.dataplane.plan.entries import (
 from l3agent.dataplane.plan.render import entries
 from l3agent.model.names import namespace_name
 from l3agent.model.states import Key, RouterState
-from tests.property.strategies import router_states
+from tests.support.strategies import router_states
 
 DRIVER = load_driver("bridge")
 NSID = 7

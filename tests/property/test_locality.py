@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from l3agent.model.desired import desired_state
 from l3agent.model.names import device_name
 from l3agent.model.states import FloatingIP, Port, Route, RouterState
-from tests.property.strategies import damage, places, values
 from tests.property.test_desired_properties import assert_sound
 from tests.support.payloads import a_fixed_ip, a_floating_ip, a_gateway, a_port, a_router, a_subnet
+from tests.support.strategies import damage, places, values
 
 # Damage may give another valid value that excludes another part, which is then skipped by rule: no matter of this test.
 _EXCLUDED = ("overlaps", "same 11 characters", "another floating IP", "has floating IP", "a port of the router has")

@@ -29,8 +29,8 @@ from l3agent.dataplane.plan.entries import (
 from l3agent.dataplane.plan.pending import removed_mappings
 from l3agent.dataplane.plan.render import changed, entries
 from l3agent.model.states import Key, RouterState
-from tests.property.fake_kernel import FakeKernel
-from tests.property.strategies import host_states, router_states
+from tests.support.fake_kernel import FakeKernel
+from tests.support.strategies import host_states, router_states
 
 DRIVERS = (
     load_driver("bridge"),

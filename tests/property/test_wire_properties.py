@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from l3agent.model.states import HostState, NetworkState, Report, RouterState, State
 from l3agent.model.wire import Reader, pack_report, pack_state, unpack_report, unpack_state
-from tests.property.strategies import host_states, network_states, router_states
+from tests.support.strategies import host_states, network_states, router_states
 
 KIND = {RouterState: "router", NetworkState: "network", HostState: "host"}
 

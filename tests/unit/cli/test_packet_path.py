@@ -16,8 +16,8 @@ from l3agent.dataplane.plan.as_json import entries_to_json
 from l3agent.dataplane.plan.drivers.bridge import BridgeDriver
 from l3agent.dataplane.plan.render import entries
 from l3agent.model.desired import desired_state
-from tests.property.strategies import router_states
 from tests.support.payloads import a_fixed_ip, a_floating_ip, a_network, a_port, a_router
+from tests.support.strategies import router_states
 
 FLOATING, FIXED, OUTSIDE = "203.0.113.100", "10.0.0.5", "192.0.2.1"
 

@@ -22,7 +22,7 @@ from l3agent.dataplane.plan.entries import (
 )
 from l3agent.dataplane.plan.render import entries
 from l3agent.model.states import NextHop
-from tests.property.strategies import router_states
+from tests.support.strategies import router_states
 
 
 def router(desired, actual, **more):

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from l3agent.dataplane.netlink import routes, rtnl
 from l3agent.dataplane.netlink.message import CREATE, EXCLUSIVE, REPLACE, attribute_map, messages
 from l3agent.model.states import Address, Interface, Network, NextHop
-from tests.property.strategies import interfaces4, interfaces6, ipv4, macs
+from tests.support.strategies import interfaces4, interfaces6, ipv4, macs
 
 interfaces = interfaces4 | interfaces6
 names = {1: "lo", 2: "qr-a", 3: "qr-b", 4: "qg-c"}

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from tests.support.oslo_comparison import OSLO, OURS, ROWS
 from tests.support.readme_tables import beside
-from tests.unit.service.beside import OSLO, OURS, ROWS
 
 FORKS = {
     "a worker that can never start",

@@ -17,8 +17,8 @@ from oslo_config import cfg
 
 from l3agent.service import launch
 from l3agent.testing import wait_until
-from tests.unit.service.conftest import ServiceManager
-from tests.unit.service.processes import Process
+from tests.support.service_manager import ServiceManager
+from tests.support.service_process import Process
 
 Start = Callable[..., Process]
 AT_ONCE_S = 0.05  # the best of several: a machine that others use too may keep any of them waiting

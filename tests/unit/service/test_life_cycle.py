@@ -17,7 +17,7 @@ import l3agent.service
 from l3agent.exceptions import ConfigError, PermissionMissing
 from l3agent.service import ThreadGroup, inprocess, launch, restarted
 from l3agent.testing import wait_until
-from tests.unit.service.conftest import ServiceManager
+from tests.support.service_manager import ServiceManager
 
 
 class Recorded:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from l3agent.testing import wait_until
-from tests.unit.service.processes import Process
+from tests.support.service_process import Process
 
 
 def _is_alive(pid: int) -> bool:

@@ -10,8 +10,8 @@ from collections.abc import Callable
 import pytest
 
 from l3agent.testing import wait_until
-from tests.unit.service.conftest import ServiceManager
-from tests.unit.service.processes import Process
+from tests.support.service_manager import ServiceManager
+from tests.support.service_process import Process
 
 pytestmark = pytest.mark.forks
 Start = Callable[..., Process]

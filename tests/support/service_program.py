@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A program around one service that says on stdout what happens to it, and when. Run by tests.
 
-``python program.py ours|oslo MODE WORKERS [--config-file FILE]``: the same service, an unchanged subclass of
+``python service_program.py ours|oslo MODE WORKERS [--config-file FILE]``: the same service, an unchanged subclass of
 oslo.service's, under our launcher or under the original one.
 """
 

@@ -2,7 +2,7 @@
 """What is observed of oslo.service and of ours, in the same situation: the cells of the README's table.
 
 Each function makes a situation and returns, in the words of the table, what it saw. Those that need a process run
-``program.py``: the same service under either launcher.
+``service_program.py``: the same service under either launcher.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from oslo_service import threadgroup as oslo_threadgroup
 import l3agent.service as ours
 from l3agent.rpc import get_transport
 from l3agent.testing import wait_until
-from tests.unit.service.conftest import ServiceManager
-from tests.unit.service.processes import Process
+from tests.support.service_manager import ServiceManager
+from tests.support.service_process import Process
 
 #: The columns.
 OSLO, OURS = "oslo.service", "ours"

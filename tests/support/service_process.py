@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``program.py`` as a process that can be signalled and listened to."""
+"""``service_program.py`` as a process that can be signalled and listened to."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 
 import eventlet
 
-PROGRAM = Path(__file__).with_name("program.py")
+PROGRAM = Path(__file__).with_name("service_program.py")
 
 
 class Process:
