@@ -17,7 +17,7 @@ from l3agent.exceptions import ServerUnavailable
 #: Calls under way at a time. Two: a slow answer does not hold up the others, and the batches stay large.
 _CALLS = 2
 #: Seconds: an answer that comes within the first lets more be asked for at a time, one that takes the second less.
-_SOON_S, _LATE_S = 1.0, 5.0
+_FAST_S, _SLOW_S = 1.0, 5.0
 
 
 class BatchSize:
@@ -32,11 +32,11 @@ class BatchSize:
         self._largest = largest
         self._smallest = smallest
 
-    def learn(self, took: float) -> None:
+    def adapt(self, took: float) -> None:
         """Follow the server: take notice of an answer that took so many seconds."""
-        if took < _SOON_S:
+        if took < _FAST_S:
             self.grow()
-        elif took > _LATE_S:
+        elif took > _SLOW_S:
             self.shrink()
 
     def shrink(self) -> None:
@@ -48,7 +48,7 @@ class BatchSize:
         self.value = min(self._largest, self.value * 2)
 
 
-class SharedFetch:
+class BatchFetcher:
     """Fetches payloads for the workers.
 
     A call takes along the routers of all workers that wait for data, and then those that wait for a worker: their
@@ -69,28 +69,28 @@ class SharedFetch:
         self._queue = queue
         self._size = BatchSize(batch, 1)
         self._waiting: dict[str, tuple[int, Event]] = {}
-        self._asked: dict[str, int] = {}
+        self._requested: dict[str, int] = {}
         self._calls = 0
 
     def is_awaited(self, router_id: str) -> bool:
         """Tell whether a worker waits for the answer on a router: that has an end, since each call has."""
         return router_id in self._waiting
 
-    def complete(self, update: ResourceUpdate) -> ResourceUpdate:
+    def fetch(self, update: ResourceUpdate) -> ResourceUpdate:
         """Return an update that a worker holds, with the server's answer.
 
         :raises ServerUnavailable: no answer; and whatever else the call raised.
         """
         answered = Event()
-        self._waiting[update.id] = (update.stamp, answered)
-        if self._calls < _CALLS and self._is_unasked(update.id):
+        self._waiting[update.id] = (update.sequence, answered)
+        if self._calls < _CALLS and self._needs_call(update.id):
             self._calls += 1
             eventlet.spawn_n(self._call_while_needed)
         try:
             answered.wait()
         finally:
             self._waiting.pop(update.id, None)
-        return self._queue.in_work(update.id)
+        return self._queue.processing(update.id)
 
     def _call_while_needed(self) -> None:
         try:
@@ -101,43 +101,43 @@ class SharedFetch:
 
     def _next_batch(self) -> list[str]:
         """Choose for whom to ask; nobody, unless a worker waits that no call under way answers."""
-        waiting = [router_id for router_id in self._waiting if self._is_unasked(router_id)]
+        waiting = [router_id for router_id in self._waiting if self._needs_call(router_id)]
         if not waiting:
             return []
         room = self._size.value - len(waiting)
-        more = self._queue.untaken(room, skip=self._asked) if room > 0 else []
+        more = self._queue.peek_waiting_for_fetch(room, skip=self._requested) if room > 0 else []
         return (waiting + more)[: self._size.value]
 
-    def _is_unasked(self, router_id: str) -> bool:
-        return self._asked.get(router_id, 0) < self._waiting[router_id][0]
+    def _needs_call(self, router_id: str) -> bool:
+        return self._requested.get(router_id, 0) < self._waiting[router_id][0]
 
     def _call(self, batch: list[str]) -> None:
-        with self._queue.fetching() as stamp:
-            self._asked |= dict.fromkeys(batch, stamp)
+        with self._queue.track_fetch() as sequence:
+            self._requested |= dict.fromkeys(batch, sequence)
             began = time.monotonic()
             try:
                 routers, is_complete = self._sync_routers(batch)
             except Exception as exc:
                 # One router that the server cannot answer for must not take the others along for ever.
                 self._size.shrink()
-                self._answer(batch, stamp, exc)
+                self._resolve(batch, sequence, exc)
                 return
             except BaseException as exc:
-                self._answer(batch, stamp, ServerUnavailable(f"sync_routers was interrupted: {exc!r}"))
+                self._resolve(batch, sequence, ServerUnavailable(f"sync_routers was interrupted: {exc!r}"))
                 raise
-            self._size.learn(time.monotonic() - began)
+            self._size.adapt(time.monotonic() - began)
             unknown = [] if is_complete else [router_id for router_id in batch if router_id not in routers]
             for router_id in batch:
                 if router_id not in unknown:
-                    self._queue.attach(router_id, routers.get(router_id), stamp)
-            self._answer([router_id for router_id in batch if router_id not in unknown], stamp, None)
+                    self._queue.set_answer(router_id, routers.get(router_id), sequence)
+            self._resolve([router_id for router_id in batch if router_id not in unknown], sequence, None)
             # One of the rejected elements may be the payload of such a router, so it does not count as missing.
-            self._answer(unknown, stamp, ServerUnavailable("sync_routers: the answer has invalid elements"))
+            self._resolve(unknown, sequence, ServerUnavailable("sync_routers: the answer has invalid elements"))
 
-    def _answer(self, batch: list[str], stamp: int, error: Exception | None) -> None:
+    def _resolve(self, batch: list[str], sequence: int, error: Exception | None) -> None:
         for router_id in batch:
-            if self._asked.get(router_id) == stamp:
-                del self._asked[router_id]
-            if router_id in self._waiting and self._waiting[router_id][0] < stamp:
+            if self._requested.get(router_id) == sequence:
+                del self._requested[router_id]
+            if router_id in self._waiting and self._waiting[router_id][0] < sequence:
                 _, answered = self._waiting.pop(router_id)
                 answered.send(exc=error) if error else answered.send()

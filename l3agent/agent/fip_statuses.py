@@ -22,7 +22,7 @@ LOG = logging.getLogger(__name__)
 _DOWN_S = 5.0
 
 
-class Tell(Protocol):
+class StatusSender(Protocol):
     """See :meth:`l3agent.agent.plugin_api.L3PluginApi.update_floatingip_statuses`."""
 
     def __call__(self, router_id: str, statuses: Mapping[str, str], *, timeout: float | None = None) -> None:
@@ -34,13 +34,13 @@ class FloatingIPStatuses:
 
     One at a time, so that a floating IP that moves between two routers is not told of in the wrong order.
 
-    :param tell: calls the server.
+    :param send: calls the server.
     :param retry_min: seconds before a failed call is tried again the first time; doubled at each failure.
     :param retry_max: upper bound of that, in seconds.
     """
 
-    def __init__(self, tell: Tell, *, retry_min: float, retry_max: float) -> None:
-        self._tell = tell
+    def __init__(self, send: StatusSender, *, retry_min: float, retry_max: float) -> None:
+        self._send = send
         # A report replaces the dict of its router, so identity shows whether one arrived during a call.
         self._pending: dict[str, dict[str, str]] = {}
         self._router_of: dict[str, str] = {}
@@ -65,7 +65,7 @@ class FloatingIPStatuses:
 
     def report_down(self, router_id: str, fip_ids: Iterable[str]) -> None:
         """Report floating IPs DOWN now and once, after a call in flight for the router; a failure is only logged."""
-        self.forget(router_id)
+        self.cancel(router_id)
         statuses = dict.fromkeys(fip_ids, DOWN)
         if not statuses:
             return
@@ -73,17 +73,17 @@ class FloatingIPStatuses:
             with eventlet.Timeout(_DOWN_S, TimeoutError(f"an earlier report took more than {_DOWN_S:g} s")):
                 while self._in_flight is not None and self._in_flight[0] == router_id:
                     self._in_flight[1].wait()
-            self._tell(router_id, statuses, timeout=_DOWN_S)
+            self._send(router_id, statuses, timeout=_DOWN_S)
         except Exception as exc:
             message = "router %s: %d floating IPs not reported DOWN: %s"
             self._failures.warning(f"DOWN: {exc}", message, router_id, len(statuses), exc)
 
     @property
-    def untold(self) -> int:
+    def pending_count(self) -> int:
         """Return of how many routers there is something to tell."""
         return len(self._pending)
 
-    def forget(self, router_id: str) -> None:
+    def cancel(self, router_id: str) -> None:
         """Say nothing more of a router that is no longer here: another node may serve its floating IPs now."""
         for fip_id in self._pending.pop(router_id, {}):
             del self._router_of[fip_id]
@@ -95,20 +95,20 @@ class FloatingIPStatuses:
             try:
                 with self._queue.each_update_to_next_router() as update:
                     router_id = update.id
-                    self._tell_of(router_id)
+                    self._send_pending(router_id)
             except Exception as exc:
                 delay = self._queue.seconds_to_retry(router_id)
                 message = "router %s: floating IP statuses not told, trying again in %.1f s: %s"
                 self._failures.warning(str(exc), message, router_id, delay, exc)
 
-    def _tell_of(self, router_id: str) -> None:
+    def _send_pending(self, router_id: str) -> None:
         told = self._pending.get(router_id)
         if told is None:
             return
         statuses, ended = dict(told), Event()
         self._in_flight = (router_id, ended)
         try:
-            self._tell(router_id, statuses)
+            self._send(router_id, statuses)
         finally:
             self._in_flight = None
             ended.send()

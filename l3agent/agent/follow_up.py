@@ -20,13 +20,13 @@ class FollowUp:
         #: Seconds from the last full sync to the next follow-up; None if none is due.
         self.delay: float | None = None
 
-    def update(self, *, is_doubtful: bool, found_new: bool) -> None:
+    def update(self, *, is_suspicious: bool, found_new: bool) -> None:
         """Set the delay after a full sync.
 
-        :param is_doubtful: its answer removed many routers, or had invalid elements.
+        :param is_suspicious: its answer removed many routers, or had invalid elements.
         :param found_new: its answer named routers that were not here; the server has recovered.
         """
-        if is_doubtful:
+        if is_suspicious:
             self.delay = self._first if self.delay is None else self.delay * 2
         elif found_new or self.delay is None:
             self.delay = None

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What each worker has in hand, and whether it moves."""
+"""Tracks the router each worker processes and detects stuck workers."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ import eventlet
 
 @dataclass(slots=True)
 class _Work:
-    """A router that a worker has: since when, and since when nothing of the server is missing for it."""
+    """A router in a worker: when its processing started, and when the worker last got an answer of the server."""
 
     router_id: str
-    since: float
-    goes_on_since: float
+    started_at: float
+    progress_at: float
 
 
-class InHand:
-    """The routers in the hands of workers, by their greenthreads.
+class InFlight:
+    """The routers that workers process, by greenthread.
 
-    :param limit: seconds that a worker may take that has what it needs of the server; one beyond them is stuck.
-    :param is_awaited: tells of a router whether its worker waits for the server. That has an end, since each call has,
-        but there may be calls of others before its own.
+    :param limit: seconds after which a worker that waits for no answer of the server is stuck.
+    :param is_awaited: returns True if the worker of a router waits for the server. Such a wait ends, since each call
+        has a deadline, but other calls may precede it.
     """
 
     def __init__(self, limit: float, is_awaited: Callable[[str], bool]) -> None:
@@ -36,29 +36,29 @@ class InHand:
     def __len__(self) -> int:
         return len(self._work)
 
-    def take(self, router_id: str) -> None:
-        """The calling worker has a router from now on."""
+    def start(self, router_id: str) -> None:
+        """Record that the calling worker starts to process a router."""
         now = time.monotonic()
         self._work[eventlet.getcurrent()] = _Work(router_id, now, now)
 
-    def go_on(self) -> None:
-        """The calling worker has what it waited for of the server."""
-        self._work[eventlet.getcurrent()].goes_on_since = time.monotonic()
+    def record_fetch(self) -> None:
+        """Record that the calling worker has received the answer of the server."""
+        self._work[eventlet.getcurrent()].progress_at = time.monotonic()
 
-    def lay_down(self) -> None:
-        """The calling worker has no router any more; safe also where it never had one."""
+    def finish(self) -> None:
+        """Mark the calling worker idle. Idempotent."""
         self._work.pop(eventlet.getcurrent(), None)
 
     def ages(self) -> dict[str, float]:
-        """Return for how many seconds each router is in the hand of a worker."""
+        """Return the seconds since the start of its processing, by router id."""
         now = time.monotonic()
-        return {work.router_id: now - work.since for work in self._work.values()}
+        return {work.router_id: now - work.started_at for work in self._work.values()}
 
     def stuck(self) -> list[str]:
-        """Return in words what does not move any more."""
+        """Return one message per stuck worker."""
         now = time.monotonic()
         return [
-            f"router {work.router_id}: its worker is busy for {now - work.goes_on_since:.0f} s"
+            f"router {work.router_id}: its worker is busy for {now - work.progress_at:.0f} s"
             for work in self._work.values()
-            if now - work.goes_on_since > self.limit and not self._is_awaited(work.router_id)
+            if now - work.progress_at > self.limit and not self._is_awaited(work.router_id)
         ]

@@ -14,23 +14,23 @@ from greenlet import GreenletExit
 from oslo_log import log as logging
 from oslo_service import periodic_task
 
-from l3agent.agent.batch_fetch import SharedFetch
+from l3agent.agent.batch_fetch import BatchFetcher
 from l3agent.agent.distributed import DistributedRouterCasts
 from l3agent.agent.fip_statuses import FloatingIPStatuses
 from l3agent.agent.full_sync import FullSync
-from l3agent.agent.in_flight import InHand
-from l3agent.agent.maintenance import Administration
-from l3agent.agent.mass_delete import MassDelete
+from l3agent.agent.in_flight import InFlight
+from l3agent.agent.maintenance import Maintenance
+from l3agent.agent.mass_delete import MassDeleteGuard
 from l3agent.agent.orphans import Orphans
 from l3agent.agent.plugin_api import TOPIC, L3PluginApi
 from l3agent.agent.processing_queue import ResourceProcessingQueue
 from l3agent.agent.registration import Registration
 from l3agent.agent.resource_update import PRIORITY_FULL_SYNC, PRIORITY_RPC, Action, ResourceUpdate
-from l3agent.agent.results import Outcome, Outcomes
+from l3agent.agent.results import UpdateResult, UpdateResults
 from l3agent.agent.routers import Dataplane, Routers
 from l3agent.agent.server_answers import notified_ids
-from l3agent.agent.state_cache import LastKnownRouters
-from l3agent.agent.warm_start import Recall
+from l3agent.agent.state_cache import StateCache
+from l3agent.agent.warm_start import WarmStart
 from l3agent.exceptions import TransientError
 from l3agent.rpc import Client, FailureLog, Target
 from l3agent.service import Manager, Service
@@ -40,7 +40,7 @@ LOG = logging.getLogger(__name__)
 #: Where the server says, to all agents, that a network changed.
 NETWORK_UPDATE_TOPIC = "q-agent-notifier-network-update"
 #: Files with the routers that were here last, and with those that are paused, below ``state_path``.
-LAST_KNOWN, PAUSED = "l3-agent-routers.jsonl", "l3-agent-paused.json"
+STATE_CACHE_FILE, PAUSED_FILE = "l3-agent-routers.jsonl", "l3-agent-paused.json"
 _DRAIN_POLL_S = 0.02
 #: So many workers do only what needs no answer of the server: a deleted router goes although the server is silent.
 _NEVER_FETCHING = 2
@@ -71,54 +71,60 @@ class L3NATAgent(DistributedRouterCasts, Manager):
         self.dataplane = dataplane
         backoff = {"retry_min": conf.l3agent.retry_min, "retry_max": conf.l3agent.retry_max}
         workers = conf.l3agent.router_workers
-        self.queue = ResourceProcessingQueue(**backoff, fetching=max(1, workers - _NEVER_FETCHING))
+        self.queue = ResourceProcessingQueue(**backoff, max_fetching=max(1, workers - _NEVER_FETCHING))
         self.pool = eventlet.GreenPool(size=workers)
         #: Failed attempts of workers and full syncs, by cause.
         self.failures = FailureLog(LOG)
         #: What became of each update.
-        self.outcomes = Outcomes()
+        self.results = UpdateResults()
         self.registration = self._registration(transport)
         self.plugin = self._plugin_api(transport)
         self._fip_statuses = FloatingIPStatuses(self.plugin.update_floatingip_statuses, **backoff)
-        path = os.path.join(conf.state_path, LAST_KNOWN)
-        self._last_known = LastKnownRouters(path, host, interval=conf.l3agent.state_cache_interval)
+        path = os.path.join(conf.state_path, STATE_CACHE_FILE)
+        self._state_cache = StateCache(path, host, interval=conf.l3agent.state_cache_interval)
         self.routers = Routers(
-            conf, dataplane, self._fip_statuses, self._last_known, self._fetch_again, self.registration.contact
+            conf, dataplane, self._fip_statuses, self._state_cache, self._refetch, self.registration.contact
         )
         #: What is known of each router of this node, by id.
         self.router_info = self.routers.info
         #: What of the routers that the server does not name any more may go.
-        self.doubt = MassDelete(share=conf.l3agent.mass_delete_share, confirm=conf.l3agent.mass_delete_confirm_interval)
+        self.mass_delete_guard = MassDeleteGuard(
+            share=conf.l3agent.mass_delete_share, confirm_interval=conf.l3agent.mass_delete_confirm_interval
+        )
         #: What was left here by others may go after a time of grace.
-        self.orphans = Orphans(grace=conf.l3agent.orphan_grace_period)
-        self._recall = Recall(
+        self.orphans = Orphans(grace_period=conf.l3agent.orphan_grace_period)
+        self._warm_start = WarmStart(
             self.routers,
-            self._last_known,
+            self._state_cache,
             self.queue,
             dataplane,
-            needed=lambda: not self.full_sync.completed,
-            retry=conf.l3agent.retry_min,
+            is_needed=lambda: not self.full_sync.completed,
+            retry_interval=conf.l3agent.retry_min,
         )
-        self._fetch = SharedFetch(self.plugin.sync_routers, self.queue, batch=conf.l3agent.fetch_batch)
+        self._fetcher = BatchFetcher(self.plugin.sync_routers, self.queue, batch=conf.l3agent.fetch_batch)
         #: What the workers have in hand.
-        self.in_hand = InHand(conf.dataplane.timeout + conf.rpc_response_max_timeout, self._fetch.is_awaited)
+        self.in_flight = InFlight(conf.dataplane.timeout + conf.rpc_response_max_timeout, self._fetcher.is_awaited)
         self.full_sync = FullSync(
             self.plugin,
             self.queue,
-            here=self._routers_here,
-            served=self.routers.is_served,
+            local_ids=self._local_routers,
+            is_managed=self.routers.is_managed,
             rank=self.routers.rank,
-            report_state=self.registration.report_first,
-            on_silence=self._recall.serve_all,
-            doubt=self.doubt,
+            report_state=self.registration.ensure_registered,
+            on_failure=self._warm_start.reapply_all,
+            guard=self.mass_delete_guard,
             orphans=self.orphans,
             failures=self.failures,
-            every=conf.l3agent.resync_interval,
+            interval=conf.l3agent.resync_interval,
             **backoff,
         )
         #: What an operator decided at run time.
-        self.administration = Administration(
-            os.path.join(conf.state_path, PAUSED), self.routers, self.queue, dataplane, self.full_sync.tried
+        self.maintenance = Maintenance(
+            os.path.join(conf.state_path, PAUSED_FILE),
+            self.routers,
+            self.queue,
+            dataplane,
+            self.full_sync.mark_processed,
         )
         self._greenthreads: list[Any] = []
         self._without_broker: list[Any] = []
@@ -131,9 +137,9 @@ class L3NATAgent(DistributedRouterCasts, Manager):
             transport,
             routers=lambda: self.router_info.values(),
             ha_routers=lambda: self.plugin.get_host_ha_router_count(),
-            on_ha_routers=self._no_ha_port_is_up,
-            admin=lambda: self.administration.state,
-            on_revived=lambda: self.full_sync.ask("the server had thought this agent dead"),
+            on_ha_routers=self._report_ha_ports_down,
+            admin=lambda: self.maintenance.state,
+            on_revived=lambda: self.full_sync.request("the server had thought this agent dead"),
         )
 
     def _plugin_api(self, transport: Any) -> L3PluginApi:
@@ -147,17 +153,17 @@ class L3NATAgent(DistributedRouterCasts, Manager):
     def routers_updated(self, context: Any, routers: Iterable[str | Mapping[str, Any]]) -> None:
         """Take notice that routers changed; old servers send whole payloads, of which only the id is of use."""
         for router_id in notified_ids("routers_updated", routers):
-            self._notice(router_id, Action.UPDATE, context)
+            self._enqueue(router_id, Action.UPDATE, context)
 
     def router_deleted(self, context: Any, router_id: str) -> None:
         """Take notice that a router is no more."""
         for valid_id in notified_ids("router_deleted", [router_id]):
-            self._notice(valid_id, Action.DELETE, context)
+            self._enqueue(valid_id, Action.DELETE, context)
 
     def router_removed_from_agent(self, context: Any, payload: Mapping[str, Any]) -> None:
         """Take notice that a router is served elsewhere from now on."""
         for router_id in notified_ids("router_removed_from_agent", [payload], key="router_id"):
-            self._notice(router_id, Action.UNSCHEDULE, context)
+            self._enqueue(router_id, Action.UNSCHEDULE, context)
 
     def router_added_to_agent(self, context: Any, payload: Iterable[str | Mapping[str, Any]]) -> None:
         """Take notice that routers are served here from now on."""
@@ -165,16 +171,16 @@ class L3NATAgent(DistributedRouterCasts, Manager):
 
     def agent_updated(self, context: Any, payload: Mapping[str, Any]) -> None:
         """Take notice that an administrator changed this agent."""
-        self.full_sync.ask(f"the server changed this agent: {payload}")
+        self.full_sync.request(f"the server changed this agent: {payload}")
 
     def network_update(self, context: Any, network: Mapping[str, Any]) -> None:
         """Take notice that a network changed; its MTU is that of the routers' ports."""
         network_id = network.get("id") if isinstance(network, Mapping) else None
         for info in self.router_info.values():
             if info.state is not None and network_id in {port.network_id for port in info.state.all_ports()}:
-                self._notice(info.id, Action.UPDATE, context)
+                self._enqueue(info.id, Action.UPDATE, context)
 
-    def _notice(self, router_id: str, action: Action, context: Any = None) -> None:
+    def _enqueue(self, router_id: str, action: Action, context: Any = None) -> None:
         self.queue.add(router_id, action, PRIORITY_RPC, context=context)
 
     # Life
@@ -193,15 +199,15 @@ class L3NATAgent(DistributedRouterCasts, Manager):
 
     def _work(self) -> None:
         if not self._greenthreads:
-            parts = (self._process_routers_loop, self._fip_statuses.run, self._recall.run, self._last_known.run)
+            parts = (self._process_routers_loop, self._fip_statuses.run, self._warm_start.run, self._state_cache.run)
             self._greenthreads = [eventlet.spawn(part) for part in parts]
         # The second time, with consumers: what was said before they were there is not known.
-        self.full_sync.ask("the agent starts")
+        self.full_sync.request("the agent starts")
 
     def connection_lost(self) -> None:
         """Make good what may have been missed while the broker was away."""
         delay = random.uniform(0, self.conf.l3agent.resync_jitter)
-        self.full_sync.ask("the connection to the broker was lost", delay=delay)
+        self.full_sync.request("the connection to the broker was lost", delay=delay)
 
     def report_state(self) -> None:
         """Tell the server that this agent lives."""
@@ -227,26 +233,26 @@ class L3NATAgent(DistributedRouterCasts, Manager):
         self._without_broker, self._greenthreads = [], []
         try:
             if graceful:
-                self._kill_workers(spare=self.routers.applying)
+                self._kill_workers(spare=self.routers.in_kernel_work)
                 self._drain()
                 if self.conf.cleanup_on_shutdown:
                     self._remove_all()
         finally:
             self._kill_workers(spare={})
-            self._last_known.write()
+            self._state_cache.write()
 
     def _remove_all(self) -> None:
-        served = set(filter(self.routers.is_served, self.router_info))
+        served = set(filter(self.routers.is_managed, self.router_info))
         LOG.info("Removing %d routers: cleanup_on_shutdown is on", len(served))
-        for router_id in served - self.administration.paused:
+        for router_id in served - self.maintenance.paused:
             try:
-                self.routers.take_out(router_id, {})
+                self.routers.remove_from_kernel(router_id, {})
             except TransientError as exc:
                 LOG.error("router %s is left behind: %s", router_id, exc)
 
     def _drain(self) -> None:
         """Wait for the data plane, which has a deadline of its own for each request."""
-        while self.routers.applying:
+        while self.routers.in_kernel_work:
             eventlet.sleep(_DRAIN_POLL_S)
 
     def _kill_workers(self, *, spare: Container[Any]) -> None:
@@ -258,18 +264,18 @@ class L3NATAgent(DistributedRouterCasts, Manager):
         """Bring all known states to the data plane once more: another process has taken it over."""
         for info in self.router_info.values():
             if info.state is not None:
-                self.queue.add(info.id, Action.REAPPLY, PRIORITY_FULL_SYNC, stamp=info.stamp)
+                self.queue.add(info.id, Action.REAPPLY, PRIORITY_FULL_SYNC, sequence=info.sequence)
 
     # Workers
 
-    def server_knows(self) -> bool:
+    def statuses_flushed(self) -> bool:
         """Tell whether the server was told all there is to tell of floating IPs."""
-        return not self._fip_statuses.untold
+        return not self._fip_statuses.pending_count
 
     def stuck(self) -> list[str]:
         """Return what does not move any more, in words; a restart may help, and nothing else will."""
         dead = any(one.dead for one in self._greenthreads[:1])
-        return [*self.in_hand.stuck(), *(["the loop that starts workers has ended"] if dead else [])]
+        return [*self.in_flight.stuck(), *(["the loop that starts workers has ended"] if dead else [])]
 
     def ready(self) -> bool:
         """Tell whether a full sync was completed: what the server has for this node is known and in work."""
@@ -288,22 +294,22 @@ class L3NATAgent(DistributedRouterCasts, Manager):
         update: ResourceUpdate | None = None
         try:
             with self.queue.each_update_to_next_router() as update:
-                self.in_hand.take(update.id)
-                outcome = self._process(update)
-            self.outcomes.tell(outcome)
+                self.in_flight.start(update.id)
+                result = self._process(update)
+            self.results.publish(result)
         except GreenletExit:
             raise
         except BaseException as exc:
             if update is None:
                 LOG.exception("A worker died before it had a router")
             else:
-                self._tell_failure(update, exc)
+                self._publish_failure(update, exc)
         finally:
-            self.in_hand.lay_down()
+            self.in_flight.finish()
             if update is not None:
-                self.full_sync.tried(update.id)
+                self.full_sync.mark_processed(update.id)
 
-    def _tell_failure(self, update: ResourceUpdate, error: BaseException) -> None:
+    def _publish_failure(self, update: ResourceUpdate, error: BaseException) -> None:
         if isinstance(error, TransientError):
             said, log, message = str(error), self.failures.warning, "router %s: %s; next try in %.1f s"
         else:
@@ -311,16 +317,16 @@ class L3NATAgent(DistributedRouterCasts, Manager):
             log, message = self.failures.exception, "router %s: the worker died: %s; next try in %.1f s"
         log(said, message, update.id, said, self.queue.seconds_to_retry(update.id), context=update.context)
         name = self.router_info[update.id].name if update.id in self.router_info else ""
-        outcome = Outcome(update.id, update.action.value, "retry", name=name, error=said, context=update.context)
-        self.outcomes.tell(outcome)
+        result = UpdateResult(update.id, update.action.value, "retry", name=name, error=said, context=update.context)
+        self.results.publish(result)
 
-    def _process(self, update: ResourceUpdate) -> Outcome:
+    def _process(self, update: ResourceUpdate) -> UpdateResult:
         taken = time.monotonic()
         timings = {"wait": taken - update.created_at}
         if update.needs_fetch:
-            update = self._fetch.complete(update)
+            update = self._fetcher.fetch(update)
             timings["fetch"] = time.monotonic() - taken
-            self.in_hand.go_on()
+            self.in_flight.record_fetch()
         match update.action:
             case Action.UPDATE:
                 return self.routers.update(update, timings)
@@ -331,21 +337,21 @@ class L3NATAgent(DistributedRouterCasts, Manager):
             case Action.REAPPLY:
                 return self.routers.apply(update, timings)
 
-    def _router_missing(self, update: ResourceUpdate, timings: dict[str, float]) -> Outcome:
+    def _router_missing(self, update: ResourceUpdate, timings: dict[str, float]) -> UpdateResult:
         """Remove a router that the server was asked for and did not name; leave the many to the full sync."""
-        if self.doubt.one_may_go(len(self.router_info)):
+        if self.mass_delete_guard.allow_one(len(self.router_info)):
             return self.routers.remove(update, timings)
         reason = f"router {update.id} is missing, as were others of late"
-        self.full_sync.ask(reason, delay=self.conf.l3agent.retry_min)
-        return Outcome(update.id, update.action.value, "skipped", context=update.context)
+        self.full_sync.request(reason, delay=self.conf.l3agent.retry_min)
+        return UpdateResult(update.id, update.action.value, "skipped", context=update.context)
 
-    def _fetch_again(self, router_id: str) -> None:
-        eventlet.spawn_after(self.conf.l3agent.retry_min, self._notice, router_id, Action.UPDATE)
+    def _refetch(self, router_id: str) -> None:
+        eventlet.spawn_after(self.conf.l3agent.retry_min, self._enqueue, router_id, Action.UPDATE)
 
-    def _routers_here(self) -> set[str]:
+    def _local_routers(self) -> set[str]:
         return self.router_info.keys() | set(self.dataplane.inventory()["router"])
 
-    def _no_ha_port_is_up(self) -> None:
+    def _report_ha_ports_down(self) -> None:
         """Have the server know so after a reboot of the node, which the kernel shows by having no router at all."""
         if not self.dataplane.inventory()["router"]:
             self.plugin.update_all_ha_network_port_statuses()

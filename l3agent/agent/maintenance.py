@@ -27,14 +27,14 @@ LOG = logging.getLogger(__name__)
 
 #: Seconds that the work in hand has to end.
 _FINISH_S = 60.0
-_LOOK_S = 0.02
+_POLL_S = 0.02
 
 
-class Administration:
+class Maintenance:
     """Pauses routers and drains the node.
 
     :param path: file with the ids of the paused routers.
-    :param tried: told of a router that is not waited for any more.
+    :param mark_processed: told of a router that is not waited for any more.
     """
 
     def __init__(
@@ -43,18 +43,18 @@ class Administration:
         routers: Routers,
         queue: ResourceProcessingQueue,
         dataplane: Dataplane,
-        tried: Callable[[str], None],
+        mark_processed: Callable[[str], None],
     ) -> None:
         self._path = Path(path)
         self._routers = routers
         self._queue = queue
         self._dataplane = dataplane
-        self._tried = tried
+        self._mark_processed = mark_processed
         self._draining = False
         #: Ids of the routers that are left alone.
         self.paused: set[str] = self._read()
         for router_id in self.paused:
-            queue.hold(router_id)
+            queue.suspend(router_id)
 
     @property
     def state(self) -> str:
@@ -74,19 +74,19 @@ class Administration:
             raise L3AgentError(f"router {router_id}: not on this node")
         if router_id in self.paused:
             return
-        self._queue.hold(router_id)
+        self._queue.suspend(router_id)
         try:
             with eventlet.Timeout(_FINISH_S, TransientError(f"router {router_id}: still worked on")):
                 while self._queue.is_processing(router_id):
-                    eventlet.sleep(_LOOK_S)
+                    eventlet.sleep(_POLL_S)
             if router_id not in self._routers.info:
                 raise L3AgentError(f"router {router_id}: was just removed from this node")
             self._dataplane.unmanage([("router", router_id)])
             self._write(self.paused | {router_id})
         except BaseException:
-            self._queue.let_go(router_id)
+            self._queue.resume(router_id)
             raise
-        self._tried(router_id)
+        self._mark_processed(router_id)
         LOG.warning("router %s is paused: nothing is done to it until it is resumed", router_id)
 
     def resume(self, router_id: str) -> None:
@@ -99,8 +99,8 @@ class Administration:
         self._write(self.paused - {router_id})
         info = self._routers.info.get(router_id)
         if info is not None and info.state is not None:
-            self._queue.add(router_id, Action.REAPPLY, PRIORITY_RPC, stamp=info.stamp)
-        self._queue.let_go(router_id)
+            self._queue.add(router_id, Action.REAPPLY, PRIORITY_RPC, sequence=info.sequence)
+        self._queue.resume(router_id)
         LOG.warning("router %s is resumed", router_id)
 
     def drain(self) -> None:

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The doubt about an answer that would wipe the node: an agent's row deleted, a database restored, a filter gone wrong.
+"""Mass-deletion guard: hold removals until a second answer confirms them.
 
-Such an answer looks like any other. What it would remove is held until a second answer, some time later, says the same.
-What the server says of one router by name (deleted, taken away) is never doubted.
+An answer that would wipe the node (the agent's row deleted, a database restored, a wrong filter) has the form of any
+other. The removals it asks for are held until a later answer confirms them. Notifications that name one router
+(deleted, unscheduled) are not held.
 
-Review: can a wrong answer cost more routers than the bound? Does a right one get its way in the end?
+Review: can a wrong answer cost more routers than the bound? Is a correct one applied in the end?
 """
 
 from __future__ import annotations
@@ -15,54 +16,55 @@ from collections import deque
 from collections.abc import Callable, Set
 
 
-class MassDelete:
-    """Decides which of the routers that the server does not name any more may go now.
+class MassDeleteGuard:
+    """Decides which of the routers that the server no longer names may be removed now.
 
-    :param share: of the routers here that may go unasked, 0 to 1; one router always may, unless it is all there is.
-    :param confirm: seconds between an answer in doubt and the one that confirms it; 0: nothing is doubted.
+    :param share: of the local routers that may be removed without confirmation, 0 to 1; a single router always may,
+        unless it is the only one.
+    :param confirm_interval: seconds between a suspicious answer and the one that confirms it; 0 disables the guard.
     :param clock: monotonic seconds.
     """
 
-    def __init__(self, *, share: float, confirm: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self.confirm = confirm
-        #: Routers held, with the time they were missed first.
+    def __init__(self, *, share: float, confirm_interval: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self.confirm_interval = confirm_interval
+        #: Held routers, with the time at which an answer first left them out.
         self.held: dict[str, float] = {}
-        #: How many answers were doubted since the start of the process.
-        self.doubted = 0
+        #: Suspicious answers since the start of the process.
+        self.suspected_answers = 0
         self._share = share
         self._clock = clock
-        self._let_go: deque[float] = deque()
+        self._removals: deque[float] = deque()
 
-    def may_go(self, gone: Set[str], here: int) -> Set[str]:
-        """Return those of the missing routers that may be removed; the others are held.
+    def filter(self, missing: Set[str], local: int) -> Set[str]:
+        """Return the missing routers that may be removed now; hold the others.
 
-        :param gone: what a complete answer about this node does not name.
-        :param here: how many routers are here.
+        :param missing: local routers that a complete answer does not name.
+        :param local: number of local routers.
         """
-        if not self.confirm or not self.is_mass_deletion(len(gone), here):
+        if not self.confirm_interval or not self.is_suspicious(len(missing), local):
             self.held = {}
-            return gone
+            return missing
         now = self._clock()
-        self.held = {router_id: self.held.get(router_id, now) for router_id in gone}
-        confirmed = {router_id for router_id, since in self.held.items() if now - since >= self.confirm}
+        self.held = {router_id: self.held.get(router_id, now) for router_id in missing}
+        confirmed = {router_id for router_id, since in self.held.items() if now - since >= self.confirm_interval}
         for router_id in confirmed:
             del self.held[router_id]
-        self.doubted += bool(self.held)
+        self.suspected_answers += bool(self.held)
         return confirmed
 
-    def is_mass_deletion(self, gone: int, here: int) -> bool:
-        """Return True if removing so many of the routers here exceeds the bound, or removes all of them."""
-        return gone > 0 and (gone > self._bound(here) or gone >= here)
+    def is_suspicious(self, removals: int, local: int) -> bool:
+        """Return True if an answer removes more of the local routers than the bound, or all of them."""
+        return removals > 0 and (removals > self._bound(local) or removals >= local)
 
-    def one_may_go(self, here: int) -> bool:
-        """Tell whether a router may go that was asked for by name and not found, or too many went that way of late."""
+    def allow_one(self, local: int) -> bool:
+        """Return True if a single missing router may be removed now; False once the removal budget is used up."""
         now = self._clock()
-        while self._let_go and now - self._let_go[0] >= self.confirm:
-            self._let_go.popleft()
-        if self.confirm and len(self._let_go) >= self._bound(here):
+        while self._removals and now - self._removals[0] >= self.confirm_interval:
+            self._removals.popleft()
+        if self.confirm_interval and len(self._removals) >= self._bound(local):
             return False
-        self._let_go.append(now)
+        self._removals.append(now)
         return True
 
-    def _bound(self, here: int) -> int:
-        return max(1, math.floor(self._share * here))
+    def _bound(self, local: int) -> int:
+        return max(1, math.floor(self._share * local))

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Orphans: namespaces of routers that neither the server names nor this agent has served.
+"""Orphans: namespaces of routers that the server does not name and this agent has not served.
 
-They are found at every full sync. They go at once, after a time of grace, or never, and are listed until then.
+Each full sync finds them. They are removed at once, after a grace period, or never, and listed until then.
 """
 
 from __future__ import annotations
@@ -11,34 +11,34 @@ from collections.abc import Callable, Set
 
 
 class Orphans:
-    """Decides which of the orphans may go now.
+    """Decides which orphans may be removed now.
 
-    :param grace: seconds from the full sync that found one to its removal; negative: none is ever removed.
+    :param grace_period: seconds from the full sync that finds an orphan to its removal; negative: never removed.
     :param clock: monotonic seconds.
     """
 
-    def __init__(self, *, grace: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self.grace = grace
+    def __init__(self, *, grace_period: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self.grace_period = grace_period
         self._clock = clock
         self._found: dict[str, float] = {}
 
-    def may_go(self, orphans: Set[str]) -> set[str]:
-        """Return those whose time is over; those that are no orphans any more are forgotten.
+    def find_expired(self, orphans: Set[str]) -> set[str]:
+        """Return the orphans whose grace period has expired; discard the records of all others that are not given.
 
-        :param orphans: all that a complete full sync found.
+        :param orphans: all orphans that a complete full sync found.
         """
         now = self._clock()
         self._found = {one: self._found.get(one, now) for one in orphans}
-        if self.grace < 0:
+        if self.grace_period < 0:
             return set()
-        return {one for one, since in self._found.items() if now - since >= self.grace}
+        return {one for one, since in self._found.items() if now - since >= self.grace_period}
 
-    def forget(self, gone: Set[str]) -> None:
-        """List those no more that are removed now."""
-        for one in gone:
+    def discard(self, removed: Set[str]) -> None:
+        """Discard the records of orphans that are removed now."""
+        for one in removed:
             self._found.pop(one, None)
 
     def ages(self) -> dict[str, float]:
-        """Return for how many seconds each that is still here has been known, by id."""
+        """Return the seconds since each remaining orphan was found, by id."""
         now = self._clock()
         return {one: now - since for one, since in self._found.items()}

@@ -49,7 +49,7 @@ class L3PluginApi:
     def __init__(self, client: RpcClient, host: str) -> None:
         self._client = client
         self._host = host
-        self._lacking: set[str] = set()
+        self._unsupported: set[str] = set()
 
     def get_router_ids(self) -> IdAnswer:
         """Return the ids of the routers that the server wants on this node; it may schedule some to it now.
@@ -85,7 +85,7 @@ class L3PluginApi:
 
     def get_host_ha_router_count(self) -> int | None:
         """Return how many HA routers belong on this node; None from a server that cannot tell (before Stein)."""
-        count: int | None = self._call_if_there("get_host_ha_router_count", "1.11", host=self._host)
+        count: int | None = self._call_if_supported("get_host_ha_router_count", "1.11", host=self._host)
         return count
 
     def update_ha_routers_states(self, states: Mapping[str, str]) -> None:
@@ -95,7 +95,7 @@ class L3PluginApi:
 
     def update_all_ha_network_port_statuses(self) -> None:
         """Have the server take the HA ports of this node for down, until its L2 agent says otherwise (Pike)."""
-        self._call_if_there("update_all_ha_network_port_statuses", "1.10", host=self._host)
+        self._call_if_supported("update_all_ha_network_port_statuses", "1.10", host=self._host)
 
     # Distributed routers
 
@@ -116,14 +116,14 @@ class L3PluginApi:
         self, filters: Mapping[str, Any] | None = None, fields: list[str] | None = None
     ) -> list[dict[str, Any]]:
         """Return networks; none from a server that does not tell (before Train)."""
-        return list(self._call_if_there("get_networks", "1.12", filters=filters, fields=fields) or [])
+        return list(self._call_if_supported("get_networks", "1.12", filters=filters, fields=fields) or [])
 
     def _call(self, method: str, version: str, **arguments: Any) -> Any:
         return self._client.call(admin_context(), method, version=version, **arguments)
 
-    def _call_if_there(self, method: str, version: str, **arguments: Any) -> Any:
+    def _call_if_supported(self, method: str, version: str, **arguments: Any) -> Any:
         """Call a method that old servers lack; None from one of them."""
-        if method in self._lacking:
+        if method in self._unsupported:
             return None
         try:
             return self._call(method, version, **arguments)
@@ -131,5 +131,5 @@ class L3PluginApi:
             if not is_unknown_method(error):
                 raise
             LOG.info("The server has no %s (%s): going on without it", method, version)
-            self._lacking.add(method)
+            self._unsupported.add(method)
             return None

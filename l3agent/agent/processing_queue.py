@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The queue between those who say that a router changed and the workers that make it so.
+"""Work queue of router updates: coalescing per router, two priorities, exponential back-off.
 
-Order of events is told by *stamps*, numbers that this queue hands out: a notice carries the stamp of its arrival,
-data of the server the stamp of the moment its call began. Of two things said about a router the greater stamp wins.
+Sequence numbers, which this queue assigns, order events (a logical clock): a notification gets its number on arrival,
+data of the server the number at which its call began. Of two updates of a router the one with the greater number wins.
 
 Review: can a router be in two workers? Can the last update of a router get lost? Can old data overwrite newer?
 """
@@ -26,18 +26,18 @@ from l3agent.agent.resource_update import PRIORITY_FULL_SYNC, PRIORITY_RPC, Acti
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why a router waits for another try.
+    """Why a router waits for a retry.
 
-    :param reason: what the last try failed of.
-    :param tries: how many failed since the last that worked.
+    :param reason: error of the last attempt.
+    :param tries: failed attempts since the last success.
     """
 
     reason: str
     tries: int
 
 
-class _Place(NamedTuple):
-    """A router's place in the line; the lower goes first."""
+class _Slot(NamedTuple):
+    """The heap entry of a router; the lowest is next."""
 
     priority: int
     number: int
@@ -46,13 +46,13 @@ class _Place(NamedTuple):
 
 
 class ResourceProcessingQueue:
-    """Coalesces per router, keeps a router out of two workers, orders by priority, tries again with backoff.
+    """Coalesces updates per router, gives a router to one worker at a time, orders by priority, retries with back-off.
 
-    Nothing here yields but the wait for work, so each method is atomic among greenthreads.
+    Only the wait for work yields, so each method is atomic among greenthreads.
 
-    :param retry_min: seconds before a failed router is tried again the first time; doubled at each failure.
-    :param retry_max: upper bound of that, in seconds. There is no last try.
-    :param fetching: how many workers may wait for the server at a time; the others do what needs no answer of it.
+    :param retry_min: seconds before the first retry of a failed router; doubled at each failure.
+    :param retry_max: upper bound of the back-off, in seconds. Retries never end.
+    :param max_fetching: workers that may wait for the server at a time; the others process updates that need no fetch.
     :param clock: monotonic seconds.
     """
 
@@ -61,30 +61,30 @@ class ResourceProcessingQueue:
         *,
         retry_min: float,
         retry_max: float,
-        fetching: float = math.inf,
+        max_fetching: float = math.inf,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._most_fetching = fetching
+        self._max_fetching = max_fetching
         self._retry_min = retry_min
         self._retry_max = retry_max
         self._clock = clock
-        self._stamps = itertools.count(1)
+        self._sequences = itertools.count(1)
         self._dirty: dict[str, ResourceUpdate] = {}
         self._processing: dict[str, ResourceUpdate] = {}
-        # A heap entry counts only while the table beside it still holds it: replaced entries stay until they surface.
-        # There are two lines, of those that need a fetch and of those that do not.
-        self._lines: dict[bool, list[_Place]] = {True: [], False: []}
-        self._places: dict[str, _Place] = {}
+        # A heap entry is valid only while the table beside it holds it: replaced entries stay until they surface.
+        # There are two heaps: updates that need a fetch and updates that do not.
+        self._heaps: dict[bool, list[_Slot]] = {True: [], False: []}
+        self._slots: dict[str, _Slot] = {}
         self._retries: list[tuple[float, int, str]] = []
         self._due: dict[str, tuple[float, int, str]] = {}
         self._failures: dict[str, Failure] = {}
-        self._settled: dict[str, int] = {}
+        self._finished: dict[str, int] = {}
         self._fetches: set[int] = set()
-        self._held: set[str] = set()
+        self._suspended: set[str] = set()
         self._closed = False
         self._changed = Event()
 
-    # Those who bring updates
+    # Producers
 
     def add(
         self,
@@ -93,20 +93,20 @@ class ResourceProcessingQueue:
         priority: int,
         *,
         resource: Mapping[str, Any] | None = None,
-        stamp: int | None = None,
+        sequence: int | None = None,
         context: Any = None,
     ) -> bool:
-        """Ask for something to be done for a router, as soon as a worker is free.
+        """Enqueue an update of a router.
 
         :param resource: the payload, if it is known.
-        :param stamp: when the data was asked for (see :meth:`fetching`); None for a notice that arrives now.
-        :param context: of the request that asks for it.
-        :returns: False when something newer was said about the router or done with it, so that this counts for nothing.
+        :param sequence: number of the fetch of the data (see :meth:`track_fetch`); None for a notification of now.
+        :param context: of the request.
+        :returns: False if the update is stale and was dropped.
         """
-        stamp = next(self._stamps) if stamp is None else stamp
-        if self.is_overtaken(router_id, stamp):
+        sequence = next(self._sequences) if sequence is None else sequence
+        if self.is_stale(router_id, sequence):
             return False
-        update = ResourceUpdate(router_id, action, priority, stamp, self._clock(), resource, context)
+        update = ResourceUpdate(router_id, action, priority, sequence, self._clock(), resource, context)
         waiting = self._dirty.get(router_id)
         if waiting is not None:
             update = replace(
@@ -116,206 +116,204 @@ class ResourceProcessingQueue:
                 context=context or waiting.context,
             )
         self._dirty[router_id] = update
-        self._make_ready(router_id)
+        self._schedule(router_id)
         return True
 
-    def is_overtaken(self, router_id: str, stamp: int) -> bool:
-        """Tell whether something newer than a stamp was said about a router, or done with it while a fetch lasts."""
+    def is_stale(self, router_id: str, sequence: int) -> bool:
+        """Return True if the queue has a newer update of a router, or finished one during a fetch that still lasts."""
         known = (self._dirty.get(router_id), self._processing.get(router_id))
-        return any(stamp < update.stamp for update in known if update) or stamp < self._settled.get(router_id, 0)
+        newest = max((update.sequence for update in known if update), default=0)
+        return sequence < max(newest, self._finished.get(router_id, 0))
 
     @contextmanager
-    def fetching(self) -> Iterator[int]:
-        """Surround a call to the server, and the :meth:`add` of what it answered, to get the stamp of its data.
+    def track_fetch(self) -> Iterator[int]:
+        """Return a context manager for a call to the server and the :meth:`add` of its answer: the number of its data.
 
-        While a fetch lasts the queue remembers what was done meanwhile, so that its answer, by then old, does not
-        undo it.
+        While a fetch lasts the queue records the updates that finish, so that the older answer does not revert them.
         """
-        stamp = next(self._stamps)
-        self._fetches.add(stamp)
+        sequence = next(self._sequences)
+        self._fetches.add(sequence)
         try:
-            yield stamp
+            yield sequence
         finally:
-            self._fetches.discard(stamp)
+            self._fetches.discard(sequence)
             oldest = min(self._fetches, default=None)
-            kept = {} if oldest is None else {key: done for key, done in self._settled.items() if done > oldest}
-            self._settled = kept
+            kept = {} if oldest is None else {key: done for key, done in self._finished.items() if done > oldest}
+            self._finished = kept
 
-    def attach(self, router_id: str, resource: Mapping[str, Any] | None, stamp: int) -> None:
-        """Give an answer of the server to the update that needs it, unless that arrived after the call began."""
+    def set_answer(self, router_id: str, resource: Mapping[str, Any] | None, sequence: int) -> None:
+        """Set the answer of the server on the update that needs it, unless the update arrived after the call began."""
         holder = self._processing if router_id in self._processing else self._dirty
         update = holder.get(router_id)
-        if update is not None and update.needs_fetch and update.stamp < stamp:
-            holder[router_id] = update.answered(resource, stamp)
-            if router_id in self._places:
-                self._make_ready(router_id)
+        if update is not None and update.needs_fetch and update.sequence < sequence:
+            holder[router_id] = update.with_answer(resource, sequence)
+            if router_id in self._slots:
+                self._schedule(router_id)
             else:
                 self._wake_workers()
 
-    def untaken(self, limit: int, *, skip: Collection[str]) -> list[str]:
-        """Return ids of routers that wait for a worker and will need a fetch, the next ones first."""
-        places = (
-            place
-            for place in self._lines[True]
-            if self._places.get(place.router_id) is place and place.router_id not in skip
+    def peek_waiting_for_fetch(self, limit: int, *, skip: Collection[str]) -> list[str]:
+        """Return the ids of routers that wait for a worker and need a fetch, in order."""
+        slots = (
+            slot for slot in self._heaps[True] if self._slots.get(slot.router_id) is slot and slot.router_id not in skip
         )
-        return [place.router_id for place in heapq.nsmallest(limit, places)]
+        return [slot.router_id for slot in heapq.nsmallest(limit, slots)]
 
     # Workers
 
     @contextmanager
     def each_update_to_next_router(self) -> Iterator[ResourceUpdate]:
-        """Wait for a router that no worker has, and hold it as long as the block lasts.
+        """Wait for the next router and process it exclusively for the duration of the block.
 
-        A block that ends in any exception, the kill of its greenthread among them, has failed: the router is tried
-        again after a backoff of its own, or at once when something new was said about it meanwhile.
+        A block that raises, also because its greenthread is killed, has failed: the router is retried after its
+        back-off, or at once if a newer update arrived meanwhile.
         """
-        update = self._take()
+        update = self._next_update()
         try:
             yield update
         except BaseException as exc:
-            self._release(update.id, failed_of=exc)
+            self._finish(update.id, error=exc)
             raise
-        self._release(update.id, failed_of=None)
+        self._finish(update.id, error=None)
 
-    def in_work(self, router_id: str) -> ResourceUpdate:
-        """Return the update that a worker holds, with what was attached to it since."""
+    def processing(self, router_id: str) -> ResourceUpdate:
+        """Return the update that a worker processes, with the answer that was set since."""
         return self._processing[router_id]
 
-    # Those who hold back
+    # Suspension
 
-    def hold(self, router_id: str) -> None:
-        """Give a router to no worker until :meth:`let_go`; what is said about it meanwhile is remembered."""
-        self._held.add(router_id)
-        self._places.pop(router_id, None)
+    def suspend(self, router_id: str) -> None:
+        """Give a router to no worker until :meth:`resume`; keep the updates that arrive meanwhile."""
+        self._suspended.add(router_id)
+        self._slots.pop(router_id, None)
         self._due.pop(router_id, None)
 
-    def let_go(self, router_id: str) -> None:
-        """Give a router to workers again, at once where something waits for it."""
-        self._held.discard(router_id)
+    def resume(self, router_id: str) -> None:
+        """Give a router to workers again; schedule its pending update."""
+        self._suspended.discard(router_id)
         if router_id in self._dirty:
-            self._make_ready(router_id)
+            self._schedule(router_id)
 
     def close(self) -> None:
-        """Put no router in the line any more: those that are in it are the last, all else is remembered."""
+        """Schedule no more routers: workers process the scheduled ones; updates that arrive meanwhile are kept."""
         self._closed = True
         self._due.clear()
 
     def open(self) -> None:
-        """Go on with everything that was remembered since :meth:`close`."""
+        """Schedule all updates that were kept since :meth:`close`."""
         self._closed = False
         for router_id in self._dirty:
-            self._make_ready(router_id)
+            self._schedule(router_id)
 
-    def is_held_back(self, router_id: str) -> bool:
-        """Tell whether a router is kept from the workers, by itself or with all the others."""
-        return self._closed or router_id in self._held
+    def is_suspended(self, router_id: str) -> bool:
+        """Return True if no worker may start this router: it is suspended, or the queue is closed."""
+        return self._closed or router_id in self._suspended
 
     def is_processing(self, router_id: str) -> bool:
-        """Tell whether a worker has a router."""
+        """Return True if a worker processes this router."""
         return router_id in self._processing
 
-    # Those who look on
+    # Statistics
 
     def counts(self) -> dict[str, int]:
-        """Return how many routers wait for a worker, are in one, wait for another try, and are held back."""
-        idle = self._dirty.keys() - self._places.keys() - self._due.keys() - self._processing.keys()
+        """Return the number of routers that wait for a worker, are processed, wait for a retry, and are suspended."""
+        idle = self._dirty.keys() - self._slots.keys() - self._due.keys() - self._processing.keys()
         return {
-            "waiting": len(self._places),
+            "waiting": len(self._slots),
             "processing": len(self._processing),
             "retrying": len(self._due),
-            "held": len(idle),
+            "suspended": len(idle),
         }
 
     def depth(self) -> dict[int, int]:
-        """Return how many routers wait for a worker, by priority."""
-        waiting = Counter(place.priority for place in self._places.values())
+        """Return the number of routers that wait for a worker, by priority."""
+        waiting = Counter(slot.priority for slot in self._slots.values())
         return {priority: waiting[priority] for priority in (PRIORITY_RPC, PRIORITY_FULL_SYNC)}
 
-    def oldest(self) -> float:
-        """Return for how many seconds the router has waited that waits longest for a worker; 0 when none waits."""
-        since = min((self._dirty[router_id].created_at for router_id in self._places), default=None)
+    def longest_wait(self) -> float:
+        """Return the age in seconds of the oldest update that waits for a worker; 0 if none waits."""
+        since = min((self._dirty[router_id].created_at for router_id in self._slots), default=None)
         return 0.0 if since is None else max(0.0, self._clock() - since)
 
     def failures(self) -> dict[str, Failure]:
-        """Return the routers whose last try failed, with the reason, by id."""
+        """Return the failures of the routers whose last attempt failed, by id."""
         return dict(self._failures)
 
     def seconds_to_retry(self, router_id: str) -> float:
-        """Return how long a failed router waits until it is tried again; 0 when it waits for nothing but a worker."""
+        """Return the seconds until the retry of a failed router; 0 if it is due."""
         due = self._due.get(router_id)
         return 0.0 if due is None else max(0.0, due[0] - self._clock())
 
-    # Inside
+    # Internals
 
-    def _take(self) -> ResourceUpdate:
+    def _next_update(self) -> ResourceUpdate:
         while True:
             self._collect_due_retries()
-            if first := min(filter(None, map(self._first, self._open_lines())), default=None):
-                return self._hold(first.router_id)
+            if first := min(filter(None, map(self._peek, self._open_heaps())), default=None):
+                return self._start_processing(first.router_id)
             self._changed.wait(timeout=self._seconds_to_next_retry())
 
-    def _open_lines(self) -> tuple[bool, ...]:
+    def _open_heaps(self) -> tuple[bool, ...]:
         fetching = sum(update.needs_fetch for update in self._processing.values())
-        return (False, True) if fetching < self._most_fetching else (False,)
+        return (False, True) if fetching < self._max_fetching else (False,)
 
-    def _first(self, needs_fetch: bool) -> _Place | None:
-        line = self._lines[needs_fetch]
-        while line and self._places.get(line[0].router_id) is not line[0]:
-            heapq.heappop(line)
-        return line[0] if line else None
+    def _peek(self, needs_fetch: bool) -> _Slot | None:
+        heap = self._heaps[needs_fetch]
+        while heap and self._slots.get(heap[0].router_id) is not heap[0]:
+            heapq.heappop(heap)
+        return heap[0] if heap else None
 
-    def _hold(self, router_id: str) -> ResourceUpdate:
-        del self._places[router_id]
+    def _start_processing(self, router_id: str) -> ResourceUpdate:
+        del self._slots[router_id]
         update = self._processing[router_id] = self._dirty.pop(router_id)
         return update
 
-    def _release(self, router_id: str, *, failed_of: BaseException | None) -> None:
+    def _finish(self, router_id: str, *, error: BaseException | None) -> None:
         update = self._processing.pop(router_id)
-        if failed_of is not None:
+        if error is not None:
             before = self._failures.get(router_id)
-            reason = str(failed_of) or type(failed_of).__name__
+            reason = str(error) or type(error).__name__
             self._failures[router_id] = Failure(reason, 1 if before is None else before.tries + 1)
         else:
             self._failures.pop(router_id, None)
             if self._fetches:
-                self._settled[router_id] = update.stamp
+                self._finished[router_id] = update.sequence
         waiting = self._dirty.get(router_id)
-        if waiting is not None and waiting.stamp > update.stamp:
-            self._make_ready(router_id)
-        elif failed_of is not None:
+        if waiting is not None and waiting.sequence > update.sequence:
+            self._schedule(router_id)
+        elif error is not None:
             self._dirty[router_id] = update
             self._retry_later(router_id)
         else:
             self._dirty.pop(router_id, None)
         if update.needs_fetch:
-            # One more may wait for the server now.
+            # Another worker may wait for the server now.
             self._wake_workers()
 
-    def _make_ready(self, router_id: str) -> None:
-        """Give a router a place in the line; one that it has already and that is no worse stays."""
+    def _schedule(self, router_id: str) -> None:
+        """Give a router a slot in a heap; keep the slot it has unless the new one has a better priority."""
         if router_id in self._processing:
             return
         self._due.pop(router_id, None)
-        if router_id in self._held or (self._closed and router_id not in self._places):
+        if router_id in self._suspended or (self._closed and router_id not in self._slots):
             return
-        update, place = self._dirty[router_id], self._places.get(router_id)
-        if place is None or update.priority < place.priority:
-            self._line_up(_Place(update.priority, next(self._stamps), router_id, update.needs_fetch))
-        elif update.needs_fetch != place.needs_fetch:
-            self._line_up(place._replace(needs_fetch=update.needs_fetch))
+        update, slot = self._dirty[router_id], self._slots.get(router_id)
+        if slot is None or update.priority < slot.priority:
+            self._push(_Slot(update.priority, next(self._sequences), router_id, update.needs_fetch))
+        elif update.needs_fetch != slot.needs_fetch:
+            self._push(slot._replace(needs_fetch=update.needs_fetch))
         self._wake_workers()
 
-    def _line_up(self, place: _Place) -> None:
-        self._places[place.router_id] = place
-        heapq.heappush(self._lines[place.needs_fetch], place)
+    def _push(self, slot: _Slot) -> None:
+        self._slots[slot.router_id] = slot
+        heapq.heappush(self._heaps[slot.needs_fetch], slot)
 
     def _retry_later(self, router_id: str) -> None:
-        if self.is_held_back(router_id):
+        if self.is_suspended(router_id):
             return
         # The exponent is bounded: 2.0 ** 1024 overflows, after years of failing.
         delay = self._retry_min * 2.0 ** min(self._failures[router_id].tries - 1, 60)
-        due = self._due[router_id] = (self._clock() + min(delay, self._retry_max), next(self._stamps), router_id)
+        due = self._due[router_id] = (self._clock() + min(delay, self._retry_max), next(self._sequences), router_id)
         heapq.heappush(self._retries, due)
         self._wake_workers()
 
@@ -323,12 +321,12 @@ class ResourceProcessingQueue:
         while self._retries and self._retries[0][0] <= self._clock():
             due = heapq.heappop(self._retries)
             if self._due.get(due[2]) is due:
-                self._make_ready(due[2])
+                self._schedule(due[2])
 
     def _seconds_to_next_retry(self) -> float | None:
         return max(0.0, self._retries[0][0] - self._clock()) if self._retries else None
 
     def _wake_workers(self) -> None:
-        # All of them: one that only waits for a retry must learn of a nearer one, and they are few.
+        # All of them, which are few: a worker that waits for a retry must see a nearer one.
         changed, self._changed = self._changed, Event()
         changed.send()

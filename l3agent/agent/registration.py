@@ -52,7 +52,7 @@ class Registration:
         self._routers = routers
         self._ha_routers = ha_routers
         self._on_ha_routers = on_ha_routers
-        self._ha_routers_told = False
+        self._ha_routers_reported = False
         self._admin = admin
         self._reporter = StateReporter(
             transport,
@@ -72,22 +72,22 @@ class Registration:
         sent = time.monotonic()
         self.contact.record(self._reporter.report(), sent)
 
-    def report_first(self) -> None:
+    def ensure_registered(self) -> None:
         """See to it that the server knows this agent before it is asked for routers.
 
         :raises ServerUnavailable: it has not taken a report yet.
         """
-        self._tell_of_ha_routers()
+        self._report_ha_routers()
         self.report()
         if not self._reporter.started:
             raise ServerUnavailable("the server has not taken a state report of this agent yet")
 
-    def _tell_of_ha_routers(self) -> None:
-        if not self._ha_routers_told:
+    def _report_ha_routers(self) -> None:
+        if not self._ha_routers_reported:
             count = self._ha_routers()
             if count:
                 self._on_ha_routers()
-            self._ha_routers_told = True
+            self._ha_routers_reported = True
             if count:
                 LOG.error("The server has %d HA routers for this node, and this agent serves none: move them", count)
 

@@ -31,7 +31,7 @@ class ResourceUpdate:
     """One thing to do for one router.
 
     :param resource: the payload of the server, when it is here already.
-    :param stamp: place in the order of events of what is known with this update.
+    :param sequence: place in the order of events of what is known with this update.
     :param created_at: when it was asked for first, by the clock of the queue.
     :param context: of the request that asked for it last; None when nobody did.
     """
@@ -39,7 +39,7 @@ class ResourceUpdate:
     id: str
     action: Action
     priority: int
-    stamp: int
+    sequence: int
     created_at: float
     resource: Mapping[str, Any] | None = None
     context: Any = None
@@ -49,7 +49,7 @@ class ResourceUpdate:
         """Tell whether the payload is still to be had from the server."""
         return self.action is Action.UPDATE and self.resource is None
 
-    def answered(self, resource: Mapping[str, Any] | None, stamp: int) -> ResourceUpdate:
+    def with_answer(self, resource: Mapping[str, Any] | None, sequence: int) -> ResourceUpdate:
         """Return this update with the server's answer; a router the server does not name is missing."""
         action = Action.MISSING if resource is None else Action.UPDATE
-        return replace(self, action=action, resource=resource, stamp=stamp)
+        return replace(self, action=action, resource=resource, sequence=sequence)

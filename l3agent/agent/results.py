@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What became of each update: one line in the log with its times and its request id, and word to those who count."""
+"""Results of router updates: one log line each, and notification of observers."""
 
 from __future__ import annotations
 
@@ -13,78 +13,78 @@ from oslo_log import log as logging
 
 LOG = logging.getLogger(__name__)
 
-#: Failures kept for people, the newest last.
+#: Failures kept for operators.
 _ERRORS_KEPT = 50
 
-#: ``retry``: it is tried again after a while; ``refused``: by us, until the server says something else; ``skipped``:
-#: an answer that was older than what is known.
-Result = Literal["ok", "retry", "refused", "skipped"]
+#: ``retry``: failed, and retried after a back-off; ``refused``: invalid, and not retried before the next payload;
+#: ``skipped``: superseded, because the answer was stale or a removal was held.
+Outcome = Literal["ok", "retry", "refused", "skipped"]
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of one update of one router.
+class UpdateResult:
+    """The result of one update of one router.
 
-    :param action: what was to be done: ``update``, ``delete``, ``missing`` or ``reapply``.
-    :param timings: seconds by phase: wait, fetch, observe, plan, apply; those that were reached.
-    :param operations: how many the kernel needed.
-    :param unasked: whether the router was to be as it had been before, so that any operation made good for a drift.
-    :param context: of the request that asked for it last; None when nobody did, as in a full sync.
+    :param action: ``update``, ``delete``, ``missing`` or ``reapply``.
+    :param timings: seconds by phase (wait, fetch, observe, plan, apply), for the phases that were reached.
+    :param operations: number of kernel operations.
+    :param drift_repair: True if the desired state did not change, so that any operation repaired drift.
+    :param context: of the latest request for this update; None without a request, as in a full sync.
     """
 
     router_id: str
     action: str
-    result: Result
+    outcome: Outcome
     timings: Mapping[str, float] = field(default_factory=dict)
     operations: int = 0
-    unasked: bool = False
+    drift_repair: bool = False
     name: str = ""
     error: str | None = None
     context: Any = None
 
     @property
     def seconds(self) -> float:
-        """Return the time from the notice to the end."""
+        """Return the seconds from the notification to the result."""
         return sum(self.timings.values())
 
 
-class Outcomes:
-    """Hears of each outcome, and tells others."""
+class UpdateResults:
+    """Logs each result, keeps the last failures and notifies the observers."""
 
     def __init__(self) -> None:
-        #: Called with each outcome; must not wait.
-        self.watchers: list[Callable[[Outcome], object]] = []
-        #: The last failures, the newest last: ready for JSON. ``at`` is in seconds since the epoch.
+        #: Called with each result; must not wait.
+        self.observers: list[Callable[[UpdateResult], object]] = []
+        #: The last failures, newest last, as JSON objects. ``at`` is in seconds since the epoch.
         self.errors: deque[dict[str, Any]] = deque(maxlen=_ERRORS_KEPT)
 
-    def tell(self, outcome: Outcome) -> None:
-        """Log an outcome, remember it if it is a failure, and pass it on."""
-        if outcome.result == "ok":
-            _log(outcome)
-        if outcome.error is not None:
-            self.errors.append(_failure(outcome))
-        for watcher in self.watchers:
-            watcher(outcome)
+    def publish(self, result: UpdateResult) -> None:
+        """Log a result, keep it if it is a failure, and notify the observers."""
+        if result.outcome == "ok":
+            _log(result)
+        if result.error is not None:
+            self.errors.append(_failure(result))
+        for observer in self.observers:
+            observer(result)
 
 
-def _log(outcome: Outcome) -> None:
-    """Write the one line of a processed update; JSON has the same as fields, below ``extra`` and ``context``.
+def _log(result: UpdateResult) -> None:
+    """Log one line per processed update; JSON logs have the same fields below ``extra`` and ``context``.
 
     An update without a request and without operations, as in an idle full sync, is logged at DEBUG.
     """
-    is_idle = outcome.context is None and not outcome.operations and outcome.action not in _DONE
-    timings = {phase: round(seconds, 6) for phase, seconds in outcome.timings.items()}
+    is_idle = result.context is None and not result.operations and result.action not in _DONE
+    timings = {phase: round(seconds, 6) for phase, seconds in result.timings.items()}
     LOG.log(
         logging.DEBUG if is_idle else logging.INFO,
         "router %s %s: %d operations, %s",
-        outcome.router_id,
-        _DONE.get(outcome.action, "updated"),
-        outcome.operations,
+        result.router_id,
+        _DONE.get(result.action, "updated"),
+        result.operations,
         ", ".join(f"{phase} {seconds:.4f} s" for phase, seconds in timings.items()),
-        context=outcome.context,
-        router_id=outcome.router_id,
-        update=outcome.action,
-        operations=outcome.operations,
+        context=result.context,
+        router_id=result.router_id,
+        update=result.action,
+        operations=result.operations,
         timings=timings,
     )
 
@@ -92,12 +92,12 @@ def _log(outcome: Outcome) -> None:
 _DONE = {"delete": "removed", "missing": "removed"}
 
 
-def _failure(outcome: Outcome) -> dict[str, Any]:
+def _failure(result: UpdateResult) -> dict[str, Any]:
     return {
         "at": time.time(),
-        "router": outcome.router_id,
-        "name": outcome.name,
-        "result": outcome.result,
-        "error": outcome.error,
-        "request_id": getattr(outcome.context, "request_id", None),
+        "router": result.router_id,
+        "name": result.name,
+        "result": result.outcome,
+        "error": result.error,
+        "request_id": getattr(result.context, "request_id", None),
     }

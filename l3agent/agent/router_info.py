@@ -27,12 +27,12 @@ class RouterInfo:
     """One router of this node, from the first update of it to its removal.
 
     :param state: the last valid desired state; None while there was none.
-    :param stamp: place of the data behind ``state`` in the order of events (see the queue).
+    :param sequence: place of the data behind ``state`` in the order of events (see the queue).
     :param floating_ips: status by id of the floating IP, as the server knows it or was told; empty text when unknown.
     :param has_lost_floating_ips: True if floating IPs left since the last report; a report of the others makes the
         server set them DOWN.
     :param named_at: monotonic seconds at which the server last sent the payload of this router.
-    :param refused: why the server's last word was not taken for ``state``, None when it was.
+    :param refusal: why the server's last word was not taken for ``state``, None when it was.
     :param updated_at: monotonic seconds of the last outcome.
     :param revision: the server's number for the payload behind ``state``; it grows with each change of the router.
     :param older_revision: one below it that an answer had; a second answer of the same is believed.
@@ -41,13 +41,13 @@ class RouterInfo:
     id: str
     name: str = ""
     state: RouterState | None = None
-    stamp: int = 0
+    sequence: int = 0
     floating_ips: dict[str, str] = field(default_factory=dict)
     has_lost_floating_ips: bool = False
     named_at: float = -math.inf
     status: Literal["active", "pending", "error"] = "pending"
     error: str | None = None
-    refused: str | None = None
+    refusal: str | None = None
     updates: int = 0
     operations: tuple[str, ...] = ()
     count: int = 0
@@ -73,7 +73,7 @@ class RouterInfo:
             return UNKNOWN
         return 0 if self.state.floating_ips else 1 if self.state.gateway else 2
 
-    def take(self, payload: Mapping[str, Any], state: RouterState, stamp: int) -> list[str]:
+    def set_desired(self, payload: Mapping[str, Any], state: RouterState, sequence: int) -> list[str]:
         """Take a new desired state, and the payload behind it; return the warnings that are new."""
         former_warnings: frozenset[str] = frozenset()
         floating_ips = _floating_ip_statuses(payload)
@@ -87,36 +87,36 @@ class RouterInfo:
                 if known in ("", ERROR):
                     floating_ips[fip_id] = known
         self.name = str(payload.get("name") or "")
-        self.state, self.stamp, self.floating_ips = state, stamp, floating_ips
+        self.state, self.sequence, self.floating_ips = state, sequence, floating_ips
         self.revision = _revision(payload) or 0
-        self.refused = None
+        self.refusal = None
         return [warning for warning in state.warnings if warning not in former_warnings]
 
-    def recall(self, payload: Mapping[str, Any], state: RouterState) -> None:
+    def restore(self, payload: Mapping[str, Any], state: RouterState) -> None:
         """Take what was known when an agent was here last; what the server was told then, it is not told again."""
-        self.take(payload, state, 0)
+        self.set_desired(payload, state, 0)
         self.floating_ips = self._statuses(ACTIVE)
 
-    def succeeded(self, report: Report, timings: Mapping[str, float], now: float) -> None:
-        """Note that the kernel is now as ``state`` says, which is the server's last word unless that was refused."""
-        self.status, self.error = ("active", None) if self.refused is None else ("error", self.refused)
+    def record_success(self, report: Report, timings: Mapping[str, float], now: float) -> None:
+        """Note that the kernel is now as ``state`` says, which is the server's last word unless that was refusal."""
+        self.status, self.error = ("active", None) if self.refusal is None else ("error", self.refusal)
         self.updates += 1
         self.operations, self.count = report.operations, report.count
         self.timings, self.updated_at = dict(timings), now
 
-    def lose(self, named: Mapping[str, FloatingIP]) -> None:
+    def retain_floating_ips(self, named: Mapping[str, FloatingIP]) -> None:
         """Keep of the floating IPs those that are named, between the same addresses."""
         self.has_lost_floating_ips |= not self.floating_ips.keys() <= named.keys()
         self.floating_ips = {fip_id: status for fip_id, status in self.floating_ips.items() if fip_id in named}
         if self.state is not None:
             self.state = replace(self.state, floating_ips=self.state.floating_ips & set(named.values()))
 
-    def refuse(self, error: str, now: float) -> None:
+    def record_refusal(self, error: str, now: float) -> None:
         """Note that the server's last word cannot be followed; until it says another one, ``state`` is an old one."""
-        self.refused = error
-        self.failed(error, now)
+        self.refusal = error
+        self.record_failure(error, now)
 
-    def failed(self, error: str, now: float) -> None:
+    def record_failure(self, error: str, now: float) -> None:
         """Note why the kernel is not as the server wants it."""
         self.status, self.error, self.updated_at = "error", error, now
 

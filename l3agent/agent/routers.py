@@ -18,10 +18,10 @@ from oslo_log import log as logging
 from l3agent.agent.fip_statuses import FloatingIPStatuses
 from l3agent.agent.native_thread import run_in_native_thread
 from l3agent.agent.resource_update import Action, ResourceUpdate
-from l3agent.agent.results import Outcome, Result
+from l3agent.agent.results import Outcome, UpdateResult
 from l3agent.agent.router_info import ACTIVE, ERROR, UNKNOWN, RouterInfo
 from l3agent.agent.server_contact import ServerContact
-from l3agent.agent.state_cache import LastKnownRouters
+from l3agent.agent.state_cache import StateCache
 from l3agent.agent.warning_log import WarningLog
 from l3agent.exceptions import (
     ApplyError,
@@ -65,8 +65,8 @@ class Routers:
     :param conf: the parsed options.
     :param dataplane: makes the kernel follow.
     :param statuses: tells the server how floating IPs do.
-    :param last_known: keeps what is known for the next start.
-    :param fetch_again: has a router fetched from the server once more.
+    :param state_cache: keeps what is known for the next start.
+    :param refetch: has a router fetched from the server once more.
     :param contact: since when the server has considered this agent alive.
     """
 
@@ -75,23 +75,23 @@ class Routers:
         conf: Any,
         dataplane: Dataplane,
         statuses: FloatingIPStatuses,
-        last_known: LastKnownRouters,
-        fetch_again: Callable[[str], None],
+        state_cache: StateCache,
+        refetch: Callable[[str], None],
         contact: ServerContact,
     ) -> None:
         self._conf = conf
         self._dataplane = dataplane
         self._statuses = statuses
         self._warnings = WarningLog(LOG)
-        self._last_known = last_known
-        self._fetch_again = fetch_again
+        self._state_cache = state_cache
+        self._refetch = refetch
         self._contact = contact
         #: By id.
         self.info: dict[str, RouterInfo] = {}
         #: The last removals, newest last: id, operations, timings.
-        self.gone: deque[dict[str, Any]] = deque(maxlen=_REMOVED_KEPT)
+        self.recent_removals: deque[dict[str, Any]] = deque(maxlen=_REMOVED_KEPT)
         #: Routers that the data plane has in hand, by the greenthread that waits.
-        self.applying: dict[Any, str] = {}
+        self.in_kernel_work: dict[Any, str] = {}
 
     def desired_state(self, router_id: str, payload: Mapping[str, Any]) -> RouterState:
         """Return the state of a payload.
@@ -112,7 +112,7 @@ class Routers:
             raise InvalidRouter("id", state.id, f"the server was asked for {router_id}")
         return state
 
-    def recall(self, payload: Mapping[str, Any]) -> None:
+    def restore(self, payload: Mapping[str, Any]) -> None:
         """Take a router as an agent knew it that was here before; nothing is done to the kernel.
 
         :raises RouterError: it cannot be served.
@@ -120,9 +120,9 @@ class Routers:
         state = self.desired_state(payload["id"], payload)
         if state.id not in self.info:
             self.info[state.id] = RouterInfo(state.id)
-            self.info[state.id].recall(payload, state)
+            self.info[state.id].restore(payload, state)
 
-    def is_served(self, router_id: str) -> bool:
+    def is_managed(self, router_id: str) -> bool:
         """Tell whether this agent knows how a router should be: one refused from the beginning is another agent's."""
         info = self.info.get(router_id)
         return info is not None and info.state is not None
@@ -134,18 +134,18 @@ class Routers:
 
     # Steps
 
-    def update(self, update: ResourceUpdate, timings: dict[str, float]) -> Outcome:
+    def update(self, update: ResourceUpdate, timings: dict[str, float]) -> UpdateResult:
         """Make the kernel follow the payload of an update."""
         payload = update.resource or {}
         info = self.info.get(update.id)
         if info is not None and info.is_older(payload):
             LOG.info("router %s: an answer older than revision %d is asked for again", update.id, info.revision)
-            self._fetch_again(update.id)
-            return _outcome(update, "skipped")
+            self._refetch(update.id)
+            return _result(update, "skipped")
         try:
             state = self.desired_state(update.id, payload)
         except RouterNotCompatible as exc:
-            if not self.is_served(update.id):
+            if not self.is_managed(update.id):
                 # What there is of it is the work of another agent, which may serve it still.
                 return self._refuse(update, exc, timings)
             LOG.warning("router %s is served here no more: %s", update.id, exc)
@@ -157,97 +157,97 @@ class Routers:
             return self._refuse(update, exc, timings)
         else:
             info = self.info.setdefault(update.id, RouterInfo(update.id))
-            unasked = info.status == "active" and info.state == state
+            drift_repair = info.status == "active" and info.state == state
             info.named_at = time.monotonic()
-            self._warnings.log(update.id, info.take(payload, state, update.stamp))
-            self._last_known.remember(update.id, payload)
-            return self.apply(update, timings, unasked=unasked)
+            self._warnings.log(update.id, info.set_desired(payload, state, update.sequence))
+            self._state_cache.store(update.id, payload)
+            return self.apply(update, timings, drift_repair=drift_repair)
 
-    def apply(self, update: ResourceUpdate, timings: dict[str, float], *, unasked: bool = True) -> Outcome:
+    def apply(self, update: ResourceUpdate, timings: dict[str, float], *, drift_repair: bool = True) -> UpdateResult:
         """Make the kernel follow what is known of a router.
 
-        :param unasked: whether nobody asked for a change, so that what is done makes good for a drift.
+        :param drift_repair: whether nobody asked for a change, so that what is done makes good for a drift.
         """
         info = self.info[update.id]
         report = self._reconcile(update.id, info.state, timings)
-        unasked = unasked and info.updates > 0
-        info.succeeded(report, timings, time.monotonic())
-        if info.refused is None:
+        drift_repair = drift_repair and info.updates > 0
+        info.record_success(report, timings, time.monotonic())
+        if info.refusal is None:
             self._statuses.report(update.id, info.floating_ips_to_report(ACTIVE))
         operations = report.count
-        return _outcome(update, "ok", timings=timings, operations=operations, name=info.name, unasked=unasked)
+        return _result(update, "ok", timings=timings, operations=operations, name=info.name, drift_repair=drift_repair)
 
-    def remove(self, update: ResourceUpdate, timings: dict[str, float]) -> Outcome:
+    def remove(self, update: ResourceUpdate, timings: dict[str, float]) -> UpdateResult:
         """Take a router out of the kernel and forget it; its floating IPs are DOWN, unless it is deleted."""
         if update.action is not Action.DELETE:
             self._report_down(update.id)
         name = self.info[update.id].name if update.id in self.info else ""
-        operations = self.take_out(update.id, timings)
-        return _outcome(replace(update, action=Action.DELETE), "ok", timings=timings, operations=operations, name=name)
+        operations = self.remove_from_kernel(update.id, timings)
+        return _result(replace(update, action=Action.DELETE), "ok", timings=timings, operations=operations, name=name)
 
-    def take_out(self, router_id: str, timings: dict[str, float]) -> int:
+    def remove_from_kernel(self, router_id: str, timings: dict[str, float]) -> int:
         """Take a router out of the kernel and forget it; return how many operations that took."""
         if router_id in self.info:
             # Nothing is reported from here on: another node may serve them.
             self.info[router_id].release_floating_ips()
-        self._statuses.forget(router_id)
+        self._statuses.cancel(router_id)
         report = self._reconcile(router_id, None, timings)
         self.info.pop(router_id, None)
-        self._last_known.forget(router_id)
+        self._state_cache.discard(router_id)
         said = list(report.operations)
-        self.gone.append({"id": router_id, "operations": said, "count": report.count, "timings": timings})
+        self.recent_removals.append({"id": router_id, "operations": said, "count": report.count, "timings": timings})
         return report.count
 
-    def _refuse(self, update: ResourceUpdate, error: RouterError, timings: dict[str, float]) -> Outcome:
+    def _refuse(self, update: ResourceUpdate, error: RouterError, timings: dict[str, float]) -> UpdateResult:
         """Leave the router as it is in the kernel until the server says something else.
 
         But for the floating IPs that it has no more: another router may have their addresses by now.
         """
         LOG.error("router %s refused until its next update: %s", update.id, error)
         info = self.info.setdefault(update.id, RouterInfo(update.id))
-        info.refuse(str(error), time.monotonic())
+        info.record_refusal(str(error), time.monotonic())
         payload = update.resource or {}
         if payload.get("id") == update.id:
             with suppress(InvalidRouter):
-                self._take_lost_floating_ips(info, named_floating_ips(payload))
+                self._remove_lost_floating_ips(info, named_floating_ips(payload))
         self._statuses.report(update.id, info.floating_ips_to_report(ERROR))
         operations = 0
         if info.state is not None:
             report = self._reconcile(update.id, info.state, timings)
-            info.succeeded(report, timings, time.monotonic())
+            info.record_success(report, timings, time.monotonic())
             operations = report.count
-        return _outcome(update, "refused", error=str(error), name=info.name, timings=timings, operations=operations)
+        return _result(update, "refused", error=str(error), name=info.name, timings=timings, operations=operations)
 
-    def _take_lost_floating_ips(self, info: RouterInfo, named: Mapping[str, FloatingIP]) -> None:
+    def _remove_lost_floating_ips(self, info: RouterInfo, named: Mapping[str, FloatingIP]) -> None:
         """Take from a router the floating IPs that are not named, or not between these addresses; at its recall too."""
         former = info.state
-        info.lose(named)
+        info.retain_floating_ips(named)
         if info.state is not None and info.state != former:
             kept = {fip_id for fip_id, pair in named.items() if pair in info.state.floating_ips}
-            self._last_known.keep_floating_ips(info.id, kept)
+            self._state_cache.retain_floating_ips(info.id, kept)
 
     def _reconcile(self, router_id: str, state: RouterState | None, timings: dict[str, float]) -> Report:
         """Have the data plane do it; a failure is kept for those who ask, and raised."""
-        self.applying[eventlet.getcurrent()] = router_id
+        self.in_kernel_work[eventlet.getcurrent()] = router_id
         try:
             [report] = self._dataplane.reconcile([(("router", router_id), state)])
             if report.error:
                 raise ApplyError(report.error)
         except TransientError as exc:
-            self._failed(router_id, exc)
+            self._record_failure(router_id, exc)
             raise
         finally:
-            del self.applying[eventlet.getcurrent()]
+            del self.in_kernel_work[eventlet.getcurrent()]
         timings |= report.timings
         for operation in report.operations:
             LOG.debug("router %s: %s", router_id, operation)
         return report
 
-    def _failed(self, router_id: str, error: TransientError) -> None:
+    def _record_failure(self, router_id: str, error: TransientError) -> None:
         info = self.info.get(router_id)
         if info is None:
             return
-        info.failed(str(error), time.monotonic())
+        info.record_failure(str(error), time.monotonic())
         if isinstance(error, ApplyError):
             self._statuses.report(router_id, info.floating_ips_to_report(ERROR))
 
@@ -265,8 +265,8 @@ class Routers:
         self._statuses.report_down(router_id, released - served)
 
 
-def _outcome(update: ResourceUpdate, result: Result, **values: Any) -> Outcome:
-    return Outcome(update.id, update.action.value, result, context=update.context, **values)
+def _result(update: ResourceUpdate, outcome: Outcome, **values: Any) -> UpdateResult:
+    return UpdateResult(update.id, update.action.value, outcome, context=update.context, **values)
 
 
 def _is_large(payload: Mapping[str, Any]) -> bool:

@@ -25,7 +25,7 @@ _FORMAT = 1
 _LINES_AT_ONCE = 50
 
 
-class LastKnownRouters:
+class StateCache:
     """The file, and what shall be in it.
 
     :param path: of the file; it is replaced as a whole.
@@ -42,35 +42,35 @@ class LastKnownRouters:
         self._changed = Event()
         self._failure: str | None = None
 
-    def remember(self, router_id: str, payload: Mapping[str, Any]) -> None:
+    def store(self, router_id: str, payload: Mapping[str, Any]) -> None:
         """Keep the payload of a router."""
         if self._interval:
             self._change(router_id, json.dumps(payload, separators=(",", ":")))
 
-    def keep_floating_ips(self, router_id: str, named: Container[str]) -> None:
+    def retain_floating_ips(self, router_id: str, named: Container[str]) -> None:
         """Keep in the payload of a router only the floating IPs with these ids: it has lost the others."""
         if router_id in self._lines:
-            payload = json.loads(_unpacked(self._lines[router_id]))
+            payload = json.loads(_decompress(self._lines[router_id]))
             floating_ips = [fip for fip in payload.get("_floatingips") or [] if isinstance(fip, Mapping)]
             kept = [fip for fip in floating_ips if isinstance(fip.get("id"), str) and fip["id"] in named]
-            self.remember(router_id, payload | {"_floatingips": kept})
+            self.store(router_id, payload | {"_floatingips": kept})
 
-    def forget(self, router_id: str) -> None:
+    def discard(self, router_id: str) -> None:
         """Keep nothing of a router that is no longer here."""
         if router_id in self._lines:
             self._change(router_id, None)
 
     def _change(self, router_id: str, line: str | None) -> None:
         known = self._lines.get(router_id)
-        if line == (None if known is None else _unpacked(known)):
+        if line == (None if known is None else _decompress(known)):
             return
         if line is None:
             del self._lines[router_id]
         else:
-            self._lines[router_id] = _packed(line)
-        self._note_change()
+            self._lines[router_id] = _compress(line)
+        self._mark_changed()
 
-    def _note_change(self) -> None:
+    def _mark_changed(self) -> None:
         if not self._changed.ready():
             self._changed.send()
 
@@ -86,20 +86,20 @@ class LastKnownRouters:
                 for number, line in enumerate(lines, start=2):
                     if number % _LINES_AT_ONCE == 0:
                         eventlet.sleep(0)
-                    yield from self._payload(number, line)
+                    yield from self._parse_line(number, line)
         except FileNotFoundError:
             LOG.debug("No routers are known from before: %s does not exist", self._path)
         except (OSError, ValueError) as exc:
             LOG.warning("Last known routers: %s is ignored: %s", self._path, exc)
 
-    def _payload(self, number: int, line: bytes) -> Iterator[dict[str, Any]]:
+    def _parse_line(self, number: int, line: bytes) -> Iterator[dict[str, Any]]:
         try:
             payload = json.loads(line)
             router_id = payload["id"]
         except (ValueError, KeyError, TypeError) as exc:
             LOG.warning("Last known routers: %s, line %d is ignored: %s", self._path, number, exc)
             return
-        self._lines.setdefault(router_id, _packed(line.rstrip(b"\n").decode()))
+        self._lines.setdefault(router_id, _compress(line.rstrip(b"\n").decode()))
         yield payload
 
     def run(self) -> None:
@@ -122,7 +122,7 @@ class LastKnownRouters:
                 for number, line in enumerate(list(self._lines.values())):
                     if number % _LINES_AT_ONCE == 0:
                         eventlet.sleep(0)
-                    file.write(_unpacked(line) + "\n")
+                    file.write(_decompress(line) + "\n")
             os.replace(fresh, self._path)
             failure = None
         except OSError as exc:
@@ -132,17 +132,17 @@ class LastKnownRouters:
         finally:
             # It yields between lines, and its greenthread is killed at a stop.
             if failure is not None:
-                self._note_change()
+                self._mark_changed()
                 with suppress(OSError):
                     os.unlink(fresh)
             self._failure = failure
 
 
-def _packed(line: str) -> bytes:
+def _compress(line: str) -> bytes:
     """Return a line as it is kept, at the speed that costs an update a tenth of a millisecond."""
     return zlib.compress(line.encode(), level=1)
 
 
-def _unpacked(line: bytes) -> str:
+def _decompress(line: bytes) -> str:
     """Return a line as it was; that takes a quarter of the time of packing it."""
     return zlib.decompress(line).decode()

@@ -176,7 +176,7 @@ def _drain(args: argparse.Namespace) -> int:
             )
             return EX_TEMPFAIL
         time.sleep(_POLL_S)
-    left = answer["queue"]["held"]
+    left = answer["queue"]["suspended"]
     say(f"drained: nothing is in hand{f', {left} routers have news for later' if left else ''}")
     if args.stop:
         say(f"l3-agent, process {call_agent(path, {'op': 'stop'})['pid']}, is stopping; routers forward on")

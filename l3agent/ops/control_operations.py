@@ -27,7 +27,7 @@ def build_operations(
     agent: L3NATAgent, dataplane: DataplaneClient, topology_context: TopologyContext = lambda: ([], {})
 ) -> dict[str, Operation]:
     """Return the operations of an agent by name."""
-    admin = agent.administration
+    admin = agent.maintenance
     return {
         "status": lambda request: status(agent, dataplane),
         "plan": lambda request: plans(agent, dataplane, _router_or_all(request)),
@@ -73,7 +73,7 @@ def _resync(agent: L3NATAgent, dataplane: DataplaneClient, router_id: str | None
     """
     dataplane.invalidate(None if router_id is None else [("router", router_id)])
     if router_id is None:
-        agent.full_sync.ask("an operator asked for it")
+        agent.full_sync.request("an operator asked for it")
     else:
         agent.routers_updated(None, [router_id])
     return {}
@@ -91,12 +91,12 @@ def _stop(agent: L3NATAgent) -> Mapping[str, Any]:
 
 
 def _drain(agent: L3NATAgent, undo: bool) -> Mapping[str, Any]:
-    before = agent.administration.state
+    before = agent.maintenance.state
     if undo:
-        agent.administration.undrain()
+        agent.maintenance.undrain()
     else:
-        agent.administration.drain()
-    state = agent.administration.state
+        agent.maintenance.drain()
+    state = agent.maintenance.state
     if state != before or state == "drained":
         agent.report_soon()
     return {"admin": state, "queue": agent.queue.counts()}

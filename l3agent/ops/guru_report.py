@@ -23,10 +23,10 @@ def summary(agent: L3NATAgent, dataplane: DataplaneClient) -> dict[str, Any]:
     routers = agent.router_info.values()
     return {
         "full sync": {"in sync": agent.full_sync.in_sync, "completed": agent.full_sync.completed},
-        "queue": {**agent.queue.counts(), "oldest": f"{agent.queue.oldest():.3f} s"},
+        "queue": {**agent.queue.counts(), "oldest": f"{agent.queue.longest_wait():.3f} s"},
         "workers": {
             "size": agent.pool.size,
-            "busy": {router_id: f"{age:.3f} s" for router_id, age in agent.in_hand.ages().items()},
+            "busy": {router_id: f"{age:.3f} s" for router_id, age in agent.in_flight.ages().items()},
             "stuck": agent.stuck(),
         },
         "data plane": {"connected": dataplane.connected, "pid": dataplane.pid},
@@ -38,6 +38,6 @@ def summary(agent: L3NATAgent, dataplane: DataplaneClient) -> dict[str, Any]:
             for info in routers
             if info.state is not None and info.state.warnings
         },
-        "kept though the server leaves them out": sorted(agent.doubt.held),
-        "last failures": [f"{one['router']}: {one['error']}" for one in list(agent.outcomes.errors)[-10:]],
+        "kept though the server leaves them out": sorted(agent.mass_delete_guard.held),
+        "last failures": [f"{one['router']}: {one['error']}" for one in list(agent.results.errors)[-10:]],
     }

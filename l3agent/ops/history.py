@@ -9,7 +9,7 @@ from collections import deque
 from typing import Any
 
 from l3agent.agent.l3_agent import L3NATAgent
-from l3agent.agent.results import Outcome
+from l3agent.agent.results import UpdateResult
 from l3agent.service import ThreadGroup
 
 #: Seconds between two samples, and how many are kept: ten minutes.
@@ -25,7 +25,7 @@ class History:
         self._samples: deque[dict[str, float]] = deque(maxlen=SAMPLES)
         self._seconds: list[float] = []
         self._failed = 0
-        agent.outcomes.watchers.append(self._record_update)
+        agent.results.observers.append(self._record_update)
 
     def start(self) -> None:
         """Take samples from now on."""
@@ -59,10 +59,10 @@ class History:
 
     def values(self) -> dict[str, Any]:
         """Return the samples, the oldest first, and the last failures of updates, the newest last."""
-        return {"interval": INTERVAL_S, "samples": list(self._samples), "errors": list(self._agent.outcomes.errors)}
+        return {"interval": INTERVAL_S, "samples": list(self._samples), "errors": list(self._agent.results.errors)}
 
-    def _record_update(self, outcome: Outcome) -> None:
-        if outcome.result == "ok":
-            self._seconds.append(outcome.seconds)
-        elif outcome.error is not None:
+    def _record_update(self, result: UpdateResult) -> None:
+        if result.outcome == "ok":
+            self._seconds.append(result.seconds)
+        elif result.error is not None:
             self._failed += 1

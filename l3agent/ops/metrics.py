@@ -21,7 +21,7 @@ from l3agent import __version__
 from l3agent.agent.dataplane_client import DataplaneClient
 from l3agent.agent.l3_agent import L3NATAgent
 from l3agent.agent.resource_update import PRIORITY_FULL_SYNC, PRIORITY_RPC
-from l3agent.agent.results import Outcome
+from l3agent.agent.results import UpdateResult
 from l3agent.exceptions import L3AgentError
 from l3agent.ops.status import count_routers_with_skipped_parts, count_unserved_features
 
@@ -97,8 +97,8 @@ class Metrics:
         self._drift_operations = 0
         ProcessCollector(registry=self.registry)
         self.registry.register(_StateCollector(agent, dataplane, reload_succeeded, lambda: self._drift_operations))
-        agent.outcomes.watchers.append(self._record_update)
-        agent.full_sync.watchers.append(self._record_full_sync)
+        agent.results.observers.append(self._record_update)
+        agent.full_sync.observers.append(self._record_full_sync)
 
     def render(self) -> bytes:
         """Return all metrics in the text format of Prometheus."""
@@ -112,13 +112,13 @@ class Metrics:
         """Record one measurement of the hub's lag."""
         self._hub_lag.observe(seconds)
 
-    def _record_update(self, outcome: Outcome) -> None:
-        self._updates.labels(outcome.action, outcome.result).inc()
-        for phase, seconds in outcome.timings.items():
+    def _record_update(self, result: UpdateResult) -> None:
+        self._updates.labels(result.action, result.outcome).inc()
+        for phase, seconds in result.timings.items():
             if phase in self._phases:
                 self._phases[phase].observe(seconds)
-        if outcome.unasked:
-            self._drift_operations += outcome.operations
+        if result.drift_repair:
+            self._drift_operations += result.operations
 
     def _record_full_sync(self, result: str, seconds: float) -> None:
         self._full_sync.labels(result).observe(seconds)
@@ -182,14 +182,14 @@ class _StateCollector(Collector):  # type: ignore[misc]
         yield GaugeMetricFamily(
             "l3agent_queue_oldest_seconds",
             "Age of the oldest update waiting for a worker.",
-            agent.queue.oldest(),
+            agent.queue.longest_wait(),
         )
         yield GaugeMetricFamily("l3agent_workers", "Workers, busy and idle.", agent.pool.size)
-        yield GaugeMetricFamily("l3agent_workers_busy", "Workers that process a router.", len(agent.in_hand))
+        yield GaugeMetricFamily("l3agent_workers_busy", "Workers that process a router.", len(agent.in_flight))
         yield GaugeMetricFamily(
             "l3agent_workers_oldest_seconds",
             "Age of the longest-running update.",
-            max(agent.in_hand.ages().values(), default=0.0),
+            max(agent.in_flight.ages().values(), default=0.0),
         )
         yield GaugeMetricFamily(
             "l3agent_in_sync", "1 if every router of the last full sync is processed, else 0.", agent.full_sync.in_sync
@@ -197,12 +197,12 @@ class _StateCollector(Collector):  # type: ignore[misc]
         yield GaugeMetricFamily(
             "l3agent_mass_delete_held",
             "Routers missing from the server's answer and kept until a second answer confirms their removal.",
-            len(agent.doubt.held),
+            len(agent.mass_delete_guard.held),
         )
         yield CounterMetricFamily(
             "l3agent_mass_delete_suspected_answers",
             "Answers of the server that would have removed many routers at once.",
-            agent.doubt.doubted,
+            agent.mass_delete_guard.suspected_answers,
         )
         yield GaugeMetricFamily(
             "l3agent_orphans",

@@ -16,7 +16,7 @@ from eventlet.event import Event
 from eventlet.semaphore import Semaphore
 
 from l3agent.agent.l3_agent import L3NATAgent
-from l3agent.agent.results import Outcome
+from l3agent.agent.results import UpdateResult
 from l3agent.exceptions import InProgress, L3AgentError
 
 _PACKAGE = "l3agent"
@@ -31,41 +31,41 @@ def replay(agent: L3NATAgent, router_id: str, timeout: float) -> dict[str, Any]:
     :raises L3AgentError: nothing is done for it now: the router is paused, or the agent drained.
     :raises InProgress: it was not worked off in time; it goes on.
     """
-    if router_id in agent.administration.paused:
+    if router_id in agent.maintenance.paused:
         raise L3AgentError(f"router {router_id}: paused; `l3-agentctl resume` it first")
-    if agent.administration.state != "serving":
+    if agent.maintenance.state != "serving":
         raise L3AgentError("the agent is drained; `l3-agentctl drain --undo` first")
     with _capture_log(router_id) as lines:
-        outcome = _await_result(agent, router_id, timeout)
+        result = _await_result(agent, router_id, timeout)
     return {
-        "action": outcome.action,
-        "result": outcome.result,
-        "error": outcome.error,
-        "timings": dict(outcome.timings),
-        "operations": outcome.operations,
+        "action": result.action,
+        "result": result.outcome,
+        "error": result.error,
+        "timings": dict(result.timings),
+        "operations": result.operations,
         "log": lines,
     }
 
 
-def _await_result(agent: L3NATAgent, router_id: str, timeout: float) -> Outcome:
+def _await_result(agent: L3NATAgent, router_id: str, timeout: float) -> UpdateResult:
     done, in_progress = Event(), int(agent.queue.is_processing(router_id))
 
-    def on_result(outcome: Outcome) -> None:
+    def on_result(result: UpdateResult) -> None:
         nonlocal in_progress
-        if outcome.router_id == router_id and not done.ready():
+        if result.router_id == router_id and not done.ready():
             if in_progress:
                 in_progress -= 1  # of work that was in hand before
             else:
-                done.send(outcome)
+                done.send(result)
 
-    agent.outcomes.watchers.append(on_result)
+    agent.results.observers.append(on_result)
     try:
         agent.routers_updated(None, [router_id])
         with eventlet.Timeout(timeout, InProgress(f"router {router_id}: not worked off within {timeout:g} s")):
-            outcome: Outcome = done.wait()
-            return outcome
+            result: UpdateResult = done.wait()
+            return result
     finally:
-        agent.outcomes.watchers.remove(on_result)
+        agent.results.observers.remove(on_result)
 
 
 class _LineCollector(logging.Handler):

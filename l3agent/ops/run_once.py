@@ -60,7 +60,7 @@ class RunOnce:
             LOG.error("Another full sync was asked for and not to be had within %g s", self._wait)
             self._end(EX_UNAVAILABLE)
             return
-        if not self._wait_until(self._agent.server_knows, self._wait):
+        if not self._wait_until(self._agent.statuses_flushed, self._wait):
             LOG.warning("The server was not told the status of all floating IPs within %g s", self._wait)
         self._end(self._exit_status())
 

@@ -30,13 +30,16 @@ def status(agent: L3NATAgent, dataplane: DataplaneClient) -> dict[str, Any]:
         "now": time.monotonic(),
         "in_sync": agent.full_sync.in_sync,
         "full_syncs": agent.full_sync.completed,
-        "admin": agent.administration.state,
-        "paused": sorted(agent.administration.paused),
+        "admin": agent.maintenance.state,
+        "paused": sorted(agent.maintenance.paused),
         "queue": agent.queue.counts(),
         "failures": _failures(agent),
         "orphans": agent.orphans.ages(),
-        "mass_delete": {"held": sorted(agent.doubt.held), "suspected_answers": agent.doubt.doubted},
-        "workers": {"size": agent.pool.size, "busy": len(agent.in_hand)},
+        "mass_delete": {
+            "held": sorted(agent.mass_delete_guard.held),
+            "suspected_answers": agent.mass_delete_guard.suspected_answers,
+        },
+        "workers": {"size": agent.pool.size, "busy": len(agent.in_flight)},
         "dataplane": {
             "connected": dataplane.connected,
             "pid": dataplane.pid,
@@ -44,7 +47,7 @@ def status(agent: L3NATAgent, dataplane: DataplaneClient) -> dict[str, Any]:
             "reason": dataplane.reason,
         },
         "routers": {router_id: _router_status(agent, info) for router_id, info in agent.router_info.items()},
-        "removed": list(agent.routers.gone),
+        "removed": list(agent.routers.recent_removals),
         "unserved_features": count_unserved_features(agent),
     }
 
@@ -74,7 +77,7 @@ def plans(agent: L3NATAgent, dataplane: DataplaneClient, router_id: str | None) 
     states: list[tuple[Key, State | None]] = [(("router", info.id), info.state) for info in infos if info.state]
     reports = dataplane.reconcile(states, dry_run=True) if states else []
     failed = {info.id: info.error or "nothing is known of it yet" for info in infos if info.state is None}
-    failed |= {info.id: info.refused for info in infos if info.refused}
+    failed |= {info.id: info.refusal for info in infos if info.refusal}
     failed |= {report.id: report.error for report in reports if report.error}
     return {"plans": {one.id: list(one.operations) for one in reports if not one.error}, "failed": failed}
 
@@ -156,7 +159,7 @@ def _router_status(agent: L3NATAgent, info: RouterInfo) -> dict[str, Any]:
         "state": info.status,
         "error": info.error,
         **_warnings(info, _SHOWN_WARNINGS),
-        "paused": info.id in agent.administration.paused,
+        "paused": info.id in agent.maintenance.paused,
         "retry_in": agent.queue.seconds_to_retry(info.id) or None,
         "updates": info.updates,
         "last": {

@@ -82,7 +82,7 @@ class Node:
 
 
 def _at_rest(status: dict[str, Any]) -> bool:
-    # Not "held": a paused router may have news.
+    # Not "suspended": a paused router may have news.
     return status["in_sync"] and not any(status["queue"][one] for one in ("waiting", "processing", "retrying"))
 
 
@@ -273,7 +273,7 @@ def test_a_paused_router_is_left_alone_until_it_is_resumed(node: Node) -> None:
     node.inside(R1, f"ip address delete 203.0.113.100/32 dev {gateway['device']}")
     node.inside(R2, "ip link set lo down")  # of one that is not paused: repaired, so the repair had its time
     node.replace("203.0.113.100: vm1", "203.0.113.102: vm1")
-    wait_until(lambda: node.agent.status()["queue"]["held"] == 1, timeout=_PATIENCE_S)
+    wait_until(lambda: node.agent.status()["queue"]["suspended"] == 1, timeout=_PATIENCE_S)
     wait_until(lambda: "LOOPBACK,UP" in node.inside(R2, "ip link show lo"), timeout=_PATIENCE_S)
     assert "203.0.113.10" not in node.inside(R1, "ip address").replace("203.0.113.10/24", "")
     told = node.ctl("show r1")
@@ -336,7 +336,7 @@ def test_a_drained_agent_can_be_stopped_by_the_same_command(node: Node) -> None:
 def test_a_drain_finishes_takes_no_more_and_can_be_undone(node: Node) -> None:
     assert "l3-agent can be stopped" in node.ctl("drain")
     node.replace("203.0.113.101: vm3", "203.0.113.103: vm3")
-    wait_until(lambda: node.agent.status()["queue"]["held"] == 1, timeout=_PATIENCE_S)
+    wait_until(lambda: node.agent.status()["queue"]["suspended"] == 1, timeout=_PATIENCE_S)
     assert "1 routers have news for later" in node.ctl("drain")
     assert "not serving: drained" in node.ctl("status")
     assert "203.0.113.103" not in node.inside(R2, "ip address")

@@ -33,14 +33,14 @@ class QueueMachine(RuleBasedStateMachine):
         super().__init__()
         self.now = 0.0
         self.queue = ResourceProcessingQueue(
-            retry_min=RETRY_MIN, retry_max=RETRY_MAX, fetching=self.fetching, clock=lambda: self.now
+            retry_min=RETRY_MIN, retry_max=RETRY_MAX, max_fetching=self.fetching, clock=lambda: self.now
         )
         self.server = {}
         self.kernel = {}
         self.workers = {}
         self.fetches = []
         self.versions = itertools.count(1)
-        self.held = set()
+        self.suspended = set()
 
     # The server changes, and says so.
 
@@ -59,25 +59,25 @@ class QueueMachine(RuleBasedStateMachine):
     @precondition(lambda self: len(self.fetches) < 2)
     @rule()
     def ask_for_all(self):
-        fetch = self.queue.fetching()
+        fetch = self.queue.track_fetch()
         self.fetches.append((fetch, fetch.__enter__(), dict(self.server)))
 
     @precondition(lambda self: self.fetches)
     @rule()
     def answer_for_all(self):
-        fetch, stamp, answer = self.fetches.pop(0)
+        fetch, sequence, answer = self.fetches.pop(0)
         for router, version in answer.items():
-            self.queue.add(router, Action.UPDATE, PRIORITY_FULL_SYNC, resource={"version": version}, stamp=stamp)
+            self.queue.add(router, Action.UPDATE, PRIORITY_FULL_SYNC, resource={"version": version}, sequence=sequence)
         for router in set(ALL) - answer.keys():
-            self.queue.add(router, Action.DELETE, PRIORITY_FULL_SYNC, stamp=stamp)
+            self.queue.add(router, Action.DELETE, PRIORITY_FULL_SYNC, sequence=sequence)
         fetch.__exit__(None, None, None)
 
     # Workers: take, fetch, and succeed or fail.
 
     def is_one_to_be_had(self):
         """Tell whether a worker would get a router: any that needs no answer, others while they may wait for one."""
-        fetching = sum(self.queue.in_work(router).needs_fetch for router in self.workers)
-        waiting = [self.queue._dirty[router] for router in self.queue._places]
+        fetching = sum(self.queue.processing(router).needs_fetch for router in self.workers)
+        waiting = [self.queue._dirty[router] for router in self.queue._slots]
         return any(not update.needs_fetch or fetching < self.fetching for update in waiting)
 
     @precondition(lambda self: self.is_one_to_be_had())
@@ -86,35 +86,39 @@ class QueueMachine(RuleBasedStateMachine):
         work = self.queue.each_update_to_next_router()
         with eventlet.Timeout(0.2):
             update = work.__enter__()
-        fetching = sum(self.queue.in_work(router).needs_fetch for router in (*self.workers, update.id))
+        fetching = sum(self.queue.processing(router).needs_fetch for router in (*self.workers, update.id))
         assert fetching <= self.fetching, "too many workers wait for the server"
         assert update.id not in self.workers, "a router is in two workers"
-        assert update.id not in self.held, "a router that is held back is in a worker"
+        assert update.id not in self.suspended, "a router that is suspended is in a worker"
         self.workers[update.id] = work
 
     @precondition(lambda self: self.is_one_to_be_had())
     @rule()
     def work_off_one(self):
-        with eventlet.Timeout(0.2), self.queue.each_update_to_next_router() as update, self.queue.fetching() as stamp:
+        with (
+            eventlet.Timeout(0.2),
+            self.queue.each_update_to_next_router() as update,
+            self.queue.track_fetch() as sequence,
+        ):
             assert update.id not in self.workers, "a router is in two workers"
-            assert update.id not in self.held, "a router that is held back is in a worker"
+            assert update.id not in self.suspended, "a router that is suspended is in a worker"
             version = self.server.get(update.id)
-            self.queue.attach(update.id, None if version is None else {"version": version}, stamp)
-            self.apply(self.queue.in_work(update.id))
+            self.queue.set_answer(update.id, None if version is None else {"version": version}, sequence)
+            self.apply(self.queue.processing(update.id))
 
     @precondition(lambda self: self.workers)
     @rule(data=st.data())
     def fetch(self, data):
         router = data.draw(st.sampled_from(sorted(self.workers)))
-        with self.queue.fetching() as stamp:
+        with self.queue.track_fetch() as sequence:
             version = self.server.get(router)
-            self.queue.attach(router, None if version is None else {"version": version}, stamp)
+            self.queue.set_answer(router, None if version is None else {"version": version}, sequence)
 
     @precondition(lambda self: self.workers)
     @rule(data=st.data(), fails=st.booleans())
     def finish(self, data, fails):
         router = data.draw(st.sampled_from(sorted(self.workers)))
-        update = self.queue.in_work(router)
+        update = self.queue.processing(router)
         if fails or update.needs_fetch:
             self.workers.pop(router).__exit__(Failed, Failed(), None)
         else:
@@ -138,13 +142,13 @@ class QueueMachine(RuleBasedStateMachine):
 
     @rule(router=ROUTERS)
     def hold(self, router):
-        self.held.add(router)
-        self.queue.hold(router)
+        self.suspended.add(router)
+        self.queue.suspend(router)
 
     @rule(router=ROUTERS)
-    def let_go(self, router):
-        self.held.discard(router)
-        self.queue.let_go(router)
+    def resume(self, router):
+        self.suspended.discard(router)
+        self.queue.resume(router)
 
     @rule()
     def close(self):
@@ -174,7 +178,7 @@ class QueueMachine(RuleBasedStateMachine):
             self.workers.pop(router).__exit__(Failed, Failed(), None)
         self.queue.open()
         for router in ALL:
-            self.let_go(router)
+            self.resume(router)
         for _ in range(20):
             self.now += RETRY_MAX
             self.queue._collect_due_retries()
@@ -182,7 +186,7 @@ class QueueMachine(RuleBasedStateMachine):
                 self.work_off_one()
         assert self.kernel == self.server
         assert not any(self.queue.counts().values())
-        assert not self.queue._settled, "memory of routers nobody needs"
+        assert not self.queue._finished, "stale records of finished updates"
 
 
 QueueMachine.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)

@@ -14,8 +14,8 @@ import pytest
 from eventlet.green import socket
 
 from l3agent import __version__
-from l3agent.agent.l3_agent import LAST_KNOWN
-from l3agent.agent.state_cache import LastKnownRouters
+from l3agent.agent.l3_agent import STATE_CACHE_FILE
+from l3agent.agent.state_cache import StateCache
 from l3agent.exceptions import (
     AlreadyRunning,
     ApplyError,
@@ -253,7 +253,7 @@ def test_the_status_tells_all_of_each_router(agent, plugin, dataplane):
         "in_sync": True,
         "admin": "serving",
         "paused": [],
-        "queue": {"waiting": 0, "processing": 0, "retrying": 0, "held": 0},
+        "queue": {"waiting": 0, "processing": 0, "retrying": 0, "suspended": 0},
         "failures": {},
         "orphans": {},
         "mass_delete": {"held": [], "suspected_answers": 0},
@@ -369,7 +369,7 @@ def test_a_refused_router_loses_the_floating_ips_that_it_has_no_more(agent, plug
     wait_until(lambda: len(plugin.called("sync_routers")) > updates and "rubbish" in agent.router_info[R1].error)
     assert len(kept()) == 1
     # Nor does it get them back when it is recalled at the next start.
-    remembered = LastKnownRouters(os.path.join(agent.conf.state_path, LAST_KNOWN), "node1", interval=1)
+    remembered = StateCache(os.path.join(agent.conf.state_path, STATE_CACHE_FILE), "node1", interval=1)
     wait_until(lambda: [fip["id"] for one in remembered.load() for fip in one["_floatingips"]] == [stays["id"]])
     plugin.routers = {R1: a_router(id=R1, _floatingips=[stays, moved])}
     agent.routers_updated(None, [R1])

@@ -71,7 +71,7 @@ def test_nothing_to_say_is_no_call_and_no_floating_ips_left_is_one(server, statu
     statuses.report("r1", {})
     wait_until(lambda: is_done(statuses))
     assert server.told == [("r1", {})]
-    assert not statuses.untold
+    assert not statuses.pending_count
 
 
 def test_floating_ips_that_leave_during_a_call_cause_another_one(server, statuses):
@@ -102,7 +102,7 @@ def test_of_a_router_that_is_gone_nothing_more_is_told(server, statuses):
     server.failures = 1
     statuses.report("r1", {"f1": "ACTIVE"})
     wait_until(lambda: not server.failures)
-    statuses.forget("r1")
+    statuses.cancel("r1")
     statuses.report("r2", {"f1": "ACTIVE"})
     wait_until(lambda: is_done(statuses))
     assert server.told == [("r2", {"f1": "ACTIVE"})]

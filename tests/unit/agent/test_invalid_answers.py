@@ -25,7 +25,7 @@ def settle(agent):
 
 def resync(agent):
     before = agent.full_sync.completed
-    agent.full_sync.ask("test")
+    agent.full_sync.request("test")
     wait_until(lambda: agent.full_sync.completed > before)
     settle(agent)
 
@@ -122,9 +122,9 @@ def test_an_id_that_is_no_uuid_is_rejected_once_and_never_retried(full, plugin, 
 @pytest.mark.feature("sync.mass-delete-guard")
 def test_a_node_that_an_answer_wiped_asks_again_soon_without_the_periodic_sync(full, plugin, dataplane, conf):
     """[l3agent] resync_interval is an hour here; the first follow-up comes after retry_min."""
-    full.doubt.confirm = 0.05
+    full.mass_delete_guard.confirm_interval = 0.05
     plugin.routers = {}
-    full.full_sync.ask("test")
+    full.full_sync.request("test")
     wait_until(lambda: not here(dataplane))
     settle(full)
     plugin.routers = dict(ROUTERS)
@@ -134,10 +134,10 @@ def test_a_node_that_an_answer_wiped_asks_again_soon_without_the_periodic_sync(f
 def test_follow_ups_back_off_to_the_periodic_sync_and_end_when_the_server_has_recovered():
     follow_up = FollowUp(first=1, periodic=10)
     delays = []
-    for is_doubtful in (True, False, False, False, False, False):
-        follow_up.update(is_doubtful=is_doubtful, found_new=False)
+    for is_suspicious in (True, False, False, False, False, False):
+        follow_up.update(is_suspicious=is_suspicious, found_new=False)
         delays.append(follow_up.delay)
     assert delays == [1, 2, 4, 8, None, None]
-    follow_up.update(is_doubtful=True, found_new=False)
-    follow_up.update(is_doubtful=False, found_new=True)
+    follow_up.update(is_suspicious=True, found_new=False)
+    follow_up.update(is_suspicious=False, found_new=True)
     assert follow_up.delay is None

@@ -35,10 +35,10 @@ def test_a_deleted_router_goes_although_all_others_wait_for_a_silent_server(agen
     dataplane.states[("router", R1)] = object()
     plugin.delays["sync_routers"] = 60.0
     agent.routers_updated(None, list(plugin.routers))
-    wait_until(lambda: len(agent.in_hand) > 1)
+    wait_until(lambda: len(agent.in_flight) > 1)
     agent.router_deleted(None, R1)
     wait_until(lambda: R1 not in here(dataplane))
-    assert len(agent.in_hand) > 1 and not here(dataplane)
+    assert len(agent.in_flight) > 1 and not here(dataplane)
 
 
 # Full sync
@@ -82,7 +82,7 @@ def test_nothing_is_removed_while_the_server_does_not_answer(make_agent, service
 def test_a_router_added_while_a_full_sync_runs_is_not_removed_by_it(agent, plugin, dataplane):
     settle(agent)
     plugin.delays["get_router_ids"] = 0.2
-    agent.full_sync.ask("test")
+    agent.full_sync.request("test")
     wait_until(lambda: len(plugin.called("get_router_ids")) == 2)
     serve(plugin, a_router(id=R1))
     agent.routers_updated(None, [R1])
@@ -187,7 +187,7 @@ def test_a_router_is_made_changed_and_removed_by_casts(agent, plugin, dataplane)
     wait_until(lambda: dataplane.states[("router", R1)].gateway is None)
     plugin.tell_agents("router_deleted", router_id=R1)
     wait_until(lambda: not here(dataplane) and not agent.router_info)
-    assert agent.routers.gone[-1]["id"] == R1
+    assert agent.routers.recent_removals[-1]["id"] == R1
 
 
 def test_a_changed_network_updates_the_routers_on_it_and_no_others(agent, plugin, dataplane):
@@ -247,7 +247,7 @@ def test_an_endpoint_answers_at_once_while_all_workers_are_busy(agent, plugin, d
     serve(plugin, *routers(30))
     dataplane.delay = 1.0
     agent.routers_updated(None, [router["id"] for router in routers(30)])
-    wait_until(lambda: len(agent.in_hand) == 8)
+    wait_until(lambda: len(agent.in_flight) == 8)
     client = Client(plugin._transport, "l3_agent", timeout=0.5)
     client.call(admin_context(), "router_added_to_agent", payload=[R1])
     dataplane.delay = 0
@@ -269,7 +269,7 @@ def test_eight_workers_and_never_two_on_one_router(make_agent, service_of, plugi
         for _ in range(10):
             agent.routers_updated(None, [router["id"] for router in routers(20)])
             eventlet.sleep(0.01)
-            busy.add(len(agent.in_hand))
+            busy.add(len(agent.in_flight))
         settle(agent)
     assert max(busy) == (workers or 8)
     assert dataplane.collisions == []
@@ -326,7 +326,7 @@ def test_how_much_is_asked_for_follows_the_time_that_answers_take():
     size = BatchSize(32, 1)
     sizes = []
     for took in (6, 6, 3, 0.1, 0.1, 0.1):
-        size.learn(took)
+        size.adapt(took)
         sizes.append(size.value)
     assert sizes == [16, 8, 8, 16, 32, 32]
 
@@ -411,7 +411,7 @@ def test_a_slow_answer_older_than_a_deletion_does_not_bring_the_router_back(agen
     settle(agent)
     serve(plugin, a_router(id=R1), a_router(id=R2))
     plugin.delays["sync_routers"] = 0.1
-    agent.full_sync.ask("test")
+    agent.full_sync.request("test")
     wait_until(lambda: plugin.called("sync_routers"))
     agent.router_deleted(None, R1)
     settle(agent)
@@ -420,7 +420,7 @@ def test_a_slow_answer_older_than_a_deletion_does_not_bring_the_router_back(agen
 
 def test_a_new_data_plane_process_gets_all_routers_without_asking_the_server(agent, plugin, dataplane):
     serve(plugin, *routers(5))
-    agent.full_sync.ask("test")
+    agent.full_sync.request("test")
     wait_until(lambda: len(here(dataplane)) == 5)
     settle(agent)
     calls = len(plugin.calls)
@@ -520,9 +520,9 @@ def test_a_stopping_agent_finishes_what_is_in_the_data_plane_and_takes_nothing_n
     serve(plugin, *routers(20))
     dataplane.delay = 0.1
     with running(plugin, service_of(agent := make_agent())):
-        wait_until(lambda: len(agent.in_hand) == 8)
+        wait_until(lambda: len(agent.in_flight) == 8)
     assert len(here(dataplane)) == 8
-    assert agent.pool.running() == 0 or not agent.routers.applying
+    assert agent.pool.running() == 0 or not agent.routers.in_kernel_work
 
 
 @pytest.mark.feature("process.stop-keeps-routers")

@@ -42,7 +42,7 @@ def test_an_idle_full_sync_of_a_thousand_routers_is_one_line(
         settle(agent)
         assert len(dataplane.states) == ROUTERS
         caplog.clear()
-        agent.full_sync.ask("the last one was long ago")
+        agent.full_sync.request("the last one was long ago")
         settle(agent)
         assert len(lines()) == 1, lines()[:10]
         assert "Full sync complete (the last one was long ago): 1000 routers" in lines()[0]
@@ -52,7 +52,7 @@ def test_an_idle_full_sync_of_a_thousand_routers_is_one_line(
         plugin.tell_agents("routers_updated", routers=[router_id])
         wait_until(lambda: any(f"router {router_id} updated" in one for one in lines()))
         dataplane.states.pop(("router", router_id))
-        agent.full_sync.ask("test")
+        agent.full_sync.request("test")
         settle(agent)
         assert len([one for one in lines() if f"router {router_id} updated" in one]) == 2
 

@@ -21,7 +21,7 @@ def payload(router_id, *floating):
 def serving(agent, plugin, dataplane):
     """Two routers, in sync."""
     plugin.routers = {router_id: payload(router_id) for router_id in (R1, R2)}
-    agent.full_sync.ask("the test")
+    agent.full_sync.request("the test")
     wait_until(lambda: agent.full_sync.in_sync and len(dataplane.states) == 2)
     return agent
 
@@ -37,48 +37,48 @@ def updated(agent, dataplane, router_id, *expected):
 
 
 def test_a_paused_router_is_left_alone_and_its_news_are_done_at_the_resume(serving, plugin, dataplane):
-    serving.administration.pause(R1)
+    serving.maintenance.pause(R1)
     assert dataplane.let_alone == {("router", R1)}
     plugin.routers |= {R1: payload(R1, 7), R2: payload(R2, 8)}
     serving.routers_updated(None, [R1])
     updated(serving, dataplane, R2, 8)
-    serving.full_sync.ask("the test")
+    serving.full_sync.request("the test")
     wait_until(lambda: serving.full_sync.completed >= 2 and serving.full_sync.in_sync)
     dataplane.restart()
     wait_until(lambda: dataplane.applied.count((("router", R2), dataplane.states["router", R2])) >= 2)
     assert floating(dataplane, R1) == []
-    assert serving.queue.counts()["held"] == 1
-    serving.administration.resume(R1)
+    assert serving.queue.counts()["suspended"] == 1
+    serving.maintenance.resume(R1)
     wait_until(lambda: floating(dataplane, R1) == ["203.0.113.7"])
     assert not dataplane.let_alone
     wait_until(lambda: not any(serving.queue.counts().values()))
 
 
 def test_the_end_of_a_pause_undoes_what_was_done_by_hand(serving, dataplane):
-    serving.administration.pause(R1)
+    serving.maintenance.pause(R1)
     del dataplane.states["router", R1]
-    serving.administration.resume(R1)
+    serving.maintenance.resume(R1)
     wait_until(lambda: ("router", R1) in dataplane.states)
 
 
 def test_a_router_deleted_while_it_is_paused_goes_at_the_resume(serving, plugin, dataplane):
-    serving.administration.pause(R1)
+    serving.maintenance.pause(R1)
     del plugin.routers[R1]
     serving.router_deleted(None, R1)
     updated(serving, dataplane, R2)
     assert ("router", R1) in dataplane.states
-    serving.administration.resume(R1)
+    serving.maintenance.resume(R1)
     wait_until(lambda: ("router", R1) not in dataplane.states)
-    assert not serving.administration.paused
+    assert not serving.maintenance.paused
 
 
 def test_a_pause_waits_for_the_work_in_hand(serving, plugin, dataplane):
     dataplane.delay = 0.2
     plugin.routers[R1] = payload(R1, 7)
     serving.routers_updated(None, [R1])
-    wait_until(lambda: serving.routers.applying)
-    serving.administration.pause(R1)
-    assert floating(dataplane, R1) == ["203.0.113.7"] and not serving.routers.applying
+    wait_until(lambda: serving.routers.in_kernel_work)
+    serving.maintenance.pause(R1)
+    assert floating(dataplane, R1) == ["203.0.113.7"] and not serving.routers.in_kernel_work
 
 
 def test_a_router_whose_removal_is_in_hand_cannot_be_paused(serving, plugin, dataplane):
@@ -87,8 +87,8 @@ def test_a_router_whose_removal_is_in_hand_cannot_be_paused(serving, plugin, dat
     serving.router_deleted(None, R1)
     wait_until(lambda: serving.queue.is_processing(R1))
     with pytest.raises(L3AgentError, match="removed"):
-        serving.administration.pause(R1)
-    assert serving.administration.paused == set()
+        serving.maintenance.pause(R1)
+    assert serving.maintenance.paused == set()
 
 
 def test_a_failing_router_that_is_paused_is_not_tried_again_until_the_resume(serving, plugin, dataplane):
@@ -96,20 +96,20 @@ def test_a_failing_router_that_is_paused_is_not_tried_again_until_the_resume(ser
     plugin.routers[R1] = payload(R1, 7)
     serving.routers_updated(None, [R1])
     wait_until(lambda: serving.router_info[R1].status == "error")
-    serving.administration.pause(R1)
-    wait_until(lambda: serving.queue.counts() == {"waiting": 0, "processing": 0, "retrying": 0, "held": 1})
+    serving.maintenance.pause(R1)
+    wait_until(lambda: serving.queue.counts() == {"waiting": 0, "processing": 0, "retrying": 0, "suspended": 1})
     dataplane._failures._planned.clear()
     eventlet.sleep(0.3)  # longer than any retry of this agent
     assert floating(dataplane, R1) == []
-    serving.administration.resume(R1)
+    serving.maintenance.resume(R1)
     wait_until(lambda: floating(dataplane, R1) == ["203.0.113.7"])
 
 
 def test_a_pause_that_the_data_plane_does_not_hear_of_is_none(serving, plugin, dataplane):
     dataplane.fail_next(DataplaneUnavailable("gone"), operation="unmanage")
     with pytest.raises(DataplaneUnavailable):
-        serving.administration.pause(R1)
-    assert not serving.administration.paused
+        serving.maintenance.pause(R1)
+    assert not serving.maintenance.paused
     plugin.routers[R1] = payload(R1, 7)
     updated(serving, dataplane, R1, 7)
 
@@ -120,29 +120,29 @@ def test_a_pause_survives_a_restart_of_the_agent(make_agent, service_of, plugin,
     first, second = make_agent(), make_agent
     with running(plugin, service_of(first)):
         wait_until(lambda: first.full_sync.in_sync and len(dataplane.states) == 2)
-        first.administration.pause(R1)
+        first.maintenance.pause(R1)
     plugin.routers = {R1: payload(R1, 7), R2: payload(R2, 8)}
     with running(plugin, service_of(again := second())):
-        assert again.administration.paused == {R1}
+        assert again.maintenance.paused == {R1}
         wait_until(lambda: again.full_sync.in_sync and floating(dataplane, R2) == ["203.0.113.8"])
         assert floating(dataplane, R1) == []
-        again.administration.resume(R1)
+        again.maintenance.resume(R1)
         wait_until(lambda: floating(dataplane, R1) == ["203.0.113.7"])
-    assert make_agent().administration.paused == set()
+    assert make_agent().maintenance.paused == set()
 
 
 @pytest.mark.parametrize("text", ["", "{", "7", '"abc', '"abc"', "null"])
 def test_a_damaged_file_of_pauses_is_said_and_pauses_nothing(make_agent, conf, text, tmp_path, caplog):
     (tmp_path / "l3-agent-paused.json").write_text(text)
-    assert make_agent().administration.paused == set()
+    assert make_agent().maintenance.paused == set()
     assert "l3-agent-paused.json" in caplog.text
 
 
 def test_only_what_is_here_can_be_paused_and_only_what_is_paused_resumed(serving):
     with pytest.raises(L3AgentError, match="not on this node"):
-        serving.administration.pause("cffffff9-0000-4000-8000-000000000000")
+        serving.maintenance.pause("cffffff9-0000-4000-8000-000000000000")
     with pytest.raises(L3AgentError, match="not paused"):
-        serving.administration.resume(R1)
+        serving.maintenance.resume(R1)
 
 
 def test_paused_routers_stay_when_all_are_removed_at_a_stop(make_agent, service_of, plugin, dataplane, conf):
@@ -150,7 +150,7 @@ def test_paused_routers_stay_when_all_are_removed_at_a_stop(make_agent, service_
     plugin.routers = {router_id: payload(router_id) for router_id in (R1, R2)}
     with running(plugin, service_of(agent := make_agent())):
         wait_until(lambda: agent.full_sync.in_sync and len(dataplane.states) == 2)
-        agent.administration.pause(R1)
+        agent.maintenance.pause(R1)
     assert dataplane.states.keys() == {("router", R1)}
 
 
@@ -159,19 +159,19 @@ def test_a_drain_finishes_what_waits_and_takes_no_more(serving, plugin, dataplan
     plugin.routers[R1] = payload(R1, 7)
     serving.routers_updated(None, [R1])
     syncs = serving.full_sync.completed
-    serving.administration.drain()
-    assert serving.administration.state == "draining"
-    wait_until(lambda: serving.administration.state == "drained")
+    serving.maintenance.drain()
+    assert serving.maintenance.state == "draining"
+    wait_until(lambda: serving.maintenance.state == "drained")
     assert floating(dataplane, R1) == ["203.0.113.7"]
     plugin.routers[R2] = payload(R2, 8)
     serving.routers_updated(None, [R2])
-    serving.full_sync.ask("the test")
+    serving.full_sync.request("the test")
     wait_until(lambda: serving.full_sync.completed > syncs)
-    assert serving.administration.state == "drained" and serving.queue.counts()["held"] == 2
+    assert serving.maintenance.state == "drained" and serving.queue.counts()["suspended"] == 2
     assert floating(dataplane, R2) == []
-    serving.administration.undrain()
+    serving.maintenance.undrain()
     wait_until(lambda: floating(dataplane, R2) == ["203.0.113.8"])
-    assert serving.administration.state == "serving"
+    assert serving.maintenance.state == "serving"
 
 
 @pytest.mark.feature("operation.drain")
@@ -181,17 +181,17 @@ def test_the_server_is_told_of_a_drain_and_of_its_end(serving, plugin):
         return plugin.called("report_state")[-1]["agent_state"]["agent_state"]["configurations"].get("admin")
 
     assert told() is None
-    serving.administration.drain()
+    serving.maintenance.drain()
     wait_until(lambda: told() == "drained")
-    serving.administration.undrain()
+    serving.maintenance.undrain()
     assert told() is None
 
 
 def test_a_paused_router_stays_paused_after_a_drain(serving, plugin, dataplane):
-    serving.administration.pause(R1)
-    serving.administration.drain()
+    serving.maintenance.pause(R1)
+    serving.maintenance.drain()
     plugin.routers = {R1: payload(R1, 7), R2: payload(R2, 8)}
     serving.routers_updated(None, [R1, R2])
-    serving.administration.undrain()
+    serving.maintenance.undrain()
     wait_until(lambda: floating(dataplane, R2) == ["203.0.113.8"])
     assert floating(dataplane, R1) == []

@@ -2,7 +2,7 @@
 import pytest
 
 from l3agent.agent.l3_agent import L3NATAgent
-from l3agent.agent.mass_delete import MassDelete
+from l3agent.agent.mass_delete import MassDeleteGuard
 from l3agent.testing import FakeDataplane, FakePlugin, running, wait_until
 from tests.support.payloads import a_router
 
@@ -23,8 +23,8 @@ def clock():
 
 
 @pytest.fixture
-def doubt(clock):
-    return MassDelete(share=0.25, confirm=30, clock=clock)
+def guard(clock):
+    return MassDeleteGuard(share=0.25, confirm_interval=30, clock=clock)
 
 
 def here(dataplane):
@@ -38,39 +38,39 @@ def here(dataplane):
     ("gone", "of", "may_go"),
     [("a", 2, "a"), ("a", 100, "a"), ("abc", 12, "abc"), ("abcd", 12, ""), ("ab", 4, ""), ("ab", 2, ""), ("a", 1, "")],
 )
-def test_few_go_at_once_many_or_all_wait(doubt, gone, of, may_go):
-    assert doubt.may_go(set(gone), of) == set(may_go)
-    assert bool(doubt.held) is (may_go == "")
+def test_few_go_at_once_many_or_all_wait(guard, gone, of, may_go):
+    assert guard.filter(set(gone), of) == set(may_go)
+    assert bool(guard.held) is (may_go == "")
 
 
-def test_a_second_answer_in_time_confirms_what_both_leave_out(doubt, clock):
-    doubt.may_go({"a", "b", "c"}, 4)
+def test_a_second_answer_in_time_confirms_what_both_leave_out(guard, clock):
+    guard.filter({"a", "b", "c"}, 4)
     clock.now = 29
-    assert doubt.may_go({"a", "b", "c"}, 4) == set()
+    assert guard.filter({"a", "b", "c"}, 4) == set()
     clock.now = 31
-    assert doubt.may_go({"a", "b", "d"}, 4) == {"a", "b"}
-    assert set(doubt.held) == {"d"}
+    assert guard.filter({"a", "b", "d"}, 4) == {"a", "b"}
+    assert set(guard.held) == {"d"}
 
 
-def test_routers_that_are_back_are_forgotten(doubt, clock):
-    doubt.may_go({"a", "b", "c"}, 4)
-    assert doubt.may_go(set(), 4) == set()
-    assert not doubt.held
+def test_routers_that_are_back_are_forgotten(guard, clock):
+    guard.filter({"a", "b", "c"}, 4)
+    assert guard.filter(set(), 4) == set()
+    assert not guard.held
     clock.now = 100
-    assert doubt.may_go({"a", "b", "c"}, 4) == set()
-    assert doubt.doubted == 2
+    assert guard.filter({"a", "b", "c"}, 4) == set()
+    assert guard.suspected_answers == 2
 
 
 def test_without_a_delay_all_go_at_once():
-    doubt = MassDelete(share=0.25, confirm=0)
-    assert doubt.may_go({"a", "b"}, 2) == {"a", "b"}
-    assert all(doubt.one_may_go(1) for _ in range(10))
+    guard = MassDeleteGuard(share=0.25, confirm_interval=0)
+    assert guard.filter({"a", "b"}, 2) == {"a", "b"}
+    assert all(guard.allow_one(1) for _ in range(10))
 
 
-def test_of_routers_missing_one_by_one_only_so_many_go_in_a_time(doubt, clock):
-    assert [doubt.one_may_go(12) for _ in range(5)] == [True, True, True, False, False]
+def test_of_routers_missing_one_by_one_only_so_many_go_in_a_time(guard, clock):
+    assert [guard.allow_one(12) for _ in range(5)] == [True, True, True, False, False]
     clock.now = 31
-    assert doubt.one_may_go(12)
+    assert guard.allow_one(12)
 
 
 # The agent
@@ -99,21 +99,21 @@ def test_an_answer_that_would_wipe_the_node_is_held_said_and_confirmed(full_node
     agent, plugin, dataplane = full_node
     plugin.routers = {router["id"]: router for router in ROUTERS[:left]}
     agent.agent_updated(None, {"admin_state_up": False})
-    wait_until(lambda: agent.doubt.held)
+    wait_until(lambda: agent.mass_delete_guard.held)
     assert here(dataplane) == IDS
     assert not agent.full_sync.in_sync
     assert len([one for one in caplog.records if "mass_delete_share" in one.getMessage()]) == 1
     wait_until(lambda: here(dataplane) == set(plugin.routers))
     wait_until(lambda: agent.full_sync.in_sync)
-    assert (len(agent.doubt.held), agent.doubt.doubted) == (0, 1)
+    assert (len(agent.mass_delete_guard.held), agent.mass_delete_guard.suspected_answers) == (0, 1)
 
 
 @pytest.mark.feature("sync.mass-delete-guard")
 def test_an_answer_that_was_wrong_costs_nothing(full_node):
     agent, plugin, dataplane = full_node
     known, plugin.routers = plugin.routers, {}
-    agent.full_sync.ask("test")
-    wait_until(lambda: agent.doubt.held)
+    agent.full_sync.request("test")
+    wait_until(lambda: agent.mass_delete_guard.held)
     plugin.routers = known
     before = agent.full_sync.completed
     wait_until(lambda: agent.full_sync.completed > before and agent.full_sync.in_sync)
@@ -125,7 +125,7 @@ def test_an_answer_that_was_wrong_costs_nothing(full_node):
 def test_orphans_are_found_at_every_full_sync_not_only_the_first(full_node):
     agent, _, dataplane = full_node
     dataplane.states[("router", "orphan")] = object()
-    agent.full_sync.ask("test")
+    agent.full_sync.request("test")
     wait_until(lambda: here(dataplane) == IDS)
 
 
@@ -150,7 +150,7 @@ def test_orphans_in_doubt_go_in_the_end(conf, transport, service_of):
     agent = L3NATAgent(conf, "node1", dataplane=dataplane, transport=transport)
     dataplane.states |= {("router", router_id): object() for router_id in IDS}
     with running(plugin, service_of(agent)):
-        wait_until(lambda: agent.doubt.held)
+        wait_until(lambda: agent.mass_delete_guard.held)
         assert here(dataplane) == IDS
         wait_until(lambda: not here(dataplane), timeout=30)
 
@@ -166,13 +166,13 @@ def test_orphans_may_be_listed_only_and_one_that_the_server_names_is_none(conf, 
         wait_until(lambda: agent.full_sync.in_sync)
         assert agent.orphans.ages().keys() == {"orphan", ROUTERS[0]["id"]}
         plugin.routers = {router["id"]: router for router in ROUTERS}
-        agent.full_sync.ask("test")
+        agent.full_sync.request("test")
         wait_until(lambda: agent.full_sync.completed > 1 and agent.full_sync.in_sync)
         assert agent.orphans.ages().keys() == {"orphan"}
         assert here(dataplane) == IDS | {"orphan"}
 
 
-def test_orphans_that_stay_are_not_doubted(conf, transport, service_of, caplog):
+def test_orphans_that_stay_are_not_suspicious(conf, transport, service_of, caplog):
     """However many they are: nothing is to be removed."""
     conf.set_override("orphan_grace_period", -1, group="l3agent")
     plugin, dataplane = FakePlugin(transport, ROUTERS), FakeDataplane()
@@ -182,13 +182,13 @@ def test_orphans_that_stay_are_not_doubted(conf, transport, service_of, caplog):
     with running(plugin, service_of(agent)):
         wait_until(lambda: agent.full_sync.in_sync)
         assert agent.orphans.ages().keys() == orphans
-        assert (agent.doubt.doubted, agent.full_sync.completed) == (0, 1)
+        assert (agent.mass_delete_guard.suspected_answers, agent.full_sync.completed) == (0, 1)
         assert "leaves out" not in caplog.text
-        # A real loss is doubted as if they were not there.
+        # A real loss is suspicious as if they were not there.
         plugin.routers = {}
-        agent.full_sync.ask("test")
-        wait_until(lambda: agent.doubt.held)
-        assert agent.doubt.held.keys() == IDS
+        agent.full_sync.request("test")
+        wait_until(lambda: agent.mass_delete_guard.held)
+        assert agent.mass_delete_guard.held.keys() == IDS
 
 
 @pytest.mark.feature("sync.mass-delete-guard")
@@ -196,18 +196,18 @@ def test_routers_asked_for_one_by_one_and_missing_are_bounded_too(full_node):
     agent, plugin, dataplane = full_node
     plugin.routers = {}
     agent.routers_updated(None, sorted(IDS))
-    wait_until(lambda: agent.doubt.held)
+    wait_until(lambda: agent.mass_delete_guard.held)
     assert len(here(dataplane)) == 6
     wait_until(lambda: not here(dataplane))
 
 
-def test_what_the_server_says_of_a_router_by_name_is_never_doubted(full_node):
+def test_what_the_server_says_of_a_router_by_name_is_never_suspicious(full_node):
     agent, plugin, dataplane = full_node
     plugin.routers = {}
     for router_id in IDS:
         agent.router_deleted(None, router_id)
     wait_until(lambda: not here(dataplane), timeout=5)
-    assert agent.doubt.doubted == 0
+    assert agent.mass_delete_guard.suspected_answers == 0
 
 
 @pytest.mark.feature("sync.priority")

@@ -29,12 +29,12 @@ def notice(queue, router_id="r1", action=Action.UPDATE, priority=PRIORITY_RPC):
     return queue.add(router_id, action, priority)
 
 
-def payload(queue, stamp, router_id="r1", name="new"):
-    return queue.add(router_id, Action.UPDATE, PRIORITY_FULL_SYNC, resource={"name": name}, stamp=stamp)
+def payload(queue, sequence, router_id="r1", name="new"):
+    return queue.add(router_id, Action.UPDATE, PRIORITY_FULL_SYNC, resource={"name": name}, sequence=sequence)
 
 
 def test_some_workers_do_only_what_needs_no_answer(clock):
-    queue = ResourceProcessingQueue(retry_min=1, retry_max=8, fetching=1, clock=clock)
+    queue = ResourceProcessingQueue(retry_min=1, retry_max=8, max_fetching=1, clock=clock)
     for router_id in ("a", "b", "c"):
         notice(queue, router_id)
     asking = queue.each_update_to_next_router()
@@ -44,13 +44,13 @@ def test_some_workers_do_only_what_needs_no_answer(clock):
     assert take(queue).id == "d"
     with pytest.raises(eventlet.Timeout):
         take(queue)
-    with queue.fetching() as stamp:
-        queue.attach("c", {"name": "c"}, stamp)
+    with queue.track_fetch() as sequence:
+        queue.set_answer("c", {"name": "c"}, sequence)
     assert take(queue).resource == {"name": "c"}
     waiting = eventlet.spawn(take, queue)
     eventlet.sleep(0)
-    with queue.fetching() as stamp:
-        queue.attach("a", {"name": "a"}, stamp)
+    with queue.track_fetch() as sequence:
+        queue.set_answer("a", {"name": "a"}, sequence)
     assert waiting.wait().id == "b"
     asking.__exit__(None, None, None)
     # An update that becomes a deletion keeps its place, and the other way round.
@@ -118,7 +118,7 @@ def test_a_router_in_work_is_not_given_to_a_second_worker(queue):
         second = eventlet.spawn(take, queue)
         eventlet.sleep(0)
         assert not second.dead
-        assert queue.counts() == {"waiting": 0, "processing": 1, "retrying": 0, "held": 0}
+        assert queue.counts() == {"waiting": 0, "processing": 1, "retrying": 0, "suspended": 0}
     assert second.wait().id == "r1"
 
 
@@ -156,7 +156,7 @@ def test_a_notice_about_a_failed_router_is_worked_on_at_once(queue):
     notice(queue)
     fail(queue)
     notice(queue)
-    assert queue.counts() == {"waiting": 1, "processing": 0, "retrying": 0, "held": 0}
+    assert queue.counts() == {"waiting": 1, "processing": 0, "retrying": 0, "suspended": 0}
     take(queue)
     assert is_empty(queue)
 
@@ -188,39 +188,39 @@ def test_a_killed_worker_gives_its_router_back(queue):
     worker = eventlet.spawn(work)
     wait_until(lambda: queue.counts()["processing"])
     worker.kill()
-    assert queue.counts() == {"waiting": 0, "processing": 0, "retrying": 1, "held": 0}
+    assert queue.counts() == {"waiting": 0, "processing": 0, "retrying": 1, "suspended": 0}
 
 
 def test_data_asked_for_before_a_notice_does_not_answer_it(queue):
-    with queue.fetching() as stamp:
+    with queue.track_fetch() as sequence:
         notice(queue)
-        assert not payload(queue, stamp)
+        assert not payload(queue, sequence)
     assert take(queue).needs_fetch
 
 
 def test_data_asked_for_after_a_notice_answers_it(queue):
     notice(queue)
-    with queue.fetching() as stamp:
-        assert payload(queue, stamp)
+    with queue.track_fetch() as sequence:
+        assert payload(queue, sequence)
     assert take(queue).resource == {"name": "new"}
     assert is_empty(queue)
 
 
 @pytest.mark.feature("sync.stale-update")
 def test_data_older_than_what_was_processed_meanwhile_is_dropped(queue):
-    with queue.fetching() as stamp:
+    with queue.track_fetch() as sequence:
         notice(queue, action=Action.DELETE)
         take(queue)
-        assert not payload(queue, stamp)
+        assert not payload(queue, sequence)
     assert is_empty(queue)
 
 
 def test_data_that_comes_while_newer_data_is_in_work_is_dropped(queue):
-    with queue.fetching() as old:
+    with queue.track_fetch() as old:
         notice(queue)
         with queue.each_update_to_next_router() as update:
-            with queue.fetching() as new:
-                queue.attach(update.id, {"name": "new"}, new)
+            with queue.track_fetch() as new:
+                queue.set_answer(update.id, {"name": "new"}, new)
             payload(queue, old, name="old")
         assert is_empty(queue)
 
@@ -229,23 +229,23 @@ def test_a_notice_before_the_fetch_of_a_worker_is_answered_by_it(queue):
     notice(queue)
     with queue.each_update_to_next_router() as update:
         notice(queue)
-        with queue.fetching() as stamp:
-            queue.attach(update.id, {}, stamp)
+        with queue.track_fetch() as sequence:
+            queue.set_answer(update.id, {}, sequence)
     assert is_empty(queue)
 
 
 def test_a_notice_after_the_fetch_of_a_worker_runs_the_router_again(queue):
     notice(queue)
-    with queue.each_update_to_next_router() as update, queue.fetching() as stamp:
+    with queue.each_update_to_next_router() as update, queue.track_fetch() as sequence:
         notice(queue)
-        queue.attach(update.id, {}, stamp)
+        queue.set_answer(update.id, {}, sequence)
     assert take(queue).needs_fetch
 
 
 def test_an_answer_to_a_call_older_than_the_notice_is_not_attached(queue):
-    with queue.fetching() as stamp:
+    with queue.track_fetch() as sequence:
         notice(queue)
-        queue.attach("r1", {"name": "old"}, stamp)
+        queue.set_answer("r1", {"name": "old"}, sequence)
     assert take(queue).needs_fetch
 
 
@@ -254,9 +254,9 @@ def test_a_retry_keeps_the_data_it_has(queue, clock):
     with (
         pytest.raises(ZeroDivisionError),
         queue.each_update_to_next_router() as update,
-        queue.fetching() as stamp,
+        queue.track_fetch() as sequence,
     ):
-        queue.attach(update.id, {"name": "new"}, stamp)
+        queue.set_answer(update.id, {"name": "new"}, sequence)
         raise ZeroDivisionError
     clock.now += 1
     assert take(queue).resource == {"name": "new"}
@@ -264,25 +264,25 @@ def test_a_retry_keeps_the_data_it_has(queue, clock):
 
 def test_a_router_the_server_does_not_name_is_missing(queue):
     notice(queue)
-    with queue.each_update_to_next_router() as update, queue.fetching() as stamp:
-        queue.attach(update.id, None, stamp)
-        assert queue.in_work(update.id).action is Action.MISSING
+    with queue.each_update_to_next_router() as update, queue.track_fetch() as sequence:
+        queue.set_answer(update.id, None, sequence)
+        assert queue.processing(update.id).action is Action.MISSING
 
 
 def test_nothing_is_remembered_of_routers_when_no_fetch_is_under_way(queue):
-    with queue.fetching():
+    with queue.track_fetch():
         for number in range(10):
             notice(queue, f"r{number}")
             take(queue)
-        assert len(queue._settled) == 10
-    assert not queue._settled
+        assert len(queue._finished) == 10
+    assert not queue._finished
 
 
 def test_reapplying_never_replaces_what_is_newer(queue):
-    with queue.fetching() as stamp:
+    with queue.track_fetch() as sequence:
         pass
     notice(queue)
-    assert not queue.add("r1", Action.REAPPLY, PRIORITY_FULL_SYNC, stamp=stamp)
+    assert not queue.add("r1", Action.REAPPLY, PRIORITY_FULL_SYNC, sequence=sequence)
     assert take(queue).action is Action.UPDATE
 
 
@@ -291,7 +291,7 @@ def test_those_who_will_need_a_fetch_are_named_in_the_order_they_are_taken(queue
     notice(queue, "r1")
     notice(queue, "r2")
     notice(queue, "gone", action=Action.DELETE)
-    with queue.fetching() as stamp:
-        payload(queue, stamp, "known")
-    assert queue.untaken(10, skip={"r2"}) == ["r1", "late"]
-    assert queue.untaken(1, skip=()) == ["r1"]
+    with queue.track_fetch() as sequence:
+        payload(queue, sequence, "known")
+    assert queue.peek_waiting_for_fetch(10, skip={"r2"}) == ["r1", "late"]
+    assert queue.peek_waiting_for_fetch(1, skip=()) == ["r1"]

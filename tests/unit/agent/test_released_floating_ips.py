@@ -21,7 +21,7 @@ def serve(plugin, *payloads):
 
 def settle(agent):
     wait_until(lambda: agent.full_sync.in_sync and not any(agent.queue.counts().values()), timeout=30)
-    wait_until(agent.server_knows)
+    wait_until(agent.statuses_flushed)
 
 
 def reports(plugin):

@@ -20,7 +20,7 @@ R1, R2 = "cffffff1-0000-4000-8000-000000000000", "cffffff2-0000-4000-8000-000000
 def serving(agent, plugin, dataplane):
     """Two routers, in sync."""
     plugin.routers = {router_id: a_router(id=router_id) for router_id in (R1, R2)}
-    agent.full_sync.ask("the test")
+    agent.full_sync.request("the test")
     wait_until(lambda: agent.full_sync.in_sync and len(dataplane.states) == 2)
     return agent
 
@@ -85,7 +85,7 @@ def test_two_at_a_time_leave_the_level_as_it_was(serving, plugin, written, datap
 
 
 def test_a_paused_router_is_refused(serving):
-    serving.administration.pause(R2)
+    serving.maintenance.pause(R2)
     with pytest.raises(L3AgentError, match="paused"):
         replay(serving, R2, 5)
 
@@ -109,7 +109,7 @@ def test_it_has_a_deadline_and_is_not_done_by_a_drained_agent(serving, dataplane
     dataplane.delay = 0.5
     with pytest.raises(TransientError, match=r"not worked off within 0\.1 s"):
         replay(serving, R1, 0.1)
-    assert serving.outcomes.watchers == []
-    serving.administration.drain()
+    assert serving.results.observers == []
+    serving.maintenance.drain()
     with pytest.raises(L3AgentError, match="drained"):
         replay(serving, R1, 5)

@@ -7,7 +7,7 @@ import re
 import eventlet
 import pytest
 
-from l3agent.agent.results import Outcome, Outcomes
+from l3agent.agent.results import UpdateResult, UpdateResults
 from l3agent.exceptions import ApplyError, DataplaneUnavailable
 from l3agent.rpc import Client, admin_context
 from l3agent.testing import wait_until
@@ -21,7 +21,7 @@ def told(agent):
     """All outcomes from a point at which the agent is in sync."""
     wait_until(lambda: agent.full_sync.in_sync)
     outcomes = []
-    agent.outcomes.watchers.append(outcomes.append)
+    agent.results.observers.append(outcomes.append)
     return outcomes
 
 
@@ -52,7 +52,7 @@ def test_of_two_requests_for_one_router_the_later_one_is_named(agent, plugin, da
     first, second = admin_context(), admin_context()
     agent.routers_updated(first, [R1])
     agent.routers_updated(second, [R1])
-    agent.full_sync.ask("nobody asks")
+    agent.full_sync.request("nobody asks")
     wait_until(lambda: told)
     assert [one.context.request_id for one in told[:1]] == [second.request_id]
 
@@ -74,8 +74,8 @@ def test_a_failure_is_kept_with_its_request_until_newer_ones_push_it_out(agent, 
     context = admin_context()
     agent.routers_updated(context, [R1])
     wait_until(lambda: len(told) == 2)
-    assert [one.result for one in told] == ["retry", "ok"]
-    [kept] = agent.outcomes.errors
+    assert [one.outcome for one in told] == ["retry", "ok"]
+    [kept] = agent.results.errors
     assert (kept["router"], kept["name"], kept["request_id"]) == (R1, "r1", context.request_id)
     assert str(error) in kept["error"]
 
@@ -84,7 +84,7 @@ def test_a_refused_router_is_an_outcome_too(agent, plugin, told):
     plugin.routers = {R1: a_router(id=R1, _interfaces="nonsense")}
     agent.routers_updated(None, [R1])
     wait_until(lambda: told)
-    assert told[0].result == "refused" and "nonsense" in told[0].error
+    assert told[0].outcome == "refused" and "nonsense" in told[0].error
 
 
 def test_an_update_that_changes_nothing_and_finds_something_to_do_was_unasked(agent, plugin, dataplane, told):
@@ -94,13 +94,13 @@ def test_an_update_that_changes_nothing_and_finds_something_to_do_was_unasked(ag
         wait_until(lambda number=number: len(told) == number)
         if number == 2:
             dataplane.states.clear()  # somebody has changed the kernel
-    assert [(one.unasked, one.operations) for one in told] == [(False, 1), (True, 0), (True, 1)]
+    assert [(one.drift_repair, one.operations) for one in told] == [(False, 1), (True, 0), (True, 1)]
 
 
 def test_only_the_last_failures_are_kept():
-    outcomes = Outcomes()
+    outcomes = UpdateResults()
     for number in range(60):
-        outcomes.tell(Outcome(R1, "update", "retry", error=str(number)))
+        outcomes.publish(UpdateResult(R1, "update", "retry", error=str(number)))
     assert [one["error"] for one in outcomes.errors] == [str(number) for number in range(10, 60)]
 
 
@@ -109,15 +109,15 @@ def test_a_worker_that_waits_for_the_server_is_not_stuck_a_restart_would_not_hel
     plugin.delays["sync_routers"] = 2.0
     agent.routers_updated(None, [R1])
     wait_until(lambda: plugin.called("sync_routers"))
-    agent.in_hand.limit = 0.3
+    agent.in_flight.limit = 0.3
     eventlet.sleep(0.4)
-    assert agent.in_hand.ages()[R1] > 0.3 and agent.healthy()
-    (work,) = agent.in_hand._work.values()
-    while not told and work.goes_on_since == work.since:
+    assert agent.in_flight.ages()[R1] > 0.3 and agent.healthy()
+    (work,) = agent.in_flight._work.values()
+    while not told and work.progress_at == work.started_at:
         assert agent.healthy()
         eventlet.sleep(0.01)
     # With the answer its time begins anew.
-    assert work.goes_on_since - work.since > 0.3
+    assert work.progress_at - work.started_at > 0.3
     wait_until(lambda: told)
 
 
@@ -126,9 +126,9 @@ def test_a_worker_that_is_busy_for_longer_than_all_its_deadlines_is_stuck(agent,
     plugin.routers = {R1: a_router(id=R1)}
     dataplane.delay = 3.0
     agent.routers_updated(None, [R1])
-    wait_until(lambda: R1 in agent.in_hand.ages())
+    wait_until(lambda: R1 in agent.in_flight.ages())
     assert agent.healthy()
-    agent.in_hand.limit = -1.0  # as if that time had passed
+    agent.in_flight.limit = -1.0  # as if that time had passed
     # While it waits for the server it is not.
     wait_until(lambda: not agent.healthy())
     assert R1 in agent.stuck()[0]

@@ -4,8 +4,8 @@ import json
 import eventlet
 import pytest
 
-from l3agent.agent.l3_agent import LAST_KNOWN, L3NATAgent
-from l3agent.agent.state_cache import LastKnownRouters
+from l3agent.agent.l3_agent import STATE_CACHE_FILE, L3NATAgent
+from l3agent.agent.state_cache import StateCache
 from l3agent.exceptions import DataplaneUnavailable
 from l3agent.model.desired import desired_state
 from l3agent.rpc import Client, get_transport
@@ -19,22 +19,22 @@ R1, R2, R3 = (f"cffffff{number}-0000-4000-8000-000000000000" for number in (1, 2
 
 @pytest.fixture
 def path(tmp_path):
-    return tmp_path / LAST_KNOWN
+    return tmp_path / STATE_CACHE_FILE
 
 
 @pytest.fixture
 def remember(path):
     def write(*payloads):
-        last_known = LastKnownRouters(str(path), "node1", interval=1)
+        state_cache = StateCache(str(path), "node1", interval=1)
         for payload in payloads:
-            last_known.remember(payload["id"], payload)
-        last_known.write()
+            state_cache.store(payload["id"], payload)
+        state_cache.write()
 
     return write
 
 
 def loaded(path, host="node1"):
-    return list(LastKnownRouters(str(path), host, interval=1).load())
+    return list(StateCache(str(path), host, interval=1).load())
 
 
 def here(dataplane):
@@ -82,38 +82,38 @@ def test_the_file_of_another_node_is_ignored(path, remember):
 def test_a_file_that_cannot_be_written_is_said_and_the_former_one_stays(path, remember, caplog):
     remember(a_router(id=R1))
     path.with_name(path.name + ".new").mkdir()
-    last_known = LastKnownRouters(str(path), "node1", interval=1)
-    last_known.remember(R2, a_router(id=R2))
-    last_known.write()
-    last_known.write()
+    state_cache = StateCache(str(path), "node1", interval=1)
+    state_cache.store(R2, a_router(id=R2))
+    state_cache.write()
+    state_cache.write()
     assert caplog.text.count(str(path)) == 2, "each failure is said once, and names the file twice"
     assert [payload["id"] for payload in loaded(path)] == [R1]
     path.with_name(path.name + ".new").rmdir()
-    last_known.write()
+    state_cache.write()
     assert [payload["id"] for payload in loaded(path)] == [R2]
 
 
 def test_a_write_that_is_killed_is_made_good_by_the_next(path):
-    last_known = LastKnownRouters(str(path), "node1", interval=1)
+    state_cache = StateCache(str(path), "node1", interval=1)
     for number in range(60):  # more than are written without a yield
-        last_known.remember(str(number), a_router(id=R1))
-    writing = eventlet.spawn(last_known.write)
+        state_cache.store(str(number), a_router(id=R1))
+    writing = eventlet.spawn(state_cache.write)
     eventlet.sleep(0)
     fresh = path.with_name(path.name + ".new")
     assert fresh.exists() and not path.exists()
     writing.kill()
     assert not fresh.exists()
-    last_known.write()
+    state_cache.write()
     assert len(loaded(path)) == 60
 
 
 def test_nothing_is_written_when_nothing_changed(path, remember):
     remember(a_router(id=R1))
-    last_known = LastKnownRouters(str(path), "node1", interval=1)
-    list(last_known.load())
+    state_cache = StateCache(str(path), "node1", interval=1)
+    list(state_cache.load())
     before = path.stat().st_ino
-    last_known.remember(R1, a_router(id=R1))
-    last_known.write()
+    state_cache.store(R1, a_router(id=R1))
+    state_cache.write()
     assert path.stat().st_ino == before
 
 
@@ -185,7 +185,7 @@ def test_the_word_of_the_server_wins_over_what_is_remembered(make_agent, service
     dataplane.states[("router", R1)] = object()
     plugin.routers = {R1: a_router(id=R1, revision_number=4)}
     with running(plugin, service_of(agent := make_agent())):
-        wait_until(lambda: agent.full_sync.in_sync and agent.router_info[R1].stamp)
+        wait_until(lambda: agent.full_sync.in_sync and agent.router_info[R1].sequence)
         wait_until(lambda: dataplane.states[("router", R1)] == desired_state(a_router(id=R1)))
 
 
@@ -203,7 +203,7 @@ def test_floating_ips_known_from_before_are_not_told_again(make_agent, service_o
     dataplane.states[("router", R1)] = object()
     plugin.routers = {R1: a_router(id=R1, _floatingips=[fip | {"status": "ACTIVE"}])}
     with running(plugin, service_of(agent := make_agent())):
-        wait_until(lambda: agent.full_sync.in_sync and agent.router_info[R1].stamp)
+        wait_until(lambda: agent.full_sync.in_sync and agent.router_info[R1].sequence)
         eventlet.sleep(0.05)
     assert not plugin.called("update_floatingip_statuses")
 

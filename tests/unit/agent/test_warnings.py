@@ -52,7 +52,7 @@ def test_a_router_without_a_usable_gateway_has_its_floating_ips_in_error(agent, 
 def test_what_is_recalled_at_a_start_is_not_told_again():
     payload = a_router(id=R1, _floatingips=[GOOD, TWIN])
     info = RouterInfo(R1)
-    info.recall(payload, desired_state(payload))
+    info.restore(payload, desired_state(payload))
     assert info.floating_ips_to_report("ACTIVE") is None
     assert info.floating_ips_to_report("ERROR") == {GOOD["id"]: "ERROR"}
 
@@ -60,10 +60,10 @@ def test_what_is_recalled_at_a_start_is_not_told_again():
 def test_elements_without_id_are_of_no_consequence_to_the_statuses():
     payload = a_router(id=R1, _floatingips=[None, 7, {"id": [1], "fixed_ip_address": "10.0.0.9"}, GOOD])
     info = RouterInfo(R1)
-    info.take(payload, desired_state(payload), 1)
-    info.succeeded(Report("router", R1), {}, 0.0)
+    info.set_desired(payload, desired_state(payload), 1)
+    info.record_success(Report("router", R1), {}, 0.0)
     assert info.floating_ips_to_report("ACTIVE") == {GOOD["id"]: "ACTIVE"}
-    info.take(payload | {"_floatingips": 7}, replace(info.state, floating_ips=frozenset()), 2)
+    info.set_desired(payload | {"_floatingips": 7}, replace(info.state, floating_ips=frozenset()), 2)
 
 
 @pytest.mark.feature("operation.unserved-features")

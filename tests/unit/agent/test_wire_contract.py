@@ -151,7 +151,7 @@ def test_a_router_that_was_never_served_here_outlasts_a_cleanup_at_the_end_and_h
     with running(plugin, service_of(agent := make_agent())):
         wait_until(lambda: agent.full_sync.in_sync and here(dataplane) == {R1, R2})
         del plugin.routers[R1]
-        agent.full_sync.ask("test")
+        agent.full_sync.request("test")
         wait_until(lambda: agent.full_sync.completed > 1 and agent.full_sync.in_sync)
         assert agent.orphans.ages().keys() == {R1}
     assert dataplane.states == {("router", R1): built}
@@ -191,7 +191,7 @@ def test_internal_only_routers_are_removed_when_they_are_not_wanted(agent, plugi
     agent.routers_updated(None, [R1, R2])
     wait_until(lambda: here(dataplane) == {R1, R2})
     conf.set_override("handle_internal_only_routers", False)
-    agent.full_sync.ask("test")
+    agent.full_sync.request("test")
     wait_until(lambda: here(dataplane) == {R2})
 
 
@@ -317,7 +317,7 @@ def test_an_agent_serves_a_server_of_mitaka(old_cloud, mitaka, dataplane):
 def test_what_mitaka_lacks_is_tried_once_and_reports_go_on(old_cloud, mitaka, caplog):
     for _ in range(3):
         old_cloud.report_state()
-        old_cloud.full_sync.ask("test")
+        old_cloud.full_sync.request("test")
         wait_until(lambda: old_cloud.full_sync.in_sync)
     lacking = [
         one

@@ -36,8 +36,8 @@ def test_each_reason_to_restart_is_named(site: Site) -> None:
     site.dataplane.delay = 3.0
     site.plugin.routers = {R1: a_router(id=R1)}
     site.agent.routers_updated(None, [R1])
-    wait_until(lambda: site.agent.in_hand.ages())
-    site.agent.in_hand.limit = -1.0
+    wait_until(lambda: site.agent.in_flight.ages())
+    site.agent.in_flight.limit = -1.0
     wait_until(site.agent.stuck)
     answer = site.get("/healthz")
     assert answer.status == 503

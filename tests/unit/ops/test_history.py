@@ -3,20 +3,20 @@ from __future__ import annotations
 
 import json
 
-from l3agent.agent.results import Outcome
+from l3agent.agent.results import UpdateResult
 from l3agent.ops.history import SAMPLES
 from tests.unit.ops.conftest import Site
 
 
-def an_outcome(seconds: float) -> Outcome:
-    return Outcome("r", "update", "ok", timings={"wait": seconds / 2, "apply": seconds / 2})
+def a_result(seconds: float) -> UpdateResult:
+    return UpdateResult("r", "update", "ok", timings={"wait": seconds / 2, "apply": seconds / 2})
 
 
 def test_a_sample_tells_what_was_done_since_the_last_one(site: Site) -> None:
     site.history.record_sample()
     for seconds in (0.1, 0.2, 0.9):
-        site.agent.outcomes.tell(an_outcome(seconds))
-    site.agent.outcomes.tell(Outcome("r", "update", "retry", error="no", name="r1"))
+        site.agent.results.publish(a_result(seconds))
+    site.agent.results.publish(UpdateResult("r", "update", "retry", error="no", name="r1"))
     site.history.record_sample()
     site.history.record_sample()
     told = json.loads(site.get("/history.json").body)

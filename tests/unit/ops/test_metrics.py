@@ -102,7 +102,7 @@ def test_routers_queue_and_workers_are_as_they_are(site: Site) -> None:
     many = [a_router(id=f"c00000{number:02}-0000-4000-8000-000000000000") for number in range(20)]
     site.plugin.routers = {router["id"]: router for router in many}
     site.agent.routers_updated(None, [router["id"] for router in many])
-    wait_until(lambda: len(site.agent.in_hand) == 8 and site.agent.router_info)
+    wait_until(lambda: len(site.agent.in_flight) == 8 and site.agent.router_info)
     assert value(site, "l3agent_workers_busy") == 8 == value(site, "l3agent_workers")
     assert value(site, "l3agent_queue_depth", priority="rpc") >= 1
     assert value(site, "l3agent_queue_depth", priority="full_sync") == 0
