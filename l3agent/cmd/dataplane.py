@@ -37,7 +37,7 @@ from l3agent.dataplane.log_limit import LineLimit
 from l3agent.dataplane.plan.drivers import load_driver
 from l3agent.dataplane.plan.render import ROUTER_SYSCTLS
 from l3agent.dataplane.reconcile import Reconciler
-from l3agent.dataplane.server import Server
+from l3agent.dataplane.server import DataplaneServer
 from l3agent.dataplane.socket_file import SocketFile
 from l3agent.exceptions import AlreadyRunning, ConfigError, L3AgentError, PermissionMissing, UsageError
 from l3agent.model.escape import escape_lines
@@ -158,7 +158,7 @@ def _serve(conf: Any, socket_owner: int | None) -> int:
     has_hosts = conf.standalone.topology and driver_name(conf.interface_driver) == "bridge"
     uplinks = Uplinks(conf.standalone.topology) if has_hosts else None
     try:
-        server = Server(
+        server = DataplaneServer(
             file, kernel_thread=KernelThread(_resources(conf, uplinks)), exit_with_client=conf.exit_with_client
         )
         for number in (signal.SIGTERM, signal.SIGINT):

@@ -46,7 +46,7 @@ class Announcements:
             # Its addresses go along without being named.
             if isinstance(one.entry, Link) and (one.verb == "remove" or not one.entry.up):
                 self._announcer.withdraw(handle.name, one.entry.device)
-        moved, fresh = _news(plan)
+        moved, fresh = _new_places(plan)
         there = {_place(entry) for entry in present if isinstance(entry, DeviceAddress)}
         for port in state.all_ports():
             if adopted or port.device in moved:
@@ -65,7 +65,7 @@ def _addresses(state: RouterState, port: Port) -> set[Address]:
     return own | {fip.floating for fip in state.floating_ips} if port is state.gateway else own
 
 
-def _news(plan: Plan) -> tuple[set[str], set[tuple[str, Address]]]:
+def _new_places(plan: Plan) -> tuple[set[str], set[tuple[str, Address]]]:
     """Return the devices that got another MAC address or network, and the places of new addresses."""
     links = [one.entry for one in plan.of(Link) if one.verb == "change"]
     addresses = [one.entry for one in plan.of(DeviceAddress) if one.verb != "remove"]

@@ -52,9 +52,9 @@ class Announcer:
         self._close = close
         self._packets: dict[str, socket.socket] = {}
         self._idle: list[str] = []
-        self._news = False
+        self._has_new = False
         self._wake = threading.Condition()
-        self._numbers = itertools.count()
+        self._sequence = itertools.count()
         self._due: list[tuple[float, int, _Round]] = []
         self._rounds: dict[str, list[_Round]] = {}
         threading.Thread(target=self._run, name="announcer", daemon=True).start()
@@ -80,31 +80,31 @@ class Announcer:
         with self._wake:
             if namespace not in self._packets:
                 self._packets[namespace] = open_packet()
-            self._forget(namespace, device, frames)
+            self._cancel(namespace, device, frames)
             self._rounds.setdefault(namespace, []).append(new)
-            heapq.heappush(self._due, (time.monotonic(), next(self._numbers), new))
-            self._news = True
+            heapq.heappush(self._due, (time.monotonic(), next(self._sequence), new))
+            self._has_new = True
 
     def wake(self) -> None:
         """Begin with what was added since the last call; the thread would not notice by itself."""
-        if self._news:
+        if self._has_new:
             with self._wake:
-                self._news = False
+                self._has_new = False
                 self._wake.notify()
 
     def withdraw(self, namespace: str, device: str | None = None, address: Address | None = None) -> None:
         """Announce no more: one address of a device, all of a device, or everything of a namespace."""
         with self._wake:
             if device is not None:
-                self._forget(namespace, device, None if address is None else (address,))
+                self._cancel(namespace, device, None if address is None else (address,))
                 return
             for one in self._rounds.get(namespace, ()):
                 one.frames.clear()
-            self._end(namespace)
+            self._end_rounds(namespace)
 
     # ---- private ---------------------------------------------------------------------------------------------
 
-    def _forget(self, namespace: str, device: str, addresses: Iterable[Address] | None) -> None:
+    def _cancel(self, namespace: str, device: str, addresses: Iterable[Address] | None) -> None:
         for one in self._rounds.get(namespace, ()):
             if one.device == device:
                 for address in list(one.frames) if addresses is None else addresses:
@@ -112,7 +112,7 @@ class Announcer:
 
     def _run(self) -> None:
         while True:
-            for packet, device, frames in self._take_due():
+            for packet, device, frames in self._pop_due():
                 try:
                     syscalls.send_frames(packet, device, frames)
                 except (OSError, ValueError) as exc:
@@ -120,24 +120,24 @@ class Announcer:
                     LOG.debug("announcements on %s not sent: %s", device, exc)
             self._close_idle()
 
-    def _take_due(self) -> list[tuple[socket.socket, str, list[bytes]]]:
+    def _pop_due(self) -> list[tuple[socket.socket, str, list[bytes]]]:
         with self._wake:
             now = time.monotonic()
             while not self._due or self._due[0][0] > now:
                 self._wake.wait(self._due[0][0] - now if self._due else None)
                 now = time.monotonic()
-            taken = []
+            due_sends = []
             while self._due and self._due[0][0] <= now:
                 due = heapq.heappop(self._due)[2]
                 if due.frames:
-                    taken.append((self._packets[due.namespace], due.device, list(due.frames.values())))
-                self._put_back(due, now)
-            return taken
+                    due_sends.append((self._packets[due.namespace], due.device, list(due.frames.values())))
+                self._reschedule(due, now)
+            return due_sends
 
-    def _put_back(self, sent: _Round, now: float) -> None:
+    def _reschedule(self, sent: _Round, now: float) -> None:
         sent.left -= 1
         if sent.frames and sent.left:
-            heapq.heappush(self._due, (now + self._interval, next(self._numbers), sent))
+            heapq.heappush(self._due, (now + self._interval, next(self._sequence), sent))
         elif others := [one for one in self._rounds.get(sent.namespace, ()) if one is not sent]:
             self._rounds[sent.namespace] = others
         else:
@@ -149,10 +149,10 @@ class Announcer:
         with self._wake:
             for namespace in self._idle:
                 if namespace not in self._rounds:
-                    self._end(namespace)
+                    self._end_rounds(namespace)
             self._idle.clear()
 
-    def _end(self, namespace: str) -> None:
+    def _end_rounds(self, namespace: str) -> None:
         self._rounds.pop(namespace, None)
         packet = self._packets.pop(namespace, None)
         if packet is not None:

@@ -19,7 +19,7 @@ from l3agent.dataplane.netlink import (
     rtnl,
 )
 from l3agent.dataplane.ovsdb.ports import Ports, Wait, observed_ports
-from l3agent.dataplane.ownership import foreign_taps, is_foreign_bridge, refusal
+from l3agent.dataplane.ownership import foreign_device_message, foreign_taps, is_foreign_bridge
 from l3agent.dataplane.plan.encode import is_marked, parse_bridge_alias
 from l3agent.dataplane.plan.entries import (
     AcceptRA,
@@ -63,7 +63,7 @@ class Observed:
     :param bridges: index of each bridge that was seen.
     :param bridge_info: what the kernel says of each of them.
     :param taps: index of the outer end of each of our links.
-    :param to_move_in: devices in the switch namespace that should be moved in.
+    :param to_move_in: devices in the host namespace that should be moved in.
     :param refused: wanted devices that cannot be plugged in, and why: what stands in their place is not ours.
     """
 
@@ -267,7 +267,7 @@ def _outer_ends(kernel: Kernel, seen: Observed, infos: list[rtnl.LinkInfo]) -> l
         if master is not None:
             bridge_names[master.index] = master.name
             seen.add_bridge(master)
-    return [_moved_in(info, seen) for info in single] + [
+    return [_ovs_internal_link(info, seen) for info in single] + [
         Link(
             device=info.name,
             mac=info.mac,
@@ -283,7 +283,7 @@ def _outer_ends(kernel: Kernel, seen: Observed, infos: list[rtnl.LinkInfo]) -> l
     ]
 
 
-def _moved_in(info: rtnl.LinkInfo, seen: Observed) -> Link:
+def _ovs_internal_link(info: rtnl.LinkInfo, seen: Observed) -> Link:
     """Return a device that has no other end. One that its switch has made anew outside is dead."""
     tap = "" if info.name in seen.to_move_in else info.name
     return Link(info.name, info.mac, info.mtu, info.up, tap, None, arp=info.arp, multicast=info.multicast)
@@ -331,7 +331,7 @@ def _text(raw: bytes) -> str:
     return raw.rstrip(b"\0").decode(errors="replace")
 
 
-# ---- the switch namespace --------------------------------------------------------------------------------------
+# ---- the host namespace --------------------------------------------------------------------------------------
 
 
 def _observe_to_move_in(kernel: Kernel, seen: Observed, desired: frozenset[Entry]) -> None:
@@ -367,9 +367,9 @@ def _observe_host(kernel: Kernel, seen: Observed, desired: frozenset[Entry], lin
         if is_foreign_bridge(entry, bridge):
             # What it has stays, as with that of Neutron's L2 agent at a takeover; nothing is added.
             seen.entries.add(entry)
-            seen.refused |= {link.device: refusal(name) for link in to_plug if link.bridge == name}
+            seen.refused |= {link.device: foreign_device_message(name) for link in to_plug if link.bridge == name}
             if any(isinstance(one, PhysicalPort) for one in desired):
-                raise ApplyError(refusal(name))
+                raise ApplyError(foreign_device_message(name))
         else:
             marks = is_marked(entry, bridge)
             seen.entries.add(replace(entry, up=bridge.up, isolated=bridge.is_isolated, marked=marks))
@@ -377,7 +377,7 @@ def _observe_host(kernel: Kernel, seen: Observed, desired: frozenset[Entry], lin
     missing = {link.tap: link.device for link in wanted_links if link.tap not in paired and not link.is_ovs_internal}
     stray = [info for info in _query_links(kernel, [rtnl.get_link(name=tap) for tap in missing]) if info is not None]
     foreign = foreign_taps(kernel, stray)
-    seen.refused |= {missing[name]: refusal(name) for name in foreign}
+    seen.refused |= {missing[name]: foreign_device_message(name) for name in foreign}
     seen.entries |= {StrayTap(info.name) for info in stray if info.name not in foreign}
 
 

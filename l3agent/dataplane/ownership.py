@@ -28,7 +28,7 @@ def is_foreign_bridge(wanted: Bridge, info: LinkInfo) -> bool:
     return info.kind != "bridge" or is_foreign(wanted, info)
 
 
-def refusal(name: str) -> str:
+def foreign_device_message(name: str) -> str:
     """Return why a device is not used."""
     return f"{name}: a device of this name exists and is not one of l3agent; it is left alone"
 

@@ -40,17 +40,17 @@ _SLICE_S = 0.05
 _READ, _WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 
 
-class Client:
+class AgentConnection:
     """A connected agent. Nothing here blocks: what it does not read waits in a buffer, and it is dropped in the end.
 
-    :ivar broken: the connection is of no use any more.
+    :ivar is_broken: the connection failed and is to be dropped.
     :ivar is_behind: there may be requests that are received and not begun yet.
     """
 
     def __init__(self, connection: socket.socket) -> None:
         connection.setblocking(False)
         self.connection = connection
-        self.broken = self.is_behind = False
+        self.is_broken = self.is_behind = False
         #: Events that the selector reports of it.
         self.events = 0
         #: Bytes of a frame that is not complete yet; the unpacker drops what it has decoded, and counts only the rest.
@@ -107,42 +107,42 @@ class Client:
     def flush(self) -> None:
         """Send what the client reads now."""
         try:
-            while self._unsent and not self.broken:
+            while self._unsent and not self.is_broken:
                 sent = self.connection.send(memoryview(self._unsent)[:_UNREAD_BYTES])
                 del self._unsent[:sent]
                 self._progress = time.monotonic()
         except BlockingIOError:
-            if self.patience() <= 0:
+            if self.send_time_left() <= 0:
                 self._break(f"nothing was read for {_SEND_S:g} s")
         except OSError as exc:
             self._break(str(exc))
 
-    def patience(self) -> float:
+    def send_time_left(self) -> float:
         """Return the seconds until the client must have read something."""
         return self._progress + _SEND_S - time.monotonic() if self._unsent else _SEND_S
 
-    def wanted(self, has_room: bool) -> int:
+    def wanted_events(self, has_room: bool) -> int:
         """Return the events to wait for.
 
         :param has_room: more requests can be taken.
         """
-        reads = self.may_ask(has_room) and not self.is_behind
+        reads = self.accepts_requests(has_room) and not self.is_behind
         return (_READ if reads else 0) | (_WRITE if self._unsent else 0)
 
-    def may_ask(self, has_room: bool) -> bool:
+    def accepts_requests(self, has_room: bool) -> bool:
         """Return True if a request of the client may be begun: it reads its answers."""
         return has_room and len(self._unsent) < _UNREAD_BYTES
 
     def _break(self, reason: str) -> None:
         LOG.warning("an answer could not be delivered: %s", reason)
-        self.broken = True
+        self.is_broken = True
         self._unsent.clear()
         # Not closed here: the selector still has it, and the number would be used again.
         with suppress(OSError):
             self.connection.shutdown(socket.SHUT_RDWR)
 
 
-class Server:
+class DataplaneServer:
     """Listens on a unix socket and passes requests to the kernel thread.
 
     :param file: its user, and root, may connect.
@@ -161,7 +161,7 @@ class Server:
         self._allowed = {file.user, 0}
         self._kernel_thread = kernel_thread
         self._exit_with_client = exit_with_client
-        self._client: Client | None = None
+        self._client: AgentConnection | None = None
         self._stopped = False
         self._stop_read, self._stop_write = os.pipe()
 
@@ -184,16 +184,16 @@ class Server:
                 self._kernel_thread.resume()
                 ready = selector.select(min(self._watch(selector), max(0.0, next_check - now)))
                 for key, events in ready:
-                    if isinstance(key.data, Client):
+                    if isinstance(key.data, AgentConnection):
                         if events & _WRITE:
                             key.data.flush()
-                        if events & _READ or key.data.broken:
+                        if events & _READ or key.data.is_broken:
                             self._read(selector, key.data)
                     elif key.data is not None:
                         key.data(selector)
                 if self._client is not None and self._is_behind():
                     self._read(selector, self._client)
-                elif not ready or not any(isinstance(key.data, Client) for key, _ in ready):
+                elif not ready or not any(isinstance(key.data, AgentConnection) for key, _ in ready):
                     self._kernel_thread.on_idle()
 
     # ---- private ---------------------------------------------------------------------------------------------
@@ -203,11 +203,11 @@ class Server:
         client, seconds = self._client, self._kernel_thread.wait()
         if client is None:
             return seconds
-        patience = client.patience()
-        if client.broken or patience <= 0:
+        time_left = client.send_time_left()
+        if client.is_broken or time_left <= 0:
             client.flush()
-            patience = client.patience()
-        events = _READ if client.broken else client.wanted(self._kernel_thread.has_room)
+            time_left = client.send_time_left()
+        events = _READ if client.is_broken else client.wanted_events(self._kernel_thread.has_room)
         if events != client.events:
             if not client.events:
                 selector.register(client.connection, events, client)
@@ -216,7 +216,7 @@ class Server:
             else:
                 selector.modify(client.connection, events, client)
             client.events = events
-        return 0.0 if self._is_behind() else min(seconds, max(0.0, patience))
+        return 0.0 if self._is_behind() else min(seconds, max(0.0, time_left))
 
     def _is_behind(self) -> bool:
         """Return True if a request that was received may be begun now."""
@@ -224,8 +224,8 @@ class Server:
         return (
             client is not None
             and client.is_behind
-            and not client.broken
-            and client.may_ask(self._kernel_thread.has_room)
+            and not client.is_broken
+            and client.accepts_requests(self._kernel_thread.has_room)
         )
 
     def _read_events(self, _: selectors.BaseSelector) -> None:
@@ -233,13 +233,13 @@ class Server:
 
     def _accept(self, selector: selectors.BaseSelector) -> None:
         connection, _ = self._file.listener.accept()
-        client = Client(connection)
+        client = AgentConnection(connection)
         _, uid, _ = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
         if uid not in self._allowed:
             LOG.warning("refused a client of user %d", uid)
             client.answer(0, {"type": "PermissionMissing", "message": f"user {uid} may not use the data plane"}, None)
             connection.close()
-        elif self._client is not None and not _hung_up(self._client.connection):
+        elif self._client is not None and not _is_closed(self._client.connection):
             client.answer(0, {"type": "Busy", "message": "another agent is connected to this data plane"}, None)
             connection.close()
         else:
@@ -255,19 +255,19 @@ class Server:
             selector.register(self._file.listener, selectors.EVENT_READ, self._accept)
         return time.monotonic() + _CHECK_S
 
-    def _read(self, selector: selectors.BaseSelector, client: Client) -> None:
+    def _read(self, selector: selectors.BaseSelector, client: AgentConnection) -> None:
         """Do what the client asks for, for a slice of time; the rest is done after other events were looked at."""
         if client.connection.fileno() < 0:
             # Its successor was accepted in this same look at the sockets, and it was dropped then.
             return
         try:
-            data = b"" if client.is_behind or client.broken else client.connection.recv(_READ_BYTES)
+            data = b"" if client.is_behind or client.is_broken else client.connection.recv(_READ_BYTES)
         except BlockingIOError:
             return
         except OSError:
             data = b""
         try:
-            if (data or client.is_behind) and not client.broken:
+            if (data or client.is_behind) and not client.is_broken:
                 self._serve(client, data)
                 return
         except (ValueError, msgpack.UnpackException) as exc:
@@ -275,17 +275,17 @@ class Server:
         self._drop(selector, client)
         self._stopped = self._stopped or self._exit_with_client
 
-    def _serve(self, client: Client, data: bytes) -> None:
+    def _serve(self, client: AgentConnection, data: bytes) -> None:
         client.feed(data)
         client.is_behind = False
         until = time.monotonic() + _SLICE_S
         for request in client.requests():
             self._kernel_thread.serve(client, request)
-            client.is_behind = time.monotonic() >= until or not client.may_ask(self._kernel_thread.has_room)
+            client.is_behind = time.monotonic() >= until or not client.accepts_requests(self._kernel_thread.has_room)
             if self._stopped or client.is_behind:
                 break
 
-    def _drop(self, selector: selectors.BaseSelector, client: Client) -> None:
+    def _drop(self, selector: selectors.BaseSelector, client: AgentConnection) -> None:
         if client.events:
             selector.unregister(client.connection)
             client.events = 0
@@ -294,7 +294,7 @@ class Server:
             self._client = None
 
 
-def _hung_up(connection: socket.socket) -> bool:
+def _is_closed(connection: socket.socket) -> bool:
     try:
         return connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
     except BlockingIOError:

@@ -21,7 +21,7 @@ class Superseded(L3AgentError):
         super().__init__("superseded by a newer request for it")
 
 
-class _Free:
+class _SocketsFree:
     """A wait for the request that uses the sockets of a key, or for all of them.
 
     It ends when that request does, not with its task: that one goes on first.
@@ -91,14 +91,14 @@ class Turns:
         :raises Superseded: a newer request for the key has come.
         """
         if key in self._tasks:
-            yield _Free(self._tasks, key)
+            yield _SocketsFree(self._tasks, key)
         if turn is not None and not self.is_latest(key, turn):
             raise Superseded
 
     def wait_for_all(self) -> Generator[Wait, None, None]:
         """Wait until the sockets of all states are free."""
         if self._tasks:
-            yield _Free(self._tasks, None)
+            yield _SocketsFree(self._tasks, None)
 
     def run(self, key: Key, turn: object, size: int, call: Callable[[], R]) -> Generator[Wait, None, R]:
         """Run a call, in the other thread when it handles many entries.

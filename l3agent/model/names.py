@@ -11,7 +11,7 @@ ROUTER_NAMESPACE = "qrouter-"
 HOST_NAMESPACE = "l3host-"
 INTERNAL_DEVICE = "qr-"
 GATEWAY_DEVICE = "qg-"
-#: The end of a veth pair that stays in the switch namespace.
+#: The end of a veth pair that stays in the host namespace.
 TAP_DEVICE = "tap"
 BRIDGE_DEVICE = "brq"
 #: The one device of a standalone host.

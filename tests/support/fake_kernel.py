@@ -36,7 +36,7 @@ class Refused(Exception):
 
 
 class FakeKernel:
-    """Holds entries of one namespace and of the switch namespace around it."""
+    """Holds entries of one namespace and of the host namespace around it."""
 
     def __init__(self, entries: Iterable[Entry] = ()) -> None:
         self.entries: set[Entry] = set(entries)

@@ -47,7 +47,7 @@ class _Location:
 
     :param namespace: name of its namespace, and its number.
     :param devices: our devices inside, by index.
-    :param outside: what it has in the switch namespace, by name.
+    :param outside: what it has in the host namespace, by name.
     :param has_ipv6: the namespace had IPv6 when it was observed.
     """
 
@@ -122,7 +122,7 @@ class AppliedStates:
 
     @property
     def node_devices(self) -> Mapping[int, str]:
-        """Names in the switch namespace by index, as far as the indexes are known."""
+        """Names in the host namespace by index, as far as the indexes are known."""
         return self._names
 
     def links(self, key: Key) -> list[Link]:

@@ -25,7 +25,7 @@ _MAX_SNAPSHOT_AGE_S = 600.0
 _MAX_BUFFERED = 10_000
 
 
-class Switch(Ports, Protocol):
+class PortMonitor(Ports, Protocol):
     """Hears what happens to ports of Open vSwitch, see :class:`l3agent.dataplane.ovsdb.switch.Switch`."""
 
     @property
@@ -42,7 +42,7 @@ class Drift:
     :param listener: receives events; None disables drift detection, and only requests observe.
     """
 
-    def __init__(self, listener: Listener | None, driver: InterfaceDriver, switch: Switch | None = None) -> None:
+    def __init__(self, listener: Listener | None, driver: InterfaceDriver, switch: PortMonitor | None = None) -> None:
         self._listener = listener
         self._switch = switch
         self._applied = AppliedStates(lambda key, state: entries(key, state, driver))
@@ -56,7 +56,7 @@ class Drift:
 
     @property
     def indexes(self) -> Mapping[str, int] | None:
-        """Indexes of links in the switch namespace by name, as events tell them; None when none are heard."""
+        """Indexes of links in the host namespace by name, as events tell them; None when none are heard."""
         return self._applied.indexes if self._listener else None
 
     def snapshot(self, key: Key) -> Snapshot | None:

@@ -95,31 +95,31 @@ class Listener:
         program: bytes,
         decode: Callable[[bytes], Iterator[route_events.Event]],
     ) -> None:
-        listening = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
-        listening.setblocking(False)
+        listener = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
+        listener.setblocking(False)
         try:
-            listening.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER_BYTES)
+            listener.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER_BYTES)
         except PermissionError:
             # Inside a user namespace the host's limit stands.
-            listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER_BYTES)
-        _attach(listening, program)
-        listening.bind((0, 0))
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER_BYTES)
+        _attach(listener, program)
+        listener.bind((0, 0))
         for group in groups:
-            listening.setsockopt(_SOL_NETLINK, _ADD_MEMBERSHIP, group)
+            listener.setsockopt(_SOL_NETLINK, _ADD_MEMBERSHIP, group)
         try:
-            listening.setsockopt(_SOL_NETLINK, _LISTEN_ALL_NSID, 1)
+            listener.setsockopt(_SOL_NETLINK, _LISTEN_ALL_NSID, 1)
         except PermissionError:
             self.receives_all = False
             LOG.warning(
                 "no capability NET_BROADCAST: what others change in namespaces is not noticed until a full sync"
             )
-        self._sources[listening.fileno()] = lambda: _receive(listening, decode)
+        self._sources[listener.fileno()] = lambda: _receive(listener, decode)
 
 
-def _receive(listening: socket.socket, decode: Callable[[bytes], Iterator[route_events.Event]]) -> Iterator[Notice]:
+def _receive(listener: socket.socket, decode: Callable[[bytes], Iterator[route_events.Event]]) -> Iterator[Notice]:
     while True:
         try:
-            data, control, _, _ = listening.recvmsg(_READ_BYTES, _CONTROL_BYTES)
+            data, control, _, _ = listener.recvmsg(_READ_BYTES, _CONTROL_BYTES)
         except BlockingIOError:
             return
         except OSError as exc:
@@ -132,10 +132,10 @@ def _receive(listening: socket.socket, decode: Callable[[bytes], Iterator[route_
             yield nsid, event
 
 
-def _attach(listening: socket.socket, program: bytes) -> None:
+def _attach(listener: socket.socket, program: bytes) -> None:
     """Have the kernel run a filter program (struct sock_fprog) on whatever comes."""
     code = ctypes.create_string_buffer(program, len(program))
-    listening.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, pack("@HP", len(program) // 8, ctypes.addressof(code)))
+    listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, pack("@HP", len(program) // 8, ctypes.addressof(code)))
 
 
 def _removed_pins(pins: int) -> Iterator[Notice]:

@@ -105,7 +105,7 @@ class NamespaceHandle:
 
 
 class Kernel:
-    """The switch namespace (the one this process started in) and the namespaces below ``netns_path``.
+    """The host namespace (the one this process started in) and the namespaces below ``netns_path``.
 
     :param counting: whether floating IPs count their traffic.
     """

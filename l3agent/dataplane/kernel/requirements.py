@@ -70,9 +70,9 @@ def _conntrack_deletion() -> str | None:
 
 
 def _all_namespaces() -> None:
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_ROUTE) as listening:
-        listening.bind((0, 0))
-        listening.setsockopt(_SOL_NETLINK, _LISTEN_ALL_NSID, 1)
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_ROUTE) as listener:
+        listener.bind((0, 0))
+        listener.setsockopt(_SOL_NETLINK, _LISTEN_ALL_NSID, 1)
 
 
 def _numbers() -> None:

@@ -146,8 +146,8 @@ def disable_tx_checksums(devices: Sequence[str]) -> None:
 def _tx_checksums(device: str, command: int, value: int) -> bool:
     # struct ethtool_value, and struct ifreq with a pointer to it.
     data = ctypes.create_string_buffer(pack("=II", command, value), 8)
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as asking:
-        fcntl.ioctl(asking, _SIOCETHTOOL, pack("@16sP16x", device.encode(), ctypes.addressof(data)))
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
+        fcntl.ioctl(sock, _SIOCETHTOOL, pack("@16sP16x", device.encode(), ctypes.addressof(data)))
     return bool(unpack_from("=I", data, 4)[0])
 
 
@@ -160,8 +160,8 @@ def x_tables_rules(table: str, family: int, level: int) -> bool:
     # struct ipt_getinfo: name, mask of hooks, places of their chains (2 x 5), number of entries, size.
     info = ctypes.create_string_buffer(table.encode(), _X_TABLES_INFO)
     size = ctypes.c_uint(_X_TABLES_INFO)
-    with socket.socket(family, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.IPPROTO_RAW) as asking:
-        code = _libc.getsockopt(asking.fileno(), level, _X_TABLES_GET_INFO, info, ctypes.byref(size))
+    with socket.socket(family, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.IPPROTO_RAW) as sock:
+        code = _libc.getsockopt(sock.fileno(), level, _X_TABLES_GET_INFO, info, ctypes.byref(size))
         _checked(code, f"iptables-legacy -t {table}")
     (hooks,) = unpack_from("=I", info, 32)
     (entries,) = unpack_from("=I", info, 76)
