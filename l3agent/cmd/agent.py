@@ -51,7 +51,7 @@ from l3agent.rpc.observers import record, watch
 from l3agent.rpc.redaction import PRIVATE
 from l3agent.rpc.trace import Trace
 from l3agent.service import Service, complete_log_mutex, launch
-from l3agent.standalone.standalone_service import PluginService
+from l3agent.standalone.standalone_service import StandaloneService
 
 LOG = logging.getLogger(__name__)
 
@@ -184,15 +184,15 @@ def _http_services(
     return [server, history]
 
 
-def _standalone_services(conf: Any, transport: Any, dataplane: DataplaneClient) -> list[PluginService]:
+def _standalone_services(conf: Any, transport: Any, dataplane: DataplaneClient) -> list[StandaloneService]:
     """Return the server inside this process, where a topology file takes the place of one outside."""
     if not conf.standalone.topology:
         return []
     interval = conf.standalone.watch_interval
-    return [PluginService(transport, conf.standalone.topology, dataplane=dataplane, watch_interval=interval)]
+    return [StandaloneService(transport, conf.standalone.topology, dataplane=dataplane, watch_interval=interval)]
 
 
-def _topology_context(standalone: list[PluginService]) -> TopologyContext:
+def _topology_context(standalone: list[StandaloneService]) -> TopologyContext:
     """Return what tells the hosts and the names of networks, which only a topology file knows."""
 
     def topology_context() -> tuple[list[Mapping[str, Any]], Mapping[str, str]]:

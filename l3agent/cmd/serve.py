@@ -24,7 +24,7 @@ from l3agent.rpc import get_transport
 from l3agent.service import complete_log_mutex, launch
 from l3agent.standalone.bindings import BindingsFile
 from l3agent.standalone.faults import Faults
-from l3agent.standalone.standalone_service import PluginService
+from l3agent.standalone.standalone_service import StandaloneService
 
 EX_USAGE, EX_CONFIG = 64, 78
 
@@ -70,13 +70,13 @@ def _load_config(argv: Sequence[str]) -> Any:
     return conf
 
 
-def _service(conf: Any) -> PluginService:
+def _service(conf: Any) -> StandaloneService:
     transport = get_transport(conf, conf.broker)
     if (conf.broker or conf.transport_url).startswith("local:"):
         raise ConfigError(
             "transport_url: local:// reaches nobody outside this process; name a broker, as in rabbit://..."
         )
-    return PluginService(
+    return StandaloneService(
         transport,
         conf.topology_file,
         watch_interval=conf.standalone.watch_interval,

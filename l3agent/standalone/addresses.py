@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Names and addresses of a topology file: each is read from its place in the document, or refused there."""
+"""Readers of names and addresses in a topology file; each returns a valid value or records a problem."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from l3agent.standalone.document import Item
 
 
 def read_name(item: Item, name: str) -> bool:
-    """Return whether a key can be the name of a thing; note a problem when it cannot.
+    """Return True if a key is a valid name, else record a problem.
 
-    :param item: what has this name.
+    :param item: the value of the key.
     """
     if is_name(name):
         return True
-    item.fail("a name begins with a letter and has at most 60 letters, digits and . _ -", value=name)
+    item.fail("a name begins with a letter and consists of at most 60 letters, digits and . _ -", value=name)
     return False
 
 
 def read_device(item: Item) -> str | None:
-    """Return the name of a network card."""
+    """Return the name of a network interface."""
     text = item.text()
     if text is not None and not is_device(text):
-        item.fail("no name of a network card (at most 15 ASCII characters, no / : or space)")
+        item.fail("not an interface name (at most 15 ASCII characters, no / : or space)")
         return None
     return text
 
 
 def read_address(item: Item, *, link_local: bool = False) -> Address | None:
-    """Return an address that a machine can have.
+    """Return a unicast address.
 
     :param link_local: accept IPv6 link-local addresses, which next hops may have.
     """
@@ -39,17 +39,17 @@ def read_address(item: Item, *, link_local: bool = False) -> Address | None:
     if text is None:
         return None
     try:
-        address = ip_address(_plain(text))
+        address = ip_address(_reject_zone(text))
         if link_local and address.version == 6 and address.is_link_local:
             return address
-        return _usable(item, address)
+        return _require_unicast(item, address)
     except ValueError:
-        item.fail("no IP address")
+        item.fail("not an IP address")
         return None
 
 
 def read_interface(item: Item) -> tuple[Address, int | None] | None:
-    """Return an address and the prefix length written behind it, None where there is none."""
+    """Return an address and its prefix length, the latter None if the file gives none."""
     text = item.text()
     if text is None:
         return None
@@ -57,29 +57,29 @@ def read_interface(item: Item) -> tuple[Address, int | None] | None:
         address = read_address(item)
         return None if address is None else (address, None)
     try:
-        interface = ip_interface(_plain(text))
+        interface = ip_interface(_reject_zone(text))
     except ValueError:
-        item.fail("no IP address with a prefix length, such as 10.0.0.5/24")
+        item.fail("not an IP address with a prefix length, such as 10.0.0.5/24")
         return None
-    usable = _usable(item, interface.ip)
-    return None if usable is None else (usable, interface.network.prefixlen)
+    address = _require_unicast(item, interface.ip)
+    return None if address is None else (address, interface.network.prefixlen)
 
 
 def read_network(item: Item) -> Network | None:
-    """Return a range of addresses to route to; host bits must be zero."""
+    """Return the destination of a route; host bits must be zero."""
     text = item.text()
     if text is None:
         return None
     try:
-        network = ip_network(_plain(text), strict=False)
+        network = ip_network(_reject_zone(text), strict=False)
     except ValueError:
-        item.fail("no network, such as 10.0.0.0/24")
+        item.fail("not a network, such as 10.0.0.0/24")
         return None
     if "/" not in text:
         item.fail(f"the prefix length is missing, such as {network.network_address}/24")
         return None
     if str(ip_interface(text).ip) != str(network.network_address):
-        item.fail(f"has host bits, the network is {network}")
+        item.fail(f"host bits are set, the network is {network}")
         return None
     if network.is_multicast or network.is_loopback or network.is_link_local:
         item.fail("multicast, loopback and link-local addresses are not routed")
@@ -95,7 +95,7 @@ def read_subnet_range(item: Item) -> Network | None:
     first = network.network_address
     mapped = isinstance(first, IPv6Address) and first.ipv4_mapped is not None
     if network.prefixlen == 0 or first.is_unspecified or mapped:
-        item.fail("machines cannot have addresses of this range")
+        item.fail("this range has no addresses for hosts")
         return None
     return network
 
@@ -105,15 +105,15 @@ def as_interface(address: Address, prefix_length: int) -> Interface:
     return ip_interface((address, prefix_length))
 
 
-def _plain(text: str) -> str:
-    # The standard library takes "2001:db8::1%eth0"; a zone means something on one machine only.
+def _reject_zone(text: str) -> str:
+    # The standard library accepts "2001:db8::1%eth0"; a zone has a meaning on one machine only.
     if "%" in text:
         raise ValueError(text)
     return text
 
 
-def _usable(item: Item, address: Address) -> Address | None:
+def _require_unicast(item: Item, address: Address) -> Address | None:
     if address.is_link_local or not is_unicast(address.packed):
-        item.fail("no address that a machine can be reached by")
+        item.fail("not a routable unicast address")
         return None
     return address

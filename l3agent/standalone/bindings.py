@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which agent has which router, in a file, so that a restarted server does not hand routers to other agents."""
+"""Persistent bindings of routers to agents, so that a restarted server does not move routers."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ LOG = logging.getLogger(__name__)
 
 
 class BindingsFile:
-    """A JSON object, host by router id; written whole and renamed into place."""
+    """A file with a JSON object, host by router id; replaced atomically."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._saved: dict[str, str] = {}
 
     def read(self) -> dict[str, str]:
-        """Return what an earlier run left; nothing where there is no such file, or none that can be understood."""
+        """Return the bindings of an earlier run; empty if the file is missing or invalid."""
         try:
             found = json.loads(self._path.read_text(encoding="utf-8"))
             self._saved = {str(router_id): str(host) for router_id, host in found.items()}
         except FileNotFoundError:
-            LOG.info("%s: not there yet, routers go to the agents as they come", self._path)
+            LOG.info("%s: no such file yet, routers are scheduled anew", self._path)
         except (OSError, ValueError, AttributeError) as exc:
-            LOG.warning("%s: not understood, routers may move to other agents: %s", self._path, exc)
+            LOG.warning("%s: invalid, routers may move to other agents: %s", self._path, exc)
         return dict(self._saved)
 
     def save(self, bindings: Mapping[str, str]) -> None:
-        """Write the bindings if they changed; a failure is logged, once a change."""
+        """Write the bindings if they changed; log a failure once per change."""
         if bindings == self._saved:
             return
         self._saved = dict(bindings)

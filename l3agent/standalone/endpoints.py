@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The plugin on the wire: names, arguments and versions of Neutron's server, as far as an L3 agent of any age asks.
+"""RPC endpoints of the server: names, arguments and versions of the neutron-server methods that L3 agents call.
 
 Source: neutron ``api/rpc/handlers/l3_rpc.py`` (``L3RpcCallback`` 1.13) and ``db/agents_db.py``
-(``AgentExtRpcCallback`` 1.4). Methods of DVR and prefix delegation do not exist here: ``NoSuchMethod`` is the answer.
+(``AgentExtRpcCallback`` 1.4). A call of a method of DVR or prefix delegation fails with ``NoSuchMethod``.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ REPORTS_TOPIC = "q-reports-plugin"
 
 
 class L3Endpoint:
-    """Answers the agents, on topic ``q-l3-plugin``."""
+    """Serves topic ``q-l3-plugin``."""
 
     target = Target(version="1.13")
 
@@ -40,14 +40,14 @@ class L3Endpoint:
 
     @oslo_messaging.expected_exceptions(AgentNotFoundByTypeHost)  # type: ignore[untyped-decorator]
     def sync_routers(self, context: Any, host: str, router_ids: list[str] | None = None, **_: Any) -> list[Payload]:
-        """Return the payloads of those routers that belong to an agent.
+        """Return the payloads of the requested routers that are bound to an agent.
 
-        :raises AgentNotFoundByTypeHost: it has not reported yet.
+        :raises AgentNotFoundByTypeHost: the agent has not reported yet.
         """
         return self._plugin.routers(host, router_ids)
 
     def update_floatingip_statuses(self, context: Any, router_id: str, fip_statuses: Mapping[str, str]) -> None:
-        """Remember how the floating IPs of a router do."""
+        """Record the statuses of the floating IPs of a router."""
         self._plugin.set_floating_ip_statuses(router_id, fip_statuses)
 
     def get_ports_by_subnet(self, context: Any, subnet_id: str, **_: Any) -> list[Payload]:
@@ -55,18 +55,18 @@ class L3Endpoint:
         return ports_of_subnet(self._plugin.topology, subnet_id)
 
     def get_service_plugin_list(self, context: Any, **_: Any) -> list[str]:
-        """Return the service plug-ins there are."""
+        """Return the names of the service plug-ins."""
         return ["CORE", "L3_ROUTER_NAT"]
 
     def get_host_ha_router_count(self, context: Any, host: str) -> int:
-        """Return how many HA routers a node has: none, a topology file describes legacy routers."""
+        """Return 0: a topology file describes legacy routers only."""
         return 0
 
     def update_ha_routers_states(self, context: Any, host: str, states: Mapping[str, str]) -> None:
-        """Take note that an HA router changed its state: there are none."""
+        """Ignore state changes of HA routers: a topology file has none."""
 
     def update_all_ha_network_port_statuses(self, context: Any, host: str) -> None:
-        """Set the HA ports of a node down: there are none."""
+        """Ignore the statuses of HA ports: a topology file has none."""
 
     def get_networks(
         self, context: Any, filters: Mapping[str, list[Any]] | None = None, fields: list[str] | None = None
@@ -85,7 +85,7 @@ class L3Endpoint:
 
 
 class ReportsEndpoint:
-    """Takes state reports, on topic ``q-reports-plugin``."""
+    """Serves topic ``q-reports-plugin``."""
 
     target = Target(version="1.4")
 
@@ -93,18 +93,18 @@ class ReportsEndpoint:
         self._plugin = plugin
 
     def report_state(self, context: Any, agent_state: Mapping[str, Any], time: str, **_: Any) -> str | None:
-        """Take the report of an agent.
+        """Record a state report of an agent.
 
-        :param agent_state: the state inside a dict with the key ``agent_state`` once more.
+        :param agent_state: a dict whose key ``agent_state`` holds the state.
         :param time: when it was sent, UTC.
         :returns: ``new``, ``alive`` or ``revived``; None for a report sent before this server started.
         """
         state = agent_state["agent_state"]
-        word = self._plugin.report_state(state, datetime.datetime.fromisoformat(time))
-        if word in ("new", "revived"):
-            LOG.info("%s on %s reports: %s", state["agent_type"], state["host"], word)
-        return word
+        status = self._plugin.report_state(state, datetime.datetime.fromisoformat(time))
+        if status in ("new", "revived"):
+            LOG.info("%s on %s reports: %s", state["agent_type"], state["host"], status)
+        return status
 
     def has_alive_neutron_server(self, context: Any, **_: Any) -> bool:
-        """Return whether there is a server: this one."""
+        """Return True: the server that answers is alive."""
         return True

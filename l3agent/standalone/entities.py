@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a topology file describes, as frozen values: networks, routers and hosts, with ids that follow from their names.
+"""The contents of a topology file as immutable values: networks, routers and hosts, with ids derived from their names.
 
-Equality is meaning: a router that compares equal before and after a change of the file needs no update.
+A router that compares equal before and after a change of the file needs no update.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from ipaddress import IPv4Address
 
 from l3agent.model.states import Address, Interface, Network
 
-# Any constant does; this one must never change, or every id changes with it.
+# An arbitrary constant. It must not change, because all ids depend on it.
 _NAMESPACE = uuid.UUID("0c1d7f0e-6a53-4c5e-9d3b-2f0f5c1f7a11")
 
-#: The first half of every MAC address that Neutron hands out by default (``base_mac``).
+#: The first three octets of the MAC addresses that Neutron assigns by default (``base_mac``).
 _MAC_PREFIX = "fa:16:3e"
 
-#: The MTU of a network that names none.
+#: MTU of a network whose description has none.
 DEFAULT_MTU = 1500
 
 
 def stable_id(*name: str) -> str:
-    """Return the id of what has this name: the same today and tomorrow, here and on every other node.
+    """Return an id derived from a name: the same in each run and on each node.
 
     :param name: kind and names, as in ``"port", "r1", "blue-v4"``.
     """
@@ -32,7 +32,7 @@ def stable_id(*name: str) -> str:
 
 
 def mac_address(port_id: str) -> str:
-    """Return the MAC address of a port; 24 bits follow from its id."""
+    """Return the MAC address of a port; its last 24 bits are derived from the id."""
     digits = uuid.UUID(port_id).hex[-6:]
     return ":".join((_MAC_PREFIX, digits[:2], digits[2:4], digits[4:]))
 
@@ -41,7 +41,7 @@ def mac_address(port_id: str) -> str:
 class Subnet:
     """A range of addresses of a network.
 
-    :param gateway: where hosts send what is not for their own subnet; None: nowhere.
+    :param gateway: next hop of the default route of hosts; None: no default route.
     """
 
     id: str
@@ -55,7 +55,7 @@ class Subnet:
 class VirtualNetwork:
     """A network, of a tenant or external.
 
-    :param interface: a real network card on an external network; None: there is none.
+    :param interface: physical interface of an external network; None: none.
     """
 
     id: str
@@ -66,13 +66,13 @@ class VirtualNetwork:
     subnets: tuple[Subnet, ...]
 
     def subnet_of(self, address: Address) -> Subnet | None:
-        """Return the subnet that holds an address, or None."""
+        """Return the subnet that contains an address, or None."""
         return next((subnet for subnet in self.subnets if address in subnet.cidr), None)
 
 
 @dataclass(frozen=True, slots=True)
 class FixedIP:
-    """An address of a port and the subnet it comes from."""
+    """An address of a port and its subnet."""
 
     subnet: Subnet
     address: Address
@@ -80,7 +80,7 @@ class FixedIP:
 
 @dataclass(frozen=True, slots=True)
 class RouterPort:
-    """A port of a router: its gateway, or an interface to a subnet of a tenant."""
+    """A port of a router: its gateway, or an interface on a subnet of a tenant."""
 
     id: str
     network: VirtualNetwork
@@ -94,7 +94,7 @@ class RouterPort:
 
 @dataclass(frozen=True, slots=True)
 class ExtraRoute:
-    """A route by hand."""
+    """A static route."""
 
     destination: Network
     nexthop: Address
@@ -102,10 +102,10 @@ class ExtraRoute:
 
 @dataclass(frozen=True, slots=True)
 class Association:
-    """A floating IP and what it stands for.
+    """A floating IP and the fixed address it is associated with.
 
-    :param port_id: the port of the host that has the fixed address, or of a machine outside the file.
-    :param host: name of that host; None when the file has none with this address.
+    :param port_id: the port of the host with the fixed address, or of a host that the file does not describe.
+    :param host: name of that host; None if the file has no host with this address.
     """
 
     id: str
@@ -120,7 +120,7 @@ class Association:
 class Router:
     """A router.
 
-    :param agent: host name of the only agent that may have it; None: any.
+    :param agent: host name of the only agent that may serve the router; None: any.
     """
 
     id: str
@@ -134,7 +134,7 @@ class Router:
     floating_ips: tuple[Association, ...]
 
     def ports(self) -> Iterator[RouterPort]:
-        """Yield the interfaces, and the gateway if there is one."""
+        """Yield the interfaces, then the gateway if the router has one."""
         yield from self.interfaces
         if self.gateway is not None:
             yield self.gateway
@@ -142,10 +142,10 @@ class Router:
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """A stand-in for a virtual machine or for an outside host: one network card on one network.
+    """A simulated host, a virtual machine or a host outside: one interface on one network.
 
-    :param addresses: with the prefix length of their subnet, or ``/32`` and ``/128`` for others.
-    :param routes: those of the file and the default routes.
+    :param addresses: with the prefix length of their subnet; ``/32`` and ``/128`` for addresses outside of it.
+    :param routes: the routes of the file and the default routes.
     """
 
     id: str
@@ -163,7 +163,7 @@ class Host:
 
 @dataclass(frozen=True, slots=True)
 class Topology:
-    """All of a file."""
+    """The contents of a topology file."""
 
     networks: tuple[VirtualNetwork, ...] = ()
     routers: tuple[Router, ...] = ()

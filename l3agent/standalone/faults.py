@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A server that misbehaves on purpose, so that an operator can see what agents make of it before a real one does."""
+"""Fault injection: the server delays answers, fails calls and drops casts, so that operators can rehearse faults."""
 
 from __future__ import annotations
 
@@ -15,38 +15,41 @@ from l3agent.exceptions import L3AgentError
 
 @dataclass(frozen=True, slots=True)
 class Faults:
-    """What goes wrong.
+    """The faults to inject.
 
-    :param answer_delay: seconds that each answer takes longer.
-    :param lose_casts: share of the messages to agents that are never sent, 0 to 1.
-    :param fail_calls: share of the calls of agents that fail, 0 to 1.
+    :param answer_delay: delay of each answer in seconds.
+    :param lose_casts: fraction of the casts to agents that are dropped, 0 to 1.
+    :param fail_calls: fraction of the calls of agents that fail, 0 to 1.
     """
 
     answer_delay: float = 0.0
     lose_casts: float = 0.0
     fail_calls: float = 0.0
 
-    def spoiled(self, endpoint: Any) -> Any:
-        """Return an endpoint that answers late or fails, or the same where nothing is to go wrong with calls."""
-        return _Spoiled(endpoint, self) if self.answer_delay or self.fail_calls else endpoint
+    def wrap(self, endpoint: Any) -> Any:
+        """Return an endpoint that injects the faults of calls; the given one if there are none."""
+        return _FaultyEndpoint(endpoint, self) if self.answer_delay or self.fail_calls else endpoint
 
-    def loses(self) -> bool:
-        """Tell whether the next message is lost."""
+    def drops_cast(self) -> bool:
+        """Return True if the next cast is to be dropped."""
         return random.random() < self.lose_casts
 
-    def meet(self, method: str) -> None:
-        """Wait, and fail, as a call shall."""
+    def inject(self, method: str) -> None:
+        """Delay a call and make it fail, as configured.
+
+        :raises InjectedFault: the call is to fail.
+        """
         eventlet.sleep(self.answer_delay)
         if random.random() < self.fail_calls:
-            raise FailedOnPurpose(f"{method}: failed on purpose (--fail-calls)")
+            raise InjectedFault(f"{method}: injected fault (--fail-calls)")
 
 
-class FailedOnPurpose(L3AgentError):
-    """What a call ends with that was to fail."""
+class InjectedFault(L3AgentError):
+    """The error of a call that fails by fault injection."""
 
 
-class _Spoiled:
-    """Stands before an endpoint."""
+class _FaultyEndpoint:
+    """Forwards calls to an endpoint, with faults."""
 
     def __init__(self, endpoint: Any, faults: Faults) -> None:
         self.target = endpoint.target
@@ -56,12 +59,12 @@ class _Spoiled:
     def __getattr__(self, name: str) -> Callable[..., Any]:
         method = getattr(self._endpoint, name)
 
-        def spoiled(*arguments: Any, **named: Any) -> Any:
-            self._faults.meet(name)
+        def call(*arguments: Any, **named: Any) -> Any:
+            self._faults.inject(name)
             return method(*arguments, **named)
 
-        return spoiled
+        return call
 
 
-#: Nothing goes wrong.
-NONE = Faults()
+#: No faults.
+NO_FAULTS = Faults()

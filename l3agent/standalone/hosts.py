@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Keeps the stand-ins of a topology file in the kernel: hosts, and networks that own a real network card.
+"""Applies the simulated hosts of a topology file, and its networks with a physical interface, through the data plane.
 
-They go to the same data plane as the routers of the agent in this process. Routers are none of its business.
+The data plane is that of the agent in this process. Routers are not touched.
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ from l3agent.standalone.entities import Host, Topology
 LOG = logging.getLogger(__name__)
 
 _RETRY_MIN_S, _RETRY_MAX_S = 0.5, 30.0
-#: So many states go in one request: routers wait that long for their turn at most.
+#: States per request: an update of a router waits for one request at most.
 _BATCH = 16
 
 
 class Dataplane(Protocol):
-    """What is needed of :class:`l3agent.agent.dataplane_client.DataplaneClient`."""
+    """The part of :class:`l3agent.agent.dataplane_client.DataplaneClient` that this module uses."""
 
     def reconcile(self, states: Sequence[tuple[Key, State | None]]) -> list[Report]:
-        """Make the kernel equal to some states; one report each, in their order."""
+        """Bring states into the kernel; return one report per state, in their order."""
 
     def inventory(self) -> dict[str, list[str]]:
-        """Return the ids of what is in the kernel, by kind."""
+        """Return the ids of the objects in the kernel, by kind."""
 
     def on_new_process(self, callback: Callable[[], None]) -> None:
-        """Call back when the data plane is another process than before."""
+        """Call ``callback`` after each connection to a new data-plane process."""
 
 
-def stand_in_states(topology: Topology) -> dict[Key, State]:
-    """Return what the data plane needs to know of a topology besides its routers."""
+def simulated_states(topology: Topology) -> dict[Key, State]:
+    """Return the states of a topology that are not routers."""
     states: dict[Key, State] = {
         ("network", network.id): NetworkState(network.id, network.interface)
         for network in topology.networks
@@ -61,38 +61,38 @@ def _host_state(host: Host) -> HostState:
 
 
 def _is_neighbour(address: Address, host: Host) -> bool:
-    """Return False for a gateway outside the subnets of a host, which needs a route on link."""
+    """Return False for a gateway outside the subnets of a host, which needs an on-link route."""
     return any(address in interface.network for interface in host.addresses) or (
         address.version == 6 and address.is_link_local
     )
 
 
-class Hosts:
-    """Brings about what :func:`stand_in_states` says, only the difference, for as long as it takes.
+class SimulatedHosts:
+    """Applies the result of :func:`simulated_states` and later changes of it, with retries.
 
-    What an earlier run left behind is removed too, once.
+    Hosts and networks of an earlier run are removed once.
     """
 
     def __init__(self, dataplane: Dataplane, topology: Topology) -> None:
         self._dataplane = dataplane
-        self._wanted = stand_in_states(topology)
-        self._present: dict[Key, State] = {}
-        self._leaving: set[Key] = set()
-        self._swept = False
+        self._desired = simulated_states(topology)
+        self._applied: dict[Key, State] = {}
+        self._to_remove: set[Key] = set()
+        self._has_removed_leftovers = False
         self._changed = Event()
-        dataplane.on_new_process(self._bring_again)
+        dataplane.on_new_process(self._resend_all)
 
     def replace(self, topology: Topology) -> None:
-        """Bring about another topology from now on."""
-        wanted = stand_in_states(topology)
-        self._leaving |= self._wanted.keys() | self._present.keys()
-        self._wanted = wanted
+        """Apply another topology from now on."""
+        desired = simulated_states(topology)
+        self._to_remove |= self._desired.keys() | self._applied.keys()
+        self._desired = desired
         self._wake()
 
-    def _bring_again(self) -> None:
-        """Bring all of it to a data plane that knows none of it, and so would repair none of it."""
-        # What is said of the former one from now on goes to a map that nobody looks at.
-        self._present = {}
+    def _resend_all(self) -> None:
+        """Send all states again: a new data-plane process repairs only states that it received."""
+        # Reports of the former process may still arrive; they update the former dict, which is discarded.
+        self._applied = {}
         self._wake()
 
     def _wake(self) -> None:
@@ -100,60 +100,60 @@ class Hosts:
             self._changed.send()
 
     def run(self) -> None:
-        """Work until killed."""
+        """Apply changes until killed."""
         delay = _RETRY_MIN_S
         while True:
             self._changed = Event()
-            if self._bring_about():
+            if self._apply_difference():
                 delay = _RETRY_MIN_S
                 self._changed.wait()
             else:
                 self._changed.wait(timeout=delay)
                 delay = min(2 * delay, _RETRY_MAX_S)
 
-    def _bring_about(self) -> bool:
-        """Send what differs; return whether all of it is there now."""
+    def _apply_difference(self) -> bool:
+        """Send the difference; return True if all of it was applied."""
         try:
-            if not self._swept:
-                self._leaving |= self._left_behind()
-                self._swept = True
+            if not self._has_removed_leftovers:
+                self._to_remove |= self._find_leftovers()
+                self._has_removed_leftovers = True
             difference = self._difference()
             batches = [difference[at : at + _BATCH] for at in range(0, len(difference), _BATCH)]
             sent = [self._send(batch) for batch in batches]
             return all(sent)
         except TransientError as exc:
-            LOG.warning("Hosts of the topology wait for the data plane: %s", exc)
+            LOG.warning("Hosts of the topology are applied when the data plane answers: %s", exc)
             return False
 
-    def _left_behind(self) -> set[Key]:
+    def _find_leftovers(self) -> set[Key]:
         found = self._dataplane.inventory()
         hosts: set[Key] = {("host", name) for name in found.get("host", ())}
-        # Bridges of routers and hosts are among these; the data plane removes a bridge only when nobody uses it.
+        # Includes bridges in use by routers and hosts; the data plane deletes a bridge only when it has no port.
         networks: set[Key] = {("network", network_id) for network_id in found.get("network", ())}
         return hosts | networks
 
     def _difference(self) -> list[tuple[Key, State | None]]:
-        self._leaving -= self._wanted.keys()
-        new = [(key, state) for key, state in self._wanted.items() if self._present.get(key) != state]
-        # What leaves goes first: an address or a card may have moved from it.
-        return [*((key, None) for key in sorted(self._leaving)), *new]
+        self._to_remove -= self._desired.keys()
+        new = [(key, state) for key, state in self._desired.items() if self._applied.get(key) != state]
+        # Removals first: an address or an interface may have moved to another host or network.
+        return [*((key, None) for key in sorted(self._to_remove)), *new]
 
     def _send(self, batch: Sequence[tuple[Key, State | None]]) -> bool:
-        present = self._present
+        applied = self._applied
         reports = self._dataplane.reconcile(batch)
         for (key, state), report in zip(batch, reports, strict=True):
-            self._note(present, key, state, report)
+            self._record(applied, key, state, report)
         return not any(report.error for report in reports)
 
-    def _note(self, present: dict[Key, State], key: Key, state: State | None, report: Report) -> None:
+    def _record(self, applied: dict[Key, State], key: Key, state: State | None, report: Report) -> None:
         if report.error:
-            LOG.warning("%s %s: %s; trying again", *key, report.error)
-            present.pop(key, None)
+            LOG.warning("%s %s: %s; retrying", *key, report.error)
+            applied.pop(key, None)
             return
         if report.count:
             LOG.info("%s %s %s: %d operations", *key, "removed" if state is None else "updated", report.count)
         if state is None:
-            present.pop(key, None)
-            self._leaving.discard(key)
+            applied.pop(key, None)
+            self._to_remove.discard(key)
         else:
-            present[key] = state
+            applied[key] = state

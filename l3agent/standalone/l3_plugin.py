@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The server's side of L3, small: which agent has which router, what routers look like, how floating IPs do.
+"""The L3 plug-in of the server: bindings of routers to agents, payloads, statuses of floating IPs.
 
-Knows neither files nor transports: :mod:`l3agent.standalone.endpoints` puts it on the wire and
-:mod:`l3agent.standalone.standalone_service` follows the file. Every method answers at once.
+Independent of files and transports: :mod:`l3agent.standalone.endpoints` serves it over RPC and
+:mod:`l3agent.standalone.standalone_service` follows the file. No method blocks.
 
-Scheduling, as simple as it can be: a router goes to the agent that its ``agent`` key names, else to the living agent
-with the fewest routers, at the latest when an agent asks for its routers. There it stays, also while that agent is
-dead; to move it, name another agent in the file.
+Scheduling: a router is bound to the agent that its ``agent`` key names, else to the alive agent with the fewest
+routers, at the latest when an agent requests its routers. The binding persists while that agent is dead; to move a
+router, name another agent in the file.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from l3agent.standalone.router_payload import Payload, router_payload
 
 AGENT_TYPE = "L3 agent"
 
-#: Seconds without a report after which an agent counts as dead; Neutron's ``agent_down_time`` has the same default.
+#: Seconds without a report after which an agent is considered dead; Neutron's ``agent_down_time`` has the same default.
 AGENT_DOWN_TIME_S = 75.0
 
 
@@ -32,20 +32,20 @@ AGENT_DOWN_TIME_S = 75.0
 class Agent:
     """An agent that has reported.
 
-    :param seen: when it did last, on the monotonic clock.
+    :param reported_at: time of the last report, on the monotonic clock.
     """
 
     host: str
-    seen: float
+    reported_at: float
     configurations: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A message that the agents need.
+    """A cast to agents.
 
     :param method: ``routers_updated``, ``router_deleted`` or ``router_removed_from_agent``.
-    :param host: whom to tell; None: all agents.
+    :param host: the agent; None: all agents.
     """
 
     method: str
@@ -54,10 +54,10 @@ class Change:
 
 
 class Plugin:
-    """Serves one topology.
+    """State of the server for one topology.
 
     :param agent_down_time: seconds.
-    :param bindings: which agent has which router (host by router id), from an earlier run.
+    :param bindings: host by router id, from an earlier run.
     :param clock: monotonic seconds.
     """
 
@@ -82,14 +82,13 @@ class Plugin:
     # Agents
 
     def report_state(self, state: Mapping[str, Any], sent: datetime.datetime) -> str | None:
-        """Take the report of an agent and say what it was until now: ``new``, ``alive`` or ``revived``.
+        """Record the report of an agent; return its former status: ``new``, ``alive`` or ``revived``.
 
-        An agent that has run for a while is ``revived`` too when this server is the one that started anew: either way
-        it must ask for everything again.
+        An agent that started before this server is ``revived`` too, because it must resynchronize in both cases.
 
-        :param state: what the agent says of itself.
-        :param sent: when, UTC without a time zone.
-        :returns: None when the report is older than this server and so was sent to its predecessor.
+        :param state: the reported state.
+        :param sent: time of the report, UTC without a time zone.
+        :returns: None if the report is older than this server, so that it was sent to its predecessor.
         :raises KeyError: an identifying key is missing.
         """
         host, agent_type = state["host"], state["agent_type"]
@@ -105,19 +104,22 @@ class Plugin:
         return "new" if known is None and state.get("start_flag") else "revived"
 
     def _is_older_than_server(self, sent: datetime.datetime) -> bool:
-        """Compare ages, not times of day: a clock that is set meanwhile must not make every report look old."""
+        """Return True if a report is older than this server.
+
+        Ages are compared, not times of day: otherwise a clock that is set meanwhile would make all reports old.
+        """
         age = (datetime.datetime.now(datetime.UTC).replace(tzinfo=None) - sent).total_seconds()
         return age > self._clock() - self._started
 
     def _is_alive(self, agent: Agent) -> bool:
-        return self._clock() - agent.seen <= self._down_time
+        return self._clock() - agent.reported_at <= self._down_time
 
     # Routers
 
     def router_ids(self, host: str) -> list[str]:
-        """Return the ids of the routers of an agent; routers without one are scheduled first.
+        """Schedule unbound routers; return the ids of the routers bound to an agent.
 
-        :returns: nothing for an agent that has not reported.
+        :returns: an empty list for an agent that has not reported.
         """
         if host not in self.agents:
             return []
@@ -126,30 +128,32 @@ class Plugin:
         return sorted(router_id for router_id, owner in self.bindings.items() if owner == host)
 
     def routers(self, host: str, router_ids: Iterable[str] | None = None) -> list[Payload]:
-        """Return those routers that an agent should have now; one that is administratively down is not among them.
+        """Return the payloads of the routers bound to an agent, except administratively down ones.
 
-        :param router_ids: None: all of this agent.
+        :param router_ids: the requested routers; None: all routers bound to the agent.
         :raises AgentNotFoundByTypeHost: the agent has not reported.
         """
         if host not in self.agents:
             raise AgentNotFoundByTypeHost(f"Agent with agent_type={AGENT_TYPE} and host={host} could not be found")
-        wanted = self.router_ids(host) if router_ids is None else router_ids
-        found = (self._routers[router_id] for router_id in wanted if self.bindings.get(router_id) == host)
+        requested = self.router_ids(host) if router_ids is None else router_ids
+        found = (self._routers[router_id] for router_id in requested if self.bindings.get(router_id) == host)
         return [self._payload(router, host) for router in found if router.admin_state_up]
 
     def _payload(self, router: Router, host: str) -> Payload:
-        return router_payload(router, host=host, status=lambda pair: self.floating_ip_status(router.id, pair))
+        return router_payload(
+            router, host=host, status=lambda association: self.floating_ip_status(router.id, association)
+        )
 
     def _schedule(self, router_id: str) -> str | None:
-        living = [agent.host for agent in self.agents.values() if self._is_alive(agent)]
+        alive = [agent.host for agent in self.agents.values() if self._is_alive(agent)]
         load = Counter(self.bindings.values())
-        host = min(living, key=lambda name: (load[name], name), default=None)
+        host = min(alive, key=lambda name: (load[name], name), default=None)
         if host is not None:
             self.bindings[router_id] = host
         return host
 
     def _bind_all(self, former: Mapping[str, str]) -> None:
-        """Keep each router with its agent, or bring it to the one its description names."""
+        """Bind each router to the agent that its description names, else keep its former binding."""
         kept = {router_id: host for router_id, host in former.items() if router_id in self._routers}
         pinned = {router.id: router.agent for router in self._routers.values() if router.agent is not None}
         self.bindings = kept | pinned
@@ -157,28 +161,28 @@ class Plugin:
     # Floating IPs
 
     def set_floating_ip_statuses(self, router_id: str, statuses: Mapping[str, str]) -> None:
-        """Remember what an agent says of the floating IPs of a router; ids the router does not have are ignored."""
+        """Record the statuses of the floating IPs of a router; unknown ids are ignored."""
         router = self._routers.get(router_id)
-        for pair in router.floating_ips if router else ():
-            if pair.id in statuses:
-                self._statuses[router_id, pair] = str(statuses[pair.id])
+        for association in router.floating_ips if router else ():
+            if association.id in statuses:
+                self._statuses[router_id, association] = str(statuses[association.id])
 
-    def floating_ip_status(self, router_id: str, pair: Association) -> str:
-        """Return the last status; ``DOWN`` until one is reported for this address behind this router."""
-        return self._statuses.get((router_id, pair), "DOWN")
+    def floating_ip_status(self, router_id: str, association: Association) -> str:
+        """Return the last reported status; ``DOWN`` before the first report for this association on this router."""
+        return self._statuses.get((router_id, association), "DOWN")
 
     # Change
 
     def replace(self, topology: Topology) -> list[Change]:
         """Serve another topology from now on.
 
-        :returns: what the agents must be told.
+        :returns: the casts that notify the agents.
         """
         before, owners = self._routers, self.bindings
         self.topology = topology
         self._routers = {router.id: router for router in topology.routers}
         self._bind_all(owners)
-        current = {(router.id, pair) for router in topology.routers for pair in router.floating_ips}
+        current = {(router.id, association) for router in topology.routers for association in router.floating_ips}
         self._statuses = {key: status for key, status in self._statuses.items() if key in current}
         changes = [Change("router_deleted", None, router_id) for router_id in before if router_id not in self._routers]
         for router_id, router in self._routers.items():

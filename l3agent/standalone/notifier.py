@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tells the agents what changed, as the server does: casts to topic ``l3_agent``, kept until the broker took them.
+"""Notifies agents of changes, as neutron-server does: casts to topic ``l3_agent``, kept until the broker confirms them.
 
-Sending happens in a greenthread of its own, so that a broker that is away holds up nothing else.
+The casts are sent in a separate greenthread, so that an unavailable broker blocks nothing else.
 """
 
 from __future__ import annotations
@@ -27,55 +27,55 @@ _RETRY_MIN_S, _RETRY_MAX_S = 1.0, 30.0
 
 
 class Notifier:
-    """Sends changes in order; one that comes again while it waits is sent once, at the later place.
+    """Sends changes in order; a change that is added again while it waits is sent once, at the later position.
 
-    :param loses: tells, for each message, whether it is lost on purpose.
+    :param drops_cast: returns True for each cast that fault injection drops.
     """
 
-    def __init__(self, transport: Any, *, loses: Callable[[], bool] = lambda: False) -> None:
-        self._loses = loses
+    def __init__(self, transport: Any, *, drops_cast: Callable[[], bool] = lambda: False) -> None:
+        self._drops_cast = drops_cast
         self._client = Client(transport, AGENT_TOPIC, timeout=_CAST_TIMEOUT_S)
-        # A dict for its order: the values mean nothing.
+        # A dict as an ordered set.
         self._waiting: dict[Change, None] = {}
-        self._more = Event()
+        self._has_work = Event()
 
     def add(self, changes: Iterable[Change]) -> None:
-        """Have these sent soon."""
+        """Queue changes for sending."""
         for change in changes:
             self._waiting.pop(change, None)
             self._waiting[change] = None
-        if self._waiting and not self._more.ready():
-            self._more.send()
+        if self._waiting and not self._has_work.ready():
+            self._has_work.send()
 
     def run(self) -> None:
-        """Send until killed."""
+        """Send queued changes until killed."""
         delay = _RETRY_MIN_S
         while True:
             if not self._waiting:
-                self._more = Event()
-                self._more.wait()
+                self._has_work = Event()
+                self._has_work.wait()
             try:
                 self._send_all()
                 delay = _RETRY_MIN_S
             except ServerUnavailable as exc:
-                LOG.warning("Agents could not be told of a change, trying again in %g s: %s", delay, exc)
+                LOG.warning("Agents cannot be notified of changes, retry in %g s: %s", delay, exc)
                 eventlet.sleep(delay)
                 delay = min(2 * delay, _RETRY_MAX_S)
 
     def _send_all(self) -> None:
         while self._waiting:
-            # One run of equal kind at a time: what is added while a cast is under way finds its own place in the order.
+            # One cast for consecutive changes of equal method and host; changes may be added while it is in flight.
             (method, host), run = next(groupby(self._waiting, key=lambda change: (change.method, change.host)))
             self._send(method, host, list(run))
 
     def _send(self, method: str, host: str | None, changes: list[Change]) -> None:
-        # Taken out before: the same change may come again while this one is on its way, and must be sent again then.
+        # Removed before sending: a change that is added while it is in flight must be sent again.
         for change in changes:
             del self._waiting[change]
         try:
             for arguments in _arguments(method, host, [change.router_id for change in changes]):
-                if self._loses():
-                    LOG.warning("Lost on purpose: %s for %s: %s", method, host or "all agents", arguments)
+                if self._drops_cast():
+                    LOG.warning("Fault injection drops cast %s to %s: %s", method, host or "all agents", arguments)
                     continue
                 self._client.cast(admin_context(), method, **arguments)
         except BaseException:
@@ -84,7 +84,7 @@ class Notifier:
 
 
 def _arguments(method: str, host: str | None, router_ids: list[str]) -> list[dict[str, Any]]:
-    """Return the casts that one kind of change needs, with address, version and arguments as the server sends them."""
+    """Return the target, version and arguments of the casts for changes of one method, as neutron-server sends them."""
     match method:
         case "routers_updated":
             return [{"server": host, "version": "1.1", "routers": router_ids}]

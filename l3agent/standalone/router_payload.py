@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From the values of a topology to what Neutron's server sends: routers, ports, networks as plain dicts.
+"""Converts the values of a topology to payloads of neutron-server: routers, ports and networks as dicts.
 
-The shape is that of ``sync_routers`` of Neutron 29: every key an agent may read is there, and so are those it does not
-read. As there, ``gw_port``, ``_interfaces`` and ``_floatingips`` are absent where there is nothing to put in.
+The format is that of ``sync_routers`` of Neutron 29, including keys that no agent reads. As in Neutron, ``gw_port``,
+``_interfaces`` and ``_floatingips`` are absent if they would be empty.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from l3agent.standalone.entities import (
     stable_id,
 )
 
-#: The one project of a topology file, written as Keystone writes ids.
+#: Id of the single project of a topology file, in the format of Keystone (without hyphens).
 PROJECT_ID = stable_id("project").replace("-", "")
 
 Payload = dict[str, Any]
 
 
 def router_payload(router: Router, *, host: str, status: Callable[[Association], str]) -> Payload:
-    """Return a router as the server sends it to the agent on ``host``.
+    """Return the payload of a router for the agent on ``host``.
 
-    :param status: last reported status of a floating IP.
+    :param status: returns the last reported status of a floating IP.
     """
     payload: Payload = {
         "id": router.id,
@@ -62,19 +62,21 @@ def router_payload(router: Router, *, host: str, status: Callable[[Association],
             _router_port(port, router, "network:router_interface", host) for port in router.interfaces
         ]
     if router.floating_ips:
-        payload["_floatingips"] = [_floating_ip(pair, router, status(pair)) for pair in router.floating_ips]
+        payload["_floatingips"] = [
+            _floating_ip(association, router, status(association)) for association in router.floating_ips
+        ]
     return payload
 
 
 def ports_of_subnet(topology: Topology, subnet_id: str) -> list[Payload]:
-    """Return the ports with an address in a subnet, reduced as Neutron's server does for ``get_ports_by_subnet``."""
+    """Return the ports with an address in a subnet, with the keys that ``get_ports_by_subnet`` of Neutron returns."""
     return [
         port for port in _all_ports(topology) if any(fixed["subnet_id"] == subnet_id for fixed in port["fixed_ips"])
     ]
 
 
 def network_payload(network: VirtualNetwork) -> Payload:
-    """Return a network as the server sends it for ``get_networks``."""
+    """Return the payload of a network, as in ``get_networks``."""
     return {
         "id": network.id,
         "name": network.name,
@@ -144,36 +146,36 @@ def _router_port(port: RouterPort, router: Router, owner: str, host: str, projec
     }
 
 
-def _floating_ip(pair: Association, router: Router, status: str) -> Payload:
+def _floating_ip(association: Association, router: Router, status: str) -> Payload:
     return {
-        "id": pair.id,
+        "id": association.id,
         **_owner(PROJECT_ID),
         "description": "",
-        "floating_ip_address": str(pair.floating),
-        "fixed_ip_address": str(pair.fixed),
+        "floating_ip_address": str(association.floating),
+        "fixed_ip_address": str(association.fixed),
         "fixed_ip_address_scope": None,
         "floating_network_id": router.gateway.network.id if router.gateway else None,
         "router_id": router.id,
-        "port_id": pair.port_id,
-        "port_details": _port_details(pair),
+        "port_id": association.port_id,
+        "port_details": _port_details(association),
         "port_forwardings": [],
         "status": status,
         "dns_domain": "",
         "dns_name": "",
         "qos_network_policy_id": None,
         "qos_policy_id": None,
-        "standard_attr_id": _number(pair.id),
+        "standard_attr_id": _number(association.id),
     }
 
 
-def _port_details(pair: Association) -> Payload:
+def _port_details(association: Association) -> Payload:
     return {
         "admin_state_up": True,
-        "device_id": stable_id("host", pair.host) if pair.host else "",
+        "device_id": stable_id("host", association.host) if association.host else "",
         "device_owner": "compute:nova",
-        "mac_address": mac_address(pair.port_id),
-        "name": pair.host or "",
-        "network_id": pair.network.id,
+        "mac_address": mac_address(association.port_id),
+        "name": association.host or "",
+        "network_id": association.network.id,
         "status": "ACTIVE",
     }
 
@@ -240,5 +242,5 @@ def _owner(project_id: str) -> Payload:
 
 
 def _number(object_id: str) -> int:
-    """Return what stands for the row number that Neutron's database gives to an object: positive, 31 bits."""
+    """Return a ``standard_attr_id``: in Neutron a row number of its database, here 31 bits of the object id."""
     return int(object_id[:8], 16) & 0x7FFFFFFF

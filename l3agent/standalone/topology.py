@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The topology file: YAML in, frozen values out, every problem with its line.
+"""Reads a topology file: YAML to immutable values, or all problems with their lines.
 
-The file names things; ids and MAC addresses follow from the names (:mod:`l3agent.standalone.entities`).
-A sample with comments is ``etc/l3agent/topology.yaml``.
+Ids and MAC addresses are derived from the names in the file (:mod:`l3agent.standalone.entities`).
+``etc/l3agent/topology.yaml`` is a sample with comments.
 
-What is read here is returned as far as it is known even where a part of it is wrong, so that what refers to it can be
-checked in the same run; nothing of it leaves :func:`load` then.
+The functions also return entities with invalid parts, so that references to them are checked in the same run; in this
+case :func:`load` raises.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from l3agent.standalone.addresses import (
 )
 from l3agent.standalone.document import Item, read_document
 from l3agent.standalone.entities import DEFAULT_MTU, Host, Subnet, Topology, VirtualNetwork, stable_id
-from l3agent.standalone.symbols import Directory
+from l3agent.standalone.symbols import SymbolTable
 from l3agent.standalone.topology_routers import read_router
 from l3agent.standalone.topology_routes import default_routes, read_routes
 
@@ -34,30 +34,30 @@ _T = TypeVar("_T")
 
 
 def load(path: str | Path) -> Topology:
-    """Read a topology file.
+    """Return the contents of a topology file.
 
-    :raises ConfigError: one line for each problem, ``file:line: where.in.the.file: value: what is wrong``.
+    :raises ConfigError: the file is invalid; one line per problem, ``file:line: path.in.the.file: value: reason``.
     """
     root = read_document(Path(path))
     sections = root.fields(("networks", "routers", "hosts"))
-    directory = Directory()
-    networks = _named(sections, "network", _network, directory)
-    hosts = _named(sections, "host", _host, directory)
-    routers = _named(sections, "router", read_router, directory)
+    symbols = SymbolTable()
+    networks = _named(sections, "network", _network, symbols)
+    hosts = _named(sections, "host", _host, symbols)
+    routers = _named(sections, "router", read_router, symbols)
     root.problems.raise_any()
     return Topology(tuple(networks), tuple(routers), tuple(hosts))
 
 
 def _named(
-    sections: dict[str, Item], kind: str, read: Callable[[str, Item, Directory], _T | None], directory: Directory
+    sections: dict[str, Item], kind: str, read: Callable[[str, Item, SymbolTable], _T | None], symbols: SymbolTable
 ) -> list[_T]:
-    """Read a section that maps names to descriptions."""
+    """Return the valid entities of a section that maps names to descriptions."""
     section = sections.get(f"{kind}s")
     found = []
     for name, item in section.entries().items() if section else ():
-        entity = read(name, item, directory) if read_name(item, name) else None
+        entity = read(name, item, symbols) if read_name(item, name) else None
         if entity is None:
-            directory.refused.add(f"{kind} {name}")
+            symbols.invalid.add(f"{kind} {name}")
         else:
             found.append(entity)
     return found
@@ -66,49 +66,52 @@ def _named(
 # Networks
 
 
-def _network(name: str, item: Item, directory: Directory) -> VirtualNetwork:
+def _network(name: str, item: Item, symbols: SymbolTable) -> VirtualNetwork:
     fields = item.fields(("external", "mtu", "subnets"), required=("subnets",))
-    external, interface = _external(fields.get("external"), directory)
-    subnets = _subnets(fields.get("subnets"), directory, external)
+    external, interface = _external(fields.get("external"), symbols)
+    subnets = _subnets(fields.get("subnets"), symbols, external)
     ipv6 = any(subnet.cidr.version == 6 for subnet in subnets)
     mtu = fields["mtu"].integer(IPV6_MTU_MIN if ipv6 else MTU_MIN, MTU_MAX) if "mtu" in fields else None
     network = VirtualNetwork(stable_id("network", name), name, external, interface, mtu or DEFAULT_MTU, tuple(subnets))
-    directory.networks[name] = network
-    directory.subnets.update({subnet.name: (network, subnet) for subnet in subnets})
+    symbols.networks[name] = network
+    symbols.subnets.update({subnet.name: (network, subnet) for subnet in subnets})
     return network
 
 
-def _external(item: Item | None, directory: Directory) -> tuple[bool, str | None]:
-    """Read ``external``: true, false, or the network card that leads outside."""
+def _external(item: Item | None, symbols: SymbolTable) -> tuple[bool, str | None]:
+    """Return whether a network is external, and its physical interface.
+
+    :param item: the value of ``external``: true, false, or a mapping with the interface.
+    """
     if item is None:
         return False, None
     if not item.is_mapping:
         return bool(item.boolean()), None
     fields = item.fields(("interface",), required=("interface",))
-    card = read_device(fields["interface"]) if "interface" in fields else None
-    if card is not None:
-        directory.claim_card(fields["interface"], card)
-    return True, card
+    interface = read_device(fields["interface"]) if "interface" in fields else None
+    if interface is not None:
+        symbols.claim_interface(fields["interface"], interface)
+    return True, interface
 
 
-def _subnets(item: Item | None, directory: Directory, external: bool) -> list[Subnet]:
+def _subnets(item: Item | None, symbols: SymbolTable, external: bool) -> list[Subnet]:
     subnets: list[Subnet] = []
     for name, entry in item.entries().items() if item else ():
-        subnet = _subnet(name, entry, directory, subnets, external)
+        subnet = _subnet(name, entry, symbols, subnets, external)
         if subnet is None:
-            directory.refused.add(f"subnet {name}")
+            symbols.invalid.add(f"subnet {name}")
         else:
             subnets.append(subnet)
     return subnets
 
 
-def _subnet(name: str, item: Item, directory: Directory, siblings: list[Subnet], external: bool) -> Subnet | None:
+def _subnet(name: str, item: Item, symbols: SymbolTable, siblings: list[Subnet], external: bool) -> Subnet | None:
     fields = item.fields(("cidr", "gateway", "dns_nameservers"), required=("cidr",))
     cidr = read_subnet_range(fields["cidr"]) if "cidr" in fields else None
     if not read_name(item, name) or cidr is None:
         return None
-    if name in directory.subnets or any(name == sibling.name for sibling in siblings):
-        item.fail("another network has a subnet of this name", value=name)
+    if name in symbols.subnets or any(name == sibling.name for sibling in siblings):
+        item.fail("another network has a subnet with this name", value=name)
         return None
     for sibling in siblings:
         if sibling.cidr.overlaps(cidr):
@@ -124,10 +127,10 @@ def _subnet(name: str, item: Item, directory: Directory, siblings: list[Subnet],
 
 
 def _subnet_gateway(item: Item | None, cidr: Network, external: bool) -> Address | None:
-    """Read ``gateway``: an address, or null for none; the first address of the subnet where nothing is said.
+    """Return the gateway of a subnet: an address, None for ``null``, by default the first address of the subnet.
 
-    On an external network it may be an IPv6 link-local address, or outside the subnet and reached on link: both are
-    common at hosting providers. An interface of a router has the gateway of a tenant's subnet as its own address.
+    On an external network the gateway may be an IPv6 link-local address, or an on-link address outside the subnet: both
+    are common at hosting providers. On a tenant network it is the address of the router interface.
     """
     if item is None:
         return cidr[0] if cidr.num_addresses <= 2 else cidr[1]
@@ -137,10 +140,10 @@ def _subnet_gateway(item: Item | None, cidr: Network, external: bool) -> Address
     if address is None:
         return None
     if address.version != cidr.version:
-        item.fail(f"not of the family of {cidr}")
+        item.fail(f"the address family differs from {cidr}")
         return None
     if is_end(address, cidr) or (address not in cidr and not external):
-        item.fail(f"no address of a machine in {cidr}")
+        item.fail(f"not an address of a host in {cidr}")
         return None
     return address
 
@@ -148,37 +151,37 @@ def _subnet_gateway(item: Item | None, cidr: Network, external: bool) -> Address
 # Hosts
 
 
-def _host(name: str, item: Item, directory: Directory) -> Host | None:
+def _host(name: str, item: Item, symbols: SymbolTable) -> Host | None:
     fields = item.fields(("network", "addresses", "routes"), required=("network", "addresses"))
-    network = directory.network(fields["network"]) if "network" in fields else None
+    network = symbols.network(fields["network"]) if "network" in fields else None
     if network is None or "addresses" not in fields:
         return None
-    addresses = _host_addresses(fields["addresses"], network, directory)
+    addresses = _host_addresses(fields["addresses"], network, symbols)
     port_id = stable_id("port", "host", name)
-    directory.claim_port(item, network, port_id)
+    symbols.claim_port(item, network, port_id)
     connected = [address.network for address in addresses] or None
     routes = read_routes(fields.get("routes"), connected, {address.ip for address in addresses})
     routes += default_routes(network, addresses, routes)
     host = Host(stable_id("host", name), name, port_id, network, tuple(addresses), routes)
-    directory.hosts[name] = host
-    directory.host_addresses.update({(network.id, address.ip): host for address in addresses})
+    symbols.hosts[name] = host
+    symbols.host_addresses.update({(network.id, address.ip): host for address in addresses})
     return host
 
 
-def _host_addresses(item: Item, network: VirtualNetwork, directory: Directory) -> list[Interface]:
+def _host_addresses(item: Item, network: VirtualNetwork, symbols: SymbolTable) -> list[Interface]:
     elements = item.elements()
     if not elements and item.node.value == []:
         item.fail("a host needs an address")
     addresses = []
     for element in elements:
         interface = _host_address(element, network)
-        if interface is not None and directory.claim_address(element, network, interface.ip):
+        if interface is not None and symbols.claim_address(element, network, interface.ip):
             addresses.append(interface)
     return addresses
 
 
 def _host_address(item: Item, network: VirtualNetwork) -> Interface | None:
-    """Read an address in a subnet of the network; another one is allowed where its full length says it is meant."""
+    """Return an address in a subnet of the network; any other address must have the full prefix length."""
     parts = read_interface(item)
     if parts is None:
         return None
@@ -187,10 +190,10 @@ def _host_address(item: Item, network: VirtualNetwork) -> Interface | None:
     if subnet is None:
         if length == address.max_prefixlen:
             return as_interface(address, length)
-        item.fail(f"in no subnet of {network.name} (one that is not must end in /{address.max_prefixlen})")
+        item.fail(f"in no subnet of {network.name} (such an address must end in /{address.max_prefixlen})")
         return None
     if length not in (None, subnet.cidr.prefixlen):
-        item.fail(f"in {subnet.cidr}, so it cannot have /{length}")
+        item.fail(f"the prefix length of {subnet.cidr} is not /{length}")
     if is_end(address, subnet.cidr):
         item.fail(f"the network or broadcast address of {subnet.cidr}")
     return as_interface(address, subnet.cidr.prefixlen)

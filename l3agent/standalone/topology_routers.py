@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The routers of a topology file: read after networks and hosts, to which they refer."""
+"""Reads the routers of a topology file, after the networks and hosts to which they refer."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from l3agent.standalone.entities import (
     VirtualNetwork,
     stable_id,
 )
-from l3agent.standalone.symbols import Directory
+from l3agent.standalone.symbols import SymbolTable
 from l3agent.standalone.topology_routes import read_routes
 
 
-def read_router(name: str, item: Item, directory: Directory) -> Router:
-    """Read the description of one router; problems are noted."""
+def read_router(name: str, item: Item, symbols: SymbolTable) -> Router:
+    """Return the router of one description, and record its problems."""
     fields = item.fields(("admin_state_up", "agent", "gateway", "interfaces", "routes", "floating_ips"))
     before = len(item.problems.found)
-    gateway, snat = _gateway(name, fields["gateway"], directory) if "gateway" in fields else (None, True)
-    interfaces = _interfaces(name, fields["interfaces"], directory) if "interfaces" in fields else {}
+    gateway, snat = _gateway(name, fields["gateway"], symbols) if "gateway" in fields else (None, True)
+    interfaces = _interfaces(name, fields["interfaces"], symbols) if "interfaces" in fields else {}
     ports = (*interfaces.values(), *((gateway,) if gateway else ()))
     connected = [(fixed.subnet.cidr, place) for place, port in interfaces.items() for fixed in port.fixed_ips]
     if gateway is not None:
         connected += [(subnet.cidr, fields["gateway"]) for subnet in gateway.network.subnets]
-    _refuse_overlaps(connected)
-    # What follows depends on the ports; where one of them is wrong, it would only repeat that in other words.
-    sound = len(item.problems.found) == before
+    _reject_overlaps(connected)
+    # Routes and floating IPs depend on the ports; after an invalid port they would add only consequential problems.
+    is_valid = len(item.problems.found) == before
     own = {fixed.address for port in ports for fixed in port.fixed_ips}
     return Router(
         id=stable_id("router", name),
@@ -45,9 +45,9 @@ def read_router(name: str, item: Item, directory: Directory) -> Router:
         gateway=gateway,
         snat=snat,
         interfaces=tuple(interfaces.values()),
-        routes=read_routes(fields.get("routes"), [cidr for cidr, _ in connected] if sound else None, own),
-        floating_ips=_floating_ips(fields.get("floating_ips"), gateway, tuple(interfaces.values()), directory)
-        if sound
+        routes=read_routes(fields.get("routes"), [cidr for cidr, _ in connected] if is_valid else None, own),
+        floating_ips=_floating_ips(fields.get("floating_ips"), gateway, tuple(interfaces.values()), symbols)
+        if is_valid
         else (),
     )
 
@@ -55,22 +55,22 @@ def read_router(name: str, item: Item, directory: Directory) -> Router:
 # Ports
 
 
-def _gateway(name: str, item: Item, directory: Directory) -> tuple[RouterPort | None, bool]:
-    """Read the gateway, and whether tenants leave with its address (SNAT)."""
+def _gateway(name: str, item: Item, symbols: SymbolTable) -> tuple[RouterPort | None, bool]:
+    """Return the gateway and whether the router does SNAT."""
     fields = item.fields(("network", "addresses", "snat"), required=("network", "addresses"))
     snat = fields["snat"].boolean() is not False if "snat" in fields else True
-    network = directory.network(fields["network"]) if "network" in fields else None
+    network = symbols.network(fields["network"]) if "network" in fields else None
     if network is None:
         return None, snat
     if not network.external:
-        fields["network"].fail("not external: a gateway leads to an external network")
-    fixed_ips = _gateway_addresses(fields["addresses"], network, directory) if "addresses" in fields else ()
+        fields["network"].fail("not external: a gateway needs an external network")
+    fixed_ips = _gateway_addresses(fields["addresses"], network, symbols) if "addresses" in fields else ()
     port = RouterPort(stable_id("port", "gateway", name, network.name), network, fixed_ips)
-    directory.claim_port(item, network, port.id)
+    symbols.claim_port(item, network, port.id)
     return port, snat
 
 
-def _gateway_addresses(item: Item, network: VirtualNetwork, directory: Directory) -> tuple[FixedIP, ...]:
+def _gateway_addresses(item: Item, network: VirtualNetwork, symbols: SymbolTable) -> tuple[FixedIP, ...]:
     elements = item.elements()
     if not elements and not item.is_scalar:
         item.fail("a gateway needs an address")
@@ -83,50 +83,53 @@ def _gateway_addresses(item: Item, network: VirtualNetwork, directory: Directory
         if subnet is None:
             element.fail(f"in no subnet of {network.name}")
         elif address == subnet.gateway:
-            element.fail(f"the gateway of {subnet.name}")
-        elif _claim(element, network, subnet, address, directory):
+            element.fail(f"the address is the gateway of {subnet.name}")
+        elif _claim(element, network, subnet, address, symbols):
             found.append(FixedIP(subnet, address))
     return tuple(found)
 
 
-def _interfaces(name: str, item: Item, directory: Directory) -> dict[Item, RouterPort]:
-    """Read the interfaces: names of subnets, or ``{subnet, address}`` where the address is not the subnet's gateway."""
-    ports = {element: _interface(name, element, directory) for element in item.elements()}
+def _interfaces(name: str, item: Item, symbols: SymbolTable) -> dict[Item, RouterPort]:
+    """Return the interfaces: names of subnets, or ``{subnet, address}`` for an address other than the gateway."""
+    ports = {element: _interface(name, element, symbols) for element in item.elements()}
     return {element: port for element, port in ports.items() if port is not None}
 
 
-def _interface(name: str, item: Item, directory: Directory) -> RouterPort | None:
+def _interface(name: str, item: Item, symbols: SymbolTable) -> RouterPort | None:
     fields = item.fields(("subnet", "address"), required=("subnet",)) if item.is_mapping else {"subnet": item}
-    found = directory.subnet(fields["subnet"]) if "subnet" in fields else None
+    found = symbols.subnet(fields["subnet"]) if "subnet" in fields else None
     if found is None:
         return None
     network, subnet = found
     if network.external:
-        fields["subnet"].fail(f"of the external network {network.name}: use gateway")
+        fields["subnet"].fail(f"subnet of the external network {network.name}: use gateway")
         return None
     address = read_address(fields["address"]) if "address" in fields else subnet.gateway
     if address is None:
         if "address" not in fields:
-            item.fail("the subnet has no gateway: say {subnet: ..., address: ...}", value=subnet.name)
+            item.fail("the subnet has no gateway: use {subnet: ..., address: ...}", value=subnet.name)
         return None
     place = fields.get("address", item)
-    if not _claim(place, network, subnet, address, directory):
+    if not _claim(place, network, subnet, address, symbols):
         return None
     port = RouterPort(stable_id("port", "interface", name, subnet.name), network, (FixedIP(subnet, address),))
-    directory.claim_port(item, network, port.id)
+    symbols.claim_port(item, network, port.id)
     return port
 
 
-def _claim(item: Item, network: VirtualNetwork, subnet: Subnet, address: Address, directory: Directory) -> bool:
-    """Note a router's address; it must be one that a machine can have, in its subnet, and nobody else's."""
+def _claim(item: Item, network: VirtualNetwork, subnet: Subnet, address: Address, symbols: SymbolTable) -> bool:
+    """Claim an address of a router; return False and record a problem if it is invalid or has another owner."""
     if address not in subnet.cidr or is_end(address, subnet.cidr):
-        item.fail(f"no address of a machine in {subnet.cidr} ({subnet.name})", value=address)
+        item.fail(f"not an address of a host in {subnet.cidr} ({subnet.name})", value=address)
         return False
-    return directory.claim_address(item, network, address)
+    return symbols.claim_address(item, network, address)
 
 
-def _refuse_overlaps(connected: Iterable[tuple[Network, Item]]) -> None:
-    """Ranges nest or are apart, so in sorted order an overlap shows between one and the last that still spans it."""
+def _reject_overlaps(connected: Iterable[tuple[Network, Item]]) -> None:
+    """Record a problem for each range that overlaps one of another port.
+
+    Two ranges are disjoint or nested, so in sorted order only the last enclosing range has to be compared.
+    """
     spans = sorted(connected, key=lambda span: (span[0].version, int(span[0].network_address), span[0].prefixlen))
     outer: tuple[Network, Item] | None = None
     for cidr, item in spans:
@@ -140,7 +143,7 @@ def _refuse_overlaps(connected: Iterable[tuple[Network, Item]]) -> None:
 
 
 def _floating_ips(
-    item: Item | None, gateway: RouterPort | None, interfaces: tuple[RouterPort, ...], directory: Directory
+    item: Item | None, gateway: RouterPort | None, interfaces: tuple[RouterPort, ...], symbols: SymbolTable
 ) -> tuple[Association, ...]:
     entries = item.entries() if item else {}
     if entries and item is not None and gateway is None:
@@ -148,13 +151,13 @@ def _floating_ips(
         return ()
     found: dict[IPv4Address, Association] = {}
     for text, entry in entries.items():
-        floating = _floating(text, entry, gateway, directory) if gateway else None
-        target = _target(entry, interfaces, directory)
+        floating = _floating(text, entry, gateway, symbols) if gateway else None
+        target = _target(entry, interfaces, symbols)
         if floating is None or target is None or gateway is None:
             continue
         fixed, network, host = target
         if fixed in found:
-            entry.fail(f"{found[fixed].floating} of this router stands for it already", value=fixed)
+            entry.fail(f"{found[fixed].floating} of this router is already associated with it", value=fixed)
         found[fixed] = _association(floating, fixed, gateway.network, network, host)
     return tuple(found.values())
 
@@ -173,32 +176,32 @@ def _association(
     )
 
 
-def _floating(text: str, item: Item, gateway: RouterPort, directory: Directory) -> IPv4Address | None:
-    """Read the address outside: free, and of an IPv4 subnet of the gateway's network."""
+def _floating(text: str, item: Item, gateway: RouterPort, symbols: SymbolTable) -> IPv4Address | None:
+    """Return the floating address: unused, and in an IPv4 subnet of the gateway's network."""
     try:
         address = IPv4Address(text)
     except ValueError:
-        item.fail("no IPv4 address", value=text)
+        item.fail("not an IPv4 address", value=text)
         return None
     subnet = gateway.network.subnet_of(address)
     if subnet is None:
         item.fail(f"in no subnet of {gateway.network.name}", value=address)
         return None
     if address == subnet.gateway:
-        item.fail(f"the gateway of {subnet.name}", value=address)
+        item.fail(f"the address is the gateway of {subnet.name}", value=address)
         return None
-    return address if _claim(item, gateway.network, subnet, address, directory) else None
+    return address if _claim(item, gateway.network, subnet, address, symbols) else None
 
 
 def _target(
-    item: Item, interfaces: tuple[RouterPort, ...], directory: Directory
+    item: Item, interfaces: tuple[RouterPort, ...], symbols: SymbolTable
 ) -> tuple[IPv4Address, VirtualNetwork, Host | None] | None:
-    """Read what a floating IP stands for: a host, or an address in a subnet of this router."""
+    """Return the target of a floating IP: fixed address, its network, and the host if the file describes it."""
     text = item.text()
     if text is None:
         return None
-    if directory.knows_host(text):
-        host = directory.hosts.get(text)
+    if symbols.has_host(text):
+        host = symbols.hosts.get(text)
         return _address_of_host(item, host, interfaces) if host else None
     try:
         address = ip_address(text)
@@ -209,7 +212,7 @@ def _target(
     if network is None or not isinstance(address, IPv4Address):
         item.fail("in no IPv4 subnet of this router")
         return None
-    return address, network, directory.host_addresses.get((network.id, address))
+    return address, network, symbols.host_addresses.get((network.id, address))
 
 
 def _address_of_host(
@@ -218,7 +221,7 @@ def _address_of_host(
     for interface in host.addresses:
         if isinstance(interface.ip, IPv4Address) and _network_of(interface.ip, interfaces) == host.network:
             return interface.ip, host.network, host
-    item.fail("this host has no IPv4 address in a subnet of this router")
+    item.fail("the host has no IPv4 address in a subnet of this router")
     return None
 
 

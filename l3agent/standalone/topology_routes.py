@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Routes by hand in a topology file, of routers and of hosts, and the default routes of hosts."""
+"""Reads the static routes of routers and hosts in a topology file, and derives the default routes of hosts."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _EVERYTHING: dict[int, Network] = {4: ip_network("0.0.0.0/0"), 6: ip_network("::
 def read_routes(
     item: Item | None, connected: Collection[Network] | None, own: Collection[Address]
 ) -> tuple[ExtraRoute, ...]:
-    """Read a list of ``{destination, nexthop}``; the same destination by several next hops shares the traffic.
+    """Return the routes of a list of ``{destination, nexthop}``; equal destinations form a multipath route.
 
-    :param connected: the ranges that the router or host reaches directly; None: not known, do not check.
-    :param own: its own addresses.
+    :param connected: the directly connected ranges of the router or host; None: unknown, next hops are not checked.
+    :param own: the addresses of the router or host.
     """
     routes: list[ExtraRoute] = []
     for element in item.elements() if item else ():
@@ -28,9 +28,9 @@ def read_routes(
         if route is None:
             continue
         if route in routes:
-            element.fail("given twice", value=f"{route.destination} via {route.nexthop}")
+            element.fail("duplicate", value=f"{route.destination} via {route.nexthop}")
         elif connected is not None:
-            _refuse_unreachable(element, route, connected, own)
+            _reject_unreachable(element, route, connected, own)
         routes.append(route)
     return tuple(routes)
 
@@ -42,35 +42,35 @@ def _route(item: Item) -> ExtraRoute | None:
     if destination is None or nexthop is None:
         return None
     if destination.version != nexthop.version:
-        fields["nexthop"].fail(f"not of the family of {destination}")
+        fields["nexthop"].fail(f"the address family differs from {destination}")
         return None
     return ExtraRoute(destination, nexthop)
 
 
-def _refuse_unreachable(
+def _reject_unreachable(
     item: Item, route: ExtraRoute, connected: Collection[Network], own: Collection[Address]
 ) -> None:
     if route.destination in connected:
-        item.fail("directly connected, no route leads there", value=route.destination)
+        item.fail("directly connected, a route is not possible", value=route.destination)
     if route.nexthop in own:
-        item.fail("a next hop must be another machine", value=route.nexthop)
+        item.fail("a next hop must be an address of another host", value=route.nexthop)
     elif not any(route.nexthop in network and not is_end(route.nexthop, network) for network in connected):
-        item.fail("no neighbour: the next hop is in none of the connected subnets", value=route.nexthop)
+        item.fail("not a neighbour: the next hop is in none of the connected subnets", value=route.nexthop)
 
 
 def default_routes(
     network: VirtualNetwork, addresses: Collection[Interface], routes: Collection[ExtraRoute]
 ) -> tuple[ExtraRoute, ...]:
-    """Return the way out of a host: by the gateway of its subnet, in each family without a default route of its own.
+    """Return the default routes of a host: the gateway of its subnet, per family without a default route in the file.
 
-    A host that has the address of the gateway itself gets none.
+    A host with the address of the gateway gets none.
     """
     own = {address.ip for address in addresses}
-    served = {route.destination.version for route in routes if route.destination.prefixlen == 0}
+    families = {route.destination.version for route in routes if route.destination.prefixlen == 0}
     defaults: list[ExtraRoute] = []
     for address in addresses:
         subnet = network.subnet_of(address.ip)
-        if subnet and subnet.gateway and subnet.gateway not in own and address.version not in served:
-            served.add(address.version)
+        if subnet and subnet.gateway and subnet.gateway not in own and address.version not in families:
+            families.add(address.version)
             defaults.append(ExtraRoute(_EVERYTHING[address.version], subnet.gateway))
     return tuple(defaults)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Follows a topology file: reads it again when it changes, and keeps the last good one when it is bad."""
+"""Follows a topology file: reloads it when it changes, and ignores invalid versions."""
 
 from __future__ import annotations
 
@@ -19,67 +19,67 @@ from l3agent.standalone.topology import load
 
 LOG = logging.getLogger(__name__)
 
-#: A file that was just written is read after it stayed the same this long: half of a topology is a valid one, too.
-_SETTLE_S = 0.05
+#: Seconds without a change before the file is read: a partly written topology may be valid.
+_UNCHANGED_S = 0.05
 
 
 class TopologyWatch:
-    """Looks at the file at an interval.
+    """Polls the file.
 
-    :param interval: seconds between two looks.
-    :param on_change: gets each topology that was read well after the first.
+    :param interval: seconds between two polls.
+    :param on_change: called with each valid topology after the first.
     """
 
     def __init__(self, path: Path, interval: float, on_change: Callable[[Topology], None]) -> None:
         self._path = path
         self._interval = interval
         self._on_change = on_change
-        self._asked = Event()
+        self._reload_requested = Event()
         self._signature: Any = None
 
-    def read_first(self) -> Topology:
-        """Read the file at the start.
+    def load_first(self) -> Topology:
+        """Return the topology at the start.
 
-        :raises ConfigError: it is bad.
+        :raises ConfigError: the file is invalid.
         """
         self._signature = _signature(self._path)
         return load(self._path)
 
-    def read_again(self) -> None:
-        """Have the file read now, changed or not."""
-        if not self._asked.ready():
-            self._asked.send()
+    def request_reload(self) -> None:
+        """Schedule a reload now, even if the file has not changed."""
+        if not self._reload_requested.ready():
+            self._reload_requested.send()
 
     def run(self) -> None:
         """Follow the file until killed."""
         while True:
-            self._asked.wait(timeout=self._interval)
-            if self._asked.ready() or _signature(self._path) != self._signature:
-                self._asked = Event()
-                self._settle()
-                self._read()
+            self._reload_requested.wait(timeout=self._interval)
+            if self._reload_requested.ready() or _signature(self._path) != self._signature:
+                self._reload_requested = Event()
+                self._wait_until_unchanged()
+                self._reload()
 
-    def _settle(self) -> None:
+    def _wait_until_unchanged(self) -> None:
         latest = _signature(self._path)
         self._signature = None
         while latest != self._signature:
             self._signature = latest
-            eventlet.sleep(_SETTLE_S)
+            eventlet.sleep(_UNCHANGED_S)
             latest = _signature(self._path)
 
-    def _read(self) -> None:
-        # A native thread: parsing takes 6 ms a router, and the hub must not wait for that. The function is pure.
-        found = run_in_native_thread(_topology_or_problems, self._path)
-        if isinstance(found, Topology):
-            self._on_change(found)
+    def _reload(self) -> None:
+        # In a native thread, because parsing takes 6 ms per router and would block the hub. The function is pure.
+        result = run_in_native_thread(_topology_or_problems, self._path)
+        if isinstance(result, Topology):
+            self._on_change(result)
             return
-        for problem in found.splitlines():
+        for problem in result.splitlines():
             LOG.error("%s", problem)
-        LOG.error("%s: not taken over, the topology stays as it was", self._path)
+        LOG.error("%s: rejected, the topology is unchanged", self._path)
 
 
 def _topology_or_problems(path: Path) -> Topology | str:
-    """Return what a file describes, or what is wrong with it, one line each."""
+    """Return the topology of a file, or its problems with one line per problem."""
     try:
         return load(path)
     except ConfigError as exc:
@@ -87,7 +87,7 @@ def _topology_or_problems(path: Path) -> Topology | str:
 
 
 def _signature(path: Path) -> tuple[int, int, int] | None:
-    """Return what changes when a file is written or replaced; None where it cannot be looked at."""
+    """Return values that change when the file is written or replaced; None if stat(2) fails."""
     try:
         status = os.stat(path)
     except OSError:

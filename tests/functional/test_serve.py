@@ -144,7 +144,7 @@ def test_several_agents_on_one_broker_share_a_file(
     topology_file.write_text(text.replace("  r2:\n", "  r2:\n    agent: node2\n"))
     wait_until(lambda: ("routers_updated", [R2]) in second.told)
     wait_until(lambda: ("router_removed_from_agent", R2) in first.told)
-    start, end = text.index("  r3:"), text.index("# Namespaces that")
+    start, end = text.index("  r3:"), text.index("# Simulated hosts")
     topology_file.write_text(text[:start] + text[end:])
     wait_until(lambda: ("router_deleted", R3) in first.told and ("router_deleted", R3) in second.told)
     assert server.end() == 0

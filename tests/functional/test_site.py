@@ -144,7 +144,7 @@ def test_a_slow_server_that_loses_messages_is_made_good_by_a_resync(
     node.agent.start()
     node.agent.wait_for(in_sync_with(R1, R2, R3), _PATIENCE_S)
     topology.write_text(topology.read_text().replace("203.0.113.100: vm1", "203.0.113.102: vm1"))
-    wait_until(lambda: "Lost on purpose: routers_updated" in (folder / "serve.log").read_text(), timeout=_PATIENCE_S)
+    wait_until(lambda: "drops cast routers_updated" in (folder / "serve.log").read_text(), timeout=_PATIENCE_S)
     assert "203.0.113.102" not in ctl("show", "r1", node.conf)
     ctl("resync", node.conf)
     wait_until(lambda: "203.0.113.102" in ctl("show", "r1", node.conf), timeout=_PATIENCE_S)
@@ -162,7 +162,7 @@ def test_a_server_half_of_whose_calls_fail_is_asked_until_all_is_as_it_should_be
     for number in (102, 103, 104):
         topology.write_text(re.sub(r"203\.0\.113\.\d+: vm1", f"203.0.113.{number}: vm1", topology.read_text()))
         wait_until(lambda number=number: f"203.0.113.{number}" in ctl("show", "r1", node.conf), timeout=_PATIENCE_S)  # type: ignore[misc]
-    assert "failed on purpose" in node.agent.log.read_text()
+    assert "injected fault" in node.agent.log.read_text()
 
 
 @pytest.mark.feature("operation.fault-injection")

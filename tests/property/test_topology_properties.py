@@ -14,7 +14,7 @@ from l3agent.demo.samples import sample
 from l3agent.exceptions import ConfigError
 from l3agent.model.desired import desired_state
 from l3agent.standalone.entities import Topology
-from l3agent.standalone.hosts import stand_in_states
+from l3agent.standalone.hosts import simulated_states
 from l3agent.standalone.router_payload import router_payload
 from l3agent.standalone.topology import load
 
@@ -93,7 +93,7 @@ def test_what_is_not_refused_an_agent_can_serve(changes: list[Change]) -> None:
     event("refused" if topology is None else "read")
     if topology is None:
         return
-    stand_in_states(topology)
+    simulated_states(topology)
     for router in topology.routers:
         state = desired_state(router_payload(router, host="node1", status=lambda pair: "DOWN"))
         assert len(state.floating_ips) == len(router.floating_ips)

@@ -15,7 +15,7 @@ from l3agent.standalone.l3_plugin import AGENT_TYPE, Plugin
 
 @pytest.fixture
 def topology_file(tmp_path: Path) -> Path:
-    """A copy of the sample that a test may change."""
+    """Return a copy of the sample that a test may change."""
     path = tmp_path / "topology.yaml"
     path.write_text(sample("topology.yaml").read_text(encoding="utf-8"), encoding="utf-8")
     return path
@@ -23,7 +23,7 @@ def topology_file(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def transport(request: pytest.FixtureRequest) -> Any:
-    """A transport that reaches this test only."""
+    """Return a transport for this test only."""
     return get_transport(cfg.ConfigOpts(), f"local:///{id(request.node)}")
 
 
@@ -33,7 +33,7 @@ def agent_state(host: str, **changes: Any) -> dict[str, Any]:
 
 
 def utc(seconds: float = 0.0) -> datetime.datetime:
-    """The time of day that many seconds from now, as agents send it."""
+    """Return the time of day in ``seconds`` from now, in the format of state reports."""
     return datetime.datetime.now(datetime.UTC).replace(tzinfo=None) + datetime.timedelta(seconds=seconds)
 
 

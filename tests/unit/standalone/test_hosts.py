@@ -12,7 +12,7 @@ import pytest
 from l3agent.exceptions import ApplyError, DataplaneUnavailable
 from l3agent.model.states import HostState, NetworkState, NextHop, Route
 from l3agent.standalone.entities import Topology, stable_id
-from l3agent.standalone.hosts import Hosts, stand_in_states
+from l3agent.standalone.hosts import SimulatedHosts, simulated_states
 from l3agent.standalone.topology import load
 from l3agent.testing import FakeDataplane, wait_until
 
@@ -45,7 +45,7 @@ def topology_of(folder: Path, text: str) -> Topology:
 
 
 @contextmanager
-def at_work(hosts: Hosts) -> Iterator[None]:
+def is_running(hosts: SimulatedHosts) -> Iterator[None]:
     thread = eventlet.spawn(hosts.run)
     try:
         yield
@@ -54,7 +54,7 @@ def at_work(hosts: Hosts) -> Iterator[None]:
 
 
 def test_a_host_is_one_device_with_addresses_and_routes(topology: Topology) -> None:
-    state = stand_in_states(topology)[VM1]
+    state = simulated_states(topology)[VM1]
     assert isinstance(state, HostState)
     assert (state.port.device, state.port.mtu) == ("eth0", 1400)
     assert state.port.addresses == {ip_interface("10.0.0.5/24")}
@@ -73,7 +73,7 @@ def test_a_host_reaches_a_gateway_outside_its_subnet_on_link(tmp_path: Path) -> 
         " pub6: {cidr: '2001:db8:f::/64', gateway: 'fe80::1'}}}\n"
         "hosts:\n  vm1: {network: public, addresses: [203.0.113.8, '2001:db8:f::8']}\n"
     )
-    state = stand_in_states(topology_of(tmp_path, text))[VM1]
+    state = simulated_states(topology_of(tmp_path, text))[VM1]
     assert isinstance(state, HostState)
     assert state.routes == {
         Route(ip_network("0.0.0.0/0"), frozenset({NextHop("eth0", ip_address("198.51.100.1"))})),
@@ -82,75 +82,77 @@ def test_a_host_reaches_a_gateway_outside_its_subnet_on_link(tmp_path: Path) -> 
     }
 
 
-def test_only_a_network_with_a_card_has_a_state_of_its_own(topology: Topology) -> None:
-    states = stand_in_states(topology)
+def test_only_a_network_with_a_physical_interface_has_a_state(topology: Topology) -> None:
+    states = simulated_states(topology)
     assert [key for key in states if key[0] == "network"] == [PUBLIC]
     assert states[PUBLIC] == NetworkState(PUBLIC[1], "eth7")
 
 
-def test_what_an_earlier_run_left_is_removed_once_and_routers_are_left_alone(topology: Topology) -> None:
-    states = stand_in_states(topology)
+def test_leftovers_of_an_earlier_run_are_removed_once_and_routers_stay(topology: Topology) -> None:
+    states = simulated_states(topology)
     dataplane = FakeDataplane({("host", "old"): states[VM1], ("network", "old"): states[PUBLIC]})
     router = {("router", "r"): states[VM1]}
     dataplane.states.update(router)
-    with at_work(Hosts(dataplane, topology)):
+    with is_running(SimulatedHosts(dataplane, topology)):
         wait_until(lambda: dataplane.states == states | router)
     assert dataplane.applied[:2] == [(("host", "old"), None), (("network", "old"), None)]
 
 
-def test_a_change_brings_the_difference_and_removals_first(topology: Topology, tmp_path: Path) -> None:
+def test_a_change_applies_the_difference_with_removals_first(topology: Topology, tmp_path: Path) -> None:
     dataplane = FakeDataplane()
-    hosts = Hosts(dataplane, topology)
-    with at_work(hosts):
+    hosts = SimulatedHosts(dataplane, topology)
+    with is_running(hosts):
         wait_until(lambda: len(dataplane.states) == 3)
         del dataplane.applied[:]
         new = topology_of(tmp_path, TEXT.replace("  vm2:", "  vm3:").replace("interface: eth7", "interface: eth8"))
         hosts.replace(new)
-        wait_until(lambda: dataplane.states == stand_in_states(new))
+        wait_until(lambda: dataplane.states == simulated_states(new))
     assert [key for key, _ in dataplane.applied] == [VM2, PUBLIC, ("host", "vm3")]
 
 
-def test_what_failed_is_tried_again_and_nothing_else(topology: Topology) -> None:
+def test_only_a_failed_state_is_retried(topology: Topology) -> None:
     dataplane = FakeDataplane()
-    dataplane.fail_next(ApplyError("the kernel says no"))
-    with at_work(Hosts(dataplane, topology)):
+    dataplane.fail_next(ApplyError("refused by the kernel"))
+    with is_running(SimulatedHosts(dataplane, topology)):
         wait_until(lambda: len(dataplane.states) == 3)
     assert len(dataplane.applied) == 3
 
 
-def test_a_lost_data_plane_is_tried_again(topology: Topology) -> None:
+def test_an_unavailable_data_plane_is_retried(topology: Topology) -> None:
     dataplane = FakeDataplane()
     dataplane.fail_next(DataplaneUnavailable("gone"))
-    with at_work(Hosts(dataplane, topology)):
-        wait_until(lambda: dataplane.states == stand_in_states(topology))
+    with is_running(SimulatedHosts(dataplane, topology)):
+        wait_until(lambda: dataplane.states == simulated_states(topology))
 
 
-def test_a_host_that_leaves_while_the_data_plane_is_away_is_still_removed(topology: Topology, tmp_path: Path) -> None:
+def test_a_host_deleted_while_the_data_plane_is_unavailable_is_removed_later(
+    topology: Topology, tmp_path: Path
+) -> None:
     dataplane = FakeDataplane()
-    hosts = Hosts(dataplane, topology)
-    with at_work(hosts):
+    hosts = SimulatedHosts(dataplane, topology)
+    with is_running(hosts):
         wait_until(lambda: len(dataplane.states) == 3)
         dataplane.fail_next(DataplaneUnavailable("gone"), times=2)
         new = topology_of(tmp_path, TEXT[: TEXT.index("  vm2:")])
         hosts.replace(new)
         wait_until(lambda: VM2 not in dataplane.states)
-        assert dataplane.states == stand_in_states(new)
+        assert dataplane.states == simulated_states(new)
 
 
-def test_another_data_plane_is_told_all_of_it(topology: Topology) -> None:
+def test_a_new_data_plane_receives_all_states(topology: Topology) -> None:
     dataplane = FakeDataplane()
-    with at_work(Hosts(dataplane, topology)):
+    with is_running(SimulatedHosts(dataplane, topology)):
         wait_until(lambda: len(dataplane.states) == 3)
         del dataplane.applied[:]
         dataplane.restart()
         wait_until(lambda: len(dataplane.applied) == 3)
-    assert dict(dataplane.applied) == stand_in_states(topology)
+    assert dict(dataplane.applied) == simulated_states(topology)
 
 
-def test_another_data_plane_that_comes_while_states_are_sent_is_told_all_of_it(topology: Topology) -> None:
+def test_a_data_plane_restarted_between_two_states_receives_all_states(topology: Topology) -> None:
     dataplane = FakeDataplane(delay=0.05)
-    with at_work(Hosts(dataplane, topology)):
+    with is_running(SimulatedHosts(dataplane, topology)):
         wait_until(lambda: len(dataplane.applied) == 1)
         dataplane.restart()
         wait_until(lambda: len(dataplane.applied) >= 6)
-    assert dict(dataplane.applied[3:]) == stand_in_states(topology)
+    assert dict(dataplane.applied[3:]) == simulated_states(topology)

@@ -54,11 +54,11 @@ def test_an_agent_is_new_then_alive_then_revived(plugin: Plugin, clock: Clock) -
     assert report(plugin, "a") == "alive"
 
 
-def test_an_agent_that_has_run_for_a_while_is_revived_by_a_server_that_starts_anew(plugin: Plugin) -> None:
+def test_an_agent_started_before_the_server_is_revived(plugin: Plugin) -> None:
     assert report(plugin, "a") == "revived"
 
 
-def test_a_report_older_than_the_server_is_not_taken(plugin: Plugin) -> None:
+def test_a_report_older_than_the_server_is_ignored(plugin: Plugin) -> None:
     assert plugin.report_state(agent_state("a"), utc(-11)) is None
     assert plugin.router_ids("a") == []
     assert plugin.report_state(agent_state("a"), utc(-9)) is not None
@@ -71,12 +71,12 @@ def test_a_report_without_identity_is_refused(plugin: Plugin) -> None:
         plugin.report_state(state, utc())
 
 
-def test_other_kinds_of_agents_get_no_routers(plugin: Plugin) -> None:
+def test_agents_of_other_types_get_no_routers(plugin: Plugin) -> None:
     report(plugin, "a", agent_type="DHCP agent")
     assert plugin.router_ids("a") == []
 
 
-def test_an_agent_that_never_reported_gets_the_error_agents_know(plugin: Plugin) -> None:
+def test_an_agent_without_a_report_gets_the_error_of_neutron(plugin: Plugin) -> None:
     with pytest.raises(AgentNotFoundByTypeHost):
         plugin.routers("a", [R1])
     assert plugin.router_ids("a") == []
@@ -90,16 +90,16 @@ def test_one_agent_gets_all_routers(plugin: Plugin) -> None:
 def test_several_agents_share_the_routers_and_keep_them(plugin: Plugin) -> None:
     report(plugin, "a")
     report(plugin, "b")
-    mine, others = set(plugin.router_ids("a")), set(plugin.router_ids("b"))
-    assert mine | others == {R1, R2, R3}
-    assert not mine & others
-    assert {len(mine), len(others)} == {1, 2}
+    ids_a, ids_b = set(plugin.router_ids("a")), set(plugin.router_ids("b"))
+    assert ids_a | ids_b == {R1, R2, R3}
+    assert not ids_a & ids_b
+    assert {len(ids_a), len(ids_b)} == {1, 2}
     report(plugin, "c")
     assert plugin.router_ids("c") == []
-    assert set(plugin.router_ids("a")) == mine
+    assert set(plugin.router_ids("a")) == ids_a
 
 
-def test_only_routers_of_the_asking_agent_come_back(plugin: Plugin) -> None:
+def test_only_routers_of_the_requesting_agent_are_returned(plugin: Plugin) -> None:
     report(plugin, "a")
     plugin.router_ids("a")
     report(plugin, "b")
@@ -115,7 +115,7 @@ def test_a_router_stays_with_a_dead_agent(plugin: Plugin, clock: Clock) -> None:
     assert plugin.router_ids("b") == []
 
 
-def test_a_router_goes_to_the_agent_its_description_names(plugin: Plugin, topology_file: Path) -> None:
+def test_a_router_is_bound_to_the_agent_that_its_description_names(plugin: Plugin, topology_file: Path) -> None:
     for host in ("a", "b"):
         report(plugin, host)
     owner = "a" if R1 in plugin.router_ids("a") else "b"
@@ -126,8 +126,8 @@ def test_a_router_goes_to_the_agent_its_description_names(plugin: Plugin, topolo
     assert R1 not in plugin.router_ids(owner)
 
 
-def test_bindings_of_an_earlier_run_hold(topology_file: Path) -> None:
-    plugin = Plugin(load(topology_file), bindings={R2: "b", "gone": "b"})
+def test_bindings_of_an_earlier_run_are_kept(topology_file: Path) -> None:
+    plugin = Plugin(load(topology_file), bindings={R2: "b", "deleted": "b"})
     report(plugin, "a")
     assert set(plugin.router_ids("a")) == {R1, R3}
     assert plugin.bindings == {R1: "a", R2: "b", R3: "a"}
@@ -141,7 +141,7 @@ def test_a_router_that_is_down_is_not_sent(plugin: Plugin, topology_file: Path) 
     assert plugin.routers("a", [R1]) == []
 
 
-def test_a_change_names_exactly_the_routers_it_concerns(plugin: Plugin, topology_file: Path) -> None:
+def test_a_change_notifies_exactly_the_affected_routers(plugin: Plugin, topology_file: Path) -> None:
     report(plugin, "a")
     plugin.router_ids("a")
     assert plugin.replace(load(topology_file)) == []
@@ -150,21 +150,21 @@ def test_a_change_names_exactly_the_routers_it_concerns(plugin: Plugin, topology
     ]
     assert plugin.replace(changed(topology_file, ("mtu: 1450", "mtu: 1400"))) == [Change("routers_updated", "a", R2)]
     assert plugin.replace(changed(topology_file, ("[10.0.0.6, ", "[10.0.0.7, "))) == [
-        Change("routers_updated", "a", R1)  # its floating IP stands for that address
+        Change("routers_updated", "a", R1)  # its floating IP is associated with that address
     ]
 
 
-def test_a_router_that_is_gone_is_deleted_at_all_agents_and_forgotten(plugin: Plugin, topology_file: Path) -> None:
+def test_a_deleted_router_is_announced_to_all_agents_and_unbound(plugin: Plugin, topology_file: Path) -> None:
     report(plugin, "a")
     plugin.router_ids("a")
     text = topology_file.read_text(encoding="utf-8")
-    start, end = text.index("  r3:"), text.index("# Namespaces that")
+    start, end = text.index("  r3:"), text.index("# Simulated hosts")
     topology_file.write_text(text[:start] + text[end:], encoding="utf-8")
     assert plugin.replace(load(topology_file)) == [Change("router_deleted", None, R3)]
     assert R3 not in plugin.router_ids("a")
 
 
-def test_a_new_router_goes_to_a_living_agent_at_once(topology_file: Path) -> None:
+def test_a_new_router_is_bound_to_an_alive_agent_at_once(topology_file: Path) -> None:
     plugin = Plugin(Topology())
     report(plugin, "a")
     changes = plugin.replace(load(topology_file))
@@ -172,13 +172,11 @@ def test_a_new_router_goes_to_a_living_agent_at_once(topology_file: Path) -> Non
     assert {change.router_id for change in changes} == {R1, R2, R3}
 
 
-def test_nobody_is_told_while_there_is_no_agent(topology_file: Path) -> None:
+def test_no_change_is_sent_while_there_is_no_agent(topology_file: Path) -> None:
     assert Plugin(Topology()).replace(load(topology_file)) == []
 
 
-def test_the_status_of_a_floating_ip_is_remembered_until_it_stands_for_something_else(
-    plugin: Plugin, topology_file: Path
-) -> None:
+def test_the_status_of_a_floating_ip_is_kept_until_its_association_changes(plugin: Plugin, topology_file: Path) -> None:
     report(plugin, "a")
     plugin.router_ids("a")
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A file is read in a native thread while the hub goes on: no lock may be shared by both that eventlet has made green.
+"""A topology file is read in a native thread while the hub runs: no green lock of eventlet may be shared by both.
 
-In a process of its own: what was green once, and is native now, would be for all tests after it.
+Runs in a separate process, because native locks would stay in effect for all later tests.
 """
 
 from __future__ import annotations
@@ -45,5 +45,5 @@ def run(kind: str, seconds: float) -> str:
     return subprocess.run(argv, capture_output=True, text=True, timeout=200, check=False).stdout
 
 
-def test_addresses_are_worked_out_in_a_native_thread_and_in_greenthreads_at_a_time() -> None:
+def test_addresses_are_computed_in_a_native_thread_and_in_greenthreads_concurrently() -> None:
     assert run("native", 150) == "done\n"

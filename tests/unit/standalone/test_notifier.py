@@ -18,21 +18,21 @@ UPDATED, DELETED, REMOVED = "routers_updated", "router_deleted", "router_removed
 
 
 class Listener:
-    """An agent as far as the order of what it is told goes; the transport can be made to refuse."""
+    """An agent that records the casts it receives, in order."""
 
     target = Target(version="1.4")
 
     def __init__(self) -> None:
-        self.told: list[tuple[str, Any]] = []
+        self.received: list[tuple[str, Any]] = []
 
     def routers_updated(self, context: Any, routers: list[str]) -> None:
-        self.told.append((UPDATED, routers))
+        self.received.append((UPDATED, routers))
 
     def router_deleted(self, context: Any, router_id: str) -> None:
-        self.told.append((DELETED, router_id))
+        self.received.append((DELETED, router_id))
 
     def router_removed_from_agent(self, context: Any, payload: dict[str, str]) -> None:
-        self.told.append((REMOVED, payload["router_id"]))
+        self.received.append((REMOVED, payload["router_id"]))
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def agent(transport: Any) -> Iterator[Listener]:
 
 
 @contextmanager
-def at_work(notifier: Notifier) -> Iterator[None]:
+def is_running(notifier: Notifier) -> Iterator[None]:
     thread = eventlet.spawn(notifier.run)
     try:
         yield
@@ -54,25 +54,25 @@ def at_work(notifier: Notifier) -> Iterator[None]:
         thread.kill()
 
 
-def test_changes_go_out_in_order_and_those_of_one_kind_together(transport: Any, agent: Listener) -> None:
+def test_changes_are_sent_in_order_and_consecutive_ones_of_one_method_together(transport: Any, agent: Listener) -> None:
     notifier = Notifier(transport)
     notifier.add([Change(UPDATED, "a", "1"), Change(UPDATED, "a", "2"), Change(REMOVED, "a", "3")])
     notifier.add([Change(DELETED, None, "4"), Change(UPDATED, "b", "5"), Change(UPDATED, "a", "6")])
-    with at_work(notifier):
-        wait_until(lambda: len(agent.told) == 4)
-    assert agent.told == [(UPDATED, ["1", "2"]), (REMOVED, "3"), (DELETED, "4"), (UPDATED, ["6"])]
+    with is_running(notifier):
+        wait_until(lambda: len(agent.received) == 4)
+    assert agent.received == [(UPDATED, ["1", "2"]), (REMOVED, "3"), (DELETED, "4"), (UPDATED, ["6"])]
 
 
-def test_a_router_that_comes_back_is_told_last(transport: Any, agent: Listener) -> None:
+def test_a_change_added_again_is_sent_at_the_later_position(transport: Any, agent: Listener) -> None:
     notifier = Notifier(transport)
     for change in (Change(UPDATED, "a", "1"), Change(DELETED, None, "1"), Change(UPDATED, "a", "1")):
         notifier.add([change])
-    with at_work(notifier):
-        wait_until(lambda: len(agent.told) == 2)
-    assert agent.told == [(DELETED, "1"), (UPDATED, ["1"])]
+    with is_running(notifier):
+        wait_until(lambda: len(agent.received) == 2)
+    assert agent.received == [(DELETED, "1"), (UPDATED, ["1"])]
 
 
-def test_a_broker_that_refuses_is_tried_again_with_nothing_lost(
+def test_an_unavailable_broker_is_retried_without_losing_a_change(
     transport: Any, agent: Listener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "_RETRY_MIN_S", 0.01)
@@ -86,7 +86,7 @@ def test_a_broker_that_refuses_is_tried_again_with_nothing_lost(
 
     monkeypatch.setattr(transport._driver, "send", refuse_first)
     notifier = Notifier(transport)
-    with at_work(notifier):
+    with is_running(notifier):
         notifier.add([Change(UPDATED, "a", "1"), Change(DELETED, None, "2")])
-        wait_until(lambda: len(agent.told) == 2)
-    assert agent.told == [(UPDATED, ["1"]), (DELETED, "2")]
+        wait_until(lambda: len(agent.received) == 2)
+    assert agent.received == [(UPDATED, ["1"]), (DELETED, "2")]

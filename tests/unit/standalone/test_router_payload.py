@@ -15,7 +15,7 @@ from tests.support.payloads import legacy_payload
 
 REAL = legacy_payload()
 
-#: Of extensions, or of service plug-ins that this server does not claim to have.
+#: Keys of extensions and of service plug-ins that this server does not have.
 OPTIONAL = {"_pf_floatingips", "port_forwardings_fip_set", "fip_managed_by_port_forwardings"}
 OPTIONAL_OF_PORTS = {"dns_assignment", "dns_name"}
 
@@ -27,11 +27,11 @@ def topology() -> Topology:
 
 def payload(topology: Topology, name: str) -> dict[str, Any]:
     router = next(router for router in topology.routers if router.name == name)
-    return router_payload(router, host="node1", status=lambda pair: "ACTIVE")
+    return router_payload(router, host="node1", status=lambda association: "ACTIVE")
 
 
 def shape(value: Any) -> Any:
-    """Reduce a value to the type that JSON gives it; null goes with anything."""
+    """Return the name of the JSON type of a value; null is compatible with each type."""
     return type(value).__name__ if value is not None else "null"
 
 
@@ -41,7 +41,7 @@ def assert_same_shape(ours: dict[str, Any], theirs: dict[str, Any], left_out: se
         assert shape(ours[key]) == shape(theirs[key]) or None in (ours[key], theirs[key]), key
 
 
-def test_a_router_has_the_keys_and_types_that_the_real_server_sends(topology: Topology) -> None:
+def test_a_router_has_the_keys_and_types_of_neutron(topology: Topology) -> None:
     ours = payload(topology, "r1")
     assert json.loads(json.dumps(ours)) == ours
     assert_same_shape(ours, REAL, OPTIONAL)
@@ -57,11 +57,11 @@ def test_a_router_has_the_keys_and_types_that_the_real_server_sends(topology: To
     assert_same_shape(ours["external_gateway_info"], REAL["external_gateway_info"], set())
 
 
-def test_what_a_router_does_not_have_is_absent_as_from_the_real_server(topology: Topology) -> None:
+def test_a_router_without_floating_ips_lacks_their_key_as_in_neutron(topology: Topology) -> None:
     assert "_floatingips" not in payload(topology, "r3")
 
 
-def test_every_router_of_the_sample_becomes_the_state_that_the_file_describes(topology: Topology) -> None:
+def test_every_router_of_the_sample_gives_the_desired_state_of_the_file(topology: Topology) -> None:
     for router in topology.routers:
         state = desired_state(payload(topology, router.name))
         assert state.id == router.id
@@ -84,7 +84,7 @@ def test_every_router_of_the_sample_becomes_the_state_that_the_file_describes(to
         assert state.snat is router.snat
 
 
-def test_ports_of_a_subnet_are_those_of_routers_and_hosts(topology: Topology) -> None:
+def test_ports_of_a_subnet_belong_to_routers_and_hosts(topology: Topology) -> None:
     blue = next(network for network in topology.networks if network.name == "blue")
     ports = ports_of_subnet(topology, blue.subnets[0].id)
     found = {(port["device_owner"], port["fixed_ips"][0]["ip_address"]) for port in ports}
@@ -96,7 +96,7 @@ def test_ports_of_a_subnet_are_those_of_routers_and_hosts(topology: Topology) ->
     }
 
 
-def test_a_network_says_what_an_interface_driver_asks_for(topology: Topology) -> None:
+def test_a_network_has_the_keys_that_interface_drivers_read(topology: Topology) -> None:
     by_name = {network["name"]: network for network in map(network_payload, topology.networks)}
     assert by_name["public"]["router:external"] is True
     assert (by_name["red"]["mtu"], by_name["blue"]["mtu"]) == (1450, 1500)
