@@ -11,12 +11,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from l3agent.cli import findings
-from l3agent.cli.findings import Finding, failed
+from l3agent.cli.findings import Finding, failure
 from l3agent.cli.parser import (
     Commands,
     add_config_options,
-    add_json,
-    say_answer,
+    add_json_option,
+    echo_answer,
 )
 from l3agent.cli.terminal import Screen
 from l3agent.cmd.config_files import describe_sources
@@ -28,7 +28,7 @@ from l3agent.model.interface_drivers import driver_name
 from l3agent.standalone import topology
 
 #: Seconds for a process that tries something.
-_TRIAL_S = 60.0
+_PROBE_S = 60.0
 
 
 def add_command(commands: Commands) -> None:
@@ -47,13 +47,13 @@ Exit status 1: something failed.""",
             --json                                     for programs""",
     )
     command.add_argument("--host", action="store_true", help="look at this machine only")
-    add_json(command, "print the findings as data")
+    add_json_option(command, "print the findings as data")
     add_config_options(command)
 
 
 def _check(args: argparse.Namespace) -> int:
-    found = list(_findings(args))
-    say_answer(args, findings.as_values(found), lambda: _lines(found))
+    found = list(_collect_findings(args))
+    echo_answer(args, findings.findings_to_values(found), lambda: _lines(found))
     return 1 if any(one.state == "fail" for one in found) else 0
 
 
@@ -65,42 +65,42 @@ def _lines(found: list[Finding]) -> list[str]:
     return [*findings.lines(found, Screen.of(sys.stdout)), "", summary + more]
 
 
-def _findings(args: argparse.Namespace) -> Iterator[Finding]:
+def _collect_findings(args: argparse.Namespace) -> Iterator[Finding]:
     if not args.host:
-        yield from _configuration(args)
-    yield from _kernel()
-    yield from findings.limits()
-    yield from findings.tools()
+        yield from _check_configuration(args)
+    yield from _check_kernel()
+    yield from findings.check_limits()
+    yield from findings.check_tools()
 
 
-def _files(args: argparse.Namespace) -> list[str]:
+def _config_arguments(args: argparse.Namespace) -> list[str]:
     return [f"--config-file={path}" for path in args.config_file] + [f"--config-dir={path}" for path in args.config_dir]
 
 
-def _configuration(args: argparse.Namespace) -> Iterator[Finding]:
+def _check_configuration(args: argparse.Namespace) -> Iterator[Finding]:
     try:
-        conf = load_config(_files(args), prog="l3-agent")
+        conf = load_config(_config_arguments(args), prog="l3-agent")
         driver = driver_name(conf.interface_driver)
     except ConfigError as exc:
-        yield failed("configuration", str(exc), findings.EX_CONFIG)
+        yield failure("configuration", str(exc), findings.EX_CONFIG)
         return
     yield Finding("configuration", "ok", describe_sources(conf))
-    yield findings.state_path(conf.state_path)
-    yield findings.dataplane(
+    yield findings.check_state_path(conf.state_path)
+    yield findings.check_dataplane(
         conf.dataplane.socket,
         spawn=conf.dataplane.spawn_dataplane,
         root_helper=conf.AGENT.root_helper,
         program=dataplane_program(),
     )
-    yield _netns_path(conf.dataplane)
+    yield _check_netns_path(conf.dataplane)
     if driver == "openvswitch":
-        yield findings.ovsdb(conf.OVS.ovsdb_connection)
+        yield findings.check_ovsdb(conf.OVS.ovsdb_connection)
     if conf.standalone.topology:
-        yield _topology(conf.standalone.topology)
-    yield from _reach(args)
+        yield _check_topology(conf.standalone.topology)
+    yield from _check_broker(args)
 
 
-def _netns_path(options: Any) -> Finding:
+def _check_netns_path(options: Any) -> Finding:
     what = "netns_path"
     try:
         fault, in_container = mounts.read_fault(options.netns_path)
@@ -109,67 +109,67 @@ def _netns_path(options: Any) -> Finding:
     if fault is None:
         return Finding(what, "ok", options.netns_path)
     if in_container and not options.allow_private_netns_path:
-        return failed(what, fault, findings.EX_CONFIG)
+        return failure(what, fault, findings.EX_CONFIG)
     return Finding(what, "note", fault)
 
 
-def _topology(path: str) -> Finding:
+def _check_topology(path: str) -> Finding:
     try:
         read = topology.load(path)
     except ConfigError as exc:
-        return failed("topology", "; ".join(str(exc).splitlines()), findings.EX_CONFIG)
+        return failure("topology", "; ".join(str(exc).splitlines()), findings.EX_CONFIG)
     return Finding("topology", "ok", f"{path}: {len(read.routers)} routers, {len(read.hosts)} hosts")
 
 
-def _reach(args: argparse.Namespace) -> Iterator[Finding]:
+def _check_broker(args: argparse.Namespace) -> Iterator[Finding]:
     """Ask the process that may import what speaks to a broker."""
-    done = _run("l3agent.cli.check_broker", *_files(args))
+    done = _run("l3agent.cli.check_broker", *_config_arguments(args))
     if done is None or done.returncode not in (0, findings.EX_CONFIG):
-        said = "no answer" if done is None else done.stderr.strip().rpartition("\n")[2]
-        yield failed("broker", f"cannot be tried: {said}")
+        message = "no answer" if done is None else done.stderr.strip().rpartition("\n")[2]
+        yield failure("broker", f"cannot be tried: {message}")
     elif done.returncode == findings.EX_CONFIG:
-        yield failed("transport_url", done.stderr.strip(), findings.EX_CONFIG)
+        yield failure("transport_url", done.stderr.strip(), findings.EX_CONFIG)
     else:
-        yield from _reached(json.loads(done.stdout))
+        yield from _broker_findings(json.loads(done.stdout))
 
 
-def _reached(found: dict[str, Any]) -> Iterator[Finding]:
+def _broker_findings(found: dict[str, Any]) -> Iterator[Finding]:
     for problem in found["unknown"]:
-        yield failed("option", problem, findings.EX_CONFIG)
+        yield failure("option", problem, findings.EX_CONFIG)
     if found["ineffective_options"]:
         yield Finding("options without effect", "note", found["ineffective_options"])
-    yield from findings.features(found["features"], found.get("server") or {})
+    yield from findings.check_features(found["features"], found.get("server") or {})
     broker = found.get("broker")
     if broker is None:
         yield Finding("broker and server", "ok", "none is needed: the agent serves the topology file to itself")
         return
     if broker["error"]:
-        yield failed("broker", f"{broker['url']}: {broker['error']}", findings.EX_UNAVAILABLE)
+        yield failure("broker", f"{broker['url']}: {broker['error']}", findings.EX_UNAVAILABLE)
         yield Finding("server", "unknown", "asked only through a broker")
         return
     yield Finding("broker", "ok", broker["url"])
     if found["server"]["error"]:
-        yield failed("server", f"{found['server']['error']}; is neutron-server running?", findings.EX_UNAVAILABLE)
+        yield failure("server", f"{found['server']['error']}; is neutron-server running?", findings.EX_UNAVAILABLE)
     else:
         yield Finding("server", "ok", "it answers")
 
 
-def _kernel() -> Iterator[Finding]:
+def _check_kernel() -> Iterator[Finding]:
     done = _run("l3agent.cli.check_kernel")
     if done is not None and done.returncode == 0:
-        yield from findings.abilities(json.loads(done.stdout))
+        yield from findings.kernel_findings(json.loads(done.stdout))
     elif done is not None and done.returncode == findings.EX_NOPERM:
         yield Finding("kernel", "unknown", done.stderr.strip())
     else:
-        said = "no answer" if done is None else done.stderr.strip().rpartition("\n")[2]
-        yield failed("kernel", f"cannot be tried: {said}")
+        message = "no answer" if done is None else done.stderr.strip().rpartition("\n")[2]
+        yield failure("kernel", f"cannot be tried: {message}")
 
 
 def _run(module: str, *arguments: str) -> subprocess.CompletedProcess[str] | None:
     argv = [sys.executable, "-m", module, *arguments]
     try:
         return subprocess.run(
-            argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_TRIAL_S, check=False
+            argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_PROBE_S, check=False
         )
     except (OSError, subprocess.TimeoutExpired):
         return None

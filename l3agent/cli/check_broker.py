@@ -58,35 +58,35 @@ def main(argv: Sequence[str] | None = None) -> int:
         "features": requested_features(conf),
     }
     if not conf.standalone.topology:
-        found["broker"] = _broker(conf, transport)
-        found["server"] = _server(L3PluginApi(client, conf.host)) if found["broker"]["error"] is None else None
+        found["broker"] = _check_broker(conf, transport)
+        found["server"] = _check_server(L3PluginApi(client, conf.host)) if found["broker"]["error"] is None else None
     print(json.dumps(found), flush=True)
     return 0
 
 
-def _broker(conf: Any, transport: Any) -> dict[str, Any]:
+def _check_broker(conf: Any, transport: Any) -> dict[str, Any]:
     """Log in to the broker, to one after the other of several."""
     url = oslo_messaging.TransportURL.parse(conf, legacy_transport_url(conf))
     hosts = [f"{host.hostname}:{host.port or 5672}" for host in url.hosts]
     where = f"{url.transport or 'rabbit'}://{','.join(hosts)}/{url.virtual_host or ''}"
     if not (url.transport or "rabbit").startswith(("rabbit", "amqp", "kombu")):
         return {"url": where, "error": None}
-    said = []
+    message = []
     for host in url.hosts:
         connection = kombu.Connection(
             hostname=host.hostname, port=host.port or 5672, userid=host.username, password=host.password,
-            virtual_host=url.virtual_host or "/", transport="pyamqp", connect_timeout=_BROKER_S, ssl=_tls(conf),
+            virtual_host=url.virtual_host or "/", transport="pyamqp", connect_timeout=_BROKER_S, ssl=_tls_options(conf),
         )  # fmt: skip
         try:
             with eventlet.Timeout(_BROKER_S, TimeoutError("no answer")), connection:
                 connection.connect()
             return {"url": where, "error": None}
         except Exception as exc:
-            said.append(f"{host.hostname}:{host.port or 5672}: {_reason(exc)}")
-    return {"url": where, "error": "; ".join(said) or "transport_url names no broker"}
+            message.append(f"{host.hostname}:{host.port or 5672}: {_describe_error(exc)}")
+    return {"url": where, "error": "; ".join(message) or "transport_url names no broker"}
 
 
-def _tls(conf: Any) -> Any:
+def _tls_options(conf: Any) -> Any:
     options = conf.oslo_messaging_rabbit if "oslo_messaging_rabbit" in conf else None
     if options is None or not options.ssl:
         return False
@@ -94,11 +94,11 @@ def _tls(conf: Any) -> Any:
     return {name: value for name, value in named.items() if value} or True
 
 
-def _reason(exc: Exception) -> str:
+def _describe_error(exc: Exception) -> str:
     return " ".join(str(getattr(exc, "reply_text", "") or getattr(exc, "strerror", "") or exc).split())
 
 
-def _server(server: L3PluginApi) -> dict[str, Any]:
+def _check_server(server: L3PluginApi) -> dict[str, Any]:
     """Return what the server says, and in ``error`` why none answers."""
     try:
         return {"error": None, "plugins": _plugins(server), "ha_routers": server.get_host_ha_router_count() or 0}

@@ -14,13 +14,13 @@ from l3agent.exceptions import PermissionMissing
 def main() -> int:
     """Print name, state and text of each trial; exit status 77 where nothing can be tried."""
     try:
-        return sandbox.run(_print)
+        return sandbox.run(_print_checks)
     except PermissionMissing as exc:
         print(exc, file=sys.stderr)
         return 77
 
 
-def _print(entrance: str) -> int:
+def _print_checks(pin: str) -> int:
     print(json.dumps(run_checks()), flush=True)
     return 0
 

@@ -47,7 +47,7 @@ def remove_all(netns_path: str, *, dry_run: bool, options: Sequence[str] = (), d
     :raises PermissionMissing: the privilege is missing.
     :raises TransientError: another data plane is at work in this folder, or this one gave no answer.
     """
-    with own_dataplane(netns_path, options, driver) as dataplane:
+    with private_dataplane(netns_path, options, driver) as dataplane:
         reports = dataplane.remove(dataplane.inventory(), dry_run=dry_run)
         # A port vanishes a moment after its namespace, and only then does its bridge have no user left.
         deadline = time.monotonic() + _SETTLE_S
@@ -57,7 +57,7 @@ def remove_all(netns_path: str, *, dry_run: bool, options: Sequence[str] = (), d
     return [report for report in reports if report.operations or report.error]
 
 
-def refuse_while_at_work(control_socket: str, dataplane_socket: str) -> None:
+def require_stopped(control_socket: str, dataplane_socket: str) -> None:
     """Make sure that no agent and no data plane is at work.
 
     :raises L3AgentError: one is.
@@ -70,7 +70,7 @@ def refuse_while_at_work(control_socket: str, dataplane_socket: str) -> None:
         raise L3AgentError(f"an l3-dataplane is running ({dataplane_socket}); stop it first")
 
 
-class OwnDataplane:
+class PrivateDataplane:
     """Requests to a data-plane process, one at a time."""
 
     def __init__(self, connection: socket.socket) -> None:
@@ -96,14 +96,14 @@ class OwnDataplane:
         """
         try:
             self._socket.sendall(msgpack.packb((next(self._ids), operation, arguments)))
-            _, error, result = self._answer()
+            _, error, result = self._receive()
         except OSError as exc:
             raise TransientError(f"l3-dataplane gave no answer to {operation}: {exc}") from exc
         if error:
             raise TransientError(f"l3-dataplane: {operation}: {error['message']}")
         return result
 
-    def _answer(self) -> Any:
+    def _receive(self) -> Any:
         while data := self._socket.recv(262144):
             self._stream.feed(data)
             for frame in self._stream:
@@ -112,7 +112,7 @@ class OwnDataplane:
 
 
 @contextlib.contextmanager
-def own_dataplane(netns_path: str, options: Sequence[str] = (), driver: str = "") -> Iterator[OwnDataplane]:
+def private_dataplane(netns_path: str, options: Sequence[str] = (), driver: str = "") -> Iterator[PrivateDataplane]:
     """Run a data-plane process for the length of the block.
 
     :param options: arguments that name a configuration; what this process needs for itself goes before it.
@@ -128,15 +128,15 @@ def own_dataplane(netns_path: str, options: Sequence[str] = (), driver: str = ""
         with log.open("wb") as output:
             process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
         try:
-            with _connected(process, path, log) as connection:
-                yield OwnDataplane(connection)
+            with _connect(process, path, log) as connection:
+                yield PrivateDataplane(connection)
             process.wait(_START_S)
         finally:
             process.kill()
             process.wait()
 
 
-def _connected(process: subprocess.Popen[bytes], path: Path, log: Path) -> socket.socket:
+def _connect(process: subprocess.Popen[bytes], path: Path, log: Path) -> socket.socket:
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     deadline = time.monotonic() + _START_S
     while time.monotonic() < deadline:
@@ -149,8 +149,8 @@ def _connected(process: subprocess.Popen[bytes], path: Path, log: Path) -> socke
         time.sleep(0.02)
     connection.close()
     lines = log.read_text(errors="replace").strip().splitlines() or ["it said nothing"]
-    raise _REASONS.get(process.returncode, TransientError)(f"l3-dataplane did not start: {lines[-1]}")
+    raise _EXIT_ERRORS.get(process.returncode, TransientError)(f"l3-dataplane did not start: {lines[-1]}")
 
 
 #: What the exit status of the data plane means, as in sysexits.h.
-_REASONS: dict[int | None, type[L3AgentError]] = {77: PermissionMissing, 78: ConfigError}
+_EXIT_ERRORS: dict[int | None, type[L3AgentError]] = {77: PermissionMissing, 78: ConfigError}

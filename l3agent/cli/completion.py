@@ -58,7 +58,7 @@ complete -F _l3_agentctl l3-agentctl
 """
 
 
-def script(parser: argparse.ArgumentParser, shell: str) -> str:
+def completion_script(parser: argparse.ArgumentParser, shell: str) -> str:
     """Return what a shell is to read.
 
     :param shell: ``bash`` or ``zsh``.
@@ -72,8 +72,10 @@ def script(parser: argparse.ArgumentParser, shell: str) -> str:
     text = _SCRIPT.format(
         also=" and zsh" if shell == "zsh" else "",
         paths="|".join(_PATHS),
-        choices="\n".join(f"        {name}) {_matching(words)}; return ;;" for name, words in sorted(choices.items())),
-        commands=_quoted([*commands, *_options(parser)]),
+        choices="\n".join(
+            f"        {name}) {_match_words(words)}; return ;;" for name, words in sorted(choices.items())
+        ),
+        commands=_quote_words([*commands, *_options(parser)]),
         cases="\n".join(_case(name, command) for name, command in commands.items()),
     )
     # zsh reads scripts of bash by its own means (zshcompsys(1), bashcompinit).
@@ -87,11 +89,11 @@ def _commands(parser: argparse.ArgumentParser) -> Mapping[str, argparse.Argument
 
 
 def _case(name: str, command: argparse.ArgumentParser) -> str:
-    options = _matching(_options(command))
-    wanted = _argument(command)
-    if not wanted:
+    options = _match_words(_options(command))
+    completed = _argument(command)
+    if not completed:
         return f"        {name}) {options} ;;"
-    return f'        {name}) case "$cur,$given" in -*) {options} ;; *,0) {wanted} ;; esac ;;'
+    return f'        {name}) case "$cur,$given" in -*) {options} ;; *,0) {completed} ;; esac ;;'
 
 
 def _argument(command: argparse.ArgumentParser) -> str:
@@ -100,7 +102,7 @@ def _argument(command: argparse.ArgumentParser) -> str:
     if first is None:
         return ""
     if first.choices:
-        return _matching(list(map(str, first.choices)))
+        return _match_words(list(map(str, first.choices)))
     return "_l3_agentctl_matching < <(_l3_agentctl_routers)" if first.dest == _ROUTER else ""
 
 
@@ -108,10 +110,10 @@ def _options(parser: argparse.ArgumentParser) -> list[str]:
     return [name for action in parser._actions for name in action.option_strings if name.startswith("--")]
 
 
-def _matching(words: list[str]) -> str:
-    return f"_l3_agentctl_matching <<< {_quoted(words)}"
+def _match_words(words: list[str]) -> str:
+    return f"_l3_agentctl_matching <<< {_quote_words(words)}"
 
 
-def _quoted(words: list[str]) -> str:
+def _quote_words(words: list[str]) -> str:
     """Return words, one a line, as bash reads them; they are our own, without quotes and backslashes."""
     return "$'" + "\\n".join(words) + "'"

@@ -22,7 +22,7 @@ from l3agent.cli.terminal import Cell, Screen, table
 EX_OK, EX_FAILED, EX_UNAVAILABLE, EX_NOPERM, EX_CONFIG = 0, 1, 69, 77, 78
 
 #: Seconds for a connection on trial.
-_TRIAL_S = 3.0
+_PROBE_S = 3.0
 #: Seconds for a root helper that starts l3-dataplane.
 _HELPER_S = 20.0
 #: Descriptors that a router takes in the data plane.
@@ -56,19 +56,19 @@ class Finding:
     exit_status: int = EX_OK
 
 
-def failed(what: str, text: str, exit_status: int = EX_FAILED) -> Finding:
+def failure(what: str, text: str, exit_status: int = EX_FAILED) -> Finding:
     """Return a finding that keeps the agent from working."""
     return Finding(what, "fail", text, exit_status)
 
 
-def abilities(trials: Iterable[tuple[str, str, str]]) -> Iterator[Finding]:
+def kernel_findings(trials: Iterable[tuple[str, str, str]]) -> Iterator[Finding]:
     """Yield a finding for each trial of the kernel: its name, ``ok``, ``note`` or ``fail``, and the text."""
     for name, state, text in trials:
         what = f"kernel: {name}"
-        yield failed(what, text) if state == "fail" else Finding(what, "note" if state == "note" else "ok", text)
+        yield failure(what, text) if state == "fail" else Finding(what, "note" if state == "note" else "ok", text)
 
 
-def limits() -> Iterator[Finding]:
+def check_limits() -> Iterator[Finding]:
     """Yield what a host runs out of with many routers."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     unlimited = hard == resource.RLIM_INFINITY
@@ -76,35 +76,35 @@ def limits() -> Iterator[Finding]:
     if not unlimited and hard < _ENOUGH_DESCRIPTORS:
         text = f"{hard}, enough for about {hard // _PER_ROUTER} routers; raise LimitNOFILE of l3-dataplane for more"
     if not unlimited and hard < _FEW_DESCRIPTORS:
-        yield failed("limit: descriptors", text)
+        yield failure("limit: descriptors", text)
     else:
         yield Finding("limit: descriptors", "ok" if unlimited or hard >= _ENOUGH_DESCRIPTORS else "note", text)
-    yield from map(_neighbours, ("ipv4", "ipv6"))
-    yield _bridge_filter()
+    yield from map(_check_neighbour_table, ("ipv4", "ipv6"))
+    yield _check_bridge_filter()
 
 
-def _neighbours(family: str) -> Finding:
+def _check_neighbour_table(family: str) -> Finding:
     name = f"net.{family}.neigh.default.gc_thresh3"
     what = f"limit: neighbours {family}"
-    most = _number(Path("/proc/sys", *name.split(".")))
-    if most is None:
+    limit = _read_number(Path("/proc/sys", *name.split(".")))
+    if limit is None:
         return Finding(what, "unknown", f"{name} cannot be read here; it is one table for all routers of a host")
-    routers = _routers_here()
-    enough = max(_ENOUGH_NEIGHBOURS, 1 << (routers * _NEIGHBOURS_PER_ROUTER - 1).bit_length())
-    if most < enough:
-        advice = f"for {routers} routers `sysctl -w {_thresholds(family, enough)}`"
-        text = f"{most} machines behind all routers together; {advice}"
+    routers = _count_routers()
+    recommended = max(_ENOUGH_NEIGHBOURS, 1 << (routers * _NEIGHBOURS_PER_ROUTER - 1).bit_length())
+    if limit < recommended:
+        advice = f"for {routers} routers `sysctl -w {_neighbour_sysctls(family, recommended)}`"
+        text = f"{limit} machines behind all routers together; {advice}"
         return Finding(what, "note", text)
-    return Finding(what, "ok", f"{most} machines behind all routers together, enough for {routers} routers")
+    return Finding(what, "ok", f"{limit} machines behind all routers together, enough for {routers} routers")
 
 
-def _thresholds(family: str, most: int) -> str:
+def _neighbour_sysctls(family: str, limit: int) -> str:
     """Return settings of a neighbour table: garbage collection begins at a quarter of it, and hurries from half on."""
     place = f"net.{family}.neigh.default.gc_thresh"
-    return f"{place}1={most // 4} {place}2={most // 2} {place}3={most}"
+    return f"{place}1={limit // 4} {place}2={limit // 2} {place}3={limit}"
 
 
-def _routers_here() -> int:
+def _count_routers() -> int:
     """Return how many routers have a namespace here, and no fewer than a small node has."""
     try:
         names = os.listdir("/run/netns")
@@ -113,22 +113,22 @@ def _routers_here() -> int:
     return max(_FEW_ROUTERS, sum(name.startswith("qrouter-") for name in names))
 
 
-def _bridge_filter() -> Finding:
+def _check_bridge_filter() -> Finding:
     what = "bridges: filter of the host"
-    value = _number(Path("/proc/sys/net/bridge/bridge-nf-call-iptables"))
+    value = _read_number(Path("/proc/sys/net/bridge/bridge-nf-call-iptables"))
     if value:
         return Finding(what, "note", "br_netfilter is on: rules of the host see bridged frames")
     return Finding(what, "ok", "bridged frames do not pass it")
 
 
-def _number(path: Path) -> int | None:
+def _read_number(path: Path) -> int | None:
     try:
         return int(path.read_text())
     except (OSError, ValueError):
         return None
 
 
-def tools() -> Iterator[Finding]:
+def check_tools() -> Iterator[Finding]:
     """Yield which programs are there for people; the agent itself starts none."""
     for name, why in (("ip", "lines of `plan`"), ("nft", "lines of `plan`"), ("conntrack", "to look at flows")):
         found = shutil.which(name) or shutil.which(name, path="/usr/sbin:/sbin")
@@ -136,7 +136,7 @@ def tools() -> Iterator[Finding]:
         yield Finding(f"tool: {name}", "ok" if found else "note", text)
 
 
-def features(requested: Mapping[str, list[str]], server: Mapping[str, Any]) -> Iterator[Finding]:
+def check_features(requested: Mapping[str, list[str]], server: Mapping[str, Any]) -> Iterator[Finding]:
     """Yield a finding for each feature that is asked for and that this agent does not serve.
 
     :param requested: options that ask for a feature, by its name.
@@ -155,7 +155,7 @@ def features(requested: Mapping[str, list[str]], server: Mapping[str, Any]) -> I
         yield Finding("features", "ok", "nothing is asked for that this agent does not serve")
 
 
-def state_path(folder: str) -> Finding:
+def check_state_path(folder: str) -> Finding:
     """Tell whether the agent could work in its folder."""
     what = "state_path"
     path = Path(folder)
@@ -165,18 +165,18 @@ def state_path(folder: str) -> Finding:
             return Finding(what, "ok", f"{folder} will be made")
         return Finding(what, "unknown", f"{folder} does not exist, and this user may not make it in {parent}")
     if not path.is_dir():
-        return failed(what, f"{folder} is no folder", EX_CONFIG)
+        return failure(what, f"{folder} is no folder", EX_CONFIG)
     if len(os.fsencode(folder)) > 80:
-        return failed(what, f"{folder}: too long for the path of a socket (unix(7): 107 bytes)", EX_CONFIG)
+        return failure(what, f"{folder}: too long for the path of a socket (unix(7): 107 bytes)", EX_CONFIG)
     free = shutil.disk_usage(path).free
     if not free:
-        return failed(what, f"{folder}: no space left")
+        return failure(what, f"{folder}: no space left")
     if not os.access(path, os.W_OK):
         return Finding(what, "unknown", f"this user may not write to {folder}; l3-agent's must")
     return Finding(what, "ok", folder)
 
 
-def dataplane(socket: str, *, spawn: bool, root_helper: str, program: Sequence[str]) -> Finding:
+def check_dataplane(socket: str, *, spawn: bool, root_helper: str, program: Sequence[str]) -> Finding:
     """Return how the data plane comes to run; where a root helper starts it, the helper is tried.
 
     :param program: the l3-dataplane program; with ``--version`` it does nothing else.
@@ -185,50 +185,50 @@ def dataplane(socket: str, *, spawn: bool, root_helper: str, program: Sequence[s
     if os.path.exists(socket):
         return Finding(what, "ok", f"{socket} is there")
     if not spawn:
-        return failed(
+        return failure(
             what, f"[dataplane] spawn_dataplane is off and no process listens on {socket}: start it", EX_UNAVAILABLE
         )
     if os.geteuid() == 0:
         return Finding(what, "ok", "l3-agent started by root starts it itself")
     helper = shlex.split(root_helper or "")
     if helper and shutil.which(helper[0]):
-        return _try_helper(what, [*helper, *program, "--version"])
+        return _check_root_helper(what, [*helper, *program, "--version"])
     text = f"this user lacks the privilege and [AGENT] root_helper ({root_helper!r}) is no command: start it as root"
-    return failed(what, text, EX_NOPERM)
+    return failure(what, text, EX_NOPERM)
 
 
-def _try_helper(what: str, argv: list[str]) -> Finding:
+def _check_root_helper(what: str, argv: list[str]) -> Finding:
     command = shlex.join(argv)
     try:
         done = subprocess.run(
             argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=_HELPER_S, check=False, start_new_session=True
         )
     except (OSError, subprocess.TimeoutExpired) as exc:
-        return failed(what, f"`{command}`: {exc}", EX_NOPERM)
+        return failure(what, f"`{command}`: {exc}", EX_NOPERM)
     if done.returncode == 0:
         return Finding(what, "ok", f"l3-agent starts it by `{shlex.join(argv[:-1])}`")
     output = " / ".join(done.stderr.decode(errors="replace").split("\n")).strip(" /")
-    return failed(what, f"`{command}`: exit status {done.returncode}: {output or 'no message'}", EX_NOPERM)
+    return failure(what, f"`{command}`: exit status {done.returncode}: {output or 'no message'}", EX_NOPERM)
 
 
-def ovsdb(remote: str) -> Finding:
+def check_ovsdb(remote: str) -> Finding:
     """Tell whether the database of Open vSwitch listens where the data plane will look for it."""
     what = "Open vSwitch"
     kind, _, place = remote.partition(":")
     try:
         if kind == "unix":
             with socket_module.socket(socket_module.AF_UNIX) as trial:
-                trial.settimeout(_TRIAL_S)
+                trial.settimeout(_PROBE_S)
                 trial.connect(place)
         else:
             host, _, port = place.rpartition(":")
-            socket_module.create_connection((host.strip("[]"), int(port)), _TRIAL_S).close()
+            socket_module.create_connection((host.strip("[]"), int(port)), _PROBE_S).close()
     except PermissionError:
         return Finding(what, "unknown", f"this user may not connect to {remote}; l3-dataplane must")
     except (OSError, ValueError) as exc:
         reason = getattr(exc, "strerror", None) or exc
         advice = "start openvswitch-switch, or name the place in [OVS] ovsdb_connection"
-        return failed(what, f"OVSDB at {remote}: {reason}; {advice}", EX_UNAVAILABLE)
+        return failure(what, f"OVSDB at {remote}: {reason}; {advice}", EX_UNAVAILABLE)
     return Finding(what, "ok", f"OVSDB listens at {remote}")
 
 
@@ -243,6 +243,6 @@ def lines(findings: Iterable[Finding], screen: Screen) -> list[str]:
     return table(("", "EXIT", "WHAT", "FOUND"), rows, Screen(screen.colour))
 
 
-def as_values(findings: Iterable[Finding]) -> list[Mapping[str, Any]]:
+def findings_to_values(findings: Iterable[Finding]) -> list[Mapping[str, Any]]:
     """Return the findings as plain values, ready for JSON."""
     return [asdict(one) for one in findings]

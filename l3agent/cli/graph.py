@@ -16,7 +16,7 @@ Topology = Mapping[str, Any]
 
 
 @dataclass(slots=True)
-class Host:
+class HostNode:
     """A machine of a topology file.
 
     :param floating: addresses outside that stand for it.
@@ -28,21 +28,21 @@ class Host:
 
 
 @dataclass(slots=True)
-class Leg:
+class InternalNetwork:
     """A network inside, as one router has it.
 
     :param shared: another router was drawn with it before, with its hosts.
     """
 
-    network: str
+    id: str
     name: str
     addresses: list[str]
-    hosts: list[Host] = field(default_factory=list)
+    hosts: list[HostNode] = field(default_factory=list)
     shared: bool = False
 
 
 @dataclass(slots=True)
-class Branch:
+class RouterNode:
     """A router and what hangs on it.
 
     :param gateway: its addresses outside.
@@ -54,59 +54,62 @@ class Branch:
     state: str
     gateway: list[str]
     snat: bool
-    legs: list[Leg]
+    networks: list[InternalNetwork]
     floating_ips: list[tuple[str, str]]
     routes: list[str]
 
 
 @dataclass(slots=True)
-class Trunk:
+class ExternalNetwork:
     """An external network, or none (``network`` is empty), with the routers on it and its machines."""
 
-    network: str
+    id: str
     name: str
-    branches: list[Branch]
-    hosts: list[Host]
+    routers: list[RouterNode]
+    hosts: list[HostNode]
 
 
-def trunks(topology: Topology) -> list[Trunk]:
+def external_networks(topology: Topology) -> list[ExternalNetwork]:
     """Return the topology as a tree from the external networks inwards; routers without one come last."""
     hosts = _hosts(topology)
-    found: dict[str, Trunk] = {}
+    found: dict[str, ExternalNetwork] = {}
     drawn: set[str] = set()
     for router in sorted(topology["routers"], key=lambda one: (one["name"], one["id"])):
         outside = next((port for port in router["ports"] if port["gateway"]), None)
         network = "" if outside is None else outside["network"]
         if network not in found and network:
-            found[network] = Trunk(network, _name(topology, network), [], hosts.pop(network, []))
-        found.setdefault(network, Trunk("", "", [], []))
-        found[network].branches.append(_branch(topology, router, outside, hosts, drawn))
-    return sorted(found.values(), key=lambda trunk: (not trunk.network, trunk.name))
+            found[network] = ExternalNetwork(network, _name(topology, network), [], hosts.pop(network, []))
+        found.setdefault(network, ExternalNetwork("", "", [], []))
+        found[network].routers.append(_router_node(topology, router, outside, hosts, drawn))
+    return sorted(found.values(), key=lambda external: (not external.id, external.name))
 
 
-def _hosts(topology: Topology) -> dict[str, list[Host]]:
-    found: dict[str, list[Host]] = {}
+def _hosts(topology: Topology) -> dict[str, list[HostNode]]:
+    found: dict[str, list[HostNode]] = {}
     for host in sorted(topology["hosts"], key=lambda one: one["name"]):
-        found.setdefault(host["network"], []).append(Host(host["name"], host["addresses"]))
+        found.setdefault(host["network"], []).append(HostNode(host["name"], host["addresses"]))
     return found
 
 
-def _branch(
-    topology: Topology, router: Mapping[str, Any], outside: Any, hosts: Mapping[str, list[Host]], drawn: set[str]
-) -> Branch:
-    legs: dict[str, Leg] = {}
+def _router_node(
+    topology: Topology, router: Mapping[str, Any], outside: Any, hosts: Mapping[str, list[HostNode]], drawn: set[str]
+) -> RouterNode:
+    networks: dict[str, InternalNetwork] = {}
     for port in router["ports"]:
         if port is outside:
             continue
         network = port["network"]
-        if network not in legs:
+        if network not in networks:
             shared = network in drawn
             own = [] if shared else hosts.get(network, [])
-            legs[network] = Leg(network, _name(topology, network), [], own, shared)
+            networks[network] = InternalNetwork(network, _name(topology, network), [], own, shared)
             drawn.add(network)
-        legs[network].addresses += port["addresses"]
+        networks[network].addresses += port["addresses"]
     known = {
-        address.partition("/")[0]: host for leg in legs.values() for host in leg.hosts for address in host.addresses
+        address.partition("/")[0]: host
+        for network in networks.values()
+        for host in network.hosts
+        for address in host.addresses
     }
     unknown = []
     for floating, fixed in router["floating_ips"]:
@@ -114,9 +117,9 @@ def _branch(
             known[fixed].floating.append(floating)
         else:
             unknown.append((floating, fixed))
-    return Branch(
+    return RouterNode(
         router["id"], router["name"] or router["id"], router["state"], [] if outside is None else outside["addresses"],
-        router["snat"], list(legs.values()), unknown, list(router["routes"]),
+        router["snat"], list(networks.values()), unknown, list(router["routes"]),
     )  # fmt: skip
 
 
@@ -130,47 +133,54 @@ def _name(topology: Topology, network: str) -> str:
 def tree_lines(topology: Topology, screen: Screen) -> Iterator[str]:
     """Yield the lines of a tree."""
     yield screen.paint(f"l3-agent on {topology['host']}", "bold")
-    top = trunks(topology)
+    top = external_networks(topology)
     if not top:
         yield "no routers"
-    for trunk in top:
+    for external in top:
         yield ""
-        yield screen.paint(screen.cut(f"{trunk.name} (external)" if trunk.network else "no external network"), "cyan")
-        nodes = [_node_of(branch) for branch in trunk.branches] + [(_host_line(host), "", []) for host in trunk.hosts]
-        yield from _drawn(nodes, "", screen)
+        yield screen.paint(screen.cut(f"{external.name} (external)" if external.id else "no external network"), "cyan")
+        nodes = [_router_tree(router) for router in external.routers] + [
+            (_host_line(host), "", []) for host in external.hosts
+        ]
+        yield from _tree_rows(nodes, "", screen)
 
 
 _Node = tuple[str, str, list[Any]]
 
 
-def _drawn(nodes: list[_Node], indent: str, screen: Screen) -> Iterator[str]:
+def _tree_rows(nodes: list[_Node], indent: str, screen: Screen) -> Iterator[str]:
     for number, (text, style, below) in enumerate(nodes):
         last = number == len(nodes) - 1
         yield screen.paint(screen.cut(f"{indent}{'└─ ' if last else '├─ '}{text}"), style)
-        yield from _drawn(below, indent + ("   " if last else "│  "), screen)
+        yield from _tree_rows(below, indent + ("   " if last else "│  "), screen)
 
 
-def _node_of(branch: Branch) -> _Node:
-    style = {"active": "", "error": "red"}.get(branch.state, "yellow")
-    words = [f"router {branch.name}", ", ".join(branch.gateway), "source NAT" if branch.snat else "", _bad(branch)]
+def _router_tree(router: RouterNode) -> _Node:
+    style = {"active": "", "error": "red"}.get(router.state, "yellow")
+    words = [
+        f"router {router.name}",
+        ", ".join(router.gateway),
+        "source NAT" if router.snat else "",
+        _status_text(router),
+    ]
     below: list[_Node] = [
         (
-            f"{leg.name}  {', '.join(leg.addresses)}{'  (see above)' if leg.shared else ''}",
+            f"{network.name}  {', '.join(network.addresses)}{'  (see above)' if network.shared else ''}",
             "",
-            [(_host_line(host), "", []) for host in leg.hosts],
+            [(_host_line(host), "", []) for host in network.hosts],
         )
-        for leg in branch.legs
+        for network in router.networks
     ]
-    below += [(f"floating IP {floating} -> {fixed}", "", []) for floating, fixed in branch.floating_ips]
-    below += [(f"route {destination}", "", []) for destination in branch.routes]
+    below += [(f"floating IP {floating} -> {fixed}", "", []) for floating, fixed in router.floating_ips]
+    below += [(f"route {destination}", "", []) for destination in router.routes]
     return "  ".join(filter(None, words)), style, below
 
 
-def _bad(branch: Branch) -> str:
-    return "" if branch.state == "active" else branch.state.upper()
+def _status_text(router: RouterNode) -> str:
+    return "" if router.state == "active" else router.state.upper()
 
 
-def _host_line(host: Host) -> str:
+def _host_line(host: HostNode) -> str:
     floating = f"  <- {', '.join(host.floating)}" if host.floating else ""
     return f"host {host.name}  {', '.join(host.addresses)}{floating}"
 
@@ -182,14 +192,14 @@ def mermaid_lines(topology: Topology) -> Iterator[str]:
     """Yield the lines of a Mermaid flow chart (https://mermaid.js.org)."""
     yield "flowchart TB"
     networks: dict[str, str] = {}
-    for trunk in trunks(topology):
-        if trunk.network:
-            networks[trunk.network] = f"n{len(networks)}"
-            yield f"    {networks[trunk.network]}([{_label(trunk.name, 'external')}]):::external"
-        for host in trunk.hosts:
-            yield from _host_chart(host, networks[trunk.network])
-        for branch in trunk.branches:
-            yield from _branch_chart(trunk, branch, networks)
+    for external in external_networks(topology):
+        if external.id:
+            networks[external.id] = f"n{len(networks)}"
+            yield f"    {networks[external.id]}([{_label(external.name, 'external')}]):::external"
+        for host in external.hosts:
+            yield from _host_chart(host, networks[external.id])
+        for router in external.routers:
+            yield from _router_chart(external, router, networks)
     yield "    classDef external fill:#dbeafe,stroke:#2563eb,color:#1e3a8a"
     yield "    classDef network fill:#f1f5f9,stroke:#64748b,color:#0f172a"
     yield "    classDef active fill:#dcfce7,stroke:#16a34a,color:#14532d"
@@ -197,27 +207,27 @@ def mermaid_lines(topology: Topology) -> Iterator[str]:
     yield "    classDef error fill:#fee2e2,stroke:#dc2626,color:#7f1d1d"
 
 
-def _branch_chart(trunk: Trunk, branch: Branch, networks: dict[str, str]) -> Iterator[str]:
-    node = _node("r", branch.id)
-    floating = [f"{one} → {other}" for one, other in branch.floating_ips]
-    yield f"    {node}[{_label(branch.name, *floating)}]:::{branch.state}"
-    if trunk.network:
-        yield f"    {networks[trunk.network]} ---|{_label(*branch.gateway)}| {node}"
-    for leg in branch.legs:
-        if leg.network not in networks:
-            networks[leg.network] = f"n{len(networks)}"
-            yield f"    {networks[leg.network]}([{_label(leg.name)}]):::network"
-        yield f"    {node} ---|{_label(*leg.addresses)}| {networks[leg.network]}"
-        for host in leg.hosts:
-            yield from _host_chart(host, networks[leg.network])
+def _router_chart(external: ExternalNetwork, router: RouterNode, networks: dict[str, str]) -> Iterator[str]:
+    node = _mermaid_id("r", router.id)
+    floating = [f"{one} → {other}" for one, other in router.floating_ips]
+    yield f"    {node}[{_label(router.name, *floating)}]:::{router.state}"
+    if external.id:
+        yield f"    {networks[external.id]} ---|{_label(*router.gateway)}| {node}"
+    for network in router.networks:
+        if network.id not in networks:
+            networks[network.id] = f"n{len(networks)}"
+            yield f"    {networks[network.id]}([{_label(network.name)}]):::network"
+        yield f"    {node} ---|{_label(*network.addresses)}| {networks[network.id]}"
+        for host in network.hosts:
+            yield from _host_chart(host, networks[network.id])
 
 
-def _host_chart(host: Host, network: str) -> Iterator[str]:
+def _host_chart(host: HostNode, network: str) -> Iterator[str]:
     floating = [f"⇐ {one}" for one in host.floating]
-    yield f"    {network} --- {_node('h', host.name)}[{_label(host.name, *host.addresses, *floating)}]"
+    yield f"    {network} --- {_mermaid_id('h', host.name)}[{_label(host.name, *host.addresses, *floating)}]"
 
 
-def _node(kind: str, name: str) -> str:
+def _mermaid_id(kind: str, name: str) -> str:
     return kind + "".join(one if one.isascii() and one.isalnum() else f"_{ord(one):x}_" for one in name)
 
 

@@ -14,12 +14,12 @@ from dataclasses import dataclass, field
 from html import escape
 
 from l3agent.cli.graph import (
-    Branch,
-    Host,
-    Leg,
+    ExternalNetwork,
+    HostNode,
+    InternalNetwork,
+    RouterNode,
     Topology,
-    Trunk,
-    trunks,
+    external_networks,
 )
 
 _PAGE = 1400
@@ -28,9 +28,9 @@ _BAR, _TITLE = 36, 58
 #: From one level to the next.
 _DROP = 44
 _LINE = 16
-_HOST_W, _HOST_GAP, _HOSTS_A_ROW = 168, 14, 4
+_HOST_W, _HOST_GAP, _HOSTS_PER_ROW = 168, 14, 4
 _ROUTER_W = 236
-_LEG_MIN = 236
+_NETWORK_MIN_W = 236
 
 _STYLE = """
 svg { font: 12px/1.3 system-ui, "DejaVu Sans", sans-serif; color-scheme: light dark; background: var(--page);
@@ -82,8 +82,10 @@ class _Drawing:
         """Write a line; what is longer than its room is shortened, and whole in the tooltip."""
         limit = None if room is None else max(3, int(room / 6.9))
         shown = text if limit is None or len(text) <= limit else text[: limit - 1] + "…"
-        tip = "" if shown == text else f"<title>{_safe(text)}</title>"
-        self.shapes.append(f'<text class="{kind}" x="{x:g}" y="{y:g}" text-anchor="{at}">{_safe(shown)}{tip}</text>')
+        tip = "" if shown == text else f"<title>{_escape_xml(text)}</title>"
+        self.shapes.append(
+            f'<text class="{kind}" x="{x:g}" y="{y:g}" text-anchor="{at}">{_escape_xml(shown)}{tip}</text>'
+        )
 
 
 def svg(topology: Topology) -> str:
@@ -93,105 +95,105 @@ def svg(topology: Topology) -> str:
     drawing.text(_MARGIN, _MARGIN + 16, f"{topology['host']}", "title")
     drawing.text(_MARGIN, _MARGIN + 34, f"{count} router{'' if count == 1 else 's'}", "soft")
     y: float = _MARGIN + _TITLE
-    for trunk in trunks(topology):
-        y = _trunk(drawing, trunk, y) + _GAP
+    for external in external_networks(topology):
+        y = _draw_external_network(drawing, external, y) + _GAP
     width, height = max(drawing.width, 360) + _MARGIN, max(drawing.height, y - _GAP) + _MARGIN
     head = (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width:g}" height="{height:g}" '
         f'viewBox="0 0 {width:g} {height:g}" role="img">'
     )
-    title = f"<title>l3-agent on {_safe(topology['host'])}</title>"
+    title = f"<title>l3-agent on {_escape_xml(topology['host'])}</title>"
     return "\n".join((head, title, f"<style>{_STYLE}</style>", *drawing.wires, *drawing.shapes, "</svg>")) + "\n"
 
 
 # From the outside inwards; each returns where it ends.
 
 
-def _trunk(drawing: _Drawing, trunk: Trunk, y: float) -> float:
-    for number, row in enumerate(_rows(trunk.branches)):
-        hosts = trunk.hosts if number == 0 else []
-        width = sum(map(_branch_width, row)) + _GAP * (len(row) - 1)
+def _draw_external_network(drawing: _Drawing, external: ExternalNetwork, y: float) -> float:
+    for number, row in enumerate(_split_rows(external.routers)):
+        hosts = external.hosts if number == 0 else []
+        width = sum(map(_router_width, row)) + _GAP * (len(row) - 1)
         width += (_GAP if row and hosts else 0) + _hosts_width(hosts)
         x: float = _MARGIN
-        if trunk.network:
+        if external.id:
             drawing.box(x, y, width, _BAR, "outside")
-            drawing.text(x + 14, y + 23, trunk.name, "white", room=width / 2)
+            drawing.text(x + 14, y + 23, external.name, "white", room=width / 2)
             drawing.text(x + width - 14, y + 23, "external", "white", at="end")
-        top, bottom = y + (_BAR if trunk.network else 0), y
-        for branch in row:
-            bottom = max(bottom, _branch(drawing, branch, x, top, hangs=bool(trunk.network)))
-            x += _branch_width(branch) + _GAP
-        bottom = max(bottom, _hosts(drawing, hosts, x, top))
+        top, bottom = y + (_BAR if external.id else 0), y
+        for router in row:
+            bottom = max(bottom, _draw_router(drawing, router, x, top, has_external=bool(external.id)))
+            x += _router_width(router) + _GAP
+        bottom = max(bottom, _draw_hosts(drawing, hosts, x, top))
         y = bottom + _GAP
     return y - _GAP
 
 
-def _rows(branches: Iterable[Branch]) -> Iterator[list[Branch]]:
-    row: list[Branch] = []
+def _split_rows(routers: Iterable[RouterNode]) -> Iterator[list[RouterNode]]:
+    row: list[RouterNode] = []
     used = 0.0
-    for branch in branches:
-        width = _branch_width(branch) + _GAP
+    for router in routers:
+        width = _router_width(router) + _GAP
         if row and used + width > _PAGE:
             yield row
             row, used = [], 0.0
-        row.append(branch)
+        row.append(router)
         used += width
     yield row
 
 
-def _branch(drawing: _Drawing, branch: Branch, x: float, y: float, *, hangs: bool) -> float:
-    lines = [*branch.gateway, *(f"{one} → {other}" for one, other in branch.floating_ips)]
-    lines += [f"route {one}" for one in branch.routes]
+def _draw_router(drawing: _Drawing, router: RouterNode, x: float, y: float, *, has_external: bool) -> float:
+    lines = [*router.gateway, *(f"{one} → {other}" for one, other in router.floating_ips)]
+    lines += [f"route {one}" for one in router.routes]
     height = 40 + _LINE * len(lines)
-    middle = x + _branch_width(branch) / 2
+    middle = x + _router_width(router) / 2
     left, top = middle - _ROUTER_W / 2, y + _DROP
-    if hangs:
+    if has_external:
         drawing.wire(middle, y, top)
-    drawing.box(left, top, _ROUTER_W, height, f"box {branch.state}", round=12)
-    drawing.shapes.append(f'<circle class="dot {branch.state}" cx="{left + 18:g}" cy="{top + 20:g}" r="5"/>')
-    drawing.text(left + 32, top + 24, branch.name, "name", room=_ROUTER_W - 120)
-    said = branch.state if branch.state != "active" else "source NAT" if branch.snat else ""
-    drawing.text(left + _ROUTER_W - 14, top + 24, said, "soft", at="end")
+    drawing.box(left, top, _ROUTER_W, height, f"box {router.state}", round=12)
+    drawing.shapes.append(f'<circle class="dot {router.state}" cx="{left + 18:g}" cy="{top + 20:g}" r="5"/>')
+    drawing.text(left + 32, top + 24, router.name, "name", room=_ROUTER_W - 120)
+    label = router.state if router.state != "active" else "source NAT" if router.snat else ""
+    drawing.text(left + _ROUTER_W - 14, top + 24, label, "soft", at="end")
     for number, line in enumerate(lines):
         drawing.text(left + 18, top + 44 + _LINE * number, line, "address", room=_ROUTER_W - 32)
     bottom = top + height
-    at, end = x + (_branch_width(branch) - _legs_width(branch)) / 2, bottom
-    for leg in branch.legs:
-        width = _leg_width(leg)
+    at, end = x + (_router_width(router) - _networks_width(router)) / 2, bottom
+    for network in router.networks:
+        width = _network_width(network)
         drawing.wire(middle, bottom, bottom + _DROP, at + width / 2)
-        end = max(end, _leg(drawing, leg, at, bottom + _DROP, width))
+        end = max(end, _draw_network(drawing, network, at, bottom + _DROP, width))
         at += width + _GAP
     return end
 
 
-def _leg(drawing: _Drawing, leg: Leg, x: float, y: float, width: float) -> float:
-    hue = zlib.crc32(leg.network.encode()) % 360
-    height = 30 + _LINE * len(leg.addresses)
-    dashes = ' stroke-dasharray="5 4"' if leg.shared else ""
+def _draw_network(drawing: _Drawing, network: InternalNetwork, x: float, y: float, width: float) -> float:
+    hue = zlib.crc32(network.id.encode()) % 360
+    height = 30 + _LINE * len(network.addresses)
+    dashes = ' stroke-dasharray="5 4"' if network.shared else ""
     drawing.box(
         x, y, width, height, "net", more=f' style="fill:hsl({hue} 55% 50% / .18);stroke:hsl({hue} 45% 50%)"{dashes}'
     )
-    drawing.text(x + 12, y + 20, leg.name, "name", room=width - 24)
-    for number, address in enumerate(leg.addresses):
+    drawing.text(x + 12, y + 20, network.name, "name", room=width - 24)
+    for number, address in enumerate(network.addresses):
         drawing.text(x + 12, y + 38 + _LINE * number, address, "address", room=width - 24)
     bottom = y + height
-    left = x + (width - _hosts_width(leg.hosts)) / 2
-    return max(bottom, _hosts(drawing, leg.hosts, left, bottom))
+    left = x + (width - _hosts_width(network.hosts)) / 2
+    return max(bottom, _draw_hosts(drawing, network.hosts, left, bottom))
 
 
-def _hosts(drawing: _Drawing, hosts: list[Host], x: float, y: float) -> float:
+def _draw_hosts(drawing: _Drawing, hosts: list[HostNode], x: float, y: float) -> float:
     bottom = y
-    for start in range(0, len(hosts), _HOSTS_A_ROW):
+    for start in range(0, len(hosts), _HOSTS_PER_ROW):
         top = bottom + (_DROP / 2 if start == 0 else _HOST_GAP)
-        for column, host in enumerate(hosts[start : start + _HOSTS_A_ROW]):
+        for column, host in enumerate(hosts[start : start + _HOSTS_PER_ROW]):
             left = x + column * (_HOST_W + _HOST_GAP)
             if start == 0:
                 drawing.wire(left + _HOST_W / 2, y, top)
-            bottom = max(bottom, _host(drawing, host, left, top))
+            bottom = max(bottom, _draw_host(drawing, host, left, top))
     return bottom
 
 
-def _host(drawing: _Drawing, host: Host, x: float, y: float) -> float:
+def _draw_host(drawing: _Drawing, host: HostNode, x: float, y: float) -> float:
     height = 34 + _LINE * len(host.addresses) + 24 * len(host.floating)
     drawing.box(x, y, _HOST_W, height, "box")
     drawing.text(x + 12, y + 20, host.name, "name", room=_HOST_W - 24)
@@ -208,24 +210,24 @@ def _host(drawing: _Drawing, host: Host, x: float, y: float) -> float:
 # Widths
 
 
-def _branch_width(branch: Branch) -> float:
-    return max(_ROUTER_W, _legs_width(branch))
+def _router_width(router: RouterNode) -> float:
+    return max(_ROUTER_W, _networks_width(router))
 
 
-def _legs_width(branch: Branch) -> float:
-    return sum(map(_leg_width, branch.legs)) + _GAP * max(0, len(branch.legs) - 1)
+def _networks_width(router: RouterNode) -> float:
+    return sum(map(_network_width, router.networks)) + _GAP * max(0, len(router.networks) - 1)
 
 
-def _leg_width(leg: Leg) -> float:
-    return max(_LEG_MIN, _hosts_width(leg.hosts))
+def _network_width(network: InternalNetwork) -> float:
+    return max(_NETWORK_MIN_W, _hosts_width(network.hosts))
 
 
-def _hosts_width(hosts: list[Host]) -> float:
-    columns = min(len(hosts), _HOSTS_A_ROW)
+def _hosts_width(hosts: list[HostNode]) -> float:
+    columns = min(len(hosts), _HOSTS_PER_ROW)
     return columns * _HOST_W + max(0, columns - 1) * _HOST_GAP
 
 
-def _safe(text: str) -> str:
+def _escape_xml(text: str) -> str:
     """Return text for XML, without the characters that no XML may hold (XML 1.0 section 2.2)."""
     return escape(
         "".join(

@@ -19,14 +19,14 @@ from l3agent.cli import (
     operate,
     query,
 )
-from l3agent.cli.completion import script
+from l3agent.cli.completion import completion_script
 from l3agent.cli.parser import (
     Commands,
     Parser,
     add_agent_options,
-    configuration,
+    echo,
     make_parser,
-    say,
+    read_configuration,
 )
 from l3agent.cli.query import router_names
 from l3agent.cmd.config_files import describe_sources
@@ -56,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     if arguments[:1] == ["serve"] and not {"-h", "--help"} & set(arguments):
         node.serve(arguments[1:])
-    args = parser().parse_args(arguments)
+    args = build_parser().parse_args(arguments)
     try:
         status = int(args.command(args))
         sys.stdout.flush()
@@ -72,22 +72,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
 
 
-def parser() -> Parser:
+def build_parser() -> Parser:
     """Return the parser with all commands."""
-    whole, commands = make_parser()
+    root, commands = make_parser()
     query.add_commands(commands)
     operate.add_commands(commands)
     check.add_command(commands)
     node.add_commands(commands)
     _add_completion(commands)
-    return whole
+    return root
 
 
 def _configuration_note(args: argparse.Namespace, exc: L3AgentError) -> str:
     """Return which configuration named the socket on which no agent answers; empty if an option did."""
     if not isinstance(exc, AgentUnavailable) or getattr(args, "socket", None) or not hasattr(args, "config_file"):
         return ""
-    return f" (configuration: {describe_sources(configuration(args))})"
+    return f" (configuration: {describe_sources(read_configuration(args))})"
 
 
 def _add_completion(commands: Commands) -> None:
@@ -104,7 +104,7 @@ def _add_completion(commands: Commands) -> None:
 
 
 def _completion(args: argparse.Namespace) -> int:
-    say(router_names(args) if args.what == "routers" else script(parser(), args.what).rstrip("\n"))
+    echo(router_names(args) if args.what == "routers" else completion_script(build_parser(), args.what).rstrip("\n"))
     return 0
 
 

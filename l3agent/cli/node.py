@@ -10,13 +10,13 @@ from typing import Any, NoReturn
 
 from oslo_config import cfg
 
-from l3agent.cli.cleanup import refuse_while_at_work, remove_all
-from l3agent.cli.findings import ovsdb
+from l3agent.cli.cleanup import remove_all, require_stopped
+from l3agent.cli.findings import check_ovsdb
 from l3agent.cli.parser import (
     Commands,
     add_config_options,
-    configuration,
-    control_socket,
+    control_socket_path,
+    read_configuration,
 )
 from l3agent.cli.release import release
 from l3agent.demo import run
@@ -91,12 +91,14 @@ def _demo(args: argparse.Namespace) -> int:
 
 
 def _cleanup(args: argparse.Namespace) -> int:
-    conf = configuration(args)
+    conf = read_configuration(args)
     if os.geteuid() != 0:
         raise PermissionMissing("only root may remove network namespaces; run it with sudo")
-    refuse_while_at_work(control_socket(args), conf.dataplane.socket)
+    require_stopped(control_socket_path(args), conf.dataplane.socket)
     netns_path = args.netns_path or conf.dataplane.netns_path
-    reports = remove_all(netns_path, dry_run=args.dry_run, options=_files(conf), driver=_driver(conf))
+    reports = remove_all(
+        netns_path, dry_run=args.dry_run, options=_config_arguments(conf), driver=_default_driver(conf)
+    )
     for report in reports:
         print(f"{'would remove' if args.dry_run else 'removed'} {report.kind} {escape_controls(report.id)}")
         for line in report.operations:
@@ -110,29 +112,29 @@ def _cleanup(args: argparse.Namespace) -> int:
 
 
 def _release(args: argparse.Namespace) -> int:
-    conf = configuration(args)
+    conf = read_configuration(args)
     if os.geteuid() != 0:
         raise PermissionMissing("only root may hand routers back; run it with sudo")
-    refuse_while_at_work(control_socket(args), conf.dataplane.socket)
+    require_stopped(control_socket_path(args), conf.dataplane.socket)
     status = 0
     netns_path = args.netns_path or conf.dataplane.netns_path
-    for router, reason in release(netns_path, timeout=args.timeout, options=_files(conf)):
+    for router, reason in release(netns_path, timeout=args.timeout, options=_config_arguments(conf)):
         print(escape_controls(f"router {router}: {reason or 'handed back'}"), flush=True)
         status = EX_TEMPFAIL if reason else status
     return status
 
 
-def _files(conf: Any) -> list[str]:
+def _config_arguments(conf: Any) -> list[str]:
     """Return the arguments that name the files of a configuration, those that were found by themselves too."""
     return [f"--config-file={path}" for path in conf.config_file or ()] + [
         f"--config-dir={path}" for path in conf.config_dir or ()
     ]
 
 
-def _driver(conf: Any) -> str:
+def _default_driver(conf: Any) -> str:
     """Return the interface driver where the configuration names none and there is no Open vSwitch, else nothing.
 
     What a trial by a topology file left is on Linux bridges, and its file may be known to the agent alone.
     """
     unnamed = conf.get_location("interface_driver").location is cfg.Locations.opt_default
-    return "bridge" if unnamed and ovsdb(conf.OVS.ovsdb_connection).state == "fail" else ""
+    return "bridge" if unnamed and check_ovsdb(conf.OVS.ovsdb_connection).state == "fail" else ""

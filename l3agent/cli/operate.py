@@ -11,17 +11,17 @@ from collections.abc import Iterator
 from typing import Any
 
 from l3agent.cli.parser import (
-    LONG_S,
+    DATAPLANE_TIMEOUT_S,
     Commands,
     add_agent_options,
-    add_json,
-    add_router,
-    chosen,
-    control_socket,
-    router_id,
-    say,
-    say_answer,
-    seconds,
+    add_json_option,
+    add_router_argument,
+    control_socket_path,
+    echo,
+    echo_answer,
+    find_router,
+    parse_seconds,
+    resolve_router,
 )
 from l3agent.exceptions import L3AgentError
 from l3agent.ops.control_client import call_agent
@@ -40,7 +40,7 @@ def add_commands(commands: Commands) -> None:
                      all: a full sync
             r1       only this one; an id that is not here yet will do too""",
     )
-    add_router(command, all_without=True)
+    add_router_argument(command, all_without=True)
     add_agent_options(command)
 
     command = commands.add(
@@ -54,9 +54,11 @@ other update. Exit status 1: it failed or was refused; 75: it was not done after
             r1
             r1 --json | jq .timings""",
     )
-    add_router(command)
-    command.add_argument("--wait", type=seconds, default=60.0, metavar="SECONDS", help="how long to wait (default: 60)")
-    add_json(command)
+    add_router_argument(command)
+    command.add_argument(
+        "--wait", type=parse_seconds, default=60.0, metavar="SECONDS", help="how long to wait (default: 60)"
+    )
+    add_json_option(command)
     add_agent_options(command)
 
     command = commands.add(
@@ -68,7 +70,7 @@ What the server says meanwhile is remembered. The router forwards on. It stays p
 until `l3-agentctl resume`.""",
         examples="r1    before something is tried by hand in its namespace",
     )
-    add_router(command)
+    add_router_argument(command)
     add_agent_options(command)
 
     command = commands.add(
@@ -77,7 +79,7 @@ until `l3-agentctl resume`.""",
         "end a pause: do what the server said meanwhile, undo what was done by hand",
         examples="r1",
     )
-    add_router(command)
+    add_router_argument(command)
     add_agent_options(command)
 
     command = commands.add(
@@ -96,26 +98,28 @@ Exit status 75: work was still in hand after --wait seconds; ask again.""",
     then = command.add_mutually_exclusive_group()
     then.add_argument("--undo", action="store_true", help="go on with everything")
     then.add_argument("--stop", action="store_true", help="stop l3-agent when nothing is in hand")
-    command.add_argument("--wait", type=seconds, default=60.0, metavar="SECONDS", help="how long to wait (default: 60)")
+    command.add_argument(
+        "--wait", type=parse_seconds, default=60.0, metavar="SECONDS", help="how long to wait (default: 60)"
+    )
     add_agent_options(command)
 
 
 def _resync(args: argparse.Namespace) -> int:
-    path = control_socket(args)
+    path = control_socket_path(args)
     status = call_agent(path, {"op": "status"})
-    wanted = _known_or_new(status["routers"], args.router) if args.router else None
+    wanted = _find_known_or_new(status["routers"], args.router) if args.router else None
     call_agent(path, {"op": "resync", "router": wanted})
-    say(f"the server is asked for {'router ' + wanted if wanted else 'everything on this node'}")
+    echo(f"the server is asked for {'router ' + wanted if wanted else 'everything on this node'}")
     if status["admin"] != "serving":
-        say("the agent is drained: what the server answers is done after `l3-agentctl drain --undo`")
+        echo("the agent is drained: what the server answers is done after `l3-agentctl drain --undo`")
     elif wanted in status["paused"]:
-        say("the router is paused: what the server answers is done after `l3-agentctl resume`")
+        echo("the router is paused: what the server answers is done after `l3-agentctl resume`")
     return 0
 
 
-def _known_or_new(routers: dict[str, Any], wanted: str) -> str:
+def _find_known_or_new(routers: dict[str, Any], wanted: str) -> str:
     try:
-        return chosen(routers, wanted)
+        return find_router(routers, wanted)
     except L3AgentError:
         try:
             return str(uuid.UUID(wanted))
@@ -125,11 +129,11 @@ def _known_or_new(routers: dict[str, Any], wanted: str) -> str:
 
 
 def _replay(args: argparse.Namespace) -> int:
-    path = control_socket(args)
-    wanted = _known_or_new(call_agent(path, {"op": "status"})["routers"], args.router)
+    path = control_socket_path(args)
+    wanted = _find_known_or_new(call_agent(path, {"op": "status"})["routers"], args.router)
     request = {"op": "replay", "router": wanted, "timeout": args.wait}
-    answer = call_agent(path, request, timeout=args.wait + LONG_S)["replay"]
-    say_answer(args, answer, lambda: _replay_lines(answer))
+    answer = call_agent(path, request, timeout=args.wait + DATAPLANE_TIMEOUT_S)["replay"]
+    echo_answer(args, answer, lambda: _replay_lines(answer))
     return 0 if answer["result"] == "ok" else 1
 
 
@@ -142,28 +146,28 @@ def _replay_lines(answer: dict[str, Any]) -> Iterator[str]:
 
 
 def _pause(args: argparse.Namespace) -> int:
-    path = control_socket(args)
-    wanted = router_id(path, args.router)
-    call_agent(path, {"op": "pause", "router": wanted}, timeout=LONG_S)
-    say(f"router {wanted} is left alone until `l3-agentctl resume {args.router}`")
+    path = control_socket_path(args)
+    wanted = resolve_router(path, args.router)
+    call_agent(path, {"op": "pause", "router": wanted}, timeout=DATAPLANE_TIMEOUT_S)
+    echo(f"router {wanted} is left alone until `l3-agentctl resume {args.router}`")
     return 0
 
 
 def _resume(args: argparse.Namespace) -> int:
-    path = control_socket(args)
+    path = control_socket_path(args)
     status = call_agent(path, {"op": "status"})
     gone = {router: {"name": ""} for router in status["paused"]}
-    wanted = chosen(gone | status["routers"], args.router)
+    wanted = find_router(gone | status["routers"], args.router)
     call_agent(path, {"op": "resume", "router": wanted})
-    say(f"router {wanted} is served again")
+    echo(f"router {wanted} is served again")
     return 0
 
 
 def _drain(args: argparse.Namespace) -> int:
-    path = control_socket(args)
+    path = control_socket_path(args)
     if args.undo:
         call_agent(path, {"op": "drain", "undo": True})
-        say("the agent takes work again, first what it was told meanwhile")
+        echo("the agent takes work again, first what it was told meanwhile")
         return 0
     deadline = time.monotonic() + args.wait
     while (answer := call_agent(path, {"op": "drain"}))["admin"] != "drained":
@@ -176,10 +180,10 @@ def _drain(args: argparse.Namespace) -> int:
             )
             return EX_TEMPFAIL
         time.sleep(_POLL_S)
-    left = answer["queue"]["suspended"]
-    say(f"drained: nothing is in hand{f', {left} routers have news for later' if left else ''}")
+    suspended = answer["queue"]["suspended"]
+    echo(f"drained: no update is in progress{f', {suspended} routers have a pending update' if suspended else ''}")
     if args.stop:
-        say(f"l3-agent, process {call_agent(path, {'op': 'stop'})['pid']}, is stopping; routers forward on")
+        echo(f"l3-agent, process {call_agent(path, {'op': 'stop'})['pid']}, is stopping; routers forward on")
         return 0
-    say("l3-agent can be stopped; routers forward on. `l3-agentctl drain --undo` takes up work again")
+    echo("l3-agent can be stopped; routers forward on. `l3-agentctl drain --undo` takes up work again")
     return 0

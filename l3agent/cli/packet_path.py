@@ -47,7 +47,7 @@ class Step:
 
 
 @dataclass(slots=True)
-class Trace:
+class PacketPath:
     """What becomes of a packet.
 
     :param reason: of a drop; empty otherwise.
@@ -63,11 +63,11 @@ class Trace:
     devices: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
-    def step(self, place: str, text: str) -> None:
+    def add_step(self, place: str, text: str) -> None:
         """Add a step."""
         self.steps.append(Step(place, text))
 
-    def as_values(self) -> dict[str, Any]:
+    def to_values(self) -> dict[str, Any]:
         """Return plain values, ready for JSON."""
         values = asdict(self)
         return values | {"source": str(self.source), "destination": str(self.destination)}
@@ -78,7 +78,7 @@ class _Dropped(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class _Way:
+class _NextHop:
     """A route that the kernel would use: on link where ``via`` is None.
 
     :param learned: from router advertisements, so that only the kernel knows the next hop, if there is one.
@@ -87,29 +87,31 @@ class _Way:
     destination: Network
     device: str
     via: Address | None
-    learned: bool = False
+    is_learned: bool = False
 
 
-class Router:
+class RouterEntries:
     """What is known of a router, from entries as the data plane returns them."""
 
     def __init__(self, entries: Iterable[Mapping[str, Any]]) -> None:
         found = list(entries)
         self.exists = any(entry["kind"] == "namespace" for entry in found)
         self.intact = any(entry["kind"] == "table" and entry["intact"] for entry in found)
-        self.up = {entry["device"]: entry["up"] and bool(entry["tap"]) for entry in _of(found, "link")}
-        self.unplugged = {entry["device"] for entry in _of(found, "link") if entry["bridge"] == ""}
-        self.settings = {entry["path"]: entry["value"] for entry in _of(found, "sysctl")}
+        self.up = {entry["device"]: entry["up"] and bool(entry["tap"]) for entry in _of_kind(found, "link")}
+        self.unplugged = {entry["device"] for entry in _of_kind(found, "link") if entry["bridge"] == ""}
+        self.settings = {entry["path"]: entry["value"] for entry in _of_kind(found, "sysctl")}
         self.addresses: list[tuple[str, Interface]] = [
-            (entry["device"], ip_interface(entry["interface"])) for entry in _of(found, "address")
+            (entry["device"], ip_interface(entry["interface"])) for entry in _of_kind(found, "address")
         ]
         self._routes = [
-            _Way(ip_network(entry["destination"]), hop["device"], ip_address(hop["via"]) if hop["via"] else None)
-            for entry in _of(found, "route")
+            _NextHop(ip_network(entry["destination"]), hop["device"], ip_address(hop["via"]) if hop["via"] else None)
+            for entry in _of_kind(found, "route")
             for hop in entry["hops"]
         ]
-        self._routes += [_Way(ip_network("::/0"), one["device"], None, True) for one in _of(found, "accept_ra")]
-        self._elements = {(one["name"], one["key"]): one["value"] for one in _of(found, "element")}
+        self._routes += [
+            _NextHop(ip_network("::/0"), one["device"], None, True) for one in _of_kind(found, "accept_ra")
+        ]
+        self._elements = {(one["name"], one["key"]): one["value"] for one in _of_kind(found, "element")}
 
     def element(self, name: str, left: object) -> Address | None:
         """Return the value of a map of the table."""
@@ -132,75 +134,75 @@ class Router:
         """Return the device that has an address of the router itself."""
         return next((device for device, one in self.addresses if one.ip == address), None)
 
-    def broadcast(self, address: Address) -> bool:
+    def is_broadcast(self, address: Address) -> bool:
         """Tell whether an address is the broadcast address of a connected network."""
         return any(
             one.version == 4 and one.network.prefixlen < 31 and address == one.network.broadcast_address
             for _, one in self.addresses
         )
 
-    def belongs(self, address: Address) -> str | None:
+    def input_device(self, address: Address) -> str | None:
         """Return the device on whose networks an address belongs; what is not known belongs outside."""
-        connected = [way for way in self._connected() if address in way.destination]
+        connected = [hop for hop in self._connected() if address in hop.destination]
         if connected:
-            return max(connected, key=lambda way: way.destination.prefixlen).device
-        behind = self.ways(address)
+            return max(connected, key=lambda hop: hop.destination.prefixlen).device
+        behind = self.next_hops(address)
         if behind:
             return behind[0].device
         return next((device for device in sorted(self.up) if self.is_external(device)), None)
 
-    def ways(self, address: Address) -> list[_Way]:
+    def next_hops(self, address: Address) -> list[_NextHop]:
         """Return the ways of the longest prefix; those through a device that is down do not count."""
-        usable = [way for way in (*self._connected(), *self._routes) if self.up.get(way.device)]
-        fitting = [way for way in usable if address in way.destination]
-        longest = max((way.destination.prefixlen for way in fitting), default=None)
-        best = [way for way in fitting if way.destination.prefixlen == longest]
+        usable = [hop for hop in (*self._connected(), *self._routes) if self.up.get(hop.device)]
+        fitting = [hop for hop in usable if address in hop.destination]
+        longest = max((hop.destination.prefixlen for hop in fitting), default=None)
+        best = [hop for hop in fitting if hop.destination.prefixlen == longest]
         # The kernel's own route of an address has a lower metric than a route that somebody adds.
-        connected = [way for way in best if way in self._connected()]
-        return sorted(set(connected or best), key=lambda way: (way.device, str(way.via)))
+        connected = [hop for hop in best if hop in self._connected()]
+        return sorted(set(connected or best), key=lambda hop: (hop.device, str(hop.via)))
 
-    def _connected(self) -> Iterator[_Way]:
+    def _connected(self) -> Iterator[_NextHop]:
         for device, one in self.addresses:
             if not one.ip.is_link_local and one.network.prefixlen < one.max_prefixlen:
-                yield _Way(one.network, device, None)
+                yield _NextHop(one.network, device, None)
 
 
-def trace(entries: Iterable[Mapping[str, Any]], packet: Packet) -> Trace:
+def find_path(entries: Iterable[Mapping[str, Any]], packet: Packet) -> PacketPath:
     """Return the path of a packet.
 
     :param entries: of the router, wanted or seen.
     """
-    router = Router(entries)
-    result = Trace(packet.source, packet.destination)
+    router = RouterEntries(entries)
+    result = PacketPath(packet.source, packet.destination)
     try:
         if not router.exists:
             raise _Dropped("the router has no namespace: it is not in the kernel")
-        device = _enter(router, packet, result)
+        device = _find_input_device(router, packet, result)
         translated = _translate_destination(router, device, result)
-        ways = _route(router, device, packet, result)
-        if ways:
-            _translate_source(router, device, ways, translated, result)
-            _guard(router, device, packet, ways[0].device, translated, result)
-            _leave(device, ways, translated, result)
+        next_hops = _find_route(router, device, packet, result)
+        if next_hops:
+            _translate_source(router, device, next_hops, translated, result)
+            _apply_guard(router, device, packet, next_hops[0].device, translated, result)
+            _add_exits(device, next_hops, translated, result)
     except _Dropped as exc:
         result.verdict, result.reason = "dropped", str(exc)
-        result.step("drop", str(exc))
+        result.add_step("drop", str(exc))
     return result
 
 
-def _enter(router: Router, packet: Packet, result: Trace) -> str | None:
+def _find_input_device(router: RouterEntries, packet: Packet, result: PacketPath) -> str | None:
     """Return the device where the packet comes in, None when the router itself sends it."""
     source = packet.source
     if packet.device is None and router.owner(source) is not None:
-        result.step("from", f"{source} is an address of the router itself: it sends the packet")
+        result.add_step("from", f"{source} is an address of the router itself: it sends the packet")
         return None
-    device = packet.device or router.belongs(source)
+    device = packet.device or router.input_device(source)
     if device is None:
         raise _Dropped(f"no device of the router leads to {source}; name one with --in")
     if device not in router.up:
         raise _Dropped(f"the router has no device {device}; it has {', '.join(sorted(router.up)) or 'none'}")
     guessed = "" if packet.device else " (where its source belongs)"
-    result.step("in", f"{device}{guessed}: {source} to {packet.destination}, {_flow(packet)}")
+    result.add_step("in", f"{device}{guessed}: {source} to {packet.destination}, {_describe_flow(packet)}")
     if not router.up[device]:
         raise _Dropped(f"{device} is down")
     if device in router.unplugged:
@@ -212,34 +214,34 @@ def _enter(router: Router, packet: Packet, result: Trace) -> str | None:
     return device
 
 
-def _flow(packet: Packet) -> str:
+def _describe_flow(packet: Packet) -> str:
     return packet.protocol if packet.port is None else f"{packet.protocol} port {packet.port}"
 
 
-def _translate_destination(router: Router, device: str | None, result: Trace) -> bool:
+def _translate_destination(router: RouterEntries, device: str | None, result: PacketPath) -> bool:
     place = "output" if device is None else "prerouting"
     if result.destination.version == 6:
-        result.step(place, "IPv6 is not translated")
+        result.add_step(place, "IPv6 is not translated")
         return False
     fixed = router.element("floating_dnat", result.destination)
     if fixed is None:
-        result.step(place, f"{result.destination} is no floating IP of this router: the destination stays")
+        result.add_step(place, f"{result.destination} is no floating IP of this router: the destination stays")
         return False
     if device is not None and router.is_external(device) and router.owner(result.destination) is None:
         result.notes.append(f"{result.destination} is on no device, so no neighbour outside finds it by ARP")
-    result.step(place, f"floating IP: destination {result.destination} becomes {fixed}")
+    result.add_step(place, f"floating IP: destination {result.destination} becomes {fixed}")
     result.destination = fixed
     return True
 
 
-def _route(router: Router, device: str | None, packet: Packet, result: Trace) -> list[_Way]:
+def _find_route(router: RouterEntries, device: str | None, packet: Packet, result: PacketPath) -> list[_NextHop]:
     """Return the ways out; nothing when the packet is for the router itself."""
     destination = result.destination
     if (owner := router.owner(destination)) is not None:
         result.verdict = "delivered"
-        result.step("local", f"{destination} is an address of the router itself ({owner}): it answers")
+        result.add_step("local", f"{destination} is an address of the router itself ({owner}): it answers")
         return []
-    if destination == _BROADCAST or router.broadcast(destination):
+    if destination == _BROADCAST or router.is_broadcast(destination):
         raise _Dropped(f"{destination} is a broadcast address; a router does not forward it")
     if destination.is_multicast:
         raise _Dropped(f"{destination} is multicast, which is not routed")
@@ -250,35 +252,37 @@ def _route(router: Router, device: str | None, packet: Packet, result: Trace) ->
     setting = "net/ipv4/ip_forward" if destination.version == 4 else "net/ipv6/conf/all/forwarding"
     if device is not None and router.settings.get(setting) == "0":
         raise _Dropped(f"the router does not forward: sysctl {setting.replace('/', '.')} is 0")
-    ways = router.ways(destination)
-    if not ways:
-        said = "" if device is None else "; the sender is told by ICMP that the network is unreachable"
-        raise _Dropped(f"no route to {destination}{said}")
-    for way in ways:
-        share = " (one of several)" if len(ways) > 1 else ""
-        hop = "by router advertisement" if way.learned else "on link" if way.via is None else f"via {way.via}"
-        result.step("route", f"{way.destination} {hop} through {way.device}{share}")
-    if len(ways) > 1:
+    next_hops = router.next_hops(destination)
+    if not next_hops:
+        notice = "" if device is None else "; the sender is told by ICMP that the network is unreachable"
+        raise _Dropped(f"no route to {destination}{notice}")
+    for hop in next_hops:
+        share = " (one of several)" if len(next_hops) > 1 else ""
+        how = "by router advertisement" if hop.is_learned else "on link" if hop.via is None else f"via {hop.via}"
+        result.add_step("route", f"{hop.destination} {how} through {hop.device}{share}")
+    if len(next_hops) > 1:
         result.notes.append("several next hops share the traffic: each flow takes one, by its addresses")
-    return ways
+    return next_hops
 
 
-def _translate_source(router: Router, device: str | None, ways: list[_Way], translated: bool, result: Trace) -> None:
+def _translate_source(
+    router: RouterEntries, device: str | None, next_hops: list[_NextHop], translated: bool, result: PacketPath
+) -> None:
     if result.source.version == 6:
         return
-    out = ways[0].device
-    source, why = _new_source(router, device, out, translated, result.source)
+    out = next_hops[0].device
+    source, why = _find_new_source(router, device, out, translated, result.source)
     if source is None:
-        result.step("postrouting", f"{why}: the source stays {result.source}")
+        result.add_step("postrouting", f"{why}: the source stays {result.source}")
         if router.is_external(out) and device not in (None, out):
             result.notes.append(f"{result.source} leaves as it is: outside, a route must lead back to it")
     else:
-        result.step("postrouting", f"{why}: source {result.source} becomes {source}")
+        result.add_step("postrouting", f"{why}: source {result.source} becomes {source}")
         result.source = source
 
 
-def _new_source(
-    router: Router, device: str | None, out: str, translated: bool, source: Address
+def _find_new_source(
+    router: RouterEntries, device: str | None, out: str, translated: bool, source: Address
 ) -> tuple[Address | None, str]:
     """Go through the rules of chain postrouting in their order."""
     if not router.intact:
@@ -294,7 +298,9 @@ def _new_source(
     return None, "no rule applies"
 
 
-def _guard(router: Router, device: str | None, packet: Packet, out: str, translated: bool, result: Trace) -> None:
+def _apply_guard(
+    router: RouterEntries, device: str | None, packet: Packet, out: str, translated: bool, result: PacketPath
+) -> None:
     """Follow chain guard, and say what it does to the answers of a packet that comes in."""
     if result.source.version == 6:
         return
@@ -303,8 +309,8 @@ def _guard(router: Router, device: str | None, packet: Packet, out: str, transla
     if router.is_guarded(out):
         if not translated and result.source == packet.source and not router.is_gateway_address(result.source):
             raise _Dropped(f"{out} has source NAT: {result.source} does not leave untranslated")
-        step = "the source may leave; packets without a connection (conntrack state INVALID, untracked) are dropped"
-        result.step("guard", step)
+        text = "the source may leave; packets without a connection (conntrack state INVALID, untracked) are dropped"
+        result.add_step("guard", text)
     elif device is not None and router.is_guarded(device) and not translated:
         result.notes.append(
             f"the answers of {result.destination} are dropped: {device} has source NAT, and they belong to a "
@@ -312,22 +318,22 @@ def _guard(router: Router, device: str | None, packet: Packet, out: str, transla
         )
 
 
-def _leave(device: str | None, ways: list[_Way], translated: bool, result: Trace) -> None:
-    result.devices = sorted({way.device for way in ways})
-    for way in ways:
-        neighbour = "the router that advertises itself" if way.learned else way.via or result.destination
-        result.step("out", f"{way.device} to {neighbour}: {result.source} to {result.destination}")
+def _add_exits(device: str | None, next_hops: list[_NextHop], translated: bool, result: PacketPath) -> None:
+    result.devices = sorted({hop.device for hop in next_hops})
+    for hop in next_hops:
+        neighbour = "the router that advertises itself" if hop.is_learned else hop.via or result.destination
+        result.add_step("out", f"{hop.device} to {neighbour}: {result.source} to {result.destination}")
     protocol = "ARP" if result.destination.version == 4 else "neighbour discovery"
-    if any(way.learned for way in ways):
+    if any(hop.is_learned for hop in next_hops):
         what = "a router outside advertises itself and"
-    elif any(way.via is None for way in ways):
+    elif any(hop.via is None for hop in next_hops):
         what = f"machine {result.destination}"
     else:
-        what = "next hop " + " or ".join(sorted({str(way.via) for way in ways}))
+        what = "next hop " + " or ".join(sorted({str(hop.via) for hop in next_hops}))
     result.notes.append(f"it arrives if {what} answers {protocol}; else the sender is told: host unreachable")
-    if device is not None and {way.device for way in ways} == {device} and not translated:
+    if device is not None and {hop.device for hop in next_hops} == {device} and not translated:
         result.notes.append(f"it leaves where it came in ({device}): its sender could have gone there directly")
 
 
-def _of(entries: Iterable[Mapping[str, Any]], kind: str) -> Iterator[Mapping[str, Any]]:
+def _of_kind(entries: Iterable[Mapping[str, Any]], kind: str) -> Iterator[Mapping[str, Any]]:
     return (entry for entry in entries if entry["kind"] == kind)

@@ -20,7 +20,7 @@ from l3agent.model.escape import escape_lines
 from l3agent.ops.control_client import CONTROL_SOCKET, call_agent
 
 #: Seconds for what the data plane has to answer too.
-LONG_S = 90.0
+DATAPLANE_TIMEOUT_S = 90.0
 
 EX_USAGE = 64
 
@@ -81,14 +81,14 @@ class Commands:
 
 def make_parser() -> tuple[Parser, Commands]:
     """Return the parser of the program and what takes its commands."""
-    whole = Parser(
+    root = Parser(
         prog="l3-agentctl",
         description=_DESCRIPTION,
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    whole.add_argument("--version", action="version", version=f"l3-agentctl {__version__}")
-    return whole, Commands(whole.add_subparsers(dest="name", metavar="COMMAND", required=True))
+    root.add_argument("--version", action="version", version=f"l3-agentctl {__version__}")
+    return root, Commands(root.add_subparsers(dest="name", metavar="COMMAND", required=True))
 
 
 def add_config_options(parser: argparse.ArgumentParser) -> None:
@@ -103,7 +103,7 @@ def add_agent_options(parser: argparse.ArgumentParser) -> None:
     add_config_options(parser)
 
 
-def add_router(command: argparse.ArgumentParser, *, all_without: bool = False) -> None:
+def add_router_argument(command: argparse.ArgumentParser, *, all_without: bool = False) -> None:
     """Add the router that a command is about.
 
     :param all_without: it may be left out, and all are meant then.
@@ -114,23 +114,23 @@ def add_router(command: argparse.ArgumentParser, *, all_without: bool = False) -
         command.add_argument("router", metavar="ROUTER", help="name or id")
 
 
-def add_json(command: argparse.ArgumentParser, text: str = "print the answer of the agent as it is") -> None:
-    """Add the option that has :func:`say_answer` speak to programs.
+def add_json_option(command: argparse.ArgumentParser, text: str = "print the answer of the agent as it is") -> None:
+    """Add the option that has :func:`echo_answer` speak to programs.
 
     :param text: what it does.
     """
     command.add_argument("--json", action="store_true", help=text)
 
 
-def seconds(text: str) -> float:
+def parse_seconds(text: str) -> float:
     """Return the seconds that an argument means."""
-    meant = float(text)
-    if not 0.1 <= meant <= 86400:
+    value = float(text)
+    if not 0.1 <= value <= 86400:
         raise argparse.ArgumentTypeError(f"{text}: expected seconds between 0.1 and 86400")
-    return meant
+    return value
 
 
-def configuration(args: argparse.Namespace) -> Any:
+def read_configuration(args: argparse.Namespace) -> Any:
     """Read the configuration of the agent.
 
     :raises ConfigError: a file is missing or wrong.
@@ -152,12 +152,12 @@ def configuration(args: argparse.Namespace) -> Any:
     return conf
 
 
-def control_socket(args: argparse.Namespace) -> str:
+def control_socket_path(args: argparse.Namespace) -> str:
     """Return where the agent listens."""
-    return getattr(args, "socket", None) or os.path.join(configuration(args).state_path, CONTROL_SOCKET)
+    return getattr(args, "socket", None) or os.path.join(read_configuration(args).state_path, CONTROL_SOCKET)
 
 
-def chosen(routers: Mapping[str, Mapping[str, Any]], wanted: str) -> str:
+def find_router(routers: Mapping[str, Mapping[str, Any]], wanted: str) -> str:
     """Return the id of one of some routers by its id, its name or the first characters of its id.
 
     :raises L3AgentError: none fits, or several do.
@@ -171,17 +171,17 @@ def chosen(routers: Mapping[str, Mapping[str, Any]], wanted: str) -> str:
     return found[0]
 
 
-def router_id(path: str, wanted: str) -> str:
+def resolve_router(path: str, wanted: str) -> str:
     """Return the id of a router of the agent that listens on ``path``."""
-    return chosen(call_agent(path, {"op": "status"})["routers"], wanted)
+    return find_router(call_agent(path, {"op": "status"})["routers"], wanted)
 
 
-def say(text: str) -> None:
+def echo(text: str) -> None:
     """Print a line at once."""
     print(escape_lines(text, colour=True))
     sys.stdout.flush()
 
 
-def say_answer(args: argparse.Namespace, answer: Any, lines: Callable[[], Iterable[str]]) -> None:
+def echo_answer(args: argparse.Namespace, answer: Any, lines: Callable[[], Iterable[str]]) -> None:
     """Print an answer as data where ``--json`` asks for it, else as lines for people."""
-    say(json.dumps(answer, indent=2) if args.json else "\n".join(lines()))
+    echo(json.dumps(answer, indent=2) if args.json else "\n".join(lines()))

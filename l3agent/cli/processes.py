@@ -11,7 +11,7 @@ _COMMAND_CHARS = 120
 _INITIAL_PID_NAMESPACE = 0xEFFFFFFC
 
 
-def processes_inside(pin: str, proc: str = "/proc") -> dict[str, object]:
+def find_processes(pin: str, proc: str = "/proc") -> dict[str, object]:
     """Return the processes in the network namespace mounted at ``pin``.
 
     :param proc: where proc(5) is mounted.

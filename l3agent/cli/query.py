@@ -15,23 +15,23 @@ from typing import Any
 
 from l3agent.cli.graph import mermaid_lines, tree_lines
 from l3agent.cli.graph_svg import svg
-from l3agent.cli.packet_path import Packet, trace
+from l3agent.cli.packet_path import Packet, find_path
 from l3agent.cli.parser import (
-    LONG_S,
+    DATAPLANE_TIMEOUT_S,
     Commands,
     add_agent_options,
-    add_json,
-    add_router,
-    configuration,
-    control_socket,
-    router_id,
-    say,
-    say_answer,
-    seconds,
+    add_json_option,
+    add_router_argument,
+    control_socket_path,
+    echo,
+    echo_answer,
+    parse_seconds,
+    read_configuration,
+    resolve_router,
 )
-from l3agent.cli.processes import processes_inside
+from l3agent.cli.processes import find_processes
 from l3agent.cli.router_view import router_lines, trace_lines
-from l3agent.cli.status_view import not_serving, status_lines
+from l3agent.cli.status_view import not_serving_reasons, status_lines
 from l3agent.cli.terminal import Screen
 from l3agent.cli.traffic_view import traffic_lines
 from l3agent.exceptions import TransientError
@@ -57,11 +57,16 @@ def add_commands(commands: Commands) -> None:
             --json | jq .queue    for programs
             --exit-code           for scripts: 0 serving, 75 not serving, 69 no agent answers""",
     )
-    add_json(command)
+    add_json_option(command)
     group = command.add_mutually_exclusive_group()
     group.add_argument("--exit-code", action="store_true", help="end with 75 if updates do not reach the kernel")
     group.add_argument(
-        "--watch", nargs="?", const=2.0, type=seconds, metavar="SECONDS", help="again and again (default: every 2 s)"
+        "--watch",
+        nargs="?",
+        const=2.0,
+        type=parse_seconds,
+        metavar="SECONDS",
+        help="again and again (default: every 2 s)",
     )
     add_agent_options(command)
 
@@ -74,8 +79,8 @@ def add_commands(commands: Commands) -> None:
             6f3c                         by the first characters of its id
             r1 --json | jq .actual       every entry, as data""",
     )
-    add_router(command)
-    add_json(command)
+    add_router_argument(command)
+    add_json_option(command)
     add_agent_options(command)
 
     command = commands.add(
@@ -91,7 +96,7 @@ def add_commands(commands: Commands) -> None:
     routers.add_argument("router", nargs="?", metavar="ROUTER", help="name or id")
     routers.add_argument("--all", action="store_true", help="all routers (the default)")
     command.add_argument("--exit-code", action="store_true", help="end with 1 when anything would be changed")
-    add_json(command)
+    add_json_option(command)
     add_agent_options(command)
 
     command = commands.add(
@@ -108,14 +113,14 @@ Exit status 1: the packet is dropped.""",
             r1 10.0.0.5 10.0.9.9 --in qr-1f2e     one that comes in by another device
             r1 10.0.0.5 192.0.2.1 --desired       by what should be there""",
     )
-    add_router(command)
+    add_router_argument(command)
     command.add_argument("source", metavar="SRC", type=_address, help="address of the sender")
     command.add_argument("destination", metavar="DST", type=_address, help="address it sends to")
     command.add_argument("port", metavar="PORT", nargs="?", type=_port, help="destination port")
     command.add_argument("--proto", choices=["tcp", "udp", "icmp"], help="default: tcp with a port, else icmp")
     command.add_argument("--in", dest="device", metavar="DEVICE", help="device it comes in by (default: by its source)")
     command.add_argument("--desired", action="store_true", help="by what should be in the kernel, not by what is")
-    add_json(command, "print the steps as data")
+    add_json_option(command, "print the steps as data")
     add_agent_options(command)
 
     command = commands.add(
@@ -130,8 +135,8 @@ count_traffic is on, since they came to the router; a release that changes the r
             r1                   one router
             r1 --json | jq .     for programs that take the differences""",
     )
-    add_router(command, all_without=True)
-    add_json(command)
+    add_router_argument(command, all_without=True)
+    add_json_option(command)
     add_agent_options(command)
 
     command = commands.add(
@@ -168,11 +173,11 @@ def _port(text: str) -> int:
 
 
 def _status(args: argparse.Namespace) -> int:
-    path = control_socket(args)
+    path = control_socket_path(args)
     if args.watch is None:
         status = call_agent(path, {"op": "status"})
         _print_status(args, status, None)
-        return EX_TEMPFAIL if args.exit_code and not_serving(status) else 0
+        return EX_TEMPFAIL if args.exit_code and not_serving_reasons(status) else 0
     before: dict[str, Any] | None = None
     try:
         while True:
@@ -181,7 +186,7 @@ def _status(args: argparse.Namespace) -> int:
             except TransientError as exc:
                 if before is None:
                     raise
-                say(f"{exc}; trying again")  # it may be back: an agent is restarted under the eyes of its operator
+                echo(f"{exc}; trying again")  # it may be back: an agent is restarted under the eyes of its operator
                 time.sleep(args.watch)
                 continue
             if sys.stdout.isatty() and not args.json:
@@ -195,37 +200,37 @@ def _status(args: argparse.Namespace) -> int:
 
 def _print_status(args: argparse.Namespace, status: dict[str, Any], before: dict[str, Any] | None) -> None:
     if args.json:
-        say(json.dumps(status, indent=None if args.watch else 2))
+        echo(json.dumps(status, indent=None if args.watch else 2))
     else:
-        say("\n".join(status_lines(status, Screen.of(sys.stdout), before)))
+        echo("\n".join(status_lines(status, Screen.of(sys.stdout), before)))
 
 
 def _show(args: argparse.Namespace) -> int:
-    router = _shown(args)
-    pins = configuration(args).dataplane.netns_path
-    router["processes"] = processes_inside(os.path.join(pins, namespace_name("router", router["id"])))
-    say_answer(args, router, lambda: router_lines(router, Screen.of(sys.stdout)))
+    router = _request_router(args)
+    pins = read_configuration(args).dataplane.netns_path
+    router["processes"] = find_processes(os.path.join(pins, namespace_name("router", router["id"])))
+    echo_answer(args, router, lambda: router_lines(router, Screen.of(sys.stdout)))
     return 0
 
 
-def _shown(args: argparse.Namespace) -> dict[str, Any]:
-    path = control_socket(args)
-    answer = call_agent(path, {"op": "show", "router": router_id(path, args.router)}, timeout=LONG_S)
+def _request_router(args: argparse.Namespace) -> dict[str, Any]:
+    path = control_socket_path(args)
+    answer = call_agent(path, {"op": "show", "router": resolve_router(path, args.router)}, timeout=DATAPLANE_TIMEOUT_S)
     router: dict[str, Any] = answer["router"]
     return router
 
 
 def _plan(args: argparse.Namespace) -> int:
-    path = control_socket(args)
-    wanted = router_id(path, args.router) if args.router else None
-    answer = call_agent(path, {"op": "plan", "router": wanted}, timeout=LONG_S)
+    path = control_socket_path(args)
+    wanted = resolve_router(path, args.router) if args.router else None
+    answer = call_agent(path, {"op": "plan", "router": wanted}, timeout=DATAPLANE_TIMEOUT_S)
     if args.json:
-        say(json.dumps(answer, indent=2))
+        echo(json.dumps(answer, indent=2))
     else:
         for router, operations in answer["plans"].items():
-            say(f"# router {router}: {len(operations)} operations")
+            echo(f"# router {router}: {len(operations)} operations")
             for operation in operations:
-                say(f"  {operation}")
+                echo(f"  {operation}")
         if not answer["plans"] and not answer["failed"]:
             print("# no routers are here")
         for router, error in answer["failed"].items():
@@ -240,24 +245,24 @@ def _trace(args: argparse.Namespace) -> int:
         args.parser_error(f"{args.source} and {args.destination} are of different IP versions")
     if protocol == "icmp" and args.port is not None:
         args.parser_error("icmp has no ports")
-    router = _shown(args)
+    router = _request_router(args)
     packet = Packet(args.source, args.destination, protocol, args.port, args.device)
-    found = trace(router["desired" if args.desired else "actual"], packet)
-    say_answer(args, found.as_values(), lambda: trace_lines(router, found.as_values(), Screen.of(sys.stdout)))
+    found = find_path(router["desired" if args.desired else "actual"], packet)
+    echo_answer(args, found.to_values(), lambda: trace_lines(router, found.to_values(), Screen.of(sys.stdout)))
     return 1 if found.verdict == "dropped" else 0
 
 
 def _traffic(args: argparse.Namespace) -> int:
-    path = control_socket(args)
-    wanted = router_id(path, args.router) if args.router else None
-    routers = call_agent(path, {"op": "traffic", "router": wanted}, timeout=LONG_S)["routers"]
-    say_answer(args, routers, lambda: traffic_lines(routers, Screen.of(sys.stdout)))
+    path = control_socket_path(args)
+    wanted = resolve_router(path, args.router) if args.router else None
+    routers = call_agent(path, {"op": "traffic", "router": wanted}, timeout=DATAPLANE_TIMEOUT_S)["routers"]
+    echo_answer(args, routers, lambda: traffic_lines(routers, Screen.of(sys.stdout)))
     return 0
 
 
 def _graph(args: argparse.Namespace) -> int:
-    answer = call_agent(control_socket(args), {"op": "topology"})
-    say(_FORMATS[args.format](answer))
+    answer = call_agent(control_socket_path(args), {"op": "topology"})
+    echo(_FORMATS[args.format](answer))
     return 0
 
 
@@ -270,7 +275,7 @@ _FORMATS: dict[str, Callable[[dict[str, Any]], str]] = {
 
 def router_names(args: argparse.Namespace) -> str:
     """Return the names of the routers, one a line; the id of one whose name is not its own, or fits no line."""
-    routers = call_agent(control_socket(args), {"op": "status"})["routers"]
+    routers = call_agent(control_socket_path(args), {"op": "status"})["routers"]
     names = Counter(entry["name"] for entry in routers.values())
     good = {key: entry["name"] for key, entry in routers.items() if names[entry["name"]] == 1}
     return "\n".join(sorted(good[key] if good.get(key, "").isprintable() and good.get(key) else key for key in routers))

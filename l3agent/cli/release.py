@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 
-from l3agent.cli.cleanup import own_dataplane
+from l3agent.cli.cleanup import private_dataplane
 
 #: Seconds between two looks for the rules of neutron-l3-agent.
 _POLL_S = 0.5
@@ -25,7 +25,7 @@ def release(netns_path: str, *, timeout: float, options: Sequence[str] = ()) -> 
     :raises TransientError: another data plane is at work in this folder, or this one gave no answer.
     """
     deadline = time.monotonic() + timeout
-    with own_dataplane(netns_path, options) as dataplane:
+    with private_dataplane(netns_path, options) as dataplane:
         while True:
             routers = dataplane.request("release", {})
             yield from ((router, None) for router, reason in sorted(routers.items()) if reason is None)

@@ -42,12 +42,12 @@ def router_lines(router: Mapping[str, Any], screen: Screen) -> Iterator[str]:
 
 def differences(desired: Entries, actual: Entries) -> list[tuple[str, str]]:
     """Return what differs, each with ``-`` for what is missing or ``+`` for what should not be there."""
-    wanted, there = [dict.fromkeys(map(described, entries)) for entries in (desired, actual)]
+    wanted, there = [dict.fromkeys(map(describe_entry, entries)) for entries in (desired, actual)]
     missing = [("-", text) for text in wanted if text not in there]
     return missing + [("+", text) for text in there if text not in wanted]
 
 
-def described(entry: Mapping[str, Any]) -> str:
+def describe_entry(entry: Mapping[str, Any]) -> str:
     """Return an entry as one line."""
     match entry["kind"]:
         case "namespace":
@@ -56,7 +56,7 @@ def described(entry: Mapping[str, Any]) -> str:
             return f"sysctl {entry['path'].replace('/', '.')} = {entry['value']}"
         case "bridge":
             faults = {"without its mark": not entry["marked"], "open to the node": not entry["isolated"]}
-            return f"bridge {entry['name']} {_state(entry)}{_listed(faults)}"
+            return f"bridge {entry['name']} {_state(entry)}{_list_faults(faults)}"
         case "physical_port":
             return f"card {entry['interface']} on {entry['bridge']}"
         case "link":
@@ -66,7 +66,7 @@ def described(entry: Mapping[str, Any]) -> str:
             where = entry["tap"] or "no tap" if entry["bridge"] is None else where
             faults = {"arp off": not entry["arp"], "multicast off": not entry["multicast"]}
             faults["open to the node"] = not entry["isolated"]
-            return f"link {entry['device']} {entry['mac']} mtu {mtu} {_state(entry)}, {where}{_listed(faults)}"
+            return f"link {entry['device']} {entry['mac']} mtu {mtu} {_state(entry)}, {where}{_list_faults(faults)}"
         case "switch_port":
             wiring = "its VLAN" if entry["tagged"] and not entry["stuck"] else "not wired"
             device = "" if entry["made"] else ", without its device"
@@ -85,7 +85,7 @@ def described(entry: Mapping[str, Any]) -> str:
             return f"connected route {entry['network']} on {entry['device']}"
         case "device_settings":
             faults = {"not forwarding": not entry["forwarding"], "arp_ignore too high": not entry["arp_ignore"]}
-            return f"settings of {entry['device']}{_listed(faults)}"
+            return f"settings of {entry['device']}{_list_faults(faults)}"
         case "route":
             return f"route {entry['destination']} " + ", ".join(_hop(hop) for hop in entry["hops"])
         case "table":
@@ -97,16 +97,16 @@ def described(entry: Mapping[str, Any]) -> str:
             return f"flows of {entry['cause']} {entry['original']} {entry['translated']} to be dropped"
 
 
-def _listed(faults: Mapping[str, bool]) -> str:
+def _list_faults(faults: Mapping[str, bool]) -> str:
     """Return those of some faults that are there."""
-    return "".join(f", {name}" for name, is_there in faults.items() if is_there)
+    return "".join(f", {name}" for name, is_present in faults.items() if is_present)
 
 
 def _section(title: str, rows: Sequence[tuple[str, ...]], header: tuple[str, ...], screen: Screen) -> Iterator[str]:
     yield ""
     yield f"{title}: none" if not rows else screen.paint(title, "bold")
     if rows:
-        yield from (f"  {line}" for line in table(header, rows, _narrower(screen)))
+        yield from (f"  {line}" for line in table(header, rows, _indented(screen)))
 
 
 def _processes(processes: Mapping[str, Any], screen: Screen) -> Iterator[str]:
@@ -121,7 +121,7 @@ def _processes(processes: Mapping[str, Any], screen: Screen) -> Iterator[str]:
         )
 
 
-def _narrower(screen: Screen) -> Screen:
+def _indented(screen: Screen) -> Screen:
     return screen if screen.width is None else Screen(screen.colour, screen.width - 2)
 
 
@@ -179,7 +179,7 @@ def trace_lines(router: Mapping[str, Any], trace: Mapping[str, Any], screen: Scr
     rows: list[list[Cell | str]] = [
         [Cell(step["place"], "red" if step["place"] == "drop" else "cyan"), step["text"]] for step in trace["steps"]
     ]
-    yield from (f"  {line}" for line in table(("PLACE", "WHAT HAPPENS"), rows, _unbounded(screen)))
+    yield from (f"  {line}" for line in table(("PLACE", "WHAT HAPPENS"), rows, _without_width(screen)))
     style = {"forwarded": "green", "delivered": "green", "dropped": "red"}[trace["verdict"]]
     ends = {
         "forwarded": f"forwarded through {' or '.join(trace['devices'])}",
@@ -190,6 +190,6 @@ def trace_lines(router: Mapping[str, Any], trace: Mapping[str, Any], screen: Scr
     yield from (f"note: {note}" for note in trace["notes"])
 
 
-def _unbounded(screen: Screen) -> Screen:
+def _without_width(screen: Screen) -> Screen:
     """Return a screen that shortens nothing: the end of a sentence may be the reason."""
     return Screen(screen.colour)

@@ -41,7 +41,9 @@ def status_lines(status: Mapping[str, Any], screen: Screen, before: Mapping[str,
     if any(entry["warnings"] for _, entry in rows):
         header.append("WARNINGS")
     unknown = [
-        _unknown(router_id, why) for router_id, why in status["failures"].items() if router_id not in status["routers"]
+        _failure_row(router_id, failure)
+        for router_id, failure in status["failures"].items()
+        if router_id not in status["routers"]
     ]
     if not rows and not unknown:
         return
@@ -49,7 +51,7 @@ def status_lines(status: Mapping[str, Any], screen: Screen, before: Mapping[str,
     yield from table(header, [row[: len(header)] for row in cells], screen)
 
 
-def not_serving(status: Mapping[str, Any]) -> list[str]:
+def not_serving_reasons(status: Mapping[str, Any]) -> list[str]:
     """Return why updates of routers do not reach the kernel; empty if they do."""
     checks = {
         "no data plane": status["dataplane"]["connected"],
@@ -60,7 +62,7 @@ def not_serving(status: Mapping[str, Any]) -> list[str]:
 
 
 def _condition(status: Mapping[str, Any]) -> str:
-    if reasons := not_serving(status):
+    if reasons := not_serving_reasons(status):
         return f"not serving: {', '.join(reasons)}"
     return "in sync" if status["in_sync"] else "not in sync yet"
 
@@ -98,8 +100,8 @@ def _state(entry: Mapping[str, Any]) -> str:
 
 def _row(status: Mapping[str, Any], router_id: str, entry: Mapping[str, Any]) -> list[Cell | str]:
     state = _state(entry)
-    broken = status["failures"].get(router_id)
-    error = entry["error"] or "" if broken is None else _why(broken)
+    failure = status["failures"].get(router_id)
+    error = entry["error"] or "" if failure is None else _describe_failure(failure)
     last = "-"
     if entry["updated_at"]:
         count = entry["last"]["count"]
@@ -110,9 +112,17 @@ def _row(status: Mapping[str, Any], router_id: str, entry: Mapping[str, Any]) ->
     ]  # fmt: skip
 
 
-def _unknown(router_id: str, why: Mapping[str, Any]) -> list[Cell | str]:
+def _failure_row(router_id: str, failure: Mapping[str, Any]) -> list[Cell | str]:
     """Return the row of a router of which only its failure is known."""
-    return [router_id, Cell(why["name"], "bold"), Cell("error", "red"), "0", "-", Cell(_why(why), "red"), ""]
+    return [
+        router_id,
+        Cell(failure["name"], "bold"),
+        Cell("error", "red"),
+        "0",
+        "-",
+        Cell(_describe_failure(failure), "red"),
+        "",
+    ]
 
 
 def _warnings(entry: Mapping[str, Any]) -> str:
@@ -123,10 +133,10 @@ def _warnings(entry: Mapping[str, Any]) -> str:
     return f"{count}{entry['warnings'][0]}"
 
 
-def _why(broken: Mapping[str, Any]) -> str:
-    tries = f"{broken['attempts']} tries, " if broken["attempts"] > 1 else ""
-    again = f"({tries}again in {broken['retry_in']:.0f} s) " if broken["retry_in"] is not None else ""
-    return f"{again}{broken['reason']}"
+def _describe_failure(failure: Mapping[str, Any]) -> str:
+    attempts = f"{failure['attempts']} tries, " if failure["attempts"] > 1 else ""
+    again = f"({attempts}again in {failure['retry_in']:.0f} s) " if failure["retry_in"] is not None else ""
+    return f"{again}{failure['reason']}"
 
 
 def _age(seconds: float) -> str:

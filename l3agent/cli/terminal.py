@@ -13,7 +13,7 @@ from typing import TextIO
 #: Select Graphic Rendition of ECMA-48.
 _CODES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
 #: No column is made narrower than this many characters.
-_NARROWEST = 6
+_MIN_COLUMN = 6
 _GAP = "  "
 #: Control characters: a name or an error may hold them, and a terminal would obey.
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
@@ -43,7 +43,7 @@ class Screen:
 
     def cut(self, text: str) -> str:
         """Return a line that fits."""
-        return _shortened(_plain(text), self.width)
+        return _shorten(_replace_controls(text), self.width)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +58,10 @@ def table(header: Sequence[str], rows: Sequence[Sequence[Cell | str]], screen: S
     """Return the lines of a table; what is too wide for the screen is shortened, the widest columns first."""
     head = [Cell(title, "bold") for title in header]
     cells = [head, *([one if isinstance(one, Cell) else Cell(one) for one in row] for row in rows)]
-    cells = [[Cell(_plain(cell.text), cell.style) for cell in row] for row in cells]
+    cells = [[Cell(_replace_controls(cell.text), cell.style) for cell in row] for row in cells]
     widths = [max(len(row[column].text) for row in cells) for column in range(len(header))]
     if screen.width is not None:
-        widths = _fitted(widths, screen.width - len(_GAP) * (len(widths) - 1))
+        widths = _fit_widths(widths, screen.width - len(_GAP) * (len(widths) - 1))
     return [_line(row, widths, screen) for row in cells]
 
 
@@ -69,21 +69,21 @@ def _line(row: Sequence[Cell], widths: Sequence[int], screen: Screen) -> str:
     last = max((column for column, cell in enumerate(row) if cell.text), default=0)
     parts = []
     for column, (cell, width) in enumerate(zip(row[: last + 1], widths, strict=False)):
-        text = _shortened(cell.text, width)
+        text = _shorten(cell.text, width)
         parts.append(screen.paint(text, cell.style) + ("" if column == last else " " * (width - len(text))))
     return _GAP.join(parts)
 
 
-def _fitted(widths: list[int], room: int) -> list[int]:
+def _fit_widths(widths: list[int], room: int) -> list[int]:
     fitted = list(widths)
-    while sum(fitted) > room and max(fitted) > _NARROWEST:
+    while sum(fitted) > room and max(fitted) > _MIN_COLUMN:
         fitted[fitted.index(max(fitted))] -= 1
     return fitted
 
 
-def _shortened(text: str, width: int | None) -> str:
+def _shorten(text: str, width: int | None) -> str:
     return text if width is None or len(text) <= width else text[: max(0, width - 1)] + "…"
 
 
-def _plain(text: str) -> str:
+def _replace_controls(text: str) -> str:
     return _CONTROLS.sub("?", text)

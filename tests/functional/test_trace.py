@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from l3agent.cli.packet_path import Packet, Trace, trace
+from l3agent.cli.packet_path import Packet, PacketPath, find_path
 from l3agent.model.states import HostState, RouterState
 from l3agent.model.wire import pack_state
 from tests.support.processes import Dataplane
@@ -65,9 +65,9 @@ class World:
         found: Mapping[str, Any] = self.machine.request("inspect", {"state": pack_state(key(self.router), self.router)})
         return found
 
-    def trace(self, source: str, destination: str, device: str | None = None) -> Trace:
+    def find_path(self, source: str, destination: str, device: str | None = None) -> PacketPath:
         packet = Packet(ip_address(source), ip_address(destination), "tcp", PORT, device)
-        return trace(self.look()["actual"], packet)
+        return find_path(self.look()["actual"], packet)
 
     def run(self, command: str) -> None:
         """Run a command in the namespace of the router."""
@@ -120,7 +120,7 @@ ARRIVES = {
 def test_a_packet_that_is_said_to_arrive_does_and_with_the_addresses_told(
     case: Case, world: World, traffic: Traffic
 ) -> None:
-    told = world.trace(case.source, case.to)
+    told = world.find_path(case.source, case.to)
     assert told.verdict == ("delivered" if case.receiver == "router" else "forwarded")
     assert case.says in "\n".join(step.text for step in told.steps)
     receiver = world.router if case.receiver == "router" else world.machines[case.receiver]
@@ -132,26 +132,26 @@ def test_a_packet_that_is_said_to_arrive_does_and_with_the_addresses_told(
 
 @pytest.mark.feature("operation.packet-trace")
 def test_without_a_route_it_is_dropped(world: World, traffic: Traffic) -> None:
-    told = world.trace(VM1, "8.8.8.8")
+    told = world.find_path(VM1, "8.8.8.8")
     assert (told.verdict, told.reason.partition(";")[0]) == ("dropped", "no route to 8.8.8.8")
     assert not traffic.reaches(world.vm1, "8.8.8.8")
 
 
 def test_the_answers_of_a_machine_without_a_floating_ip_are_said_to_be_dropped(world: World, traffic: Traffic) -> None:
-    told = world.trace(OUTSIDE, VM2)
+    told = world.find_path(OUTSIDE, VM2)
     assert told.verdict == "forwarded" and any(f"answers of {VM2} are dropped" in note for note in told.notes)
     assert not traffic.reaches(world.outside, VM2)
 
 
 def test_link_local_destinations_leave_by_no_gateway(world: World, traffic: Traffic) -> None:
     world.run(f"ip route add 169.254.0.0/16 via {OUTSIDE} dev {world.gateway.device}")
-    told = world.trace(VM1, "169.254.169.254")
+    told = world.find_path(VM1, "169.254.169.254")
     assert (told.verdict, told.reason.partition(" ")[0]) == ("dropped", "no")
     assert not traffic.reaches(world.vm1, "169.254.169.254")
 
 
 def test_an_unknown_machine_on_a_connected_network_is_said_to_be_the_condition(world: World, traffic: Traffic) -> None:
-    told = world.trace(VM1, NOBODY)
+    told = world.find_path(VM1, NOBODY)
     assert told.verdict == "forwarded" and any(f"machine {NOBODY} answers ARP" in note for note in told.notes)
     assert not traffic.reaches(world.vm1, NOBODY)
 
@@ -160,19 +160,19 @@ def test_a_router_that_does_not_forward_is_told_as_it_is_now(world: World, traff
     """No event tells of a changed setting, so it is read for each trace."""
     world.machine.request("unmanage", {"keys": [key(world.router)]})
     world.run("sysctl -qw net.ipv4.ip_forward=0")
-    told = world.trace(VM1, VM3)
+    told = world.find_path(VM1, VM3)
     assert (told.verdict, told.reason) == ("dropped", "the router does not forward: sysctl net.ipv4.ip_forward is 0")
     assert not traffic.reaches(world.vm1, VM3)
     assert traffic.connect(world.vm1, "10.0.1.1").name == namespace(world.router)
-    assert world.trace(VM1, "10.0.1.1").verdict == "delivered"
+    assert world.find_path(VM1, "10.0.1.1").verdict == "delivered"
     (report,) = world.machine.reconcile((key(world.router), world.router))
     assert any("ip_forward=1" in line for line in report.operations)
-    assert world.trace(VM1, VM3).verdict == "forwarded"
+    assert world.find_path(VM1, VM3).verdict == "forwarded"
 
 
 def test_a_broadcast_and_a_martian_go_nowhere(world: World, traffic: Traffic) -> None:
-    assert "broadcast" in world.trace(VM1, "10.0.1.255").reason
-    assert "martian" in world.trace("10.0.1.1", VM1, world.blue.device).reason
-    assert "link-local" in world.trace("fe80::5", OUTSIDE6, world.blue.device).reason
-    assert "no device qr-none" in world.trace(VM1, VM3, "qr-none").reason
+    assert "broadcast" in world.find_path(VM1, "10.0.1.255").reason
+    assert "martian" in world.find_path("10.0.1.1", VM1, world.blue.device).reason
+    assert "link-local" in world.find_path("fe80::5", OUTSIDE6, world.blue.device).reason
+    assert "no device qr-none" in world.find_path(VM1, VM3, "qr-none").reason
     assert not traffic.reaches(world.vm1, "10.0.1.255")

@@ -134,20 +134,20 @@ def test_features_that_the_configuration_asks_for_and_that_are_not_served_are_na
 
 
 def test_a_folder_is_judged_by_who_asks(tmp_path: Path) -> None:
-    assert findings.state_path(str(tmp_path)).state == "ok"
-    assert findings.state_path(str(tmp_path / "new" / "deep")).text.endswith("will be made")
+    assert findings.check_state_path(str(tmp_path)).state == "ok"
+    assert findings.check_state_path(str(tmp_path / "new" / "deep")).text.endswith("will be made")
     (tmp_path / "file").touch()
-    assert findings.state_path(str(tmp_path / "file")).exit_status == 78
+    assert findings.check_state_path(str(tmp_path / "file")).exit_status == 78
     deep = tmp_path / ("d" * 90)
     deep.mkdir()
-    assert "too long" in findings.state_path(str(deep)).text
+    assert "too long" in findings.check_state_path(str(deep)).text
 
 
 def test_the_way_to_the_data_plane_is_told(tmp_path: Path) -> None:
     nowhere = str(tmp_path / "dp.sock")
-    assert findings.dataplane(nowhere, spawn=False, root_helper="", program=["l3-dataplane"]).exit_status == 69
+    assert findings.check_dataplane(nowhere, spawn=False, root_helper="", program=["l3-dataplane"]).exit_status == 69
     (tmp_path / "dp.sock").touch()
-    assert findings.dataplane(nowhere, spawn=False, root_helper="", program=["l3-dataplane"]).state == "ok"
+    assert findings.check_dataplane(nowhere, spawn=False, root_helper="", program=["l3-dataplane"]).state == "ok"
 
 
 def test_a_root_helper_is_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -158,7 +158,7 @@ def test_a_root_helper_is_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     def tried(script: str) -> findings.Finding:
         helper.write_text(f"#!/bin/sh\n{script}\n")
         helper.chmod(0o755)
-        return findings.dataplane(str(tmp_path / "s"), spawn=True, root_helper=f"{helper} conf", program=program)
+        return findings.check_dataplane(str(tmp_path / "s"), spawn=True, root_helper=f"{helper} conf", program=program)
 
     rejected = tried("echo Unauthorized command: $* >&2; exit 99")
     assert (rejected.state, rejected.exit_status) == ("fail", 77)
@@ -172,7 +172,7 @@ def test_each_trial_of_the_kernel_that_fails_is_a_failure_with_advice() -> None:
         ("deletion of conntrack entries", "note", "no filter"),
         ("veth pairs", "fail", "Operation not supported; `modprobe veth`"),
     ]
-    good, noted, bad = findings.abilities(trials)
+    good, noted, bad = findings.kernel_findings(trials)
     assert (good.state, noted.state, bad.state) == ("ok", "note", "fail")
     assert (good.exit_status, noted.exit_status, bad.exit_status) == (0, 0, 1)
     assert "modprobe veth" in bad.text

@@ -83,7 +83,7 @@ def one_line(found: tuple[int, str], status: int, *words: str) -> None:
 
 
 def commands() -> list[str]:
-    (subparsers,) = (one for one in main.parser()._actions if isinstance(one, argparse._SubParsersAction))
+    (subparsers,) = (one for one in main.build_parser()._actions if isinstance(one, argparse._SubParsersAction))
     return list(subparsers.choices)
 
 
@@ -204,6 +204,6 @@ def test_help_has_an_example(capsys: pytest.CaptureFixture[str], name: str) -> N
 def test_the_help_of_serve_names_all_that_the_server_takes_besides_options_of_logging() -> None:
     code = "from l3agent.cmd import serve; print(*(one.name for one in serve._CLI_OPTS if not one.positional))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
-    (subparsers,) = (one for one in main.parser()._actions if isinstance(one, argparse._SubParsersAction))
+    (subparsers,) = (one for one in main.build_parser()._actions if isinstance(one, argparse._SubParsersAction))
     offered = subparsers.choices["serve"]._option_string_actions
     assert [name for name in done.stdout.split() if f"--{name}" not in offered] == []

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from l3agent.cli.packet_path import Packet, Trace, trace
+from l3agent.cli.packet_path import Packet, PacketPath, find_path
 from l3agent.dataplane.plan.as_json import entries_to_json
 from l3agent.dataplane.plan.drivers.bridge import BridgeDriver
 from l3agent.dataplane.plan.render import entries
@@ -33,8 +33,8 @@ def router() -> list[dict[str, Any]]:
     return entries_to_json(entries(("router", state.id), state, BridgeDriver()))
 
 
-def of(found: list[dict[str, Any]], source: str, destination: str, device: str | None = None) -> Trace:
-    return trace(found, Packet(ip_address(source), ip_address(destination), device=device))
+def of(found: list[dict[str, Any]], source: str, destination: str, device: str | None = None) -> PacketPath:
+    return find_path(found, Packet(ip_address(source), ip_address(destination), device=device))
 
 
 def changed(kind: str, match: str, **values: Any) -> list[dict[str, Any]]:
@@ -140,15 +140,15 @@ ADDRESSES = st.one_of(
 @given(router_states(), ADDRESSES, ADDRESSES, st.sampled_from([None, "qr-x", "lo"]))
 def test_every_packet_gets_an_answer(state: Any, source: Any, destination: Any, device: str | None) -> None:
     found = entries_to_json(entries(("router", state.id), state, BridgeDriver()))
-    told = trace(found, Packet(source, destination, device=device))
+    told = find_path(found, Packet(source, destination, device=device))
     assert bool(told.reason) == (told.verdict == "dropped") and told.steps
     assert bool(told.devices) == (told.verdict == "forwarded")
-    told.as_values()
+    told.to_values()
 
 
 @settings(max_examples=40)
 @given(router_states(), st.builds(IPv6Address, st.integers(0, 2**128 - 1)))
 def test_ipv6_is_never_translated(state: Any, destination: IPv6Address) -> None:
     found = entries_to_json(entries(("router", state.id), state, BridgeDriver()))
-    told = trace(found, Packet(ip_address("2001:db8::5"), destination))
+    told = find_path(found, Packet(ip_address("2001:db8::5"), destination))
     assert (told.source, told.destination) == (ip_address("2001:db8::5"), destination)

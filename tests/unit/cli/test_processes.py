@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from l3agent.cli import processes
-from l3agent.cli.processes import processes_inside
+from l3agent.cli.processes import find_processes
 from l3agent.cli.router_view import _processes
 from l3agent.cli.terminal import Screen
 
@@ -38,24 +38,24 @@ def text(found: dict[str, object]) -> str:
 
 
 def test_processes_of_a_namespace_are_listed_with_their_command(host: set[str]) -> None:
-    found: Any = processes_inside(PIN)
+    found: Any = find_processes(PIN)
     assert os.getpid() in [one["pid"] for one in found["found"]]
     assert str(os.getpid()) in text(found)
 
 
 def test_one_unreadable_entry_hides_no_other_process(host: set[str]) -> None:
     host.add("/proc/1/ns/net")
-    found: Any = processes_inside(PIN)
+    found: Any = find_processes(PIN)
     assert os.getpid() in [one["pid"] for one in found["found"]] and not found["complete"]
     assert "processes: others may exist" in text(found)
 
 
 def test_none_is_not_claimed_where_processes_are_hidden(tmp_path: Path, host: set[str]) -> None:
-    assert processes_inside(str(tmp_path / "none")) == {"found": [], "complete": False}
+    assert find_processes(str(tmp_path / "none")) == {"found": [], "complete": False}
     assert text({"found": [], "complete": False}).strip().startswith("processes: not visible")
     assert text({"found": [], "complete": True}).strip() == "processes: none"
 
 
 def test_a_private_pid_namespace_is_incomplete(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(processes, "_INITIAL_PID_NAMESPACE", 1)
-    assert not processes_inside(PIN)["complete"]
+    assert not find_processes(PIN)["complete"]

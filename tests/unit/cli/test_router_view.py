@@ -6,7 +6,7 @@ from ipaddress import IPv4Address, ip_interface, ip_network
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from l3agent.cli.router_view import described, differences, router_lines
+from l3agent.cli.router_view import describe_entry, differences, router_lines
 from l3agent.cli.terminal import Screen
 from l3agent.dataplane.plan.as_json import entries_to_json
 from l3agent.dataplane.plan.drivers import load_driver
@@ -68,5 +68,5 @@ def test_every_entry_has_a_line_of_its_own(state, driver):
         PendingFlush("floating_dnat", IPv4Address(1), IPv4Address(2)),
     ]
     values = entries_to_json({*found, *others, Table(False)})
-    assert len({described(one) for one in values}) == len(values)
+    assert len({describe_entry(one) for one in values}) == len(values)
     assert differences(values, values) == []

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from l3agent.cli.status_view import not_serving, status_lines
+from l3agent.cli.status_view import not_serving_reasons, status_lines
 from l3agent.cli.terminal import Screen
 
 
@@ -51,11 +51,11 @@ def test_the_queue_the_workers_and_the_data_plane_are_told() -> None:
 def test_the_reason_for_not_serving_is_in_the_first_lines() -> None:
     away = {"connected": False, "pid": None, "version": None, "reason": "no socket\x1b[2J"}
     found = status(dataplane=away, admin="draining", full_syncs=0)
-    assert not_serving(found) == ["no data plane", "no full sync completed yet", "draining"]
+    assert not_serving_reasons(found) == ["no data plane", "no full sync completed yet", "draining"]
     told = text(found)
     assert "node1: not serving: no data plane, no full sync completed yet, draining" in told
     assert "data plane  not connected: no socket?[2J" in told
-    assert not_serving(status()) == []
+    assert not_serving_reasons(status()) == []
 
 
 def test_routers_held_for_a_second_answer_are_told() -> None:
