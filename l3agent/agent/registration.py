@@ -79,7 +79,7 @@ class Registration:
         """
         self._report_ha_routers()
         self.report()
-        if not self._reporter.started:
+        if not self._reporter.is_registered:
             raise ServerUnavailable("the server has not taken a state report of this agent yet")
 
     def _report_ha_routers(self) -> None:

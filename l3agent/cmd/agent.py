@@ -47,9 +47,9 @@ from l3agent.ops.status import status
 from l3agent.ops.topology_json import TopologyEncoder
 from l3agent.ops.web import build_pages
 from l3agent.rpc import get_transport
-from l3agent.rpc.observers import record, watch
-from l3agent.rpc.redaction import PRIVATE
-from l3agent.rpc.trace import Trace
+from l3agent.rpc.observers import on_message, on_result
+from l3agent.rpc.redaction import REDACTED_KEYS
+from l3agent.rpc.rpc_trace import RpcTrace
 from l3agent.service import Service, complete_log_mutex, launch
 from l3agent.standalone.standalone_service import StandaloneService
 
@@ -134,7 +134,7 @@ def _run(conf: Any) -> int:
     launcher = launch(conf, [], restart_method="mutate")
     # Control socket and HTTP server start first, so that they answer while the agent waits for its broker.
     http = _http_services(conf, launcher, service, agent, dataplane, topology_context)
-    once = [RunOnce(agent, wait=conf.wait, end=launcher.services.end)] if conf.once else []
+    once = [RunOnce(agent, wait=conf.wait, end=launcher.services.request_stop)] if conf.once else []
     for one in (control, *http, *once, *standalone, service):
         launcher.launch_service(one)
     TextGuruMeditation.register_section(TITLE, lambda: ModelWithDefaultViews(summary(agent, dataplane)))
@@ -151,7 +151,7 @@ def _record_messages(conf: Any, transport: Any) -> None:
     if not path:
         return
     try:
-        record(transport, Trace(path, conf.host, limit=_TRACE_BYTES, private=PRIVATE).note)
+        on_message(transport, RpcTrace(path, conf.host, limit=_TRACE_BYTES, redacted=REDACTED_KEYS).write)
     except OSError as exc:
         raise ConfigError(f"[l3agent] rpc_trace_file: {path}: {exc.strerror}") from exc
 
@@ -167,14 +167,14 @@ def _http_services(
     """Return the status page with all that it shows, where one is asked for."""
     if not conf.http.port:
         return []
-    metrics = Metrics(agent, dataplane, reload_succeeded=lambda: launcher.reloaded)
-    launcher.hub.watchers.append(metrics.observe_hub_lag)
-    watch(service.transport, metrics.count_message)
+    metrics = Metrics(agent, dataplane, reload_succeeded=lambda: launcher.is_config_current)
+    launcher.hub_monitor.observers.append(metrics.observe_hub_lag)
+    on_result(service.transport, metrics.count_message)
     health = Health(
         agent,
         dataplane,
-        hub_lag=lambda: launcher.hub.lag_s,
-        unhealthy=launcher.services.unhealthy,
+        hub_lag=lambda: launcher.hub_monitor.lag_s,
+        unhealthy=launcher.services.list_unhealthy,
         broker_connected=lambda: service.conn is not None and service.conn.connected,
     )
     history = History(agent)

@@ -105,7 +105,7 @@ class Metrics:
         return bytes(generate_latest(self.registry))
 
     def count_message(self, method: str, direction: str, result: str) -> None:
-        """Count an RPC message; an observer for :func:`l3agent.rpc.observers.watch`."""
+        """Count an RPC message; an observer for :func:`l3agent.rpc.observers.on_result`."""
         self._rpc.labels(method, direction, result).inc()
 
     def observe_hub_lag(self, seconds: float) -> None:

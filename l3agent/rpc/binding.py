@@ -16,28 +16,28 @@ from oslo_log import log as logging
 from oslo_messaging import RemoteError, Target
 
 from l3agent.exceptions import ServerUnavailable
-from l3agent.rpc.transport import run_watched
+from l3agent.rpc.transport import run_with_deadline
 
 LOG = logging.getLogger(__name__)
 
 #: Method of the message to oneself. No endpoint has it, since names that begin with ``_`` cannot be called.
 PROBE = "_is_bound"
 #: Seconds between two checks: calls may fail at any rate while a server is away.
-CHECK_PAUSE_S = 5.0
+CHECK_INTERVAL_S = 5.0
 # Seconds that the broker has to take or return the message.
 _TIMEOUT_S = 10.0
 # The first publication to a deleted exchange fails since the driver holds it for declared; the next one declares it.
-_TRIES = 2
+_ATTEMPTS = 2
 
 
 def is_bound(transport: oslo_messaging.RPCTransport, topic: str, server: str) -> bool:
     """Return False if the broker has no queue for messages to ``<topic>.<server>``; True if it has, or is away."""
     target = Target(topic=topic, server=server)
     options = oslo_messaging.TransportOptions(at_least_once=True)
-    for _ in range(_TRIES):
+    for _ in range(_ATTEMPTS):
         try:
             send = functools.partial(transport._send, retry=0, transport_options=options)
-            run_watched(_TIMEOUT_S, f"{topic}.{server}", send, target, {}, {"method": PROBE, "args": {}})
+            run_with_deadline(_TIMEOUT_S, f"{topic}.{server}", send, target, {}, {"method": PROBE, "args": {}})
             return True
         except ServerUnavailable as error:
             if isinstance(error.__cause__, oslo_messaging.MessageUndeliverable):

@@ -22,21 +22,21 @@ from oslo_messaging import Target
 from oslo_messaging.rpc.server import RPCServer
 
 from l3agent.exceptions import ConfigError, ServerUnavailable
-from l3agent.rpc.binding import CHECK_PAUSE_S, is_bound, is_probe
+from l3agent.rpc.binding import CHECK_INTERVAL_S, is_bound, is_probe
 from l3agent.rpc.deadline import Deadline, time_limit
 from l3agent.rpc.dispatcher import Dispatcher
 from l3agent.rpc.message_pool import MessagePool
-from l3agent.rpc.observers import unwatch, watch
+from l3agent.rpc.observers import on_result, remove_on_result
 from l3agent.rpc.transport import BROKER_ERRORS
 
 LOG = logging.getLogger(__name__)
 
 # How long one look for messages lasts, and so how long a consumer may need to notice that it shall stop. The driver's
 # own (up to 5 s) makes every stop as slow; each look costs 1 ms of CPU.
-POLL_S = 0.5
+LISTENER_POLL_S = 0.5
 # How long leaving the broker may take, which may be gone.
-LEAVE_S = 10.0
-_LOOK_S = 0.02
+DISCONNECT_TIMEOUT_S = 10.0
+_POLL_INTERVAL_S = 0.02
 
 
 class _Server(RPCServer):  # type: ignore[misc]
@@ -58,11 +58,11 @@ class _Server(RPCServer):  # type: ignore[misc]
         return bool(self._broker.connection is not None and self._broker.connection.connected)
 
     @property
-    def in_hand(self) -> int:
+    def in_flight(self) -> int:
         """How many messages are in work or wait for it."""
-        return getattr(self._work_executor, "in_hand", 0)
+        return getattr(self._work_executor, "in_flight", 0)
 
-    def bind_again(self) -> None:
+    def reconnect(self) -> None:
         """Break the connection: the driver makes a new one, declares all of its queues, and that is told."""
         LOG.warning("The broker has no binding for %s.%s any more: connecting again", *self.address)
         with suppress(AttributeError, OSError):  # it has broken by itself
@@ -88,24 +88,24 @@ class _Server(RPCServer):  # type: ignore[misc]
         super()._process_incoming(incoming)
 
     def _create_listener(self) -> Any:
-        listener = self.transport._listen(self._target, 1, POLL_S)
+        listener = self.transport._listen(self._target, 1, LISTENER_POLL_S)
         with suppress(AttributeError):  # drivers without a broker have no connection to watch
-            self._watch(listener._poll_style_listener.conn.connection)
+            self._hook_channel(listener._poll_style_listener.conn.connection)
             _cancel_consumers_at_stop(listener._poll_style_listener)
         return listener
 
-    def _watch(self, connection: Any) -> None:
+    def _hook_channel(self, connection: Any) -> None:
         """Hook the one place through which the rabbit driver passes each new channel, queues declared again."""
-        adopt = connection._set_current_channel
+        set_channel = connection._set_current_channel
         self._broker = connection
 
-        def adopt_and_tell(channel: Any) -> None:
+        def set_channel_and_notify(channel: Any) -> None:
             replaced = channel is not None and channel is not connection.channel
-            adopt(channel)
+            set_channel(channel)
             if replaced:
                 self._on_reconnected()
 
-        connection._set_current_channel = adopt_and_tell
+        connection._set_current_channel = set_channel_and_notify
 
 
 def _cancel_consumers_at_stop(poller: Any) -> None:
@@ -175,7 +175,7 @@ class Connection:
         :raises ConfigError: a queue or exchange is there with other settings (durable, quorum) than ours.
         :raises ServerUnavailable: the broker refuses the login, or has no such virtual host or no room in it.
         """
-        watch(self._transport, self._heard)
+        on_result(self._transport, self._check_bindings_on_failure)
         for server in self.servers:
             try:
                 server.start()
@@ -190,29 +190,30 @@ class Connection:
                     "and rabbit_quorum_queue; use theirs, or a virtual host of your own."
                 ) from error
 
-    def close(self, timeout: float | None = LEAVE_S) -> bool:
-        """Stop all consumers, let the messages in hand be worked off, and leave the broker. Safe at any time.
+    def close(self, timeout: float | None = DISCONNECT_TIMEOUT_S) -> bool:
+        """Stop all consumers, wait for the messages in flight, and disconnect from the broker. Safe at any time.
 
-        :param timeout: seconds for the messages in hand, None: for ever. The broker has no more than ``LEAVE_S`` of it.
-        :returns: whether no message is still in hand.
+        :param timeout: seconds for the messages in flight; None: no limit. The broker has at most
+            ``DISCONNECT_TIMEOUT_S`` of it to confirm.
+        :returns: False if a message is still in flight.
         """
-        unwatch(self._transport, self._heard)
+        remove_on_result(self._transport, self._check_bindings_on_failure)
         servers = [server for server in self.servers if server.listener is not None]
         self.servers = []
         deadline = Deadline(timeout)
         closing = [eventlet.spawn(self._close, server) for server in servers]
         try:
-            with time_limit(LEAVE_S), deadline.limit():
+            with time_limit(DISCONNECT_TIMEOUT_S), deadline.limit():
                 for greenthread in closing:
                     greenthread.wait()
             return True
         except TimeoutError:
-            in_hand = _worked_off(servers, deadline)
-        if in_hand:
-            LOG.error("%d messages in hand were not worked off within %s s", in_hand, timeout)
+            in_flight = _await_in_flight(servers, deadline)
+        if in_flight:
+            LOG.error("%d messages in flight were not processed within %s s", in_flight, timeout)
         else:
-            LOG.warning("Consumers did not leave the broker within %s s; they are left to end by themselves", LEAVE_S)
-        return not in_hand
+            LOG.warning("The broker did not confirm the disconnect within %s s; not waiting", DISCONNECT_TIMEOUT_S)
+        return not in_flight
 
     @staticmethod
     def _close(server: _Server) -> None:
@@ -222,16 +223,16 @@ class Connection:
         except Exception as error:  # a broker that is gone cannot be left in an orderly way
             LOG.debug("Leaving the broker: %s", error)
 
-    def _heard(self, method: str, direction: str, result: str) -> None:
+    def _check_bindings_on_failure(self, method: str, direction: str, result: str) -> None:
         """Check the bindings when a message of ours got no answer: what cuts us off cuts the state report off too."""
         if direction == "out" and result == "unavailable" and time.monotonic() >= self._next_check:
-            self._next_check = time.monotonic() + CHECK_PAUSE_S
+            self._next_check = time.monotonic() + CHECK_INTERVAL_S
             eventlet.spawn_n(self._check_bindings)
 
     def _check_bindings(self) -> None:
         for server in list(self.servers):
             if server.has_broker and not is_bound(self._transport, *server.address):
-                server.bind_again()
+                server.reconnect()
 
     def _reconnected(self) -> None:
         LOG.warning("The consumer's connection to the broker was lost and is back: messages may be missing")
@@ -239,9 +240,9 @@ class Connection:
             eventlet.spawn_n(self._on_lost)
 
 
-def _worked_off(servers: Sequence[_Server], deadline: Deadline) -> int:
+def _await_in_flight(servers: Sequence[_Server], deadline: Deadline) -> int:
     """Wait until no server has a message in hand; return how many there are at the deadline."""
     with suppress(TimeoutError), deadline.limit():
-        while any(server.in_hand for server in servers):
-            eventlet.sleep(_LOOK_S)
-    return sum(server.in_hand for server in servers)
+        while any(server.in_flight for server in servers):
+            eventlet.sleep(_POLL_INTERVAL_S)
+    return sum(server.in_flight for server in servers)

@@ -40,10 +40,10 @@ class Deadline:
     def __init__(self, seconds: float | None) -> None:
         self._end = None if seconds is None else time.monotonic() + seconds
 
-    def left(self, at_least: float = 0.0) -> float | None:
+    def remaining(self, at_least: float = 0.0) -> float | None:
         """Return the seconds left, not less than ``at_least``; None: no deadline."""
         return None if self._end is None else max(at_least, self._end - time.monotonic())
 
     def limit(self, at_least: float = 0.0) -> AbstractContextManager[None]:
         """Return a :func:`time_limit` of what is left, not less than ``at_least`` seconds."""
-        return time_limit(self.left(at_least))
+        return time_limit(self.remaining(at_least))

@@ -9,10 +9,10 @@ from typing import Any
 from oslo_messaging.rpc.dispatcher import DefaultRPCAccessPolicy, NoSuchMethod, RPCDispatcher, UnsupportedVersion
 
 from l3agent.rpc.context import ContextSerializer
-from l3agent.rpc.observers import Message, received, said
+from l3agent.rpc.observers import Message, notify_message, notify_received
 
 
-class OwnMethods(DefaultRPCAccessPolicy):  # type: ignore[misc]
+class RpcAccessPolicy(DefaultRPCAccessPolicy):  # type: ignore[misc]
     """Lets callers reach methods only, and none that the endpoint keeps for its own process in ``not_rpc``."""
 
     def is_allowed(self, endpoint: object, method: str) -> bool:
@@ -31,7 +31,7 @@ class Dispatcher(RPCDispatcher):  # type: ignore[misc]
     """
 
     def __init__(self, transport: Any, topic: str, endpoints: list[object]) -> None:
-        super().__init__(endpoints, ContextSerializer(), OwnMethods)
+        super().__init__(endpoints, ContextSerializer(), RpcAccessPolicy)
         self._transport = transport
         self._topic = topic
 
@@ -42,20 +42,20 @@ class Dispatcher(RPCDispatcher):  # type: ignore[misc]
         """
         message = incoming.message
         method, version, arguments = message.get("method"), message.get("version", "1.0"), message.get("args") or {}
-        said(self._transport, Message("in", self._topic, str(method), str(version), arguments))
-        with received(self._transport, str(method)):
+        notify_message(self._transport, Message("in", self._topic, str(method), str(version), arguments))
+        with notify_received(self._transport, str(method)):
             if incoming.client_timeout:
                 return super().dispatch(incoming)
-            endpoint = self._find(method, message.get("namespace"), version)
+            endpoint = self._find_endpoint(method, message.get("namespace"), version)
             return self._do_dispatch(endpoint, method, incoming.ctxt, arguments)
 
-    def _find(self, method: str, namespace: str | None, version: str) -> object:
-        compatible = [endpoint for endpoint in self.endpoints if self._speaks(endpoint, namespace, version)]
+    def _find_endpoint(self, method: str, namespace: str | None, version: str) -> object:
+        compatible = [endpoint for endpoint in self.endpoints if self._serves(endpoint, namespace, version)]
         for endpoint in compatible:
             if hasattr(endpoint, method) and self.access_policy.is_allowed(endpoint, method):
                 return endpoint
         raise NoSuchMethod(method) if compatible else UnsupportedVersion(version, method=method)
 
-    def _speaks(self, endpoint: object, namespace: str | None, version: str) -> bool:
+    def _serves(self, endpoint: object, namespace: str | None, version: str) -> bool:
         target = getattr(endpoint, "target", None) or self._default_target
         return bool(self._is_namespace(target, namespace) and self._is_compatible(target, version))

@@ -41,17 +41,17 @@ class _Answer:
 
     def __init__(self, timeout: float | None) -> None:
         # A lock that whoever replies releases: of all things to wait for the cheapest, by far, in green threads too.
-        self._awaited = threading.Lock()
-        self._awaited.acquire()
+        self._lock = threading.Lock()
+        self._lock.acquire()
         self._timeout = timeout
-        self._asked = time.monotonic()
+        self._sent_at = time.monotonic()
         self._reply: str | None = None
         self._failure: str | None = None
 
     @property
     def expired(self) -> bool:
         """Tell whether nobody waits any longer."""
-        return self._timeout is not None and time.monotonic() - self._asked >= self._timeout
+        return self._timeout is not None and time.monotonic() - self._sent_at >= self._timeout
 
     def put(self, reply: Any, failure: Any) -> None:
         encoded = "null" if failure else _encode(reply)
@@ -59,10 +59,10 @@ class _Answer:
             return
         self._failure = common.serialize_remote_exception(failure) if failure else None
         self._reply = encoded
-        self._awaited.release()
+        self._lock.release()
 
     def get(self, topic: str, allowed_modules: list[str]) -> Any:
-        if not self._awaited.acquire(timeout=-1 if self._timeout is None else self._timeout):
+        if not self._lock.acquire(timeout=-1 if self._timeout is None else self._timeout):
             raise oslo_messaging.MessagingTimeout(f"No reply on topic {topic} within {self._timeout} s")
         if self._failure is not None:
             raise common.deserialize_remote_exception(self._failure, allowed_modules)
@@ -162,7 +162,7 @@ class LocalDriver(base.BaseDriver):  # type: ignore[misc]
     """The driver that ``local://`` names; registered under the entry points ``oslo.messaging.drivers``."""
 
     #: Nothing here outlasts a timeout, so that a :class:`~l3agent.rpc.Client` need not watch over it.
-    keeps_deadlines = True
+    enforces_timeouts = True
 
     _brokers: ClassVar[WeakValueDictionary[str, Broker]] = WeakValueDictionary()
 
@@ -177,7 +177,7 @@ class LocalDriver(base.BaseDriver):  # type: ignore[misc]
         self._broker = self._brokers.setdefault(url.virtual_host or "", Broker())
 
     @classmethod
-    def forget_brokers(cls) -> None:
+    def reset_brokers(cls) -> None:
         """Begin without listeners, in a forked child: those of the parent do not run here."""
         cls._brokers = WeakValueDictionary()
 

@@ -43,7 +43,7 @@ class NotificationQueue:
         """Hand a notification to the listener whose turn it is; without one, keep it."""
         if self._listeners:
             self._listeners.rotate(-1)
-            self._listeners[-1].take(self._decode(encoded, lambda: self.put(encoded)))
+            self._listeners[-1].add(self._decode(encoded, lambda: self.put(encoded)))
             return
         self._waiting.append(encoded)
         if len(self._waiting) > QUEUE_LIMIT:
@@ -110,15 +110,15 @@ class NotificationListener(base.Listener):  # type: ignore[misc]
         for queue in self._queues:
             queue.subscribe(self)
 
-    def take(self, message: Any) -> None:
+    def add(self, message: Any) -> None:
         """Take one notification."""
         self._batch.append(message)
         if len(self._batch) >= self.batch_size:
-            self._hand_over()
+            self._deliver_batch()
         elif self._timer is None and self.batch_timeout is not None:
-            self._timer = eventlet.spawn_after(self.batch_timeout, self._hand_over)
+            self._timer = eventlet.spawn_after(self.batch_timeout, self._deliver_batch)
 
-    def _hand_over(self) -> None:
+    def _deliver_batch(self) -> None:
         if self._timer is not None:
             self._timer.cancel()  # without effect in the timer itself
             self._timer = None
@@ -130,7 +130,7 @@ class NotificationListener(base.Listener):  # type: ignore[misc]
         """Listen no more; a batch that is not full is handed over."""
         for queue in self._queues:
             queue.unsubscribe(self)
-        self._hand_over()
+        self._deliver_batch()
         super().stop()
 
     def cleanup(self) -> None:

@@ -30,9 +30,9 @@ class MessagePool:
         """Have a message worked off; never waits."""
         self._waiting.append((work, args))
         if self._pool.free() > 0:
-            self._pool.spawn_n(self._work_off)
+            self._pool.spawn_n(self._process_waiting)
 
-    def _work_off(self) -> None:
+    def _process_waiting(self) -> None:
         while self._waiting:
             work, args = self._waiting.popleft()
             try:
@@ -41,7 +41,7 @@ class MessagePool:
                 LOG.exception("A message was not worked off")
 
     @property
-    def in_hand(self) -> int:
+    def in_flight(self) -> int:
         """How many messages are in work or wait for it."""
         return int(self._pool.running()) + len(self._waiting)
 

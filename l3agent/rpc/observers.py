@@ -19,7 +19,7 @@ LOG = logging.getLogger(__name__)
 
 #: Called with the method, the direction (``out``: we ask; ``in``: we are asked) and the result: ``ok``, ``error`` (the
 #: method raised) or ``unavailable`` (no answer in time, or no broker).
-Watcher = Callable[[str, str, str], object]
+ResultObserver = Callable[[str, str, str], object]
 
 #: Stands for all methods that nobody here has: their names are chosen by whoever reaches the broker.
 UNKNOWN_METHOD = "unknown"
@@ -44,71 +44,71 @@ class Message:
 
 
 #: Called with each message that went out, or could not, once its end is known, and before each that came is worked on.
-Recorder = Callable[[Message], object]
+MessageObserver = Callable[[Message], object]
 
-_recorders: WeakKeyDictionary[Any, list[Recorder]] = WeakKeyDictionary()
-_watchers: WeakKeyDictionary[Any, list[Watcher]] = WeakKeyDictionary()
+_message_observers: WeakKeyDictionary[Any, list[MessageObserver]] = WeakKeyDictionary()
+_result_observers: WeakKeyDictionary[Any, list[ResultObserver]] = WeakKeyDictionary()
 
 
-def watch(transport: Any, watcher: Watcher) -> None:
+def on_result(transport: Any, observer: ResultObserver) -> None:
     """Have a function called after each message that is sent or worked on over a transport."""
-    _watchers.setdefault(transport, []).append(watcher)
+    _result_observers.setdefault(transport, []).append(observer)
 
 
-def unwatch(transport: Any, watcher: Watcher) -> None:
-    """Stop calling a function of :func:`watch`; doing it twice is harmless."""
-    if watcher in (watchers := _watchers.get(transport, [])):
-        watchers.remove(watcher)
+def remove_on_result(transport: Any, observer: ResultObserver) -> None:
+    """Stop calling a function of :func:`on_result`; doing it twice is harmless."""
+    if observer in (observers := _result_observers.get(transport, [])):
+        observers.remove(observer)
 
 
-def record(transport: Any, recorder: Recorder) -> None:
+def on_message(transport: Any, observer: MessageObserver) -> None:
     """Have a function called with each message of a transport."""
-    _recorders.setdefault(transport, []).append(recorder)
+    _message_observers.setdefault(transport, []).append(observer)
 
 
-def said(transport: Any, message: Message) -> None:
+def notify_message(transport: Any, message: Message) -> None:
     """Tell who records a transport of a message."""
-    for recorder in _recorders.get(transport, ()):
-        _call(recorder, message)
+    for observer in _message_observers.get(transport, ()):
+        _call(observer, message)
 
 
 @contextmanager
-def sent(transport: Any, message: Message) -> Iterator[None]:
+def notify_sent(transport: Any, message: Message) -> Iterator[None]:
     """Surround the sending of a message; whoever sends a call puts its answer into it."""
     try:
         yield
     except ServerUnavailable:
-        _ended(transport, message, "unavailable", "unavailable")
+        _notify_end(transport, message, "unavailable", "unavailable")
         raise
     except RemoteError as error:
-        _ended(transport, message, "error", str(error.exc_type))
+        _notify_end(transport, message, "error", str(error.exc_type))
         raise
-    _ended(transport, message, "ok", None)
+    _notify_end(transport, message, "ok", None)
 
 
 @contextmanager
-def received(transport: Any, method: str) -> Iterator[None]:
+def notify_received(transport: Any, method: str) -> Iterator[None]:
     """Surround the work on a message that came."""
     try:
         yield
     except (NoSuchMethod, UnsupportedVersion):
-        _tell(transport, UNKNOWN_METHOD, "in", "error")
+        _notify_result(transport, UNKNOWN_METHOD, "in", "error")
         raise
     except Exception:
-        _tell(transport, method, "in", "error")
+        _notify_result(transport, method, "in", "error")
         raise
-    _tell(transport, method, "in", "ok")
+    _notify_result(transport, method, "in", "ok")
 
 
-def _ended(transport: Any, message: Message, result: str, error: str | None) -> None:
+def _notify_end(transport: Any, message: Message, result: str, error: str | None) -> None:
     message.error = error
-    _tell(transport, message.method, "out", result)
-    said(transport, message)
+    _notify_result(transport, message.method, "out", result)
+    notify_message(transport, message)
 
 
-def _tell(transport: Any, method: str, direction: str, result: str) -> None:
-    for watcher in tuple(_watchers.get(transport, ())):
-        _call(watcher, method, direction, result)
+def _notify_result(transport: Any, method: str, direction: str, result: str) -> None:
+    for observer in tuple(_result_observers.get(transport, ())):
+        _call(observer, method, direction, result)
 
 
 def _call(listener: Callable[..., object], *args: object) -> None:

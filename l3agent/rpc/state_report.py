@@ -62,13 +62,13 @@ class StateReporter:
         self._versions = list(versions)
         self._on_revived = on_revived
         self._client = Client(transport, TOPIC)
-        self._started = False
+        self._is_registered = False
         self._failures = FailureLog(LOG)
 
     @property
-    def started(self) -> bool:
+    def is_registered(self) -> bool:
         """Tell whether the server has taken a report, and so knows this agent."""
-        return self._started
+        return self._is_registered
 
     def report(self) -> str | None:
         """Send one report and return the server's word: ``new``, ``alive``, ``revived``; None when it failed."""
@@ -78,8 +78,8 @@ class StateReporter:
             self._failures.warning(str(error), "State report failed, the next one comes at the interval: %s", error)
             return None
         # New to the server, but not for the first time: somebody deleted its record, and with it what was placed here.
-        lost = word == "revived" or (word == "new" and self._started)
-        self._started = True
+        lost = word == "revived" or (word == "new" and self._is_registered)
+        self._is_registered = True
         if lost and self._on_revived is not None:
             LOG.info("The server had thought this agent dead, or forgotten it: %s", word)
             self._on_revived()
@@ -105,5 +105,5 @@ class StateReporter:
                 return word
 
     def _state(self) -> dict[str, Any]:
-        first = {} if self._started else {"start_flag": True}
+        first = {} if self._is_registered else {"start_flag": True}
         return {**self._identity, "configurations": dict(self._configurations()), "uuid": str(uuid.uuid4()), **first}

@@ -25,7 +25,7 @@ from l3agent.rpc.context import Context, ContextSerializer
 from l3agent.rpc.deadline import time_limit
 from l3agent.rpc.driver_log import limit_driver_log
 from l3agent.rpc.local import LocalDriver
-from l3agent.rpc.observers import Message, sent
+from l3agent.rpc.observers import Message, notify_sent
 
 __all__ = ["Client", "RemoteError", "Target", "get_transport"]
 
@@ -42,13 +42,13 @@ RABBIT_DEFAULTS = {
     "heartbeat_timeout_threshold": 30,
 }
 # A server that is not back yet is known in 2 ms, instead of after the whole time allowed for its answer.
-_TOLD_WHEN_NOBODY_LISTENS = oslo_messaging.TransportOptions(at_least_once=True)
-_UNREADABLE = (
+_MANDATORY = oslo_messaging.TransportOptions(at_least_once=True)
+_URL_HINT = (
     "it cannot be parsed; it has the form rabbit://user:password@host:port/vhost, and special characters of the "
     "password are quoted (/ as %2F, # as %23, ? as %3F, @ as %40)"
 )
 # Ways to cast that a client keeps ready: one a server that it speaks to.
-_PREPARED = 64
+_PREPARED_CASTS_MAX = 64
 # What a forked worker has to renew.
 _transports: WeakSet[Any] = WeakSet()
 # Drivers of the parent. They are never collected: the destructor of a connection shuts down the socket for both.
@@ -70,7 +70,7 @@ def get_transport(conf: cfg.ConfigOpts, url: str | None = None) -> oslo_messagin
         transport = oslo_messaging.get_rpc_transport(conf, parsed)
     except (ValueError, oslo_messaging.InvalidTransportURL):
         # What the parser says has a part of the password in it.
-        raise ConfigError(f"transport_url: {_without_password(url or conf.transport_url)}: {_UNREADABLE}") from None
+        raise ConfigError(f"transport_url: {_without_password(url or conf.transport_url)}: {_URL_HINT}") from None
     except oslo_messaging.DriverLoadFailure as error:
         raise ConfigError(f"transport_url: {_without_password(url or conf.transport_url)}: {error}") from error
     _register_private_options(conf)
@@ -87,7 +87,7 @@ def renew_transports() -> None:
     The inherited one has the parent's connections, which two processes cannot share, and waits for greenthreads that do
     not exist here. Consumers that were started before the fork stay the parent's.
     """
-    LocalDriver.forget_brokers()
+    LocalDriver.reset_brokers()
     for transport in list(_transports):
         _inherited.append(transport._driver)
         renewed = oslo_messaging.get_rpc_transport(transport.conf, transport._driver._url)
@@ -143,12 +143,13 @@ class Client:
         self._timeout = timeout
         self._max_timeout = max_timeout
         self._allowed: dict[str, float] = {}
-        self._run = _in_time if getattr(transport._driver, "keeps_deadlines", False) else run_watched
+        enforces_timeouts = getattr(transport._driver, "enforces_timeouts", False)
+        self._run = _run_with_driver_timeout if enforces_timeouts else run_with_deadline
         self._rpc = oslo_messaging.get_rpc_client(
             transport, Target(topic=topic, version=version), serializer=ContextSerializer()
         )
         # Casts differ in few ways, and what oslo.messaging prepares for one serves all that are alike.
-        self._prepare_cast = functools.lru_cache(maxsize=_PREPARED)(self._prepare)
+        self._prepare_cast = functools.lru_cache(maxsize=_PREPARED_CASTS_MAX)(self._prepare)
 
     def call(
         self,
@@ -170,12 +171,10 @@ class Client:
         :raises RemoteError: the method raised; ``exc_type`` and ``value`` tell what.
         """
         allowed = timeout or self._allowed.get(method, self._timeout)
-        rpc = self._prepare(
-            server=server, version=version, timeout=allowed, transport_options=_TOLD_WHEN_NOBODY_LISTENS
-        )
+        rpc = self._prepare(server=server, version=version, timeout=allowed, transport_options=_MANDATORY)
         message = Message("call", self.topic, method, version or self._version, arguments)
         started = time.monotonic()
-        with sent(self._transport, message):
+        with notify_sent(self._transport, message):
             try:
                 message.result = self._run(allowed, f"{self.topic}.{method}", rpc.call, context, method, **arguments)
             except TimeoutError as error:
@@ -207,9 +206,9 @@ class Client:
         :raises ServerUnavailable: the broker did not take it within the client's ``timeout``, or nobody consumes the
             topic and ``at_least_once`` is asked for.
         """
-        options = _TOLD_WHEN_NOBODY_LISTENS if at_least_once else None
+        options = _MANDATORY if at_least_once else None
         rpc = self._prepare_cast(server=server, fanout=fanout or None, version=version, transport_options=options)
-        with sent(self._transport, Message("cast", self.topic, method, version or self._version, arguments)):
+        with notify_sent(self._transport, Message("cast", self.topic, method, version or self._version, arguments)):
             try:
                 self._run(self._timeout, f"{self.topic}.{method}", rpc.cast, context, method, **arguments)
             except TimeoutError as error:
@@ -219,35 +218,35 @@ class Client:
         return self._rpc.prepare(**{name: value for name, value in settings.items() if value is not None})
 
 
-class _GivenUpError(Exception):
+class _AbandonedError(Exception):
     """Thrown into the driver when nobody waits for it any longer.
 
     An ``Exception``, unlike ``eventlet.Timeout``: the driver's pool counts its connections right for those only.
     """
 
 
-def _in_time(timeout: float, what: str, send: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+def _run_with_driver_timeout(timeout: float, what: str, send: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
     """Run a call or cast of a driver that keeps its deadline.
 
     :raises TimeoutError: the deadline passed.
     :raises ServerUnavailable: the broker refused.
     """
-    with _sorted_errors(timeout, what):
+    with _translate_errors(timeout, what):
         return send(*args, **kwargs)
 
 
-def run_watched(timeout: float, what: str, send: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
-    """Run a call or cast with a deadline of our own; otherwise like :func:`_in_time`.
+def run_with_deadline(timeout: float, what: str, send: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+    """Run a call or cast with a deadline of our own; otherwise like :func:`_run_with_driver_timeout`.
 
     The driver's timeout covers the wait for the reply alone: without a broker it tries to connect for ever, and it may
     hold on to a lock while it is interrupted. So it runs, and is left to end, in a greenlet of its own.
     """
     sender = _Sender(send, args, kwargs)
     try:
-        with _sorted_errors(timeout, what), time_limit(timeout):
+        with _translate_errors(timeout, what), time_limit(timeout):
             return sender.wait()
     finally:
-        sender.give_up(_GivenUpError(f"{what}: the caller waits no longer"))
+        sender.abandon(_AbandonedError(f"{what}: the caller waits no longer"))
 
 
 class _Sender:
@@ -269,7 +268,7 @@ class _Sender:
             raise self._error
         return self._answer
 
-    def give_up(self, error: Exception) -> None:
+    def abandon(self, error: Exception) -> None:
         """Interrupt it, if it is still at work; the caller is not woken any more."""
         self._caller = None
         if self._greenlet:  # begun, and not at its end
@@ -290,7 +289,7 @@ class _Sender:
 
 
 @contextmanager
-def _sorted_errors(timeout: float, what: str) -> Iterator[None]:
+def _translate_errors(timeout: float, what: str) -> Iterator[None]:
     try:
         yield
     except RemoteError:

@@ -43,7 +43,8 @@ The life of a process, each line with its test in ``tests/unit/service/test_life
                                 start too, and as often as it comes. With restart_method="reload", the default, each
                                 service is stopped before and started after its reset()
      6  SIGUSR2                 a report of all greenthreads, services and options
-     7  a thread dies           all stop; exit 70. One that is restarted() begins again instead, after a growing time
+     7  a thread dies           all stop; exit 70. A function in restart_on_crash() is called again instead, after a
+                                back-off
      8  SIGTERM, SIGINT         STOPPING=1; stop() in reverse order, each under its own guard; a second one kills
      9  work in hand            is waited for until graceful_shutdown_timeout, then killed and named in the log
     10  exit status             0; 1 when something had to be killed or a start failed; 70 when a thread died;
@@ -74,7 +75,7 @@ from oslo_service.service import (
     list_opts,
 )
 
-from l3agent.service.crash import restarted
+from l3agent.service.crash import restart_on_crash
 from l3agent.service.launcher import ProcessLauncher, ServiceLauncher, launch
 from l3agent.service.log_mutex import complete_log_mutex
 from l3agent.service.manager import Manager
@@ -101,5 +102,5 @@ __all__ = [
     "is_first_worker",
     "launch",
     "list_opts",
-    "restarted",
+    "restart_on_crash",
 ]

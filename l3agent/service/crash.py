@@ -2,7 +2,8 @@
 """What the death of a thread does to its process.
 
 ``fatal``, the default: the services stop, in order, and the process ends with status 70. A half-dead agent looks alive
-to everybody who could restart it. ``restart``: a thread whose function is wrapped in :func:`restarted` begins again.
+to everybody who could restart it. ``restart``: a thread whose function is wrapped in :func:`restart_on_crash` begins
+again.
 """
 
 from __future__ import annotations
@@ -36,8 +37,13 @@ def end_process(error: BaseException) -> None:
     raise SystemExit(status_of(error)) from error
 
 
-def restarted(function: Callable[..., Any], *, delay_min: float = 1.0, delay_max: float = 60.0) -> Callable[..., Any]:
-    """Return a function that calls this one again whenever it dies, as in ``tg.add_thread(restarted(self.listen))``.
+def restart_on_crash(
+    function: Callable[..., Any], *, delay_min: float = 1.0, delay_max: float = 60.0
+) -> Callable[..., Any]:
+    """Return a function that calls this one again whenever it dies.
+
+    Use it as ``tg.add_thread(restart_on_crash(self.listen))``.
+
 
     The first time after ``delay_min`` seconds, then after twice the time each, up to ``delay_max``; a run that lasted
     that long begins anew with ``delay_min``. It ends when the function returns, is killed, or raises SystemExit. A stop
@@ -60,5 +66,5 @@ def restarted(function: Callable[..., Any], *, delay_min: float = 1.0, delay_max
             eventlet.sleep(delay)
             delay = min(2 * delay, delay_max)
 
-    run.endless = True  # type: ignore[attr-defined]
+    run.runs_forever = True  # type: ignore[attr-defined]
     return run

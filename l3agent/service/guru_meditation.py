@@ -32,7 +32,7 @@ def register_options(conf: cfg.ConfigOpts) -> None:
     opts.set_defaults(conf)
 
 
-def write(conf: cfg.ConfigOpts, sections: dict[str, Callable[[], dict[str, Any]]]) -> None:
+def write_report(conf: cfg.ConfigOpts, sections: dict[str, Callable[[], dict[str, Any]]]) -> None:
     """Write a report. All greenthreads stand still meanwhile, for some tenths of a second.
 
     :param conf: whose options it shows, secret ones masked. oslo.reports alone would show those of the global object.

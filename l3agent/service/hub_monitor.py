@@ -21,32 +21,32 @@ from oslo_log import log as logging
 LOG = logging.getLogger(__name__)
 
 #: Seconds. A tenth of what a broker gives a connection between two heartbeats, at the least.
-LIMIT_S = 1.0
+HUB_LIMIT_S = 1.0
 # Looks within one limit, so that a block is seen before it is twice as long.
-_LOOKS = 4
+_PROBES_PER_LIMIT = 4
 # A block that lasts so many limits may never end: what is known then goes to stderr, where no lock can be in the way.
-_STUCK = 10
+_STUCK_FACTOR = 10
 
 # Natively, not as eventlet has patched them.
 _thread: Any = patcher.original("_thread")
 _now = patcher.original("time").monotonic
 
 
-class HubWatch:
+class HubMonitor:
     """Measures the lag of the hub of this thread, and names what blocks it in the log. Never raises into it.
 
     :param limit: seconds that the hub may be blocked before its stack is taken; 0: no watch.
     """
 
-    def __init__(self, limit: float = LIMIT_S) -> None:
+    def __init__(self, limit: float = HUB_LIMIT_S) -> None:
         #: How late the last look of the greenthread came, in seconds.
         self.lag_s = 0.0
         #: How late one ever came.
-        self.worst_lag_s = 0.0
+        self.max_lag_s = 0.0
         #: How many times the hub was blocked for longer than the limit.
         self.blocks = 0
         #: Called with each lag that was measured, in seconds.
-        self.watchers: list[Callable[[float], object]] = []
+        self.observers: list[Callable[[float], object]] = []
         self._limit = limit
         self._due = 0.0
         # Stack of what blocked the hub, when the probe that it delayed was due, and how late that probe was then.
@@ -58,7 +58,7 @@ class HubWatch:
         """Begin; called in the thread of the hub."""
         if not self._limit or self._probe is not None:
             return
-        self._due = _now() + self._limit / _LOOKS
+        self._due = _now() + self._limit / _PROBES_PER_LIMIT
         self._running = _thread.allocate_lock()
         self._running.acquire()
         self._probe = eventlet.spawn(self._measure)
@@ -76,10 +76,10 @@ class HubWatch:
             eventlet.sleep(max(0.0, self._due - _now()))
             due = self._due
             self.lag_s = max(0.0, _now() - due)
-            self.worst_lag_s = max(self.worst_lag_s, self.lag_s)
-            for watcher in self.watchers:
-                watcher(self.lag_s)
-            self._due = _now() + self._limit / _LOOKS
+            self.max_lag_s = max(self.max_lag_s, self.lag_s)
+            for observer in self.observers:
+                observer(self.lag_s)
+            self._due = _now() + self._limit / _PROBES_PER_LIMIT
             if self._stack is not None:
                 stack, blocked_due, late_s = self._stack
                 # The other thread may record a block that has just ended and that an earlier probe measured.
@@ -93,12 +93,12 @@ class HubWatch:
 
     def _watch(self, hub_thread: int, running: Any) -> None:
         told = 0.0
-        while not running.acquire(timeout=self._limit / _LOOKS):
+        while not running.acquire(timeout=self._limit / _PROBES_PER_LIMIT):
             due = self._due
             late = _now() - due
             if late > self._limit and self._stack is None:
                 self._stack = _stack(hub_thread), due, late
-            if late > self._limit * _STUCK and due != told and self._stack is not None:
+            if late > self._limit * _STUCK_FACTOR and due != told and self._stack is not None:
                 told = due
                 os.write(2, f"The hub has been blocked for {late:.1f} s by:\n{self._stack[0]}".encode())
 

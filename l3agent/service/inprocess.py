@@ -16,9 +16,9 @@ from oslo_service import service as oslo_service
 
 from l3agent.rpc.deadline import Deadline
 from l3agent.service import guru_meditation, reload, systemd
-from l3agent.service.hub_monitor import LIMIT_S, HubWatch
+from l3agent.service.hub_monitor import HUB_LIMIT_S, HubMonitor
 from l3agent.service.plain_launcher import Launcher
-from l3agent.service.signals import FINAL_SIGNALS, Signals, let_the_next_one_kill
+from l3agent.service.signals import FINAL_SIGNALS, Signals, restore_default_handlers
 from l3agent.service.systemd import Watchdog
 
 LOG = logging.getLogger(__name__)
@@ -27,7 +27,7 @@ LOG = logging.getLogger(__name__)
 _FEEDS = 3
 # A service manager that hears nothing for 90 s gives a start up (systemd-system.conf(5), DefaultTimeoutStartSec).
 # Services that wait for somebody else, who may start later, must not make it do so.
-READY_WITHIN_S = 30.0
+READY_TIMEOUT_S = 30.0
 # Seconds after which a start() that has not returned is named. Most need less than one.
 START_TIMEOUT_S = 30.0
 # Between two looks whether services have become ready or healthy.
@@ -49,17 +49,17 @@ class ServiceLauncher(Launcher, oslo_service.ServiceLauncher):  # type: ignore[m
         conf: cfg.ConfigOpts,
         restart_method: str = "reload",
         *,
-        hub_limit: float = LIMIT_S,
+        hub_limit: float = HUB_LIMIT_S,
         watchdog: Watchdog | None = None,
         start_timeout: float = START_TIMEOUT_S,
     ) -> None:
         super().__init__(conf, restart_method)
         guru_meditation.register_options(conf)
-        self.hub = HubWatch(hub_limit)
+        self.hub_monitor = HubMonitor(hub_limit)
         self.watchdog = watchdog or systemd.watchdog()
         self._start_timeout = start_timeout
         #: Whether the configuration could be read when it was to be taken over the last time.
-        self.reloaded = True
+        self.is_config_current = True
         self._signals: Signals | None = None  # a worker process takes them over before it waits
         self._reloading = Semaphore()
         self._starting_again: Any = None
@@ -77,15 +77,15 @@ class ServiceLauncher(Launcher, oslo_service.ServiceLauncher):  # type: ignore[m
         :returns: the exit status of the process: see ``l3agent.service``.
         """
         signals = self._signals or self.handle_signal()
-        self.hub.start()
+        self.hub_monitor.start()
         log_options(self.conf)
         announcing = eventlet.spawn(self._announce)
-        status = self.services.wait_end()
+        status = self.services.wait_stop_requested()
         announcing.kill()
         systemd.notify("STOPPING=1\nSTATUS=stopping")
         if not self.services.stop():
             status = status or 1
-        self.hub.stop()
+        self.hub_monitor.stop()
         signals.close()
         LOG.info("Stopped, exit status %s", status)
         return status
@@ -107,8 +107,8 @@ class ServiceLauncher(Launcher, oslo_service.ServiceLauncher):  # type: ignore[m
         :raises SystemExit: one could not start, or all shall stop.
         """
         self.wait_started()
-        deadline, told = Deadline(READY_WITHIN_S), list[str]()
-        while (missing := self.services.not_ready()) and deadline.left():
+        deadline, told = Deadline(READY_TIMEOUT_S), list[str]()
+        while (missing := self.services.list_not_ready()) and deadline.remaining():
             if missing != told:
                 systemd.notify(f"STATUS=starting, not ready: {', '.join(missing)}")
             told = missing
@@ -116,7 +116,7 @@ class ServiceLauncher(Launcher, oslo_service.ServiceLauncher):  # type: ignore[m
 
     def _name_slow_starts(self) -> None:
         limit, named = self._start_timeout, 0
-        while limit and (names := self.services.starting()):
+        while limit and (names := self.services.list_starting()):
             age, (slow, *waiting) = self.services.start_age(), names
             if age >= limit and len(names) != named:
                 named = len(names)
@@ -136,8 +136,8 @@ class ServiceLauncher(Launcher, oslo_service.ServiceLauncher):  # type: ignore[m
     def _look_after(self, told: str) -> None:
         """Feed the watchdog while all services are healthy, and tell what is not well."""
         sick: list[str] = []
-        while self.watchdog.interval or self.services.not_ready():
-            before, sick = sick, self.services.unhealthy()
+        while self.watchdog.interval or self.services.list_not_ready():
+            before, sick = sick, self.services.list_unhealthy()
             if self.watchdog.interval and not sick:
                 self.watchdog.feed()
             if sick != before:
@@ -153,24 +153,25 @@ class ServiceLauncher(Launcher, oslo_service.ServiceLauncher):  # type: ignore[m
 
     def _status(self, sick: list[str]) -> str:
         state = "running"
-        if missing := self.services.not_ready():
+        if missing := self.services.list_not_ready():
             state = f"not ready: {', '.join(missing)}"
         if sick:
             state = f"not healthy: {', '.join(sick)}"
         return f"STATUS={state}, {len(self.services.services)} services"
 
     def _end(self, signo: int) -> None:
-        let_the_next_one_kill(signo, self.conf.graceful_shutdown_timeout)
-        self.services.end()
+        restore_default_handlers(signo, self.conf.graceful_shutdown_timeout)
+        self.services.request_stop()
 
     def _hang_up(self, signo: int) -> None:
         eventlet.spawn_n(self.restart)
 
     def _report(self, signo: int) -> None:
-        guru_meditation.write(self.conf, {"Services": self.services.summary, "Hub": self._hub_summary})
+        guru_meditation.write_report(self.conf, {"Services": self.services.summary, "Hub": self._hub_summary})
 
     def _hub_summary(self) -> dict[str, Any]:
-        return {"lag_s": self.hub.lag_s, "worst_lag_s": self.hub.worst_lag_s, "blocks": self.hub.blocks}
+        monitor = self.hub_monitor
+        return {"lag_s": monitor.lag_s, "max_lag_s": monitor.max_lag_s, "blocks": monitor.blocks}
 
     def restart(self) -> None:
         """Take over changed options and reset the services, as SIGHUP asks; an error leaves all as it was.
@@ -183,8 +184,8 @@ class ServiceLauncher(Launcher, oslo_service.ServiceLauncher):  # type: ignore[m
             LOG.info("Reloading")
             systemd.notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
             reload.reopen_log_files()
-            self.reloaded = reload.read_again(self.conf, self.restart_method)
-            if self.reloaded:
+            self.is_config_current = reload.reload_config(self.conf, self.restart_method)
+            if self.is_config_current:
                 self.services.restart()
             if self.restart_method == "reload":
                 self._starting_again = eventlet.spawn(self._started_again)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from oslo_config import cfg
 
-from l3agent.service.hub_monitor import LIMIT_S
+from l3agent.service.hub_monitor import HUB_LIMIT_S
 from l3agent.service.inprocess import START_TIMEOUT_S, ServiceLauncher
 from l3agent.service.log_mutex import complete_log_mutex
 from l3agent.service.services import ServiceLike
@@ -23,7 +23,7 @@ def launch(
     restart_method: str = "reload",
     no_fork: bool = False,
     *,
-    hub_limit: float = LIMIT_S,
+    hub_limit: float = HUB_LIMIT_S,
     start_timeout: float = START_TIMEOUT_S,
 ) -> ServiceLauncher | ProcessLauncher:
     """Launch services; in one process they start when ``wait`` is called, which returns the exit status.

@@ -11,7 +11,7 @@ from oslo_log import log as logging
 LOG = logging.getLogger(__name__)
 
 
-def read_again(conf: cfg.ConfigOpts, restart_method: str) -> bool:
+def reload_config(conf: cfg.ConfigOpts, restart_method: str) -> bool:
     """Read the configuration files again, and say which options changed and which of them wait for a restart.
 
     :param restart_method: ``mutate``: only mutable options change; ``reload``: all do.
@@ -25,12 +25,12 @@ def read_again(conf: cfg.ConfigOpts, restart_method: str) -> bool:
         LOG.exception("The configuration could not be reloaded, the old one stands")
         return False
     LOG.info("Options changed: %s", ", ".join(sorted(_name(group, name) for group, name in changed)) or "none")
-    if waiting := waiting_for_restart(conf):
+    if waiting := options_needing_restart(conf):
         LOG.warning("Options changed that need a restart: %s", ", ".join(waiting))
     return True
 
 
-def waiting_for_restart(conf: cfg.ConfigOpts) -> list[str]:
+def options_needing_restart(conf: cfg.ConfigOpts) -> list[str]:
     """Return the options whose value in the files is not the one in use, since they cannot change at run time."""
     if conf._mutable_ns is None:
         return []

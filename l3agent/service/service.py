@@ -24,7 +24,7 @@ from l3agent.service.worker import is_first_worker
 LOG = logging.getLogger(__name__)
 
 # A service is done, kill included, before the container's own guard (all of graceful_shutdown_timeout) has to act.
-OWN_SHARE = 0.9
+STOP_SHARE = 0.9
 
 
 class Service(oslo_service.Service):  # type: ignore[misc]
@@ -154,7 +154,7 @@ class Service(oslo_service.Service):  # type: ignore[misc]
         self._call("report_state")
 
     # It says that the agent lives, and a server that does not answer must not keep it from its end.
-    report_state.endless = True  # type: ignore[attr-defined]
+    report_state.runs_forever = True  # type: ignore[attr-defined]
 
     def periodic_tasks(self) -> float:
         """Let the manager run what is due; called by a timer.
@@ -190,7 +190,7 @@ class Service(oslo_service.Service):  # type: ignore[misc]
         if self.conf is None or self.manager is None:
             return not self.tg.stop(bool(graceful)) or not graceful
         graceful = graceful is not False
-        timeout = self.conf.graceful_shutdown_timeout * OWN_SHARE if graceful else 0.0
+        timeout = self.conf.graceful_shutdown_timeout * STOP_SHARE if graceful else 0.0
         deadline = Deadline(None if graceful and not timeout else timeout)
         well = True
         try:
@@ -198,9 +198,9 @@ class Service(oslo_service.Service):  # type: ignore[misc]
                 LOG.info("Stopping %s", self.binary)
                 self.tg.stop_timers()
                 # It has the deadline itself: what of it is missed by a broker that is gone costs nothing.
-                well = self._step(Deadline(None), "close its consumers", self.conn.close, deadline.left())
+                well = self._step(Deadline(None), "close its consumers", self.conn.close, deadline.remaining())
                 well = self._step(deadline, "stop its manager", self._stop_manager, graceful) and well
-            killed = self.tg.stop(graceful, deadline.left())
+            killed = self.tg.stop(graceful, deadline.remaining())
         finally:
             self.conn = None
             self.tg.stop()  # when a deadline further out has run down in one of the steps

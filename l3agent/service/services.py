@@ -25,10 +25,10 @@ LOG = logging.getLogger(__name__)
 EX_NOPERM = 77  # sysexits(3)
 EX_CONFIG = 78
 #: Failures of a start that one line tells whole, and their exit statuses.
-_SAID_IN_A_LINE = ((ConfigError, EX_CONFIG), (PermissionMissing, EX_NOPERM), (TransientError, 1))
+_ONE_LINE_ERRORS = ((ConfigError, EX_CONFIG), (PermissionMissing, EX_NOPERM), (TransientError, 1))
 STOP_TIMEOUT_S = 60.0
 # What a service gets to stop in even when those before it used the time up.
-LEAST_STOP_S = 0.5
+MIN_STOP_S = 0.5
 # What a service has to say whether it is healthy, or ready.
 ANSWER_LIMIT_S = 1.0
 
@@ -37,8 +37,8 @@ ANSWER_LIMIT_S = 1.0
 class ServiceLike(Protocol):
     """The four methods of a service, as oslo.service's ``ServiceBase`` names them.
 
-    Two more are optional, ``healthy() -> bool`` and ``ready() -> bool``: see :meth:`Services.unhealthy` and
-    :meth:`Services.not_ready`.
+    Two more are optional, ``healthy() -> bool`` and ``ready() -> bool``: see :meth:`Services.list_unhealthy` and
+    :meth:`Services.list_not_ready`.
     """
 
     def start(self) -> None:
@@ -169,13 +169,13 @@ class Services:
             for greenthread in waiting:
                 greenthread.kill()
         if not started.ready():
-            raise SystemExit(self.wait_end())
+            raise SystemExit(self.wait_stop_requested())
 
-    def unhealthy(self) -> list[str]:
+    def list_unhealthy(self) -> list[str]:
         """Return the names of the services whose ``healthy()`` says no, fails, or says nothing within a second."""
         return [name_of(service) for service in self.services if not _says(service, "healthy")]
 
-    def not_ready(self) -> list[str]:
+    def list_not_ready(self) -> list[str]:
         """Return the names of the services whose ``ready()`` says no: they have started, and wait for something."""
         return [name_of(service) for service in self.services if not _says(service, "ready")]
 
@@ -186,7 +186,7 @@ class Services:
             for number, run in enumerate(self._runs, 1)
         }
 
-    def starting(self) -> list[str]:
+    def list_starting(self) -> list[str]:
         """Return the names of the services that have not started, in order; those after the first wait for it."""
         return [name_of(run.service) for run in self._runs if not run.started.ready()]
 
@@ -195,7 +195,7 @@ class Services:
         called = [run.called_at for run in self._runs if run.called_at and not run.started.ready()]
         return time.monotonic() - called[0] if called else 0.0
 
-    def wait_end(self) -> int:
+    def wait_stop_requested(self) -> int:
         """Wait until the services shall stop: ``end`` or ``stop`` was called, a start failed or a thread died.
 
         :returns: the exit status that fits. The services still run unless it was ``stop``.
@@ -210,11 +210,11 @@ class Services:
         """
         if not self.services:
             return
-        if status := self.wait_end():
+        if status := self.wait_stop_requested():
             raise SystemExit(status)
         self.tg.wait()
 
-    def end(self, status: int = 0) -> None:
+    def request_stop(self, status: int = 0) -> None:
         """Say that the services shall stop, and with which exit status; the first word counts."""
         if not self._outcome.ready():
             self._outcome.send(status)
@@ -222,7 +222,7 @@ class Services:
     def _crashed(self, error: BaseException) -> None:
         status = status_of(error)
         LOG.critical("Stopping all services, exit status %s", status)
-        self.end(status)
+        self.request_stop(status)
 
     def stop(self) -> bool:
         """Stop the services in reverse order, each under its own guard, and let their threads go.
@@ -232,7 +232,7 @@ class Services:
         :returns: whether all of it ended well and in time.
         """
         in_time = self._stop_all()
-        self.end()
+        self.request_stop()
         return in_time
 
     def _stop_all(self) -> bool:
@@ -277,7 +277,7 @@ def _start(service: ServiceLike) -> None:
         service.start()
     except (ConfigError, PermissionMissing, TransientError) as error:
         LOG.critical("%s", error)
-        raise SystemExit(next(status for kind, status in _SAID_IN_A_LINE if isinstance(error, kind))) from error
+        raise SystemExit(next(status for kind, status in _ONE_LINE_ERRORS if isinstance(error, kind))) from error
     except Exception as error:
         LOG.exception("Error starting %s", name_of(service))
         raise SystemExit(1) from error
@@ -297,7 +297,7 @@ def stop_service(service: ServiceLike, deadline: Deadline) -> bool:
     :returns: whether it ended well and in time: one whose ``stop()`` says no did not.
     """
     try:
-        with deadline.limit(at_least=LEAST_STOP_S):
+        with deadline.limit(at_least=MIN_STOP_S):
             well = service.stop() is not False
             service.wait()
     except TimeoutError:

@@ -57,7 +57,7 @@ class Signals:
         os.close(self._writer)
 
 
-def let_the_next_one_kill(signo: int, timeout: float, *, keep: int | None = None) -> None:
+def restore_default_handlers(signo: int, timeout: float, *, keep: int | None = None) -> None:
     """Give SIGTERM and SIGINT back to the kernel, whose default ends the process even when its hub is stuck.
 
     :param signo: the signal that said to stop.

@@ -63,7 +63,7 @@ def _interval() -> float | None:
     return None
 
 
-def leave_to_parent() -> None:
+def remove_environment() -> None:
     """Forget the service manager, in a forked child: the parent alone speaks to it."""
     for name in (SOCKET, WATCHDOG_USEC, WATCHDOG_PID):
         os.environ.pop(name, None)

@@ -43,7 +43,7 @@ class ThreadGroup(threadgroup.ThreadGroup):  # type: ignore[misc]
         """Run a function in a new greenthread; returns its ``Thread`` before it runs."""
         thread = super().add_thread(self._guarded, callback, *args, **kwargs)
         thread.name = reflection.get_callable_name(callback)
-        thread.endless = getattr(callback, "endless", False)
+        thread.runs_forever = getattr(callback, "runs_forever", False)
         return thread
 
     def _guarded(self, callback: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -74,8 +74,8 @@ class ThreadGroup(threadgroup.ThreadGroup):  # type: ignore[misc]
     def stop(self, graceful: bool = False, timeout: float | None = None) -> list[str]:
         """Stop all timers and threads but the calling one.
 
-        :param graceful: let what runs come to its end, except what is ``restarted``, or has an attribute ``endless``
-            otherwise; without it, all is killed at once.
+        :param graceful: wait for threads and timers in progress, except for functions with an attribute
+            ``runs_forever``, which ``restart_on_crash`` sets; False: kill all at once.
         :param timeout: seconds until what still runs is killed nevertheless; None: wait for ever.
         :returns: names of what was killed.
         """
@@ -94,11 +94,11 @@ class ThreadGroup(threadgroup.ThreadGroup):  # type: ignore[misc]
             super().wait()
 
     def _drain(self, timers: list[Any], timeout: float | None) -> None:
-        for thread in [thread for thread in self.threads if thread.endless]:
+        for thread in [thread for thread in self.threads if thread.runs_forever]:
             if thread.thread is not greenthread.getcurrent():
                 thread.stop()
         for timer in self._running(timers):
-            if getattr(timer.f, "endless", False):
+            if getattr(timer.f, "runs_forever", False):
                 greenthread.kill(timer._thread)
         with suppress(TimeoutError), time_limit(timeout):
             self._wait_threads()

@@ -17,7 +17,7 @@ from l3agent.service.crash import CrashHandler
 LOG = logging.getLogger(__name__)
 
 
-class _Loud:
+class _CrashReporting:
     """A looping call that tells when it dies."""
 
     #: Called with the error; None: as in oslo.service, ``wait`` raises it.
@@ -42,7 +42,7 @@ class _Loud:
             self.on_crash(exc_value)
 
 
-class Timer(_Loud, loopingcall.FixedIntervalLoopingCall):  # type: ignore[misc]
+class Timer(_CrashReporting, loopingcall.FixedIntervalLoopingCall):  # type: ignore[misc]
     """Calls a function at fixed points in time, and ends at once when told to.
 
     Each call is due one interval after the last was due, however long that took; points that passed meanwhile are left
@@ -70,5 +70,5 @@ class Timer(_Loud, loopingcall.FixedIntervalLoopingCall):  # type: ignore[misc]
         return self._start(idle_for, initial_delay=initial_delay, stop_on_exception=stop_on_exception)
 
 
-class DynamicTimer(_Loud, loopingcall.DynamicLoopingCall):  # type: ignore[misc]
+class DynamicTimer(_CrashReporting, loopingcall.DynamicLoopingCall):  # type: ignore[misc]
     """Calls a function that says itself, by what it returns, after how many seconds it wants to be called again."""

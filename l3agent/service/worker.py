@@ -19,7 +19,7 @@ from oslo_log import log as logging
 from l3agent.rpc.transport import renew_transports
 from l3agent.service import systemd
 from l3agent.service.inprocess import ServiceLauncher
-from l3agent.service.signals import let_the_next_one_kill
+from l3agent.service.signals import restore_default_handlers
 from l3agent.service.systemd import Watchdog
 
 LOG = logging.getLogger(__name__)
@@ -107,8 +107,8 @@ class Worker(ServiceLauncher):
         A signal to the process group or the cgroup reaches the worker directly, and then once more as the SIGTERM that
         the parent sends. So SIGTERM gets its default action only after the parent has sent its own.
         """
-        let_the_next_one_kill(signo, self.conf.graceful_shutdown_timeout, keep=self._parents_signal())
-        self.services.end()
+        restore_default_handlers(signo, self.conf.graceful_shutdown_timeout, keep=self._parents_signal())
+        self.services.request_stop()
 
     def _parents_signal(self) -> int | None:
         """Return SIGTERM while that of the parent may still come."""
@@ -139,7 +139,7 @@ def become_worker(index: int, parents_pipe: int) -> None:
     _inherited.append(hubs.get_hub())  # its greenthreads would run their ``finally`` if it were collected
     hubs.use_hub()  # not the parent's epoll descriptor
     os.close(parents_pipe)
-    systemd.leave_to_parent()
+    systemd.remove_environment()
     random.seed()
     renew_transports()
 
@@ -154,4 +154,4 @@ def watch_parent(pipe: Any, launcher: Worker) -> None:
     """Stop the worker when its parent dies."""
     pipe.read(1)
     LOG.error("The parent process has died, stopping")
-    launcher.services.end(1)
+    launcher.services.request_stop(1)

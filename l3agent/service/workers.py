@@ -21,20 +21,20 @@ from oslo_service import service as oslo_service
 from l3agent.exceptions import ConfigError
 from l3agent.rpc.deadline import Deadline, time_limit
 from l3agent.service import guru_meditation, reload, systemd
-from l3agent.service.hub_monitor import LIMIT_S
+from l3agent.service.hub_monitor import HUB_LIMIT_S
 from l3agent.service.inprocess import START_TIMEOUT_S, log_options
 from l3agent.service.plain_launcher import check
 from l3agent.service.services import EX_CONFIG, EX_NOPERM, ServiceLike, reset_service, stop_service
-from l3agent.service.signals import FINAL_SIGNALS, Signals, let_the_next_one_kill
+from l3agent.service.signals import FINAL_SIGNALS, Signals, restore_default_handlers
 from l3agent.service.worker import Heartbeat, Worker, become_worker, freeze_heap, watch_parent
 from l3agent.service.workers_status import WorkersStatus
 
 LOG = logging.getLogger(__name__)
 
-LOOK_FOR_DEAD_S = 1.0
-KILL_AFTER_S = 2.0
+REAP_INTERVAL_S = 1.0
+KILL_DELAY_S = 2.0
 # A worker that ends with one of these would do so again.
-HOPELESS = (EX_NOPERM, EX_CONFIG)
+FATAL_STATUSES = (EX_NOPERM, EX_CONFIG)
 _HELD_BACK = (*FINAL_SIGNALS, signal.SIGHUP, signal.SIGUSR2)
 # Stands in the queue of signals for a call of ``stop``.
 _STOP_CALLED = 0
@@ -60,7 +60,7 @@ class ProcessLauncher(oslo_service.ProcessLauncher):  # type: ignore[misc]
         wait_interval: float = 0.01,
         restart_method: str = "reload",
         *,
-        hub_limit: float = LIMIT_S,
+        hub_limit: float = HUB_LIMIT_S,
         start_timeout: float = START_TIMEOUT_S,
     ) -> None:
         self._caught = LightQueue()
@@ -144,7 +144,7 @@ class ProcessLauncher(oslo_service.ProcessLauncher):  # type: ignore[misc]
         log_options(self.conf)
         announcing = eventlet.spawn(self._status.announce)
         if signo := self._work_off_signals():
-            let_the_next_one_kill(signo, self.conf.graceful_shutdown_timeout)
+            restore_default_handlers(signo, self.conf.graceful_shutdown_timeout)
         announcing.kill()
         systemd.notify("STOPPING=1\nSTATUS=stopping")
         in_time = self.stop()
@@ -163,15 +163,19 @@ class ProcessLauncher(oslo_service.ProcessLauncher):  # type: ignore[misc]
             if signo == signal.SIGHUP:
                 self._reload()
             if signo == signal.SIGUSR2:
-                guru_meditation.write(self.conf, {"Workers": lambda: dict.fromkeys(map(str, self.children), "running")})
+                guru_meditation.write_report(self.conf, {"Workers": self._summary})
                 self._signal_children(signo)
             if self.running:
                 self._replace_dead()
         return signal.SIGTERM if self._hopeless else _STOP_CALLED
 
+    def _summary(self) -> dict[str, str]:
+        """Return the state of each worker by its process id, for the report."""
+        return dict.fromkeys(map(str, self.children), "running")
+
     def _next_signal(self) -> int:
         try:
-            signo: int = self._caught.get(timeout=LOOK_FOR_DEAD_S)
+            signo: int = self._caught.get(timeout=REAP_INTERVAL_S)
         except Empty:
             return signal.SIGCHLD  # one signal may stand for several deaths
         return signo
@@ -199,7 +203,7 @@ class ProcessLauncher(oslo_service.ProcessLauncher):  # type: ignore[misc]
 
     def _remove(self, pid: int, code: int) -> Any:
         LOG.info("Worker %s ended with status %s", pid, code)
-        if code in HOPELESS:
+        if code in FATAL_STATUSES:
             LOG.critical("Stopping all workers, exit status %s", code)
             self._hopeless = code
         # One that could not start had no work to cut.
@@ -213,7 +217,7 @@ class ProcessLauncher(oslo_service.ProcessLauncher):  # type: ignore[misc]
         LOG.info("Reloading")
         systemd.notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
         reload.reopen_log_files()
-        if reload.read_again(self.conf, self.restart_method):
+        if reload.reload_config(self.conf, self.restart_method):
             for service in self._services():  # what the next workers are forked with
                 reset_service(service)
             if self.restart_method == "mutate":
@@ -249,7 +253,7 @@ class ProcessLauncher(oslo_service.ProcessLauncher):  # type: ignore[misc]
         for service in self._services():  # they may hold what they had before the fork, such as a listening socket
             stop_service(service, deadline)
         try:
-            with time_limit(None if (left := deadline.left()) is None else left + KILL_AFTER_S):
+            with time_limit(None if (left := deadline.remaining()) is None else left + KILL_DELAY_S):
                 self._await_children()
         except TimeoutError:
             LOG.error("Killed, since not done within %s s: workers %s", timeout, ", ".join(map(str, self.children)))

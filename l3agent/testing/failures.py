@@ -12,11 +12,11 @@ class Failures:
     def __init__(self) -> None:
         self._planned: defaultdict[str, deque[BaseException]] = defaultdict(deque)
 
-    def plan(self, name: str, error: BaseException, times: int) -> None:
+    def schedule(self, name: str, error: BaseException, times: int) -> None:
         """Have the next ``times`` uses of ``name`` fail, after those planned before."""
         self._planned[name].extend([error] * times)
 
-    def meet(self, name: str) -> None:
+    def raise_next(self, name: str) -> None:
         """Raise the error that is next for this name, if any."""
         if self._planned[name]:
             raise self._planned[name].popleft()

@@ -35,14 +35,14 @@ class FakeDataplane:
         #: Keys that were asked for while the same key was in work: a worker too many.
         self.collisions: list[Key] = []
         #: Keys that are not repaired until they are brought again.
-        self.let_alone: set[Key] = set()
-        self._in_work: set[Key] = set()
+        self.unmanaged: set[Key] = set()
+        self._processing: set[Key] = set()
         self._failures = Failures()
         self._callbacks: list[Callable[[], None]] = []
 
     def fail_next(self, error: BaseException, times: int = 1, *, operation: str = "reconcile") -> None:
         """Have the next requests fail; an ``ApplyError`` is reported, as the kernel's refusal of a state is."""
-        self._failures.plan(operation, error, times)
+        self._failures.schedule(operation, error, times)
 
     def restart(self) -> None:
         """Be another process from now on; the states stand."""
@@ -56,12 +56,12 @@ class FakeDataplane:
 
     def stats(self, timeout: float = 1.0) -> dict[str, Any]:
         """Return counters as the data plane does."""
-        self._failures.meet("stats")
+        self._failures.raise_next("stats")
         return {"repair_operations": 0, "batches": {}, "operations": {"add": len(self.applied)}, "limits": {}}
 
     def inventory(self) -> dict[str, list[str]]:
         """Return the ids of what exists, by kind."""
-        self._failures.meet("inventory")
+        self._failures.raise_next("inventory")
         found: dict[str, list[str]] = {"router": [], "host": [], "network": []}
         for kind, state_id in self.states:
             found[kind].append(state_id)
@@ -69,16 +69,16 @@ class FakeDataplane:
 
     def unmanage(self, keys: Iterable[Key]) -> None:
         """Remember what is repaired no more."""
-        self._failures.meet("unmanage")
-        self.let_alone.update(keys)
+        self._failures.raise_next("unmanage")
+        self.unmanaged.update(keys)
 
     def invalidate(self, keys: Iterable[Key] | None = None) -> None:
         """Do nothing: nothing is known here but what is there."""
-        self._failures.meet("invalidate")
+        self._failures.raise_next("invalidate")
 
     def inspect(self, key: Key, state: State | None) -> dict[str, list[dict[str, Any]]]:
         """Return what is wanted and what is there; here it is one entry."""
-        self._failures.meet("inspect")
+        self._failures.raise_next("inspect")
         name = {"kind": "namespace", "name": " ".join(key), "loopback": True}
         return {"desired": [name] if state else [], "actual": [name] if key in self.states else []}
 
@@ -87,21 +87,21 @@ class FakeDataplane:
         return [self._reconcile(key, state, dry_run) for key, state in states]
 
     def _reconcile(self, key: Key, state: State | None, dry_run: bool) -> Report:
-        if key in self._in_work:
+        if key in self._processing:
             self.collisions.append(key)
-        self._in_work.add(key)
+        self._processing.add(key)
         try:
             eventlet.sleep(self.delay)
-            self._failures.meet("reconcile")
+            self._failures.raise_next("reconcile")
         except ApplyError as exc:
             return Report(*key, error=str(exc))
         finally:
-            self._in_work.discard(key)
+            self._processing.discard(key)
         operations = self._plan(key, state)
         if not dry_run:
             self.applied.append((key, state))
-            self.let_alone.discard(key)
-            self._remember(key, state)
+            self.unmanaged.discard(key)
+            self._store(key, state)
         return Report(*key, operations, timings={"observe": 0.0, "plan": 0.0, "apply": 0.0}, count=len(operations))
 
     def _plan(self, key: Key, state: State | None) -> tuple[str, ...]:
@@ -109,7 +109,7 @@ class FakeDataplane:
             return ()
         return (f"{'remove' if state is None else 'make'} {' '.join(key)}",)
 
-    def _remember(self, key: Key, state: Any) -> None:
+    def _store(self, key: Key, state: Any) -> None:
         if state is None:
             self.states.pop(key, None)
         else:

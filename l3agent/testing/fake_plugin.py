@@ -31,7 +31,7 @@ class FakePlugin:
         self.fip_statuses: dict[str, str] = {}
         self._last_router: dict[str, str] = {}
         #: The answer to the next state reports.
-        self.word = "alive"
+        self.report_answer = "alive"
         #: Seconds that a method takes, by its name.
         self.delays: dict[str, float] = {}
         self._failures = Failures()
@@ -63,9 +63,9 @@ class FakePlugin:
 
     def fail_next(self, method: str, error: BaseException, times: int = 1) -> None:
         """Have the next calls of a method fail."""
-        self._failures.plan(method, error, times)
+        self._failures.schedule(method, error, times)
 
-    def tell_agents(self, method: str, *, topic: str = AGENT_TOPIC, version: str = "1.0", **arguments: Any) -> None:
+    def cast_to_agents(self, method: str, *, topic: str = AGENT_TOPIC, version: str = "1.0", **arguments: Any) -> None:
         """Cast a method to all agents."""
         Client(self._transport, topic, version=version).cast(admin_context(), method, fanout=True, **arguments)
 
@@ -79,19 +79,19 @@ class FakePlugin:
         """Return all ids."""
         # Read before the delay: a slow server answers with what was when it was asked.
         found = list(self.routers)
-        self._take("get_router_ids", arguments)
+        self._record_call("get_router_ids", arguments)
         return found
 
     def sync_routers(self, context: Any, **arguments: Any) -> list[Mapping[str, Any]]:
         """Return the payloads of the ids asked for."""
         wanted = arguments["router_ids"]
         found = [self.routers[router_id] for router_id in wanted if router_id in self.routers]
-        self._take("sync_routers", arguments)
+        self._record_call("sync_routers", arguments)
         return found
 
     def update_floatingip_statuses(self, context: Any, **arguments: Any) -> None:
         """Remember statuses; as Neutron, set DOWN what was on the router last and is on none now."""
-        self._take("update_floatingip_statuses", arguments)
+        self._record_call("update_floatingip_statuses", arguments)
         router_id, statuses = arguments["router_id"], arguments["fip_statuses"]
         self.fip_statuses.update(statuses)
         self._last_router |= dict.fromkeys(statuses, router_id)
@@ -102,20 +102,20 @@ class FakePlugin:
 
     def get_service_plugin_list(self, context: Any, **arguments: Any) -> list[str]:
         """Return the service plug-ins."""
-        self._take("get_service_plugin_list", arguments)
+        self._record_call("get_service_plugin_list", arguments)
         return ["L3_ROUTER_NAT"]
 
     def get_host_ha_router_count(self, context: Any, **arguments: Any) -> int:
         """Return how many HA routers there are: none."""
-        self._take("get_host_ha_router_count", arguments)
+        self._record_call("get_host_ha_router_count", arguments)
         return 0
 
     def report_state(self, context: Any, **arguments: Any) -> str:
         """Take a report."""
-        self._take("report_state", arguments)
-        return self.word
+        self._record_call("report_state", arguments)
+        return self.report_answer
 
-    def _take(self, method: str, arguments: dict[str, Any]) -> None:
+    def _record_call(self, method: str, arguments: dict[str, Any]) -> None:
         self.calls.append((method, arguments))
         eventlet.sleep(self.delays.get(method, 0.0))
-        self._failures.meet(method)
+        self._failures.raise_next(method)

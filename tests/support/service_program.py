@@ -128,7 +128,7 @@ def main() -> int:
     logging.register_options(conf)
     conf(sys.argv[4:], project="program")
     logging.setup(conf, "program")
-    our_workers.KILL_AFTER_S = float(os.environ.get("KILL_AFTER_S", our_workers.KILL_AFTER_S))
+    our_workers.KILL_DELAY_S = float(os.environ.get("KILL_DELAY_S", our_workers.KILL_DELAY_S))
     if "TICK" in os.environ:
         eventlet.spawn(tick)
     service = Program(mode, conf)

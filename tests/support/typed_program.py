@@ -6,7 +6,7 @@ from __future__ import annotations
 from oslo_config import cfg
 
 from l3agent.rpc import Client, Connection, admin_context, get_transport
-from l3agent.service import Manager, Service, Services, ThreadGroup, launch, restarted
+from l3agent.service import Manager, Service, Services, ThreadGroup, launch, restart_on_crash
 from l3agent.testing import running, wait_until
 
 conf = cfg.ConfigOpts()
@@ -15,7 +15,7 @@ transport = get_transport(conf, "local:///x")
 
 status: int = launch(conf, service, workers=2, restart_method="mutate").wait()
 Client(transport, "x", timeout=5).call(admin_context(), "echo", value=1)
-ThreadGroup().add_thread(restarted(print), 1)
+ThreadGroup().add_thread(restart_on_crash(print), 1)
 
 launch(conf, object())  # planted: arg-type
 launch(conf, service, workers="2")  # planted: arg-type

@@ -18,7 +18,7 @@ from oslo_log import log as logging
 
 from l3agent.exceptions import ConfigError, ServerUnavailable
 from l3agent.rpc import Client, Target, admin_context, get_transport
-from l3agent.service import Manager, Service, launch, restarted
+from l3agent.service import Manager, Service, launch, restart_on_crash
 
 LOG = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ class LinkStateManager(Manager):
 
     def initialize_service_hook(self, service):
         """Watch in a thread of the service: when it dies it begins again, when the service stops it ends."""
-        service.tg.add_thread(restarted(self.watch))
+        service.tg.add_thread(restart_on_crash(self.watch))
 
     def get_links(self, context):
         """Return the links as they are now (RPC)."""

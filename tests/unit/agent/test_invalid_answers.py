@@ -109,11 +109,11 @@ def test_an_id_that_is_no_uuid_is_rejected_once_and_never_retried(full, plugin, 
         ("router_removed_from_agent", {"payload": None}),
     ]:
         before = len(warnings())
-        plugin.tell_agents(method, **arguments)
+        plugin.cast_to_agents(method, **arguments)
         wait_until(lambda before=before: len(warnings()) > before)
         settle(full)
         assert len(warnings()) == before + 1, method
-    plugin.tell_agents("network_update", topic=NETWORK_UPDATE_TOPIC, version="1.4", network={})
+    plugin.cast_to_agents("network_update", topic=NETWORK_UPDATE_TOPIC, version="1.4", network={})
     eventlet.sleep(0.05)
     assert not any(one.exc_info for one in warnings())
     assert here(dataplane) == set(IDS) and not full.queue.failures()

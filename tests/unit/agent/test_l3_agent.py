@@ -111,13 +111,13 @@ def test_whatever_may_have_cost_an_update_brings_a_full_sync(agent, plugin, data
     settle(agent)
     serve(plugin, a_router(id=R1))
     if trigger == "agent_updated":
-        plugin.tell_agents("agent_updated", payload={"admin_state_up": True})
+        plugin.cast_to_agents("agent_updated", payload={"admin_state_up": True})
     elif trigger == "connection_lost":
         agent.connection_lost()
     else:
-        plugin.word = "revived"
+        plugin.report_answer = "revived"
         agent.report_state()
-        plugin.word = "alive"
+        plugin.report_answer = "alive"
     wait_until(lambda: here(dataplane) == {R1})
 
 
@@ -180,12 +180,12 @@ def test_a_full_sync_goes_on_from_the_chunk_that_failed(make_agent, service_of, 
 def test_a_router_is_made_changed_and_removed_by_casts(agent, plugin, dataplane):
     settle(agent)
     serve(plugin, a_router(id=R1))
-    plugin.tell_agents("routers_updated", routers=[R1])
+    plugin.cast_to_agents("routers_updated", routers=[R1])
     wait_until(lambda: here(dataplane) == {R1})
     serve(plugin, a_router(id=R1, gw_port=None))
-    plugin.tell_agents("routers_updated", routers=[{"id": R1, "old": "form"}])
+    plugin.cast_to_agents("routers_updated", routers=[{"id": R1, "old": "form"}])
     wait_until(lambda: dataplane.states[("router", R1)].gateway is None)
-    plugin.tell_agents("router_deleted", router_id=R1)
+    plugin.cast_to_agents("router_deleted", router_id=R1)
     wait_until(lambda: not here(dataplane) and not agent.router_info)
     assert agent.routers.recent_removals[-1]["id"] == R1
 
@@ -198,7 +198,7 @@ def test_a_changed_network_updates_the_routers_on_it_and_no_others(agent, plugin
     before = len(plugin.called("sync_routers"))
     serve(plugin, a_router(id=R1, gw_port=a_gateway(mtu=1400)))
     network = {"id": a_gateway()["network_id"], "mtu": 1400}
-    plugin.tell_agents("network_update", topic=NETWORK_UPDATE_TOPIC, version="1.4", network=network)
+    plugin.cast_to_agents("network_update", topic=NETWORK_UPDATE_TOPIC, version="1.4", network=network)
     wait_until(lambda: dataplane.states[("router", R1)].gateway.mtu == 1400)
     assert [call["router_ids"] for call in plugin.called("sync_routers")[before:]] == [[R1]]
 
@@ -212,10 +212,10 @@ def test_a_changed_network_updates_the_routers_on_it_and_no_others(agent, plugin
     ],
 )
 def test_what_concerns_distributed_routers_is_taken_and_ignored(agent, plugin, caplog, method, arguments):
-    plugin.tell_agents(method, version="1.3", **arguments)
+    plugin.cast_to_agents(method, version="1.3", **arguments)
     # A fanout of the same topic is worked on in order.
     serve(plugin, a_router(id=R1))
-    plugin.tell_agents("routers_updated", routers=[R1])
+    plugin.cast_to_agents("routers_updated", routers=[R1])
     wait_until(lambda: R1 in agent.router_info)
     assert not [record for record in caplog.records if record.levelname == "ERROR"]
 
@@ -226,7 +226,7 @@ def test_a_router_that_moves_away_is_removed_and_one_that_comes_is_made(agent, p
     client = Client(plugin._transport, "l3_agent", timeout=1)
     client.call(admin_context(), "router_added_to_agent", payload=[R1])
     wait_until(lambda: here(dataplane) == {R1})
-    plugin.tell_agents("router_removed_from_agent", payload={"router_id": R1})
+    plugin.cast_to_agents("router_removed_from_agent", payload={"router_id": R1})
     wait_until(lambda: not here(dataplane))
 
 
@@ -280,9 +280,9 @@ def test_it_is_ready_when_a_full_sync_was_completed(make_agent, service_of, plug
     """READY=1 waits for this, as long as a service manager has patience."""
     plugin.delays["get_router_ids"] = 0.2
     with running(plugin, service := service_of(agent := make_agent())) as services:
-        assert not service.ready() and services.not_ready() == ["neutron-l3-agent"]
+        assert not service.ready() and services.list_not_ready() == ["neutron-l3-agent"]
         settle(agent)
-        assert service.ready() and services.not_ready() == []
+        assert service.ready() and services.list_not_ready() == []
 
 
 @pytest.mark.feature("sync.rate")

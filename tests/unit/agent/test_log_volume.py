@@ -49,7 +49,7 @@ def test_an_idle_full_sync_of_a_thousand_routers_is_one_line(
         # What was requested, and what repairs something, is told.
         caplog.clear()
         router_id = next(iter(plugin.routers))
-        plugin.tell_agents("routers_updated", routers=[router_id])
+        plugin.cast_to_agents("routers_updated", routers=[router_id])
         wait_until(lambda: any(f"router {router_id} updated" in one for one in lines()))
         dataplane.states.pop(("router", router_id))
         agent.full_sync.request("test")

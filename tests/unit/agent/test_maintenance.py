@@ -38,7 +38,7 @@ def updated(agent, dataplane, router_id, *expected):
 
 def test_a_paused_router_is_left_alone_and_its_news_are_done_at_the_resume(serving, plugin, dataplane):
     serving.maintenance.pause(R1)
-    assert dataplane.let_alone == {("router", R1)}
+    assert dataplane.unmanaged == {("router", R1)}
     plugin.routers |= {R1: payload(R1, 7), R2: payload(R2, 8)}
     serving.routers_updated(None, [R1])
     updated(serving, dataplane, R2, 8)
@@ -50,7 +50,7 @@ def test_a_paused_router_is_left_alone_and_its_news_are_done_at_the_resume(servi
     assert serving.queue.counts()["suspended"] == 1
     serving.maintenance.resume(R1)
     wait_until(lambda: floating(dataplane, R1) == ["203.0.113.7"])
-    assert not dataplane.let_alone
+    assert not dataplane.unmanaged
     wait_until(lambda: not any(serving.queue.counts().values()))
 
 

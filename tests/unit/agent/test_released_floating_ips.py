@@ -42,12 +42,12 @@ def served(agent, plugin, dataplane):
 
 
 def unscheduled(agent, plugin):
-    plugin.tell_agents("router_removed_from_agent", payload={"router_id": R1})
+    plugin.cast_to_agents("router_removed_from_agent", payload={"router_id": R1})
 
 
 def switched_off(agent, plugin):
     """``admin_state_up=false``: the server does not name such a router."""
-    plugin.tell_agents("routers_updated", routers=[R1])
+    plugin.cast_to_agents("routers_updated", routers=[R1])
 
 
 def found_by_a_full_sync(agent, plugin):
@@ -103,7 +103,7 @@ def test_a_router_that_comes_back_has_its_floating_ips_active_again(served, plug
 
 def test_of_a_deleted_router_nothing_is_reported(served, plugin, dataplane):
     serve(plugin, a_router(id=R2), a_router(id=R3))
-    plugin.tell_agents("router_deleted", router_id=R1)
+    plugin.cast_to_agents("router_deleted", router_id=R1)
     wait_until(lambda: ("router", R1) not in dataplane.states)
     assert reports(plugin) == []
 
@@ -111,9 +111,9 @@ def test_of_a_deleted_router_nothing_is_reported(served, plugin, dataplane):
 def test_nothing_is_reported_that_another_node_may_serve_since_an_interruption(served, plugin, dataplane):
     """The server considered this agent dead for a while, and has given its router to another node."""
     serve(plugin, a_router(id=R2), a_router(id=R3))
-    plugin.word = "revived"
+    plugin.report_answer = "revived"
     served.report_state()
-    plugin.word = "alive"
+    plugin.report_answer = "alive"
     wait_until(lambda: ("router", R1) not in dataplane.states)
     settle(served)
     assert reports(plugin) == []

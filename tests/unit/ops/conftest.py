@@ -22,7 +22,7 @@ from l3agent.ops.status import status
 from l3agent.ops.topology_json import TopologyEncoder
 from l3agent.ops.web import build_pages
 from l3agent.rpc import get_transport
-from l3agent.rpc.observers import watch
+from l3agent.rpc.observers import on_result
 from l3agent.service import Service
 from l3agent.service.services import Services
 from l3agent.testing import FakeDataplane, FakePlugin, running, wait_until
@@ -90,7 +90,7 @@ class Site:
             self.agent,
             self.dataplane,
             hub_lag=lambda: self.lag,
-            unhealthy=self.services.unhealthy,
+            unhealthy=self.services.list_unhealthy,
             broker_connected=lambda: self.service.conn is not None and self.service.conn.connected,
         )
         self.history = History(self.agent)
@@ -104,7 +104,7 @@ class Site:
             self.history,
         )
         self.http = HttpServer("127.0.0.1", 0, shown)
-        watch(self.transport, self.metrics.count_message)
+        on_result(self.transport, self.metrics.count_message)
 
     def get(self, path: str) -> Response:
         return request(self.http.port, path)

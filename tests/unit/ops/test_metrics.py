@@ -128,7 +128,7 @@ def test_full_syncs_are_timed(site: Site) -> None:
 
 
 def test_messages_are_counted_in_both_directions(site: Site) -> None:
-    site.plugin.tell_agents("routers_updated", routers=[])
+    site.plugin.cast_to_agents("routers_updated", routers=[])
     wait_until(
         lambda: (
             (

@@ -12,8 +12,8 @@ from l3agent.rpc import Client, Connection, RemoteError, admin_context, get_tran
 from l3agent.rpc.observers import (
     UNKNOWN_METHOD,
     Message,
-    record,
-    watch,
+    on_message,
+    on_result,
 )
 
 
@@ -35,10 +35,10 @@ def told() -> Iterator[tuple[Client, Connection, list[tuple[str, str, str]]]]:
     conf = cfg.ConfigOpts()
     conf([])
     transport = get_transport(conf, "local:///traffic")
-    watch(transport, _broken)
-    record(transport, _broken)
+    on_result(transport, _broken)
+    on_message(transport, _broken)
     heard: list[tuple[str, str, str]] = []
-    watch(transport, lambda *message: heard.append(message))
+    on_result(transport, lambda *message: heard.append(message))
     connection = Connection(transport, host="here")
     connection.create_consumer("topic", [Endpoint()])
     assert not connection.connected
@@ -80,7 +80,7 @@ def test_no_answer_is_told(told: Any) -> None:
 def test_what_failed_is_recorded_with_its_reason(told: Any) -> None:
     client, connection, _ = told
     recorded: list[Message] = []
-    record(client._transport, recorded.append)
+    on_message(client._transport, recorded.append)
     assert client.call(admin_context(), "ping") == "pong"
     with pytest.raises(RemoteError):
         client.call(admin_context(), "fail")

@@ -51,7 +51,7 @@ def scripted(conf: cfg.ConfigOpts, monkeypatch: pytest.MonkeyPatch) -> Iterator[
     transport = get_transport(conf, f"local:///{uuid.uuid4()}")
     script = ScriptedTransport(conf)
     monkeypatch.setattr(transport, "_send", script._send)
-    monkeypatch.setattr(transport._driver, "keeps_deadlines", False)  # like all drivers but this one
+    monkeypatch.setattr(transport._driver, "enforces_timeouts", False)  # like all drivers but this one
     yield Client(transport, "topic", timeout=0.1, max_timeout=0.4), script
 
 
@@ -280,7 +280,7 @@ def test_a_time_limit_further_out_passes_the_inner_ones() -> None:
 def test_a_deadline_is_shared_by_its_steps() -> None:
     deadline = Deadline(0.1)
     eventlet.sleep(0.05)
-    left = deadline.left()
+    left = deadline.remaining()
     assert left is not None and 0 < left < 0.06
     eventlet.sleep(0.06)
-    assert (deadline.left(), deadline.left(at_least=1), Deadline(None).left(1)) == (0, 1, None)
+    assert (deadline.remaining(), deadline.remaining(at_least=1), Deadline(None).remaining(1)) == (0, 1, None)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import eventlet
 import pytest
 
-from l3agent.service import ThreadGroup, restarted
+from l3agent.service import ThreadGroup, restart_on_crash
 from l3agent.testing import wait_until
 
 
@@ -34,7 +34,7 @@ def test_a_restarted_thread_begins_again_whatever_it_died_of() -> None:
     crashes: list[BaseException] = []
     group = ThreadGroup(on_crash=crashes.append)
     dying = Dying(RuntimeError("x"), eventlet.Timeout(None), KeyboardInterrupt())
-    group.add_thread(restarted(dying, delay_min=0.001))
+    group.add_thread(restart_on_crash(dying, delay_min=0.001))
     wait_until(lambda: len(dying.calls) == 4)
     wait_until(lambda: not group.threads)
     assert not crashes
@@ -42,7 +42,7 @@ def test_a_restarted_thread_begins_again_whatever_it_died_of() -> None:
 
 def test_the_time_between_doubles_up_to_its_bound(caplog: pytest.LogCaptureFixture) -> None:
     dying = Dying(*[RuntimeError("x")] * 5)
-    assert restarted(dying, delay_min=0.02, delay_max=0.08)() == "done"
+    assert restart_on_crash(dying, delay_min=0.02, delay_max=0.08)() == "done"
     assert all(pause >= least for pause, least in zip(dying.pauses(), [0.02, 0.04, 0.08, 0.08, 0.08], strict=True))
     assert _delays(caplog) == ["0.02 s", "0.04 s", "0.08 s", "0.08 s", "0.08 s"]
 
@@ -55,7 +55,7 @@ def test_a_run_that_lasted_begins_anew_with_the_least_time(caplog: pytest.LogCap
             eventlet.sleep(0.05)
         return dying()
 
-    restarted(long_lived, delay_min=0.01, delay_max=0.05)()
+    restart_on_crash(long_lived, delay_min=0.01, delay_max=0.05)()
     assert _delays(caplog) == ["0.01 s", "0.02 s", "0.01 s"]
 
 
@@ -68,7 +68,7 @@ def test_each_death_is_logged_with_the_name_of_the_function(caplog: pytest.LogCa
         if not caplog.text:
             raise ZeroDivisionError("by nought")
 
-    restarted(careless, delay_min=0.001)()
+    restart_on_crash(careless, delay_min=0.001)()
     assert "careless died, begins again in 0.001 s" in caplog.text
     assert "by nought" in caplog.text
 
@@ -77,10 +77,10 @@ def test_one_that_is_killed_or_wants_to_exit_does_not_begin_again() -> None:
     crashes: list[BaseException] = []
     group = ThreadGroup(on_crash=crashes.append)
     leaving = Dying(SystemExit(3))
-    group.add_thread(restarted(leaving, delay_min=0.001))
+    group.add_thread(restart_on_crash(leaving, delay_min=0.001))
     wait_until(lambda: crashes)
     assert isinstance(crashes[0], SystemExit)
-    for waiting in (restarted(eventlet.sleep), restarted(_die, delay_min=60)):
+    for waiting in (restart_on_crash(eventlet.sleep), restart_on_crash(_die, delay_min=60)):
         thread = group.add_thread(waiting, 60)
         eventlet.sleep(0)
         thread.stop()
@@ -94,7 +94,7 @@ def test_a_graceful_stop_does_not_wait_for_what_begins_again_for_ever(caplog: py
     def serve() -> None:
         eventlet.sleep(60)
 
-    group.add_thread(restarted(serve))
+    group.add_thread(restart_on_crash(serve))
     group.add_thread(lambda: (eventlet.sleep(0.05), done.append("work in hand")))
     eventlet.sleep(0)
     with eventlet.Timeout(20):

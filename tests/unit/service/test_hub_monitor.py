@@ -12,7 +12,7 @@ import pytest
 from eventlet import hubs
 
 from l3agent.service import hub_monitor
-from l3agent.service.hub_monitor import HubWatch
+from l3agent.service.hub_monitor import HubMonitor
 from l3agent.testing import wait_until
 
 _sleep_for_real = eventlet.patcher.original("time").sleep
@@ -24,8 +24,8 @@ def hold(seconds: float) -> str:
 
 
 @pytest.fixture
-def watch() -> Iterator[HubWatch]:
-    watch = HubWatch(limit=0.1)
+def watch() -> Iterator[HubMonitor]:
+    watch = HubMonitor(limit=0.1)
     watch.start()
     eventlet.sleep(0.05)
     yield watch
@@ -39,7 +39,7 @@ def test_these_tests_run_on_the_hub_that_was_asked_for() -> None:
 
 
 def test_a_block_is_logged_with_its_stack_and_not_interrupted(
-    watch: HubWatch, caplog: pytest.LogCaptureFixture
+    watch: HubMonitor, caplog: pytest.LogCaptureFixture
 ) -> None:
     """In one of ten tries: a machine that others use too holds the hub up in other places."""
 
@@ -55,7 +55,7 @@ def test_a_block_is_logged_with_its_stack_and_not_interrupted(
 
 def test_a_block_recorded_after_its_end_keeps_its_duration(caplog: pytest.LogCaptureFixture) -> None:
     """The native thread saw the probe late by 1.5 s and was held up; meanwhile the hub measured and went on."""
-    watch = HubWatch(limit=1.0)
+    watch = HubMonitor(limit=1.0)
     watch._due = hub_monitor._now()
     watch._stack = ("the stack\n", watch._due - 5, 1.5)
     probe = eventlet.spawn(watch._measure)
@@ -64,14 +64,14 @@ def test_a_block_recorded_after_its_end_keeps_its_duration(caplog: pytest.LogCap
     assert "blocked for 1.5 s (limit 1.0 s)" in caplog.text
 
 
-def test_the_lag_is_measured(watch: HubWatch) -> None:
+def test_the_lag_is_measured(watch: HubMonitor) -> None:
     wait_until(lambda: watch.lag_s < 0.1)
     hold(0.3)
-    wait_until(lambda: watch.worst_lag_s > 0.2)
+    wait_until(lambda: watch.max_lag_s > 0.2)
     wait_until(lambda: watch.lag_s < 0.1)
 
 
-def test_waiting_is_no_block(watch: HubWatch) -> None:
+def test_waiting_is_no_block(watch: HubMonitor) -> None:
     """In one of ten tries: a machine that others use too holds the hub up by itself."""
 
     def blocks_of_a_wait() -> int:
@@ -82,7 +82,7 @@ def test_waiting_is_no_block(watch: HubWatch) -> None:
     assert any(blocks_of_a_wait() == 0 for _ in range(10))
 
 
-def test_it_ends_its_thread_at_once_and_can_begin_again(watch: HubWatch) -> None:
+def test_it_ends_its_thread_at_once_and_can_begin_again(watch: HubMonitor) -> None:
     threads = threading._active  # type: ignore[attr-defined]
     before = len(threads)
     for _ in range(3):
@@ -94,21 +94,21 @@ def test_it_ends_its_thread_at_once_and_can_begin_again(watch: HubWatch) -> None
 
 
 def test_without_a_limit_nothing_is_watched() -> None:
-    watch = HubWatch(limit=0)
+    watch = HubMonitor(limit=0)
     watch.start()
     hold(0.05)
     watch.stop()
-    assert (watch.blocks, watch.worst_lag_s) == (0, 0.0)
+    assert (watch.blocks, watch.max_lag_s) == (0, 0.0)
 
 
 _STUCK = """
 import warnings; warnings.simplefilter("ignore")
 import eventlet; eventlet.monkey_patch()
 from l3agent.service import hub_monitor
-from l3agent.service.hub_monitor import HubWatch
+from l3agent.service.hub_monitor import HubMonitor
 def for_ever():
     eventlet.patcher.original("time").sleep(60)
-HubWatch(limit=0.05).start()
+HubMonitor(limit=0.05).start()
 eventlet.sleep(0)
 for_ever()
 """

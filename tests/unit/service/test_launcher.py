@@ -101,7 +101,7 @@ def test_sigusr2_shows_greenthreads_services_and_options_and_keeps_secrets(start
     process.signal(signal.SIGUSR2)
     wait_until(lambda: "transport_url" in process.log or "graceful_shutdown_timeout = 1" in process.log)
     assert "1 Program = started" in process.log
-    assert "worst_lag_s" in process.log
+    assert "max_lag_s" in process.log
     assert "services.py" in process.log  # where the service is parked
     assert "word = first" in process.log
     process.signal(signal.SIGTERM)
@@ -373,7 +373,7 @@ def test_workers_that_outlast_the_deadline_end_with_status_1(start: Start) -> No
 
 @pytest.mark.forks
 def test_workers_in_which_something_was_killed_end_with_status_1(start: Start) -> None:
-    process = start("hanging_stop", workers=2, KILL_AFTER_S="30")
+    process = start("hanging_stop", workers=2, KILL_DELAY_S="30")
     for _ in range(2):
         process.line("started")
     process.signal(signal.SIGTERM)

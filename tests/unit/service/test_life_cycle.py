@@ -15,7 +15,7 @@ from oslo_config import cfg
 
 import l3agent.service
 from l3agent.exceptions import ConfigError, PermissionMissing
-from l3agent.service import ThreadGroup, inprocess, launch, restarted
+from l3agent.service import ThreadGroup, inprocess, launch, restart_on_crash
 from l3agent.testing import wait_until
 from tests.support.service_manager import ServiceManager
 
@@ -73,7 +73,7 @@ class Life:
             return int(self._waiting.wait())
 
     def close(self) -> None:
-        self.launcher.services.end()
+        self.launcher.services.request_stop()
         if self._waiting:
             self.status()
 
@@ -124,7 +124,7 @@ def test_line_3_a_service_that_is_not_ready_holds_the_others_up_for_so_long_only
     service_manager: ServiceManager, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
 ) -> None:
     monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
-    monkeypatch.setattr(inprocess, "READY_WITHIN_S", 0.2)
+    monkeypatch.setattr(inprocess, "READY_TIMEOUT_S", 0.2)
     monkeypatch.setattr(inprocess, "_LOOK_S", 0.05)
     life = Life()
     life.services[0].is_ready = False
@@ -180,7 +180,7 @@ def test_line_7_a_thread_that_dies_stops_all_unless_it_is_restarted(life: Life) 
         deaths.append(1)
         raise RuntimeError("x")
 
-    life.services[0].tg.add_thread(restarted(die, delay_min=0.01))
+    life.services[0].tg.add_thread(restart_on_crash(die, delay_min=0.01))
     wait_until(lambda: len(deaths) == 3)
     del life.log[:]
     life.services[1].tg.add_thread(die)

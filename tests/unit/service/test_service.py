@@ -248,7 +248,7 @@ def test_a_message_in_hand_has_all_of_the_deadline(
     service: Service, client: Client, conf: cfg.ConfigOpts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Leaving the broker has a shorter one of its own, for a broker that is gone."""
-    monkeypatch.setattr("l3agent.rpc.connection.LEAVE_S", 0.1)
+    monkeypatch.setattr("l3agent.rpc.connection.DISCONNECT_TIMEOUT_S", 0.1)
     service.start()
     client.cast(admin_context(), "work", seconds=0.5)
     eventlet.sleep(0.01)
@@ -259,7 +259,7 @@ def test_a_message_in_hand_has_all_of_the_deadline(
 def test_what_did_not_come_to_its_end_makes_the_exit_status_1(
     service: Service, client: Client, conf: cfg.ConfigOpts, monkeypatch: pytest.MonkeyPatch, caplog: Any
 ) -> None:
-    monkeypatch.setattr("l3agent.rpc.connection.LEAVE_S", 0.1)
+    monkeypatch.setattr("l3agent.rpc.connection.DISCONNECT_TIMEOUT_S", 0.1)
     conf.set_override("graceful_shutdown_timeout", 1)
 
     def hang(graceful: bool) -> None:
@@ -281,7 +281,7 @@ def test_what_did_not_come_to_its_end_makes_the_exit_status_1(
         begin()
         eventlet.sleep(0)
         assert not services.stop(), what
-    assert "1 messages in hand were not worked off" in caplog.text
+    assert "1 messages in flight were not processed" in caplog.text
 
 
 def test_a_report_that_the_server_does_not_answer_keeps_nobody_from_the_end(

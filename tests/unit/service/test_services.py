@@ -208,7 +208,7 @@ def test_a_service_that_is_not_healthy_is_named(
     service: Any = Recorded(log, "sick")
     service.healthy = healthy
     services.add(service)
-    assert services.unhealthy() == ["sick"]
+    assert services.list_unhealthy() == ["sick"]
 
 
 def test_wait_before_start_waits_for_the_end(services: Services, log: list[str]) -> None:

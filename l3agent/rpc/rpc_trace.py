@@ -31,27 +31,27 @@ _FORMAT = 1
 _SECRET = re.compile(r"pass(word|wd)|secret|token|credential|private_key|api_key|auth", re.IGNORECASE)
 
 
-class Trace:
+class RpcTrace:
     """Writes messages to a file as they come; a full disk or a full file ends the trace, not the service.
 
     :param path: of the file, which is emptied first, and is for its owner's eyes only.
     :param host: name of this node; it is the first host of the file.
     :param limit: bytes after which nothing is written any more.
-    :param private: what the value of a key is replaced by: ``{"name": "who"}`` makes ``who-1``, ``who-2`` of names.
+    :param redacted: what the value of a key is replaced by: ``{"name": "who"}`` makes ``who-1``, ``who-2`` of names.
     :raises OSError: the file cannot be made.
     """
 
-    def __init__(self, path: str, host: str, *, limit: int, private: Mapping[str, str]) -> None:
+    def __init__(self, path: str, host: str, *, limit: int, redacted: Mapping[str, str]) -> None:
         self._path = path
-        self._private = private
+        self._redacted = redacted
         self._left = limit
         self._started = time.monotonic()
-        self._others: dict[tuple[str, str], str] = {}
+        self._replacements: dict[tuple[str, str], str] = {}
         # Line by line: what was said last before a crash is what matters.
-        self._file = open(path, "w", buffering=1, opener=_for_its_owner)  # noqa: SIM115
-        self._write({"l3agent_rpc_trace": _FORMAT, "host": self._other("host", host)})
+        self._file = open(path, "w", buffering=1, opener=_open_for_owner_only)  # noqa: SIM115
+        self._write_entry({"l3agent_rpc_trace": _FORMAT, "host": self._replace("host", host)})
 
-    def note(self, message: Message) -> None:
+    def write(self, message: Message) -> None:
         """Write one message."""
         if self._left <= 0:
             return
@@ -60,17 +60,17 @@ class Trace:
             "call" if message.kind == "call" else "cast": message.method,
             "topic": message.topic,
             "version": message.version,
-            "args": self._clean(message.arguments),
+            "args": self._redact(message.arguments),
         }
         if message.error is not None:
             entry["error"] = message.error
         elif message.kind == "call":
-            entry["result"] = self._clean(message.result)
+            entry["result"] = self._redact(message.result)
         if message.kind == "cast":
             entry["out"] = True
-        self._write(entry)
+        self._write_entry(entry)
 
-    def _write(self, entry: Mapping[str, Any]) -> None:
+    def _write_entry(self, entry: Mapping[str, Any]) -> None:
         line = json.dumps(entry, default=str) + "\n"
         self._left -= len(line)
         try:
@@ -82,23 +82,23 @@ class Trace:
             self._left = 0
             LOG.warning("RPC trace: %s ends here: %s", self._path, exc)
 
-    def _clean(self, value: Any, key: str = "") -> Any:
+    def _redact(self, value: Any, key: str = "") -> Any:
         if isinstance(value, Mapping):
-            return {str(name): self._clean(inner, str(name)) for name, inner in value.items()}
+            return {str(name): self._redact(inner, str(name)) for name, inner in value.items()}
         if isinstance(value, list | tuple):
-            return [self._clean(inner, key) for inner in value]
+            return [self._redact(inner, key) for inner in value]
         if not isinstance(value, str) or not value:
             return value if not _SECRET.search(key) or value is None else "***"
-        if key in self._private:
-            return self._other(self._private[key], value)
+        if key in self._redacted:
+            return self._replace(self._redacted[key], value)
         return "***" if _SECRET.search(key) else value
 
-    def _other(self, kind: str, value: str) -> str:
+    def _replace(self, kind: str, value: str) -> str:
         """Return what stands for a value, always the same."""
-        return self._others.setdefault((kind, value), f"{kind}-{len(self._others) + 1}")
+        return self._replacements.setdefault((kind, value), f"{kind}-{len(self._replacements) + 1}")
 
 
-def _for_its_owner(path: str, flags: int) -> int:
+def _open_for_owner_only(path: str, flags: int) -> int:
     """Open a file that others cannot read, not even when it was there before and they could."""
     descriptor = os.open(path, flags & ~os.O_TRUNC, 0o600)
     try:

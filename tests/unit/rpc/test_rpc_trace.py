@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from l3agent.rpc.observers import Message
-from l3agent.rpc.trace import Trace
+from l3agent.rpc.rpc_trace import RpcTrace
 
 PRIVATE = {"ship": "ship", "captain": "person"}
 
@@ -20,9 +20,9 @@ def entries(path: Path) -> list[dict[str, Any]]:
 
 def test_private_values_are_replaced_by_the_same_ones_and_secrets_by_none(tmp_path: Path) -> None:
     path = tmp_path / "trace"
-    trace = Trace(str(path), "node1", limit=10_000, private=PRIVATE)
+    trace = RpcTrace(str(path), "node1", limit=10_000, redacted=PRIVATE)
     arguments = {"ship": "Pequod", "crew": [{"captain": "Ahab", "password": "w", "auth_token": ""}], "depth": 7}
-    trace.note(Message("call", "sea", "sail", "1.2", arguments, {"ship": "Pequod", "captain": "Pequod"}))
+    trace.write(Message("call", "sea", "sail", "1.2", arguments, {"ship": "Pequod", "captain": "Pequod"}))
     header, said = entries(path)
     assert header == {"l3agent_rpc_trace": 1, "host": "host-1"}
     assert (said["call"], said["topic"], said["version"]) == ("sail", "sea", "1.2")
@@ -36,9 +36,9 @@ def test_private_values_are_replaced_by_the_same_ones_and_secrets_by_none(tmp_pa
 
 def test_the_three_kinds_of_messages_are_told_apart(tmp_path: Path) -> None:
     path = tmp_path / "trace"
-    trace = Trace(str(path), "node1", limit=10_000, private={})
+    trace = RpcTrace(str(path), "node1", limit=10_000, redacted={})
     for kind in ("call", "cast", "in"):
-        trace.note(Message(kind, "topic", kind, "1.0", {}))  # type: ignore[arg-type]
+        trace.write(Message(kind, "topic", kind, "1.0", {}))  # type: ignore[arg-type]
     call, cast, came = entries(path)[1:]
     assert "result" in call and call["call"] == "call"
     assert cast["cast"] == "cast" and cast["out"] is True
@@ -47,9 +47,9 @@ def test_the_three_kinds_of_messages_are_told_apart(tmp_path: Path) -> None:
 
 def test_what_failed_has_its_error_and_no_result(tmp_path: Path) -> None:
     path = tmp_path / "trace"
-    trace = Trace(str(path), "node1", limit=10_000, private={})
-    trace.note(Message("call", "topic", "lost", "1.0", {}, error="unavailable"))
-    trace.note(Message("cast", "topic", "unsent", "1.0", {}, error="unavailable"))
+    trace = RpcTrace(str(path), "node1", limit=10_000, redacted={})
+    trace.write(Message("call", "topic", "lost", "1.0", {}, error="unavailable"))
+    trace.write(Message("cast", "topic", "unsent", "1.0", {}, error="unavailable"))
     lost, unsent = entries(path)[1:]
     assert (lost["call"], lost["error"], "result" in lost) == ("lost", "unavailable", False)
     assert (unsent["cast"], unsent["error"], unsent["out"]) == ("unsent", "unavailable", True)
@@ -59,15 +59,15 @@ def test_a_file_that_others_could_read_is_its_owners_only(tmp_path: Path) -> Non
     path = tmp_path / "trace"
     path.write_text("of last week\n")
     path.chmod(0o644)
-    Trace(str(path), "node1", limit=10_000, private={})
+    RpcTrace(str(path), "node1", limit=10_000, redacted={})
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert len(entries(path)) == 1
 
 
 def test_a_full_file_ends_the_trace(tmp_path: Path) -> None:
     path = tmp_path / "trace"
-    trace = Trace(str(path), "node1", limit=1000, private={})
+    trace = RpcTrace(str(path), "node1", limit=1000, redacted={})
     for _ in range(50):
-        trace.note(Message("call", "topic", "method", "1.0", {"text": "x" * 50}))
+        trace.write(Message("call", "topic", "method", "1.0", {"text": "x" * 50}))
     assert path.stat().st_size <= 1000
     assert all(entry for entry in entries(path))
