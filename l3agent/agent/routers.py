@@ -31,7 +31,7 @@ from l3agent.exceptions import (
     RouterNotWanted,
     TransientError,
 )
-from l3agent.model.desired import desired_state, named_floating_ips
+from l3agent.model.desired import desired_state, floating_ips_by_id
 from l3agent.model.states import FloatingIP, Key, Report, RouterState, State
 
 LOG = logging.getLogger(__name__)
@@ -209,7 +209,7 @@ class Routers:
         payload = update.resource or {}
         if payload.get("id") == update.id:
             with suppress(InvalidRouter):
-                self._remove_lost_floating_ips(info, named_floating_ips(payload))
+                self._remove_lost_floating_ips(info, floating_ips_by_id(payload))
         self._statuses.report(update.id, info.floating_ips_to_report(ERROR))
         operations = 0
         if info.state is not None:

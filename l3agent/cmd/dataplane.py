@@ -42,7 +42,7 @@ from l3agent.dataplane.socket_file import SocketFile
 from l3agent.exceptions import AlreadyRunning, ConfigError, L3AgentError, PermissionMissing, UsageError
 from l3agent.model.escape import escape_lines
 from l3agent.model.interface_drivers import driver_name
-from l3agent.model.wire import Reader
+from l3agent.model.wire import StateReader
 from l3agent.sd_notify import notify_ready
 
 LOG = logging.getLogger(__name__)
@@ -208,7 +208,9 @@ def _resources(conf: Any, uplinks: Uplinks | None) -> Resources:
     garbage = GarbageCollector(kernel, drift.uses_bridge)
     reconciler = Reconciler(kernel, driver, announcer, garbage, drift, switch)
     rotation = None if listener is None else Rotation(kernel, drift, reconciler.turns)
-    return Resources(reconciler, garbage, drift, Limits(), Reader(), uplinks.rejection if uplinks else None, rotation)
+    return Resources(
+        reconciler, garbage, drift, Limits(), StateReader(), uplinks.rejection if uplinks else None, rotation
+    )
 
 
 def _open_vswitch(conf: Any) -> Any:

@@ -28,7 +28,7 @@ from l3agent.exceptions import InvalidState, L3AgentError
 from l3agent.model.escape import shorten
 from l3agent.model.protocol import PROTOCOL
 from l3agent.model.states import Key, NetworkState, Report, State
-from l3agent.model.wire import Reader, entry_count, pack_report, unpack_key, unpack_state
+from l3agent.model.wire import StateReader, entry_count, pack_report, unpack_key, unpack_state
 
 LOG = logging.getLogger(__name__)
 
@@ -71,7 +71,7 @@ class Resources(NamedTuple):
     garbage: GarbageCollector
     drift: Drift
     limits: Limits
-    reader: Reader
+    reader: StateReader
     nic_refusal: Callable[[str], str | None] | None
     rotation: Rotation | None = None
 

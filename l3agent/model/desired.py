@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From the payload of a router, as the server sends it, to the state that should exist. Pure; all validation is here.
+"""Converts the payload of a router into its desired state. Pure functions; all validation of payloads happens here.
 
-Each failure is as local as it can be: an address, a port, a floating IP or a route that cannot be served is skipped and
-named in the warnings of the state, and the rest of the router is served. Only what makes the router as a whole
-meaningless (its id, its kind, its admin state, the list of its ports) rejects it, with :class:`InvalidRouter`.
+An error has the smallest possible effect: an address, port, floating IP or route that cannot be served is skipped and
+named in the warnings of the state; the rest of the router is served. Only an error in a value that concerns the whole
+router (id, kind, admin state, list of ports) rejects the router, with :class:`InvalidRouter`.
 
-Where Neutron's agent leaves a choice to the order of its commands, the outcome here is the same by rule:
+Where the result of Neutron's agent depends on the order of its commands, a rule gives the same result here:
 
-* several subnets of one family on the gateway port: the last one with a gateway has the default route, because each
-  default route replaces the one before;
-* an extra route to everything (``0.0.0.0/0``, ``::/0``) replaces the default route of the gateway;
-* the admin state of the gateway port is ignored, that of an internal port counts.
+* several subnets of one family on the gateway port: the last subnet with a gateway provides the default route, because
+  each default route replaces the previous one;
+* an extra route with destination ``0.0.0.0/0`` or ``::/0`` replaces the default route of the gateway;
+* the admin state of the gateway port is ignored, the admin state of an internal port is not.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from l3agent.model import desired_floating_ips
 from l3agent.model.desired_floating_ips import floating_ips
 from l3agent.model.desired_ports import usable_ports
 from l3agent.model.desired_routes import routes
-from l3agent.model.payload import Node, skipped
+from l3agent.model.payload import Node, skip_warning
 from l3agent.model.states import FloatingIP, RouterState
 from l3agent.model.unserved import unserved_features
 
@@ -36,19 +36,19 @@ def desired_state(
     ipv6_gateway: IPv6Address | None = None,
     metadata_proxy: bool = False,
 ) -> RouterState:
-    """Return the state that a router should have.
+    """Return the desired state of a router.
 
     :param payload: one element of the server's answer to ``sync_routers``; unknown keys are ignored.
-    :param handle_internal_only_routers: serve routers without a gateway too.
-    :param ipv6_gateway: IPv6 next hop where no subnet of the external network names one; often link-local.
-    :param metadata_proxy: whether the configuration asks for a metadata proxy, which this agent does not serve.
-    :raises InvalidRouter: a value makes the whole router meaningless; the error names its path.
-    :raises RouterNotCompatible: the router is of a kind that this agent does not serve.
-    :raises RouterNotWanted: the router is administratively down, or internal only where those are left out.
+    :param handle_internal_only_routers: also serve routers without a gateway.
+    :param ipv6_gateway: IPv6 next hop if no subnet of the external network has a gateway; usually link-local.
+    :param metadata_proxy: True if the configuration enables the metadata proxy, which this agent does not serve.
+    :raises InvalidRouter: an invalid value concerns the whole router; the error names its path.
+    :raises RouterNotCompatible: this agent does not serve routers of this kind.
+    :raises RouterNotWanted: the router is administratively down, or has no gateway while such routers are excluded.
     """
     router = Node("", payload)
     router_id = router["id"].identifier()
-    _refuse_what_is_not_served(router, handle_internal_only_routers)
+    _reject_unserved(router, handle_internal_only_routers)
     warnings: list[str] = []
     gateway, internal = usable_ports(router, warnings)
     served = [*internal, *([gateway] if gateway else ())]
@@ -73,29 +73,29 @@ def desired_state(
     )
 
 
-def named_floating_ips(payload: Mapping[str, Any]) -> dict[str, FloatingIP]:
-    """Return by id the floating IPs of a payload that can be read, whatever else of it may be wrong.
+def floating_ips_by_id(payload: Mapping[str, Any]) -> dict[str, FloatingIP]:
+    """Return the readable floating IPs of a payload by id; errors elsewhere in the payload are ignored.
 
-    :raises InvalidRouter: it has no list of them.
+    :raises InvalidRouter: ``_floatingips`` is not a list.
     """
-    return desired_floating_ips.named_floating_ips(Node("", payload))
+    return desired_floating_ips.floating_ips_by_id(Node("", payload))
 
 
-def _refuse_what_is_not_served(router: Node, handle_internal_only_routers: bool) -> None:
+def _reject_unserved(router: Node, handle_internal_only_routers: bool) -> None:
     for kind in ("ha", "distributed"):
         if router[kind].flag(False):
             raise RouterNotCompatible(f"{kind}: true: this agent serves neither HA nor distributed routers")
     if not router["admin_state_up"].flag(True):
         raise RouterNotWanted("admin_state_up: false: the router is administratively down")
-    if not router["gw_port"].given() and not handle_internal_only_routers:
-        raise RouterNotWanted("gw_port: none, and handle_internal_only_routers is off")
+    if not router["gw_port"].is_set() and not handle_internal_only_routers:
+        raise RouterNotWanted("gw_port: none, and handle_internal_only_routers is false")
 
 
 def _snat_enabled(router: Node, warnings: list[str]) -> bool:
-    """Return whether SNAT is on, which it is where no usable value says otherwise."""
+    """Return True if SNAT is enabled, the default if the payload has no valid value."""
     info = router["external_gateway_info"]
     try:
-        return router["enable_snat"].flag(info["enable_snat"].flag(True) if info.given() else True)
+        return router["enable_snat"].flag(info["enable_snat"].flag(True) if info.is_set() else True)
     except InvalidRouter as error:
-        warnings.append(skipped("enable_snat", router, error))
+        warnings.append(skip_warning("enable_snat", router, error))
         return True

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The floating IPs of a router that can be served, and those that cannot.
+"""Floating IPs of a router: validation and conflicts.
 
-A floating IP that cannot be served is skipped, named in a warning and reported to the server as ``ERROR``. Of two that
-exclude each other the one with the lower floating address stays, then the one with the lower fixed address.
+A floating IP that cannot be served is skipped, named in a warning and reported to the server as ``ERROR``. If two
+floating IPs exclude each other, the lower floating address wins, then the lower fixed address.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from ipaddress import IPv4Address
 from operator import itemgetter
 
 from l3agent.exceptions import InvalidRouter
-from l3agent.model.payload import Node, skipped
+from l3agent.model.payload import Node, skip_warning
 from l3agent.model.states import Address, FloatingIP
 
 
 @dataclass(frozen=True, slots=True)
 class FloatingIPs:
-    """The floating IPs of a payload.
+    """Result for the floating IPs of a payload.
 
-    :param served: pairs of addresses, none of them twice.
-    :param unserved: ids of those that are skipped, as far as they have one.
+    :param served: address pairs; each address occurs once.
+    :param unserved: ids of the skipped floating IPs that have an id.
     """
 
     served: frozenset[FloatingIP]
@@ -30,10 +30,10 @@ class FloatingIPs:
 
 
 def floating_ips(router: Node, *, has_gateway: bool, own: frozenset[Address], warnings: list[str]) -> FloatingIPs:
-    """Pair floating with fixed addresses. A floating IP without fixed address is not associated, and not listed.
+    """Return the floating IPs of a router. A floating IP without a fixed address is not associated and is left out.
 
     :param own: addresses of the ports of the router.
-    :param warnings: gains one line for each floating IP that is skipped.
+    :param warnings: receives one line per skipped floating IP.
     """
     pairs: list[tuple[FloatingIP, Node]] = []
     unserved: set[str] = set()
@@ -43,12 +43,12 @@ def floating_ips(router: Node, *, has_gateway: bool, own: frozenset[Address], wa
         if (fip_id := _id(node)) is not None:
             unserved.add(fip_id)
 
-    for node in router["_floatingips"].parts(warnings):
+    for node in router["_floatingips"].elements_or_warn(warnings):
         try:
-            if node["fixed_ip_address"].given():
+            if node["fixed_ip_address"].is_set():
                 pairs.append((_floating_ip(node), node))
         except InvalidRouter as error:
-            skip(node, skipped(_label(node), node, error))
+            skip(node, skip_warning(_label(node), node, error))
     if not has_gateway:
         for _, node in pairs:
             skip(node, f"{_label(node)} skipped: the router has no usable gateway")
@@ -64,15 +64,15 @@ def floating_ips(router: Node, *, has_gateway: bool, own: frozenset[Address], wa
     return FloatingIPs(frozenset(served), frozenset(unserved))
 
 
-def named_floating_ips(router: Node) -> dict[str, FloatingIP]:
-    """Return by id the floating IPs of a payload that can be read, whatever else of it may be wrong.
+def floating_ips_by_id(router: Node) -> dict[str, FloatingIP]:
+    """Return the readable floating IPs of a payload by id; errors elsewhere in the payload are ignored.
 
-    :raises InvalidRouter: it has no list of them.
+    :raises InvalidRouter: ``_floatingips`` is not a list.
     """
     found: dict[str, FloatingIP] = {}
     for node in router["_floatingips"].elements():
         try:
-            if node["fixed_ip_address"].given():
+            if node["fixed_ip_address"].is_set():
                 found[node["id"].text()] = _floating_ip(node)
         except InvalidRouter:
             continue
@@ -82,13 +82,13 @@ def named_floating_ips(router: Node) -> dict[str, FloatingIP]:
 def _resolve(
     pairs: Iterable[tuple[FloatingIP, Node]], own: frozenset[Address]
 ) -> Iterable[tuple[FloatingIP, Node, str | None]]:
-    """Yield each pair with the reason why it is skipped, None if it is served; one that is listed twice, once."""
+    """Yield each pair with the reason why it is skipped, or None if it is served; yield repeated elements once."""
     by_floating: set[IPv4Address] = set()
     by_fixed: dict[IPv4Address, IPv4Address] = {}
     before = None
-    for rank, pair, node in sorted(((_rank(pair, node), pair, node) for pair, node in pairs), key=itemgetter(0)):
-        repeated, before = rank == before, rank
-        if repeated and rank[-1]:
+    for order, pair, node in sorted(((_order(pair, node), pair, node) for pair, node in pairs), key=itemgetter(0)):
+        repeated, before = order == before, order
+        if repeated and order[-1]:
             continue
         if pair.floating in own:
             yield pair, node, "a port of the router has this address"
@@ -102,7 +102,7 @@ def _resolve(
             yield pair, node, None
 
 
-def _rank(pair: FloatingIP, node: Node) -> tuple[int, int, str]:
+def _order(pair: FloatingIP, node: Node) -> tuple[int, int, str]:
     return int(pair.floating), int(pair.fixed), _id(node) or ""
 
 
@@ -113,7 +113,7 @@ def _floating_ip(node: Node) -> FloatingIP:
 def _ipv4(node: Node) -> IPv4Address:
     address = node.address()
     if not isinstance(address, IPv4Address):
-        raise node.refusal("expected an IPv4 address")
+        raise node.error("expected an IPv4 address")
     return address
 
 
@@ -123,4 +123,4 @@ def _id(node: Node) -> str | None:
 
 
 def _label(node: Node) -> str:
-    return f"floating IP {node.shown('floating_ip_address')} ({node.shown('id')})"
+    return f"floating IP {node.format_member('floating_ip_address')} ({node.format_member('id')})"

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The ports of a router that can be served, and what two of them must not share.
+"""Ports of a router: validation, and conflicts between ports.
 
-A port or an address that cannot be served is skipped and named in a warning. Which of two that exclude each other
-stays follows from their values, never from their place in a list: the gateway comes before the internal ports, and
-these in the order of their ids; in a port, the lower address and the shorter prefix come first.
+A port or address that cannot be served is skipped and named in a warning. If two ports or addresses exclude each
+other, their values decide which one is served, not their position in a list: the gateway precedes the internal ports,
+which are ordered by id; within a port, the lower address and then the shorter prefix length comes first.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from ipaddress import IPv4Address, IPv4Network, ip_interface
 
 from l3agent.exceptions import InvalidRouter
 from l3agent.model.names import GATEWAY_DEVICE, INTERNAL_DEVICE, device_name
-from l3agent.model.payload import Node, skipped
-from l3agent.model.states import IPV6_MTU_MIN, Address, Interface, Network, Port, is_end
+from l3agent.model.payload import Node, skip_warning
+from l3agent.model.states import IPV6_MTU_MIN, Address, Interface, Network, Port, is_network_or_broadcast
 from l3agent.model.validators import MTU_MAX, MTU_MIN
 
 _OWNER = {INTERNAL_DEVICE: "network:router_interface", GATEWAY_DEVICE: "network:router_gateway"}
@@ -24,9 +24,9 @@ _OWNER = {INTERNAL_DEVICE: "network:router_interface", GATEWAY_DEVICE: "network:
 
 @dataclass(frozen=True, slots=True)
 class UsablePort:
-    """A port that is served, and the payload that it comes from.
+    """A port that is served, with its payload.
 
-    :param label: names the port in a warning.
+    :param label: name of the port in warnings.
     :param nat_address: the first IPv4 address in the order of the payload, which Neutron chooses for SNAT.
     """
 
@@ -37,25 +37,25 @@ class UsablePort:
 
 
 def usable_ports(router: Node, warnings: list[str]) -> tuple[UsablePort | None, list[UsablePort]]:
-    """Return the gateway port, None without a usable one, and the internal ports.
+    """Return the gateway port (None if there is no usable one) and the internal ports.
 
-    :param warnings: gains one line for each port or address that is skipped.
+    :param warnings: receives one line per skipped port or address.
     :raises InvalidRouter: ``_interfaces`` is not a list.
     """
     internal = [_read_port(node, INTERNAL_DEVICE, warnings) for node in router["_interfaces"].elements()]
-    drafts = sorted((draft for draft in internal if draft is not None), key=_rank)
+    drafts = sorted((draft for draft in internal if draft is not None), key=_order)
     claims = _Claims()
-    gw_port = _read_port(router["gw_port"], GATEWAY_DEVICE, warnings) if router["gw_port"].given() else None
+    gw_port = _read_port(router["gw_port"], GATEWAY_DEVICE, warnings) if router["gw_port"].is_set() else None
     gateway = _claim(gw_port, claims, warnings) if gw_port is not None else None
     return gateway, [port for draft in drafts if (port := _claim(draft, claims, warnings)) is not None]
 
 
-# One port
+# Validation of a single port
 
 
 @dataclass(frozen=True, slots=True)
 class _Draft:
-    """A port whose own values are right; ``addresses`` are in the order of the payload."""
+    """A port whose own values are valid; ``addresses`` keep the order of the payload."""
 
     node: Node
     label: str
@@ -67,29 +67,29 @@ class _Draft:
     addresses: list[Interface]
 
 
-def _rank(draft: _Draft) -> tuple[object, ...]:
-    return draft.id, draft.network_id, draft.mac, draft.mtu or 0, sorted(map(_address_rank, draft.addresses))
+def _order(draft: _Draft) -> tuple[object, ...]:
+    return draft.id, draft.network_id, draft.mac, draft.mtu or 0, sorted(map(_address_order, draft.addresses))
 
 
-def _address_rank(interface: Interface) -> tuple[int, int, int]:
+def _address_order(interface: Interface) -> tuple[int, int, int]:
     return interface.version, int(interface), interface.network.prefixlen
 
 
 def _read_port(node: Node, prefix: str, warnings: list[str]) -> _Draft | None:
-    """Return a port; None if it is skipped, or is an internal one that is down or has no address."""
+    """Return a port; None if it is skipped, or if an internal port is down or has no address."""
     label = node.label("port")
     try:
         if prefix == INTERNAL_DEVICE and not (node["admin_state_up"].flag(True) and node["fixed_ips"].elements()):
             return None
         owner = node["device_owner"]
-        if owner.given() and owner.text() != _OWNER[prefix]:
-            raise owner.refusal(f"expected {_OWNER[prefix]}")
+        if owner.is_set() and owner.text() != _OWNER[prefix]:
+            raise owner.error(f"expected {_OWNER[prefix]}")
         port_id, network_id, mac = node["id"].identifier(), node["network_id"].identifier(), node["mac_address"].mac()
         addresses = _addresses(node, label, warnings)
         if node["fixed_ips"].elements() and not addresses:
-            raise node["fixed_ips"].refusal("none of the addresses can be served")
+            raise node["fixed_ips"].error("none of the addresses can be served")
     except InvalidRouter as error:
-        warnings.append(skipped(label, node, error))
+        warnings.append(skip_warning(label, node, error))
         return None
     mtu = _mtu(node, label, warnings)
     if mtu is not None and mtu < IPV6_MTU_MIN:
@@ -99,12 +99,12 @@ def _read_port(node: Node, prefix: str, warnings: list[str]) -> _Draft | None:
 
 def _mtu(port: Node, label: str, warnings: list[str]) -> int | None:
     node = port["mtu"]
-    if not node.given() or node.value == 0:
+    if not node.is_set() or node.value == 0:
         return None
     try:
         return node.integer(MTU_MIN, MTU_MAX)
     except InvalidRouter as error:
-        warnings.append(skipped(f"MTU of {label}", node, error))
+        warnings.append(skip_warning(f"MTU of {label}", node, error))
         return None
 
 
@@ -118,13 +118,13 @@ def _without_ipv6(addresses: list[Interface], label: str, mtu: int, warnings: li
 
 
 def _addresses(port: Node, label: str, warnings: list[str]) -> list[Interface]:
-    """Return the addresses of a port that can be served, in the order of the payload."""
+    """Return the valid addresses of a port, in the order of the payload."""
     found: list[Interface] = []
     for node in port["fixed_ips"].elements():
         try:
             found.append(_address(node, port))
         except InvalidRouter as error:
-            warnings.append(skipped(f"address of {label}", node, error))
+            warnings.append(skip_warning(f"address of {label}", node, error))
     return found
 
 
@@ -133,42 +133,42 @@ def _address(node: Node, port: Node) -> Interface:
     interface = ip_interface((address, _prefix_length(node, address, port)))
     network = interface.network
     if address.version == 6 and address.is_link_local:
-        raise node["ip_address"].refusal("the link-local address follows from the MAC address")
-    if isinstance(network, IPv4Network) and is_end(address, network):
-        raise node["ip_address"].refusal(f"the network or broadcast address of {network}")
+        raise node["ip_address"].error("the link-local address follows from the MAC address")
+    if isinstance(network, IPv4Network) and is_network_or_broadcast(address, network):
+        raise node["ip_address"].error(f"the network or broadcast address of {network}")
     return interface
 
 
 def _prefix_length(node: Node, address: Address, port: Node) -> int:
-    if node["prefixlen"].given():
+    if node["prefixlen"].is_set():
         return node["prefixlen"].integer(1, address.max_prefixlen)
     subnet_id = node["subnet_id"].text()
     subnet = next((one for one in port["subnets"].elements() if one.member("id") == subnet_id), None)
     if subnet is None:
-        raise node["subnet_id"].refusal("neither a prefixlen nor a subnet with this id")
+        raise node["subnet_id"].error("neither a prefixlen nor a subnet with this id")
     network = subnet["cidr"].network()
     if address not in network or network.prefixlen == 0:
-        raise node["ip_address"].refusal(f"not in its subnet {network}")
+        raise node["ip_address"].error(f"not in its subnet {network}")
     return network.prefixlen
 
 
-# What two ports must not share
+# Conflicts between ports
 
 
 class _Claims:
-    """What the ports accepted so far have for themselves."""
+    """Names and networks of the ports accepted so far."""
 
     def __init__(self) -> None:
-        #: Devices, taps and bridges carry 11 characters of an id: two ids that begin alike would share one.
+        #: Names of devices, taps and bridges hold 11 characters of an id: ids with the same 11 characters collide.
         self.names: dict[str, str] = {}
         self.bridges: dict[str, str] = {}
-        #: By IP version, in order: first and last address, and the label of the port. They are disjoint.
+        #: Disjoint address ranges by IP version, in order: first and last address, label of the port, network.
         self._spans: dict[int, list[tuple[int, int, str, Network]]] = {4: [], 6: []}
 
     def overlap(self, network: Network, label: str) -> str | None:
-        """Return which network of another port overlaps this one; claim it for ``label`` if there is none.
+        """Return the network of another port that overlaps; claim the network for ``label`` if there is none.
 
-        Networks nest or are disjoint, so the ones that overlap are neighbours in order.
+        Two networks are nested or disjoint, so overlapping networks are adjacent in the ordered list.
         """
         spans = self._spans[network.version]
         first, last = int(network.network_address), int(network.broadcast_address)
@@ -182,7 +182,7 @@ class _Claims:
 
 
 def _claim(draft: _Draft, claims: _Claims, warnings: list[str]) -> UsablePort | None:
-    """Return a port with those of its addresses that no port before it excludes; None if it is skipped."""
+    """Return a port with the addresses that no earlier port excludes; None if it is skipped."""
     name, bridge = device_name("", draft.id), device_name("", draft.network_id)
     label = draft.label
     if name in claims.names:
@@ -204,7 +204,7 @@ def _claim(draft: _Draft, claims: _Claims, warnings: list[str]) -> UsablePort | 
 
 def _claim_addresses(draft: _Draft, claims: _Claims, warnings: list[str]) -> set[Interface]:
     accepted: dict[Address, Interface] = {}
-    for interface in sorted(draft.addresses, key=_address_rank):
+    for interface in sorted(draft.addresses, key=_address_order):
         if interface.ip in accepted:
             warnings.append(f"address {interface} of {draft.label} skipped: the port has {accepted[interface.ip]}")
         elif other := claims.overlap(interface.network, draft.label):

@@ -6,14 +6,14 @@ from __future__ import annotations
 from l3agent.exceptions import ConfigError
 
 NAMES = ("bridge", "linuxbridge", "openvswitch")
-#: The last part of the class paths by which files of old releases name Neutron's drivers.
+#: Last part of the class path of each Neutron driver, as configuration files of old releases name it.
 _CLASSES = {"BridgeInterfaceDriver": "linuxbridge", "OVSInterfaceDriver": "openvswitch"}
 
 
 def driver_name(value: str) -> str:
-    """Return which driver an option means, by its name or by the class path of Neutron's.
+    """Return the driver name for an option value: a driver name, or the class path of a Neutron driver.
 
-    :raises ConfigError: there is none of that name.
+    :raises ConfigError: the driver is unknown.
     """
     name = _CLASSES.get(value.rpartition(".")[2], value)
     if name not in NAMES:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Names of kernel objects, as Neutron makes them, so that operators and a former agent recognise them.
+"""Names of kernel objects, equal to Neutron's, so that operators and a former agent recognise them.
 
-Source: neutron's l3 agent and linux bridge driver (device prefix + 11 characters of the id); the kernel keeps 15 bytes
-of a device name (``IFNAMSIZ`` 16 with the NUL, ``linux/if.h``).
+Source: L3 agent and linux bridge driver of Neutron (device prefix + 11 characters of the id); a device name has at most
+15 bytes (``IFNAMSIZ`` is 16 with the NUL, ``linux/if.h``).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ GATEWAY_DEVICE = "qg-"
 #: The end of a veth pair that stays in the host namespace.
 TAP_DEVICE = "tap"
 BRIDGE_DEVICE = "brq"
-#: The one device of a standalone host.
+#: The only device of a standalone host.
 HOST_DEVICE = "eth0"
 
 _ID_CHARACTERS = 11
@@ -23,10 +23,10 @@ _NAMESPACE = {"router": ROUTER_NAMESPACE, "host": HOST_NAMESPACE}
 
 
 def namespace_name(kind: str, state_id: str) -> str:
-    """Name the network namespace of a router or of a standalone host."""
+    """Return the name of the network namespace of a router or of a standalone host."""
     return _NAMESPACE[kind] + state_id
 
 
 def device_name(prefix: str, object_id: str) -> str:
-    """Name a device after a port, or a bridge after a network: prefix and 11 characters of the id."""
+    """Return the name of the device of a port, or of the bridge of a network: prefix and 11 characters of the id."""
     return prefix + object_id[:_ID_CHARACTERS]

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reading of a payload: every value is taken with the path that leads to it, so that a refusal can name both.
+"""Typed access to the values of a payload; each value carries its path, so that an error names path and value.
 
-A part that cannot be served is skipped and named in a warning; the label of a part follows from its values, so that
+A part that cannot be served is skipped and named in a warning. Labels consist of values, not of positions, so that
 the same payload in another order gives the same warnings.
 
-JSON null and an absent key mean the same, because servers of different ages leave out what others send as null.
+JSON null equals an absent key: some releases of the server omit a key that others send as null.
 """
 
 from __future__ import annotations
@@ -24,44 +24,47 @@ from l3agent.model.validators import (
     is_unicast_mac,
 )
 
-#: Characters of a value in a label; a UUID and every address are shorter.
-_MAX_WORD = 60
+#: Maximum length of a value in a label; a UUID and every address are shorter.
+_MAX_CHARACTERS = 60
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Node:
-    """One value of a payload. Two nodes are equal when they are the same one: a value may have no hash.
+    """A value of a payload and its path. Nodes compare by identity, because a value may be unhashable.
 
-    :param path: as in ``_interfaces[1].fixed_ips[0].ip_address``; empty for the whole payload.
+    :param path: for example ``_interfaces[1].fixed_ips[0].ip_address``; empty for the whole payload.
     """
 
     path: str
     value: Any
 
     def __getitem__(self, key: str) -> Node:
-        """Return the member of a map; its value is None where the map has none."""
+        """Return a member of a map; the value of an absent member is None."""
         if not isinstance(self.value, Mapping):
-            raise self.refusal("expected a map")
+            raise self.error("expected a map")
         return Node(f"{self.path}.{key}" if self.path else key, self.value.get(key))
 
-    def refusal(self, reason: str, kind: type[InvalidRouter] = InvalidRouter) -> InvalidRouter:
-        """Return the error to raise when this value is wrong."""
+    def error(self, reason: str, kind: type[InvalidRouter] = InvalidRouter) -> InvalidRouter:
+        """Return the error to raise if this value is invalid."""
         return kind(self.path or "router", self.value, "missing" if self.value is None else reason)
 
-    def given(self) -> bool:
-        """Tell whether there is a value at all."""
+    def is_set(self) -> bool:
+        """Return True if the value is present and not null."""
         return self.value is not None
 
     def elements(self) -> list[Node]:
-        """Return the elements of a list; none where there is no list."""
+        """Return the elements of a list; an absent list is empty.
+
+        :raises InvalidRouter: the value is not a list.
+        """
         if self.value is None:
             return []
         if not isinstance(self.value, list | tuple):
-            raise self.refusal("expected a list")
+            raise self.error("expected a list")
         return [Node(f"{self.path}[{index}]", value) for index, value in enumerate(self.value)]
 
-    def parts(self, warnings: list[str]) -> list[Node]:
-        """Return the elements of a list; none, and a warning, where there is something else."""
+    def elements_or_warn(self, warnings: list[str]) -> list[Node]:
+        """Return the elements of a list; return none and add a warning if the value is not a list."""
         try:
             return self.elements()
         except InvalidRouter as error:
@@ -69,21 +72,21 @@ class Node:
             return []
 
     def member(self, key: str) -> Any:
-        """Return the value of a member without its path; None where this is not a map, or the map has none."""
+        """Return the value of a member without its path; None if the node is not a map or the member is absent."""
         return self.value.get(key) if isinstance(self.value, Mapping) else None
 
-    def shown(self, key: str) -> str:
-        """Return a member as it may stand in a log."""
-        return shown(self.member(key))
+    def format_member(self, key: str) -> str:
+        """Return a member formatted for a log line."""
+        return format_value(self.member(key))
 
     def label(self, kind: str) -> str:
-        """Return how a warning names this part: by its id."""
-        return f"{kind} {self.shown('id')}"
+        """Return the name of this part in warnings: its kind and id."""
+        return f"{kind} {self.format_member('id')}"
 
     def text(self) -> str:
         """Return a string."""
         if not isinstance(self.value, str):
-            raise self.refusal("expected a string")
+            raise self.error("expected a string")
         return self.value
 
     def flag(self, default: bool) -> bool:
@@ -91,81 +94,81 @@ class Node:
         if self.value is None:
             return default
         if not isinstance(self.value, bool):
-            raise self.refusal("expected true or false")
+            raise self.error("expected true or false")
         return self.value
 
     def integer(self, low: int, high: int) -> int:
-        """Return a whole number between two bounds, both allowed."""
+        """Return an integer between two inclusive bounds."""
         if isinstance(self.value, bool) or not isinstance(self.value, int) or not low <= self.value <= high:
-            raise self.refusal(f"expected a whole number from {low} to {high}")
+            raise self.error(f"expected a whole number from {low} to {high}")
         return self.value
 
     def identifier(self) -> str:
-        """Return an id that is safe in the name of a device, a namespace or a file."""
+        """Return an id that is safe in the name of a device, namespace or file."""
         if not is_id(self.text()):
-            raise self.refusal("expected 11 to 36 hexadecimal digits and hyphens")
+            raise self.error("expected 11 to 36 hexadecimal digits and hyphens")
         return self.text()
 
     def mac(self) -> str:
-        """Return the MAC address of one interface, in lower case."""
+        """Return a unicast MAC address in lower case."""
         mac = self.text().lower()
         if not is_mac(mac):
-            raise self.refusal("expected a MAC address such as fa:16:3e:00:00:01")
+            raise self.error("expected a MAC address such as fa:16:3e:00:00:01")
         if not is_unicast_mac(mac):
-            raise self.refusal("expected a unicast MAC address")
+            raise self.error("expected a unicast MAC address")
         return mac
 
     def address(self) -> Address:
-        """Return an address that one machine can have; IPv6 link-local ones are among them.
+        """Return a unicast address, which may be IPv6 link-local.
 
-        :raises Unroutable: it is an address, but none of a machine.
+        :raises Unroutable: the address is valid but not unicast.
         """
-        text = self._plain()
+        text = self._without_zone()
         try:
             address = ip_address(text)
         except ValueError as exc:
-            raise self.refusal("expected an IP address") from exc
+            raise self.error("expected an IP address") from exc
         if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
-            raise self.refusal("an IPv4 address in IPv6 form cannot be routed", Unroutable)
+            raise self.error("an IPv4 address in IPv6 form cannot be routed", Unroutable)
         if not is_unicast(address.packed):
-            raise self.refusal("expected a unicast address", Unroutable)
+            raise self.error("expected a unicast address", Unroutable)
         return address
 
     def network(self) -> Network:
-        """Return a network that packets can be routed to; the whole of a family (``/0``) is among them.
+        """Return a routable network, which may be a whole address family (``/0``).
 
-        :raises Unroutable: it is a network, but none to route to.
+        :raises Unroutable: the network is valid but not routable.
         """
-        text = self._plain()
+        text = self._without_zone()
         try:
             network = ip_network(text, strict=False)
         except ValueError as exc:
-            raise self.refusal(f"expected a network ({exc})") from exc
+            raise self.error(f"expected a network ({exc})") from exc
         if network.network_address != ip_interface(text).ip:
-            raise self.refusal("expected a network without host bits", Unroutable)
+            raise self.error("expected a network without host bits", Unroutable)
         if not is_routable(network):
-            raise self.refusal("nothing can be routed to multicast, loopback or link-local addresses", Unroutable)
+            raise self.error("nothing can be routed to multicast, loopback or link-local addresses", Unroutable)
         return network
 
-    def _plain(self) -> str:
-        # The standard library takes "fe80::1%eth0"; a zone means something on one machine only.
+    def _without_zone(self) -> str:
+        # The standard library accepts "fe80::1%eth0"; a zone has a meaning on one machine only (RFC 4007).
         if "%" in self.text():
-            raise self.refusal("a zone has no place here")
+            raise self.error("expected an address without a zone")
         return self.text()
 
 
-def shown(value: Any) -> str:
-    """Return a value as it may stand in a log: plain if it is a short word, quoted and cut otherwise."""
-    if isinstance(value, str) and 0 < len(value) <= _MAX_WORD and value.isascii() and value.isprintable():
+def format_value(value: Any) -> str:
+    """Return a value formatted for a log line: a short printable word unchanged, any other value quoted and cut."""
+    if isinstance(value, str) and 0 < len(value) <= _MAX_CHARACTERS and value.isascii() and value.isprintable():
         return value
-    return repr(value)[:_MAX_WORD]
+    return repr(value)[:_MAX_CHARACTERS]
 
 
-def skipped(label: str, part: Node, error: InvalidRouter) -> str:
-    """Return the warning that a part is skipped because a value in it is wrong.
+def skip_warning(label: str, part: Node, error: InvalidRouter) -> str:
+    """Return the warning that a part is skipped because of an invalid value in it.
 
-    :param label: names the part.
-    :param part: the part; the path of the value is told from there.
+    :param label: name of the part.
+    :param part: the part; the warning gives the path of the value relative to it.
     """
     field = error.path.removeprefix(part.path).lstrip(".")
     return f"{label} skipped: {field}{': ' if field else ''}{error.shown}: {error.reason}"

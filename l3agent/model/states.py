@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Desired states: what should exist, with every address a value of :mod:`ipaddress`.
+"""Desired states as immutable values; addresses are values of :mod:`ipaddress`.
 
-Values here are already validated (:mod:`l3agent.model.desired` does that); equality is meaning.
+The values are valid (:mod:`l3agent.model.desired` and :mod:`l3agent.model.wire` check them). States that mean the same
+are equal.
 """
 
 from __future__ import annotations
@@ -15,23 +16,23 @@ Address = IPv4Address | IPv6Address
 Interface = IPv4Interface | IPv6Interface
 Network = IPv4Network | IPv6Network
 Kind = Literal["router", "network", "host"]
-#: What a state is filed under: ("router", uuid), ("network", uuid) or ("host", name).
+#: Identity of a state: ("router", uuid), ("network", uuid) or ("host", name).
 Key = tuple[Kind, str]
-#: What every link with IPv6 carries (RFC 8200 section 5).
+#: Minimum MTU of a link with IPv6 (RFC 8200 section 5).
 IPV6_MTU_MIN = 1280
 
 
-def is_end(address: Address, network: Network) -> bool:
-    """Tell whether an IPv4 address names a whole subnet: its network or its broadcast address (RFC 3021)."""
+def is_network_or_broadcast(address: Address, network: Network) -> bool:
+    """Return True if an IPv4 address is the network or broadcast address of a subnet; /31 has neither (RFC 3021)."""
     ends = (network.network_address, network.broadcast_address)
     return network.version == 4 and network.prefixlen < 31 and address in ends
 
 
 @dataclass(frozen=True, slots=True)
 class Port:
-    """A device inside a namespace and the network it is plugged into.
+    """A device in a namespace and its network.
 
-    The IPv6 link-local address is not listed: it follows from the MAC address (EUI-64, RFC 4291 appendix A).
+    ``addresses`` excludes the IPv6 link-local address: it follows from the MAC address (EUI-64, RFC 4291 appendix A).
     """
 
     id: str
@@ -42,14 +43,14 @@ class Port:
     addresses: frozenset[Interface]
 
     @property
-    def speaks_ipv6(self) -> bool:
-        """Whether the device has IPv6: with a smaller MTU the kernel refuses to speak of it there."""
+    def has_ipv6(self) -> bool:
+        """True if the device has IPv6: the kernel disables IPv6 on a device with a smaller MTU."""
         return self.mtu is None or self.mtu >= IPV6_MTU_MIN
 
 
 @dataclass(frozen=True, slots=True)
 class NextHop:
-    """Where a route leads: through ``device``, to ``via``, or on link where ``via`` is None."""
+    """A next hop of a route: device and gateway; ``via`` is None if the destination is on link."""
 
     device: str
     via: Address | None
@@ -57,7 +58,7 @@ class NextHop:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A route of the main table; several next hops share the traffic (multipath)."""
+    """A route of the main table; several next hops make a multipath route."""
 
     destination: Network
     hops: frozenset[NextHop]
@@ -65,7 +66,7 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class FloatingIP:
-    """An address of the external network that stands for one inside."""
+    """A floating address of the external network and the fixed address that it is translated to."""
 
     floating: IPv4Address
     fixed: IPv4Address
@@ -75,11 +76,11 @@ class FloatingIP:
 class RouterState:
     """A legacy router.
 
-    :param gateway: the port on the external network, also part of no other collection.
-    :param nat_address: IPv4 address of the gateway port that stands for the router; None without one.
+    :param gateway: the port on the external network; ``ports`` does not contain it.
+    :param nat_address: IPv4 address of the gateway port that SNAT translates to; None if there is none.
     :param snat: traffic of tenants leaves with ``nat_address`` as its source.
-    :param warnings: what of the payload is skipped or not served, for logs and people, in order; not compared.
-    :param unserved_features: features the router asks for and this agent does not serve; not compared.
+    :param warnings: one sorted line per part of the payload that is skipped or not served; not compared.
+    :param unserved_features: features of the router that this agent does not serve; not compared.
     :param unserved_floating_ips: ids of the associated floating IPs that are skipped; not compared.
     """
 
@@ -101,7 +102,7 @@ class RouterState:
 
 @dataclass(frozen=True, slots=True)
 class NetworkState:
-    """A bridge that must stay although no port needs it, with the real card that leads outside, if any."""
+    """A bridge that exists independently of ports, with the physical interface attached to it, if any."""
 
     id: str
     interface: str | None
@@ -109,7 +110,7 @@ class NetworkState:
 
 @dataclass(frozen=True, slots=True)
 class HostState:
-    """A namespace that stands for a virtual machine or an outside host (standalone mode)."""
+    """A namespace that simulates a virtual machine or an external host (standalone mode)."""
 
     id: str
     port: Port
@@ -121,13 +122,13 @@ State = RouterState | NetworkState | HostState
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What became of one state.
+    """Result of applying one state.
 
-    :param operations: the plan in lines, as a person reads it; with ``dry_run`` it was not carried out. Of a long one
-        only the first lines, unless all were asked for.
-    :param error: None, or what went wrong, with the operation.
+    :param operations: the plan as command lines; with ``dry_run`` they were not applied. A long plan is cut to its
+        first lines unless the request includes all.
+    :param error: error message with the failed operation; None on success.
     :param timings: seconds of data-plane time by phase (``observe``, ``plan``, ``apply``).
-    :param count: how many operations the plan has.
+    :param count: number of operations of the plan.
     """
 
     kind: Kind

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Features that a router asks for and that this agent does not serve. Pure; nothing here rejects a router.
+"""Detects features of a router that this agent does not serve. Pure functions; no feature rejects a router.
 
-One warning for each router and feature, with what it is asked for, so that an operator finds who misses it.
+Each router and feature gives one warning that names the affected addresses or subnets.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, Literal
 
 from l3agent.model.desired_ports import UsablePort
-from l3agent.model.payload import Node, shown
+from l3agent.model.payload import Node, format_value
 
 Feature = Literal[
     "address_scopes",
@@ -22,7 +22,7 @@ Feature = Literal[
     "qos",
     "router_advertisements",
 ]
-#: Every feature with a metric and a finding of ``l3-agentctl check``.
+#: All features; each has a metric and a finding of ``l3-agentctl check``.
 FEATURES: tuple[Feature, ...] = (
     "address_scopes",
     "conntrack_helpers",
@@ -34,20 +34,20 @@ FEATURES: tuple[Feature, ...] = (
     "router_advertisements",
 )
 
-#: Names in one warning; of more, the number follows.
+#: Maximum number of names in a warning; the number of the others follows.
 _MAX_NAMES = 5
-#: Neutron's mark of a subnet whose prefix comes from a delegating router; its releases up to 2024.2 have it.
+#: Value of ``subnetpool_id`` for a subnet with a delegated prefix, in releases of Neutron up to 2024.2.
 _DELEGATED = "prefix_delegation"
 
 
 def unserved_features(
     router: Node, gateway: UsablePort | None, internal: Collection[UsablePort], *, metadata_proxy: bool
 ) -> dict[Feature, str]:
-    """Return a warning for each feature that a router asks for and does not get.
+    """Return one warning per feature that the router has and this agent does not serve.
 
-    :param gateway: the gateway port that is served, if any.
-    :param internal: the internal ports that are served.
-    :param metadata_proxy: whether the configuration asks for a metadata proxy in each router with an internal port.
+    :param gateway: the served gateway port, if any.
+    :param internal: the served internal ports.
+    :param metadata_proxy: True if the configuration enables a metadata proxy for each router with an internal port.
     """
     floating_ips = list(_maps(router["_floatingips"].value))
     ports = [*internal, *([gateway] if gateway else ())]
@@ -56,7 +56,7 @@ def unserved_features(
         "address_scopes": ("address scopes are not separated", _scopes(ports)),
         "conntrack_helpers": (
             "conntrack helpers are not served",
-            list(map(shown, _elements(router["conntrack_helpers"].value))),
+            list(map(format_value, _elements(router["conntrack_helpers"].value))),
         ),
         "metadata": (
             "metadata is not served (enable_metadata_proxy)",
@@ -69,29 +69,33 @@ def unserved_features(
         "port_forwarding": ("port forwarding is not served", sorted(_port_forwardings(router, floating_ips))),
         "prefix_delegation": (
             "prefix delegation is not served",
-            [shown(one.get("id")) for one in subnets if one.get("subnetpool_id") == _DELEGATED],
+            [format_value(one.get("id")) for one in subnets if one.get("subnetpool_id") == _DELEGATED],
         ),
         "qos": ("QoS is not served", [*_qos_of_gateway(router), *_qos_of_floating_ips(floating_ips)]),
         "router_advertisements": (
             "router advertisements are not served",
-            [f"{shown(one.get('cidr'))} ({shown(one['ipv6_ra_mode'])})" for one in subnets if one.get("ipv6_ra_mode")],
+            [
+                f"{format_value(one.get('cidr'))} ({format_value(one['ipv6_ra_mode'])})"
+                for one in subnets
+                if one.get("ipv6_ra_mode")
+            ],
         ),
     }
-    return {feature: f"{text}: {_joined(names)}" for feature, (text, names) in asked.items() if names}
+    return {feature: f"{text}: {_join(names)}" for feature, (text, names) in asked.items() if names}
 
 
 def _scopes(ports: Iterable[UsablePort]) -> list[str]:
-    """Return the networks between which Neutron would not forward, by IP version."""
+    """Return the networks between which Neutron does not forward, by IP version."""
     found: dict[int, dict[str, set[str]]] = {4: {}, 6: {}}
     for port in ports:
         scopes = port.node["address_scopes"].value
-        # A network without addresses of a family has no scope there, and no traffic.
+        # A network without addresses of a family has no scope for it, and no traffic.
         for interface in port.port.addresses if isinstance(scopes, Mapping) else ():
             scope = scopes.get(str(interface.version))
-            name = f"scope {shown(scope)}" if scope else "no scope"
+            name = f"scope {format_value(scope)}" if scope else "no scope"
             found[interface.version].setdefault(name, set()).add(str(interface.network))
     return [
-        f"{_joined(sorted(networks))} in {scope}"
+        f"{_join(sorted(networks))} in {scope}"
         for scopes in found.values()
         if len(scopes) > 1
         for scope, networks in sorted(scopes.items())
@@ -99,13 +103,13 @@ def _scopes(ports: Iterable[UsablePort]) -> list[str]:
 
 
 def _port_forwardings(router: Node, floating_ips: Iterable[Mapping[str, Any]]) -> set[str]:
-    """Return the floating addresses, or the ids of the floating IPs where no address is named."""
+    """Return the floating addresses with port forwardings; the ids of the floating IPs if no address is given."""
     forwarding = [
         *_maps(router["_pf_floatingips"].value),
         *(one for one in floating_ips if one.get("port_forwardings")),
     ]
-    named = {shown(one.get("floating_ip_address")) for one in forwarding}
-    return named or set(map(shown, _elements(router["fip_managed_by_port_forwardings"].value)))
+    named = {format_value(one.get("floating_ip_address")) for one in forwarding}
+    return named or set(map(format_value, _elements(router["fip_managed_by_port_forwardings"].value)))
 
 
 def _qos_of_gateway(router: Node) -> Iterator[str]:
@@ -117,7 +121,7 @@ def _qos_of_gateway(router: Node) -> Iterator[str]:
 
 def _qos_of_floating_ips(floating_ips: Iterable[Mapping[str, Any]]) -> list[str]:
     return sorted(
-        shown(one.get("floating_ip_address"))
+        format_value(one.get("floating_ip_address"))
         for one in floating_ips
         if one.get("qos_policy_id") or one.get("qos_network_policy_id")
     )
@@ -128,10 +132,10 @@ def _elements(value: Any) -> Iterable[Any]:
 
 
 def _maps(value: Any) -> Iterator[Mapping[str, Any]]:
-    # A payload is decoded JSON; the test against the abstract class takes several times as long.
+    # A payload is decoded JSON; a test against the abstract class takes several times as long.
     return (one for one in _elements(value) if isinstance(one, dict))
 
 
-def _joined(names: list[str]) -> str:
+def _join(names: list[str]) -> str:
     more = len(names) - _MAX_NAMES
     return ", ".join(names[:_MAX_NAMES]) + (f" and {more} more" if more > 0 else "")

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""States and reports as plain lists, strings and bytes, and back: what crosses the socket between agent and data plane.
+"""Wire form of states and reports on the socket between agent and data plane: lists, strings and bytes for msgpack.
 
-The form is msgpack-able. Both ends speak the same protocol (:mod:`l3agent.model.protocol`), which the ``hello`` of the
-socket compares. Addresses travel as their bytes, which are read in a third of the time of their text.
+Both ends use the same protocol number (:mod:`l3agent.model.protocol`), which the ``hello`` of the socket compares.
+Addresses are encoded as bytes, which are decoded in a third of the time of their text.
 
-Who reads has privilege that the writer lacks, so nothing is taken on trust: what is read has the forms of
-:mod:`l3agent.model.validators` and names no device but those that are made for its ports.
+The reader has privileges that the writer lacks, so the reader validates every value
+(:mod:`l3agent.model.validators`), and a state can name only the devices of its own ports.
 """
 
 from __future__ import annotations
@@ -45,17 +45,17 @@ from l3agent.model.validators import (
     is_unicast_mac,
 )
 
-#: The longest request: 80,000 routes, or half a million floating IPs.
+#: Maximum size of a request: 80,000 routes, or half a million floating IPs.
 FRAME_BYTES = 4 << 20
-#: A file name has 255 bytes; the prefix of a namespace takes some of them.
+#: A file name has at most 255 bytes, including the prefix of a namespace.
 _ID_BYTES = 200
 _ID = "expected 11 to 36 hexadecimal digits and hyphens"
-#: A floating address and a fixed one.
+#: A floating address and a fixed address.
 _FIP_BYTES = 8
 
 
 def pack_state(key: Key, state: State | None) -> dict[str, Any]:
-    """Return the wire form of a desired state; ``None`` asks for its removal."""
+    """Return the wire form of a desired state; ``None`` requests its removal."""
     kind, state_id = key
     body: dict[str, Any] | None
     match state:
@@ -78,7 +78,7 @@ def pack_state(key: Key, state: State | None) -> dict[str, Any]:
 
 
 def batches(wires: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
-    """Yield states in groups that fit one request each."""
+    """Yield states in batches that fit into one request each."""
     batch: list[dict[str, Any]] = []
     size = 0
     for wire in wires:
@@ -96,8 +96,8 @@ def batches(wires: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
 def unpack_state(wire: Mapping[str, Any]) -> tuple[Key, State | None]:
     """Return the key and the state of a wire form.
 
-    :raises ValueError, KeyError, TypeError: the form is not one of ours.
-    :raises InvalidState: it is, with a value that no state has.
+    :raises ValueError, KeyError, TypeError: the structure is not that of a state.
+    :raises InvalidState: a value is not valid in a state.
     """
     key = unpack_key(wire)
     body = wire["state"]
@@ -105,20 +105,20 @@ def unpack_state(wire: Mapping[str, Any]) -> tuple[Key, State | None]:
 
 
 def unpack_key(wire: Mapping[str, Any]) -> Key:
-    """Return the key of a wire form: what others left behind may have any name, as long as it is that of a file.
+    """Return the key of a wire form. Left-overs of other programs may have any id that is valid in a file name.
 
-    :raises ValueError, KeyError, TypeError: the form is not one of ours.
+    :raises ValueError, KeyError, TypeError: the structure is not that of a key.
     """
     kind, state_id = wire["kind"], str(wire["id"])
     if kind not in ("router", "network", "host"):
         raise ValueError(f"unknown kind of state {kind!r}")
     if not 0 < len(state_id.encode()) <= _ID_BYTES or "/" in state_id or "\0" in state_id:
-        raise ValueError(f"{kind} {state_id!r}: an id is part of a file name")
+        raise ValueError(f"{kind} {state_id!r}: expected an id that is valid in a file name")
     return kind, state_id
 
 
 def entry_count(wire: object) -> int:
-    """Return about how many addresses and routes a wire form has; 0 for what is not one."""
+    """Return the approximate number of addresses and routes in a wire form; 0 if it is not a state."""
     body = wire.get("state") if isinstance(wire, dict) else None
     if not isinstance(body, dict):
         return 0
@@ -156,27 +156,27 @@ def _unpack_body(key: Key, body: Mapping[str, Any]) -> State:
     return HostState(state_id, _unpack_port(body["port"], HOST_DEVICE), routes)
 
 
-class Reader:
-    """Reads states, and remembers the last form of each: what is as it was is not read again.
+class StateReader:
+    """Decodes states and caches the last wire form of each, so that an unchanged state is not decoded again.
 
-    The same form gives the same object. Where only floating IPs differ, only those that do are read: their bytes are
-    in order, so what two forms have in common is found by comparing, whatever their number.
+    An equal form gives the same object. If two forms differ in floating IPs only, the reader decodes only the
+    differing ones: their bytes are sorted, so a binary search finds the common prefix and suffix.
     """
 
     def __init__(self) -> None:
         self._last: dict[Key, tuple[Mapping[str, Any], State]] = {}
 
     def read(self, wire: Mapping[str, Any]) -> tuple[Key, State | None]:
-        """Return the key and the state of a wire form; of an absent one nothing is remembered.
+        """Return the key and the state of a wire form. An absent state (None) leaves the cache.
 
-        :raises ValueError, KeyError, TypeError: the form is not one of ours.
-        :raises InvalidState: it is, with a value that no state has.
+        :raises ValueError, KeyError, TypeError: the structure is not that of a state.
+        :raises InvalidState: a value is not valid in a state.
         """
         former = self._last.get((wire["kind"], wire["id"]))
         if former is None or wire["state"] is None:
             key, state = unpack_state(wire)
         else:
-            key, state = (wire["kind"], wire["id"]), _changed(*former, wire)
+            key, state = (wire["kind"], wire["id"]), _unpack_change(*former, wire)
         if state is None:
             self._last.pop(key, None)
         else:
@@ -184,18 +184,18 @@ class Reader:
         return key, state
 
     def forget(self, keys: Iterable[Key]) -> None:
-        """Forget the last forms of some states."""
+        """Remove states from the cache."""
         for key in keys:
             self._last.pop(key, None)
 
 
-def _changed(before: Mapping[str, Any], state: State, after: Mapping[str, Any]) -> State | None:
-    """Return the state of a form, knowing another one and its state."""
+def _unpack_change(before: Mapping[str, Any], state: State, after: Mapping[str, Any]) -> State | None:
+    """Return the state of a wire form, given the previous form and its state."""
     if after == before:
         return state
     old, new = dict(before["state"]), dict(after["state"])
     if isinstance(state, RouterState):
-        gone, come = _differing(old.pop("floating_ips"), new.pop("floating_ips"))
+        gone, come = _difference(old.pop("floating_ips"), new.pop("floating_ips"))
         if old == new:
             left = state.floating_ips - _unpack_floating_ips(gone)
             return replace(state, floating_ips=left | _unpack_floating_ips(come))
@@ -216,12 +216,12 @@ def pack_report(report: Report) -> dict[str, Any]:
 
 def unpack_report(wire: Mapping[str, Any]) -> Report:
     """Return the report of a wire form."""
-    said = tuple(wire["operations"])
-    return Report(wire["kind"], wire["id"], said, wire["error"], dict(wire["timings"]), wire["count"])
+    operations = tuple(wire["operations"])
+    return Report(wire["kind"], wire["id"], operations, wire["error"], dict(wire["timings"]), wire["count"])
 
 
 def _pack_floating_ips(floating_ips: Iterable[FloatingIP]) -> bytes:
-    """Return eight bytes each, floating and fixed address, in order."""
+    """Return sorted pairs of floating and fixed address, eight bytes each."""
     return b"".join(sorted(fip.floating.packed + fip.fixed.packed for fip in floating_ips))
 
 
@@ -235,21 +235,21 @@ def _unpack_floating_ips(packed: bytes) -> frozenset[FloatingIP]:
     return frozenset(FloatingIP(IPv4Address(pair[:4]), IPv4Address(pair[4:])) for pair in pairs)
 
 
-def _differing(before: bytes, after: bytes) -> tuple[bytes, bytes]:
-    """Return the middle of two rows of pairs, without what their beginnings and their ends have in common."""
+def _difference(before: bytes, after: bytes) -> tuple[bytes, bytes]:
+    """Return the differing middle parts of two rows of pairs, without their common prefix and suffix."""
     most = min(len(before), len(after)) // _FIP_BYTES
-    head = bisect_left(range(most), True, key=lambda n: _cut(before, n + 1) != _cut(after, n + 1))
+    head = bisect_left(range(most), True, key=lambda n: _prefix(before, n + 1) != _prefix(after, n + 1))
     left, right = before[head * _FIP_BYTES :], after[head * _FIP_BYTES :]
     most -= head
-    tail = bisect_left(range(most), True, key=lambda n: _end(left, n + 1) != _end(right, n + 1))
+    tail = bisect_left(range(most), True, key=lambda n: _suffix(left, n + 1) != _suffix(right, n + 1))
     return left[: len(left) - tail * _FIP_BYTES], right[: len(right) - tail * _FIP_BYTES]
 
 
-def _cut(packed: bytes, pairs: int) -> bytes:
+def _prefix(packed: bytes, pairs: int) -> bytes:
     return packed[: pairs * _FIP_BYTES]
 
 
-def _end(packed: bytes, pairs: int) -> bytes:
+def _suffix(packed: bytes, pairs: int) -> bytes:
     return packed[len(packed) - pairs * _FIP_BYTES :]
 
 
@@ -259,7 +259,7 @@ def _pack_port(port: Port) -> list[Any]:
 
 
 def _unpack_port(wire: list[Any], prefix: str) -> Port:
-    """Return a port whose device has a prefix of ours, or is that of a host."""
+    """Return a port whose device name follows from its id, or is the device of a host."""
     port_id, network_id, device, mac, mtu, addresses = wire
     if type(port_id) is not str or not is_id(port_id):
         raise InvalidState("port: id", port_id, _ID)
@@ -268,7 +268,7 @@ def _unpack_port(wire: list[Any], prefix: str) -> Port:
     if type(network_id) is not str or not is_id(network_id):
         raise InvalidState(f"port {port_id}: network", network_id, _ID)
     if type(mac) is not str or not is_unicast_mac(mac):
-        raise InvalidState(f"port {port_id}: MAC address", mac, "expected that of one interface, in lower case")
+        raise InvalidState(f"port {port_id}: MAC address", mac, "expected a unicast MAC address in lower case")
     if mtu is not None and (type(mtu) is not int or not MTU_MIN <= mtu <= MTU_MAX):
         raise InvalidState(f"port {port_id}: MTU", mtu, f"expected a whole number from {MTU_MIN} to {MTU_MAX}")
     interfaces = frozenset([_unpack_interface(port_id, packed, length) for packed, length in addresses])
@@ -277,9 +277,9 @@ def _unpack_port(wire: list[Any], prefix: str) -> Port:
 
 def _unpack_interface(port_id: str, packed: bytes, length: int) -> Interface:
     if type(packed) is not bytes or not is_unicast(packed) or is_link_local(packed):
-        raise InvalidState(f"port {port_id}: address", packed, "expected the bytes of a unicast one, not link-local")
+        raise InvalidState(f"port {port_id}: address", packed, "expected a unicast address that is not link-local")
     if type(length) is not int or not 0 < length <= 8 * len(packed):
-        raise InvalidState(f"port {port_id}: prefix length", length, f"expected one from 1 to {8 * len(packed)}")
+        raise InvalidState(f"port {port_id}: prefix length", length, f"expected a number from 1 to {8 * len(packed)}")
     return IPv4Interface((packed, length)) if len(packed) == 4 else IPv6Interface((packed, length))
 
 
@@ -295,7 +295,7 @@ def _pack_route(route: Route) -> list[Any]:
 
 
 def _unpack_route(wire: list[Any], devices: Collection[str]) -> Route:
-    """Return a route through some of the devices of its state."""
+    """Return a route through devices of its state."""
     packed, length, hops = wire
     destination = _unpack_network(packed, length)
     if not hops:
@@ -311,17 +311,15 @@ def _unpack_network(packed: bytes, length: int) -> Network:
     except ValueError as exc:
         raise InvalidState("route: destination", f"{packed.hex()}/{length}", str(exc)) from exc
     if not is_routable(network):
-        raise InvalidState("route: destination", str(network), "nothing can be routed there")
+        raise InvalidState("route: destination", str(network), "expected a routable network")
     return network
 
 
 def _unpack_hop(destination: Network, device: str, via: bytes | None, devices: Collection[str]) -> NextHop:
     if device not in devices:
-        raise InvalidState(f"route to {destination}: device", device, "expected one of its own ports")
+        raise InvalidState(f"route to {destination}: device", device, "expected the device of a port of the state")
     if via is None:
         return NextHop(device, None)
     if type(via) is not bytes or 8 * len(via) != destination.max_prefixlen or not is_unicast(via):
-        raise InvalidState(
-            f"route to {destination}: next hop", via, "expected the bytes of a unicast one, of its family"
-        )
+        raise InvalidState(f"route to {destination}: next hop", via, "expected a unicast address of the same family")
     return NextHop(device, IPv4Address(via) if len(via) == 4 else IPv6Address(via))

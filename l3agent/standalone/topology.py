@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from l3agent.model.states import IPV6_MTU_MIN, Address, Interface, Network, is_end
+from l3agent.model.states import IPV6_MTU_MIN, Address, Interface, Network, is_network_or_broadcast
 from l3agent.model.validators import MTU_MAX, MTU_MIN
 from l3agent.standalone.addresses import (
     as_interface,
@@ -142,7 +142,7 @@ def _subnet_gateway(item: Item | None, cidr: Network, external: bool) -> Address
     if address.version != cidr.version:
         item.fail(f"the address family differs from {cidr}")
         return None
-    if is_end(address, cidr) or (address not in cidr and not external):
+    if is_network_or_broadcast(address, cidr) or (address not in cidr and not external):
         item.fail(f"not an address of a host in {cidr}")
         return None
     return address
@@ -194,6 +194,6 @@ def _host_address(item: Item, network: VirtualNetwork) -> Interface | None:
         return None
     if length not in (None, subnet.cidr.prefixlen):
         item.fail(f"the prefix length of {subnet.cidr} is not /{length}")
-    if is_end(address, subnet.cidr):
+    if is_network_or_broadcast(address, subnet.cidr):
         item.fail(f"the network or broadcast address of {subnet.cidr}")
     return as_interface(address, subnet.cidr.prefixlen)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from l3agent.model.states import HostState, NetworkState, Report, RouterState, State
-from l3agent.model.wire import Reader, pack_report, pack_state, unpack_report, unpack_state
+from l3agent.model.wire import StateReader, pack_report, pack_state, unpack_report, unpack_state
 from tests.support.strategies import host_states, network_states, router_states
 
 KIND = {RouterState: "router", NetworkState: "network", HostState: "host"}
@@ -39,7 +39,7 @@ def test_an_absent_state_crosses_the_socket_unchanged(kind: str, state_id: str) 
 def test_a_reader_that_knows_former_forms_reads_the_same(
     first: RouterState, others: list[RouterState], data: st.DataObject
 ) -> None:
-    reader = Reader()
+    reader = StateReader()
     states = [first, *(replace(one, id=first.id) for one in others)]
     # The most frequent change: other floating IPs of the same router.
     states += [replace(first, floating_ips=one.floating_ips) for one in states if first.gateway is not None]

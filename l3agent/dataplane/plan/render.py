@@ -138,7 +138,7 @@ def _router(key: Key, state: RouterState, driver: InterfaceDriver, counting: boo
     yield from _router_routes(state)
     if state.gateway is not None:
         yield from _translations(state, state.gateway, counting)
-        if state.gateway.speaks_ipv6 and all(route.destination != _EVERYTHING_IPV6 for route in state.routes):
+        if state.gateway.has_ipv6 and all(route.destination != _EVERYTHING_IPV6 for route in state.routes):
             # Nobody named an IPv6 next hop: the routers outside say who they are.
             yield AcceptRA(state.gateway.device)
 
@@ -176,7 +176,7 @@ def _host(key: Key, state: HostState, driver: InterfaceDriver) -> Iterator[Entry
 
 def _port(key: Key, port: Port, driver: InterfaceDriver) -> Iterator[Entry]:
     yield from driver.port(key, port)
-    if port.speaks_ipv6:
+    if port.has_ipv6:
         yield from _address(port.device, link_local(port.mac))
     for interface in port.addresses:
         yield from _address(port.device, interface)

@@ -11,7 +11,7 @@ import pytest
 
 from l3agent.exceptions import InvalidState
 from l3agent.model.states import NetworkState
-from l3agent.model.wire import Reader, pack_state, unpack_state
+from l3agent.model.wire import StateReader, pack_state, unpack_state
 from tests.support.states import host, key, new_id, port, route, router
 
 INNER = port(new_id(), "10.0.0.1/24", "2001:db8:1::1/64")
@@ -62,7 +62,7 @@ def refused(wire: dict[str, Any]) -> InvalidState:
     """Return the refusal of a form, which is the same from a reader that knows the right one."""
     with pytest.raises(InvalidState) as first:
         unpack_state(wire)
-    reader = Reader()
+    reader = StateReader()
     right, _ = reader.read(pack_state(key(ROUTER), ROUTER))
     assert right == key(ROUTER)
     with pytest.raises(InvalidState) as again:
