@@ -107,7 +107,7 @@ def update(before: Database, after: Database) -> dict[str, Any]:
 
 
 @given(st.lists(DATABASES, min_size=2, max_size=6))
-def test_updates_lead_to_what_a_new_reader_sees(history):
+def test_updates_lead_to_what_a_new_reader_sees(history: Any) -> None:
     copy, fresh = Rows(), Rows()
     copy.update(initial(history[0]))
     for before, after in itertools.pairwise(history):

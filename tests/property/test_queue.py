@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from l3agent.agent.processing_queue import ResourceProcessingQueue
-from l3agent.agent.resource_update import PRIORITY_FULL_SYNC, PRIORITY_RPC, Action
+from l3agent.agent.resource_update import PRIORITY_FULL_SYNC, PRIORITY_RPC, Action, ResourceUpdate
 
 RETRY_MIN, RETRY_MAX = 1.0, 8.0
 ALL = ("r1", "r2", "r3")
@@ -29,7 +29,7 @@ class QueueMachine(RuleBasedStateMachine):
     #: How many workers may wait for the server at a time.
     fetching = math.inf
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.now = 0.0
         self.queue = ResourceProcessingQueue(
@@ -45,12 +45,12 @@ class QueueMachine(RuleBasedStateMachine):
     # The server changes, and says so.
 
     @rule(router=ROUTERS)
-    def change(self, router):
+    def change(self, router: str) -> None:
         self.server[router] = next(self.versions)
         self.queue.add(router, Action.UPDATE, PRIORITY_RPC)
 
     @rule(router=ROUTERS)
-    def delete(self, router):
+    def delete(self, router: str) -> None:
         self.server.pop(router, None)
         self.queue.add(router, Action.DELETE, PRIORITY_RPC)
 
@@ -58,13 +58,13 @@ class QueueMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: len(self.fetches) < 2)
     @rule()
-    def ask_for_all(self):
+    def ask_for_all(self) -> None:
         fetch = self.queue.track_fetch()
         self.fetches.append((fetch, fetch.__enter__(), dict(self.server)))
 
     @precondition(lambda self: self.fetches)
     @rule()
-    def answer_for_all(self):
+    def answer_for_all(self) -> None:
         fetch, sequence, answer = self.fetches.pop(0)
         for router, version in answer.items():
             self.queue.add(router, Action.UPDATE, PRIORITY_FULL_SYNC, resource={"version": version}, sequence=sequence)
@@ -74,7 +74,7 @@ class QueueMachine(RuleBasedStateMachine):
 
     # Workers: take, fetch, and succeed or fail.
 
-    def is_one_to_be_had(self):
+    def is_one_to_be_had(self) -> bool:
         """Tell whether a worker would get a router: any that needs no answer, others while they may wait for one."""
         fetching = sum(self.queue.processing(router).needs_fetch for router in self.workers)
         waiting = [self.queue._dirty[router] for router in self.queue._slots]
@@ -82,7 +82,7 @@ class QueueMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.is_one_to_be_had())
     @rule()
-    def take(self):
+    def take(self) -> None:
         work = self.queue.each_update_to_next_router()
         with eventlet.Timeout(0.2):
             update = work.__enter__()
@@ -94,7 +94,7 @@ class QueueMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.is_one_to_be_had())
     @rule()
-    def work_off_one(self):
+    def work_off_one(self) -> None:
         with (
             eventlet.Timeout(0.2),
             self.queue.each_update_to_next_router() as update,
@@ -108,7 +108,7 @@ class QueueMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.workers)
     @rule(data=st.data())
-    def fetch(self, data):
+    def fetch(self, data: st.DataObject) -> None:
         router = data.draw(st.sampled_from(sorted(self.workers)))
         with self.queue.track_fetch() as sequence:
             version = self.server.get(router)
@@ -116,7 +116,7 @@ class QueueMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.workers)
     @rule(data=st.data(), fails=st.booleans())
-    def finish(self, data, fails):
+    def finish(self, data: st.DataObject, fails: bool) -> None:
         router = data.draw(st.sampled_from(sorted(self.workers)))
         update = self.queue.processing(router)
         if fails or update.needs_fetch:
@@ -125,7 +125,7 @@ class QueueMachine(RuleBasedStateMachine):
             self.apply(update)
             self.workers.pop(router).__exit__(None, None, None)
 
-    def apply(self, update):
+    def apply(self, update: ResourceUpdate) -> None:
         if update.action in (Action.DELETE, Action.MISSING):
             self.kernel.pop(update.id, None)
         else:
@@ -134,43 +134,43 @@ class QueueMachine(RuleBasedStateMachine):
             self.kernel[update.id] = version
 
     @rule(seconds=st.sampled_from([0.5, 1.0, RETRY_MAX]))
-    def time_passes(self, seconds):
+    def time_passes(self, seconds: float) -> None:
         self.now += seconds
         self.queue._collect_due_retries()
 
     # An operator holds back one router, or all.
 
     @rule(router=ROUTERS)
-    def hold(self, router):
+    def hold(self, router: str) -> None:
         self.suspended.add(router)
         self.queue.suspend(router)
 
     @rule(router=ROUTERS)
-    def resume(self, router):
+    def resume(self, router: str) -> None:
         self.suspended.discard(router)
         self.queue.resume(router)
 
     @rule()
-    def close(self):
+    def close(self) -> None:
         self.queue.close()
 
     @rule()
-    def open(self):
+    def open(self) -> None:
         self.queue.open()
 
     # Laws
 
     @invariant()
-    def a_router_is_waiting_or_failed_or_in_work_and_counted_once(self):
+    def a_router_is_waiting_or_failed_or_in_work_and_counted_once(self) -> None:
         counts = self.queue.counts()
         assert counts["processing"] == len(self.workers)
         assert sum(counts.values()) <= len(ALL) + len(self.workers)
 
     @invariant()
-    def no_retry_is_further_away_than_the_bound(self):
+    def no_retry_is_further_away_than_the_bound(self) -> None:
         assert all(self.queue.seconds_to_retry(router) <= RETRY_MAX for router in ALL)
 
-    def teardown(self):
+    def teardown(self) -> None:
         """However it went: what is worked off in the end is what the server holds, so no last update was lost."""
         while self.fetches:
             self.answer_for_all()

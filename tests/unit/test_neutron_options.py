@@ -1,9 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Files of a real deployment, as they are: every option of neutron-l3-agent has an effect, or a reason is told."""
 
+from __future__ import annotations
+
 import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
+from oslo_config import cfg
 
 from l3agent.cmd.neutron_options import (
     ineffective_options,
@@ -76,8 +82,8 @@ rabbit_password = a/b@c
 
 
 @pytest.fixture
-def conf_of(tmp_path):
-    def parse(*texts):
+def conf_of(tmp_path: Path) -> Callable[..., cfg.ConfigOpts]:
+    def parse(*texts: str) -> cfg.ConfigOpts:
         arguments = []
         for number, text in enumerate(texts):
             path = tmp_path / f"{number}.ini"
@@ -89,7 +95,7 @@ def conf_of(tmp_path):
 
 
 @pytest.mark.feature("process.options")
-def test_every_option_of_neutrons_agent_has_an_effect_or_a_reason(conf_of):
+def test_every_option_of_neutrons_agent_has_an_effect_or_a_reason(conf_of: Callable[..., cfg.ConfigOpts]) -> None:
     conf = conf_of("")
     get_transport(conf, "local:///options")
     Service.create(
@@ -107,7 +113,7 @@ def test_every_option_of_neutrons_agent_has_an_effect_or_a_reason(conf_of):
 
 
 @pytest.mark.feature("process.options")
-def test_options_without_effect_are_named_in_one_line_with_the_reason(conf_of):
+def test_options_without_effect_are_named_in_one_line_with_the_reason(conf_of: Callable[..., cfg.ConfigOpts]) -> None:
     said = ineffective_options(
         conf_of(
             "[DEFAULT]\nha_vrrp_advert_int = 2\nmetadata_port = 9697\nhost = node1\nsome_option_of_the_server = 1\n",
@@ -123,24 +129,26 @@ def test_options_without_effect_are_named_in_one_line_with_the_reason(conf_of):
     assert "some_option" not in said
 
 
-def test_the_interval_of_periodic_tasks_has_an_effect_below_that_of_the_only_task(conf_of):
+def test_the_interval_of_periodic_tasks_has_an_effect_below_that_of_the_only_task(
+    conf_of: Callable[..., cfg.ConfigOpts],
+) -> None:
     assert "periodic_interval (" in ineffective_options(conf_of("[DEFAULT]\nperiodic_interval = 40\n"))
     assert ineffective_options(conf_of("[DEFAULT]\nperiodic_interval = 0.5\n")) == ""
 
 
-def test_what_asks_for_nothing_is_not_named(conf_of):
+def test_what_asks_for_nothing_is_not_named(conf_of: Callable[..., cfg.ConfigOpts]) -> None:
     assert (
         ineffective_options(conf_of("[DEFAULT]\nenable_metadata_proxy = False\nrouter_id =\n[agent]\nextensions =\n"))
         == ""
     )
 
 
-def test_both_spellings_of_the_agents_group_are_one(conf_of):
+def test_both_spellings_of_the_agents_group_are_one(conf_of: Callable[..., cfg.ConfigOpts]) -> None:
     conf = conf_of("[agent]\nreport_interval = 7\n", "[AGENT]\navailability_zone = az9\n")
     assert (conf.AGENT.report_interval, conf.AGENT.availability_zone) == (7, "az9")
 
 
-def test_files_of_mitaka_lead_to_the_broker(conf_of):
+def test_files_of_mitaka_lead_to_the_broker(conf_of: Callable[..., cfg.ConfigOpts]) -> None:
     conf = conf_of(MITAKA)
     url = legacy_transport_url(conf)
     assert url == "rabbit://openstack:a%2Fb%40c@192.0.2.1:5672,openstack:a%2Fb%40c@192.0.2.2:5673/"
@@ -150,7 +158,9 @@ def test_files_of_mitaka_lead_to_the_broker(conf_of):
 
 
 @pytest.mark.parametrize("name", ["openvswitch", "neutron.agent.linux.interface.OVSInterfaceDriver"])
-def test_options_of_open_vswitch_have_an_effect_where_it_is_in_use(conf_of, name):
+def test_options_of_open_vswitch_have_an_effect_where_it_is_in_use(
+    conf_of: Callable[..., cfg.ConfigOpts], name: str
+) -> None:
     of_old = "[DEFAULT]\nexternal_network_bridge = br-ex\novs_integration_bridge = br-i\novs_use_veth = True\n"
     conf = conf_of(of_old + f"interface_driver = {name}\n", "[ovs]\novsdb_connection = unix:/db\n")
     assert ineffective_options(conf) == ""
@@ -162,23 +172,25 @@ def test_options_of_open_vswitch_have_an_effect_where_it_is_in_use(conf_of, name
 
 
 @pytest.mark.parametrize("remote", ["127.0.0.1:6640", "ptcp:6640", ""])
-def test_a_place_of_the_database_that_is_none_is_refused(conf_of, remote):
+def test_a_place_of_the_database_that_is_none_is_refused(conf_of: Callable[..., cfg.ConfigOpts], remote: str) -> None:
     with pytest.raises(ConfigError, match=r"ovsdb_connection: .*expected tcp:IP:PORT"):
         conf_of(f"[ovs]\novsdb_connection = {remote}\n")
 
 
-def test_a_transport_url_goes_before_the_parts_of_old_files(conf_of):
+def test_a_transport_url_goes_before_the_parts_of_old_files(conf_of: Callable[..., cfg.ConfigOpts]) -> None:
     assert legacy_transport_url(conf_of(MITAKA, "[DEFAULT]\ntransport_url = rabbit://192.0.2.7/\n")) is None
     assert legacy_transport_url(conf_of("")) is None
 
 
 @pytest.mark.parametrize("mode", ["dvr", "dvr_snat", "dvr_no_external"])
-def test_modes_of_distributed_routers_are_refused_by_name(conf_of, mode):
+def test_modes_of_distributed_routers_are_refused_by_name(conf_of: Callable[..., cfg.ConfigOpts], mode: str) -> None:
     with pytest.raises(ConfigError, match=f"agent_mode: {mode}: distributed routers are not built"):
         conf_of(f"[DEFAULT]\nagent_mode = {mode}\n")
 
 
-def test_the_server_keeps_the_row_of_the_agent_for_the_host_name_is_that_of_neutrons_agents(conf_of):
+def test_the_server_keeps_the_row_of_the_agent_for_the_host_name_is_that_of_neutrons_agents(
+    conf_of: Callable[..., cfg.ConfigOpts],
+) -> None:
     assert conf_of("").host == socket.gethostname()
     assert conf_of("[DEFAULT]\nhost = node1.example.org\n").host == "node1.example.org"
 
@@ -199,7 +211,7 @@ type_drivers = vxlan
 """
 
 
-def test_of_neutrons_own_options_none_is_taken_for_a_mistake(conf_of):
+def test_of_neutrons_own_options_none_is_taken_for_a_mistake(conf_of: Callable[..., cfg.ConfigOpts]) -> None:
     listed = (
         f"[{group}]\n" + "".join(f"{name} = \n" for name in names.split()) for group, names in L3_AGENT_OPTIONS.items()
     )
@@ -208,7 +220,7 @@ def test_of_neutrons_own_options_none_is_taken_for_a_mistake(conf_of):
     assert unknown_options(_registered(conf_of(OTHERS.replace("interface_drivers = x\n", "")))) == []
 
 
-def test_what_looks_like_an_option_of_ours_is(conf_of):
+def test_what_looks_like_an_option_of_ours_is(conf_of: Callable[..., cfg.ConfigOpts]) -> None:
     found = unknown_options(_registered(conf_of(OTHERS, "[agent]\nreport_intervall = 3\n[dataplane]\npol_size = 1\n")))
     assert found == [
         "[AGENT] report_intervall: no such option; did you mean report_interval?",
@@ -217,13 +229,13 @@ def test_what_looks_like_an_option_of_ours_is(conf_of):
     ]
 
 
-def _registered(conf):
+def _registered(conf: cfg.ConfigOpts) -> Any:
     """Return the options with those that a client of the broker brings."""
     Client(get_transport(conf, "local:///neutron-options"), "topic", timeout=1)
     return conf
 
 
-def _without_values_of_ours(text):
+def _without_values_of_ours(text: str) -> str:
     """Leave out what we would read and refuse to be empty."""
     ours = {opt.dest for _, opts in list_opts() for opt in opts} | {"debug", "use_syslog", "log_options"}
     return "\n".join(line for line in text.splitlines() if line.partition(" ")[0] not in ours)

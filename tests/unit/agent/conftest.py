@@ -1,4 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
 import pytest
 from oslo_config import cfg
 
@@ -7,10 +13,11 @@ from l3agent.conf import register_opts
 from l3agent.rpc import FailureLog, get_transport
 from l3agent.service import Service
 from l3agent.testing import FakeDataplane, FakePlugin, running
+from tests.support.agents import MakeAgent, ServiceOf
 
 
 @pytest.fixture
-def conf(request, tmp_path):
+def conf(request: pytest.FixtureRequest, tmp_path: Path) -> cfg.ConfigOpts:
     conf = cfg.ConfigOpts()
     register_opts(conf)
     conf([])
@@ -25,33 +32,33 @@ def conf(request, tmp_path):
 
 
 @pytest.fixture
-def transport(conf, request):
+def transport(conf: cfg.ConfigOpts, request: pytest.FixtureRequest) -> Any:
     transport = get_transport(conf, f"local:///{request.node.name[:40]}")
     conf.set_override("rpc_response_timeout", 1) if "rpc_response_timeout" in conf else None
     return transport
 
 
 @pytest.fixture
-def dataplane():
+def dataplane() -> FakeDataplane:
     return FakeDataplane()
 
 
 @pytest.fixture
-def plugin(transport):
+def plugin(transport: Any) -> FakePlugin:
     return FakePlugin(transport)
 
 
 @pytest.fixture
-def make_agent(conf, transport, dataplane):
-    def make():
+def make_agent(conf: cfg.ConfigOpts, transport: Any, dataplane: FakeDataplane) -> MakeAgent:
+    def make() -> L3NATAgent:
         return L3NATAgent(conf, "node1", dataplane=dataplane, transport=transport)
 
     return make
 
 
 @pytest.fixture
-def service_of(conf, transport):
-    def make(agent):
+def service_of(conf: cfg.ConfigOpts, transport: Any) -> ServiceOf:
+    def make(agent: L3NATAgent) -> Service:
         return Service.create(
             binary="neutron-l3-agent",
             topic="l3_agent",
@@ -67,7 +74,7 @@ def service_of(conf, transport):
 
 
 @pytest.fixture
-def agent(make_agent, service_of, plugin):
+def agent(make_agent: MakeAgent, service_of: ServiceOf, plugin: FakePlugin) -> Iterator[L3NATAgent]:
     """An agent at work, with its server."""
     agent = make_agent()
     with running(plugin, service_of(agent)):
@@ -75,12 +82,12 @@ def agent(make_agent, service_of, plugin):
 
 
 @pytest.fixture(autouse=True)
-def failure_logs_end_with_their_test(monkeypatch):
+def failure_logs_end_with_their_test(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Counts of failures are logged up to two minutes later: those of one test are no lines of the next one."""
     logs = []
     summarise = FailureLog._summarise
 
-    def recorded(self, cause):
+    def recorded(self: FailureLog, cause: str) -> None:
         logs.append(self)
         summarise(self, cause)
 

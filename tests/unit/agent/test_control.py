@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
 import json
 import os
 import resource
@@ -7,14 +9,16 @@ import stat
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, NoReturn
 
 import eventlet
 import pytest
 from eventlet.green import socket
 
 from l3agent import __version__
-from l3agent.agent.l3_agent import STATE_CACHE_FILE
+from l3agent.agent.l3_agent import STATE_CACHE_FILE, L3NATAgent
 from l3agent.agent.state_cache import StateCache
 from l3agent.exceptions import (
     AlreadyRunning,
@@ -29,20 +33,20 @@ from l3agent.ops.control import ControlSocket
 from l3agent.ops.control_client import call_agent
 from l3agent.ops.control_operations import build_operations
 from l3agent.ops.status import plans, show, status, topology
-from l3agent.testing import running, wait_until
+from l3agent.testing import FakeDataplane, FakePlugin, running, wait_until
 from tests.support.payloads import a_floating_ip, a_router
 
 R1, R2 = (f"cffffff{number}-0000-4000-8000-000000000000" for number in (1, 2))
 
 
 @pytest.fixture
-def path():
+def path() -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix="l3-"))
     yield folder / "c.sock"
     shutil.rmtree(folder)
 
 
-def ask(path, *lines):
+def ask(path: Path, *lines: Any) -> list[Any]:
     with socket.socket(socket.AF_UNIX) as client:
         client.connect(str(path))
         client.sendall(
@@ -52,42 +56,46 @@ def ask(path, *lines):
             return [json.loads(answers.readline()) for _ in lines]
 
 
-def refuse(request):
+def refuse(request: Any) -> NoReturn:
     raise DataplaneUnavailable("gone")
 
 
 @pytest.fixture
-def control(path):
+def control(path: Path) -> Iterator[ControlSocket]:
     build_operations = {"echo": lambda request: {"you": request["name"]}, "refuse": refuse}
     with running(control := ControlSocket(str(path), build_operations)):
         yield control
 
 
-def test_requests_are_answered_line_by_line(control, path):
+def test_requests_are_answered_line_by_line(control: ControlSocket, path: Path) -> None:
     assert ask(path, {"op": "echo", "name": "a"}, {"op": "echo", "name": "b"}) == [{"you": "a"}, {"you": "b"}]
 
 
 @pytest.mark.parametrize(
     "line", [b"nonsense\n", b"[]\n", b'{"op": "destroy"}\n', b"{}\n", b'{"op": []}\n', b"\xff\n", b"[" * 60000 + b"\n"]
 )
-def test_what_is_no_request_gets_an_error_that_names_the_operations(control, path, line):
+def test_what_is_no_request_gets_an_error_that_names_the_operations(
+    control: ControlSocket, path: Path, line: Any
+) -> None:
     [answer] = ask(path, line)
     assert "echo, refuse" in answer["error"]
     assert ask(path, {"op": "echo", "name": "still here"})
 
 
-def test_an_error_of_ours_is_told_as_it_is(control, path):
+def test_an_error_of_ours_is_told_as_it_is(control: ControlSocket, path: Path) -> None:
     assert ask(path, {"op": "refuse"}) == [{"error": "gone", "kind": "TransientError"}]
 
 
-def test_a_bug_in_an_operation_costs_one_answer(control, path):
+def test_a_bug_in_an_operation_costs_one_answer(control: ControlSocket, path: Path) -> None:
     assert "KeyError" in ask(path, {"op": "echo"})[0]["error"]
 
 
-def test_an_operation_may_take_longer_than_its_answer_may_take_to_be_read(path, monkeypatch):
+def test_an_operation_may_take_longer_than_its_answer_may_take_to_be_read(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("l3agent.ops.control._SEND_S", 0.2)
 
-    def long(request):
+    def long(request: Any) -> dict[str, Any]:
         eventlet.sleep(0.5)
         return {"done": True}
 
@@ -96,7 +104,9 @@ def test_an_operation_may_take_longer_than_its_answer_may_take_to_be_read(path, 
 
 
 @pytest.mark.parametrize(("limit", "request_"), [("_IDLE_S", None), ("_SEND_S", {"op": "much"})])
-def test_who_is_silent_or_does_not_read_keeps_no_place(path, monkeypatch, limit, request_):
+def test_who_is_silent_or_does_not_read_keeps_no_place(
+    path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, request_: Any
+) -> None:
     monkeypatch.setattr(f"l3agent.ops.control.{limit}", 0.2)
     control = ControlSocket(str(path), {"much": lambda request: {"much": "x" * 10_000_000}})
     with running(control), socket.socket(socket.AF_UNIX) as client:
@@ -107,7 +117,7 @@ def test_who_is_silent_or_does_not_read_keeps_no_place(path, monkeypatch, limit,
         wait_until(lambda: control._clients.running() == 0)
 
 
-def test_idle_connections_do_not_delay_a_request(control, path):
+def test_idle_connections_do_not_delay_a_request(control: ControlSocket, path: Path) -> None:
     """With the idle deadline of 60 s in force; the clients of a test are one process, and so one client."""
     idle = [socket.socket(socket.AF_UNIX) for _ in range(70)]
     for one in idle:
@@ -122,7 +132,7 @@ def test_idle_connections_do_not_delay_a_request(control, path):
         one.close()
 
 
-def test_without_file_descriptors_clients_wait_until_there_are_some(control, path):
+def test_without_file_descriptors_clients_wait_until_there_are_some(control: ControlSocket, path: Path) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with socket.socket(socket.AF_UNIX) as client:
         with open(os.devnull) as lowest_free:
@@ -138,7 +148,7 @@ def test_without_file_descriptors_clients_wait_until_there_are_some(control, pat
             assert json.loads(client.recv(1000)) == {"you": "patient"}
 
 
-def test_who_asks_gets_the_kind_of_error_that_the_agent_had(control, path):
+def test_who_asks_gets_the_kind_of_error_that_the_agent_had(control: ControlSocket, path: Path) -> None:
     for request, kind in (({"op": "refuse"}, TransientError), ({"op": "echo"}, InternalError), ({}, L3AgentError)):
         with pytest.raises(L3AgentError) as refused:
             call_agent(str(path), request)
@@ -146,7 +156,9 @@ def test_who_asks_gets_the_kind_of_error_that_the_agent_had(control, path):
 
 
 @pytest.mark.feature("operation.introspection")
-def test_a_user_that_is_neither_root_nor_the_agents_is_refused_whatever_the_mode_of_the_file(control, path):
+def test_a_user_that_is_neither_root_nor_the_agents_is_refused_whatever_the_mode_of_the_file(
+    control: ControlSocket, path: Path
+) -> None:
     if os.geteuid() != 0:
         pytest.skip("only root can be somebody else")
     path.parent.chmod(0o711)
@@ -165,11 +177,11 @@ def test_a_user_that_is_neither_root_nor_the_agents_is_refused_whatever_the_mode
     assert ask(path, {"op": "echo", "name": "still here"})
 
 
-def test_only_the_user_of_the_agent_can_open_it(control, path):
+def test_only_the_user_of_the_agent_can_open_it(control: ControlSocket, path: Path) -> None:
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
-def test_a_socket_left_by_a_dead_agent_is_replaced_and_ours_is_removed(path):
+def test_a_socket_left_by_a_dead_agent_is_replaced_and_ours_is_removed(path: Path) -> None:
     for name in (path, f"{path}.{os.getpid()}"):
         left = socket.socket(socket.AF_UNIX)
         left.bind(str(name))
@@ -179,7 +191,7 @@ def test_a_socket_left_by_a_dead_agent_is_replaced_and_ours_is_removed(path):
     assert os.listdir(path.parent) == []
 
 
-def test_the_socket_of_an_agent_that_lives_is_left_to_it(control, path):
+def test_the_socket_of_an_agent_that_lives_is_left_to_it(control: ControlSocket, path: Path) -> None:
     second = ControlSocket(str(path), {"ping": lambda request: {}})
     with pytest.raises(AlreadyRunning, match=f"another l3-agent listens on {path}"):
         second.start()
@@ -188,7 +200,7 @@ def test_the_socket_of_an_agent_that_lives_is_left_to_it(control, path):
     assert os.listdir(path.parent) == [path.name]
 
 
-def test_a_socket_whose_owner_has_no_place_for_more_clients_is_left_to_it(path):
+def test_a_socket_whose_owner_has_no_place_for_more_clients_is_left_to_it(path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as busy:
         busy.bind(str(path))
         busy.listen(0)
@@ -198,7 +210,7 @@ def test_a_socket_whose_owner_has_no_place_for_more_clients_is_left_to_it(path):
                 ControlSocket(str(path), {}).start()
 
 
-def test_a_socket_that_took_the_place_of_ours_is_not_removed_at_the_stop(path):
+def test_a_socket_that_took_the_place_of_ours_is_not_removed_at_the_stop(path: Path) -> None:
     control = ControlSocket(str(path), {})
     with running(control):
         path.unlink()
@@ -209,7 +221,7 @@ def test_a_socket_that_took_the_place_of_ours_is_not_removed_at_the_stop(path):
             assert path.stat().st_ino == inode
 
 
-def test_a_socket_of_another_user_is_not_taken(path):
+def test_a_socket_of_another_user_is_not_taken(path: Path) -> None:
     if os.geteuid() != 0:
         pytest.skip("only root can be somebody else")
     path.parent.chmod(0o777)
@@ -231,13 +243,13 @@ def test_a_socket_of_another_user_is_not_taken(path):
         assert ask(path, {"op": "ping"}) == [{}]
 
 
-def test_a_folder_that_cannot_be_is_a_wrong_configuration(tmp_path):
+def test_a_folder_that_cannot_be_is_a_wrong_configuration(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ConfigError, match="state_path"):
         ControlSocket(str(tmp_path / "file" / "c.sock"), {}).start()
 
 
-def test_the_status_tells_all_of_each_router(agent, plugin, dataplane):
+def test_the_status_tells_all_of_each_router(agent: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane) -> None:
     wait_until(lambda: agent.full_sync.in_sync)
     plugin.routers = {R1: a_router(id=R1)}
     agent.routers_updated(None, [R1])
@@ -268,7 +280,9 @@ def test_the_status_tells_all_of_each_router(agent, plugin, dataplane):
 
 
 @pytest.mark.feature("sync.failed-list")
-def test_what_is_broken_is_listed_with_the_reason_and_the_next_try(agent, plugin, dataplane):
+def test_what_is_broken_is_listed_with_the_reason_and_the_next_try(
+    agent: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane
+) -> None:
     wait_until(lambda: agent.full_sync.in_sync)
     plugin.routers = {R1: a_router(id=R1), R2: a_router(id=R2, _interfaces="none")}
     dataplane.fail_next(ApplyError("no room"), times=6)
@@ -284,7 +298,9 @@ def test_what_is_broken_is_listed_with_the_reason_and_the_next_try(agent, plugin
 
 
 @pytest.mark.feature("sync.failed-list")
-def test_a_router_that_cannot_be_fetched_is_broken_though_nothing_is_known_of_it(agent, plugin, dataplane):
+def test_a_router_that_cannot_be_fetched_is_broken_though_nothing_is_known_of_it(
+    agent: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane
+) -> None:
     wait_until(lambda: agent.full_sync.in_sync)
     plugin.fail_next("sync_routers", RuntimeError("the table is locked"), times=6)
     agent.routers_updated(None, [R1])
@@ -293,7 +309,7 @@ def test_a_router_that_cannot_be_fetched_is_broken_though_nothing_is_known_of_it
     assert "the table is locked" in status(agent, dataplane)["failures"][R1]["reason"]
 
 
-def test_a_plan_changes_nothing(agent, plugin, dataplane):
+def test_a_plan_changes_nothing(agent: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane) -> None:
     wait_until(lambda: agent.full_sync.in_sync)
     plugin.routers = {R1: a_router(id=R1)}
     agent.routers_updated(None, [R1])
@@ -305,7 +321,9 @@ def test_a_plan_changes_nothing(agent, plugin, dataplane):
 
 
 @pytest.mark.feature("operation.plan")
-def test_a_router_that_fails_is_in_the_plan_by_its_error(agent, plugin, dataplane):
+def test_a_router_that_fails_is_in_the_plan_by_its_error(
+    agent: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane
+) -> None:
     wait_until(lambda: agent.full_sync.in_sync)
     plugin.routers = {R1: a_router(id=R1, _interfaces="none")}
     agent.routers_updated(None, [R1])
@@ -315,7 +333,9 @@ def test_a_router_that_fails_is_in_the_plan_by_its_error(agent, plugin, dataplan
     assert show(agent, dataplane, R1)["plan"] is None
 
 
-def test_a_refused_router_stays_in_error_and_in_the_plan_while_its_last_good_state_is_kept_up(agent, plugin, dataplane):
+def test_a_refused_router_stays_in_error_and_in_the_plan_while_its_last_good_state_is_kept_up(
+    agent: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane
+) -> None:
     wait_until(lambda: agent.full_sync.in_sync)
     good = a_router(id=R1, _floatingips=[a_floating_ip("203.0.113.100", "10.0.0.5")])
     (fip,) = (one["id"] for one in good["_floatingips"])
@@ -341,7 +361,9 @@ def test_a_refused_router_stays_in_error_and_in_the_plan_while_its_last_good_sta
 
 
 @pytest.mark.feature("sync.isolation")
-def test_a_refused_router_loses_the_floating_ips_that_it_has_no_more(agent, plugin, dataplane):
+def test_a_refused_router_loses_the_floating_ips_that_it_has_no_more(
+    agent: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane
+) -> None:
     """Their addresses may be another router's by now; none is named, and the server sets DOWN what is on no router."""
     wait_until(lambda: agent.full_sync.in_sync)
     stays, goes, moves = (a_floating_ip(f"203.0.113.{last}", f"10.0.0.{last}") for last in (101, 102, 103))
@@ -355,7 +377,7 @@ def test_a_refused_router_loses_the_floating_ips_that_it_has_no_more(agent, plug
     agent.routers_updated(None, [R1])
     wait_until(lambda: agent.router_info[R1].status == "error")
 
-    def kept():
+    def kept() -> list[tuple[str, str]]:
         return [(str(pair.floating), str(pair.fixed)) for pair in dataplane.states[("router", R1)].floating_ips]
 
     wait_until(lambda: kept() == [("203.0.113.101", "10.0.0.101")])
@@ -376,7 +398,9 @@ def test_a_refused_router_loses_the_floating_ips_that_it_has_no_more(agent, plug
     wait_until(lambda: plugin.fip_statuses == {stays["id"]: "ACTIVE", moves["id"]: "ACTIVE", goes["id"]: "DOWN"})
 
 
-def test_the_topology_is_what_is_wanted_of_each_router(agent, plugin, dataplane):
+def test_the_topology_is_what_is_wanted_of_each_router(
+    agent: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane
+) -> None:
     wait_until(lambda: agent.full_sync.in_sync)
     plugin.routers = {R1: a_router(id=R1, _floatingips=[a_floating_ip("203.0.113.100", "10.0.0.5")])}
     agent.routers_updated(None, [R1])
@@ -390,7 +414,9 @@ def test_the_topology_is_what_is_wanted_of_each_router(agent, plugin, dataplane)
 
 @pytest.mark.parametrize("op", ["plan", "show", "traffic", "resync", "pause", "resume", "replay"])
 @pytest.mark.parametrize("router", [["a"], {"a": 1}, 7, True])
-def test_an_id_that_is_no_text_is_an_error_without_a_traceback(agent, dataplane, op, router, caplog):
+def test_an_id_that_is_no_text_is_an_error_without_a_traceback(
+    agent: L3NATAgent, dataplane: FakeDataplane, op: str, router: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     with pytest.raises(L3AgentError, match="names no router"):
         build_operations(agent, dataplane)[op]({"op": op, "router": router})
     assert not caplog.records

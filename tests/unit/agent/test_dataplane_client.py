@@ -1,10 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
 import contextlib
 import shutil
 import signal
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import eventlet
 import msgpack
@@ -24,7 +28,7 @@ R1 = ("router", "c0000000-0000-4000-8000-000000000000")
 class Peer:
     """The other end of the socket: answers as it is told to."""
 
-    def __init__(self, path, pid=1, version=__version__):
+    def __init__(self, path: Path, pid: int = 1, version: str = __version__) -> None:
         self.path, self.pid, self.version, self.process = str(path), pid, version, "first"
         self.protocol = PROTOCOL
         self.requests = []
@@ -38,13 +42,13 @@ class Peer:
         self._listener.listen(5)
         self._acceptor = eventlet.spawn(self._accept)
 
-    def _accept(self):
+    def _accept(self) -> None:
         while True:
             connection, _ = self._listener.accept()
             self._connections.append(connection)
             eventlet.spawn_n(self._serve, connection)
 
-    def _serve(self, connection):
+    def _serve(self, connection: Any) -> None:
         stream = msgpack.Unpacker(raw=False)
         try:
             while data := connection.recv(65536):
@@ -55,7 +59,7 @@ class Peer:
         except (OSError, EOFError):
             pass
 
-    def _answer(self, connection, number, operation, args):
+    def _answer(self, connection: Any, number: int, operation: str, args: Any) -> None:
         if operation == "hello":
             hello = {"version": self.version, "pid": self.pid, "process": self.process}
             if self.protocol is not None:
@@ -72,63 +76,63 @@ class Peer:
         self.send(connection, (number, error, None if error else answer))
 
     @staticmethod
-    def send(connection, frame):
+    def send(connection: Any, frame: Any) -> None:
         with contextlib.suppress(OSError):
             connection.sendall(msgpack.packb(frame))
 
-    def drop(self):
+    def drop(self) -> None:
         for connection in self._connections:
             connection.shutdown(socket.SHUT_RDWR)
             connection.close()
         self._connections = []
 
-    def close(self):
+    def close(self) -> None:
         self._acceptor.kill()
         self.drop()
         self._listener.close()
 
 
 @pytest.fixture
-def folder():
+def folder() -> Iterator[Path]:
     path = Path(tempfile.mkdtemp(prefix="l3-"))
     yield path
     shutil.rmtree(path)
 
 
 @pytest.fixture
-def path(folder):
+def path(folder: Path) -> Path:
     return folder / "dp.sock"
 
 
 @pytest.fixture
-def peer(path):
+def peer(path: Path) -> Iterator[Peer]:
     peer = Peer(path)
     yield peer
     peer.close()
 
 
 @pytest.fixture
-def client(path, peer):
+def client(path: Path, peer: Peer) -> Iterator[DataplaneClient]:
     client = DataplaneClient(str(path), timeout=0.3)
     client.start()
     yield client
     client.stop()
 
 
-def reports(args):
+def reports(args: dict[str, Any]) -> list[dict[str, Any]]:
     return [
         {"kind": one["kind"], "id": one["id"], "operations": ["x"], "error": None, "count": 1, "timings": {"plan": 0.5}}
         for one in args["states"]
     ]
 
 
-def test_reports_come_back_for_the_states_sent(client, peer):
+def test_reports_come_back_for_the_states_sent(client: DataplaneClient, peer: Peer) -> None:
     peer.answers["reconcile"] = reports
     [report] = client.reconcile([(R1, None)])
     assert (report.kind, report.id, report.operations, report.count) == (*R1, ("x",), 1)
 
 
-def test_a_slow_request_does_not_hold_up_another(client, peer):
+def test_a_slow_request_does_not_hold_up_another(client: DataplaneClient, peer: Peer) -> None:
     client._timeout, let_go = 10, eventlet.Event()
     peer.answers["reconcile"] = lambda args: let_go.wait()
     slow = eventlet.spawn(client.reconcile, [(R1, None)])
@@ -138,7 +142,9 @@ def test_a_slow_request_does_not_hold_up_another(client, peer):
     assert slow.wait() == []
 
 
-def test_a_request_without_an_answer_ends_at_its_deadline_and_leaves_nothing_behind(client, peer):
+def test_a_request_without_an_answer_ends_at_its_deadline_and_leaves_nothing_behind(
+    client: DataplaneClient, peer: Peer
+) -> None:
     peer.silent = True
     with pytest.raises(DataplaneUnavailable, match=r"no answer to inventory within 0\.3 s"):
         client.inventory()
@@ -147,7 +153,7 @@ def test_a_request_without_an_answer_ends_at_its_deadline_and_leaves_nothing_beh
     assert client.inventory()
 
 
-def test_an_answer_after_the_deadline_is_dropped(client, peer):
+def test_an_answer_after_the_deadline_is_dropped(client: DataplaneClient, peer: Peer) -> None:
     peer.delays["inventory"] = 0.4
     with pytest.raises(DataplaneUnavailable):
         client.inventory()
@@ -157,7 +163,7 @@ def test_an_answer_after_the_deadline_is_dropped(client, peer):
     assert client.inventory()
 
 
-def test_a_lost_connection_fails_every_request_under_way_and_comes_back(client, peer):
+def test_a_lost_connection_fails_every_request_under_way_and_comes_back(client: DataplaneClient, peer: Peer) -> None:
     peer.delays["inventory"] = 10
     requests = [eventlet.spawn(client.inventory) for _ in range(5)]
     wait_until(lambda: peer.requests.count("inventory") == 5)
@@ -169,7 +175,7 @@ def test_a_lost_connection_fails_every_request_under_way_and_comes_back(client, 
     assert client.inventory()
 
 
-def test_a_request_waits_for_the_connection_that_is_being_made(path, peer):
+def test_a_request_waits_for_the_connection_that_is_being_made(path: Path, peer: Peer) -> None:
     client = DataplaneClient(str(path), timeout=2)
     peer.close()
     client.start()
@@ -181,7 +187,7 @@ def test_a_request_waits_for_the_connection_that_is_being_made(path, peer):
     again.close()
 
 
-def test_a_request_with_nobody_there_fails_within_its_deadline(path):
+def test_a_request_with_nobody_there_fails_within_its_deadline(path: Path) -> None:
     client = DataplaneClient(str(path), timeout=0.1)
     client.start()
     with pytest.raises(DataplaneUnavailable):
@@ -189,13 +195,13 @@ def test_a_request_with_nobody_there_fails_within_its_deadline(path):
     client.stop()
 
 
-def test_an_error_of_an_operation_is_told_with_its_reason(client, peer):
+def test_an_error_of_an_operation_is_told_with_its_reason(client: DataplaneClient, peer: Peer) -> None:
     peer.answers["inventory"] = OSError("no netlink")
     with pytest.raises(ApplyError, match="OSError: no netlink"):
         client.inventory()
 
 
-def test_another_process_is_noticed_and_the_same_one_is_not(client, peer):
+def test_another_process_is_noticed_and_the_same_one_is_not(client: DataplaneClient, peer: Peer) -> None:
     noticed = []
     client.on_new_process(lambda: noticed.append(client.pid))
     peer.drop()
@@ -209,7 +215,9 @@ def test_another_process_is_noticed_and_the_same_one_is_not(client, peer):
 @pytest.mark.parametrize(
     ("number", "older"), [(None, "l3-dataplane"), (PROTOCOL - 1, "l3-dataplane"), (PROTOCOL + 1, "l3-agent")]
 )
-def test_another_protocol_is_rejected_and_the_older_process_is_named(path, number, older, caplog):
+def test_another_protocol_is_rejected_and_the_older_process_is_named(
+    path: Path, number: Any, older: str, caplog: pytest.LogCaptureFixture
+) -> None:
     peer = Peer(path, version="0.0.0")
     peer.protocol = number
     client = DataplaneClient(str(path), timeout=0.3)
@@ -229,7 +237,7 @@ def test_another_protocol_is_rejected_and_the_older_process_is_named(path, numbe
     peer.close()
 
 
-def test_a_protocol_that_is_no_number_is_no_greeting(path):
+def test_a_protocol_that_is_no_number_is_no_greeting(path: Path) -> None:
     peer = Peer(path)
     peer.protocol = "1"
     client = DataplaneClient(str(path), timeout=0.3)
@@ -239,13 +247,13 @@ def test_a_protocol_that_is_no_number_is_no_greeting(path):
     peer.close()
 
 
-def test_nonsense_from_the_other_end_costs_only_the_connection(client, peer):
+def test_nonsense_from_the_other_end_costs_only_the_connection(client: DataplaneClient, peer: Peer) -> None:
     peer._connections[0].sendall(b"\xc1nonsense")
     wait_until(lambda: len(peer._connections) == 2 and client.connected)
     assert client.inventory()
 
 
-def test_a_sender_killed_in_mid_frame_costs_only_the_connection(client, peer):
+def test_a_sender_killed_in_mid_frame_costs_only_the_connection(client: DataplaneClient, peer: Peer) -> None:
     """A frame larger than the socket's buffer is stuck half-way until the peer has run."""
     request = eventlet.spawn(client.reconcile, [(("router", "x" * 1000), None)] * 2000)
     eventlet.sleep(0)
@@ -256,7 +264,7 @@ def test_a_sender_killed_in_mid_frame_costs_only_the_connection(client, peer):
     assert peer.requests.count("reconcile") == 0
 
 
-def test_a_stopped_client_fails_what_is_under_way(client, peer):
+def test_a_stopped_client_fails_what_is_under_way(client: DataplaneClient, peer: Peer) -> None:
     peer.silent = True
     request = eventlet.spawn(client.inventory)
     wait_until(lambda: "inventory" in peer.requests)
@@ -291,13 +299,13 @@ while data := c.recv(65536):
 """
 
 
-def child(path, before=""):
+def child(path: Path, before: str = "") -> Child:
     script = SCRIPT.format(sock=str(path), protocol=PROTOCOL, version=__version__, path=sys.path, before=before)
     return Child([sys.executable, "-c", script])
 
 
 @pytest.mark.feature("driver.respawn")
-def test_the_process_is_started_again_when_it_dies_and_none_is_left(path):
+def test_the_process_is_started_again_when_it_dies_and_none_is_left(path: Path) -> None:
     client = DataplaneClient(str(path), timeout=10, child=child(path))
     client.start()
     first = client.pid
@@ -309,7 +317,7 @@ def test_the_process_is_started_again_when_it_dies_and_none_is_left(path):
     assert not os.path.exists(f"/proc/{second}")
 
 
-def test_the_process_inherits_neither_environment_nor_sockets(path):
+def test_the_process_inherits_neither_environment_nor_sockets(path: Path) -> None:
     os.environ["SECRET"] = "1"
     sockets = [socket.socket() for _ in range(20)]
     client = DataplaneClient(str(path), timeout=10, child=child(path))
@@ -322,13 +330,13 @@ def test_the_process_inherits_neither_environment_nor_sockets(path):
 
 
 @pytest.mark.parametrize(("status", "error"), [(77, PermissionMissing), (78, ConfigError)])
-def test_a_process_that_ends_at_once_says_why_by_its_status(path, status, error):
+def test_a_process_that_ends_at_once_says_why_by_its_status(path: Path, status: int, error: Any) -> None:
     client = DataplaneClient(str(path), timeout=10, child=child(path, f"sys.exit({status})"))
     with pytest.raises(error, match=f"status {status}"):
         client.start()
 
 
-def test_the_last_line_of_its_standard_error_is_in_the_error(path, capfd):
+def test_the_last_line_of_its_standard_error_is_in_the_error(path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     before = "sys.stderr.write('first\\n' + 'x' * 200_000 + '\\n[AGENT] bad \\x1b[2J\\n\\n'); sys.exit(78)"
     client = DataplaneClient(str(path), timeout=10, child=child(path, before))
     with pytest.raises(ConfigError, match=r"status 78: \[AGENT\] bad \?\[2J$"):
@@ -337,13 +345,13 @@ def test_the_last_line_of_its_standard_error_is_in_the_error(path, capfd):
     assert "first" in copied and copied.count("x") == 200_000
 
 
-def test_a_helper_that_refuses_is_a_missing_permission(path):
+def test_a_helper_that_refuses_is_a_missing_permission(path: Path) -> None:
     client = DataplaneClient(str(path), timeout=10, child=Child(["l3-dataplane"], helper=["false"]))
     with pytest.raises(PermissionMissing, match="false l3-dataplane"):
         client.start()
 
 
-def test_a_process_that_fails_otherwise_is_started_again_with_growing_pauses(path, folder):
+def test_a_process_that_fails_otherwise_is_started_again_with_growing_pauses(path: Path, folder: Path) -> None:
     count = folder / "count"
     before = f"open({str(count)!r}, 'a').write('x'); sys.exit(1)"
     client = DataplaneClient(str(path), timeout=10, child=child(path, before))

@@ -1,4 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
 import eventlet
 import pytest
 
@@ -7,12 +11,12 @@ from l3agent.testing import wait_until
 
 
 class Server:
-    def __init__(self):
+    def __init__(self) -> None:
         self.told = []
         self.failures = 0
         self.delay = 0.0
 
-    def tell(self, router_id, statuses, *, timeout=None):
+    def tell(self, router_id: str, statuses: Mapping[str, str], *, timeout: float | None = None) -> None:
         eventlet.sleep(self.delay)
         if self.failures:
             self.failures -= 1
@@ -21,23 +25,23 @@ class Server:
 
 
 @pytest.fixture
-def server():
+def server() -> Server:
     return Server()
 
 
 @pytest.fixture
-def statuses(server):
+def statuses(server: Server) -> Iterator[FloatingIPStatuses]:
     statuses = FloatingIPStatuses(server.tell, retry_min=0.01, retry_max=0.02)
     worker = eventlet.spawn(statuses.run)
     yield statuses
     worker.kill()
 
 
-def is_done(statuses):
+def is_done(statuses: FloatingIPStatuses) -> bool:
     return not statuses._pending and not any(statuses._queue.counts().values())
 
 
-def test_what_comes_while_a_call_is_under_way_is_told_next(server, statuses):
+def test_what_comes_while_a_call_is_under_way_is_told_next(server: Server, statuses: FloatingIPStatuses) -> None:
     server.delay = 0.02
     statuses.report("r1", {"f1": "ACTIVE", "f2": "ACTIVE"})
     eventlet.sleep(0.01)
@@ -47,7 +51,7 @@ def test_what_comes_while_a_call_is_under_way_is_told_next(server, statuses):
     assert not statuses._router_of
 
 
-def test_only_the_last_word_on_a_floating_ip_is_told(server, statuses):
+def test_only_the_last_word_on_a_floating_ip_is_told(server: Server, statuses: FloatingIPStatuses) -> None:
     statuses.report("r1", {"f1": "ERROR", "f2": "ACTIVE"})
     statuses.report("r2", {"f1": "ACTIVE"})
     statuses.report("r1", {"f2": "DOWN"})
@@ -55,7 +59,7 @@ def test_only_the_last_word_on_a_floating_ip_is_told(server, statuses):
     assert server.told == [("r1", {"f2": "DOWN"}), ("r2", {"f1": "ACTIVE"})]
 
 
-def test_a_failed_call_is_repeated_with_what_is_true_by_then(server, statuses):
+def test_a_failed_call_is_repeated_with_what_is_true_by_then(server: Server, statuses: FloatingIPStatuses) -> None:
     server.failures = 3
     statuses.report("r1", {"f1": "ACTIVE", "f2": "ACTIVE"})
     wait_until(lambda: server.failures < 3)
@@ -64,7 +68,9 @@ def test_a_failed_call_is_repeated_with_what_is_true_by_then(server, statuses):
     assert sorted(server.told) == [("r1", {"f2": "ACTIVE"}), ("r2", {"f1": "ACTIVE"})]
 
 
-def test_nothing_to_say_is_no_call_and_no_floating_ips_left_is_one(server, statuses):
+def test_nothing_to_say_is_no_call_and_no_floating_ips_left_is_one(
+    server: Server, statuses: FloatingIPStatuses
+) -> None:
     statuses.report("r1", None)
     eventlet.sleep(0.01)
     assert server.told == []
@@ -74,7 +80,7 @@ def test_nothing_to_say_is_no_call_and_no_floating_ips_left_is_one(server, statu
     assert not statuses.pending_count
 
 
-def test_floating_ips_that_leave_during_a_call_cause_another_one(server, statuses):
+def test_floating_ips_that_leave_during_a_call_cause_another_one(server: Server, statuses: FloatingIPStatuses) -> None:
     server.delay = 0.05
     statuses.report("r1", {"f1": "ACTIVE"})
     eventlet.sleep(0.01)
@@ -84,7 +90,9 @@ def test_floating_ips_that_leave_during_a_call_cause_another_one(server, statuse
     assert [router_id for router_id, _ in server.told] == ["r1", "r2", "r1"]
 
 
-def test_the_last_report_follows_the_one_in_flight_and_is_not_repeated(server, statuses):
+def test_the_last_report_follows_the_one_in_flight_and_is_not_repeated(
+    server: Server, statuses: FloatingIPStatuses
+) -> None:
     server.delay = 0.05
     statuses.report("r1", {"f1": "ACTIVE"})
     eventlet.sleep(0.01)
@@ -98,7 +106,7 @@ def test_the_last_report_follows_the_one_in_flight_and_is_not_repeated(server, s
     assert len(server.told) == 2 and is_done(statuses)
 
 
-def test_of_a_router_that_is_gone_nothing_more_is_told(server, statuses):
+def test_of_a_router_that_is_gone_nothing_more_is_told(server: Server, statuses: FloatingIPStatuses) -> None:
     server.failures = 1
     statuses.report("r1", {"f1": "ACTIVE"})
     wait_until(lambda: not server.failures)

@@ -1,29 +1,35 @@
 # SPDX-License-Identifier: Apache-2.0
 """Answers and notifications of the server that do not have the promised form, and answers that wipe the node."""
 
+from __future__ import annotations
+
 import logging
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import eventlet
 import pytest
+from oslo_config import cfg
 
 from l3agent.agent.follow_up import FollowUp
-from l3agent.agent.l3_agent import NETWORK_UPDATE_TOPIC
-from l3agent.testing import running, wait_until
+from l3agent.agent.l3_agent import NETWORK_UPDATE_TOPIC, L3NATAgent
+from l3agent.testing import FakeDataplane, FakePlugin, running, wait_until
+from tests.support.agents import MakeAgent, ServiceOf
 from tests.support.payloads import a_router
 
 IDS = [f"c{number:07x}-0000-4000-8000-000000000000" for number in range(8)]
 ROUTERS = {router_id: a_router(id=router_id) for router_id in IDS}
 
 
-def here(dataplane):
+def here(dataplane: FakeDataplane) -> set[str]:
     return {router_id for kind, router_id in dataplane.states if kind == "router"}
 
 
-def settle(agent):
+def settle(agent: L3NATAgent) -> None:
     wait_until(lambda: agent.full_sync.in_sync and not any(agent.queue.counts().values()), timeout=30)
 
 
-def resync(agent):
+def resync(agent: L3NATAgent) -> None:
     before = agent.full_sync.completed
     agent.full_sync.request("test")
     wait_until(lambda: agent.full_sync.completed > before)
@@ -31,13 +37,15 @@ def resync(agent):
 
 
 @pytest.fixture
-def warnings(caplog):
+def warnings(caplog: pytest.LogCaptureFixture) -> Callable[[], list[logging.LogRecord]]:
     caplog.set_level(logging.INFO)
     return lambda: [one for one in caplog.records if one.levelno >= logging.WARNING]
 
 
 @pytest.fixture
-def full(make_agent, service_of, plugin, dataplane):
+def full(
+    make_agent: MakeAgent, service_of: ServiceOf, plugin: FakePlugin, dataplane: FakeDataplane
+) -> Iterator[L3NATAgent]:
     """An agent that serves eight routers."""
     plugin.routers = dict(ROUTERS)
     with running(plugin, service_of(agent := make_agent())):
@@ -48,7 +56,13 @@ def full(make_agent, service_of, plugin, dataplane):
 
 @pytest.mark.feature("sync.invalid-answer")
 @pytest.mark.parametrize("bad", [None, "not-a-uuid", 7, {"name": "no id"}, {"id": None}, {"id": ["x"]}, {"id": "../x"}])
-def test_an_invalid_element_costs_one_line_and_the_other_routers_are_processed(full, plugin, dataplane, warnings, bad):
+def test_an_invalid_element_costs_one_line_and_the_other_routers_are_processed(
+    full: L3NATAgent,
+    plugin: FakePlugin,
+    dataplane: FakeDataplane,
+    warnings: Callable[[], list[logging.LogRecord]],
+    bad: Any,
+) -> None:
     real = plugin.sync_routers
     plugin.sync_routers = lambda context, **arguments: [*real(context, **arguments), bad]
     plugin.routers[IDS[0]] = a_router(id=IDS[0], gw_port=None)
@@ -60,10 +74,12 @@ def test_an_invalid_element_costs_one_line_and_the_other_routers_are_processed(f
     assert not full.queue.failures()
 
 
-def test_a_router_whose_payload_may_be_the_rejected_one_is_kept(full, plugin, dataplane, warnings):
+def test_a_router_whose_payload_may_be_the_rejected_one_is_kept(
+    full: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane, warnings: Callable[[], list[logging.LogRecord]]
+) -> None:
     real = plugin.sync_routers
 
-    def sync_routers(context, **arguments):
+    def sync_routers(context: Any, **arguments: Any) -> list[Any]:
         return [None if one["id"] == IDS[0] else one for one in real(context, **arguments)]
 
     plugin.sync_routers = sync_routers
@@ -79,8 +95,13 @@ def test_a_router_whose_payload_may_be_the_rejected_one_is_kept(full, plugin, da
 @pytest.mark.parametrize("answer", [None, "routers", {"id": 1}, 0])
 @pytest.mark.parametrize("method", ["get_router_ids", "sync_routers"])
 def test_an_answer_that_is_no_list_is_a_warning_without_traceback_and_asked_for_again(
-    full, plugin, dataplane, warnings, method, answer
-):
+    full: L3NATAgent,
+    plugin: FakePlugin,
+    dataplane: FakeDataplane,
+    warnings: Callable[[], list[logging.LogRecord]],
+    method: str,
+    answer: Any,
+) -> None:
     real, wrong = getattr(plugin, method), [answer]
     setattr(plugin, method, lambda context, **arguments: wrong.pop() if wrong else real(context, **arguments))
     plugin.routers[IDS[0]] = a_router(id=IDS[0], gw_port=None)
@@ -91,7 +112,9 @@ def test_an_answer_that_is_no_list_is_a_warning_without_traceback_and_asked_for_
     assert not any(one.exc_info for one in warnings())
 
 
-def test_an_id_that_is_no_uuid_is_rejected_once_and_never_retried(full, plugin, dataplane, warnings):
+def test_an_id_that_is_no_uuid_is_rejected_once_and_never_retried(
+    full: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane, warnings: Callable[[], list[logging.LogRecord]]
+) -> None:
     real = plugin.get_router_ids
     plugin.get_router_ids = lambda context, **arguments: [*real(context, **arguments), "../../x", None]
     asked = len(plugin.called("sync_routers"))
@@ -120,7 +143,9 @@ def test_an_id_that_is_no_uuid_is_rejected_once_and_never_retried(full, plugin, 
 
 
 @pytest.mark.feature("sync.mass-delete-guard")
-def test_a_node_that_an_answer_wiped_asks_again_soon_without_the_periodic_sync(full, plugin, dataplane, conf):
+def test_a_node_that_an_answer_wiped_asks_again_soon_without_the_periodic_sync(
+    full: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane, conf: cfg.ConfigOpts
+) -> None:
     """[l3agent] resync_interval is an hour here; the first follow-up comes after retry_min."""
     full.mass_delete_guard.confirm_interval = 0.05
     plugin.routers = {}
@@ -131,7 +156,7 @@ def test_a_node_that_an_answer_wiped_asks_again_soon_without_the_periodic_sync(f
     wait_until(lambda: full.periodic_sync_routers_task(None) or here(dataplane) == set(IDS), timeout=10)
 
 
-def test_follow_ups_back_off_to_the_periodic_sync_and_end_when_the_server_has_recovered():
+def test_follow_ups_back_off_to_the_periodic_sync_and_end_when_the_server_has_recovered() -> None:
     follow_up = FollowUp(first=1, periodic=10)
     delays = []
     for is_suspicious in (True, False, False, False, False, False):

@@ -1,35 +1,43 @@
 # SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+from typing import Any
+
 import eventlet
 import pytest
+from oslo_config import cfg
 
 from l3agent.agent.batch_fetch import BatchSize
 from l3agent.agent.l3_agent import NETWORK_UPDATE_TOPIC, L3NATAgent
 from l3agent.exceptions import ApplyError, DataplaneUnavailable, ServerUnavailable
 from l3agent.rpc import Client, admin_context
 from l3agent.testing import FakeDataplane, FakePlugin, running, wait_until
+from tests.support.agents import MakeAgent, ServiceOf
 from tests.support.payloads import a_floating_ip, a_gateway, a_router
 
 # None of those that routers() makes.
 R1, R2, R3 = (f"cffffff{number}-0000-4000-8000-000000000000" for number in (1, 2, 3))
 
 
-def routers(count):
+def routers(count: int) -> list[dict[str, Any]]:
     return [a_router(id=f"c{number:07x}-0000-4000-8000-000000000000") for number in range(count)]
 
 
-def settle(agent):
+def settle(agent: L3NATAgent) -> None:
     wait_until(lambda: agent.full_sync.in_sync and not any(agent.queue.counts().values()), timeout=30)
 
 
-def here(dataplane):
+def here(dataplane: FakeDataplane) -> set[str]:
     return {router_id for kind, router_id in dataplane.states if kind == "router"}
 
 
-def serve(plugin, *payloads):
+def serve(plugin: FakePlugin, *payloads: dict[str, Any]) -> None:
     plugin.routers = {payload["id"]: payload for payload in payloads}
 
 
-def test_a_deleted_router_goes_although_all_others_wait_for_a_silent_server(agent, plugin, dataplane):
+def test_a_deleted_router_goes_although_all_others_wait_for_a_silent_server(
+    agent: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane
+) -> None:
     settle(agent)
     serve(plugin, *(a_router(id=f"{number:08x}-0000-4000-8000-000000000000") for number in range(1, 21)))
     dataplane.states[("router", R1)] = object()
@@ -44,7 +52,9 @@ def test_a_deleted_router_goes_although_all_others_wait_for_a_silent_server(agen
 # Full sync
 
 
-def test_a_started_agent_brings_the_node_in_sync(make_agent, service_of, plugin, dataplane):
+def test_a_started_agent_brings_the_node_in_sync(
+    make_agent: MakeAgent, service_of: ServiceOf, plugin: FakePlugin, dataplane: FakeDataplane
+) -> None:
     serve(plugin, a_router(id=R1), a_router(id=R2))
     with running(plugin, service_of(agent := make_agent())):
         settle(agent)
@@ -52,14 +62,16 @@ def test_a_started_agent_brings_the_node_in_sync(make_agent, service_of, plugin,
         assert agent.full_sync.completed == 1
 
 
-def test_the_server_gets_a_state_report_before_it_is_asked_for_routers(agent, plugin):
+def test_the_server_gets_a_state_report_before_it_is_asked_for_routers(agent: L3NATAgent, plugin: FakePlugin) -> None:
     settle(agent)
     methods = [method for method, _ in plugin.calls]
     assert methods.index("report_state") < methods.index("get_router_ids")
 
 
 @pytest.mark.feature("sync.orphans-at-start")
-def test_what_the_server_does_not_name_is_removed_after_a_complete_sync(make_agent, service_of, transport, conf):
+def test_what_the_server_does_not_name_is_removed_after_a_complete_sync(
+    make_agent: MakeAgent, service_of: ServiceOf, transport: Any, conf: cfg.ConfigOpts
+) -> None:
     dataplane = FakeDataplane({("router", R1): object(), ("router", R2): object(), ("host", "vm1"): object()})
     plugin = FakePlugin(transport, [a_router(id=R2)])
     plugin.fail_next("sync_routers", ValueError("no database"), times=3)
@@ -70,7 +82,9 @@ def test_what_the_server_does_not_name_is_removed_after_a_complete_sync(make_age
     assert ("host", "vm1") in dataplane.states
 
 
-def test_nothing_is_removed_while_the_server_does_not_answer(make_agent, service_of, conf, transport, dataplane):
+def test_nothing_is_removed_while_the_server_does_not_answer(
+    make_agent: MakeAgent, service_of: ServiceOf, conf: cfg.ConfigOpts, transport: Any, dataplane: FakeDataplane
+) -> None:
     dataplane.states[("router", R1)] = object()
     agent = make_agent()
     with running(service_of(agent)):
@@ -79,7 +93,9 @@ def test_nothing_is_removed_while_the_server_does_not_answer(make_agent, service
         assert not agent.full_sync.in_sync
 
 
-def test_a_router_added_while_a_full_sync_runs_is_not_removed_by_it(agent, plugin, dataplane):
+def test_a_router_added_while_a_full_sync_runs_is_not_removed_by_it(
+    agent: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane
+) -> None:
     settle(agent)
     plugin.delays["get_router_ids"] = 0.2
     agent.full_sync.request("test")
@@ -92,7 +108,9 @@ def test_a_router_added_while_a_full_sync_runs_is_not_removed_by_it(agent, plugi
 
 
 @pytest.mark.feature("sync.priority")
-def test_updates_overtake_a_full_sync(make_agent, service_of, plugin, dataplane, conf):
+def test_updates_overtake_a_full_sync(
+    make_agent: MakeAgent, service_of: ServiceOf, plugin: FakePlugin, dataplane: FakeDataplane, conf: cfg.ConfigOpts
+) -> None:
     conf.set_override("router_workers", 1, group="l3agent")
     serve(plugin, *routers(20))
     dataplane.delay = 0.02
@@ -107,7 +125,9 @@ def test_updates_overtake_a_full_sync(make_agent, service_of, plugin, dataplane,
 
 @pytest.mark.feature("process.revived")
 @pytest.mark.parametrize("trigger", ["agent_updated", "connection_lost", "revived"])
-def test_whatever_may_have_cost_an_update_brings_a_full_sync(agent, plugin, dataplane, trigger):
+def test_whatever_may_have_cost_an_update_brings_a_full_sync(
+    agent: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane, trigger: str
+) -> None:
     settle(agent)
     serve(plugin, a_router(id=R1))
     if trigger == "agent_updated":
@@ -122,7 +142,9 @@ def test_whatever_may_have_cost_an_update_brings_a_full_sync(agent, plugin, data
 
 
 @pytest.mark.feature("sync.rate")
-def test_one_broker_lost_by_both_consumers_brings_one_full_sync(agent, plugin, conf):
+def test_one_broker_lost_by_both_consumers_brings_one_full_sync(
+    agent: L3NATAgent, plugin: FakePlugin, conf: cfg.ConfigOpts
+) -> None:
     settle(agent)
     conf.set_override("resync_jitter", 0.2, group="l3agent")
     before = agent.full_sync.completed
@@ -133,7 +155,9 @@ def test_one_broker_lost_by_both_consumers_brings_one_full_sync(agent, plugin, c
 
 
 @pytest.mark.feature("sync.periodic-resync")
-def test_a_healthy_agent_asks_for_everything_now_and_then(make_agent, service_of, plugin, dataplane, conf):
+def test_a_healthy_agent_asks_for_everything_now_and_then(
+    make_agent: MakeAgent, service_of: ServiceOf, plugin: FakePlugin, dataplane: FakeDataplane, conf: cfg.ConfigOpts
+) -> None:
     conf.set_override("resync_interval", 0.2, group="l3agent")
     agent = make_agent()
     with running(plugin, service_of(agent)):
@@ -143,7 +167,9 @@ def test_a_healthy_agent_asks_for_everything_now_and_then(make_agent, service_of
         wait_until(lambda: agent.periodic_sync_routers_task(None) or here(dataplane) == {R1})
 
 
-def test_without_an_interval_nobody_asks_a_healthy_agent_to(make_agent, service_of, plugin, conf):
+def test_without_an_interval_nobody_asks_a_healthy_agent_to(
+    make_agent: MakeAgent, service_of: ServiceOf, plugin: FakePlugin, conf: cfg.ConfigOpts
+) -> None:
     conf.set_override("resync_interval", 0, group="l3agent")
     agent = make_agent()
     with running(plugin, service_of(agent)):
@@ -154,13 +180,20 @@ def test_without_an_interval_nobody_asks_a_healthy_agent_to(make_agent, service_
 
 
 @pytest.mark.feature("sync.chunks", "sync.resume")
-def test_a_full_sync_goes_on_from_the_chunk_that_failed(make_agent, service_of, plugin, dataplane, conf, transport):
+def test_a_full_sync_goes_on_from_the_chunk_that_failed(
+    make_agent: MakeAgent,
+    service_of: ServiceOf,
+    plugin: FakePlugin,
+    dataplane: FakeDataplane,
+    conf: cfg.ConfigOpts,
+    transport: Any,
+) -> None:
     serve(plugin, *routers(600))
     agent = make_agent()
     asked = []
     real, failures = agent.plugin.sync_routers, [ServerUnavailable("slow"), ServerUnavailable("slow")]
 
-    def sync_routers(router_ids):
+    def sync_routers(router_ids: Any) -> Any:
         asked.append(list(router_ids))
         if len(asked) > 1 and failures:
             raise failures.pop()
@@ -177,7 +210,9 @@ def test_a_full_sync_goes_on_from_the_chunk_that_failed(make_agent, service_of, 
 # What the server says
 
 
-def test_a_router_is_made_changed_and_removed_by_casts(agent, plugin, dataplane):
+def test_a_router_is_made_changed_and_removed_by_casts(
+    agent: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane
+) -> None:
     settle(agent)
     serve(plugin, a_router(id=R1))
     plugin.cast_to_agents("routers_updated", routers=[R1])
@@ -190,7 +225,9 @@ def test_a_router_is_made_changed_and_removed_by_casts(agent, plugin, dataplane)
     assert agent.routers.recent_removals[-1]["id"] == R1
 
 
-def test_a_changed_network_updates_the_routers_on_it_and_no_others(agent, plugin, dataplane):
+def test_a_changed_network_updates_the_routers_on_it_and_no_others(
+    agent: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane
+) -> None:
     serve(plugin, a_router(id=R1, gw_port=a_gateway()), a_router(id=R2, gw_port=None))
     agent.connection_lost()
     wait_until(lambda: here(dataplane) == {R1, R2})
@@ -211,7 +248,9 @@ def test_a_changed_network_updates_the_routers_on_it_and_no_others(agent, plugin
         ("fipnamespace_delete_on_ext_net", {"ext_net_id": "public"}),
     ],
 )
-def test_what_concerns_distributed_routers_is_taken_and_ignored(agent, plugin, caplog, method, arguments):
+def test_what_concerns_distributed_routers_is_taken_and_ignored(
+    agent: L3NATAgent, plugin: FakePlugin, caplog: pytest.LogCaptureFixture, method: str, arguments: Any
+) -> None:
     plugin.cast_to_agents(method, version="1.3", **arguments)
     # A fanout of the same topic is worked on in order.
     serve(plugin, a_router(id=R1))
@@ -220,7 +259,9 @@ def test_what_concerns_distributed_routers_is_taken_and_ignored(agent, plugin, c
     assert not [record for record in caplog.records if record.levelname == "ERROR"]
 
 
-def test_a_router_that_moves_away_is_removed_and_one_that_comes_is_made(agent, plugin, dataplane):
+def test_a_router_that_moves_away_is_removed_and_one_that_comes_is_made(
+    agent: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane
+) -> None:
     settle(agent)
     serve(plugin, a_router(id=R1))
     client = Client(plugin._transport, "l3_agent", timeout=1)
@@ -231,7 +272,9 @@ def test_a_router_that_moves_away_is_removed_and_one_that_comes_is_made(agent, p
 
 
 @pytest.mark.feature("sync.removal")
-def test_a_router_missing_from_the_answer_is_removed(agent, plugin, dataplane):
+def test_a_router_missing_from_the_answer_is_removed(
+    agent: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane
+) -> None:
     settle(agent)
     serve(plugin, a_router(id=R1))
     agent.routers_updated(None, [R1])
@@ -242,7 +285,9 @@ def test_a_router_missing_from_the_answer_is_removed(agent, plugin, dataplane):
 
 
 @pytest.mark.feature("process.calls")
-def test_an_endpoint_answers_at_once_while_all_workers_are_busy(agent, plugin, dataplane):
+def test_an_endpoint_answers_at_once_while_all_workers_are_busy(
+    agent: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane
+) -> None:
     settle(agent)
     serve(plugin, *routers(30))
     dataplane.delay = 1.0
@@ -258,7 +303,14 @@ def test_an_endpoint_answers_at_once_while_all_workers_are_busy(agent, plugin, d
 
 @pytest.mark.feature("sync.one-worker-per-router", "sync.parallel")
 @pytest.mark.parametrize("workers", [None, 3])
-def test_eight_workers_and_never_two_on_one_router(make_agent, service_of, plugin, dataplane, conf, workers):
+def test_eight_workers_and_never_two_on_one_router(
+    make_agent: MakeAgent,
+    service_of: ServiceOf,
+    plugin: FakePlugin,
+    dataplane: FakeDataplane,
+    conf: cfg.ConfigOpts,
+    workers: Any,
+) -> None:
     """Eight unless option ``router_workers`` says otherwise."""
     if workers:
         conf.set_override("router_workers", workers, group="l3agent")
@@ -276,7 +328,9 @@ def test_eight_workers_and_never_two_on_one_router(make_agent, service_of, plugi
 
 
 @pytest.mark.feature("process.readiness")
-def test_it_is_ready_when_a_full_sync_was_completed(make_agent, service_of, plugin):
+def test_it_is_ready_when_a_full_sync_was_completed(
+    make_agent: MakeAgent, service_of: ServiceOf, plugin: FakePlugin
+) -> None:
     """READY=1 waits for this, as long as a service manager has patience."""
     plugin.delays["get_router_ids"] = 0.2
     with running(plugin, service := service_of(agent := make_agent())) as services:
@@ -286,7 +340,7 @@ def test_it_is_ready_when_a_full_sync_was_completed(make_agent, service_of, plug
 
 
 @pytest.mark.feature("sync.rate")
-def test_a_burst_of_one_hundred_updates_costs_few_calls(agent, plugin):
+def test_a_burst_of_one_hundred_updates_costs_few_calls(agent: L3NATAgent, plugin: FakePlugin) -> None:
     settle(agent)
     serve(plugin, *routers(100))
     plugin.delays["sync_routers"] = 0.01
@@ -298,13 +352,15 @@ def test_a_burst_of_one_hundred_updates_costs_few_calls(agent, plugin):
 
 
 @pytest.mark.feature("sync.rate")
-def test_a_server_is_asked_for_less_at_a_time_when_it_fails_and_for_more_when_it_answers_soon(agent, plugin):
+def test_a_server_is_asked_for_less_at_a_time_when_it_fails_and_for_more_when_it_answers_soon(
+    agent: L3NATAgent, plugin: FakePlugin
+) -> None:
     settle(agent)
     serve(plugin, *routers(100))
     answered, most = [], 4
     original = plugin.sync_routers
 
-    def choking(context, **arguments):
+    def choking(context: Any, **arguments: Any) -> Any:
         if len(arguments["router_ids"]) > most:
             raise RuntimeError("too much at a time")
         answered.append(len(arguments["router_ids"]))
@@ -322,7 +378,7 @@ def test_a_server_is_asked_for_less_at_a_time_when_it_fails_and_for_more_when_it
 
 
 @pytest.mark.feature("sync.rate")
-def test_how_much_is_asked_for_follows_the_time_that_answers_take():
+def test_how_much_is_asked_for_follows_the_time_that_answers_take() -> None:
     size = BatchSize(32, 1)
     sizes = []
     for took in (6, 6, 3, 0.1, 0.1, 0.1):
@@ -331,7 +387,13 @@ def test_how_much_is_asked_for_follows_the_time_that_answers_take():
     assert sizes == [16, 8, 8, 16, 32, 32]
 
 
-def test_a_worker_that_dies_is_logged_and_replaced_and_its_router_tried_again(agent, plugin, dataplane, caplog, capfd):
+def test_a_worker_that_dies_is_logged_and_replaced_and_its_router_tried_again(
+    agent: L3NATAgent,
+    plugin: FakePlugin,
+    dataplane: FakeDataplane,
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
     settle(agent)
     serve(plugin, *routers(20))
     dataplane.fail_next(SystemExit("gone"), times=4)
@@ -347,7 +409,9 @@ def test_a_worker_that_dies_is_logged_and_replaced_and_its_router_tried_again(ag
 
 
 @pytest.mark.feature("sync.isolation")
-def test_one_bad_router_does_not_stop_the_others(agent, plugin, dataplane):
+def test_one_bad_router_does_not_stop_the_others(
+    agent: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane
+) -> None:
     settle(agent)
     serve(plugin, *routers(5), a_router(id=R3, _interfaces="nonsense"))
     agent.routers_updated(None, [*plugin.routers])
@@ -357,7 +421,9 @@ def test_one_bad_router_does_not_stop_the_others(agent, plugin, dataplane):
     assert "_interfaces" in agent.router_info[R3].error
 
 
-def test_an_invalid_router_is_not_tried_again_until_its_next_update(agent, plugin, dataplane):
+def test_an_invalid_router_is_not_tried_again_until_its_next_update(
+    agent: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane
+) -> None:
     settle(agent)
     serve(plugin, a_router(id=R1, _interfaces="nonsense"))
     agent.routers_updated(None, [R1])
@@ -369,7 +435,9 @@ def test_an_invalid_router_is_not_tried_again_until_its_next_update(agent, plugi
     wait_until(lambda: here(dataplane) == {R1})
 
 
-def test_a_router_that_becomes_incompatible_is_removed(agent, plugin, dataplane):
+def test_a_router_that_becomes_incompatible_is_removed(
+    agent: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane
+) -> None:
     settle(agent)
     serve(plugin, a_router(id=R1))
     agent.routers_updated(None, [R1])
@@ -380,7 +448,9 @@ def test_a_router_that_becomes_incompatible_is_removed(agent, plugin, dataplane)
 
 
 @pytest.mark.parametrize("error", [ApplyError("RTM_NEWLINK: no"), DataplaneUnavailable("gone")])
-def test_what_failed_in_the_data_plane_is_tried_again_for_ever(agent, plugin, dataplane, error):
+def test_what_failed_in_the_data_plane_is_tried_again_for_ever(
+    agent: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane, error: Any
+) -> None:
     settle(agent)
     serve(plugin, a_router(id=R1))
     dataplane.fail_next(error, times=10)
@@ -391,13 +461,15 @@ def test_what_failed_in_the_data_plane_is_tried_again_for_ever(agent, plugin, da
     assert len(plugin.called("sync_routers")) == 1
 
 
-def test_a_router_the_server_cannot_answer_for_does_not_hold_up_the_others(agent, plugin, dataplane):
+def test_a_router_the_server_cannot_answer_for_does_not_hold_up_the_others(
+    agent: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane
+) -> None:
     settle(agent)
     serve(plugin, *routers(40))
     bad = routers(40)[3]["id"]
     real = plugin.sync_routers
 
-    def sync_routers(context, **arguments):
+    def sync_routers(context: Any, **arguments: Any) -> Any:
         if bad in arguments["router_ids"]:
             raise ValueError("no such port")
         return real(context, **arguments)
@@ -407,7 +479,9 @@ def test_a_router_the_server_cannot_answer_for_does_not_hold_up_the_others(agent
     wait_until(lambda: len(here(dataplane)) == 39)
 
 
-def test_a_slow_answer_older_than_a_deletion_does_not_bring_the_router_back(agent, plugin, dataplane):
+def test_a_slow_answer_older_than_a_deletion_does_not_bring_the_router_back(
+    agent: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane
+) -> None:
     settle(agent)
     serve(plugin, a_router(id=R1), a_router(id=R2))
     plugin.delays["sync_routers"] = 0.1
@@ -418,7 +492,9 @@ def test_a_slow_answer_older_than_a_deletion_does_not_bring_the_router_back(agen
     assert here(dataplane) == {R2}
 
 
-def test_a_new_data_plane_process_gets_all_routers_without_asking_the_server(agent, plugin, dataplane):
+def test_a_new_data_plane_process_gets_all_routers_without_asking_the_server(
+    agent: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane
+) -> None:
     serve(plugin, *routers(5))
     agent.full_sync.request("test")
     wait_until(lambda: len(here(dataplane)) == 5)
@@ -433,11 +509,11 @@ def test_a_new_data_plane_process_gets_all_routers_without_asking_the_server(age
 # Floating IPs
 
 
-def fips(*addresses, status="DOWN"):
+def fips(*addresses: int, status: str = "DOWN") -> list[dict[str, Any]]:
     return [a_floating_ip(f"203.0.113.{n}", f"10.0.0.{n}") | {"id": f"fip{n}", "status": status} for n in addresses]
 
 
-def test_the_server_learns_that_floating_ips_are_up_and_down(agent, plugin):
+def test_the_server_learns_that_floating_ips_are_up_and_down(agent: L3NATAgent, plugin: FakePlugin) -> None:
     settle(agent)
     serve(plugin, a_router(id=R1, _floatingips=fips(101, 102)))
     agent.routers_updated(None, [R1])
@@ -448,7 +524,9 @@ def test_the_server_learns_that_floating_ips_are_up_and_down(agent, plugin):
     assert len(plugin.called("update_floatingip_statuses")) == 2
 
 
-def test_a_restarted_agent_does_not_tell_the_server_what_it_knows(make_agent, service_of, plugin):
+def test_a_restarted_agent_does_not_tell_the_server_what_it_knows(
+    make_agent: MakeAgent, service_of: ServiceOf, plugin: FakePlugin
+) -> None:
     serve(plugin, a_router(id=R1, _floatingips=fips(101, status="ACTIVE")))
     with running(plugin, service_of(agent := make_agent())):
         settle(agent)
@@ -457,7 +535,9 @@ def test_a_restarted_agent_does_not_tell_the_server_what_it_knows(make_agent, se
 
 
 @pytest.mark.feature("router.floating-ip-status")
-def test_floating_ips_of_a_router_that_fails_are_in_error_until_it_works(agent, plugin, dataplane):
+def test_floating_ips_of_a_router_that_fails_are_in_error_until_it_works(
+    agent: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane
+) -> None:
     settle(agent)
     serve(plugin, a_router(id=R1, _floatingips=fips(101, status="ACTIVE")))
     dataplane.fail_next(ApplyError("no"), times=3)
@@ -466,7 +546,7 @@ def test_floating_ips_of_a_router_that_fails_are_in_error_until_it_works(agent, 
     wait_until(lambda: plugin.fip_statuses == {"fip101": "ACTIVE"})
 
 
-def test_a_floating_ip_that_moves_between_routers_here_ends_active(agent, plugin):
+def test_a_floating_ip_that_moves_between_routers_here_ends_active(agent: L3NATAgent, plugin: FakePlugin) -> None:
     settle(agent)
     serve(plugin, a_router(id=R1, _floatingips=fips(101)), a_router(id=R2))
     agent.routers_updated(None, [R1, R2])
@@ -479,7 +559,9 @@ def test_a_floating_ip_that_moves_between_routers_here_ends_active(agent, plugin
     assert plugin.fip_statuses == {"fip101": "ACTIVE"}
 
 
-def test_a_failed_status_call_is_repeated_without_the_router(agent, plugin, dataplane):
+def test_a_failed_status_call_is_repeated_without_the_router(
+    agent: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane
+) -> None:
     settle(agent)
     plugin.fail_next("update_floatingip_statuses", ValueError("deadlock"), times=3)
     serve(plugin, a_router(id=R1, _floatingips=fips(101)))
@@ -491,7 +573,7 @@ def test_a_failed_status_call_is_repeated_without_the_router(agent, plugin, data
 # State reports and stop
 
 
-def test_a_state_report_counts_what_is_here(agent, plugin):
+def test_a_state_report_counts_what_is_here(agent: L3NATAgent, plugin: FakePlugin) -> None:
     settle(agent)
     serve(plugin, a_router(id=R1, _floatingips=fips(101)), a_router(id=R2, gw_port=None))
     agent.routers_updated(None, [R1, R2])
@@ -515,8 +597,8 @@ def test_a_state_report_counts_what_is_here(agent, plugin):
 
 @pytest.mark.feature("process.graceful-stop")
 def test_a_stopping_agent_finishes_what_is_in_the_data_plane_and_takes_nothing_new(
-    make_agent, service_of, plugin, dataplane
-):
+    make_agent: MakeAgent, service_of: ServiceOf, plugin: FakePlugin, dataplane: FakeDataplane
+) -> None:
     serve(plugin, *routers(20))
     dataplane.delay = 0.1
     with running(plugin, service_of(agent := make_agent())):
@@ -526,7 +608,9 @@ def test_a_stopping_agent_finishes_what_is_in_the_data_plane_and_takes_nothing_n
 
 
 @pytest.mark.feature("process.stop-keeps-routers")
-def test_a_stopping_agent_removes_nothing(make_agent, service_of, plugin, dataplane):
+def test_a_stopping_agent_removes_nothing(
+    make_agent: MakeAgent, service_of: ServiceOf, plugin: FakePlugin, dataplane: FakeDataplane
+) -> None:
     serve(plugin, *routers(3))
     with running(plugin, service_of(agent := make_agent())):
         settle(agent)

@@ -1,15 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """How many lines an agent with 1,000 routers logs. Ten minutes are ten seconds here: all intervals are a sixtieth."""
 
+from __future__ import annotations
+
 import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import eventlet
 import pytest
+from oslo_config import cfg
 
 from l3agent.agent import dataplane_client as dataplane_client
 from l3agent.agent.l3_agent import L3NATAgent
 from l3agent.rpc import failure_log
-from l3agent.testing import running, wait_until
+from l3agent.testing import FakeDataplane, FakePlugin, running, wait_until
+from tests.support.agents import MakeAgent, ServiceOf
 from tests.support.payloads import a_router
 
 ROUTERS = 1000
@@ -17,27 +24,33 @@ _SCALE = 1 / 60
 
 
 @pytest.fixture
-def lines(caplog):
+def lines(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
     caplog.set_level(logging.INFO)
     return lambda: [f"{one.name}: {one.getMessage()}" for one in caplog.records if one.levelno >= logging.INFO]
 
 
 @pytest.fixture
-def thousand(plugin):
+def thousand(plugin: FakePlugin) -> None:
     plugin.routers = {
         router["id"]: router
         for router in (a_router(id=f"c{n:07x}-0000-4000-8000-000000000000") for n in range(ROUTERS))
     }
 
 
-def settle(agent):
+def settle(agent: L3NATAgent) -> None:
     wait_until(lambda: agent.full_sync.in_sync and not any(agent.queue.counts().values()), timeout=60)
 
 
 @pytest.mark.feature("operation.log-volume")
 def test_an_idle_full_sync_of_a_thousand_routers_is_one_line(
-    make_agent, service_of, plugin, dataplane, thousand, lines, caplog
-):
+    make_agent: MakeAgent,
+    service_of: ServiceOf,
+    plugin: FakePlugin,
+    dataplane: FakeDataplane,
+    thousand: None,
+    lines: Callable[[], list[str]],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     with running(plugin, service_of(agent := make_agent())):
         settle(agent)
         assert len(dataplane.states) == ROUTERS
@@ -59,8 +72,15 @@ def test_an_idle_full_sync_of_a_thousand_routers_is_one_line(
 
 @pytest.mark.feature("operation.log-volume")
 def test_a_data_plane_that_is_absent_for_ten_minutes_is_few_lines(
-    conf, transport, service_of, plugin, thousand, lines, monkeypatch, tmp_path
-):
+    conf: cfg.ConfigOpts,
+    transport: Any,
+    service_of: ServiceOf,
+    plugin: FakePlugin,
+    thousand: None,
+    lines: Callable[[], list[str]],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
     scaled = {"first": failure_log.FIRST_S * _SCALE, "then": failure_log.THEN_S * _SCALE}
     monkeypatch.setattr(failure_log.FailureLog.__init__, "__kwdefaults__", scaled)
     monkeypatch.setattr(dataplane_client, "_CONNECTING_S", 5 * _SCALE)

@@ -3,22 +3,28 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import eventlet
 import pytest
+from oslo_config import cfg
 
+from l3agent.agent.l3_agent import L3NATAgent
 from l3agent.exceptions import DataplaneUnavailable, L3AgentError
-from l3agent.testing import running, wait_until
+from l3agent.testing import FakeDataplane, FakePlugin, running, wait_until
+from tests.support.agents import MakeAgent, ServiceOf
 from tests.support.payloads import a_floating_ip, a_router
 
 R1, R2 = "cffffff1-0000-4000-8000-000000000000", "cffffff2-0000-4000-8000-000000000000"
 
 
-def payload(router_id, *floating):
+def payload(router_id: str, *floating: int) -> dict[str, Any]:
     return a_router(id=router_id, _floatingips=[a_floating_ip(f"203.0.113.{n}", "10.0.0.5") for n in floating])
 
 
 @pytest.fixture
-def serving(agent, plugin, dataplane):
+def serving(agent: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane) -> L3NATAgent:
     """Two routers, in sync."""
     plugin.routers = {router_id: payload(router_id) for router_id in (R1, R2)}
     agent.full_sync.request("the test")
@@ -26,17 +32,19 @@ def serving(agent, plugin, dataplane):
     return agent
 
 
-def floating(dataplane, router_id):
+def floating(dataplane: FakeDataplane, router_id: str) -> list[str] | None:
     state = dataplane.states.get(("router", router_id))
     return None if state is None else sorted(str(one.floating) for one in state.floating_ips)
 
 
-def updated(agent, dataplane, router_id, *expected):
+def updated(agent: L3NATAgent, dataplane: FakeDataplane, router_id: str, *expected: int) -> None:
     agent.routers_updated(None, [router_id])
     wait_until(lambda: floating(dataplane, router_id) == [f"203.0.113.{n}" for n in expected])
 
 
-def test_a_paused_router_is_left_alone_and_its_news_are_done_at_the_resume(serving, plugin, dataplane):
+def test_a_paused_router_is_left_alone_and_its_news_are_done_at_the_resume(
+    serving: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane
+) -> None:
     serving.maintenance.pause(R1)
     assert dataplane.unmanaged == {("router", R1)}
     plugin.routers |= {R1: payload(R1, 7), R2: payload(R2, 8)}
@@ -54,14 +62,16 @@ def test_a_paused_router_is_left_alone_and_its_news_are_done_at_the_resume(servi
     wait_until(lambda: not any(serving.queue.counts().values()))
 
 
-def test_the_end_of_a_pause_undoes_what_was_done_by_hand(serving, dataplane):
+def test_the_end_of_a_pause_undoes_what_was_done_by_hand(serving: L3NATAgent, dataplane: FakeDataplane) -> None:
     serving.maintenance.pause(R1)
     del dataplane.states["router", R1]
     serving.maintenance.resume(R1)
     wait_until(lambda: ("router", R1) in dataplane.states)
 
 
-def test_a_router_deleted_while_it_is_paused_goes_at_the_resume(serving, plugin, dataplane):
+def test_a_router_deleted_while_it_is_paused_goes_at_the_resume(
+    serving: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane
+) -> None:
     serving.maintenance.pause(R1)
     del plugin.routers[R1]
     serving.router_deleted(None, R1)
@@ -72,7 +82,7 @@ def test_a_router_deleted_while_it_is_paused_goes_at_the_resume(serving, plugin,
     assert not serving.maintenance.paused
 
 
-def test_a_pause_waits_for_the_work_in_hand(serving, plugin, dataplane):
+def test_a_pause_waits_for_the_work_in_hand(serving: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane) -> None:
     dataplane.delay = 0.2
     plugin.routers[R1] = payload(R1, 7)
     serving.routers_updated(None, [R1])
@@ -81,7 +91,9 @@ def test_a_pause_waits_for_the_work_in_hand(serving, plugin, dataplane):
     assert floating(dataplane, R1) == ["203.0.113.7"] and not serving.routers.in_kernel_work
 
 
-def test_a_router_whose_removal_is_in_hand_cannot_be_paused(serving, plugin, dataplane):
+def test_a_router_whose_removal_is_in_hand_cannot_be_paused(
+    serving: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane
+) -> None:
     dataplane.delay = 0.2
     del plugin.routers[R1]
     serving.router_deleted(None, R1)
@@ -91,7 +103,9 @@ def test_a_router_whose_removal_is_in_hand_cannot_be_paused(serving, plugin, dat
     assert serving.maintenance.paused == set()
 
 
-def test_a_failing_router_that_is_paused_is_not_tried_again_until_the_resume(serving, plugin, dataplane):
+def test_a_failing_router_that_is_paused_is_not_tried_again_until_the_resume(
+    serving: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane
+) -> None:
     dataplane.fail_next(DataplaneUnavailable("gone"), times=1000)
     plugin.routers[R1] = payload(R1, 7)
     serving.routers_updated(None, [R1])
@@ -105,7 +119,9 @@ def test_a_failing_router_that_is_paused_is_not_tried_again_until_the_resume(ser
     wait_until(lambda: floating(dataplane, R1) == ["203.0.113.7"])
 
 
-def test_a_pause_that_the_data_plane_does_not_hear_of_is_none(serving, plugin, dataplane):
+def test_a_pause_that_the_data_plane_does_not_hear_of_is_none(
+    serving: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane
+) -> None:
     dataplane.fail_next(DataplaneUnavailable("gone"), operation="unmanage")
     with pytest.raises(DataplaneUnavailable):
         serving.maintenance.pause(R1)
@@ -115,7 +131,9 @@ def test_a_pause_that_the_data_plane_does_not_hear_of_is_none(serving, plugin, d
 
 
 @pytest.mark.feature("operation.pause")
-def test_a_pause_survives_a_restart_of_the_agent(make_agent, service_of, plugin, dataplane):
+def test_a_pause_survives_a_restart_of_the_agent(
+    make_agent: MakeAgent, service_of: ServiceOf, plugin: FakePlugin, dataplane: FakeDataplane
+) -> None:
     plugin.routers = {router_id: payload(router_id) for router_id in (R1, R2)}
     first, second = make_agent(), make_agent
     with running(plugin, service_of(first)):
@@ -132,20 +150,24 @@ def test_a_pause_survives_a_restart_of_the_agent(make_agent, service_of, plugin,
 
 
 @pytest.mark.parametrize("text", ["", "{", "7", '"abc', '"abc"', "null"])
-def test_a_damaged_file_of_pauses_is_said_and_pauses_nothing(make_agent, conf, text, tmp_path, caplog):
+def test_a_damaged_file_of_pauses_is_said_and_pauses_nothing(
+    make_agent: MakeAgent, conf: cfg.ConfigOpts, text: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     (tmp_path / "l3-agent-paused.json").write_text(text)
     assert make_agent().maintenance.paused == set()
     assert "l3-agent-paused.json" in caplog.text
 
 
-def test_only_what_is_here_can_be_paused_and_only_what_is_paused_resumed(serving):
+def test_only_what_is_here_can_be_paused_and_only_what_is_paused_resumed(serving: L3NATAgent) -> None:
     with pytest.raises(L3AgentError, match="not on this node"):
         serving.maintenance.pause("cffffff9-0000-4000-8000-000000000000")
     with pytest.raises(L3AgentError, match="not paused"):
         serving.maintenance.resume(R1)
 
 
-def test_paused_routers_stay_when_all_are_removed_at_a_stop(make_agent, service_of, plugin, dataplane, conf):
+def test_paused_routers_stay_when_all_are_removed_at_a_stop(
+    make_agent: MakeAgent, service_of: ServiceOf, plugin: FakePlugin, dataplane: FakeDataplane, conf: cfg.ConfigOpts
+) -> None:
     conf.set_override("cleanup_on_shutdown", True)
     plugin.routers = {router_id: payload(router_id) for router_id in (R1, R2)}
     with running(plugin, service_of(agent := make_agent())):
@@ -154,7 +176,9 @@ def test_paused_routers_stay_when_all_are_removed_at_a_stop(make_agent, service_
     assert dataplane.states.keys() == {("router", R1)}
 
 
-def test_a_drain_finishes_what_waits_and_takes_no_more(serving, plugin, dataplane):
+def test_a_drain_finishes_what_waits_and_takes_no_more(
+    serving: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane
+) -> None:
     dataplane.delay = 0.1
     plugin.routers[R1] = payload(R1, 7)
     serving.routers_updated(None, [R1])
@@ -175,8 +199,8 @@ def test_a_drain_finishes_what_waits_and_takes_no_more(serving, plugin, dataplan
 
 
 @pytest.mark.feature("operation.drain")
-def test_the_server_is_told_of_a_drain_and_of_its_end(serving, plugin):
-    def told():
+def test_the_server_is_told_of_a_drain_and_of_its_end(serving: L3NATAgent, plugin: FakePlugin) -> None:
+    def told() -> Any:
         serving.registration.report()
         return plugin.called("report_state")[-1]["agent_state"]["agent_state"]["configurations"].get("admin")
 
@@ -187,7 +211,9 @@ def test_the_server_is_told_of_a_drain_and_of_its_end(serving, plugin):
     assert told() is None
 
 
-def test_a_paused_router_stays_paused_after_a_drain(serving, plugin, dataplane):
+def test_a_paused_router_stays_paused_after_a_drain(
+    serving: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane
+) -> None:
     serving.maintenance.pause(R1)
     serving.maintenance.drain()
     plugin.routers = {R1: payload(R1, 7), R2: payload(R2, 8)}

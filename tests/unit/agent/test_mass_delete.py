@@ -1,9 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
 import pytest
+from oslo_config import cfg
 
 from l3agent.agent.l3_agent import L3NATAgent
 from l3agent.agent.mass_delete import MassDeleteGuard
 from l3agent.testing import FakeDataplane, FakePlugin, running, wait_until
+from tests.support.agents import Node, ServiceOf
 from tests.support.payloads import a_router
 
 ROUTERS = [a_router(id=f"c{number:07x}-0000-4000-8000-000000000000") for number in range(8)]
@@ -13,21 +20,21 @@ IDS = {router["id"] for router in ROUTERS}
 class Clock:
     now = 0.0
 
-    def __call__(self):
+    def __call__(self) -> float:
         return self.now
 
 
 @pytest.fixture
-def clock():
+def clock() -> Clock:
     return Clock()
 
 
 @pytest.fixture
-def guard(clock):
+def guard(clock: Clock) -> MassDeleteGuard:
     return MassDeleteGuard(share=0.25, confirm_interval=30, clock=clock)
 
 
-def here(dataplane):
+def here(dataplane: FakeDataplane) -> set[str]:
     return {router_id for kind, router_id in dataplane.states if kind == "router"}
 
 
@@ -38,12 +45,12 @@ def here(dataplane):
     ("gone", "of", "may_go"),
     [("a", 2, "a"), ("a", 100, "a"), ("abc", 12, "abc"), ("abcd", 12, ""), ("ab", 4, ""), ("ab", 2, ""), ("a", 1, "")],
 )
-def test_few_go_at_once_many_or_all_wait(guard, gone, of, may_go):
+def test_few_go_at_once_many_or_all_wait(guard: MassDeleteGuard, gone: str, of: int, may_go: str) -> None:
     assert guard.filter(set(gone), of) == set(may_go)
     assert bool(guard.held) is (may_go == "")
 
 
-def test_a_second_answer_in_time_confirms_what_both_leave_out(guard, clock):
+def test_a_second_answer_in_time_confirms_what_both_leave_out(guard: MassDeleteGuard, clock: Clock) -> None:
     guard.filter({"a", "b", "c"}, 4)
     clock.now = 29
     assert guard.filter({"a", "b", "c"}, 4) == set()
@@ -52,7 +59,7 @@ def test_a_second_answer_in_time_confirms_what_both_leave_out(guard, clock):
     assert set(guard.held) == {"d"}
 
 
-def test_routers_that_are_back_are_forgotten(guard, clock):
+def test_routers_that_are_back_are_forgotten(guard: MassDeleteGuard, clock: Clock) -> None:
     guard.filter({"a", "b", "c"}, 4)
     assert guard.filter(set(), 4) == set()
     assert not guard.held
@@ -61,13 +68,13 @@ def test_routers_that_are_back_are_forgotten(guard, clock):
     assert guard.suspected_answers == 2
 
 
-def test_without_a_delay_all_go_at_once():
+def test_without_a_delay_all_go_at_once() -> None:
     guard = MassDeleteGuard(share=0.25, confirm_interval=0)
     assert guard.filter({"a", "b"}, 2) == {"a", "b"}
     assert all(guard.allow_one(1) for _ in range(10))
 
 
-def test_of_routers_missing_one_by_one_only_so_many_go_in_a_time(guard, clock):
+def test_of_routers_missing_one_by_one_only_so_many_go_in_a_time(guard: MassDeleteGuard, clock: Clock) -> None:
     assert [guard.allow_one(12) for _ in range(5)] == [True, True, True, False, False]
     clock.now = 31
     assert guard.allow_one(12)
@@ -77,7 +84,7 @@ def test_of_routers_missing_one_by_one_only_so_many_go_in_a_time(guard, clock):
 
 
 @pytest.fixture
-def node(conf, transport):
+def node(conf: cfg.ConfigOpts, transport: Any) -> Node:
     """An agent with eight routers that the server knows."""
     conf.set_override("mass_delete_confirm_interval", 0.5, group="l3agent")
     plugin, dataplane = FakePlugin(transport, ROUTERS), FakeDataplane()
@@ -86,7 +93,7 @@ def node(conf, transport):
 
 
 @pytest.fixture
-def full_node(node, service_of):
+def full_node(node: Node, service_of: ServiceOf) -> Iterator[Node]:
     agent, plugin, dataplane = node
     with running(plugin, service_of(agent)):
         wait_until(lambda: agent.full_sync.in_sync and here(dataplane) == IDS)
@@ -95,7 +102,9 @@ def full_node(node, service_of):
 
 @pytest.mark.feature("sync.mass-delete-guard")
 @pytest.mark.parametrize("left", [0, 3], ids=["empty", "shrunken"])
-def test_an_answer_that_would_wipe_the_node_is_held_said_and_confirmed(full_node, caplog, left):
+def test_an_answer_that_would_wipe_the_node_is_held_said_and_confirmed(
+    full_node: Node, caplog: pytest.LogCaptureFixture, left: int
+) -> None:
     agent, plugin, dataplane = full_node
     plugin.routers = {router["id"]: router for router in ROUTERS[:left]}
     agent.agent_updated(None, {"admin_state_up": False})
@@ -109,7 +118,7 @@ def test_an_answer_that_would_wipe_the_node_is_held_said_and_confirmed(full_node
 
 
 @pytest.mark.feature("sync.mass-delete-guard")
-def test_an_answer_that_was_wrong_costs_nothing(full_node):
+def test_an_answer_that_was_wrong_costs_nothing(full_node: Node) -> None:
     agent, plugin, dataplane = full_node
     known, plugin.routers = plugin.routers, {}
     agent.full_sync.request("test")
@@ -122,7 +131,7 @@ def test_an_answer_that_was_wrong_costs_nothing(full_node):
 
 
 @pytest.mark.feature("sync.orphans")
-def test_orphans_are_found_at_every_full_sync_not_only_the_first(full_node):
+def test_orphans_are_found_at_every_full_sync_not_only_the_first(full_node: Node) -> None:
     agent, _, dataplane = full_node
     dataplane.states[("router", "orphan")] = object()
     agent.full_sync.request("test")
@@ -130,7 +139,9 @@ def test_orphans_are_found_at_every_full_sync_not_only_the_first(full_node):
 
 
 @pytest.mark.feature("sync.orphans")
-def test_orphans_have_a_time_of_grace_and_are_listed_meanwhile(conf, transport, service_of):
+def test_orphans_have_a_time_of_grace_and_are_listed_meanwhile(
+    conf: cfg.ConfigOpts, transport: Any, service_of: ServiceOf
+) -> None:
     conf.set_override("orphan_grace_period", 1, group="l3agent")
     conf.set_override("mass_delete_confirm_interval", 0, group="l3agent")
     plugin, dataplane = FakePlugin(transport, ROUTERS), FakeDataplane()
@@ -143,7 +154,7 @@ def test_orphans_have_a_time_of_grace_and_are_listed_meanwhile(conf, transport, 
         assert agent.orphans.ages() == {}
 
 
-def test_orphans_in_doubt_go_in_the_end(conf, transport, service_of):
+def test_orphans_in_doubt_go_in_the_end(conf: cfg.ConfigOpts, transport: Any, service_of: ServiceOf) -> None:
     conf.set_override("orphan_grace_period", 0.3, group="l3agent")
     conf.set_override("mass_delete_confirm_interval", 0.5, group="l3agent")
     plugin, dataplane = FakePlugin(transport), FakeDataplane()
@@ -156,7 +167,9 @@ def test_orphans_in_doubt_go_in_the_end(conf, transport, service_of):
 
 
 @pytest.mark.feature("sync.orphans")
-def test_orphans_may_be_listed_only_and_one_that_the_server_names_is_none(conf, transport, service_of):
+def test_orphans_may_be_listed_only_and_one_that_the_server_names_is_none(
+    conf: cfg.ConfigOpts, transport: Any, service_of: ServiceOf
+) -> None:
     conf.set_override("orphan_grace_period", -1, group="l3agent")
     conf.set_override("mass_delete_confirm_interval", 0, group="l3agent")
     plugin, dataplane = FakePlugin(transport, ROUTERS[1:]), FakeDataplane()
@@ -172,7 +185,9 @@ def test_orphans_may_be_listed_only_and_one_that_the_server_names_is_none(conf, 
         assert here(dataplane) == IDS | {"orphan"}
 
 
-def test_orphans_that_stay_are_not_suspicious(conf, transport, service_of, caplog):
+def test_orphans_that_stay_are_not_suspicious(
+    conf: cfg.ConfigOpts, transport: Any, service_of: ServiceOf, caplog: pytest.LogCaptureFixture
+) -> None:
     """However many they are: nothing is to be removed."""
     conf.set_override("orphan_grace_period", -1, group="l3agent")
     plugin, dataplane = FakePlugin(transport, ROUTERS), FakeDataplane()
@@ -192,7 +207,7 @@ def test_orphans_that_stay_are_not_suspicious(conf, transport, service_of, caplo
 
 
 @pytest.mark.feature("sync.mass-delete-guard")
-def test_routers_asked_for_one_by_one_and_missing_are_bounded_too(full_node):
+def test_routers_asked_for_one_by_one_and_missing_are_bounded_too(full_node: Node) -> None:
     agent, plugin, dataplane = full_node
     plugin.routers = {}
     agent.routers_updated(None, sorted(IDS))
@@ -201,7 +216,7 @@ def test_routers_asked_for_one_by_one_and_missing_are_bounded_too(full_node):
     wait_until(lambda: not here(dataplane))
 
 
-def test_what_the_server_says_of_a_router_by_name_is_never_suspicious(full_node):
+def test_what_the_server_says_of_a_router_by_name_is_never_suspicious(full_node: Node) -> None:
     agent, plugin, dataplane = full_node
     plugin.routers = {}
     for router_id in IDS:
@@ -211,7 +226,7 @@ def test_what_the_server_says_of_a_router_by_name_is_never_suspicious(full_node)
 
 
 @pytest.mark.feature("sync.priority")
-def test_important_routers_go_first(conf, transport, service_of):
+def test_important_routers_go_first(conf: cfg.ConfigOpts, transport: Any, service_of: ServiceOf) -> None:
     conf.set_override("router_workers", 1, group="l3agent")
     inner = [router | {"gw_port": None} for router in ROUTERS[:3]]
     busy = ROUTERS[5] | {
@@ -227,7 +242,9 @@ def test_important_routers_go_first(conf, transport, service_of):
 
 @pytest.mark.feature("process.cleanup-on-stop")
 @pytest.mark.parametrize("remove", [True, False])
-def test_a_stop_removes_the_routers_only_when_asked_to(node, conf, service_of, remove):
+def test_a_stop_removes_the_routers_only_when_asked_to(
+    node: Node, conf: cfg.ConfigOpts, service_of: ServiceOf, remove: bool
+) -> None:
     agent, plugin, dataplane = node
     conf.set_override("cleanup_on_shutdown", remove)
     with running(plugin, service_of(agent)):

@@ -1,39 +1,45 @@
 # SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+from typing import Any
+
 import eventlet
 import pytest
 
 from l3agent.agent.processing_queue import ResourceProcessingQueue
-from l3agent.agent.resource_update import PRIORITY_FULL_SYNC, PRIORITY_RPC, Action
+from l3agent.agent.resource_update import PRIORITY_FULL_SYNC, PRIORITY_RPC, Action, ResourceUpdate
 from l3agent.testing import wait_until
 
 
 class Clock:
-    def __init__(self):
+    def __init__(self) -> None:
         self.now = 1000.0
 
-    def __call__(self):
+    def __call__(self) -> float:
         return self.now
 
 
 @pytest.fixture
-def clock():
+def clock() -> Clock:
     return Clock()
 
 
 @pytest.fixture
-def queue(clock):
+def queue(clock: Clock) -> ResourceProcessingQueue:
     return ResourceProcessingQueue(retry_min=1, retry_max=8, clock=clock)
 
 
-def notice(queue, router_id="r1", action=Action.UPDATE, priority=PRIORITY_RPC):
+def notice(
+    queue: ResourceProcessingQueue, router_id: str = "r1", action: Action = Action.UPDATE, priority: int = PRIORITY_RPC
+) -> Any:
     return queue.add(router_id, action, priority)
 
 
-def payload(queue, sequence, router_id="r1", name="new"):
+def payload(queue: ResourceProcessingQueue, sequence: int, router_id: str = "r1", name: str = "new") -> Any:
     return queue.add(router_id, Action.UPDATE, PRIORITY_FULL_SYNC, resource={"name": name}, sequence=sequence)
 
 
-def test_some_workers_do_only_what_needs_no_answer(clock):
+def test_some_workers_do_only_what_needs_no_answer(clock: Clock) -> None:
     queue = ResourceProcessingQueue(retry_min=1, retry_max=8, max_fetching=1, clock=clock)
     for router_id in ("a", "b", "c"):
         notice(queue, router_id)
@@ -66,23 +72,23 @@ def test_some_workers_do_only_what_needs_no_answer(clock):
         take(queue)
 
 
-def take(queue):
+def take(queue: ResourceProcessingQueue) -> ResourceUpdate:
     """Process the next update at once and return it."""
     with eventlet.Timeout(1), queue.each_update_to_next_router() as update:
         return update
 
 
-def fail(queue):
+def fail(queue: ResourceProcessingQueue) -> ResourceUpdate:
     with eventlet.Timeout(1), pytest.raises(ZeroDivisionError), queue.each_update_to_next_router() as update:
         raise ZeroDivisionError
     return update
 
 
-def is_empty(queue):
+def is_empty(queue: ResourceProcessingQueue) -> bool:
     return not any(queue.counts().values())
 
 
-def test_updates_of_one_router_are_one():
+def test_updates_of_one_router_are_one() -> None:
     queue = ResourceProcessingQueue(retry_min=1, retry_max=8)
     for _ in range(100):
         notice(queue)
@@ -90,20 +96,20 @@ def test_updates_of_one_router_are_one():
     assert is_empty(queue)
 
 
-def test_the_last_word_on_a_router_counts(queue):
+def test_the_last_word_on_a_router_counts(queue: ResourceProcessingQueue) -> None:
     notice(queue)
     notice(queue, action=Action.DELETE)
     assert take(queue).action is Action.DELETE
 
 
-def test_what_the_server_says_now_goes_before_a_full_sync(queue):
+def test_what_the_server_says_now_goes_before_a_full_sync(queue: ResourceProcessingQueue) -> None:
     notice(queue, "r1", priority=PRIORITY_FULL_SYNC)
     notice(queue, "r2", priority=PRIORITY_FULL_SYNC)
     notice(queue, "r3")
     assert [take(queue).id for _ in range(3)] == ["r3", "r1", "r2"]
 
 
-def test_a_notice_lifts_a_router_out_of_the_full_sync(queue):
+def test_a_notice_lifts_a_router_out_of_the_full_sync(queue: ResourceProcessingQueue) -> None:
     notice(queue, "r1", priority=PRIORITY_FULL_SYNC)
     notice(queue, "r2", priority=PRIORITY_FULL_SYNC)
     notice(queue, "r2")
@@ -111,7 +117,7 @@ def test_a_notice_lifts_a_router_out_of_the_full_sync(queue):
     assert is_empty(queue)
 
 
-def test_a_router_in_work_is_not_given_to_a_second_worker(queue):
+def test_a_router_in_work_is_not_given_to_a_second_worker(queue: ResourceProcessingQueue) -> None:
     notice(queue)
     with queue.each_update_to_next_router():
         notice(queue)
@@ -122,7 +128,7 @@ def test_a_router_in_work_is_not_given_to_a_second_worker(queue):
     assert second.wait().id == "r1"
 
 
-def test_a_worker_waits_until_there_is_work(queue):
+def test_a_worker_waits_until_there_is_work(queue: ResourceProcessingQueue) -> None:
     worker = eventlet.spawn(take, queue)
     eventlet.sleep(0)
     notice(queue)
@@ -130,7 +136,9 @@ def test_a_worker_waits_until_there_is_work(queue):
 
 
 @pytest.mark.feature("sync.retry", "sync.back-off")
-def test_a_failed_router_waits_longer_each_time_up_to_a_bound_and_for_ever(queue, clock):
+def test_a_failed_router_waits_longer_each_time_up_to_a_bound_and_for_ever(
+    queue: ResourceProcessingQueue, clock: Clock
+) -> None:
     notice(queue)
     delays = []
     for _ in range(2000):
@@ -141,7 +149,7 @@ def test_a_failed_router_waits_longer_each_time_up_to_a_bound_and_for_ever(queue
     assert delays[-1] == 8
 
 
-def test_a_success_forgets_the_failures(queue, clock):
+def test_a_success_forgets_the_failures(queue: ResourceProcessingQueue, clock: Clock) -> None:
     notice(queue)
     for _ in range(3):
         fail(queue)
@@ -152,7 +160,7 @@ def test_a_success_forgets_the_failures(queue, clock):
     assert queue.seconds_to_retry("r1") == 1
 
 
-def test_a_notice_about_a_failed_router_is_worked_on_at_once(queue):
+def test_a_notice_about_a_failed_router_is_worked_on_at_once(queue: ResourceProcessingQueue) -> None:
     notice(queue)
     fail(queue)
     notice(queue)
@@ -161,14 +169,14 @@ def test_a_notice_about_a_failed_router_is_worked_on_at_once(queue):
     assert is_empty(queue)
 
 
-def test_a_failing_router_does_not_delay_the_others(queue):
+def test_a_failing_router_does_not_delay_the_others(queue: ResourceProcessingQueue) -> None:
     notice(queue, "bad")
     fail(queue)
     notice(queue, "good")
     assert take(queue).id == "good"
 
 
-def test_a_worker_that_waits_already_takes_a_retry_when_it_is_due():
+def test_a_worker_that_waits_already_takes_a_retry_when_it_is_due() -> None:
     queue = ResourceProcessingQueue(retry_min=0.02, retry_max=1)
     notice(queue)
     waiting = []
@@ -179,8 +187,8 @@ def test_a_worker_that_waits_already_takes_a_retry_when_it_is_due():
     assert waiting[0].wait().id == "r1"
 
 
-def test_a_killed_worker_gives_its_router_back(queue):
-    def work():
+def test_a_killed_worker_gives_its_router_back(queue: ResourceProcessingQueue) -> None:
+    def work() -> None:
         with queue.each_update_to_next_router():
             eventlet.sleep(60)
 
@@ -191,14 +199,14 @@ def test_a_killed_worker_gives_its_router_back(queue):
     assert queue.counts() == {"waiting": 0, "processing": 0, "retrying": 1, "suspended": 0}
 
 
-def test_data_asked_for_before_a_notice_does_not_answer_it(queue):
+def test_data_asked_for_before_a_notice_does_not_answer_it(queue: ResourceProcessingQueue) -> None:
     with queue.track_fetch() as sequence:
         notice(queue)
         assert not payload(queue, sequence)
     assert take(queue).needs_fetch
 
 
-def test_data_asked_for_after_a_notice_answers_it(queue):
+def test_data_asked_for_after_a_notice_answers_it(queue: ResourceProcessingQueue) -> None:
     notice(queue)
     with queue.track_fetch() as sequence:
         assert payload(queue, sequence)
@@ -207,7 +215,7 @@ def test_data_asked_for_after_a_notice_answers_it(queue):
 
 
 @pytest.mark.feature("sync.stale-update")
-def test_data_older_than_what_was_processed_meanwhile_is_dropped(queue):
+def test_data_older_than_what_was_processed_meanwhile_is_dropped(queue: ResourceProcessingQueue) -> None:
     with queue.track_fetch() as sequence:
         notice(queue, action=Action.DELETE)
         take(queue)
@@ -215,7 +223,7 @@ def test_data_older_than_what_was_processed_meanwhile_is_dropped(queue):
     assert is_empty(queue)
 
 
-def test_data_that_comes_while_newer_data_is_in_work_is_dropped(queue):
+def test_data_that_comes_while_newer_data_is_in_work_is_dropped(queue: ResourceProcessingQueue) -> None:
     with queue.track_fetch() as old:
         notice(queue)
         with queue.each_update_to_next_router() as update:
@@ -225,7 +233,7 @@ def test_data_that_comes_while_newer_data_is_in_work_is_dropped(queue):
         assert is_empty(queue)
 
 
-def test_a_notice_before_the_fetch_of_a_worker_is_answered_by_it(queue):
+def test_a_notice_before_the_fetch_of_a_worker_is_answered_by_it(queue: ResourceProcessingQueue) -> None:
     notice(queue)
     with queue.each_update_to_next_router() as update:
         notice(queue)
@@ -234,7 +242,7 @@ def test_a_notice_before_the_fetch_of_a_worker_is_answered_by_it(queue):
     assert is_empty(queue)
 
 
-def test_a_notice_after_the_fetch_of_a_worker_runs_the_router_again(queue):
+def test_a_notice_after_the_fetch_of_a_worker_runs_the_router_again(queue: ResourceProcessingQueue) -> None:
     notice(queue)
     with queue.each_update_to_next_router() as update, queue.track_fetch() as sequence:
         notice(queue)
@@ -242,14 +250,14 @@ def test_a_notice_after_the_fetch_of_a_worker_runs_the_router_again(queue):
     assert take(queue).needs_fetch
 
 
-def test_an_answer_to_a_call_older_than_the_notice_is_not_attached(queue):
+def test_an_answer_to_a_call_older_than_the_notice_is_not_attached(queue: ResourceProcessingQueue) -> None:
     with queue.track_fetch() as sequence:
         notice(queue)
         queue.set_answer("r1", {"name": "old"}, sequence)
     assert take(queue).needs_fetch
 
 
-def test_a_retry_keeps_the_data_it_has(queue, clock):
+def test_a_retry_keeps_the_data_it_has(queue: ResourceProcessingQueue, clock: Clock) -> None:
     notice(queue)
     with (
         pytest.raises(ZeroDivisionError),
@@ -262,14 +270,14 @@ def test_a_retry_keeps_the_data_it_has(queue, clock):
     assert take(queue).resource == {"name": "new"}
 
 
-def test_a_router_the_server_does_not_name_is_missing(queue):
+def test_a_router_the_server_does_not_name_is_missing(queue: ResourceProcessingQueue) -> None:
     notice(queue)
     with queue.each_update_to_next_router() as update, queue.track_fetch() as sequence:
         queue.set_answer(update.id, None, sequence)
         assert queue.processing(update.id).action is Action.MISSING
 
 
-def test_nothing_is_remembered_of_routers_when_no_fetch_is_under_way(queue):
+def test_nothing_is_remembered_of_routers_when_no_fetch_is_under_way(queue: ResourceProcessingQueue) -> None:
     with queue.track_fetch():
         for number in range(10):
             notice(queue, f"r{number}")
@@ -278,7 +286,7 @@ def test_nothing_is_remembered_of_routers_when_no_fetch_is_under_way(queue):
     assert not queue._finished
 
 
-def test_reapplying_never_replaces_what_is_newer(queue):
+def test_reapplying_never_replaces_what_is_newer(queue: ResourceProcessingQueue) -> None:
     with queue.track_fetch() as sequence:
         pass
     notice(queue)
@@ -286,7 +294,7 @@ def test_reapplying_never_replaces_what_is_newer(queue):
     assert take(queue).action is Action.UPDATE
 
 
-def test_those_who_will_need_a_fetch_are_named_in_the_order_they_are_taken(queue):
+def test_those_who_will_need_a_fetch_are_named_in_the_order_they_are_taken(queue: ResourceProcessingQueue) -> None:
     notice(queue, "late", priority=PRIORITY_FULL_SYNC)
     notice(queue, "r1")
     notice(queue, "r2")

@@ -1,35 +1,41 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the server learns of floating IPs that leave a router, and of those of a router that leaves this node."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import eventlet
 import pytest
 
+from l3agent.agent.l3_agent import L3NATAgent
 from l3agent.exceptions import ApplyError
-from l3agent.testing import running, wait_until
+from l3agent.testing import FakeDataplane, FakePlugin, running, wait_until
+from tests.support.agents import MakeAgent, ServiceOf
 from tests.support.payloads import a_floating_ip, a_router
 
 R1, R2, R3 = (f"cffffff{number}-0000-4000-8000-000000000000" for number in (1, 2, 3))
 
 
-def fips(*numbers, status="DOWN"):
+def fips(*numbers: int, status: str = "DOWN") -> list[dict[str, Any]]:
     return [a_floating_ip(f"203.0.113.{n}", f"10.0.0.{n}") | {"id": f"fip{n}", "status": status} for n in numbers]
 
 
-def serve(plugin, *payloads):
+def serve(plugin: FakePlugin, *payloads: dict[str, Any]) -> None:
     plugin.routers = {payload["id"]: payload for payload in payloads}
 
 
-def settle(agent):
+def settle(agent: L3NATAgent) -> None:
     wait_until(lambda: agent.full_sync.in_sync and not any(agent.queue.counts().values()), timeout=30)
     wait_until(agent.statuses_flushed)
 
 
-def reports(plugin):
+def reports(plugin: FakePlugin) -> list[Any]:
     return [(call["router_id"], call["fip_statuses"]) for call in plugin.called("update_floatingip_statuses")]
 
 
 @pytest.fixture
-def served(agent, plugin, dataplane):
+def served(agent: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane) -> L3NATAgent:
     """An agent with three routers; of one the floating IPs are ACTIVE."""
     settle(agent)
     serve(plugin, a_router(id=R1, _floatingips=fips(101, 102)), a_router(id=R2), a_router(id=R3))
@@ -41,26 +47,28 @@ def served(agent, plugin, dataplane):
     return agent
 
 
-def unscheduled(agent, plugin):
+def unscheduled(agent: L3NATAgent, plugin: FakePlugin) -> None:
     plugin.cast_to_agents("router_removed_from_agent", payload={"router_id": R1})
 
 
-def switched_off(agent, plugin):
+def switched_off(agent: L3NATAgent, plugin: FakePlugin) -> None:
     """``admin_state_up=false``: the server does not name such a router."""
     plugin.cast_to_agents("routers_updated", routers=[R1])
 
 
-def found_by_a_full_sync(agent, plugin):
+def found_by_a_full_sync(agent: L3NATAgent, plugin: FakePlugin) -> None:
     agent.agent_updated(None, {"admin_state_up": False})
 
 
 @pytest.mark.feature("router.floating-ip-status")
 @pytest.mark.parametrize("how", [unscheduled, switched_off, found_by_a_full_sync])
-def test_a_router_that_is_served_no_more_has_its_floating_ips_down_before_it_goes(served, plugin, dataplane, how):
+def test_a_router_that_is_served_no_more_has_its_floating_ips_down_before_it_goes(
+    served: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane, how: Any
+) -> None:
     present = []
     real = plugin.update_floatingip_statuses
 
-    def update_floatingip_statuses(context, **arguments):
+    def update_floatingip_statuses(context: Any, **arguments: Any) -> Any:
         present.append(("router", R1) in dataplane.states)
         return real(context, **arguments)
 
@@ -73,7 +81,9 @@ def test_a_router_that_is_served_no_more_has_its_floating_ips_down_before_it_goe
     assert present == [True]
 
 
-def test_the_report_is_not_repeated_after_the_removal(served, plugin, dataplane):
+def test_the_report_is_not_repeated_after_the_removal(
+    served: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane
+) -> None:
     plugin.fail_next("update_floatingip_statuses", ValueError("no database"), times=1)
     serve(plugin, a_router(id=R2), a_router(id=R3))
     unscheduled(served, plugin)
@@ -83,7 +93,9 @@ def test_the_report_is_not_repeated_after_the_removal(served, plugin, dataplane)
     assert plugin.fip_statuses == {"fip101": "ACTIVE", "fip102": "ACTIVE"}
 
 
-def test_a_removal_that_fails_reports_once_and_no_error_afterwards(served, plugin, dataplane):
+def test_a_removal_that_fails_reports_once_and_no_error_afterwards(
+    served: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane
+) -> None:
     dataplane.fail_next(ApplyError("busy"), times=3)
     serve(plugin, a_router(id=R2), a_router(id=R3))
     unscheduled(served, plugin)
@@ -92,7 +104,9 @@ def test_a_removal_that_fails_reports_once_and_no_error_afterwards(served, plugi
     assert reports(plugin) == [(R1, {"fip101": "DOWN", "fip102": "DOWN"})]
 
 
-def test_a_router_that_comes_back_has_its_floating_ips_active_again(served, plugin, dataplane):
+def test_a_router_that_comes_back_has_its_floating_ips_active_again(
+    served: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane
+) -> None:
     payload = plugin.routers.pop(R1)
     unscheduled(served, plugin)
     wait_until(lambda: ("router", R1) not in dataplane.states)
@@ -101,14 +115,18 @@ def test_a_router_that_comes_back_has_its_floating_ips_active_again(served, plug
     wait_until(lambda: plugin.fip_statuses == {"fip101": "ACTIVE", "fip102": "ACTIVE"})
 
 
-def test_of_a_deleted_router_nothing_is_reported(served, plugin, dataplane):
+def test_of_a_deleted_router_nothing_is_reported(
+    served: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane
+) -> None:
     serve(plugin, a_router(id=R2), a_router(id=R3))
     plugin.cast_to_agents("router_deleted", router_id=R1)
     wait_until(lambda: ("router", R1) not in dataplane.states)
     assert reports(plugin) == []
 
 
-def test_nothing_is_reported_that_another_node_may_serve_since_an_interruption(served, plugin, dataplane):
+def test_nothing_is_reported_that_another_node_may_serve_since_an_interruption(
+    served: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane
+) -> None:
     """The server considered this agent dead for a while, and has given its router to another node."""
     serve(plugin, a_router(id=R2), a_router(id=R3))
     plugin.report_answer = "revived"
@@ -119,7 +137,9 @@ def test_nothing_is_reported_that_another_node_may_serve_since_an_interruption(s
     assert reports(plugin) == []
 
 
-def test_nothing_is_reported_of_a_router_known_from_before_a_restart(make_agent, service_of, plugin, dataplane):
+def test_nothing_is_reported_of_a_router_known_from_before_a_restart(
+    make_agent: MakeAgent, service_of: ServiceOf, plugin: FakePlugin, dataplane: FakeDataplane
+) -> None:
     serve(plugin, a_router(id=R1, _floatingips=fips(101)), a_router(id=R2), a_router(id=R3))
     with running(plugin, service_of(agent := make_agent())):
         settle(agent)
@@ -131,7 +151,9 @@ def test_nothing_is_reported_of_a_router_known_from_before_a_restart(make_agent,
     assert reports(plugin) == []
 
 
-def test_a_floating_ip_that_another_router_here_has_by_now_is_not_reported_down(served, plugin, dataplane):
+def test_a_floating_ip_that_another_router_here_has_by_now_is_not_reported_down(
+    served: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane
+) -> None:
     serve(plugin, a_router(id=R2, _floatingips=fips(101, status="ACTIVE")), a_router(id=R3))
     served.routers_updated(None, [R2])
     settle(served)
@@ -141,7 +163,9 @@ def test_a_floating_ip_that_another_router_here_has_by_now_is_not_reported_down(
 
 
 @pytest.mark.parametrize("stays", [[101], []], ids=["one stays", "none stays"])
-def test_a_floating_ip_that_leaves_is_not_named_and_the_server_sets_it_down(served, plugin, stays):
+def test_a_floating_ip_that_leaves_is_not_named_and_the_server_sets_it_down(
+    served: L3NATAgent, plugin: FakePlugin, stays: Any
+) -> None:
     serve(plugin, a_router(id=R1, _floatingips=fips(*stays, status="ACTIVE")), a_router(id=R2), a_router(id=R3))
     served.routers_updated(None, [R1])
     settle(served)

@@ -4,20 +4,23 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from typing import Any
 
 import eventlet
 import pytest
 
+from l3agent.agent.l3_agent import L3NATAgent
 from l3agent.exceptions import ApplyError, L3AgentError, TransientError
 from l3agent.ops.replay import replay
-from l3agent.testing import wait_until
+from l3agent.testing import FakeDataplane, FakePlugin, wait_until
 from tests.support.payloads import a_floating_ip, a_router
 
 R1, R2 = "cffffff1-0000-4000-8000-000000000000", "cffffff2-0000-4000-8000-000000000000"
 
 
 @pytest.fixture
-def serving(agent, plugin, dataplane):
+def serving(agent: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane) -> L3NATAgent:
     """Two routers, in sync."""
     plugin.routers = {router_id: a_router(id=router_id) for router_id in (R1, R2)}
     agent.full_sync.request("the test")
@@ -25,12 +28,14 @@ def serving(agent, plugin, dataplane):
     return agent
 
 
-def changed(router_id):
+def changed(router_id: str) -> dict[str, Any]:
     return a_router(id=router_id, _floatingips=[a_floating_ip("203.0.113.7", "10.0.0.5")])
 
 
 @pytest.mark.feature("operation.pause")
-def test_what_the_server_says_now_is_done_and_told_line_by_line(serving, plugin, dataplane):
+def test_what_the_server_says_now_is_done_and_told_line_by_line(
+    serving: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane
+) -> None:
     plugin.routers |= {R1: changed(R1)}
     answer = replay(serving, R1, 5)
     assert (answer["action"], answer["result"], answer["error"]) == ("update", "ok", None)
@@ -43,16 +48,16 @@ def test_what_the_server_says_now_is_done_and_told_line_by_line(serving, plugin,
 class Written(logging.Handler):
     """A log that takes whatever comes."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__(level=0)
         self.records = []
 
-    def emit(self, record):
+    def emit(self, record: logging.LogRecord) -> None:
         self.records.append(record)
 
 
 @pytest.fixture
-def written():
+def written() -> Iterator[Written]:
     root, ours = logging.getLogger(), logging.getLogger("l3agent")
     before, log = (root.level, ours.level), Written()
     root.addHandler(log)
@@ -64,7 +69,7 @@ def written():
     ours.setLevel(before[1])
 
 
-def test_the_log_has_no_more_than_usual(serving, plugin, written):
+def test_the_log_has_no_more_than_usual(serving: L3NATAgent, plugin: FakePlugin, written: Written) -> None:
     other = logging.getLogger("oslo.messaging.test")
     other.setLevel(logging.DEBUG)
     plugin.routers |= {R1: changed(R1)}
@@ -76,7 +81,9 @@ def test_the_log_has_no_more_than_usual(serving, plugin, written):
     assert written.records[-1].getMessage() == "what others say"
 
 
-def test_two_at_a_time_leave_the_level_as_it_was(serving, plugin, written, dataplane):
+def test_two_at_a_time_leave_the_level_as_it_was(
+    serving: L3NATAgent, plugin: FakePlugin, written: Written, dataplane: FakeDataplane
+) -> None:
     plugin.routers |= {R1: changed(R1), R2: changed(R2)}
     dataplane.delay = 0.1
     told = [eventlet.spawn(replay, serving, one, 5) for one in (R1, R2)]
@@ -84,19 +91,21 @@ def test_two_at_a_time_leave_the_level_as_it_was(serving, plugin, written, datap
     assert logging.getLogger("l3agent").level == logging.NOTSET and written.filters == []
 
 
-def test_a_paused_router_is_refused(serving):
+def test_a_paused_router_is_refused(serving: L3NATAgent) -> None:
     serving.maintenance.pause(R2)
     with pytest.raises(L3AgentError, match="paused"):
         replay(serving, R2, 5)
 
 
-def test_a_failure_is_told(serving, dataplane):
+def test_a_failure_is_told(serving: L3NATAgent, dataplane: FakeDataplane) -> None:
     dataplane.fail_next(ApplyError("the kernel has had enough"))
     answer = replay(serving, R1, 5)
     assert answer["result"] == "retry" and "the kernel has had enough" in answer["error"]
 
 
-def test_work_that_was_in_hand_is_not_taken_for_it(serving, plugin, dataplane):
+def test_work_that_was_in_hand_is_not_taken_for_it(
+    serving: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane
+) -> None:
     dataplane.delay = 0.2
     serving.routers_updated(None, [R1])
     wait_until(lambda: serving.queue.is_processing(R1))
@@ -105,7 +114,7 @@ def test_work_that_was_in_hand_is_not_taken_for_it(serving, plugin, dataplane):
     assert {str(one.floating) for one in dataplane.states["router", R1].floating_ips} == {"203.0.113.7"}
 
 
-def test_it_has_a_deadline_and_is_not_done_by_a_drained_agent(serving, dataplane):
+def test_it_has_a_deadline_and_is_not_done_by_a_drained_agent(serving: L3NATAgent, dataplane: FakeDataplane) -> None:
     dataplane.delay = 0.5
     with pytest.raises(TransientError, match=r"not worked off within 0\.1 s"):
         replay(serving, R1, 0.1)

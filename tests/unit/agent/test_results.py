@@ -1,23 +1,29 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is told of each update: the one line of the log, its request, and those who count."""
 
+from __future__ import annotations
+
 import logging
 import re
+from collections.abc import Callable
+from typing import Any
 
 import eventlet
 import pytest
+from oslo_config import cfg
 
+from l3agent.agent.l3_agent import L3NATAgent
 from l3agent.agent.results import UpdateResult, UpdateResults
 from l3agent.exceptions import ApplyError, DataplaneUnavailable
 from l3agent.rpc import Client, admin_context
-from l3agent.testing import wait_until
+from l3agent.testing import FakeDataplane, FakePlugin, wait_until
 from tests.support.payloads import a_router
 
 R1 = "cffffff1-0000-4000-8000-000000000000"
 
 
 @pytest.fixture
-def told(agent):
+def told(agent: L3NATAgent) -> list[UpdateResult]:
     """All outcomes from a point at which the agent is in sync."""
     wait_until(lambda: agent.full_sync.in_sync)
     outcomes = []
@@ -26,13 +32,19 @@ def told(agent):
 
 
 @pytest.fixture
-def lines(caplog):
+def lines(caplog: pytest.LogCaptureFixture) -> Callable[[], list[logging.LogRecord]]:
     caplog.set_level(logging.INFO)
     return lambda: [one for one in caplog.records if one.name == "l3agent.agent.results"]
 
 
 @pytest.mark.feature("operation.update-log")
-def test_an_update_is_one_line_with_its_times_and_the_request_of_the_server(agent, plugin, transport, told, lines):
+def test_an_update_is_one_line_with_its_times_and_the_request_of_the_server(
+    agent: L3NATAgent,
+    plugin: FakePlugin,
+    transport: Any,
+    told: list[UpdateResult],
+    lines: Callable[[], list[logging.LogRecord]],
+) -> None:
     plugin.routers = {R1: a_router(id=R1)}
     context = admin_context()
     Client(transport, "l3_agent").cast(context, "routers_updated", fanout=True, routers=[R1])
@@ -47,7 +59,9 @@ def test_an_update_is_one_line_with_its_times_and_the_request_of_the_server(agen
     assert line.timings.keys() == {"wait", "fetch", "observe", "plan", "apply"}
 
 
-def test_of_two_requests_for_one_router_the_later_one_is_named(agent, plugin, dataplane, told):
+def test_of_two_requests_for_one_router_the_later_one_is_named(
+    agent: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane, told: list[UpdateResult]
+) -> None:
     plugin.routers = {R1: a_router(id=R1)}
     first, second = admin_context(), admin_context()
     agent.routers_updated(first, [R1])
@@ -57,7 +71,9 @@ def test_of_two_requests_for_one_router_the_later_one_is_named(agent, plugin, da
     assert [one.context.request_id for one in told[:1]] == [second.request_id]
 
 
-def test_a_removal_says_so(agent, plugin, told, lines):
+def test_a_removal_says_so(
+    agent: L3NATAgent, plugin: FakePlugin, told: list[UpdateResult], lines: Callable[[], list[logging.LogRecord]]
+) -> None:
     plugin.routers = {R1: a_router(id=R1)}
     agent.routers_updated(None, [R1])
     wait_until(lambda: told)
@@ -68,7 +84,9 @@ def test_a_removal_says_so(agent, plugin, told, lines):
 
 
 @pytest.mark.parametrize("error", [ApplyError("no room"), DataplaneUnavailable("gone"), RuntimeError("a bug")])
-def test_a_failure_is_kept_with_its_request_until_newer_ones_push_it_out(agent, plugin, dataplane, told, error):
+def test_a_failure_is_kept_with_its_request_until_newer_ones_push_it_out(
+    agent: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane, told: list[UpdateResult], error: Any
+) -> None:
     plugin.routers = {R1: a_router(id=R1)}
     dataplane.fail_next(error)
     context = admin_context()
@@ -80,14 +98,16 @@ def test_a_failure_is_kept_with_its_request_until_newer_ones_push_it_out(agent, 
     assert str(error) in kept["error"]
 
 
-def test_a_refused_router_is_an_outcome_too(agent, plugin, told):
+def test_a_refused_router_is_an_outcome_too(agent: L3NATAgent, plugin: FakePlugin, told: list[UpdateResult]) -> None:
     plugin.routers = {R1: a_router(id=R1, _interfaces="nonsense")}
     agent.routers_updated(None, [R1])
     wait_until(lambda: told)
     assert told[0].outcome == "refused" and "nonsense" in told[0].error
 
 
-def test_an_update_that_changes_nothing_and_finds_something_to_do_was_unasked(agent, plugin, dataplane, told):
+def test_an_update_that_changes_nothing_and_finds_something_to_do_was_unasked(
+    agent: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane, told: list[UpdateResult]
+) -> None:
     plugin.routers = {R1: a_router(id=R1)}
     for number in (1, 2, 3):
         agent.routers_updated(None, [R1])
@@ -97,14 +117,16 @@ def test_an_update_that_changes_nothing_and_finds_something_to_do_was_unasked(ag
     assert [(one.drift_repair, one.operations) for one in told] == [(False, 1), (True, 0), (True, 1)]
 
 
-def test_only_the_last_failures_are_kept():
+def test_only_the_last_failures_are_kept() -> None:
     outcomes = UpdateResults()
     for number in range(60):
         outcomes.publish(UpdateResult(R1, "update", "retry", error=str(number)))
     assert [one["error"] for one in outcomes.errors] == [str(number) for number in range(10, 60)]
 
 
-def test_a_worker_that_waits_for_the_server_is_not_stuck_a_restart_would_not_help(agent, plugin, told):
+def test_a_worker_that_waits_for_the_server_is_not_stuck_a_restart_would_not_help(
+    agent: L3NATAgent, plugin: FakePlugin, told: list[UpdateResult]
+) -> None:
     plugin.routers = {R1: a_router(id=R1)}
     plugin.delays["sync_routers"] = 2.0
     agent.routers_updated(None, [R1])
@@ -122,7 +144,9 @@ def test_a_worker_that_waits_for_the_server_is_not_stuck_a_restart_would_not_hel
 
 
 @pytest.mark.feature("process.readiness")
-def test_a_worker_that_is_busy_for_longer_than_all_its_deadlines_is_stuck(agent, plugin, dataplane, conf, told):
+def test_a_worker_that_is_busy_for_longer_than_all_its_deadlines_is_stuck(
+    agent: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane, conf: cfg.ConfigOpts, told: list[UpdateResult]
+) -> None:
     plugin.routers = {R1: a_router(id=R1)}
     dataplane.delay = 3.0
     agent.routers_updated(None, [R1])

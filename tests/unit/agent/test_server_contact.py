@@ -1,4 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+from typing import Any
+
 import pytest
 
 from l3agent.agent.server_contact import ServerContact
@@ -18,7 +22,7 @@ from l3agent.agent.server_contact import ServerContact
         ([("new", 0), ("alive", 30)], 200, None),
     ],
 )
-def test_contact_is_unbroken_since_the_first_report_after_a_gap(answers, now, covered_since):
+def test_contact_is_unbroken_since_the_first_report_after_a_gap(answers: Any, now: int, covered_since: Any) -> None:
     clock = lambda: now  # noqa: E731
     contact = ServerContact(limit=60, clock=clock)
     for answer, sent in answers:

@@ -1,8 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
 import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import eventlet
 import pytest
+from oslo_config import cfg
 
 from l3agent.agent.l3_agent import STATE_CACHE_FILE, L3NATAgent
 from l3agent.agent.state_cache import StateCache
@@ -11,20 +17,21 @@ from l3agent.model.desired import desired_state
 from l3agent.rpc import Client, get_transport
 from l3agent.service import Service
 from l3agent.service.services import Services
-from l3agent.testing import running, wait_until
+from l3agent.testing import FakeDataplane, FakePlugin, running, wait_until
+from tests.support.agents import MakeAgent, ServiceOf
 from tests.support.payloads import a_floating_ip, a_router
 
 R1, R2, R3 = (f"cffffff{number}-0000-4000-8000-000000000000" for number in (1, 2, 3))
 
 
 @pytest.fixture
-def path(tmp_path):
+def path(tmp_path: Path) -> Path:
     return tmp_path / STATE_CACHE_FILE
 
 
 @pytest.fixture
-def remember(path):
-    def write(*payloads):
+def remember(path: Path) -> Callable[..., None]:
+    def write(*payloads: dict[str, Any]) -> None:
         state_cache = StateCache(str(path), "node1", interval=1)
         for payload in payloads:
             state_cache.store(payload["id"], payload)
@@ -33,24 +40,26 @@ def remember(path):
     return write
 
 
-def loaded(path, host="node1"):
+def loaded(path: Path, host: str = "node1") -> list[Any]:
     return list(StateCache(str(path), host, interval=1).load())
 
 
-def here(dataplane):
+def here(dataplane: FakeDataplane) -> set[str]:
     return {router_id for kind, router_id in dataplane.states if kind == "router"}
 
 
 # The file
 
 
-def test_what_is_remembered_is_loaded(path, remember):
+def test_what_is_remembered_is_loaded(path: Path, remember: Callable[..., None]) -> None:
     remember(a_router(id=R1), a_router(id=R2))
     assert loaded(path) == [a_router(id=R1), a_router(id=R2)]
     assert path.stat().st_mode & 0o777 == 0o600
 
 
-def test_a_damaged_line_costs_one_router(path, remember, caplog):
+def test_a_damaged_line_costs_one_router(
+    path: Path, remember: Callable[..., None], caplog: pytest.LogCaptureFixture
+) -> None:
     remember(a_router(id=R1), a_router(id=R2), a_router(id=R3))
     lines = path.read_text().splitlines()
     path.write_text("\n".join([lines[0], lines[1], lines[2][:40], "[]", lines[3]]))
@@ -58,7 +67,9 @@ def test_a_damaged_line_costs_one_router(path, remember, caplog):
     assert len([record for record in caplog.records if "is ignored" in record.getMessage()]) == 2
 
 
-def test_damaged_bytes_cost_one_router(path, remember, caplog):
+def test_damaged_bytes_cost_one_router(
+    path: Path, remember: Callable[..., None], caplog: pytest.LogCaptureFixture
+) -> None:
     remember(a_router(id=R1), a_router(id=R2), a_router(id=R3))
     lines = path.read_bytes().splitlines()
     path.write_bytes(b"\n".join([*lines[:2], lines[2].replace(b"e", b"\xff", 1), lines[3]]))
@@ -68,18 +79,22 @@ def test_damaged_bytes_cost_one_router(path, remember, caplog):
 
 @pytest.mark.feature("process.without-server")
 @pytest.mark.parametrize("content", ["", "nonsense\n", '{"l3agent_routers": 2, "host": "node1"}\n', b"\xff\xfe\n"])
-def test_a_file_that_is_none_of_ours_is_said_and_ignored(path, content, caplog):
+def test_a_file_that_is_none_of_ours_is_said_and_ignored(
+    path: Path, content: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     assert loaded(path) == []
     assert "is ignored" in caplog.text
 
 
-def test_the_file_of_another_node_is_ignored(path, remember):
+def test_the_file_of_another_node_is_ignored(path: Path, remember: Callable[..., None]) -> None:
     remember(a_router(id=R1))
     assert loaded(path, "node2") == []
 
 
-def test_a_file_that_cannot_be_written_is_said_and_the_former_one_stays(path, remember, caplog):
+def test_a_file_that_cannot_be_written_is_said_and_the_former_one_stays(
+    path: Path, remember: Callable[..., None], caplog: pytest.LogCaptureFixture
+) -> None:
     remember(a_router(id=R1))
     path.with_name(path.name + ".new").mkdir()
     state_cache = StateCache(str(path), "node1", interval=1)
@@ -93,7 +108,7 @@ def test_a_file_that_cannot_be_written_is_said_and_the_former_one_stays(path, re
     assert [payload["id"] for payload in loaded(path)] == [R2]
 
 
-def test_a_write_that_is_killed_is_made_good_by_the_next(path):
+def test_a_write_that_is_killed_is_made_good_by_the_next(path: Path) -> None:
     state_cache = StateCache(str(path), "node1", interval=1)
     for number in range(60):  # more than are written without a yield
         state_cache.store(str(number), a_router(id=R1))
@@ -107,7 +122,7 @@ def test_a_write_that_is_killed_is_made_good_by_the_next(path):
     assert len(loaded(path)) == 60
 
 
-def test_nothing_is_written_when_nothing_changed(path, remember):
+def test_nothing_is_written_when_nothing_changed(path: Path, remember: Callable[..., None]) -> None:
     remember(a_router(id=R1))
     state_cache = StateCache(str(path), "node1", interval=1)
     list(state_cache.load())
@@ -120,7 +135,9 @@ def test_nothing_is_written_when_nothing_changed(path, remember):
 # The agent
 
 
-def test_an_agent_keeps_what_it_serves_and_forgets_what_is_gone(agent, plugin, path):
+def test_an_agent_keeps_what_it_serves_and_forgets_what_is_gone(
+    agent: L3NATAgent, plugin: FakePlugin, path: Path
+) -> None:
     wait_until(lambda: agent.full_sync.in_sync)
     plugin.routers = {R1: a_router(id=R1), R2: a_router(id=R2)}
     agent.routers_updated(None, [R1, R2])
@@ -130,7 +147,9 @@ def test_an_agent_keeps_what_it_serves_and_forgets_what_is_gone(agent, plugin, p
 
 
 @pytest.mark.feature("process.without-server")
-def test_without_a_server_the_routers_of_the_last_time_are_served(make_agent, service_of, dataplane, remember):
+def test_without_a_server_the_routers_of_the_last_time_are_served(
+    make_agent: MakeAgent, service_of: ServiceOf, dataplane: FakeDataplane, remember: Callable[..., None]
+) -> None:
     remember(a_router(id=R1), a_router(id=R2))
     dataplane.states[("router", R1)] = "somebody changed it"
     dataplane.states[("router", "unknown")] = object()
@@ -143,7 +162,13 @@ def test_without_a_server_the_routers_of_the_last_time_are_served(make_agent, se
 
 
 @pytest.mark.feature("process.without-server")
-def test_without_a_broker_too(conf, request, dataplane, remember, monkeypatch):
+def test_without_a_broker_too(
+    conf: cfg.ConfigOpts,
+    request: pytest.FixtureRequest,
+    dataplane: FakeDataplane,
+    remember: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """The start waits for it, and does not come to its end."""
     monkeypatch.setattr("l3agent.agent.l3_agent._BROKER_S", 0.1)
     transport = get_transport(conf, "rabbit://127.0.0.1:1/")
@@ -166,8 +191,12 @@ def test_without_a_broker_too(conf, request, dataplane, remember, monkeypatch):
 
 
 def test_what_the_kernel_has_is_brought_in_order_before_the_server_answers(
-    make_agent, service_of, plugin, dataplane, remember
-):
+    make_agent: MakeAgent,
+    service_of: ServiceOf,
+    plugin: FakePlugin,
+    dataplane: FakeDataplane,
+    remember: Callable[..., None],
+) -> None:
     """What it does not have waits: the server may have moved it elsewhere while this node was away."""
     remember(a_router(id=R1), a_router(id=R2))
     dataplane.states[("router", R1)] = "somebody changed it"
@@ -180,7 +209,13 @@ def test_what_the_kernel_has_is_brought_in_order_before_the_server_answers(
     assert {key for key, state in dataplane.applied if state is not None} == {("router", R1)}
 
 
-def test_the_word_of_the_server_wins_over_what_is_remembered(make_agent, service_of, plugin, dataplane, remember):
+def test_the_word_of_the_server_wins_over_what_is_remembered(
+    make_agent: MakeAgent,
+    service_of: ServiceOf,
+    plugin: FakePlugin,
+    dataplane: FakeDataplane,
+    remember: Callable[..., None],
+) -> None:
     remember(a_router(id=R1, gw_port=None, revision_number=3))
     dataplane.states[("router", R1)] = object()
     plugin.routers = {R1: a_router(id=R1, revision_number=4)}
@@ -190,14 +225,26 @@ def test_the_word_of_the_server_wins_over_what_is_remembered(make_agent, service
 
 
 @pytest.mark.feature("process.without-server")
-def test_what_is_remembered_is_checked_like_an_answer(make_agent, service_of, dataplane, remember, caplog):
+def test_what_is_remembered_is_checked_like_an_answer(
+    make_agent: MakeAgent,
+    service_of: ServiceOf,
+    dataplane: FakeDataplane,
+    remember: Callable[..., None],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     remember(a_router(id=R1, _interfaces="nonsense"), a_router(id=R2, ha=True), a_router(id=R3))
     with running(service_of(make_agent())):
         wait_until(lambda: here(dataplane) == {R3})
     assert "_interfaces" in caplog.text
 
 
-def test_floating_ips_known_from_before_are_not_told_again(make_agent, service_of, plugin, dataplane, remember):
+def test_floating_ips_known_from_before_are_not_told_again(
+    make_agent: MakeAgent,
+    service_of: ServiceOf,
+    plugin: FakePlugin,
+    dataplane: FakeDataplane,
+    remember: Callable[..., None],
+) -> None:
     fip = a_floating_ip("203.0.113.99", "10.0.0.9")
     remember(a_router(id=R1, _floatingips=[fip]))
     dataplane.states[("router", R1)] = object()
@@ -208,7 +255,9 @@ def test_floating_ips_known_from_before_are_not_told_again(make_agent, service_o
     assert not plugin.called("update_floatingip_statuses")
 
 
-def test_a_data_plane_that_is_late_is_waited_for(make_agent, service_of, dataplane, remember):
+def test_a_data_plane_that_is_late_is_waited_for(
+    make_agent: MakeAgent, service_of: ServiceOf, dataplane: FakeDataplane, remember: Callable[..., None]
+) -> None:
     remember(a_router(id=R1))
     dataplane.states[("router", R1)] = object()
     dataplane.fail_next(DataplaneUnavailable("not yet"), times=3, operation="inventory")
@@ -220,7 +269,9 @@ def test_a_data_plane_that_is_late_is_waited_for(make_agent, service_of, datapla
 
 
 @pytest.mark.feature("sync.stale-answer")
-def test_an_answer_older_than_what_is_known_is_asked_for_again(agent, plugin, dataplane):
+def test_an_answer_older_than_what_is_known_is_asked_for_again(
+    agent: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane
+) -> None:
     wait_until(lambda: agent.full_sync.in_sync)
     plugin.routers = {R1: a_router(id=R1, revision_number=7)}
     agent.routers_updated(None, [R1])
@@ -233,7 +284,9 @@ def test_an_answer_older_than_what_is_known_is_asked_for_again(agent, plugin, da
 
 
 @pytest.mark.feature("sync.stale-answer")
-def test_the_same_older_answer_twice_is_the_truth(agent, plugin, dataplane):
+def test_the_same_older_answer_twice_is_the_truth(
+    agent: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane
+) -> None:
     """A database put back to yesterday's."""
     wait_until(lambda: agent.full_sync.in_sync)
     plugin.routers = {R1: a_router(id=R1, revision_number=7)}
@@ -245,7 +298,7 @@ def test_the_same_older_answer_twice_is_the_truth(agent, plugin, dataplane):
     assert agent.router_info[R1].revision == 6
 
 
-def test_the_file_is_one_json_object_a_line(path, remember):
+def test_the_file_is_one_json_object_a_line(path: Path, remember: Callable[..., None]) -> None:
     remember(a_router(id=R1))
     header, payload = map(json.loads, path.read_text().splitlines())
     assert header == {"l3agent_routers": 1, "host": "node1"}

@@ -1,11 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """What of a router is skipped or not served: logged once per change, shown, and told to the server."""
 
+from __future__ import annotations
+
 import json
 from dataclasses import replace
+from typing import Any
 
 import pytest
+from oslo_config import cfg
 
+from l3agent.agent.l3_agent import L3NATAgent
 from l3agent.agent.router_info import RouterInfo
 from l3agent.cli.router_view import router_lines
 from l3agent.cli.status_view import status_lines
@@ -14,7 +19,8 @@ from l3agent.model.desired import desired_state
 from l3agent.model.states import Report
 from l3agent.ops.guru_report import summary
 from l3agent.ops.status import count_routers_with_skipped_parts, count_unserved_features, show, status
-from l3agent.testing import running, wait_until
+from l3agent.testing import FakeDataplane, FakePlugin, running, wait_until
+from tests.support.agents import MakeAgent, ServiceOf
 from tests.support.payloads import a_floating_ip, a_port, a_router
 
 R1 = "cffffff1-0000-4000-8000-000000000000"
@@ -22,7 +28,7 @@ GOOD, TWIN = a_floating_ip("203.0.113.100", "10.0.0.5"), a_floating_ip("203.0.11
 FORWARDING = [{"floating_ip_address": "203.0.113.135"}]
 
 
-def update(agent, plugin, **changes):
+def update(agent: L3NATAgent, plugin: FakePlugin, **changes: Any) -> None:
     """Have the router processed once more, and by nothing else."""
     wait_until(lambda: agent.full_sync.in_sync and not any(agent.queue.counts().values()))
     plugin.routers = {R1: a_router(id=R1, **changes)}
@@ -31,7 +37,9 @@ def update(agent, plugin, **changes):
     wait_until(lambda: R1 in agent.router_info and agent.router_info[R1].updates > before)
 
 
-def test_skipped_floating_ips_are_error_and_the_others_active(agent, plugin, dataplane):
+def test_skipped_floating_ips_are_error_and_the_others_active(
+    agent: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane
+) -> None:
     update(agent, plugin, _floatingips=[TWIN, GOOD])
     wait_until(lambda: plugin.fip_statuses == {GOOD["id"]: "ACTIVE", TWIN["id"]: "ERROR"})
     assert agent.router_info[R1].status == "active"
@@ -44,12 +52,12 @@ def test_skipped_floating_ips_are_error_and_the_others_active(agent, plugin, dat
     assert plugin.called("update_floatingip_statuses")[told]["fip_statuses"][TWIN["id"]] == "ACTIVE"
 
 
-def test_a_router_without_a_usable_gateway_has_its_floating_ips_in_error(agent, plugin):
+def test_a_router_without_a_usable_gateway_has_its_floating_ips_in_error(agent: L3NATAgent, plugin: FakePlugin) -> None:
     update(agent, plugin, gw_port="nonsense", _floatingips=[GOOD])
     wait_until(lambda: plugin.fip_statuses == {GOOD["id"]: "ERROR"})
 
 
-def test_what_is_recalled_at_a_start_is_not_told_again():
+def test_what_is_recalled_at_a_start_is_not_told_again() -> None:
     payload = a_router(id=R1, _floatingips=[GOOD, TWIN])
     info = RouterInfo(R1)
     info.restore(payload, desired_state(payload))
@@ -57,7 +65,7 @@ def test_what_is_recalled_at_a_start_is_not_told_again():
     assert info.floating_ips_to_report("ERROR") == {GOOD["id"]: "ERROR"}
 
 
-def test_elements_without_id_are_of_no_consequence_to_the_statuses():
+def test_elements_without_id_are_of_no_consequence_to_the_statuses() -> None:
     payload = a_router(id=R1, _floatingips=[None, 7, {"id": [1], "fixed_ip_address": "10.0.0.9"}, GOOD])
     info = RouterInfo(R1)
     info.set_desired(payload, desired_state(payload), 1)
@@ -67,8 +75,10 @@ def test_elements_without_id_are_of_no_consequence_to_the_statuses():
 
 
 @pytest.mark.feature("operation.unserved-features")
-def test_a_warning_is_logged_once_per_change(agent, plugin, caplog):
-    def logged(words):
+def test_a_warning_is_logged_once_per_change(
+    agent: L3NATAgent, plugin: FakePlugin, caplog: pytest.LogCaptureFixture
+) -> None:
+    def logged(words: str) -> int:
         return sum(words in record.getMessage() for record in caplog.records if record.levelname == "WARNING")
 
     forwarding = {"_pf_floatingips": FORWARDING, "_floatingips": [GOOD, TWIN]}
@@ -84,7 +94,9 @@ def test_a_warning_is_logged_once_per_change(agent, plugin, caplog):
     assert [logged(one) for one in words] == [2, 1, 2]
 
 
-def test_of_very_many_new_warnings_the_first_are_logged(agent, plugin, caplog):
+def test_of_very_many_new_warnings_the_first_are_logged(
+    agent: L3NATAgent, plugin: FakePlugin, caplog: pytest.LogCaptureFixture
+) -> None:
     many = [a_floating_ip(f"203.0.113.{n}", "10.0.0.5") for n in range(100, 200)]
     update(agent, plugin, _floatingips=many)
     lines = [record.getMessage() for record in caplog.records if record.getMessage().startswith(f"router {R1}: ")]
@@ -93,7 +105,9 @@ def test_of_very_many_new_warnings_the_first_are_logged(agent, plugin, caplog):
 
 
 @pytest.mark.feature("operation.unserved-features")
-def test_warnings_are_in_status_show_and_report(agent, plugin, dataplane):
+def test_warnings_are_in_status_show_and_report(
+    agent: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane
+) -> None:
     update(agent, plugin, _pf_floatingips=FORWARDING, _interfaces=[a_port(1), a_port(2, mac_address="nonsense")])
     entry = json.loads(json.dumps(status(agent, dataplane)))
     router = entry["routers"][R1]
@@ -109,7 +123,9 @@ def test_warnings_are_in_status_show_and_report(agent, plugin, dataplane):
     assert count_unserved_features(agent)["qos"] == 0 and count_routers_with_skipped_parts(agent) == 1
 
 
-def test_with_the_metadata_proxy_off_no_router_asks_for_metadata(make_agent, service_of, plugin, conf):
+def test_with_the_metadata_proxy_off_no_router_asks_for_metadata(
+    make_agent: MakeAgent, service_of: ServiceOf, plugin: FakePlugin, conf: cfg.ConfigOpts
+) -> None:
     conf.set_override("enable_metadata_proxy", False)
     agent = make_agent()
     with running(plugin, service_of(agent)):

@@ -1,16 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
 """What crosses the wire, by name, version and arguments: to today's servers, and to those of Mitaka."""
 
+from __future__ import annotations
+
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from oslo_config import cfg
 
+from l3agent.agent.l3_agent import L3NATAgent
 from l3agent.agent.plugin_api import L3PluginApi
 from l3agent.exceptions import RouterNotCompatible
 from l3agent.model.desired import desired_state
 from l3agent.rpc import Client, Connection, RemoteError, Target, admin_context
-from l3agent.testing import running, wait_until
+from l3agent.testing import FakeDataplane, FakePlugin, running, wait_until
+from tests.support.agents import MakeAgent, ServiceOf
 from tests.support.payloads import a_floating_ip, a_router, legacy_payload
 
 R1, R2 = (f"cffffff{number}-0000-4000-8000-000000000000" for number in (1, 2))
@@ -18,7 +25,7 @@ LEGACY = legacy_payload()["id"]
 HERE = Path(__file__).parent
 
 
-def here(dataplane):
+def here(dataplane: FakeDataplane) -> set[str]:
     return {router_id for kind, router_id in dataplane.states if kind == "router"}
 
 
@@ -28,17 +35,17 @@ def here(dataplane):
 class Recorder:
     """Remembers what would be sent."""
 
-    def __init__(self, answer=()):
+    def __init__(self, answer: Any = ()) -> None:
         self.sent = []
         self.answer = answer
 
-    def call(self, context, method, /, *, version=None, **arguments):
+    def call(self, context: Any, method: str, /, *, version: str | None = None, **arguments: Any) -> Any:
         self.sent.append(("call", method, version, arguments))
         if isinstance(self.answer, Exception):
             raise self.answer
         return self.answer
 
-    def cast(self, context, method, /, *, version=None, **arguments):
+    def cast(self, context: Any, method: str, /, *, version: str | None = None, **arguments: Any) -> None:
         self.sent.append(("cast", method, version, arguments))
 
 
@@ -72,8 +79,8 @@ CALLS = [
 @pytest.mark.feature("process.first-report")
 @pytest.mark.parametrize(("method", "arguments", "kind", "version", "sent"), CALLS, ids=[call[0] for call in CALLS])
 def test_each_request_has_the_name_the_version_and_the_arguments_of_the_contract(
-    method, arguments, kind, version, sent
-):
+    method: Any, arguments: Any, kind: Any, version: Any, sent: Any
+) -> None:
     recorder = Recorder()
     getattr(L3PluginApi(recorder, "node1"), method)(*arguments)
     assert recorder.sent == [(kind, method, version, sent)]
@@ -81,14 +88,14 @@ def test_each_request_has_the_name_the_version_and_the_arguments_of_the_contract
 
 @pytest.mark.parametrize("error", ["NoSuchMethod", "UnsupportedVersion"])
 @pytest.mark.parametrize("method", ["get_host_ha_router_count", "update_all_ha_network_port_statuses", "get_networks"])
-def test_a_method_that_an_old_server_lacks_is_tried_once(method, error):
+def test_a_method_that_an_old_server_lacks_is_tried_once(method: str, error: str) -> None:
     recorder = Recorder(RemoteError(error, "older"))
     api = L3PluginApi(recorder, "node1")
     assert [getattr(api, method)() for _ in range(3)] in ([None] * 3, [[]] * 3)
     assert len(recorder.sent) == 1
 
 
-def test_another_error_of_such_a_method_is_an_error():
+def test_another_error_of_such_a_method_is_an_error() -> None:
     with pytest.raises(RemoteError):
         L3PluginApi(Recorder(RemoteError("DBDeadlock", "later")), "node1").get_networks()
 
@@ -96,7 +103,9 @@ def test_another_error_of_such_a_method_is_an_error():
 # Server to agent
 
 
-def test_a_method_nobody_knows_and_a_version_too_new_are_answered_as_the_real_agent_does(agent, plugin):
+def test_a_method_nobody_knows_and_a_version_too_new_are_answered_as_the_real_agent_does(
+    agent: L3NATAgent, plugin: FakePlugin
+) -> None:
     client = Client(plugin._transport, "l3_agent", timeout=5)
     for method, version, kind in (("no_such_thing", "1.0", "NoSuchMethod"), ("agent_updated", "1.9", "Unsupported")):
         with pytest.raises(RemoteError) as error:
@@ -105,7 +114,7 @@ def test_a_method_nobody_knows_and_a_version_too_new_are_answered_as_the_real_ag
 
 
 @pytest.mark.parametrize("method", ["stop", "init_host", "report_state", "periodic_sync_routers_task", "reapply_all"])
-def test_who_reaches_the_broker_cannot_run_the_agents_life(agent, plugin, method):
+def test_who_reaches_the_broker_cannot_run_the_agents_life(agent: L3NATAgent, plugin: FakePlugin, method: str) -> None:
     client = Client(plugin._transport, "l3_agent", timeout=5)
     with pytest.raises(RemoteError) as error:
         client.call(admin_context(), method)
@@ -113,7 +122,9 @@ def test_who_reaches_the_broker_cannot_run_the_agents_life(agent, plugin, method
 
 
 @pytest.mark.feature("sync.unserved-kinds")
-def test_a_router_with_another_type_is_removed_and_taken_again(agent, plugin, dataplane, caplog):
+def test_a_router_with_another_type_is_removed_and_taken_again(
+    agent: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane, caplog: pytest.LogCaptureFixture
+) -> None:
     wait_until(lambda: agent.full_sync.in_sync)
     for there, change in ((True, {}), (False, {"ha": True}), (True, {}), (False, {"distributed": True}), (True, {})):
         plugin.routers = {R1: a_router(id=R1) | change}
@@ -125,8 +136,8 @@ def test_a_router_with_another_type_is_removed_and_taken_again(agent, plugin, da
 @pytest.mark.feature("sync.unserved-kinds")
 @pytest.mark.parametrize("kind", ["ha", "distributed"])
 def test_a_router_of_another_kind_that_was_never_served_here_is_left_alone_and_named(
-    make_agent, service_of, plugin, dataplane, kind
-):
+    make_agent: MakeAgent, service_of: ServiceOf, plugin: FakePlugin, dataplane: FakeDataplane, kind: str
+) -> None:
     """As on a node of neutron-l3-agent that is taken over while HA routers run on it."""
     dataplane.states[("router", R1)] = built = object()
     plugin.routers = {R1: a_router(id=R1) | {kind: True}, R2: a_router(id=R2)}
@@ -142,8 +153,8 @@ def test_a_router_of_another_kind_that_was_never_served_here_is_left_alone_and_n
 
 
 def test_a_router_that_was_never_served_here_outlasts_a_cleanup_at_the_end_and_has_its_time_of_grace(
-    conf, make_agent, service_of, plugin, dataplane
-):
+    conf: cfg.ConfigOpts, make_agent: MakeAgent, service_of: ServiceOf, plugin: FakePlugin, dataplane: FakeDataplane
+) -> None:
     conf.set_override("cleanup_on_shutdown", True)
     conf.set_override("orphan_grace_period", -1, group="l3agent")
     dataplane.states[("router", R1)] = built = object()
@@ -159,7 +170,7 @@ def test_a_router_that_was_never_served_here_outlasts_a_cleanup_at_the_end_and_h
 
 @pytest.mark.feature("sync.unserved-kinds")
 @pytest.mark.parametrize("kind", ["ha-primary", "dvr-compute", "dvr-snat", "dvr-ha-snat"])
-def test_routers_of_another_kind_as_real_servers_send_them_are_refused(kind):
+def test_routers_of_another_kind_as_real_servers_send_them_are_refused(kind: str) -> None:
     for router in json.loads((HERE / "payloads" / f"{kind}.json").read_text()):
         with pytest.raises(RouterNotCompatible):
             desired_state(router)
@@ -167,8 +178,14 @@ def test_routers_of_another_kind_as_real_servers_send_them_are_refused(kind):
 
 @pytest.mark.parametrize(("count", "rebooted"), [(2, True), (2, False), (0, True)])
 def test_after_a_reboot_ha_ports_are_told_down_before_the_first_report(
-    make_agent, service_of, plugin, dataplane, monkeypatch, count, rebooted
-):
+    make_agent: MakeAgent,
+    service_of: ServiceOf,
+    plugin: FakePlugin,
+    dataplane: FakeDataplane,
+    monkeypatch: pytest.MonkeyPatch,
+    count: int,
+    rebooted: bool,
+) -> None:
     told = []
     monkeypatch.setattr(plugin, "get_host_ha_router_count", lambda context, host: count, raising=False)
     monkeypatch.setattr(
@@ -185,7 +202,9 @@ def test_after_a_reboot_ha_ports_are_told_down_before_the_first_report(
     assert told == ([("node1", 0)] if count and rebooted else [])
 
 
-def test_internal_only_routers_are_removed_when_they_are_not_wanted(agent, plugin, dataplane, conf):
+def test_internal_only_routers_are_removed_when_they_are_not_wanted(
+    agent: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane, conf: cfg.ConfigOpts
+) -> None:
     wait_until(lambda: agent.full_sync.in_sync)
     plugin.routers = {R1: a_router(id=R1, gw_port=None), R2: a_router(id=R2)}
     agent.routers_updated(None, [R1, R2])
@@ -195,7 +214,9 @@ def test_internal_only_routers_are_removed_when_they_are_not_wanted(agent, plugi
     wait_until(lambda: here(dataplane) == {R2})
 
 
-def test_a_floating_ip_that_moves_to_another_port_is_told_active(agent, plugin, dataplane):
+def test_a_floating_ip_that_moves_to_another_port_is_told_active(
+    agent: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane
+) -> None:
     wait_until(lambda: agent.full_sync.in_sync)
     for fixed in ("10.0.0.5", "10.0.0.6"):
         fip = a_floating_ip("203.0.113.99", fixed)  # the server has it DOWN until it is told
@@ -207,7 +228,7 @@ def test_a_floating_ip_that_moves_to_another_port_is_told_active(agent, plugin, 
         assert str(pair.fixed) == fixed
 
 
-def test_many_floating_ips_of_a_router_are_told_in_one_call(agent, plugin):
+def test_many_floating_ips_of_a_router_are_told_in_one_call(agent: L3NATAgent, plugin: FakePlugin) -> None:
     wait_until(lambda: agent.full_sync.in_sync)
     fips = [a_floating_ip(f"203.0.113.{number}", f"10.0.0.{number}") for number in range(20, 120)]
     plugin.routers = {R1: a_router(id=R1, _floatingips=fips)}
@@ -225,49 +246,49 @@ class MitakaServer:
     class Reports:
         target = Target(version="1.1")
 
-        def __init__(self, server):
+        def __init__(self, server: MitakaServer) -> None:
             self.server = server
 
-        def report_state(self, context, **arguments):
+        def report_state(self, context: Any, **arguments: Any) -> str:
             self.server.calls.append(("report_state", arguments))
             return "alive"
 
     target = Target(version="1.9")
 
-    def __init__(self, transport, routers):
+    def __init__(self, transport: Any, routers: list[dict[str, Any]]) -> None:
         self.transport = transport
         self.routers = routers
         self.calls = []
         self.contexts = []
 
-    def start(self):
+    def start(self) -> None:
         self.connection = Connection(self.transport, host="server")
         self.connection.create_consumer("q-l3-plugin", [self])
         self.connection.create_consumer("q-reports-plugin", [self.Reports(self)])
         self.connection.consume_in_threads()
 
-    def stop(self):
+    def stop(self) -> None:
         self.connection.close()
 
-    def wait(self):
+    def wait(self) -> None:
         pass
 
-    def reset(self):
+    def reset(self) -> None:
         pass
 
-    def get_router_ids(self, context, **arguments):
+    def get_router_ids(self, context: Any, **arguments: Any) -> list[str]:
         self.calls.append(("get_router_ids", arguments))
         self.contexts.append(context)
         return [router["id"] for router in self.routers]
 
-    def sync_routers(self, context, **arguments):
+    def sync_routers(self, context: Any, **arguments: Any) -> list[dict[str, Any]]:
         self.calls.append(("sync_routers", arguments))
         return [router for router in self.routers if router["id"] in arguments["router_ids"]]
 
-    def update_floatingip_statuses(self, context, router_id, fip_statuses):
+    def update_floatingip_statuses(self, context: Any, router_id: str, fip_statuses: Any) -> None:
         self.calls.append(("update_floatingip_statuses", fip_statuses))
 
-    def update_ha_routers_states(self, context, **arguments):
+    def update_ha_routers_states(self, context: Any, **arguments: Any) -> None:
         self.calls.append(("update_ha_routers_states", arguments))
 
 
@@ -288,7 +309,7 @@ NEWER = {
 
 
 @pytest.fixture
-def mitaka(transport):
+def mitaka(transport: Any) -> MitakaServer:
     assert legacy_payload().keys() & NEWER
     router = {key: value for key, value in legacy_payload().items() if key not in NEWER}
     for fip in router["_floatingips"]:
@@ -298,7 +319,7 @@ def mitaka(transport):
 
 
 @pytest.fixture
-def old_cloud(mitaka, make_agent, service_of):
+def old_cloud(mitaka: MitakaServer, make_agent: MakeAgent, service_of: ServiceOf) -> Iterator[L3NATAgent]:
     agent = make_agent()
     with running(mitaka, service_of(agent)):
         wait_until(lambda: agent.full_sync.in_sync)
@@ -306,7 +327,9 @@ def old_cloud(mitaka, make_agent, service_of):
 
 
 @pytest.mark.feature("process.old-servers")
-def test_an_agent_serves_a_server_of_mitaka(old_cloud, mitaka, dataplane):
+def test_an_agent_serves_a_server_of_mitaka(
+    old_cloud: L3NATAgent, mitaka: MitakaServer, dataplane: FakeDataplane
+) -> None:
     (fip,) = mitaka.routers[0]["_floatingips"]
     wait_until(lambda: ("update_floatingip_statuses", {fip["id"]: "ACTIVE"}) in mitaka.calls)
     assert dataplane.states[("router", LEGACY)] == desired_state(legacy_payload())
@@ -314,7 +337,9 @@ def test_an_agent_serves_a_server_of_mitaka(old_cloud, mitaka, dataplane):
 
 
 @pytest.mark.feature("process.old-servers")
-def test_what_mitaka_lacks_is_tried_once_and_reports_go_on(old_cloud, mitaka, caplog):
+def test_what_mitaka_lacks_is_tried_once_and_reports_go_on(
+    old_cloud: L3NATAgent, mitaka: MitakaServer, caplog: pytest.LogCaptureFixture
+) -> None:
     for _ in range(3):
         old_cloud.report_state()
         old_cloud.full_sync.request("test")
@@ -329,7 +354,7 @@ def test_what_mitaka_lacks_is_tried_once_and_reports_go_on(old_cloud, mitaka, ca
 
 
 @pytest.mark.feature("process.casts")
-def test_casts_of_mitaka_are_understood(old_cloud, mitaka, dataplane):
+def test_casts_of_mitaka_are_understood(old_cloud: L3NATAgent, mitaka: MitakaServer, dataplane: FakeDataplane) -> None:
     """Whole payloads instead of ids, and the version 1.3 of the agent's API."""
     client = Client(mitaka.transport, "l3_agent", timeout=5)
     mitaka.routers.append(a_router(id=R2))
@@ -340,6 +365,8 @@ def test_casts_of_mitaka_are_understood(old_cloud, mitaka, dataplane):
     wait_until(lambda: here(dataplane) == {LEGACY})
 
 
-def test_states_of_ha_routers_are_cast_which_old_servers_take_as_well(old_cloud, mitaka):
+def test_states_of_ha_routers_are_cast_which_old_servers_take_as_well(
+    old_cloud: L3NATAgent, mitaka: MitakaServer
+) -> None:
     old_cloud.plugin.update_ha_routers_states({R1: "active"})
     wait_until(lambda: ("update_ha_routers_states", {"host": "node1", "states": {R1: "active"}}) in mitaka.calls)

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from ipaddress import IPv4Address, ip_interface, ip_network
+from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -25,7 +26,7 @@ from l3agent.model.states import NextHop
 from tests.support.strategies import router_states
 
 
-def router(desired, actual, **more):
+def router(desired: Any, actual: Any, **more: Any) -> dict[str, Any]:
     return {
         "id": "4d2a", "name": "r1", "state": "active", "error": None, "paused": False, "plan": [], "warnings": [],
         "processes": {"found": [], "complete": True},
@@ -38,7 +39,7 @@ FLOATING = Element("floating_dnat", IPv4Address("203.0.113.100"), IPv4Address("1
 ROUTE = KernelRoute(ip_network("0.0.0.0/0"), frozenset((NextHop("qg-1", IPv4Address("203.0.113.1")),)))
 
 
-def test_what_is_missing_and_what_should_not_be_there_is_told_with_the_cure():
+def test_what_is_missing_and_what_should_not_be_there_is_told_with_the_cure() -> None:
     found = router({ADDRESS, FLOATING}, {FLOATING, ROUTE}, plan=["ip address add"], paused=True)
     lines = list(router_lines(found, Screen()))
     assert lines[0] == "router 4d2a  r1  active, paused"
@@ -50,7 +51,7 @@ def test_what_is_missing_and_what_should_not_be_there_is_told_with_the_cure():
     ]
 
 
-def test_no_difference_is_said_and_so_is_one_that_cannot_be_known():
+def test_no_difference_is_said_and_so_is_one_that_cannot_be_known() -> None:
     assert list(router_lines(router({ADDRESS}, {ADDRESS}), Screen()))[-1].endswith("no difference")
     unknown = router((), {ADDRESS}, plan=None, error="mac: 7: no")
     lines = list(router_lines(unknown, Screen()))
@@ -59,7 +60,7 @@ def test_no_difference_is_said_and_so_is_one_that_cannot_be_known():
 
 @settings(max_examples=40)
 @given(router_states(), st.sampled_from(("bridge", "linuxbridge", "openvswitch")))
-def test_every_entry_has_a_line_of_its_own(state, driver):
+def test_every_entry_has_a_line_of_its_own(state: Any, driver: Any) -> None:
     found = entries(("router", state.id), state, load_driver(driver))
     others = [
         NeutronRules("ip", "nat", (), ()),

@@ -23,7 +23,7 @@ def changed(settings: LinkSettings, *links: bytes) -> list[str]:
     return [info.name for info, _ in settings.changed(b"".join(links))]
 
 
-def test_links_are_new_once_and_then_changed_with_their_settings_only():
+def test_links_are_new_once_and_then_changed_with_their_settings_only() -> None:
     settings = LinkSettings()
     assert changed(settings, link(1), link(2)) == ["tap1", "tap2"]
     assert changed(settings, link(1), link(2)) == []
@@ -34,7 +34,7 @@ def test_links_are_new_once_and_then_changed_with_their_settings_only():
     assert changed(settings, link(2), link(1)) == []
 
 
-def test_forgotten_links_are_new_and_others_are_not_compared():
+def test_forgotten_links_are_new_and_others_are_not_compared() -> None:
     settings = LinkSettings()
     changed(settings, link(1), link(2))
     settings.forget(1)
@@ -44,7 +44,7 @@ def test_forgotten_links_are_new_and_others_are_not_compared():
     assert changed(settings, link(1), link(2)) == ["tap1"]
 
 
-def test_a_whole_dump_is_compared_where_its_headers_and_settings_were():
+def test_a_whole_dump_is_compared_where_its_headers_and_settings_were() -> None:
     settings = LinkSettings()
     assert [info.name for info in settings.read(link(1) + link(2))] == ["tap1", "tap2"]
     assert settings.read(link(1, packets=7) + link(2, timer=9)) == []
@@ -55,7 +55,7 @@ def test_a_whole_dump_is_compared_where_its_headers_and_settings_were():
     assert [info.name for info in settings.read(link(2))] == ["tap2"]
 
 
-def test_a_link_without_settings_is_new_once():
+def test_a_link_without_settings_is_new_once() -> None:
     settings = LinkSettings()
     bare = message(rtnl.NEWLINK, 0, pack("=BxHiII", 0, 0, 3, 0, 0) + text(3, "tap3"))
     assert [changed(settings, bare) for _ in range(2)] == [["tap3"], []]

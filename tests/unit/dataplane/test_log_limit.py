@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -28,7 +29,7 @@ def log() -> Iterator[tuple[logging.Logger, list[str], list[float]]]:
     return logger, written, now
 
 
-def test_a_statement_that_logs_too_often_is_cut_and_counted(log) -> None:  # type: ignore[no-untyped-def]
+def test_a_statement_that_logs_too_often_is_cut_and_counted(log: Any) -> None:  # type: ignore[no-untyped-def]
     logger, written, now = log
 
     def say(times: int) -> None:

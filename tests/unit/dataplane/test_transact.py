@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -48,7 +49,7 @@ def steps(operation: Operation, rows: Rows, **options: bool) -> tuple[list, bool
     return transaction.finished(), transaction.waits, again
 
 
-def test_a_port_that_comes_is_dead():
+def test_a_port_that_comes_is_dead() -> None:
     made, waits, again = steps(Operation("add", PORT), database(absent=True))
     assert made == [
         {
@@ -84,7 +85,7 @@ def test_a_port_that_comes_is_dead():
     assert waits and not again
 
 
-def test_a_port_that_goes():
+def test_a_port_that_goes() -> None:
     made, waits, _ = steps(Operation("remove", PORT), database())
     assert made == [
         {
@@ -99,16 +100,16 @@ def test_a_port_that_goes():
 
 
 @pytest.mark.parametrize("verb", ["add", "change"])
-def test_what_is_there_already_is_not_made_again(verb):
+def test_what_is_there_already_is_not_made_again(verb: str) -> None:
     was = replace(PORT, ids=frozenset()) if verb == "change" else None
     assert steps(Operation(verb, PORT, was), database()) == ([], False, False)
 
 
-def test_what_is_gone_already_is_not_removed_again():
+def test_what_is_gone_already_is_not_removed_again() -> None:
     assert steps(Operation("remove", PORT), database(absent=True)) == ([], False, False)
 
 
-def test_only_what_is_wrong_is_written_and_nobody_waits_for_it():
+def test_only_what_is_wrong_is_written_and_nobody_waits_for_it() -> None:
     rows = database(external_ids=["map", [["iface-id", "other"], ["foreign", "kept"]]], tag=["set", []])
     made, waits, again = steps(Operation("change", PORT, replace(PORT, ids=frozenset(), tagged=False)), rows)
     assert made == [
@@ -132,7 +133,7 @@ def test_only_what_is_wrong_is_written_and_nobody_waits_for_it():
     assert not waits and not again
 
 
-def test_an_l2_agent_of_old_that_sets_the_tag_alone_is_helped():
+def test_an_l2_agent_of_old_that_sets_the_tag_alone_is_helped() -> None:
     rows, stuck = database(tag=3), replace(PORT, stuck=True)
     (one, *rest), waits, _ = steps(Operation("change", PORT, stuck), rows)
     assert (one["table"], one["row"]) == ("Port", {"vlan_mode": ["set", []], "trunks": ["set", []]})
@@ -143,7 +144,7 @@ def test_an_l2_agent_of_old_that_sets_the_tag_alone_is_helped():
     assert "clear Port qr-1 vlan_mode trunks" in line and "tag=" not in line
 
 
-def test_a_port_on_another_bridge_moves_in_one_transaction():
+def test_a_port_on_another_bridge_moves_in_one_transaction() -> None:
     made, _, again = steps(Operation("change", replace(PORT, bridge="br-ex"), PORT), database())
     mutations = {one["where"][0][2][1]: one["mutations"] for one in made if one["table"] == "Bridge"}
     assert mutations == {
@@ -153,7 +154,7 @@ def test_a_port_on_another_bridge_moves_in_one_transaction():
     assert not again
 
 
-def test_a_port_that_lost_its_device_goes_first_and_comes_then():
+def test_a_port_that_lost_its_device_goes_first_and_comes_then() -> None:
     lost = Operation("change", PORT, replace(PORT, made=False))
     assert steps(lost, database(), nudged=False) == (NEXT, True, False)
     made, waits, again = steps(lost, database())
@@ -162,18 +163,18 @@ def test_a_port_that_lost_its_device_goes_first_and_comes_then():
     assert [one["op"] for one in made][:2] == ["insert", "insert"] and waits and not again
 
 
-def test_a_port_that_the_switch_has_not_made_yet_is_waited_for():
+def test_a_port_that_the_switch_has_not_made_yet_is_waited_for() -> None:
     made, waits, again = steps(Operation("change", PORT, replace(PORT, made=False)), database(ofport=["set", []]))
     assert (made, waits, again) == (NEXT, True, False)
 
 
-def test_a_bridge_that_is_missing_is_named_with_what_to_do():
+def test_a_bridge_that_is_missing_is_named_with_what_to_do() -> None:
     with pytest.raises(ApplyError, match=r"no bridge br-none; .*ovs-vsctl add-br br-none"):
         check_bridges([Operation("add", PORT), Operation("add", replace(PORT, bridge="br-none"))], database())
     check_bridges([Operation("add", PORT), Operation("remove", replace(PORT, bridge="br-none"))], database())
 
 
-def test_the_reason_of_a_refusal():
+def test_the_reason_of_a_refusal() -> None:
     answers = [{"uuid": ["uuid", "x"]}, None, {"error": "constraint violation", "details": "no more than 1"}]
     assert refusal(answers) == "constraint violation: no more than 1"
     assert refusal([{"count": 1}, {}]) is None
@@ -188,17 +189,17 @@ class Known:
     def __init__(self, rows: Rows | None) -> None:
         self.known, self._rows = rows is not None, rows or Rows()
 
-    def port(self, name):
+    def port(self, name: str) -> Any:
         return self._rows.ports.get(name)
 
-    def owned(self, router_id):
+    def owned(self, router_id: Any) -> Any:
         return self._rows.owned.get(router_id, frozenset())
 
 
 LINK = Link("qr-1", "fa:16:3e:00:00:01", 1500, True, "qr-1", None)
 
 
-def test_a_port_is_seen_as_far_as_it_matters():
+def test_a_port_is_seen_as_far_as_it_matters() -> None:
     rows = database(external_ids=["map", [*sorted(map(list, IDS)), ["foreign", "x"]]])
     assert observed_ports(Known(rows), "r1", {PORT}, [LINK], {"qr-1"}) == {PORT}
     assert observed_ports(Known(rows), "r1", {PORT}, [], set()) == {replace(PORT, made=False)}
@@ -208,13 +209,13 @@ def test_a_port_is_seen_as_far_as_it_matters():
     assert as_wanted(database().ports["qr-1"], anyhow, True) == anyhow
 
 
-def test_ports_of_a_router_that_is_not_wanted_are_found_by_its_mark_or_by_its_devices():
+def test_ports_of_a_router_that_is_not_wanted_are_found_by_its_mark_or_by_its_devices() -> None:
     assert {one.name for one in observed_ports(Known(database()), "r1", (), [], ())} == {"qr-1"}
     assert {one.name for one in observed_ports(Known(database()), "other", (), [LINK], {"qr-1"})} == {"qr-1"}
     assert observed_ports(Known(database()), "other", (), [], ()) == set()
 
 
-def test_before_the_database_was_read_what_stands_counts_as_right():
+def test_before_the_database_was_read_what_stands_counts_as_right() -> None:
     assert observed_ports(Known(None), "r1", {PORT}, [LINK], {"qr-1"}) == {PORT}
     assert observed_ports(Known(None), "r1", {PORT}, [], ()) == set()
     assert {one.name for one in observed_ports(Known(None), "r1", (), [LINK], {"qr-1"})} == {"qr-1"}

@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Failures of one cause are few lines, whoever repeats them."""
 
+from __future__ import annotations
+
 import logging
+from typing import Any
 
 import pytest
 from oslo_log import log
@@ -14,11 +17,11 @@ from l3agent.testing import wait_until
 _UNREACHABLE = "[%(connection_id)s] AMQP server on %(hostname)s:%(port)s is unreachable: %(err_str)s."
 
 
-def record(form, *args, level=logging.ERROR):
+def record(form: str, *args: object, level: int = logging.ERROR) -> logging.LogRecord:
     return logging.LogRecord("oslo.messaging._drivers.impl_rabbit", level, "impl_rabbit.py", 1, form, args, None)
 
 
-def test_the_first_failure_is_logged_at_once_and_the_others_are_counted(caplog):
+def test_the_first_failure_is_logged_at_once_and_the_others_are_counted(caplog: pytest.LogCaptureFixture) -> None:
     failures = FailureLog(log.getLogger("l3agent.test"), first=0.05, then=0.1)
     for number in range(1000):
         failures.warning("gone", "router %d: %s", number, "gone")
@@ -32,7 +35,7 @@ def test_the_first_failure_is_logged_at_once_and_the_others_are_counted(caplog):
     assert caplog.records[3].getMessage() == "router 1: gone"
 
 
-def test_an_unexpected_exception_has_one_traceback(caplog):
+def test_an_unexpected_exception_has_one_traceback(caplog: pytest.LogCaptureFixture) -> None:
     failures = FailureLog(log.getLogger("l3agent.test"), first=0.05)
     for _ in range(10):
         try:
@@ -43,7 +46,7 @@ def test_an_unexpected_exception_has_one_traceback(caplog):
     assert [bool(one.exc_info) for one in caplog.records] == [True, False]
 
 
-def test_the_number_of_causes_is_bounded(caplog):
+def test_the_number_of_causes_is_bounded(caplog: pytest.LogCaptureFixture) -> None:
     failures = FailureLog(log.getLogger("l3agent.test"), first=30.0)
     for number in range(10 * _CAUSES_MAX):
         failures.warning(f"cause {number}", "%d", number)
@@ -52,7 +55,7 @@ def test_the_number_of_causes_is_bounded(caplog):
 
 @pytest.mark.feature("operation.log-volume")
 @pytest.mark.parametrize("connections", [1, 6])
-def test_a_driver_that_repeats_an_error_every_second_for_ten_minutes_is_few_lines(connections):
+def test_a_driver_that_repeats_an_error_every_second_for_ten_minutes_is_few_lines(connections: int) -> None:
     now = 0.0
     repetitions = RepetitionFilter(clock=lambda: now)
     passed = []
@@ -68,7 +71,7 @@ def test_a_driver_that_repeats_an_error_every_second_for_ten_minutes_is_few_line
     assert passed[2][1].endswith(f"refused. ({120 * connections - 1} more in 120 s)")
 
 
-def test_records_of_other_forms_and_levels_pass_and_a_reconnection_starts_anew():
+def test_records_of_other_forms_and_levels_pass_and_a_reconnection_starts_anew() -> None:
     repetitions = RepetitionFilter(clock=lambda: 0.0)
     assert repetitions.filter(record("one %s", 1)) and repetitions.filter(record("two %s", 1))
     assert not repetitions.filter(record("one %s", 2))
@@ -77,7 +80,7 @@ def test_records_of_other_forms_and_levels_pass_and_a_reconnection_starts_anew()
 
 
 @pytest.mark.parametrize("module", [impl_rabbit, amqpdriver])
-def test_the_loggers_of_the_driver_have_the_filter_once(module):
+def test_the_loggers_of_the_driver_have_the_filter_once(module: Any) -> None:
     limit_driver_log()
     limit_driver_log()
     filters = logging.getLogger(module.LOG.name).filters
