@@ -51,6 +51,8 @@ class Rotation:
         self._turns = turns
         self._links: dict[Key, LinkSettings] = {}
         self._node = NodeDevices(drift)
+        #: The states in the order of the round, and those of them that are still to be read, the next one last.
+        self._order: list[Key] = []
         self._round: list[Key] = []
         self._batch = 1
         self._interval = _INTERVAL_S
@@ -91,7 +93,8 @@ class Rotation:
     # ---- private ---------------------------------------------------------------------------------------------
 
     def _begin(self) -> None:
-        self._round = self._drift.watched_keys()
+        self._order = next_order(self._order, self._drift.watched_keys())
+        self._round = self._order[::-1]
         count = len(self._round)
         if count * _INTERVAL_S <= _ROUND_S:
             self._batch, self._interval = 1, _INTERVAL_S
@@ -119,6 +122,16 @@ class Rotation:
         known = self._links.setdefault(key, LinkSettings())
         infos = known.read(handle.route.dump(rtnl.dump_links()))
         return not infos or _are_right(infos, self._drift.desired(key), has_ipv6=handle.has_ipv6)
+
+
+def next_order(former: Iterable[Key], watched: Iterable[Key]) -> list[Key]:
+    """Return the order of the next round: that of the former one, then what is new.
+
+    A state that is read early in one round and late in the next is not read for almost two rounds. A new one was
+    observed when it was applied.
+    """
+    left = dict.fromkeys(watched)
+    return list(dict.fromkeys((*(key for key in former if key in left), *left)))
 
 
 @cache
