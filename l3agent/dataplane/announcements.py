@@ -25,7 +25,7 @@ class Announcements:
         self._announcer = announcer
 
     def on_idle(self) -> None:
-        """Have the announcer do what was left to it."""
+        """Start the announcements that were added since the last call."""
         self._announcer.wake()
 
     def announce_changes(
@@ -43,7 +43,7 @@ class Announcements:
             if one.verb == "remove" and isinstance(one.entry, DeviceAddress):
                 self._announcer.withdraw(handle.name, one.entry.device, one.entry.interface.ip)
         for one in plan.of(Link):
-            # Its addresses go along without being named.
+            # The kernel removes its addresses with it; the plan does not list them.
             if isinstance(one.entry, Link) and (one.verb == "remove" or not one.entry.up):
                 self._announcer.withdraw(handle.name, one.entry.device)
         moved, fresh = _new_places(plan)
@@ -60,13 +60,13 @@ class Announcements:
 
 
 def _addresses(state: RouterState, port: Port) -> set[Address]:
-    """Return the addresses of a port that others ask for, floating ones too."""
+    """Return the addresses of a port that neighbours resolve, floating IPs included."""
     own: set[Address] = {interface.ip for interface in port.addresses}
     return own | {fip.floating for fip in state.floating_ips} if port is state.gateway else own
 
 
 def _new_places(plan: Plan) -> tuple[set[str], set[tuple[str, Address]]]:
-    """Return the devices that got another MAC address or network, and the places of new addresses."""
+    """Return the devices with a new MAC address or network, and device and address of new addresses."""
     links = [one.entry for one in plan.of(Link) if one.verb == "change"]
     addresses = [one.entry for one in plan.of(DeviceAddress) if one.verb != "remove"]
     return (

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A thread that tells the neighbours where addresses live, several times over some seconds, from kept sockets.
+"""A thread that announces addresses to the neighbours (gratuitous ARP, unsolicited NA), several times.
 
-A packet socket is kept as long as its namespace has something to announce. Closing one waits for an RCU grace period,
+A packet socket stays open while its namespace has something to announce. Closing one waits for an RCU grace period,
 so a thread of its own does it; and a process that is killed leaves few for the kernel to close one after the other
 (with one socket kept for each of 200 routers its successor had to wait 9 s for the lock).
 
@@ -39,11 +39,11 @@ class _Round:
 
 
 class Announcer:
-    """Announces addresses now and again until each was announced ``repeats`` times.
+    """Announces each address ``repeats`` times at an interval.
 
     :param repeats: how many times; 0 announces nothing.
     :param interval: seconds between two announcements of one address.
-    :param close: has a socket closed, elsewhere.
+    :param close: schedules the closing of a socket in another thread.
     """
 
     def __init__(self, repeats: int, interval: float, close: Callable[[Callable[[], None]], None]) -> None:
@@ -68,9 +68,9 @@ class Announcer:
         *,
         open_packet: Callable[[], socket.socket],
     ) -> None:
-        """Announce addresses of a device; a newer announcement of an address takes the place of an older one.
+        """Announce addresses of a device; a newer announcement of an address replaces an older one.
 
-        :param open_packet: makes a packet socket in the namespace; called in the calling thread, when none is kept.
+        :param open_packet: makes a packet socket in the namespace; called in the calling thread, unless one is open.
         """
         sender = mac_bytes(mac)
         frames = {address: frame(sender, address) for address in addresses}
@@ -86,14 +86,14 @@ class Announcer:
             self._has_new = True
 
     def wake(self) -> None:
-        """Begin with what was added since the last call; the thread would not notice by itself."""
+        """Wake the thread if announcements were added since the last call; it does not wake by itself."""
         if self._has_new:
             with self._wake:
                 self._has_new = False
                 self._wake.notify()
 
     def withdraw(self, namespace: str, device: str | None = None, address: Address | None = None) -> None:
-        """Announce no more: one address of a device, all of a device, or everything of a namespace."""
+        """Stop announcing: one address of a device, all addresses of a device, or all of a namespace."""
         with self._wake:
             if device is not None:
                 self._cancel(namespace, device, None if address is None else (address,))
@@ -116,8 +116,8 @@ class Announcer:
                 try:
                     syscalls.send_frames(packet, device, frames)
                 except (OSError, ValueError) as exc:
-                    # The device or the namespace went between the decision and now, and its socket may be closed.
-                    LOG.debug("announcements on %s not sent: %s", device, exc)
+                    # The device or the namespace was removed meanwhile, and its socket may be closed.
+                    LOG.debug("cannot send announcements on %s: %s", device, exc)
             self._close_idle()
 
     def _pop_due(self) -> list[tuple[socket.socket, str, list[bytes]]]:
@@ -145,7 +145,7 @@ class Announcer:
             self._idle.append(sent.namespace)
 
     def _close_idle(self) -> None:
-        """Close sockets after their last round was sent, unless there is something new to announce meanwhile."""
+        """Close sockets after their last round was sent, unless a new announcement was added meanwhile."""
         with self._wake:
             for namespace in self._idle:
                 if namespace not in self._rounds:

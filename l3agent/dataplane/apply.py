@@ -40,11 +40,11 @@ from l3agent.dataplane.slices import Run
 from l3agent.exceptions import ApplyError
 from l3agent.model.states import NextHop
 
-#: ENOENT, ESRCH, ENODEV, EADDRNOTAVAIL: what should go is gone already.
+#: ENOENT, ESRCH, ENODEV, EADDRNOTAVAIL: the entry to remove does not exist.
 _ALREADY_GONE = frozenset((2, 3, 19, 99))
-#: EEXIST: what should come is there already.
+#: EEXIST: the entry to add exists.
 _ALREADY_THERE = frozenset((17,))
-#: EXFULL, ERANGE: what an operator must know besides the kernel's words.
+#: EXFULL, ERANGE, EOPNOTSUPP: advice in addition to the kernel's message.
 _HINTS = {
     54: f"a Linux bridge takes {BRIDGE_PORTS} ports; spread the routers over more nodes or external networks",
     34: "the name of a device has at most 15 bytes",
@@ -52,11 +52,11 @@ _HINTS = {
 }
 #: ENOENT, ESRCH, EEXIST, ENODEV, and EINVAL, which a link gets whose bridge is gone (do_set_master of the kernel).
 _STATE_CHANGED_ERRNOS = frozenset((2, 3, 17, 19, 22))
-_REMOVED_MEANWHILE = "somebody removed it just after it was made"
+_REMOVED_MEANWHILE = "another program removed it just after it was created"
 
 
 class KernelStateChanged(ApplyError):
-    """The kernel does not hold what it was thought to: something is in the way, or gone; a look may help."""
+    """The kernel state differs from the observation: an entry is missing or in the way. A new observation may help."""
 
 
 def apply_plan(
@@ -64,25 +64,25 @@ def apply_plan(
 ) -> Generator[Wait, None, None]:
     """Make the kernel follow a plan.
 
-    What is sent on the sockets of the namespace may be sent by ``run`` in another thread; the order stays the same.
+    ``run`` may send on the sockets of the namespace in another thread; the order stays the same.
 
-    A refusal stops nothing that can do without what was refused: what should go goes, and devices that did not come
-    about outside are left alone inside, where they stay down.
+    A refusal stops only operations that depend on the refused one: removals proceed, and devices that could not be
+    created outside are left alone inside, where they stay down.
 
-    :raises ApplyError: the first refusal; the caller looks again.
-    :raises KernelStateChanged: somebody changed something since it was seen.
+    :raises ApplyError: the first refusal; the caller observes again.
+    :raises KernelStateChanged: another program changed the kernel state since the observation.
     """
     plan = yield from _make_namespace(kernel, plan, seen, run)
-    # Nothing else may run until the bridges have their ports: those without any are garbage.
+    # No other work may run until the bridges have their ports: bridges without ports are garbage.
     _make_bridges(kernel, plan, seen)
     handle, sender = seen.handle, _Sender(kernel, namespace)
     outside = encode.outside(plan, namespace_fd=handle.fd if handle else None, bridge_index=seen.bridges)
     first = None
     if handle is not None:
-        # Whatever happens from here on, the next plan has to ask.
+        # Whatever happens from here on, the next plan has to query the indexes.
         first, handle.next_index = handle.next_index, None
         _send_or_raise(kernel, handle.route, encode.replacements(plan, seen.devices), namespace, ignore=_ALREADY_GONE)
-    # What an unpinned namespace left behind: the kernel may just now be taking it apart itself.
+    # Left-overs of an unpinned namespace, which the kernel may be dismantling at this moment.
     sender.send(kernel.host, outside.early_removals, ignore=_ALREADY_GONE)
     refused = sender.isolate(outside.isolation)
     refused += sender.send(kernel.host, [one for one in outside.additions if one[1] not in refused])
@@ -99,7 +99,7 @@ def apply_plan(
 
 
 class _Sender:
-    """The sends of one plan that go on after a refusal, of which the first is remembered."""
+    """Sends the operations of one plan; continues after a refusal and records the first one."""
 
     def __init__(self, kernel: Kernel, namespace: str | None) -> None:
         self.kernel = kernel
@@ -109,7 +109,7 @@ class _Sender:
     def send(
         self, socket: NetlinkSocket, batch: encode.Batch, *, ignore: frozenset[int] = frozenset()
     ) -> list[Operation]:
-        """Send what the kernel takes message by message; return the operations of which it refused something."""
+        """Send messages that the kernel processes one by one; return the operations with a refused message."""
         try:
             _send(self.kernel, socket, batch, ignore=ignore)
         except KernelRefused as exc:
@@ -130,7 +130,7 @@ class _Sender:
         return refused
 
     def send_rules(self, handle: NamespaceHandle, batch: encode.Batch) -> bool:
-        """Send rules; tell whether they are in. Nothing inside may change before they are."""
+        """Send rules; return True if the kernel accepted them. Nothing inside may change before that."""
         try:
             if batch:
                 with self.kernel.counters.batch("nft"):
@@ -142,24 +142,24 @@ class _Sender:
 
     @contextmanager
     def collect_error(self) -> Iterator[None]:
-        """Remember a refusal that ends a block."""
+        """Record a refusal that ends a block."""
         try:
             yield
         except ApplyError as exc:
             self.record_error(exc)
 
     def record_error(self, refusal: ApplyError) -> None:
-        """Remember a refusal, if it is the first."""
+        """Record a refusal, if it is the first."""
         self._first = self._first or refusal
 
     def raise_first_error(self) -> None:
-        """Raise what is remembered."""
+        """Raise the first refusal, if there was one."""
         if self._first is not None:
             raise self._first
 
 
 def _without_links(plan: Plan, refused: Iterable[Operation]) -> Plan:
-    """Return what is left of a plan when some links did not come about; what was in their way is gone already."""
+    """Return the rest of a plan after some links were refused; what they should replace is already removed."""
     missing = {one.entry.device for one in refused if isinstance(one.entry, Link)}
     gone = plan.replacements()
     return Plan(tuple(one for one in plan.without_devices(missing).operations if one not in gone))
@@ -172,9 +172,9 @@ def _send_rules(sender: _Sender, handle: NamespaceHandle, plan: Plan) -> bool:
 def _apply_inside(
     sender: _Sender, handle: NamespaceHandle, plan: Plan, seen: Observed, first: int | None, run: Run
 ) -> Generator[Wait, None, None]:
-    """Bring about what is inside a namespace whose rules are in.
+    """Apply the operations inside a namespace whose rules are in place.
 
-    :param first: index of the first device that was just made, None when only the kernel knows.
+    :param first: index of the first device that was just created, None if it must be queried.
     """
     if missing := _record_new_devices(handle, plan, seen, first):
         sender.record_error(KernelStateChanged(f"{', '.join(sorted(missing))}: {_REMOVED_MEANWHILE}"))
@@ -203,11 +203,11 @@ def _send_inside(
 
 
 def _record_new_devices(handle: NamespaceHandle, plan: Plan, seen: Observed, first: int | None) -> set[str]:
-    """Note the indexes of the devices that were just made; return those that are not there.
+    """Record the indexes of the devices that were just created; return the devices that are missing.
 
-    In a namespace of the pool they are the next ones after those of the devices it was made with (fallback tunnels, if
-    any), in the order of their making: nobody else knows it yet. In others only the kernel knows, for an index that was
-    in use once is not given again.
+    In a pooled namespace the indexes follow those of its first devices (fallback tunnels, if any), in the order of
+    creation: no other program has the namespace yet. In others they are queried, since the kernel does not assign an
+    index again that was in use once.
     """
     links = [one.entry for one in plan.of(Link) if isinstance(one.entry, Link) and one.verb == "add"]
     new = [link.device for link in links]
@@ -221,7 +221,7 @@ def _record_new_devices(handle: NamespaceHandle, plan: Plan, seen: Observed, fir
 
 
 def _set_devices(kernel: Kernel, handle: NamespaceHandle, plan: Plan) -> None:
-    """Write the settings of devices, before they come up and ask for routers."""
+    """Write the settings of devices before the devices come up and solicit routers."""
     settings = []
     for one in plan.of(AcceptRA, DeviceSettings):
         if isinstance(one.entry, AcceptRA):
@@ -236,7 +236,7 @@ def _set_devices(kernel: Kernel, handle: NamespaceHandle, plan: Plan) -> None:
 
 
 def _advertised(handle: NamespaceHandle, plan: Plan, seen: Observed) -> frozenset[NextHop]:
-    """Return the routers that advertised themselves, when a device listens to them no more: they may be several."""
+    """Return the next hops learned from router advertisements if a device no longer accepts them."""
     if not any(one.verb == "remove" for one in plan.of(AcceptRA)):
         return frozenset()
     names = {index: name for name, index in seen.devices.items()}
@@ -245,17 +245,17 @@ def _advertised(handle: NamespaceHandle, plan: Plan, seen: Observed) -> frozense
 
 
 def _remove_namespace(kernel: Kernel, handle: NamespaceHandle) -> None:
-    """Stop forwarding, then let the kernel take the namespace apart with its links, rules and flows.
+    """Stop forwarding, then unpin the namespace; the kernel removes its links, rules and flows.
 
-    It unhooks the rules first, while the links are still up: without the first step tenants would for a moment be
-    routed untranslated. Deleting links one by one would wait for several RCU grace periods each.
+    The kernel removes the rules first, while the links are still up: without the first step it would route packets of
+    tenants untranslated for a moment. Deleting links one by one would wait for several RCU grace periods each.
     """
     kernel.write_sysctls(handle, [Sysctl("net/ipv4/ip_forward", "0"), Sysctl("net/ipv6/conf/all/forwarding", "0")])
     kernel.remove(handle.name)
 
 
 def _make_namespace(kernel: Kernel, plan: Plan, seen: Observed, run: Run) -> Generator[Wait, None, Plan]:
-    """Make the namespace, set it up, and return what is still to do."""
+    """Create the namespace, write its settings, and return the remaining plan."""
     for operation in plan.of(Namespace):
         if operation.verb == "add" and isinstance(operation.entry, Namespace):
             handle = seen.handle = kernel.create(operation.entry.name)
@@ -268,7 +268,7 @@ def _make_namespace(kernel: Kernel, plan: Plan, seen: Observed, run: Run) -> Gen
 
 
 def _remaining(plan: Plan, ready: frozenset[Entry], has_ipv6: bool) -> Plan:
-    """Return the plan without what a namespace of the pool has already, and without what it refuses."""
+    """Return the plan without entries that a pooled namespace has, and without IPv6 where it has none."""
     plan = plan.without(ready)
     return plan if has_ipv6 else plan.without_ipv6()
 
@@ -315,7 +315,7 @@ def _send_or_raise(
 
 
 def with_operation(exc: KernelRefused, batch: encode.Batch, namespace: str | None) -> ApplyError:
-    """Return a refusal with the operation it is about, as an operator would type it, and what to do about it."""
+    """Return a refusal with its operation as a shell command, and with advice."""
     if not 1 <= exc.number <= len(batch):
         return exc
     operation: Operation = batch[exc.number - 1][1]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Carry out the flushes of a plan: what it removes or adds ends the flows that went, or did not go, through it."""
+"""Applies the flushes of a plan: deletes the flows that its removals and additions make obsolete."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from l3agent.dataplane.plan.diff import Plan
 from l3agent.dataplane.plan.entries import DeviceAddress, PendingFlush
 from l3agent.model.names import GATEWAY_DEVICE
 
-#: Questions for routes in one send: their answers fit the buffer of the socket.
+#: Route look-ups per send: their answers fit the buffer of the socket.
 _LOOKUPS = 256
 
 
@@ -34,7 +34,7 @@ def without_addresses(plan: Plan, edges: Collection[PendingFlush]) -> Plan:
 
 
 def apply_flushes(kernel: Kernel, handle: NamespaceHandle, edges: Sequence[PendingFlush], seen: Observed) -> None:
-    """Delete the conntrack entries of some edges, and take those that are journalled out of the journal.
+    """Delete the conntrack entries of some edges, and remove these edges from the journal.
 
     :raises ApplyError: the kernel refused it.
     """
@@ -49,7 +49,7 @@ def apply_flushes(kernel: Kernel, handle: NamespaceHandle, edges: Sequence[Pendi
 
 
 def _via_gateway(handle: NamespaceHandle, seen: Observed, addresses: Collection[int]) -> set[int]:
-    """Return those of some IPv4 addresses that the namespace routes through a gateway device."""
+    """Return the IPv4 addresses that the namespace routes through a gateway device."""
     gateways = {index for name, index in seen.devices.items() if name.startswith(GATEWAY_DEVICE)}
     found, listed = set(), list(addresses)
     for at in range(0, len(listed), _LOOKUPS):

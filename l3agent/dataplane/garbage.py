@@ -21,12 +21,12 @@ from l3agent.dataplane.plan.entries import (
 
 #: Seconds after a removal during which a bridge may still lose its last port: namespaces go in the background.
 _BRIDGE_CHECK_S = 5.0
-#: Seconds between two looks at all bridges when nothing is known of any: for those that lost their last port by other
-#: hands, or by a namespace that outlived the process that removed it.
+#: Seconds between two scans of all bridges, for bridges whose last port another program removed, or that went with a
+#: namespace that outlived the process that removed it.
 _SCAN_INTERVAL_S = 600.0
-#: Seconds that the kernel may take to take a namespace apart; then its taps are deleted one by one.
+#: Seconds that the kernel has to dismantle a namespace; then its taps are deleted.
 _TEARDOWN_S = 2.0
-#: How many links go in one call: together they wait for as many RCU grace periods as one alone does, tens of ms.
+#: Links per call: together they wait for as many RCU grace periods as a single one, tens of ms.
 _MAX_BATCH = 128
 #: Group of links (ip-link(8)) that are deleted in the same call that puts them there.
 _DELETION_GROUP = 0x6C336167
@@ -34,16 +34,16 @@ _NO_SUCH_DEVICE = frozenset((19,))
 
 
 class GarbageCollector:
-    """Remembers where something may be left over, and removes it.
+    """Records where left-overs may be, and removes them.
 
-    :param uses: tells of a bridge whether something that stands has a port of it.
+    :param uses: returns True if an applied state has a port of a bridge.
     """
 
     def __init__(self, kernel: Kernel, uses: Callable[[str], bool]) -> None:
         self._kernel = kernel
         self._uses = uses
         now = time.monotonic()
-        #: When to look at all bridges: for what a process before this one left, and for what its removals lead to.
+        #: Times of the scans of all bridges: for left-overs of a former process, and for the effects of its removals.
         self._scans = [now, now + _BRIDGE_CHECK_S, now + _SCAN_INTERVAL_S]
         #: Bridges that may lose their last port, and until when.
         self._bridges_to_check: dict[str, float] = {}
@@ -51,7 +51,7 @@ class GarbageCollector:
         self._taps_to_delete: dict[str, tuple[float, int | None]] = {}
 
     def retain(self, desired: Iterable[Entry]) -> None:
-        """A tap that is wanted again stays."""
+        """Keep the taps of desired links."""
         for entry in desired if self._taps_to_delete else ():
             if isinstance(entry, Link):
                 self._taps_to_delete.pop(entry.tap, None)
@@ -59,7 +59,7 @@ class GarbageCollector:
     def record_removals(self, plan: Plan, taps: Mapping[str, int]) -> None:
         """Record what a plan removes.
 
-        :param taps: index of the outer end of each link, as far as it was observed.
+        :param taps: index of the outer end of each link, where it was observed.
         """
         former = [one.was or one.entry for one in plan.of(Link, PhysicalPort) if one.verb != "add"]
         self._schedule_check(entry.bridge for entry in former if isinstance(entry, Link | PhysicalPort))
@@ -69,24 +69,24 @@ class GarbageCollector:
             self._taps_to_delete |= {name: (until, taps.get(name)) for name in names}
 
     def record_failure(self, plan: Plan) -> None:
-        """Something of a plan was refused: the bridges that it makes may stay without a port."""
+        """Record that a plan failed: the bridges that it creates may stay without a port."""
         self._schedule_check(one.entry.name for one in plan.of(Bridge) if isinstance(one.entry, Bridge))
 
     def schedule_scan(self) -> None:
-        """Something goes of which only is known what was found: somebody may have taken its ports off before."""
+        """Schedule a scan of all bridges for the removal of an unknown state, which may have lost its ports before."""
         soon = time.monotonic() + _BRIDGE_CHECK_S
         if self._scans[0] > soon:
             self._scans.insert(0, soon)
 
     def next_run(self) -> float:
-        """Return from when on there may be a tap or a bridge left over (monotonic seconds)."""
+        """Return the monotonic time from which a tap or a bridge may be left over."""
         return 0.0 if self._taps_to_delete or self._bridges_to_check else self._scans[0]
 
     def collect(self) -> bool:
-        """Remove taps of namespaces that are kept alive, or bridges without ports; tell whether there were any.
+        """Remove taps of removed namespaces, or bridges without ports; return True if there were any.
 
-        A process inside a namespace, such as an operator's shell, keeps it alive after its removal. Whatever is left
-        when this process dies is found by the next one, now and then at the latest.
+        A process inside a namespace, such as an operator's shell, keeps it alive after its removal. The next process
+        finds what is left when this one dies, at the latest in a periodic scan.
         """
         left = (self._leftover_taps() or self._unused_bridges())[:_MAX_BATCH]
         if left:
@@ -115,7 +115,7 @@ class GarbageCollector:
         return unused
 
     def _leftover_taps(self) -> list[str]:
-        """Return the taps that should be gone by now and are there, and forget those that are not."""
+        """Return the taps that should be gone by now and exist; drop the others."""
         now = time.monotonic()
         due = [tap for tap, (when, _) in self._taps_to_delete.items() if when < now][:_MAX_BATCH]
         answers = zip(due, self._kernel.host.query([rtnl.get_link(name=tap) for tap in due]), strict=True)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""IPv6 is left out where a namespace has none: its IPv4 is served, and the log says once what is missing."""
+"""Leaves out IPv6 where a namespace has none: IPv4 is served, and the log reports once what is missing."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Entries = frozenset[Entry]
 
 
 def servable(kernel: Kernel, handle: NamespaceHandle | None, desired: Entries) -> Entries:
-    """Return the entries that a namespace takes: all, or those without IPv6.
+    """Return the entries that a namespace accepts: all, or those without IPv6.
 
     :param handle: None where the namespace does not exist yet.
     """
@@ -30,9 +30,9 @@ def servable(kernel: Kernel, handle: NamespaceHandle | None, desired: Entries) -
 
 
 def log_missing(handle: NamespaceHandle, key: Key, desired: Entries) -> None:
-    """Log once that addresses and routes of a state are left out, and once that they are served again.
+    """Log once that addresses and routes of a state are left out, and once that they are configured again.
 
-    A router without IPv6 addresses and routes of its own is worth no line, although its ports have link-local ones.
+    A router whose only IPv6 addresses are link-local is not logged.
     """
     missing = not handle.has_ipv6 and any(needs_ipv6(entry) and not _is_implied(entry) for entry in desired)
     if missing == handle.is_ipv6_logged:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A state that is brought about, and what the report will say of it."""
+"""One request for one state: the lines, counts and times of its report."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ class _Timed:
 class Job:
     """One request for one state; times are in seconds.
 
-    :param state: what is wanted, None for its absence.
-    :param lines: how many lines of the plan the report may have.
+    :param state: the desired state, None for its absence.
+    :param lines: maximum number of lines of the plan in the report.
     :param turn: its turn (see :class:`l3agent.dataplane.turns.Turns`), None where nothing is changed.
     """
 
@@ -59,9 +59,9 @@ class Job:
         return self._max_lines > INLINE_ENTRIES or LOG.isEnabledFor(logging.DEBUG)
 
     def record(self, operations: Sequence[Operation]) -> None:
-        """Take note of what is going to be done; only as much is put in words as may be asked for.
+        """Record operations; only as many of them are rendered as text as the report may have.
 
-        The log of this process has all of it, repairs too, when it says so much.
+        The debug log of this process has all of them, those of repairs included.
         """
         self.count += len(operations)
         audited = LOG.isEnabledFor(logging.DEBUG)
@@ -69,7 +69,7 @@ class Job:
             wanted = len(self.lines) < self._max_lines
             if not wanted and not audited:
                 return
-            # What is plugged into Open vSwitch is in no namespace.
+            # A port of Open vSwitch is in no namespace.
             lines = commands(operation, None if isinstance(operation.entry, SwitchPort) else self.namespace)
             self.lines += lines if wanted else ()
             for line in lines if audited else ():
@@ -80,5 +80,5 @@ class Job:
         return _Timed(self.timings, phase)
 
     def report(self, error: str | None) -> Report:
-        """Return what there is to say."""
+        """Return the report."""
         return Report(*self.key, tuple(self.lines), error, self.timings, self.count)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The worker thread that owns all kernel access, and the operations a client may request.
 
-The kernel has one lock for links and addresses (rtnl), so one thread does all kernel work, the same one that reads
-requests: each further thread between a request and its answer would add a wait. Requests come first; repairs of what
+The kernel has one lock for links and addresses (rtnl), so one thread does all kernel work and also reads requests:
+each further thread between a request and its answer would add a wait. Requests come first; repairs of what
 other programs changed run between them, and garbage collection runs when nothing else is due.
 """
 
@@ -32,17 +32,17 @@ from l3agent.model.wire import StateReader, entry_count, pack_report, unpack_key
 
 LOG = logging.getLogger(__name__)
 
-#: Seconds between two looks for what was left over, and after one that found something.
+#: Seconds between two runs of the garbage collection, and after a run that removed something.
 _GARBAGE_PAUSE_S, _GARBAGE_NEXT_S = 0.1, 0.02
-#: Seconds without a request after which the other threads may work, and after which they may in any case.
+#: Seconds without a request after which the other threads may work, and maximum seconds until they may.
 _IDLE_S, _MAX_BUSY_S = 0.002, 0.05
-#: What tells this process from all others: in a container of its own each has the same process id.
+#: Identifies this process: in containers all processes may have the same process id.
 _PROCESS = os.urandom(8).hex()
 _NO_TOPOLOGY = (
     "expected a router: l3-dataplane was started without [standalone] topology, or with another interface_driver than "
     "bridge; if that has changed, restart it"
 )
-#: Requests under way from which on no more are read; an agent has 8 workers.
+#: Suspended requests from which on no more are read; an agent has 8 workers.
 _MAX_SUSPENDED = 64
 #: More lines than any plan has.
 _ALL_LINES = 1 << 30
@@ -53,18 +53,18 @@ class Requester(Protocol):
 
     @property
     def connected(self) -> bool:
-        """Whether the sender still waits for an answer."""
+        """True if the sender still waits for an answer."""
 
     def answer(self, number: object, error: Mapping[str, str] | None, result: object) -> None:
         """Send one answer."""
 
 
 class Resources(NamedTuple):
-    """What the operations of the kernel thread use.
+    """Objects that the operations of the kernel thread use.
 
-    :param nic_refusal: returns why a NIC may not be plugged in, None if it may; None where the operator has no topology
-        file, and so neither simulated hosts nor networks with a NIC.
-    :param rotation: None where nothing is repaired.
+    :param nic_refusal: returns why a NIC may not be a port of a bridge, None if it may; None where the operator has no
+        topology file, and so neither simulated hosts nor networks with a NIC.
+    :param rotation: None where drift is not repaired.
     """
 
     reconciler: Reconciler
@@ -91,22 +91,22 @@ class KernelThread:
 
     @property
     def descriptors(self) -> list[int]:
-        """What becomes readable when somebody changed something, or something that was waited for is done."""
+        """Descriptors that become readable when another program changes something, or a wait is over."""
         return [*self._resources.drift.descriptors, self._resources.reconciler.turns.descriptor]
 
     @property
     def has_room(self) -> bool:
-        """Return False if so many requests are under way that no more should be read."""
+        """Return False if the maximum number of requests is suspended, so that no more should be read."""
         return len(self._suspended) < _MAX_SUSPENDED
 
     def serve(self, requester: Requester, request: Any) -> None:
-        """Do one request, as far as it need not wait; what its answer need not wait for is done after it."""
+        """Execute one request until it has to wait; what its answer need not wait for is done after it."""
         resources = self._resources
         if resources.drift.is_overdue():
             self._repair()
         if resources.rotation is not None and resources.rotation.is_overdue(now := time.monotonic()):
             resources.rotation.run(now)
-        # Nobody waits for the answer of a client that is gone; its successor asks again.
+        # A client that is gone needs no answer; its successor sends the request again.
         if requester.connected:
             self._advance(_execute(resources, requester, request))
         resources.limits.check(resources.drift.max_ports)
@@ -116,12 +116,12 @@ class KernelThread:
             self._yield_to_threads(now)
 
     def read_events(self) -> None:
-        """Take note of what others changed."""
+        """Record the changes of other programs."""
         self._resources.reconciler.turns.clear()
         self._resources.drift.read_events()
 
     def resume(self) -> None:
-        """Go on with what waits no longer."""
+        """Continue the requests whose wait is over."""
         suspended, self._suspended = self._suspended, []
         for wait, step in suspended:
             if wait.done:
@@ -130,7 +130,7 @@ class KernelThread:
                 self._suspended.append((wait, step))
 
     def on_idle(self) -> None:
-        """Nobody asks anything: mend what is due, have the other threads go on, and tidy up."""
+        """Do background work while no request waits: repairs, the other threads, garbage collection."""
         resources, now = self._resources, time.monotonic()
         if self._repair():
             return
@@ -158,7 +158,7 @@ class KernelThread:
     # ---- private ---------------------------------------------------------------------------------------------
 
     def _advance(self, step: Step) -> None:
-        """Work until the end, or until there is something to wait for."""
+        """Advance work to its end, or to its next wait."""
         for wait in step:
             if not wait.done:
                 self._suspended.append((wait, step))
@@ -175,7 +175,7 @@ class KernelThread:
         return work is not None
 
     def _yield_to_threads(self, now: float) -> None:
-        """Wake the threads that fill the pool, announce and close; awake they take the interpreter away from here."""
+        """Wake the threads that fill the pool, announce and close; they compete for the interpreter's lock."""
         self._yielded_at = now
         self._resources.reconciler.on_idle()
 
@@ -184,7 +184,7 @@ def _collect_garbage(garbage: GarbageCollector) -> bool:
     try:
         return garbage.collect()
     except L3AgentError as exc:
-        LOG.warning("tidying up: %s; tried again later", exc)
+        LOG.warning("garbage collection: %s; next attempt later", exc)
         return False
 
 
@@ -225,7 +225,7 @@ def _reconcile(resources: Resources, args: Mapping[str, Any]) -> Step:
     dry_run, lines = bool(args.get("dry_run", False)), args.get("lines", _ALL_LINES)
     if type(lines) is not int:
         raise ValueError(f"reconcile: lines: {shorten(repr(lines))}: expected a whole number")
-    # All are read first: of a request that is none of ours nothing is done.
+    # All are read first: an invalid request changes nothing.
     states = yield from _read_all(resources, args["states"], dry_run)
     reports = []
     for key, state, turn in states:
@@ -244,7 +244,7 @@ def _read_all(
 ) -> Generator[Wait, None, list[tuple[Key, State | InvalidState | None, object]]]:
     """Return each key with its state, or why that is refused, and its turn.
 
-    A large one is read in another thread; it takes its turn now, for a newer request may be read sooner.
+    A large state is read in another thread; its turn begins now, since a newer request may be read sooner.
     """
     turns = resources.reconciler.turns
     found: list[tuple[Key, State | InvalidState | None, object]] = []
@@ -267,16 +267,16 @@ def _read_all(
 
 
 def _read(resources: Resources, wire: Mapping[str, Any], dry_run: bool) -> tuple[Key, State | InvalidState | None]:
-    """Return the key and the state of a wire form, or why it is refused; that is a matter of this state alone."""
+    """Return the key and the state of a wire form, or why it is refused; a refusal concerns this state alone."""
     try:
-        # A dry run may be of anything, and leaves nothing behind.
+        # A dry run accepts any state and leaves nothing behind.
         key, state = unpack_state(wire) if dry_run else resources.reader.read(wire)
     except InvalidState as exc:
         return unpack_key(wire), exc
     if state is None or key[0] == "router":
         return key, state
     if resources.nic_refusal is None:
-        # A NIC of this machine would be taken by it, or a device that is named as that of a host.
+        # It would move a NIC of this machine, or a device with the name of that of a simulated host.
         return key, InvalidState("kind", key[0], _NO_TOPOLOGY)
     if isinstance(state, NetworkState) and state.interface is not None:
         refusal = resources.nic_refusal(state.interface)
@@ -325,7 +325,7 @@ def _execute(resources: Resources, requester: Requester, request: Any) -> Step:
         if name not in OPERATIONS:
             raise ValueError(f"unknown operation {shorten(repr(name))}; known are {', '.join(sorted(OPERATIONS))}")
         if not isinstance(args, Mapping):
-            raise ValueError(f"{name}: the arguments are no map")
+            raise ValueError(f"{name}: the arguments are not a map")
         result = OPERATIONS[name](resources, args)
         if isinstance(result, GeneratorType):
             result = yield from result
@@ -342,6 +342,6 @@ def _execute(resources: Resources, requester: Requester, request: Any) -> Step:
 
 
 def _refuse(requester: Requester, number: int, exc: Exception, message: str) -> None:
-    # The name of a file may be in it, which need not be text.
+    # It may contain the name of a file, which need not be UTF-8.
     words = message.encode(errors="backslashreplace").decode()
     requester.answer(number, {"type": type(exc).__name__, "message": words}, None)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A limit for the log lines of one cause, so that a client or another program cannot fill the disk or hide a line."""
+"""Limits the log lines of one statement, so that a client or another program cannot fill the disk or hide a line."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _VERDICT = "l3agent_is_written"
 
 
 class LineLimit(logging.Filter):
-    """Drops lines of a statement that logs too often; the next line of it that is written has their number.
+    """Drops lines of a statement that logs too often; its next written line has the number of dropped lines.
 
     Lines of level DEBUG are not limited. One limit may serve several handlers.
 
@@ -29,7 +29,7 @@ class LineLimit(logging.Filter):
         self._spent: dict[tuple[str, int], tuple[float, int]] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Return True if a line is to be written; it says how many like it were not."""
+        """Return True if a line is to be written; add the number of dropped lines to it."""
         if record.levelno <= logging.DEBUG:
             return True
         if not hasattr(record, _VERDICT):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from l3agent.dataplane.apply import named
+from l3agent.dataplane.apply import with_operation
 from l3agent.dataplane.kernel.limits import BRIDGE_PORTS, Limit, limits
 from l3agent.dataplane.kernel.sockets import KernelRefused
 from l3agent.dataplane.plan.diff import Operation
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.kernel
 
 
 def test_a_limit_is_near_before_it_is_hit() -> None:
-    assert [Limit("things", used, 1000, "").near() for used in (0, 799, 800, 1000)] == [False, False, True, True]
+    assert [Limit("things", used, 1000, "").is_near() for used in (0, 799, 800, 1000)] == [False, False, True, True]
     assert {one.name for one in limits(5)} >= {"ports of a bridge", "descriptors"}
     assert all(0 <= one.used < one.most and one.advice for one in limits(5))
 
@@ -74,7 +74,7 @@ def test_a_full_bridge_is_said_in_words() -> None:
     """The refusal is made up: it takes minutes to fill a bridge."""
     link = Link("qr-1", "fa:16:3e:00:00:01", 1500, True, "tap1", "brq1")
     batch = [(b"", Operation("add", link))]
-    error = str(named(KernelRefused(1, errno.EXFULL, ""), batch, "qrouter-1"))
+    error = str(with_operation(KernelRefused(1, errno.EXFULL, ""), batch, "qrouter-1"))
     assert "master brq1 up" in error and f"a Linux bridge takes {BRIDGE_PORTS} ports" in error
 
 

@@ -92,7 +92,7 @@ def descriptors():
         except FileNotFoundError:
             pass
     return found.count("net"), found.count("socket")
-pool.Pool(2, frozenset(), DeferredCloser())
+pool.NamespacePool(2, frozenset(), DeferredCloser())
 deadline = time.monotonic() + 15
 while len(tries) < 20 and time.monotonic() < deadline:
     time.sleep(0.05)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A thread that closes what may take long to close: nf_tables and packet sockets wait for RCU grace periods."""
+"""A thread for slow closing calls: nf_tables and packet sockets wait for RCU grace periods."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ class DeferredCloser:
         threading.Thread(target=self._run, name="closer", daemon=True).start()
 
     def close(self, call: Callable[[], None]) -> None:
-        """Have ``call`` run soon."""
+        """Schedule ``call``."""
         self._calls.put(call)
 
     def close_on_idle(self, call: Callable[[], None]) -> None:
-        """Have ``call`` run after the next :meth:`on_idle`; for the thread that calls that."""
+        """Schedule ``call`` for the next :meth:`on_idle`; for the thread that calls that."""
         self._deferred.append(call)
 
     def on_idle(self) -> None:
-        """Begin with what was left for later."""
+        """Start the deferred calls."""
         later, self._deferred = self._deferred, []
         for call in later:
             self._calls.put(call)

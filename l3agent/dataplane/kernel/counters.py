@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What was sent to the kernel since the process started; the kernel thread counts."""
+"""Counters of the messages sent to the kernel since the process started; used by the kernel thread."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from types import TracebackType
 from l3agent.dataplane.plan.diff import Plan
 from l3agent.exceptions import ApplyError
 
-#: How operators call what a verb of the plan does.
+#: Name of each verb of the plan in the counters.
 _KINDS = {"add": "add", "change": "change", "remove": "delete"}
 
 
 class _Batch:
-    """Counts what is sent in a block; a class, as each request enters several and generators take twice the time."""
+    """Counts the batch sent in a block; a class, as each request enters several and generators take twice the time."""
 
     def __init__(self, counts: dict[str, int]) -> None:
         self._counts = counts
@@ -30,7 +30,7 @@ class _Batch:
 
 
 class Counters:
-    """Batches by the tool an operator would use for the same, and operations by kind."""
+    """Batches by the corresponding tool of an operator, and operations by kind."""
 
     def __init__(self) -> None:
         self._batches = {tool: {"ok": 0, "refused": 0} for tool in ("ip", "nft", "sysctl", "conntrack")}
@@ -38,7 +38,7 @@ class Counters:
         self.repair_operations = 0
 
     def batch(self, tool: str) -> _Batch:
-        """Count what is sent in a block; one that raises was refused."""
+        """Count the batch sent in a block; it counts as refused if the block raises ApplyError."""
         return _Batch(self._batches[tool])
 
     def count_plan(self, plan: Plan) -> None:

@@ -17,7 +17,7 @@ _NO_SUCH_ENTRY = frozenset((2,))
 #: 262,144 buckets: 0.2 ms per request, 16 ms per dump).
 _MAX_FILTERED = 64
 _TRANSLATED = SOURCE_TRANSLATED | DESTINATION_TRANSLATED
-#: What no filter compares: networks.
+#: Causes with networks, which no filter compares.
 _DUMPED = ("interface", "without_nat")
 _STATUS = {"gateway_snat": SOURCE_TRANSLATED, "hairpin_snat": _TRANSLATED}
 
@@ -35,7 +35,7 @@ def supports_deletion_filter(netfilter: NetlinkSocket) -> bool:
     return True
 
 
-#: Takes addresses as numbers and returns those that the router routes through a gateway device.
+#: Maps addresses, as numbers, to the subset that the router routes through a gateway device.
 RouteFilter = Callable[[Collection[int]], Collection[int]]
 
 
@@ -47,7 +47,7 @@ def delete_entries(
     The kernel finds them itself where it can. Otherwise one dump serves all edges: for networks, which no filter
     compares, for many edges, and on kernels without the filter.
 
-    :param via_gateway: tells which entries without NAT leave through the gateway.
+    :param via_gateway: selects the destinations of entries without NAT that leave through the gateway.
     :param by_filter: what :func:`supports_deletion_filter` returned.
     :raises ApplyError: the kernel refused the dump or a deletion.
     """

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a host runs out of, named before it happens: ports of a bridge, descriptors, the neighbour table.
+"""Limits of a host and their use, with a warning before they are hit: bridge ports, descriptors, neighbour tables.
 
-The neighbour table is one for all namespaces of a host (``gc_thresh3``, arp(7)); it is seen from the namespace of the
-host only, so inside a container it is left out.
+All namespaces of a host share one neighbour table (``gc_thresh3``, arp(7)); it is visible in the host namespace only,
+so inside a container it is left out.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ LOG = logging.getLogger(__name__)
 
 #: BR_MAX_PORTS of net/bridge/br_private.h is 1024, and port 0 is none.
 BRIDGE_PORTS = 1023
-#: From this part of a limit on there is a warning.
+#: Fraction of a limit from which on a warning is logged.
 _NEAR = 0.8
-#: Seconds between two looks.
+#: Seconds between two checks.
 _INTERVAL_S = 10.0
-#: Descriptors that namespaces leave for all else.
+#: Descriptors reserved for other uses than namespaces.
 _RESERVED = 64
 
 #: By name of the limit: statistics of a neighbour table, and where its limit is.
@@ -37,9 +37,9 @@ _ENTRIES, _TABLE_FULLS = "entries", "table_fulls"
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """How much of something is used, how much there is, and what an operator can do.
+    """Use of a limited resource, its limit, and advice for the operator.
 
-    :param overflows: how often it was hit since the node was started, None where the kernel does not count that.
+    :param overflows: number of times the limit was hit since the node started, None where the kernel does not count it.
     """
 
     name: str
@@ -49,21 +49,21 @@ class Limit:
     overflows: int | None = None
 
     def is_near(self) -> bool:
-        """Tell whether it is about to be hit."""
+        """Return True if the use is close to the limit."""
         return self.used >= _NEAR * self.most
 
 
 class Limits:
-    """Looks now and then, and says each limit once when it comes near."""
+    """Checks the limits at an interval, and warns once when one is almost reached."""
 
     def __init__(self) -> None:
         self._next = 0.0
         self._warned: set[str] = set()
 
     def check(self, ports: Callable[[], int]) -> None:
-        """Warn of what is about to be hit, unless that was looked at a short time ago.
+        """Log limits that are almost reached, unless the last check was a short time ago.
 
-        :param ports: tells how many the fullest bridge has.
+        :param ports: returns the number of ports of the fullest bridge.
         """
         now = time.monotonic()
         if now < self._next:
@@ -76,7 +76,7 @@ class Limits:
 
 
 def limits(ports: int) -> list[Limit]:
-    """Return all limits that can be seen from here."""
+    """Return all limits that this namespace can read."""
     found = [
         Limit("ports of a bridge", ports, BRIDGE_PORTS, "spread the routers over more nodes or external networks"),
         Limit("descriptors", _descriptors(), descriptor_limit(), "raise LimitNOFILE of l3-dataplane"),
@@ -92,7 +92,7 @@ def limits(ports: int) -> list[Limit]:
 
 
 def neighbour_statistics(text: str) -> tuple[int, int]:
-    """Return the entries of a neighbour table, and how often it was full, from a file in /proc/net/stat.
+    """Return the number of entries of a neighbour table and of its overflows, from a file in /proc/net/stat.
 
     :raises ValueError, IndexError, KeyError: the file has another form.
     """
@@ -102,12 +102,12 @@ def neighbour_statistics(text: str) -> tuple[int, int]:
 
 
 def descriptor_limit() -> int:
-    """Return how many descriptors this process may have open."""
+    """Return the maximum number of open descriptors of this process."""
     return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 
 def leaves_room(descriptor: int) -> bool:
-    """Tell whether a namespace may keep a descriptor: the kernel gives the lowest number that is free."""
+    """Return True if a namespace may keep a descriptor: the kernel assigns the lowest free number."""
     return descriptor < descriptor_limit() - _RESERVED
 
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Hears what others do: one socket a family for all namespaces, and a watch on the folder of their pins.
+"""Receives events of other programs' changes: one socket per family for all namespaces, and a watch on their pins.
 
-The kernel leaves out what this process did itself (:mod:`l3agent.dataplane.netlink.route_events`), so that building a
+The kernel leaves out changes of this process (:mod:`l3agent.dataplane.netlink.route_events`), so that building a
 router costs no observation.
 """
 
@@ -27,7 +27,7 @@ _SOL_NETLINK = 270
 # Socket options (linux/netlink.h, asm-generic/socket.h).
 _ADD_MEMBERSHIP, _LISTEN_ALL_NSID = 1, 8
 _SO_ATTACH_FILTER, _SO_RCVBUFFORCE = 26, 33
-#: Room for what comes while one state is brought about; what is lost all the same costs a look at everything.
+#: Room for the events that arrive while one state is applied; lost events lead to an observation of all states.
 _BUFFER_BYTES = 16 << 20
 _READ_BYTES = 1 << 16
 _CONTROL_BYTES = socket.CMSG_SPACE(4)
@@ -44,10 +44,10 @@ class PinRemoved:
 
 @dataclass(frozen=True, slots=True)
 class EventsLost:
-    """More happened than the kernel kept for us: anything may have changed."""
+    """The kernel dropped events: any state may have changed."""
 
 
-#: What happened, and the number of the namespace where; None for the one of this process.
+#: The nsid of a namespace (None for that of this process), and an event there.
 Notice = tuple[int | None, route_events.Event | PinRemoved | EventsLost]
 
 
@@ -58,7 +58,7 @@ class Listener:
     """
 
     def __init__(self, netns_path: str) -> None:
-        #: Whether the events of all namespaces come.
+        #: True if the events of all namespaces are received.
         self.receives_all = True
         self._sources: dict[int, Callable[[], Iterator[Notice]]] = {}
         self._poll = select.poll()
@@ -75,12 +75,12 @@ class Listener:
 
     @property
     def descriptors(self) -> list[int]:
-        """What becomes readable when something happened."""
+        """Descriptors that become readable with an event."""
         return list(self._sources)
 
     def read(self) -> Iterator[Notice]:
-        """Yield what happened since the last call, each family in its order."""
-        # Mostly there is nothing, which one call tells of all. A socket that lost events has an error (ENOBUFS).
+        """Yield the events since the last call, each family in order."""
+        # Most calls find no event; one poll checks all sockets. A socket that lost events has an error (ENOBUFS).
         ready = {descriptor for descriptor, _ in self._poll.poll(0)}
         for descriptor, source in self._sources.items() if ready else ():
             if descriptor in ready:
@@ -111,7 +111,7 @@ class Listener:
         except PermissionError:
             self.receives_all = False
             LOG.warning(
-                "no capability NET_BROADCAST: what others change in namespaces is not noticed until a full sync"
+                "no capability NET_BROADCAST: changes by other programs in namespaces stay undetected until a full sync"
             )
         self._sources[listener.fileno()] = lambda: _receive(listener, decode)
 
@@ -133,7 +133,7 @@ def _receive(listener: socket.socket, decode: Callable[[bytes], Iterator[route_e
 
 
 def _attach(listener: socket.socket, program: bytes) -> None:
-    """Have the kernel run a filter program (struct sock_fprog) on whatever comes."""
+    """Attach a filter program (struct sock_fprog) to a socket."""
     code = ctypes.create_string_buffer(program, len(program))
     listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, pack("@HP", len(program) // 8, ctypes.addressof(code)))
 

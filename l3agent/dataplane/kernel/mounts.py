@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether namespaces mounted below a directory are seen outside of this mount namespace. Pure, but for two readers.
+"""Visibility of namespaces mounted below a directory outside of this mount namespace. Pure, except for two readers.
 
 A namespace is a mount (ip-netns(8)). Programs in other mount namespaces, the host's among them, see it only where the
 directory is a shared mount (mount_namespaces(7)): a container needs the host's directory mounted with propagation.

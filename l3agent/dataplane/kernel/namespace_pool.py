@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Namespaces made in advance: half of the time that a router takes to build is its empty namespace.
+"""Namespaces created in advance: creating an empty namespace is half of the time to build a router.
 
-They have no name before they are used, so those that are left vanish with the process.
+They have no name before they are used, so unused ones vanish with the process.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from l3agent.exceptions import ApplyError
 
 LOG = logging.getLogger(__name__)
 
-#: Seconds until the next try when a namespace could not be made.
+#: Seconds until the next attempt after a namespace could not be created.
 _PAUSE_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class PooledNamespace:
-    """A namespace without a name: its descriptor, its sockets, what it already has.
+    """A namespace without a name: its descriptor, its sockets, and its entries.
 
-    :param next_index: what the next device will have (the kernel counts on), None when nobody looked.
+    :param next_index: index of the next device (the kernel counts up), None if unknown.
     :param has_ipv6: new devices have IPv6.
     """
 
@@ -50,10 +50,10 @@ class PooledNamespace:
 
 
 class NamespacePool:
-    """Keeps namespaces ready for routers; a thread of its own makes them.
+    """Keeps namespaces ready for routers; a thread of its own creates them.
 
-    :param size: how many; 0 keeps none.
-    :param settings: what each is set to.
+    :param size: number of namespaces; 0 disables the pool.
+    :param settings: sysctls written in each namespace.
     :param counting: whether floating IPs count their traffic.
     """
 
@@ -73,7 +73,7 @@ class NamespacePool:
             threading.Thread(target=self._keep_full, name="pool", daemon=True).start()
 
     def acquire(self) -> PooledNamespace | None:
-        """Return a namespace that is the caller's from now on, None when none is ready."""
+        """Return a namespace, which then belongs to the caller; None if none is ready."""
         try:
             pooled = self._ready.popleft()
         except IndexError:
@@ -83,7 +83,7 @@ class NamespacePool:
         return pooled
 
     def fill(self) -> None:
-        """Have the missing ones made: now is a good time."""
+        """Start to refill the pool; for idle times."""
         if len(self._ready) < self._size:
             self._refill.set()
 
@@ -97,7 +97,7 @@ class NamespacePool:
                 while len(self._ready) < self._size:
                     self._ready.append(self._make())
             except (OSError, ApplyError) as exc:
-                LOG.warning("no namespace can be made in advance: %s; tried again in %g s", exc, _PAUSE_S)
+                LOG.warning("cannot create a namespace in advance: %s; next attempt in %g s", exc, _PAUSE_S)
                 gate.wait(_PAUSE_S)
                 self._refill.set()
 
@@ -127,7 +127,7 @@ class NamespacePool:
         try:
             self._sysctl_files.write(sysctl)
         except OSError:
-            # Whoever uses the namespace tries again and says what is wrong.
+            # The user of the namespace writes it again and reports the error.
             return False
         return True
 

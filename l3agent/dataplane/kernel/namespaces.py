@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The rim towards the kernel: network namespaces, their pins, settings and kept sockets.
+"""Access to network namespaces: their pins, settings and open sockets.
 
 Used by the kernel thread only (:mod:`l3agent.dataplane.kernel_thread`): entering a namespace moves the calling thread.
 """
@@ -39,18 +39,18 @@ Fingerprint = frozenset[tuple[int, int, bytes]]
 
 @dataclass
 class NamespaceHandle:
-    """Kept netlink sockets of one namespace.
+    """Open netlink sockets of one namespace.
 
-    :param is_found: it was found, not made by this process: neutron-l3-agent may have made it.
-    :param is_newly_adopted: it was found, and nothing was announced from it yet.
+    :param is_found: it existed before this process: neutron-l3-agent may have created it.
+    :param is_newly_adopted: it existed before, and nothing was announced from it yet.
     :param identity: device and inode of the namespace file.
-    :param nsid: what events of the namespace are marked with; None as long as that was not asked for.
-    :param next_index: what the next device made inside will have, None when that is not known.
+    :param nsid: the id that marks events of the namespace; None before it was queried.
+    :param next_index: index of the next device created inside, None if unknown.
     :param preset: entries that the namespace had when it left the pool, until its first plan is applied.
     :param has_ipv6: its loopback device had IPv6 when the links were read last.
-    :param is_ipv6_logged: the log says that it has none.
+    :param is_ipv6_logged: the lack of IPv6 was logged.
     :param settings: open files of settings, by path below /proc/sys.
-    :param rules: generation of the rules when they were read last, and what they were.
+    :param rules: generation and entries of the rules at the last read.
     """
 
     name: str
@@ -70,9 +70,9 @@ class NamespaceHandle:
     _dumps: dict[bytes, tuple[bytes, object, Any]] = field(default_factory=dict)
 
     def read(self, request: bytes, parse: Callable[[bytes, C], R], context: C, data: bytes | None = None) -> R:
-        """Dump something and return what it means; it is parsed only when it differs from the last time.
+        """Return the parsed dump of a request; parse it only if it differs from the last one.
 
-        :param context: what the meaning depends on besides the bytes.
+        :param context: other input of the parser.
         :param data: the dump, where it was read already.
         """
         data = self.route.dump(request) if data is None else data
@@ -87,7 +87,7 @@ class NamespaceHandle:
         return nft.parse_generation(self.netfilter.query([nft.get_generation()])[0])
 
     def clear_cache(self) -> None:
-        """Forget what was read: events tell from now on what changes."""
+        """Drop the dumps that were read: from now on events report changes."""
         self._dumps.clear()
         self.rules = None
 
@@ -105,9 +105,9 @@ class NamespaceHandle:
 
 
 class Kernel:
-    """The host namespace (the one this process started in) and the namespaces below ``netns_path``.
+    """The host namespace (in which this process started) and the namespaces below ``netns_path``.
 
-    :param counting: whether floating IPs count their traffic.
+    :param counting: floating IPs count their traffic.
     """
 
     def __init__(self, netns_path: str, closer: DeferredCloser, pool: NamespacePool, *, counting: bool = False) -> None:
@@ -130,14 +130,14 @@ class Kernel:
     # ---- namespaces ------------------------------------------------------------------------------------------
 
     def names(self) -> list[str]:
-        """Return the names of all pinned namespaces; one that is not UTF-8 is none of ours."""
+        """Return the names of all pinned namespaces that are UTF-8; others are foreign."""
         return sorted(filter(_is_utf_8, self._pins.names()))
 
     def find(self, name: str) -> NamespaceHandle | None:
-        """Return the handle of a namespace, opened at first sight, or None where there is none."""
+        """Return the handle of a namespace, opened at the first call, or None if there is no namespace."""
         handle = self._handles.get(name)
         if handle is not None and not self.is_pinned(handle):
-            LOG.warning("%s was removed or replaced by somebody else", name)
+            LOG.warning("%s was removed or replaced by another program", name)
             self._closer.close(self._handles.pop(name).close)
             handle = None
         if handle is None and (fd := self._pins.open(name)) is not None:
@@ -145,7 +145,7 @@ class Kernel:
         return handle
 
     def holds_our_table(self, name: str) -> bool:
-        """Tell whether our table is in a namespace; what is no namespace holds none."""
+        """Return True if a name is that of a namespace with our table."""
         try:
             fd = self._pins.open(name)
             if fd is None:
@@ -163,16 +163,16 @@ class Kernel:
             self._closer.close(netfilter.close)
 
     def find_pinned(self, name: str) -> NamespaceHandle | None:
-        """Return the handle of a namespace that is known and whose pin is still its own."""
+        """Return the handle of a namespace that is open and still pinned under its name, else None."""
         handle = self._handles.get(name)
         return handle if handle is not None and self.is_pinned(handle) else None
 
     def is_pinned(self, handle: NamespaceHandle) -> bool:
-        """Tell whether the pin of its name is still that of this namespace."""
+        """Return True if its name is still pinned to this namespace."""
         return self._pins.identity(handle.name) == handle.identity
 
     def create(self, name: str) -> NamespaceHandle:
-        """Make a namespace, or take one that is ready for a router; pin it and keep its sockets."""
+        """Create a namespace, for a router from the pool if possible; pin it and keep its sockets open."""
         pooled = (self._pool.acquire() if name.startswith(ROUTER_NAMESPACE) else None) or self._make()
         handle = self._make_handle(name, pooled)
         self._check_room(handle)
@@ -187,12 +187,12 @@ class Kernel:
         return handle
 
     def on_idle(self) -> None:
-        """Have namespaces made in advance, and closed what was left to close."""
+        """Start to refill the pool and to close deferred sockets."""
         self._pool.fill()
         self._closer.on_idle()
 
     def remove(self, name: str) -> None:
-        """Unpin a namespace and forget it; the kernel takes it apart when the last socket is closed."""
+        """Unpin a namespace and drop its handle; the kernel dismantles it when the last socket is closed."""
         handle = self._handles.pop(name, None)
         try:
             self._pins.remove(name)
@@ -201,23 +201,23 @@ class Kernel:
                 self._closer.close_on_idle(handle.close)
 
     def remove_stale(self, name: str) -> None:
-        """Remove what has the name of a namespace and is none.
+        """Remove a file or directory that has the name of a namespace and is none.
 
         :raises OSError: it cannot be removed.
         """
         self._pins.remove_stale(name)
 
     def assign_nsid(self, handle: NamespaceHandle) -> None:
-        """Have the namespace numbered: events of those without a number are not told.
+        """Assign an nsid to a namespace: the kernel reports no events of namespaces without one.
 
-        The kernel does so by itself when the first link leads out of it.
+        The kernel assigns it by itself when the first link leads out of the namespace.
         """
         if handle.nsid is None:
             _, answer = self.host.query([nsid.new_nsid(handle.fd), nsid.get_nsid(handle.fd)])
             handle.nsid = nsid.parse_nsid(answer)
 
     def our_nsids(self) -> frozenset[int]:
-        """Return the numbers, as links of the node's namespace name them, of all our namespaces."""
+        """Return the nsids of all our namespaces, as seen from the host namespace."""
         names = [name for name in self.names() if name.startswith((ROUTER_NAMESPACE, HOST_NAMESPACE))]
         return frozenset(number for name in names if (number := self._nsid_of(name)) is not None)
 
@@ -227,7 +227,7 @@ class Kernel:
             return socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
 
     def read_sysctls(self, handle: NamespaceHandle, wanted: Collection[Sysctl]) -> set[Entry]:
-        """Return settings of a namespace as they are; one that this kernel does not have is as wanted."""
+        """Return current settings of a namespace; an unknown one counts as desired."""
         if not wanted:
             return set()
         self._sysctl_files.renew()
@@ -235,7 +235,7 @@ class Kernel:
             return {self._read_setting(one) for one in wanted}
 
     def has_sysctls(self, handle: NamespaceHandle, wanted: Sequence[Sysctl]) -> bool:
-        """Return True if settings of a namespace are as wanted, or unknown to this kernel.
+        """Return True if settings of a namespace have the desired values or are unknown to this kernel.
 
         Their files stay open where descriptors are plenty: entering the namespace and opening them takes ten times as
         long as reading them.
@@ -258,14 +258,14 @@ class Kernel:
                 handle.close_settings()
 
     def call_inside(self, handle: NamespaceHandle, call: Callable[[], R]) -> R:
-        """Call something in a namespace."""
+        """Return the result of a call in a namespace."""
         with enter(self._home, handle.fd):
             return call()
 
     def write_sysctls(self, handle: NamespaceHandle, wanted: list[Sysctl]) -> None:
         """Write settings of a namespace or of its devices.
 
-        One that the kernel does not have (conntrack not loaded, no IPv6) is logged once and counts as written.
+        A setting that the kernel does not have (conntrack not loaded, no IPv6) is logged once and counts as written.
         """
         with self.counters.batch("sysctl"), enter(self._home, handle.fd):
             for sysctl in wanted:
@@ -295,7 +295,7 @@ class Kernel:
     def _log_unknown(self, path: str) -> None:
         if path not in self._unknown_settings:
             self._unknown_settings.add(path)
-            LOG.warning("this kernel has no %s; continuing without it", path)
+            LOG.warning("this kernel has no %s; it is left out", path)
 
     def _nsid_of(self, name: str) -> int | None:
         handle = self._handles.get(name)
@@ -347,16 +347,16 @@ class Kernel:
                     handle.settings[path] = self._sysctl_files.open(path, os.O_RDONLY)
 
     def _read_setting(self, sysctl: Sysctl) -> Sysctl:
-        """Return a setting as it is; one that this kernel does not have counts as it should be."""
+        """Return the current value of a setting; one unknown to this kernel counts as desired."""
         try:
             return self._sysctl_files.read(sysctl)
         except FileNotFoundError:
             return sysctl
 
     def _read_reference_table(self) -> Fingerprint:
-        """Write our table into a namespace of its own and read it back: what this kernel prints of an intact one.
+        """Return the fingerprint of an intact table: write one into a scratch namespace and read it back.
 
-        The namespace also serves to find out what this kernel can do.
+        The namespace also serves to detect the features of this kernel.
         """
         with enter(self._home, None):
             scratch = open_here()
@@ -370,7 +370,7 @@ class Kernel:
 
 
 def read_fingerprint(netfilter: NetlinkSocket) -> Fingerprint:
-    """Return what a namespace holds of our table, without elements."""
+    """Return the fingerprint of our table in a namespace, without elements; empty without the table."""
     parts = (nft.dump_tables(), nft.dump_chains(), nft.dump_sets(), nft.dump_rules())
     return nft.fingerprint(*map(netfilter.dump, parts))
 

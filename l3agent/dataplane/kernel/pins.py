@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Names of network namespaces: bind mounts of nsfs on files of one directory, as ip-netns(8) creates them.
 
-Other programs leave other things in their place: a file of mode 0 (ip-netns(8), pyroute2 and so neutron-l3-agent make
+Other programs leave other objects in their place: a file of mode 0 (ip-netns(8), pyroute2 and so neutron-l3-agent make
 it before they mount the namespace on it), a directory, a symbolic link. Nothing here needs the right to read such a
 file, for the process does not have CAP_DAC_OVERRIDE, and nothing follows a link.
 """
@@ -23,7 +23,7 @@ LOG = logging.getLogger(__name__)
 
 #: ioctl_ns(2), Linux 4.11.
 _NS_GET_NSTYPE = 0xB703
-#: Mounts on one name at most; more than one is left by a program that did not look.
+#: Maximum number of mounts on one name; more than one is left by a program that did not check.
 _LAYERS_MAX = 16
 
 Identity = tuple[int, int]
@@ -32,7 +32,7 @@ Identity = tuple[int, int]
 class Pins:
     """The directory of named namespaces.
 
-    :param path: ``/run/netns``, or what the options say.
+    :param path: ``/run/netns``, or the directory of option ``netns_path``.
     """
 
     def __init__(self, path: str) -> None:
@@ -40,15 +40,15 @@ class Pins:
         self._share()
 
     def names(self) -> list[str]:
-        """Return all names, also those of what is not a namespace."""
+        """Return all names, including those of other files."""
         return os.listdir(self._path)
 
     def path(self, name: str) -> str:
-        """Return where a namespace is pinned."""
+        """Return the path of a pin."""
         return f"{self._path}/{name}"
 
     def identity(self, name: str) -> Identity | None:
-        """Return device and inode of what has a name; None if nothing has."""
+        """Return device and inode of the file of a name; None if there is none."""
         try:
             return identity(os.stat(self.path(name), follow_symlinks=False))
         except FileNotFoundError:
@@ -66,7 +66,7 @@ class Pins:
             os.close(place)
 
     def add(self, name: str, fd: int) -> None:
-        """Give a namespace a name, in place of whatever has it that is no namespace.
+        """Pin a namespace under a name; replace a file there that is no namespace.
 
         :raises FileExistsError: another namespace has it.
         """
@@ -78,7 +78,7 @@ class Pins:
         syscalls.mount(f"/proc/thread-self/fd/{fd}", self.path(name), syscalls.MS_BIND)
 
     def remove(self, name: str) -> None:
-        """Remove a name, whatever has it; the content of a directory is kept under another name.
+        """Remove a name, of a namespace or any other file; the content of a directory is kept under another name.
 
         :raises OSError: it cannot be removed.
         """
@@ -95,7 +95,7 @@ class Pins:
                 os.unlink(path)
 
     def remove_stale(self, name: str) -> None:
-        """Remove what has a name if it is no network namespace.
+        """Remove the file of a name if it is no network namespace.
 
         :raises OSError: it cannot be removed.
         """
@@ -122,12 +122,12 @@ class Pins:
 
 
 def identity(found: os.stat_result) -> Identity:
-    """Return what distinguishes a namespace from all others."""
+    """Return the device and inode of a namespace, which identify it."""
     return found.st_dev, found.st_ino
 
 
 def _open_namespace(place: int) -> int | None:
-    """Return a descriptor for setns(2) of what an O_PATH descriptor refers to; None if it is no network namespace."""
+    """Return a descriptor for setns(2) of the file of an O_PATH descriptor; None if it is no network namespace."""
     own = own_namespace()
     try:
         # All namespaces of all kinds are inodes of one file system, nsfs; nothing else is ever opened.
@@ -155,4 +155,4 @@ def _remove_directory(path: str) -> None:
         parent, name = os.path.split(path)
         aside = tempfile.mkdtemp(prefix=f".stale-{name}-", dir=parent)
         os.rename(path, aside)
-        LOG.warning("%s is a directory with content; it is %s now", path, aside)
+        LOG.warning("%s is a directory with content; renamed to %s", path, aside)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What this kernel can do of what the data plane needs, tried out for real; the caller is in a namespace of its own.
+"""Checks of the kernel features that the data plane needs; the caller is in a namespace of its own.
 
-Each trial uses the messages that the data plane sends, so a kernel that passes takes them.
+Each check sends the messages of the data plane, so a kernel that passes accepts them.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ _FLOATING, _FIXED = IPv4Address("192.0.2.1"), IPv4Address("192.0.2.2")
 
 
 def run_checks() -> list[tuple[str, str, str]]:
-    """Return what was tried: its name, the state of the finding (see :mod:`l3agent.cli.findings`) and its text.
+    """Return name, state of the finding (see :mod:`l3agent.cli.findings`) and text of each check.
 
-    What does not work has the reason and what to do about it; what works in another way has that way.
+    The text of a failure has the reason and advice; that of a note describes the fallback.
     """
     return [(name, *_run_check(check, advice)) for name, check, advice in _CHECKS]
 
@@ -75,11 +75,11 @@ def _all_namespaces() -> None:
         listener.setsockopt(_SOL_NETLINK, _LISTEN_ALL_NSID, 1)
 
 
-def _numbers() -> None:
+def _nsids() -> None:
     home = own_namespace()
     number = nsid.parse_nsid(NetlinkSocket(NETLINK_ROUTE).query([nsid.new_nsid(home), nsid.get_nsid(home)])[1])
     if number is None:
-        raise ApplyError("the kernel gives namespaces no numbers")
+        raise ApplyError("the kernel assigns no nsid to namespaces")
 
 
 def _settings() -> None:
@@ -94,7 +94,7 @@ _CHECKS: tuple[tuple[str, Callable[[], str | None], str], ...] = (
     ("bridges", _bridge, "`modprobe bridge`"),
     ("nf_tables with maps and NAT", _maps, "`modprobe nf_tables nft_nat`; Linux 5.8 or newer is needed"),
     ("deletion of conntrack entries", _conntrack_deletion, "`modprobe nf_conntrack_netlink`"),
-    ("events of all namespaces", _all_namespaces, "without NET_BROADCAST changes of others wait for a full sync"),
-    ("numbers of namespaces", _numbers, "without them changes of others wait for a full sync"),
+    ("events of all namespaces", _all_namespaces, "without NET_BROADCAST drift is repaired only at a full sync"),
+    ("ids of namespaces", _nsids, "without them drift is repaired only at a full sync"),
     ("settings of namespaces", _settings, "`modprobe nf_conntrack`"),
 )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Netlink sockets: send a batch and wait for its end, dump a table, ask single questions.
+"""Netlink sockets: send a batch and wait for its end, dump a table, send single queries.
 
 A socket belongs to the namespace it was made in, whatever namespace its user is in later. One thread uses it at a time.
 """
@@ -27,18 +27,18 @@ from l3agent.exceptions import ApplyError
 
 NETLINK_ROUTE, NETLINK_NETFILTER = 0, 12
 _SOL_NETLINK = 270
-# Socket options (linux/netlink.h): short acknowledgements, reasons in words, filters in dumps.
+# Socket options (linux/netlink.h): short acknowledgements, reasons as text, filters in dumps.
 _CAP_ACK, _EXT_ACK, _GET_STRICT_CHK = 10, 11, 12
 _SO_SNDBUFFORCE, _SO_RCVBUFFORCE = 32, 33
 _BUFFER_BYTES = 4 << 20
-#: So much goes in one call: less than the buffer for sending, and the errors of all of it fit into that for receiving.
+#: Bytes per call: less than the send buffer, and the errors of all messages fit into the receive buffer.
 _SEND_BYTES = 1 << 18
-#: Seconds until a silent kernel is an error: it answers in the same system call, so this is never reached in health.
+#: Seconds until a missing answer is an error: the kernel answers in the same system call, so this is not reached.
 _ANSWER_S = 10
 _DUMP_ATTEMPTS = 5
-#: Sequence numbers have 32 bits; they begin anew long before.
+#: Sequence numbers have 32 bits; they restart at this one.
 _LAST_NUMBER = 1 << 31
-#: Those above are for dumps.
+#: Higher ones are for dumps.
 _LAST_DUMP = (1 << 32) - 1
 
 
@@ -59,7 +59,7 @@ class KernelRefused(ApplyError):
 
 
 class _ThreadBuffer(threading.local):
-    """What a thread has for itself."""
+    """The receive buffer of a thread."""
 
     def __init__(self) -> None:
         self.data = bytearray(1 << 18)
@@ -84,13 +84,13 @@ class NetlinkSocket:
         self._dumps = _LAST_NUMBER + 1
 
     def close(self) -> None:
-        """Close it; for nf_tables that may wait for an RCU grace period, so not on the hot path."""
+        """Close the socket; for nf_tables that may wait for an RCU grace period, so not on the hot path."""
         self._socket.close()
 
     def batch(self, body: bytes, *, ignore: frozenset[int] = frozenset()) -> None:
-        """Send rtnetlink or ctnetlink messages, in one call unless they are very many; errors do not stop the kernel.
+        """Send rtnetlink or ctnetlink messages, in one call unless they are large; errors do not stop the kernel.
 
-        :param ignore: error numbers that mean "already so".
+        :param ignore: error numbers that mean "already done".
         :raises KernelRefused: the first refusal, when all messages were tried.
         """
         refused: KernelRefused | None = None
@@ -112,9 +112,9 @@ class NetlinkSocket:
             raise refused
 
     def nft_batch(self, parts: list[bytes]) -> None:
-        """Send an nf_tables batch: all of it happens, or nothing.
+        """Send an nf_tables batch, which the kernel applies as a whole or not at all.
 
-        :raises KernelRefused: nothing of it happened.
+        :raises KernelRefused: the kernel applied nothing.
         """
         if parts:
             begin = self._first_number()
@@ -124,11 +124,10 @@ class NetlinkSocket:
             self._wait(begin, last, begin, frozenset())
 
     def dump(self, request: bytes) -> bytes:
-        """Return the messages of a dump; empty when the table asked for does not exist.
+        """Return the messages of a dump; empty if the requested table does not exist.
 
-        All dumps have the same number, so that those of a table that did not change are equal to the byte; after one
-        that did not come to its end, the others have another. A dump that the kernel marks as interrupted by a change
-        is asked for again.
+        All dumps have the same sequence number, so that dumps of an unchanged table are equal to the byte; an
+        incomplete dump changes the number. A dump that the kernel marks as interrupted by a change is requested again.
 
         :raises ApplyError: it was interrupted again and again.
         """
@@ -144,9 +143,9 @@ class NetlinkSocket:
         raise ApplyError("a netlink dump was interrupted by changes five times in a row")
 
     def dump_parts(self, request: bytes) -> Iterator[bytes]:
-        """Yield the messages of a dump as the kernel sends them; it reads on with each part that is received.
+        """Yield the messages of a dump as the kernel sends them; each received part starts the next read in the kernel.
 
-        Nothing else may use the socket before the end. What changes meanwhile may be missing or have its former state.
+        Nothing else may use the socket before the end. Entries that change meanwhile may be missing or outdated.
 
         :raises ApplyError: the kernel does not answer.
         """
@@ -158,7 +157,7 @@ class NetlinkSocket:
             yield data
 
     def query(self, requests: list[bytes]) -> list[bytes]:
-        """Send single questions in one call; return the answer of each, empty where the kernel knows no such thing."""
+        """Send queries in one call; return the answer of each, empty if the object does not exist."""
         if not requests:
             return []
         body = bytearray(b"".join(requests))
@@ -174,7 +173,7 @@ class NetlinkSocket:
     # ---- private ---------------------------------------------------------------------------------------------
 
     def _first_number(self) -> int:
-        """Return a number that no message of this socket had lately: an answer that comes late is told from others."""
+        """Return a sequence number without recent use on this socket, so that a late answer is recognised."""
         return self._next if self._next < _LAST_NUMBER else 1
 
     def _grow_buffers(self) -> None:
@@ -252,13 +251,13 @@ class NetlinkSocket:
         return answers
 
 
-#: ENOENT and ENODEV: the table or device asked for does not exist.
+#: ENOENT and ENODEV: the requested table or device does not exist.
 _NOT_FOUND = frozenset((2, 19))
 _NLMSGERR_ATTR_MSG = 1
 
 
 def _reason(data: bytes, start: int, end: int) -> str:
-    """Return the kernel's own words, if it sent some (NETLINK_EXT_ACK); they follow code and copied header."""
+    """Return the message of the kernel, if it sent one (NETLINK_EXT_ACK); it follows code and copied header."""
     try:
         for kind, first, last in attributes(data, start + 20, end):
             if kind == _NLMSGERR_ATTR_MSG:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""System calls Python 3.11 has no names for.
+"""System calls without a function in Python 3.11.
 
 Source: setns(2), unshare(2), mount(2), umount2(2), prctl(2), capset(2), sendmmsg(2), packet(7); for fsopen and its kin
 the kernel's Documentation/filesystems/mount_api.rst, linux/mount.h and asm-generic/unistd.h (one number on all
@@ -32,7 +32,7 @@ _NO_ID = 0xFFFFFFFF
 _PR_SET_DUMPABLE, _PR_CAPBSET_DROP = 4, 24
 _CAPABILITY_VERSION_3 = 0x20080522
 _LAST_CAPABILITY = 63
-#: IPT_SO_GET_INFO and IP6T_SO_GET_INFO (IPT_BASE_CTL), and the size of what they fill in.
+#: IPT_SO_GET_INFO and IP6T_SO_GET_INFO (IPT_BASE_CTL), and the size of their result.
 _X_TABLES_GET_INFO, _X_TABLES_INFO = 64, 84
 
 
@@ -58,7 +58,7 @@ def mount(source: str, target: str, flags: int) -> None:
 
 
 def mount_proc() -> int:
-    """Mount a proc file system where nobody sees it; return its root. It is unmounted when that is closed."""
+    """Mount a proc file system outside of all directories; return its root. Closing the root unmounts it."""
     context = _libc.syscall(_SYS_FSOPEN, b"proc", _FSOPEN_CLOEXEC)
     _checked(context, "fsopen proc")
     try:
@@ -71,12 +71,12 @@ def mount_proc() -> int:
 
 
 def unmount(target: str) -> None:
-    """Detach a mount now and let it go when nobody uses it any more; a symbolic link is not followed."""
+    """Detach a mount now; the kernel unmounts it after its last use. A symbolic link is not followed."""
     _checked(_libc.umount2(target.encode(), _MNT_DETACH | _UMOUNT_NOFOLLOW), f"unmount {target}")
 
 
 def watch_removals(folder: str) -> int:
-    """Return a descriptor that tells which names vanish from a folder (inotify(7)); reading it never blocks."""
+    """Return a descriptor that reports names removed from a folder (inotify(7)); reading it never blocks."""
     watch: int = _libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
     _checked(watch, "inotify_init1")
     _checked(_libc.inotify_add_watch(watch, folder.encode(), _IN_DELETE | _IN_MOVED_FROM), f"inotify {folder}")
@@ -135,7 +135,7 @@ def has_tx_checksums(device: str) -> bool:
 
 
 def disable_tx_checksums(devices: Sequence[str]) -> None:
-    """Have the kernel complete the checksums of what devices of the namespace of the calling thread send.
+    """Make the kernel complete the checksums of packets that devices of the calling thread's namespace send.
 
     :raises OSError: one does not exist.
     """
@@ -152,7 +152,7 @@ def _tx_checksums(device: str, command: int, value: int) -> bool:
 
 
 def x_tables_rules(table: str, family: int, level: int) -> bool:
-    """Tell whether a table of legacy iptables has rules in the namespace of the calling thread.
+    """Return True if a table of legacy iptables has rules in the namespace of the calling thread.
 
     :param family: AF_INET or AF_INET6.
     :param level: of socket options, SOL_IP or SOL_IPV6.
@@ -170,7 +170,7 @@ def x_tables_rules(table: str, family: int, level: int) -> bool:
 
 
 def set_file_ids(user: int, group: int) -> None:
-    """Have the calling thread use files as a user and a group (setfsuid(2), setfsgid(2)).
+    """Set user and group of the calling thread for access to files (setfsuid(2), setfsgid(2)).
 
     :raises OSError: this user namespace has no such user or group.
     """
@@ -182,12 +182,12 @@ def set_file_ids(user: int, group: int) -> None:
 
 
 def allow_core() -> None:
-    """Have the kernel write a core of this process when it crashes, where limits and settings allow it."""
+    """Allow a core dump of this process when it crashes, within limits and settings."""
     _checked(_libc.prctl(_PR_SET_DUMPABLE, ctypes.c_ulong(1), 0, 0, 0), "prctl PR_SET_DUMPABLE")
 
 
 def keep_capabilities(kept: frozenset[int]) -> None:
-    """Give up every capability but these, for this process and whatever it starts."""
+    """Drop every other capability, for this process and its children."""
     for number in range(_LAST_CAPABILITY + 1):
         if number not in kept:
             # EINVAL: the kernel has no capability of that number. EPERM: already without the right to drop.

@@ -2,8 +2,8 @@
 """Settings of a namespace (/proc/sys), through a proc file system of our own.
 
 In the one proc file system that all share, the entries of one name of all namespaces hang in one chain of the kernel's
-name cache, so that a write takes longer with every live namespace (seven writes: 0.18 ms at first, 0.55 ms with 250
-namespaces). One of our own has only the namespaces that were set up through it, and it is renewed now and then.
+name cache, so that each live namespace makes a write slower (seven writes: 0.18 ms at first, 0.55 ms with 250
+namespaces). One of our own has only the namespaces that were set up through it, and it is renewed periodically.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _RENEWED_AFTER = 32
 
 
 class SysctlFiles:
-    """Reads and writes settings of the network namespace that the calling thread is in."""
+    """Reads and writes settings of the network namespace of the calling thread."""
 
     def __init__(self, closer: DeferredCloser) -> None:
         self._closer = closer
@@ -29,7 +29,7 @@ class SysctlFiles:
         self._proc = _open_proc()
 
     def renew(self) -> None:
-        """Count one more namespace to come, and take a new proc file system when it is time."""
+        """Count one more namespace; open a new proc file system after every 32nd."""
         self._used += 1
         if self._used % _RENEWED_AFTER == 0:
             old, self._proc = self._proc, _open_proc()
@@ -40,7 +40,7 @@ class SysctlFiles:
         """Write a setting.
 
         :raises FileNotFoundError: this kernel has no such setting.
-        :raises OSError: it refuses the value.
+        :raises OSError: the kernel refuses the value.
         """
         fd = self.open(sysctl.path, os.O_WRONLY)
         try:
@@ -49,7 +49,7 @@ class SysctlFiles:
             os.close(fd)
 
     def read(self, sysctl: Sysctl) -> Sysctl:
-        """Return a setting as it is.
+        """Return the current value of a setting.
 
         :raises FileNotFoundError: this kernel has no such setting.
         """
@@ -68,9 +68,9 @@ class SysctlFiles:
 
 
 def _open_proc() -> int:
-    """Return the root of a new proc file system; of the common one where the kernel gives us none.
+    """Return the root of a new proc file system, or of the common one where the kernel refuses a new one.
 
-    It gives none without a pid namespace of our own user namespace.
+    The kernel refuses it without a pid namespace of our own user namespace.
     """
     try:
         return syscalls.mount_proc()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What went through a router: by device as the kernel counts it anyway, and by floating IP where that is asked for."""
+"""Traffic of a router: by device, which the kernel always counts, and by floating IP where an option enables it."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from l3agent.dataplane.observe import OUR_PREFIXES
 def traffic(kernel: Kernel, namespace: str) -> dict[str, Any] | None:
     """Return the counters of a router; None where there is no such namespace.
 
-    ``devices``: by name, what came ``in`` to the router and went ``out``, each as packets and bytes since the device
-    was made. ``floating_ips``: by address, the same to and from outside, since the floating IP came to this router (or
-    its table was written anew); None where they are not counted.
+    ``devices``: by name, traffic ``in`` to the router and ``out`` of it, each as packets and bytes since the device
+    was created. ``floating_ips``: by address, the same to and from outside, since the floating IP came to this router
+    (or its table was written anew); None where they are not counted.
     """
-    # It may be the first sight of it, and settings are read at first sight only.
+    # A first access may open the namespace; settings are read at that time only.
     handle = kernel.find(namespace)
     if handle is None:
         return None

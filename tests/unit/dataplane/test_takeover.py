@@ -43,7 +43,7 @@ def _rule(rule: Rule) -> bytes:
 
 
 def found(table: str, chains: list[str], rules: list[Rule]) -> list[NeutronRules]:
-    return takeover.neutrons_rules(Rules(table, chains, rules))  # type: ignore[arg-type]
+    return takeover.neutron_rules(Rules(table, chains, rules))  # type: ignore[arg-type]
 
 
 def test_all_goes_where_nothing_leads_to_the_metadata_proxy() -> None:
