@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an operator sees of a running agent: the control socket and the client that asks it."""
+"""Operation of a running agent: control socket and its client, status, metrics, health and HTTP server."""

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bounds the connections of a server without letting idle ones keep new ones out.
+"""Bounds the connections of a server; idle connections never exclude new ones.
 
-A client that connects and stays silent holds a place until its deadline. With all places held that way, a health check
-waits for seconds. Here a new connection is always admitted while some other one is idle: of the client with the most
-connections, the one that has been idle longest is closed.
+A client that connects and sends nothing occupies a slot until its deadline. If such clients occupied all slots, a
+health check would wait for seconds. Therefore a new connection is admitted while any other connection is idle: of the
+client with the most idle connections, the connection with the longest idle time is closed.
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ class _Admitted:
 class Admission:
     """The connections of one server.
 
-    :param limit: how many may be open.
+    :param limit: maximum number of open connections.
     """
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        # In the order in which they became idle, for those that are.
+        # Idle connections are in the order in which they became idle.
         self._open: dict[Any, _Admitted] = {}
 
     def __len__(self) -> int:
         return len(self._open)
 
     def admit(self, connection: Any, client: Hashable) -> bool:
-        """Register a connection; return False if it must be closed, since all others are busy.
+        """Register a connection; return False if all others are busy, and the caller must close it.
 
-        :param connection: a socket; the one that makes room is shut down, and its reader sees the end.
-        :param client: identity of the other end, for the limit per client.
+        :param connection: a socket. An evicted socket is shut down, so that its reader receives end-of-file.
+        :param client: identity of the peer, by which connections are counted.
         """
         if len(self._open) >= self._limit:
             victim = self._victim()
@@ -53,18 +53,19 @@ class Admission:
         return True
 
     def set_busy(self, connection: Any, is_busy: bool) -> None:
-        """Record that a request of a connection is being worked on, or not any more."""
+        """Record whether a request of a connection is in progress."""
         admitted = self._open.pop(connection, None)
         if admitted is not None:
             admitted.is_busy = is_busy
             self._open[connection] = admitted
 
     def release(self, connection: Any) -> None:
-        """Forget a connection. Idempotent."""
+        """Remove a connection. Idempotent."""
         self._open.pop(connection, None)
 
     def _victim(self) -> Any:
-        idle = {connection: one.client for connection, one in self._open.items() if not one.is_busy}
+        """Return the connection to evict, None if all are busy."""
+        idle = {connection: admitted.client for connection, admitted in self._open.items() if not admitted.is_busy}
         if not idle:
             return None
         ((greediest, _),) = Counter(idle.values()).most_common(1)

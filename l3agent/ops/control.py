@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The control socket: one JSON object a line in, one out, on a unix socket that only the agent's user can open.
+"""The control socket: one JSON object per line in each direction, on a unix socket that only the agent's user can open.
 
-Who connects is asked of the kernel too (SO_PEERCRED, unix(7)): root and the agent's own user are served, whatever
-somebody made of the mode of the file.
+The kernel reports the user of each client (SO_PEERCRED, unix(7)): root and the agent's own user are served, even if the
+mode of the file admits others.
 """
 
 from __future__ import annotations
@@ -24,31 +24,31 @@ from l3agent.ops.control_client import error_answer
 
 LOG = logging.getLogger(__name__)
 
-#: A request takes a line of this many bytes at most.
+#: Maximum length of a request in bytes.
 _LINE_BYTES = 65536
 _CLIENTS = 32
-#: Seconds that a client may take for its next request, and for reading an answer.
+#: Seconds that a client has for its next request, and for reading an answer.
 _IDLE_S, _SEND_S = 60.0, 10.0
-#: Seconds that an agent may take to let another one in who only looks whether it is there.
+#: Seconds for a connection that probes for another agent.
 _PROBE_S = 1.0
-#: Seconds until it is tried again to take a client, when there was no file descriptor left for it.
+#: Seconds between two calls of accept(2) while no file descriptor is free.
 _ACCEPT_RETRY_S = 0.5
 
-#: Answers one request; what it raises as L3AgentError is told to who asked.
+#: Answers one request; an L3AgentError becomes the answer.
 Operation = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 
 
 class ControlSocket:
-    """A service that answers questions about the agent.
+    """A service that executes the operations of the agent.
 
-    :param path: of the socket; a file that nobody listens on any more is replaced, that of an agent at work is not.
-    :param operations: by the name that requests carry as ``op``.
+    :param path: path of the socket. A stale file is replaced, the socket of a running agent is not.
+    :param operations: operations by name, the member ``op`` of a request.
     """
 
     def __init__(self, path: str, operations: Mapping[str, Operation]) -> None:
         self._path = path
         self._operations = operations
-        # With room for connections that were closed to make room and have not ended yet.
+        # Twice the limit: evicted connections that have not ended yet count as well.
         self._clients = eventlet.GreenPool(2 * _CLIENTS)
         self._admission = Admission(_CLIENTS)
         self._listener: Any = None
@@ -56,43 +56,43 @@ class ControlSocket:
         self._bound: tuple[int, int] | None = None
 
     def start(self) -> None:
-        """Listen from now on.
+        """Start to listen.
 
-        :raises ConfigError: the socket cannot be made.
-        :raises AlreadyRunning: another agent has it.
-        :raises PermissionMissing: it is that of another user.
+        :raises ConfigError: the socket cannot be created.
+        :raises AlreadyRunning: another agent listens on it.
+        :raises PermissionMissing: it belongs to another user.
         """
         require_no_other_agent(self._path)
         self._listener = self._listen()
         self._acceptor = eventlet.spawn(self._accept)
 
     def stop(self) -> None:
-        """Listen no more and hang up."""
+        """Stop listening and close all connections."""
         if self._listener is None:
             return
         self._acceptor.kill()
         for client in list(self._clients.coroutines_running):
             eventlet.kill(client)
-        with suppress(FileNotFoundError):  # somebody cleaned up before us
-            # As long as the socket is open no other file has its number.
+        with suppress(FileNotFoundError):  # it was removed before
+            # No other file has its inode number while the socket is open.
             if _inode(self._path) == self._bound:
                 os.unlink(self._path)
         self._listener.close()
         self._listener = None
 
     def wait(self) -> None:
-        """Return: nothing goes on after ``stop``."""
+        """Return immediately: ``stop`` has ended all greenthreads."""
 
     def reset(self) -> None:
-        """Do nothing: there is no option to take over."""
+        """Do nothing: no option changes on reload."""
 
     def _listen(self) -> Any:
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             os.makedirs(os.path.dirname(self._path), exist_ok=True)
-            # Bound under another name and moved over: whoever sees the file can connect, and no one else ever could.
+            # Bound under a temporary name and renamed: the file never exists without a listener or with another mode.
             fresh = f"{self._path}.{os.getpid()}"
-            with suppress(FileNotFoundError):  # left by one that died here and had the same process id
+            with suppress(FileNotFoundError):  # left by a crashed process with the same process id
                 os.unlink(fresh)
             os.fchmod(listener.fileno(), 0o600)  # the mode that bind(2) gives the file (unix(7))
             listener.bind(fresh)
@@ -101,7 +101,7 @@ class ControlSocket:
             os.rename(fresh, self._path)
         except OSError as exc:
             listener.close()
-            raise ConfigError(f"state_path: {self._path}: no socket can be made there: {exc}") from exc
+            raise ConfigError(f"state_path: {self._path}: cannot create the socket: {exc}") from exc
         return listener
 
     def _accept(self) -> None:
@@ -109,7 +109,7 @@ class ControlSocket:
             try:
                 client, _ = self._listener.accept()
             except OSError as exc:
-                LOG.warning("Control socket: no client can be taken: %s", exc)
+                LOG.warning("Control socket: cannot accept a connection: %s", exc)
                 eventlet.sleep(_ACCEPT_RETRY_S)
                 continue
             pid, uid, _ = _peer_credentials(client)
@@ -124,15 +124,15 @@ class ControlSocket:
             with client, client.makefile("rb") as lines:
                 if uid not in (0, os.geteuid()):
                     LOG.warning("Control socket: refused user %d", uid)
-                    error = PermissionMissing(f"user {uid} may not ask; run this as the user of l3-agent, or as root")
+                    error = PermissionMissing(f"user {uid} has no access; run this as the user of l3-agent, or as root")
                     client.sendall(json.dumps(error_answer(error)).encode() + b"\n")
                     return
                 while line := _read_line(lines):
-                    # Its own time is what the operation takes; only the sending depends on who asked.
+                    # The deadline covers the transmission, which depends on the client, not the operation.
                     self._admission.set_busy(client, True)
                     answer = json.dumps(self._process_line(line)).encode() + b"\n"
                     self._admission.set_busy(client, False)
-                    with eventlet.Timeout(_SEND_S, OSError("the answer is not read")):
+                    with eventlet.Timeout(_SEND_S, OSError("the client does not read the answer")):
                         client.sendall(answer)
         except OSError as exc:
             LOG.debug("Control socket: %s", exc)
@@ -146,7 +146,7 @@ class ControlSocket:
         except (ValueError, TypeError, KeyError, RecursionError):
             known = ", ".join(sorted(self._operations))
             return error_answer(
-                L3AgentError(f"not a request: a line with a JSON object is expected, its op one of: {known}")
+                L3AgentError(f"invalid request: expected a line with a JSON object whose op is one of: {known}")
             )
         try:
             return operation(request)
@@ -158,20 +158,20 @@ class ControlSocket:
 
 
 def require_no_other_agent(path: str) -> None:
-    """Make sure that no agent listens on a control socket.
+    """Check that no agent listens on a control socket.
 
-    :raises AlreadyRunning: one does.
-    :raises PermissionMissing: one of another user may.
+    :raises AlreadyRunning: an agent listens.
+    :raises PermissionMissing: the socket belongs to another user, whose agent may listen.
     """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as trial:
         trial.settimeout(_PROBE_S)
         try:
             trial.connect(path)
-        except TimeoutError:  # it is too busy to take us
+        except TimeoutError:  # its backlog is full, so it listens
             pass
         except PermissionError as exc:
             raise PermissionMissing(
-                f"{path}: belongs to another user, whose l3-agent may be at work; if there is none, remove the file"
+                f"{path}: belongs to another user, whose l3-agent may be running; if it is not, remove the file"
             ) from exc
         except OSError:
             return
@@ -184,12 +184,12 @@ def _inode(path: str) -> tuple[int, int]:
 
 
 def _read_line(lines: Any) -> bytes:
-    with eventlet.Timeout(_IDLE_S, OSError("nothing was asked")):
+    with eventlet.Timeout(_IDLE_S, OSError("no request in time")):
         line: bytes = lines.readline(_LINE_BYTES)
     return line
 
 
 def _peer_credentials(client: Any) -> tuple[int, int, int]:
-    """Return process, user and group id of the other end (SO_PEERCRED, unix(7))."""
+    """Return process, user and group id of the peer (SO_PEERCRED, unix(7))."""
     pid, uid, gid = struct.unpack("3i", client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
     return pid, uid, gid

@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The blocking end of the agent's control socket, for programs that have nothing else to do: l3-agentctl and the demo.
-
-It imports no eventlet; the other end is in the agent.
-"""
+"""Blocking client of the agent's control socket, for l3-agentctl and the demo. It imports no eventlet."""
 
 from __future__ import annotations
 
@@ -24,7 +21,7 @@ from l3agent.exceptions import (
 #: File name of the control socket in the agent's ``state_path``.
 CONTROL_SOCKET = "l3-agent.sock"
 
-#: How the kind of a refusal travels: by the nearest of these, the most special first.
+#: Kinds of errors in answers, the most specific first.
 _KINDS: tuple[type[L3AgentError], ...] = (
     ConfigError,
     PermissionMissing,
@@ -36,7 +33,7 @@ _KINDS: tuple[type[L3AgentError], ...] = (
 
 
 def error_answer(error: L3AgentError) -> dict[str, str]:
-    """Return the answer that stands for an error."""
+    """Return the answer that reports an error."""
     kind = next(kind for kind in _KINDS if isinstance(error, kind))
     return {"error": str(error), "kind": kind.__name__}
 
@@ -45,9 +42,9 @@ def call_agent(path: str, request: Mapping[str, Any], timeout: float = 10.0) -> 
     """Send one request to the agent that listens on ``path`` and return its answer.
 
     :param timeout: seconds for each step: to connect, to send, and for each part of the answer.
-    :raises AgentUnavailable: nobody listens there, or the answer did not come.
+    :raises AgentUnavailable: no agent listens there, or no answer arrived in time.
     :raises PermissionMissing: the socket belongs to another user.
-    :raises L3AgentError: the agent refused the request, with the kind of error that it had.
+    :raises L3AgentError: the agent refused the request; the class is that of the error in the agent.
     """
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the control socket of an agent does, by the name that requests carry."""
+"""The operations of the agent's control socket."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from l3agent.ops.status import plans, show, status, topology, traffic
 
 _REPLAY_DEFAULT_S, _REPLAY_MAX_S, _STOP_DELAY_S = 60.0, 86400.0, 0.05
 
-#: Hosts and names of networks of a standalone topology, as :func:`l3agent.ops.status.topology` takes them.
+#: Returns the hosts and the network names of a standalone topology, arguments of :func:`l3agent.ops.status.topology`.
 TopologyContext = Callable[[], tuple[list[Mapping[str, Any]], Mapping[str, str]]]
 
 
@@ -67,25 +67,25 @@ def _call_for_router(step: Callable[[str], None], router_id: str) -> Mapping[str
 
 
 def _resync(agent: L3NATAgent, dataplane: DataplaneClient, router_id: str | None) -> Mapping[str, Any]:
-    """Fetch from the server and read the kernel anew, whatever is known of both.
+    """Fetch from the server and observe the kernel again, without any cached state.
 
     :raises DataplaneUnavailable: the data plane does not answer.
     """
     dataplane.invalidate(None if router_id is None else [("router", router_id)])
     if router_id is None:
-        agent.full_sync.request("an operator asked for it")
+        agent.full_sync.request("requested by an operator")
     else:
         agent.routers_updated(None, [router_id])
     return {}
 
 
 def _stop(agent: L3NATAgent) -> Mapping[str, Any]:
-    """Stop as on SIGTERM, once this was answered.
+    """Stop the agent as SIGTERM does, after the answer was sent.
 
-    :raises L3AgentError: routers would go with it.
+    :raises L3AgentError: the stop would remove all routers.
     """
     if agent.conf.cleanup_on_shutdown:
-        raise L3AgentError("cleanup_on_shutdown is on: stopping removes all routers; if that is meant, send SIGTERM")
+        raise L3AgentError("cleanup_on_shutdown is on: a stop removes all routers; to remove them, send SIGTERM")
     eventlet.spawn_after(_STOP_DELAY_S, os.kill, os.getpid(), signal.SIGTERM)
     return {"pid": os.getpid()}
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The section of the agent in the report that SIGUSR2 asks for."""
+"""The agent's section of the guru meditation report, which SIGUSR2 writes."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from l3agent.agent.l3_agent import L3NATAgent
 from l3agent.ops.status import count_unserved_features
 
 TITLE = "L3 agent"
-#: Warnings of one router.
+#: Maximum number of warnings per router.
 _WARNINGS_SHOWN = 10
 
 
 def summary(agent: L3NATAgent, dataplane: DataplaneClient) -> dict[str, Any]:
-    """Return how the agent does: queue, workers with their age, routers by status, the last error of each.
+    """Return the state of the agent: queue, workers with their age, routers by status, the last error of each.
 
-    Read off what is in memory: a report must come when all else stands still.
+    All values are in memory: the report must not depend on a data plane or server that hangs.
     """
     routers = agent.router_info.values()
     return {
@@ -38,6 +38,6 @@ def summary(agent: L3NATAgent, dataplane: DataplaneClient) -> dict[str, Any]:
             for info in routers
             if info.state is not None and info.state.warnings
         },
-        "kept though the server leaves them out": sorted(agent.mass_delete_guard.held),
+        "held by the mass-deletion guard": sorted(agent.mass_delete_guard.held),
         "last failures": [f"{one['router']}: {one['error']}" for one in list(agent.results.errors)[-10:]],
     }

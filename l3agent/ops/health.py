@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether the agent lives, and whether it serves. Each is a list of reasons why not; an empty one means yes.
+"""Liveness and readiness of the agent, each as a list of failures; an empty list means success.
 
-Not alive means that a restart helps: the service manager does it by the watchdog, Kubernetes by ``/healthz``. Not ready
-means that something else is missing, and a restart would only take longer.
+A liveness failure calls for a restart: the service manager detects it by the watchdog, Kubernetes by ``/healthz``. A
+readiness failure means that a broker, server or data plane is missing; a restart would only delay recovery.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from l3agent.agent.dataplane_client import DataplaneClient
 from l3agent.agent.l3_agent import L3NATAgent
 from l3agent.agent.registration import BINARY
 
-#: Seconds that a timer of the hub may be late.
+#: Maximum lag of the eventlet hub in seconds.
 MAX_HUB_LAG_S = 1.0
 
 
 class Health:
-    """Asks the parts of an agent.
+    """Collects failures from the parts of an agent.
 
-    :param hub_lag: how late the hub is, in seconds.
-    :param unhealthy: names of the services that say of themselves that they are not well.
-    :param broker_connected: tells whether messages of the server arrive.
+    :param hub_lag: returns the lag of the eventlet hub in seconds.
+    :param unhealthy: returns the names of the services whose health check fails.
+    :param broker_connected: returns True if the agent is connected to the broker.
     """
 
     def __init__(
@@ -41,19 +41,19 @@ class Health:
         self._broker_connected = broker_connected
 
     def liveness_failures(self) -> list[str]:
-        """Return why a restart is called for."""
+        """Return the failures that call for a restart."""
         lag = self._hub_lag()
-        reasons = [f"hub: {lag:.1f} s late"] if lag > MAX_HUB_LAG_S else []
+        reasons = [f"hub: lag of {lag:.1f} s"] if lag > MAX_HUB_LAG_S else []
         stuck = self._agent.stuck()
-        # Of what is stuck the agent's own service knows no more.
+        # The check of the agent's own service would report the same stuck workers again.
         others = [name for name in self._unhealthy() if not stuck or name != BINARY]
         return [*reasons, *stuck, *(f"service {name}: not healthy" for name in others)]
 
     def readiness_failures(self) -> list[str]:
-        """Return what is missing before updates of routers reach the kernel."""
+        """Return the reasons why router updates do not reach the kernel."""
         checks = {
             "broker: not connected": self._broker_connected(),
-            "full sync: none is complete yet": self._agent.full_sync.completed > 0,
+            "full sync: none has completed yet": self._agent.full_sync.completed > 0,
             f"data plane: not connected: {self._dataplane.reason}": self._dataplane.connected,
         }
-        return [reason for reason, fine in checks.items() if not fine]
+        return [reason for reason, passed in checks.items() if not passed]

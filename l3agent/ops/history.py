@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The last minutes of the queue and of the updates, in samples: what the status page draws."""
+"""Samples of the queue and of router updates over the last ten minutes, for the status page."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from l3agent.agent.l3_agent import L3NATAgent
 from l3agent.agent.results import UpdateResult
 from l3agent.service import ThreadGroup
 
-#: Seconds between two samples, and how many are kept: ten minutes.
+#: Seconds between two samples, and number of samples kept: ten minutes.
 INTERVAL_S, SAMPLES = 2.0, 300
 
 
 class History:
-    """Takes a sample of an agent at an interval; a service."""
+    """A service that samples an agent periodically."""
 
     def __init__(self, agent: L3NATAgent) -> None:
         self.tg = ThreadGroup()
@@ -28,22 +28,22 @@ class History:
         agent.results.observers.append(self._record_update)
 
     def start(self) -> None:
-        """Take samples from now on."""
+        """Start the timer."""
         self.tg.add_timer(INTERVAL_S, self.record_sample)
 
     def stop(self) -> None:
-        """Take no more."""
+        """Stop the timer."""
         self.tg.stop()
 
     def wait(self) -> None:
-        """Wait until nothing goes on."""
+        """Wait until a sample in progress is recorded."""
         self.tg.wait()
 
     def reset(self) -> None:
-        """Do nothing: there is no option to take over."""
+        """Do nothing: no option changes on reload."""
 
     def record_sample(self) -> None:
-        """Note how many wait now, and what was done since the last sample. Times are in seconds."""
+        """Record the queue counts, and the updates since the last sample. Times are in seconds."""
         seconds, self._seconds = self._seconds, []
         failed, self._failed = self._failed, 0
         self._samples.append(
@@ -58,7 +58,7 @@ class History:
         )
 
     def values(self) -> dict[str, Any]:
-        """Return the samples, the oldest first, and the last failures of updates, the newest last."""
+        """Return the samples and the last failed updates, both in chronological order."""
         return {"interval": INTERVAL_S, "samples": list(self._samples), "errors": list(self._agent.results.errors)}
 
     def _record_update(self, result: UpdateResult) -> None:

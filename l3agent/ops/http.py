@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An HTTP server as a service: GET only, a bounded number of clients, and a deadline for each.
+"""An HTTP server as a service: GET and HEAD only, a bounded number of connections, a deadline per request.
 
-A client that is slow, silent or greedy loses its oldest connection to the next one (:mod:`l3agent.ops.admission`). On a
-loopback address only names of this machine are answered to: a web page elsewhere, opened on this machine under a name
-that was made to lead here, gets nothing.
+When all slots are occupied, a new connection evicts an idle connection of the client with the most connections
+(:mod:`l3agent.ops.admission`). On a loopback address, requests whose Host header is a foreign name are rejected: this
+prevents DNS rebinding, by which a remote web page reads from this machine under its own name.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from l3agent.rpc.deadline import time_limit
 LOG = logging.getLogger(__name__)
 
 _CLIENTS = 16
-#: Seconds for a whole request, from the connection to the last byte of the answer.
+#: Seconds for a request, from the connection to the last byte of the response.
 _REQUEST_S = 10.0
-#: Bytes of the first line; each header has 8192 at most and all of them 65536, by eventlet.
+#: Maximum length of the request line in bytes. eventlet limits a header to 8192 bytes, all headers to 65536.
 _LINE_BYTES = 2048
 _HEADERS = {
     "Cache-Control": "no-store",
@@ -42,10 +42,10 @@ _HEADERS = {
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """What a page says.
+    """A response of a page.
 
     :param status: code and reason.
-    :param headers: in addition to those of every answer, or instead of them.
+    :param headers: headers that add to the default headers, or replace them.
     """
 
     body: bytes
@@ -55,9 +55,9 @@ class Response:
 
 
 class _Clients(eventlet.GreenPool):  # type: ignore[misc]
-    """The connections being served, as :func:`eventlet.wsgi.server` spawns them.
+    """The pool in which :func:`eventlet.wsgi.server` serves connections.
 
-    The pool has room for connections that were closed to make room and have not ended yet.
+    Its size is twice the limit: evicted connections that have not ended yet count as well.
     """
 
     def __init__(self) -> None:
@@ -67,7 +67,7 @@ class _Clients(eventlet.GreenPool):  # type: ignore[misc]
     def spawn(self, function: Callable[..., Any], state: list[Any]) -> Any:
         """Serve one connection.
 
-        :param state: address, socket and state of the connection, as eventlet keeps them.
+        :param state: eventlet's list of address, socket and connection state.
         """
         (host, *_), connection, _ = state
         self.admission.admit(connection, host)
@@ -80,27 +80,27 @@ class _Clients(eventlet.GreenPool):  # type: ignore[misc]
             self.admission.release(connection)
 
 
-#: Answers by path.
+#: Functions that return a response, by path.
 Pages = Mapping[str, Callable[[], Response]]
 
 
 class _Protocol(wsgi.HttpProtocol):  # type: ignore[misc]
-    """One connection, one request, one deadline."""
+    """A connection with one request and one deadline."""
 
     def handle(self) -> None:
-        """Serve the connection until it ends or its time is over."""
+        """Serve the connection until it ends or its deadline expires."""
         try:
             with time_limit(_REQUEST_S):
                 super().handle()
         except TimeoutError:
-            LOG.debug("HTTP: %s was too slow", self.client_address)
+            LOG.debug("HTTP: %s exceeded the deadline", self.client_address)
 
     def log_message(self, format: str, *arguments: Any) -> None:
-        """Note what was no request; the original writes it to stderr, as often as a client likes."""
+        """Log an invalid request at DEBUG. The base class writes to stderr, at any rate that a client chooses."""
         LOG.debug("HTTP: %s: %r", self.client_address, format % arguments)
 
     def finish(self) -> None:
-        """Close; a client that does not read does not keep what was left."""
+        """Close the connection within the deadline, even if the client does not read the response."""
         try:
             with time_limit(_REQUEST_S):
                 super().finish()
@@ -113,8 +113,8 @@ class HttpServer:
 
     :param address: an IP address of this machine.
     :param port: 1 to 65535.
-    :param allow_remote: serve on an address that others can reach; there is no password.
-    :raises ConfigError: the address is none, or may be reached by others and that is not allowed.
+    :param allow_remote: accept an address that other machines can reach; the pages have no authentication.
+    :raises ConfigError: the address is invalid, or is not a loopback address and ``allow_remote`` is False.
     """
 
     binary = "l3agent-http"
@@ -130,13 +130,13 @@ class HttpServer:
 
     @property
     def port(self) -> int:
-        """Return the port that it listens on."""
+        """The port of the listening socket."""
         return int(self._listener.getsockname()[1])
 
     def start(self) -> None:
-        """Listen from now on.
+        """Start to listen.
 
-        :raises ConfigError: the address is not of this machine, or the port is taken.
+        :raises ConfigError: the address does not belong to this machine, or the port is in use.
         """
         family = socket.AF_INET6 if self._address.version == 6 else socket.AF_INET
         try:
@@ -149,7 +149,7 @@ class HttpServer:
         LOG.info("Status page and metrics: http://%s/", self._authority())
 
     def stop(self) -> None:
-        """Listen no more and hang up."""
+        """Stop listening and close all connections."""
         if self._acceptor is None:
             return
         acceptor, self._acceptor = self._acceptor, None
@@ -159,13 +159,13 @@ class HttpServer:
         self._listener.close()
 
     def wait(self) -> None:
-        """Return: nothing goes on after ``stop``."""
+        """Return immediately: ``stop`` has ended all greenthreads."""
 
     def reset(self) -> None:
-        """Do nothing: there is no option to take over."""
+        """Do nothing: no option changes on reload."""
 
     def healthy(self) -> bool:
-        """Tell whether it listens."""
+        """Return True unless the accepting greenthread has died."""
         return self._acceptor is None or not self._acceptor.dead
 
     def _authority(self) -> str:
@@ -194,17 +194,17 @@ class HttpServer:
 
     def _respond(self, environ: Mapping[str, Any]) -> Response:
         if not (self._accepts_any_name or _is_local_name(environ.get("HTTP_HOST", ""))):
-            return Response(b"not a name of this machine\n", status="421 Misdirected Request")
+            return Response(b"the Host header is not a name of this machine\n", status="421 Misdirected Request")
         page = self._pages.get(environ["PATH_INFO"])
         if page is None:
-            return Response(f"here are {' '.join(self._pages)}\n".encode(), status="404 Not Found")
+            return Response(f"pages: {' '.join(self._pages)}\n".encode(), status="404 Not Found")
         if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
-            return Response(b"GET only\n", status="405 Method Not Allowed", headers={"Allow": "GET, HEAD"})
+            return Response(b"use GET\n", status="405 Method Not Allowed", headers={"Allow": "GET, HEAD"})
         try:
             return page()
         except Exception:
             LOG.exception("HTTP: %s", environ["PATH_INFO"])
-            return Response(b"an error of ours; see the log of l3-agent\n", status="500 Internal Server Error")
+            return Response(b"internal error; see the log of l3-agent\n", status="500 Internal Server Error")
 
 
 def _parse_address(address: str, allow_remote: bool) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
@@ -214,14 +214,14 @@ def _parse_address(address: str, allow_remote: bool) -> ipaddress.IPv4Address | 
         raise ConfigError(f"[http] bind_address: {address}: expected an IP address") from exc
     if not (parsed.is_loopback or allow_remote):
         raise ConfigError(
-            f"[http] bind_address: {address}: others can reach it, and the pages ask for no password; where that is "
-            f"meant, set allow_remote = true"
+            f"[http] bind_address: {address}: other machines can reach it, and the pages have no authentication; to "
+            f"accept this, set allow_remote = true"
         )
     return parsed
 
 
 def _is_local_name(host: str) -> bool:
-    """Tell whether a Host header is an address or ``localhost``: no name that a foreign DNS could lead here."""
+    """Return True if a Host header is an IP address or ``localhost``, which no foreign DNS server can redefine."""
     name = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
     if name.lower() in ("localhost", ""):
         return True

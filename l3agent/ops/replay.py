@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Work on one router once more, and tell what the log says of that router at the level of debug.
+"""Process one router again and return the log lines about it, at level DEBUG.
 
-The log of the agent itself stays as it is: nothing that it would leave out is written to it meanwhile.
+The agent's own log keeps its level: its handlers receive no line that they would otherwise not receive.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ _CAPTURE_LOCK = Semaphore()
 
 
 def replay(agent: L3NATAgent, router_id: str, timeout: float) -> dict[str, Any]:
-    """Ask the server for a router again and bring it to the kernel, in turn with the other news of the server.
+    """Fetch a router from the server again and apply it, through the queue as any other update.
 
-    :param timeout: seconds for the work; others that are replayed are waited for before.
-    :returns: ``action``, ``result``, ``error``, ``timings``, ``operations`` (how many) and ``log`` (lines).
-    :raises L3AgentError: nothing is done for it now: the router is paused, or the agent drained.
-    :raises InProgress: it was not worked off in time; it goes on.
+    :param timeout: seconds for the update, without the wait for other replays.
+    :returns: ``action``, ``result``, ``error``, ``timings``, ``operations`` (a count) and ``log`` (lines).
+    :raises L3AgentError: the router is paused, or the agent is drained.
+    :raises InProgress: the update did not finish in time; it continues.
     """
     if router_id in agent.maintenance.paused:
         raise L3AgentError(f"router {router_id}: paused; `l3-agentctl resume` it first")
@@ -54,14 +54,14 @@ def _await_result(agent: L3NATAgent, router_id: str, timeout: float) -> UpdateRe
         nonlocal in_progress
         if result.router_id == router_id and not done.ready():
             if in_progress:
-                in_progress -= 1  # of work that was in hand before
+                in_progress -= 1  # the result of an update that was in progress before
             else:
                 done.send(result)
 
     agent.results.observers.append(on_result)
     try:
         agent.routers_updated(None, [router_id])
-        with eventlet.Timeout(timeout, InProgress(f"router {router_id}: not worked off within {timeout:g} s")):
+        with eventlet.Timeout(timeout, InProgress(f"router {router_id}: not processed within {timeout:g} s")):
             result: UpdateResult = done.wait()
             return result
     finally:
@@ -83,8 +83,8 @@ class _LineCollector(logging.Handler):
             self.handleError(record)
 
 
-class _FormerLevel(logging.Filter):
-    """Lets through what is written when nobody listens: what only the lower level of our package brings is left out."""
+class _PreviousLevel(logging.Filter):
+    """Drops the records that are created only because the level of the package is lowered."""
 
     def __init__(self, level: int) -> None:
         super().__init__(_PACKAGE)
@@ -103,10 +103,13 @@ class _FormerLevel(logging.Filter):
 
 @contextmanager
 def _capture_log(text: str) -> Iterator[list[str]]:
-    """Collect what this program logs with a word in it, at every level; one at a time, for there is one level."""
+    """Collect the log lines of the package that contain a text, at every level.
+
+    One capture at a time: the level belongs to the whole package.
+    """
     with _CAPTURE_LOCK:
         package_logger, collector = logging.getLogger(_PACKAGE), _LineCollector(text)
-        previous_level, original_level = package_logger.level, _FormerLevel(package_logger.getEffectiveLevel())
+        previous_level, original_level = package_logger.level, _PreviousLevel(package_logger.getEffectiveLevel())
         handlers = [*logging.getLogger().handlers, *package_logger.handlers]
         for handler in handlers:
             handler.addFilter(original_level)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``l3-agent --once``: bring the node in order, say by the exit status how that went, and leave everything standing."""
+"""``l3-agent --once``: run one full sync, report the result by the exit status, and leave the routers in place."""
 
 from __future__ import annotations
 
@@ -19,11 +19,10 @@ _POLL_S = 0.05
 
 
 class RunOnce:
-    """A service that ends all of them when a full sync is complete and each router of it was tried.
+    """A service that ends all services when a full sync is complete and each of its routers was processed.
 
-    :param wait: seconds that broker, server and data plane have for a first full sync, and then the server to take what
-        it is told of floating IPs.
-    :param end: ends all services with an exit status: 0; 69 without a full sync in time; 75 when a router failed.
+    :param wait: seconds for the first full sync, and then for reporting the statuses of floating IPs to the server.
+    :param end: ends all services with an exit status: 0; 69 without a full sync in time; 75 if a router failed.
     """
 
     binary = "l3agent-once"
@@ -35,33 +34,33 @@ class RunOnce:
         self._end = end
 
     def start(self) -> None:
-        """Begin to look."""
+        """Start to poll."""
         self.tg.add_thread(self._run)
 
     def stop(self) -> None:
-        """Look no more."""
+        """Stop polling."""
         self.tg.stop()
 
     def wait(self) -> None:
-        """Wait until nothing goes on."""
+        """Wait until the polling greenthread ends."""
         self.tg.wait()
 
     def reset(self) -> None:
-        """Do nothing: there is no option to take over."""
+        """Do nothing: no option changes on reload."""
 
     def _run(self) -> None:
         if not self._wait_until(lambda: self._agent.full_sync.completed > 0, self._wait):
-            LOG.error("No full sync within %g s: the broker, the server or the data plane is away", self._wait)
+            LOG.error("No full sync within %g s: the broker, the server or the data plane is unavailable", self._wait)
             self._end(EX_UNAVAILABLE)
             return
-        # Each router has deadlines of its own, so this ends; another full sync that is asked for meanwhile need not.
+        # Each router has its own deadlines, so this wait ends; another full sync that was requested meanwhile may not.
         self._wait_until(self._is_idle, None)
         if not self._wait_until(self._is_synced_and_idle, self._wait):
-            LOG.error("Another full sync was asked for and not to be had within %g s", self._wait)
+            LOG.error("Another full sync was requested and did not complete within %g s", self._wait)
             self._end(EX_UNAVAILABLE)
             return
         if not self._wait_until(self._agent.statuses_flushed, self._wait):
-            LOG.warning("The server was not told the status of all floating IPs within %g s", self._wait)
+            LOG.warning("Statuses of floating IPs were not reported to the server within %g s", self._wait)
         self._end(self._exit_status())
 
     def _wait_until(self, condition: Callable[[], bool], seconds: float | None) -> bool:
@@ -82,8 +81,8 @@ class RunOnce:
     def _exit_status(self) -> int:
         failed = {info.id: info.error for info in self._agent.router_info.values() if info.status == "error"}
         for router_id, error in failed.items():
-            LOG.error("router %s is not as it should be: %s", router_id, error)
+            LOG.error("router %s failed: %s", router_id, error)
         if failed or self._agent.queue.counts()["retrying"]:
             return EX_TEMPFAIL
-        LOG.info("%d routers are as they should be", len(self._agent.router_info))
+        LOG.info("%d routers are in sync", len(self._agent.router_info))
         return EX_OK

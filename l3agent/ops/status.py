@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the agent tells of itself: plain values, ready for JSON."""
+"""The status of the agent and its routers as plain values, ready for JSON."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from l3agent.exceptions import ApplyError, L3AgentError
 from l3agent.model.states import Key, RouterState, State
 from l3agent.model.unserved import FEATURES
 
-#: Operations of its last update that a router tells; all of them, of a thousand new routers, would be 4 MB.
+#: Operations of the last update shown per router; all operations of a thousand new routers would be 4 MB.
 _SHOWN_OPERATIONS = 10
-#: Warnings of a router in the status; `show` has all of them.
+#: Warnings shown per router in the status; `show` returns all of them.
 _SHOWN_WARNINGS = 10
 
 
 def status(agent: L3NATAgent, dataplane: DataplaneClient) -> dict[str, Any]:
-    """Return how the agent, its queue, its workers, its data plane and each of its routers do."""
+    """Return the state of the agent, its queue, its workers, its data plane and each of its routers."""
     return {
         "version": __version__,
         "host": agent.host,
-        # The same clock as `updated_at` of a router: ages follow without a common time of day.
+        # The same clock as `updated_at` of a router, so that a reader can compute ages without a common time of day.
         "now": time.monotonic(),
         "in_sync": agent.full_sync.in_sync,
         "full_syncs": agent.full_sync.completed,
@@ -53,40 +53,39 @@ def status(agent: L3NATAgent, dataplane: DataplaneClient) -> dict[str, Any]:
 
 
 def count_unserved_features(agent: L3NATAgent) -> dict[str, int]:
-    """Return how many routers ask for a feature that this agent does not serve, by feature; 0 for the others."""
+    """Return the number of routers that request a feature this agent does not serve, for every such feature."""
     states = [info.state for info in agent.router_info.values() if info.state is not None]
     return {feature: sum(feature in state.unserved_features for state in states) for feature in FEATURES}
 
 
 def count_routers_with_skipped_parts(agent: L3NATAgent) -> int:
-    """Return how many routers have a part that is skipped; each unserved feature has one warning more."""
+    """Return the number of routers with a skipped part."""
     states = [info.state for info in agent.router_info.values() if info.state is not None]
+    # Each unserved feature adds one warning, which is not about a skipped part.
     return sum(len(state.warnings) > len(state.unserved_features) for state in states)
 
 
 def plans(agent: L3NATAgent, dataplane: DataplaneClient, router_id: str | None) -> dict[str, Any]:
-    """Return what would be done to the kernel now (``plans``), and why not for some (``failed``), by id of the router.
-
-    Nothing is done.
+    """Return the pending kernel operations (``plans``) and the errors (``failed``) by router id; change nothing.
 
     :param router_id: one router; None for all.
     :raises DataplaneUnavailable: the data plane does not answer.
-    :raises L3AgentError: there is no such router here.
+    :raises L3AgentError: the router is not on this node.
     """
     infos = list(agent.router_info.values()) if router_id is None else [_find_router(agent, router_id)]
     states: list[tuple[Key, State | None]] = [(("router", info.id), info.state) for info in infos if info.state]
     reports = dataplane.reconcile(states, dry_run=True) if states else []
-    failed = {info.id: info.error or "nothing is known of it yet" for info in infos if info.state is None}
+    failed = {info.id: info.error or "not fetched yet" for info in infos if info.state is None}
     failed |= {info.id: info.refusal for info in infos if info.refusal}
     failed |= {report.id: report.error for report in reports if report.error}
     return {"plans": {one.id: list(one.operations) for one in reports if not one.error}, "failed": failed}
 
 
 def show(agent: L3NATAgent, dataplane: DataplaneClient, router_id: str) -> dict[str, Any]:
-    """Return all about a router: its status, what it asks of the kernel and what is there, and what would be done.
+    """Return the status of a router, its desired and actual kernel state, and the pending operations.
 
     :raises DataplaneUnavailable: the data plane does not answer.
-    :raises L3AgentError: there is no such router here.
+    :raises L3AgentError: the router is not on this node.
     """
     info = _find_router(agent, router_id)
     found = dataplane.inspect(("router", info.id), info.state)
@@ -96,31 +95,31 @@ def show(agent: L3NATAgent, dataplane: DataplaneClient, router_id: str) -> dict[
 
 
 def traffic(agent: L3NATAgent, dataplane: DataplaneClient, router_id: str | None) -> dict[str, Any]:
-    """Return what went through routers, by id: counters of their devices and floating IPs, and their name.
+    """Return the name and the traffic counters of devices and floating IPs of each router, by router id.
 
-    One that has no namespace yet, or cannot be read, has an ``error`` instead of counters.
+    A router without a namespace, or whose counters cannot be read, has an ``error`` instead of counters.
 
     :param router_id: one router; None for all.
     :raises DataplaneUnavailable: the data plane does not answer.
-    :raises L3AgentError: there is no such router here.
+    :raises L3AgentError: the router is not on this node.
     """
     infos = list(agent.router_info.values()) if router_id is None else [_find_router(agent, router_id)]
-    # One at a time: requests of workers go in between.
+    # One request per router, so that requests of workers are served between them.
     return {info.id: {"name": info.name, **_counters(dataplane, info.id)} for info in infos}
 
 
 def _counters(dataplane: DataplaneClient, router_id: str) -> dict[str, Any]:
     try:
-        return dataplane.traffic(router_id) or {"error": "it is not in the kernel"}
+        return dataplane.traffic(router_id) or {"error": "no namespace in the kernel"}
     except ApplyError as exc:
         return {"error": str(exc)}
 
 
 def topology(agent: L3NATAgent, hosts: Iterable[Mapping[str, Any]], names: Mapping[str, str]) -> dict[str, Any]:
-    """Return which router has which networks, addresses and floating IPs, from what is wanted of each.
+    """Return the networks, addresses and floating IPs of each router, from its desired state.
 
-    :param hosts: of a standalone topology: name, network id, addresses.
-    :param names: of networks, by id, where they are known.
+    :param hosts: hosts of a standalone topology: name, network id, addresses.
+    :param names: network names by id, as far as they are known.
     """
     routers = [describe_topology(info) for info in agent.router_info.values()]
     return {"host": agent.host, "routers": routers, "hosts": list(hosts), "networks": dict(names)}
@@ -133,9 +132,9 @@ def _find_router(agent: L3NATAgent, router_id: str) -> RouterInfo:
 
 
 def _failures(agent: L3NATAgent) -> dict[str, Any]:
-    """Return what is not as the server wants it, by id of the router: why, tries in vain, seconds to the next one.
+    """Return the failed routers by id: name, reason, failed attempts, and seconds until the next attempt.
 
-    One that the server described wrongly is not tried again before it says something else.
+    A router whose data from the server is invalid is retried only after its next update (``retry_in`` is None).
     """
     failures: dict[str, dict[str, Any]] = {
         info.id: {"name": info.name, "reason": info.error, "attempts": 1, "retry_in": None}
@@ -172,9 +171,9 @@ def _router_status(agent: L3NATAgent, info: RouterInfo) -> dict[str, Any]:
 
 
 def _warnings(info: RouterInfo, limit: int | None) -> dict[str, Any]:
-    """Return what of a router is skipped or not served, and how many warnings there are in all.
+    """Return the warnings of a router, their total number, and its unserved features.
 
-    :param most: warnings to return; None for all.
+    :param limit: maximum number of warnings to return; None for all.
     """
     if info.state is None:
         return {"warnings": [], "warning_count": 0, "unserved_features": []}
@@ -184,7 +183,7 @@ def _warnings(info: RouterInfo, limit: int | None) -> dict[str, Any]:
 
 
 def describe_topology(info: RouterInfo) -> dict[str, Any]:
-    """Return the ports, addresses, routes and floating IPs that are wanted of a router, for drawings."""
+    """Return the ports, addresses, routes and floating IPs in the desired state of a router."""
     state = info.state
     gateway = None if state is None else state.gateway
     ports = [] if state is None else sorted(state.all_ports(), key=lambda port: (port is not gateway, port.device))
@@ -208,6 +207,6 @@ def describe_topology(info: RouterInfo) -> dict[str, Any]:
 
 
 def _extra_routes(state: RouterState) -> list[str]:
-    """Return where a router has routes to that go by a next hop, the default routes left out."""
+    """Return the destinations of routes with a next hop, without default routes."""
     by_hop = (one.destination for one in state.routes if any(hop.via for hop in one.hops))
     return sorted(str(one) for one in by_hop if one.prefixlen)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The status as JSON, for who asks every few seconds: each of a thousand routers is encoded again when it changed."""
+"""The status as JSON, for clients that read it every few seconds: a router is encoded again only when it changed."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any
 
 
 class StatusEncoder:
-    """Encodes one status after the other. The text is that of ``json.dumps``, but for the place of the routers."""
+    """Encodes successive statuses. The text equals that of ``json.dumps``, except that the routers come last."""
 
     def __init__(self) -> None:
-        # What was encoded of each router, and its text with the id before it.
+        # The encoded entry of each router, and its text with the id as key.
         self._encoded: dict[str, tuple[Mapping[str, Any], str]] = {}
 
     def encode(self, status: Mapping[str, Any]) -> bytes:
-        """Return a status as JSON; there is more in it than its routers."""
+        """Return a status as JSON. It must have other members besides ``routers``."""
         previous, self._encoded = self._encoded, {}
         for router_id, entry in status["routers"].items():
             encoded = previous.get(router_id)

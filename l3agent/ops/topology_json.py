@@ -11,15 +11,15 @@ from l3agent.agent.l3_agent import L3NATAgent
 from l3agent.agent.router_info import RouterInfo
 from l3agent.ops.status import describe_topology
 
-#: What a drawing of a router depends on; states are immutable, so their identity is enough.
+#: Input of :func:`describe_topology`; states are immutable, so their identity suffices.
 _Version = tuple[object, str, str]
 
 
 class TopologyEncoder:
     """Encodes the topology of an agent.
 
-    :param surroundings: returns the hosts, and the names of networks by id, as
-        :func:`l3agent.ops.status.topology` takes them.
+    :param topology_context: returns the hosts and the network names by id, arguments of
+        :func:`l3agent.ops.status.topology`.
     """
 
     def __init__(
@@ -27,16 +27,16 @@ class TopologyEncoder:
     ) -> None:
         self._agent = agent
         self._topology_context = topology_context
-        self._encode_router: dict[str, tuple[_Version, str]] = {}
+        self._encoded: dict[str, tuple[_Version, str]] = {}
 
     def encode(self) -> bytes:
         """Return the JSON of :func:`l3agent.ops.status.topology`."""
         hosts, names = self._topology_context()
-        previous, self._encode_router = self._encode_router, {}
+        previous, self._encoded = self._encoded, {}
         for info in self._agent.router_info.values():
-            self._encode_router[info.id] = _encode_router(info, previous.get(info.id))
+            self._encoded[info.id] = _encode_router(info, previous.get(info.id))
         rest = json.dumps({"host": self._agent.host, "hosts": hosts, "networks": names})
-        routers = ", ".join(text for _, text in self._encode_router.values())
+        routers = ", ".join(text for _, text in self._encoded.values())
         return f'{rest[:-1]}, "routers": [{routers}]}}'.encode()
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is at which path: metrics, health, the status as JSON, and the page that draws it."""
+"""The pages by path: metrics, health, status as JSON, and the status page."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def build_pages(
     """Return the pages of an agent by path.
 
     :param host: name of the node.
-    :param status: returns the status as the control socket answers it.
+    :param status: returns the status, as the operation ``status`` of the control socket does.
     :param topology: returns the topology as JSON.
     """
     encoder = StatusEncoder()
@@ -50,7 +50,7 @@ def build_pages(
 
 @functools.cache
 def status_page() -> Response:
-    """Return the status page: one file that may load nothing, run its own script only, and speak to this agent only."""
+    """Return the status page. Its policy permits only its own script and style, and requests to this agent."""
     text = resources.files("l3agent.ops").joinpath("status.html").read_text(encoding="utf-8")
     hashes = {tag: " ".join(_csp_hash(part) for part in _elements(tag, text)) for tag in ("script", "style")}
     policy = (

@@ -301,7 +301,7 @@ def test_a_replay_tells_all_of_one_router_and_the_log_of_the_agent_no_more_than_
     assert " DEBUG " not in node.agent.log.read_text().removeprefix(before)
     with node.machine.paused():
         said = node.refused("replay r1 --wait 1", 75)
-        assert said == f"l3-agentctl replay: router {R1}: not worked off within 1 s\n"
+        assert said == f"l3-agentctl replay: router {R1}: not processed within 1 s\n"
     node.agent.wait_for(_at_rest, _PATIENCE_S)
 
 
@@ -337,7 +337,7 @@ def test_a_drain_finishes_takes_no_more_and_can_be_undone(node: Node) -> None:
     assert "l3-agent can be stopped" in node.ctl("drain")
     node.replace("203.0.113.101: vm3", "203.0.113.103: vm3")
     wait_until(lambda: node.agent.status()["queue"]["suspended"] == 1, timeout=_PATIENCE_S)
-    assert "1 routers have news for later" in node.ctl("drain")
+    assert "1 routers have a pending update" in node.ctl("drain")
     assert "not serving: drained" in node.ctl("status")
     assert "203.0.113.103" not in node.inside(R2, "ip address")
     node.ctl("drain --undo")

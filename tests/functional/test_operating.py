@@ -43,7 +43,7 @@ def once(folder: Path, given: Options, *arguments: str) -> subprocess.CompletedP
 def test_once_builds_all_routers_and_leaves_them_standing(dataplane: Dataplane, folder: Path) -> None:
     done = once(folder, options(folder, dataplane.socket_path))
     assert done.returncode == 0, done.stdout
-    assert "3 routers are as they should be" in done.stdout
+    assert "3 routers are in sync" in done.stdout
     names = [one["name"] for one in dataplane.sandbox.json("ip -j netns")]
     assert len([name for name in names if name.startswith("qrouter-")]) == 3
     again = once(folder, options(folder, dataplane.socket_path), "--debug")
@@ -59,7 +59,7 @@ def test_once_tells_that_a_router_failed(sandbox: Sandbox, folder: Path) -> None
     machine.start("setpriv", "--bounding-set=-sys_resource", "--", "prlimit", "--nofile=70:70", "--")
     done = once(folder, options(folder, machine.socket_path))
     assert done.returncode == 75, done.stdout
-    assert re.search(r"router \S+ is not as it should be: .*70 open descriptors", done.stdout), done.stdout
+    assert re.search(r"router \S+ failed: .*70 open descriptors", done.stdout), done.stdout
     machine.hang_up()
 
 

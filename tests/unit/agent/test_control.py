@@ -170,7 +170,7 @@ def test_a_user_that_is_neither_root_nor_the_agents_is_refused_whatever_the_mode
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
     answer = json.loads(process.stdout.readline())
     assert answer == {
-        "error": "user 65534 may not ask; run this as the user of l3-agent, or as root",
+        "error": "user 65534 has no access; run this as the user of l3-agent, or as root",
         "kind": "PermissionMissing",
     }
     assert process.wait(10) == 0
@@ -238,7 +238,7 @@ def test_a_socket_of_another_user_is_not_taken(path: Path) -> None:
         said = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
         assert (
             said.stdout
-            == f"{path}: belongs to another user, whose l3-agent may be at work; if there is none, remove the file\n"
+            == f"{path}: belongs to another user, whose l3-agent may be running; if it is not, remove the file\n"
         ), said.stderr
         assert ask(path, {"op": "ping"}) == [{}]
 

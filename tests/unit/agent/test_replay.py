@@ -116,7 +116,7 @@ def test_work_that_was_in_hand_is_not_taken_for_it(
 
 def test_it_has_a_deadline_and_is_not_done_by_a_drained_agent(serving: L3NATAgent, dataplane: FakeDataplane) -> None:
     dataplane.delay = 0.5
-    with pytest.raises(TransientError, match=r"not worked off within 0\.1 s"):
+    with pytest.raises(TransientError, match=r"not processed within 0\.1 s"):
         replay(serving, R1, 0.1)
     assert serving.results.observers == []
     serving.maintenance.drain()

@@ -42,7 +42,7 @@ def test_each_reason_to_restart_is_named(site: Site) -> None:
     answer = site.get("/healthz")
     assert answer.status == 503
     hub, worker, service = answer.text.splitlines()
-    assert hub == "hub: 2.5 s late"
+    assert hub == "hub: lag of 2.5 s"
     assert worker.startswith(f"router {R1}: its worker is busy for")
     assert service == "service sick: not healthy"
     assert site.get("/readyz").status == 200
@@ -57,7 +57,7 @@ def test_what_is_missing_to_serve_is_named_and_no_reason_to_restart(tmp_path: Pa
         assert answer.status == 503
         assert answer.text.splitlines() == [
             "broker: not connected",
-            "full sync: none is complete yet",
+            "full sync: none has completed yet",
             "data plane: not connected: nothing listens",
         ]
         assert site.get("/healthz").status == 200
