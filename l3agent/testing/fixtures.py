@@ -11,14 +11,14 @@ import pytest
 from l3agent.testing import leaks, transports
 
 
-@pytest.fixture  # type: ignore[untyped-decorator]
+@pytest.fixture
 def local_transport() -> Iterator[Any]:
     """A ``local://`` transport of the test's own."""
     with transports.local_transport() as transport:
         yield transport
 
 
-@pytest.fixture  # type: ignore[untyped-decorator]
+@pytest.fixture
 def no_leaked_greenthreads() -> Iterator[None]:
     """Fail the test when greenthreads that it began are left behind."""
     with leaks.no_leaked_greenthreads():

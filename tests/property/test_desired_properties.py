@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from l3agent.exceptions import InvalidRouter, RouterNotCompatible, RouterNotWanted
 from l3agent.model.desired import desired_state
-from l3agent.model.states import RouterState
+from l3agent.model.states import Key, RouterState
 from l3agent.model.wire import pack_state, unpack_state
 from tests.support.payloads import legacy_payload
 from tests.support.strategies import damaged_payloads
@@ -51,7 +51,7 @@ def assert_sound(state: RouterState) -> None:
             assert hop.device in devices
             assert hop.via is None or (hop.via.version == route.destination.version and hop.via not in addresses)
     assert state.gateway is not None or not (state.floating_ips or state.snat or state.nat_address)
-    key = ("router", state.id)
+    key: Key = ("router", state.id)
     assert unpack_state(msgpack.unpackb(msgpack.packb(pack_state(key, state)))) == (key, state)
 
 

@@ -254,7 +254,7 @@ def _snat(wanted: frozenset[Entry], held: frozenset[Entry]) -> set[PendingFlush]
         for one in wanted
         if isinstance(one, DeviceAddress) and one.device.startswith("qr-") and one.interface.version == 4
     }
-    return {PendingFlush("without_nat", one.network_address, one.netmask) for one in networks}  # type: ignore[arg-type]
+    return {PendingFlush("without_nat", one.network_address, one.netmask) for one in networks}
 
 
 def _has_address(entries: frozenset[Entry], address: object) -> bool:

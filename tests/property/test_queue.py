@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import itertools
 import math
+from contextlib import AbstractContextManager
+from typing import Any
 
 import eventlet
 from hypothesis import settings
@@ -35,12 +37,12 @@ class QueueMachine(RuleBasedStateMachine):
         self.queue = ResourceProcessingQueue(
             retry_min=RETRY_MIN, retry_max=RETRY_MAX, max_fetching=self.fetching, clock=lambda: self.now
         )
-        self.server = {}
-        self.kernel = {}
-        self.workers = {}
-        self.fetches = []
+        self.server: dict[str, int] = {}
+        self.kernel: dict[str, int] = {}
+        self.workers: dict[str, AbstractContextManager[ResourceUpdate]] = {}
+        self.fetches: list[Any] = []
         self.versions = itertools.count(1)
-        self.suspended = set()
+        self.suspended: set[str] = set()
 
     # The server changes, and says so.
 
@@ -129,6 +131,7 @@ class QueueMachine(RuleBasedStateMachine):
         if update.action in (Action.DELETE, Action.MISSING):
             self.kernel.pop(update.id, None)
         else:
+            assert update.resource is not None
             version = update.resource["version"]
             assert version >= self.kernel.get(update.id, 0), "old data came after new"
             self.kernel[update.id] = version

@@ -7,11 +7,11 @@ import msgpack
 from hypothesis import given
 from hypothesis import strategies as st
 
-from l3agent.model.states import HostState, NetworkState, Report, RouterState, State
+from l3agent.model.states import HostState, Key, Kind, NetworkState, Report, RouterState, State
 from l3agent.model.wire import StateReader, pack_report, pack_state, unpack_report, unpack_state
 from tests.support.strategies import host_states, network_states, router_states
 
-KIND = {RouterState: "router", NetworkState: "network", HostState: "host"}
+KIND: dict[type, Kind] = {RouterState: "router", NetworkState: "network", HostState: "host"}
 
 reports = st.builds(
     Report,
@@ -26,12 +26,12 @@ reports = st.builds(
 
 @given(router_states() | network_states | host_states)
 def test_a_state_crosses_the_socket_unchanged(state: State) -> None:
-    key = (KIND[type(state)], state.id)
+    key: Key = (KIND[type(state)], state.id)
     assert unpack_state(msgpack.unpackb(msgpack.packb(pack_state(key, state)))) == (key, state)
 
 
 @given(st.sampled_from(["router", "network", "host"]), st.uuids().map(str))
-def test_an_absent_state_crosses_the_socket_unchanged(kind: str, state_id: str) -> None:
+def test_an_absent_state_crosses_the_socket_unchanged(kind: Kind, state_id: str) -> None:
     assert unpack_state(msgpack.unpackb(msgpack.packb(pack_state((kind, state_id), None)))) == ((kind, state_id), None)
 
 
@@ -44,7 +44,7 @@ def test_a_reader_that_knows_former_forms_reads_the_same(
     # The most frequent change: other floating IPs of the same router.
     states += [replace(first, floating_ips=one.floating_ips) for one in states if first.gateway is not None]
     for state in data.draw(st.permutations(states)):
-        key = ("router", state.id)
+        key: Key = ("router", state.id)
         wire = msgpack.unpackb(msgpack.packb(pack_state(key, state)))
         read = reader.read(wire)
         assert read == unpack_state(wire) == (key, state)

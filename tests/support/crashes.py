@@ -7,6 +7,7 @@ import itertools
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from l3agent.model.states import Key, State
 from tests.support import killer
@@ -17,7 +18,7 @@ from tests.support.sandbox import Sandbox
 class Mortal(Dataplane):
     """``l3-dataplane`` with a killer inside."""
 
-    def __init__(self, sandbox: Sandbox, folder: Path, **options: object) -> None:
+    def __init__(self, sandbox: Sandbox, folder: Path, **options: Any) -> None:
         super().__init__(sandbox, folder, **options)
         self._after = folder / "kill-after"
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import replace
-from ipaddress import ip_interface
+from ipaddress import IPv4Address, ip_interface
 
 from l3agent.model.states import HostState, RouterState
 from tests.support.processes import Dataplane
@@ -111,7 +111,7 @@ def snat_switched_off(world: World) -> RouterState:
 
 def another_address_of_the_gateway(world: World) -> RouterState:
     gateway = replace(world.gateway, addresses=frozenset({ip_interface("203.0.113.99/24")}))
-    return replace(world.router, gateway=gateway, nat_address=ip_interface("203.0.113.99").ip)
+    return replace(world.router, gateway=gateway, nat_address=IPv4Address("203.0.113.99"))
 
 
 def an_interface_gone(world: World) -> RouterState:

@@ -124,9 +124,9 @@ class Steady:
     def __exit__(self, *exc_info: object) -> None:
         for ping in self._pings:
             ping.close()
-        self._process.entrance.stdin.close()
+        self._process.stdin.close()
         self._process.wait()
-        self._process.entrance.stdout.close()
+        self._process.stdout.close()
 
     def goes_on(self, times: int = 20) -> None:
         """Wait until each client has sent that many times more."""
@@ -139,7 +139,7 @@ class Steady:
     def counts(self) -> dict[str, dict[str, int]]:
         """Return what each client sent, lost and had to send again."""
         self._write("")
-        found: dict[str, dict[str, int]] = json.loads(self._process.entrance.stdout.readline())
+        found: dict[str, dict[str, int]] = json.loads(self._process.stdout.readline())
         return found
 
     def unanswered(self) -> list[set[int]]:
@@ -151,8 +151,8 @@ class Steady:
         return sum(map(len, map(_answers, self._pings)))
 
     def _write(self, line: str) -> None:
-        self._process.entrance.stdin.write(f"{line}\n")
-        self._process.entrance.stdin.flush()
+        self._process.stdin.write(f"{line}\n")
+        self._process.stdin.flush()
 
 
 def totals(counts: dict[str, dict[str, int]]) -> dict[str, int]:

@@ -29,7 +29,10 @@ from tests.support.service_process import Process
 
 #: The columns.
 OSLO, OURS = "oslo.service", "ours"
-_CLASSES = {OSLO: SimpleNamespace(Services=oslo.Services, ThreadGroup=oslo_threadgroup.ThreadGroup), OURS: ours}
+_CLASSES: dict[str, Any] = {
+    OSLO: SimpleNamespace(Services=oslo.Services, ThreadGroup=oslo_threadgroup.ThreadGroup),
+    OURS: ours,
+}
 
 Start = Callable[..., Process]
 

@@ -54,11 +54,11 @@ class Node:
 
     def inventory(self) -> list[str]:
         """Return the ids of the routers that are there."""
-        return self.dataplane.request("inventory", {})["router"]
+        return list(self.dataplane.request("inventory", {})["router"])
 
     def switch_stats(self) -> dict[str, Any]:
         """Return what the data plane says of the switch."""
-        return self.dataplane.request("stats", {})["switch"]
+        return dict(self.dataplane.request("stats", {})["switch"])
 
     def device(self, state: RouterState, one: Port) -> dict[str, Any]:
         """Return a device of a router as ``ip`` shows it, an empty one where there is none."""

@@ -23,7 +23,7 @@ def legacy_payload() -> dict[str, Any]:
 @functools.cache
 def _captured() -> dict[str, Any]:
     (router,) = json.loads(_LEGACY.read_text())
-    return router
+    return dict(router)
 
 
 def a_router(**overrides: Any) -> dict[str, Any]:

@@ -177,7 +177,7 @@ class Dataplane:
 
 
 @contextlib.contextmanager
-def a_machine(**options: object) -> Iterator[Dataplane]:
+def a_machine(**options: Any) -> Iterator[Dataplane]:
     """Have a running data plane in a sandbox of its own."""
     folder = Path(tempfile.mkdtemp(prefix="l3-"))
     try:

@@ -8,6 +8,7 @@ import shutil
 import socket
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import eventlet
 
@@ -132,5 +133,5 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
-def _silent() -> dict[str, int]:
+def _silent() -> dict[str, Any]:
     return {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}

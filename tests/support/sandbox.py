@@ -15,7 +15,7 @@ import subprocess
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 # The ignored SIGCHLD outlives exec: the kernel then buries the orphans that init inherits.
 _INIT = """
@@ -120,6 +120,18 @@ class Inside:
 
     def __init__(self, entrance: subprocess.Popen[Any]) -> None:
         self.entrance = entrance
+
+    @property
+    def stdin(self) -> IO[Any]:
+        """Its standard input, if that is a pipe."""
+        assert self.entrance.stdin is not None
+        return self.entrance.stdin
+
+    @property
+    def stdout(self) -> IO[Any]:
+        """Its standard output, if that is a pipe."""
+        assert self.entrance.stdout is not None
+        return self.entrance.stdout
 
     @property
     def pid(self) -> int:

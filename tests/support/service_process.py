@@ -93,13 +93,13 @@ class Process:
         with suppress(OSError):  # how a terminal tells that its program has ended
             yield from iter(self._said.readline, "")
 
-    def signal(self, number: signal.Signals) -> float:
+    def signal(self, number: int) -> float:
         """Send a signal; return when."""
         moment = time.monotonic()
         self.process.send_signal(number)
         return moment
 
-    def signal_group(self, number: signal.Signals) -> None:
+    def signal_group(self, number: int) -> None:
         """Send a signal to the program and all its workers, as a terminal or a service manager does."""
         os.killpg(self.process.pid, number)
 

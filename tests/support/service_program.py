@@ -8,6 +8,7 @@ oslo.service's, under our launcher or under the original one.
 from __future__ import annotations
 
 import warnings
+from typing import Any
 
 warnings.simplefilter("ignore")
 
@@ -78,7 +79,8 @@ class Program(oslo.Service):  # type: ignore[misc]
     def stop(self) -> None:
         if not self.started:
             say("stop in the parent")
-            return super().stop()
+            super().stop()
+            return
         say("stop")
         if self.mode == "hanging_stop":
             self.tg.add_thread(eventlet.sleep, 60)
@@ -89,7 +91,7 @@ class Program(oslo.Service):  # type: ignore[misc]
             eventlet.sleep(_STOP_S[self.mode])
         super().stop()
         say("stopped")
-        return None
+        return
 
     def healthy(self) -> bool:
         return bool(self.conf.word != "sick")
@@ -139,7 +141,7 @@ def main() -> int:
     how, _, rest = mode.partition(" ")
     method, service.mode = ("reload", rest or "plain") if how == "reload" else ("mutate", mode)
     try:
-        limits = {"hub_limit": 0.2, "start_timeout": float(os.environ.get("START_TIMEOUT", 30))}
+        limits: dict[str, Any] = {"hub_limit": 0.2, "start_timeout": float(os.environ.get("START_TIMEOUT", 30))}
         launcher = ours.launch(conf, service, int(workers), method, **limits)
         if mode == "stop_later":
             eventlet.spawn_after(1, launcher.stop)

@@ -51,9 +51,9 @@ class Traffic:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        self._process.entrance.stdin.close()
+        self._process.stdin.close()
         self._process.wait()
-        self._process.entrance.stdout.close()
+        self._process.stdout.close()
 
     def listen(self, *machines: Machine) -> None:
         """Have machines answer."""
@@ -93,7 +93,7 @@ class Traffic:
         return self._call("connect", namespace=namespace(machine), to=to, port=PORT, source=source, timeout=timeout)
 
     def _call(self, call: str, **arguments: object) -> Any:
-        stdin, stdout = self._process.entrance.stdin, self._process.entrance.stdout
+        stdin, stdout = self._process.stdin, self._process.stdout
         stdin.write(json.dumps({"call": call, **arguments}) + "\n")
         stdin.flush()
         answer = json.loads(stdout.readline())

@@ -14,6 +14,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import eventlet
 import pytest
@@ -148,7 +149,7 @@ def test_an_agent_that_cannot_do_it_now_is_not_one_that_is_away(
     def refuse(request: object) -> dict[str, object]:
         raise DataplaneUnavailable("no connection to l3-dataplane")
 
-    known = {"status": lambda request: {"routers": {"r1": {"name": "r1"}}}}
+    known: dict[str, Any] = {"status": lambda request: {"routers": {"r1": {"name": "r1"}}}}
     operations = {**known, **dict.fromkeys(("plan", "show", "traffic", "topology", "pause"), refuse)}
     with running(ControlSocket(str(folder / "s"), operations)):
         found = run(capsys, name, *RIGHT[name], "--socket", str(folder / "s"))

@@ -29,7 +29,7 @@ def host(monkeypatch: pytest.MonkeyPatch) -> set[str]:
             return SimpleNamespace(st_ino=INITIAL, st_dev=0)
         return real(path, **options)
 
-    monkeypatch.setattr(processes.os, "stat", stat)
+    monkeypatch.setattr("l3agent.cli.processes.os.stat", stat)
     return unreadable
 
 

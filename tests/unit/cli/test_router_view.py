@@ -14,6 +14,7 @@ from l3agent.dataplane.plan.drivers import load_driver
 from l3agent.dataplane.plan.entries import (
     DeviceAddress,
     Element,
+    Entry,
     KernelRoute,
     NeutronRoute,
     NeutronRules,
@@ -22,7 +23,7 @@ from l3agent.dataplane.plan.entries import (
     Table,
 )
 from l3agent.dataplane.plan.render import entries
-from l3agent.model.states import NextHop
+from l3agent.model.states import NextHop, RouterState
 from tests.support.strategies import router_states
 
 
@@ -60,9 +61,9 @@ def test_no_difference_is_said_and_so_is_one_that_cannot_be_known() -> None:
 
 @settings(max_examples=40)
 @given(router_states(), st.sampled_from(("bridge", "linuxbridge", "openvswitch")))
-def test_every_entry_has_a_line_of_its_own(state: Any, driver: Any) -> None:
+def test_every_entry_has_a_line_of_its_own(state: RouterState, driver: str) -> None:
     found = entries(("router", state.id), state, load_driver(driver))
-    others = [
+    others: list[Entry] = [
         NeutronRules("ip", "nat", (), ()),
         NeutronRoute(ip_network("0.0.0.0/0")),
         StrayTap("tap1"),

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from l3agent.cli.terminal import Cell, Screen, table
 
-ROWS = [["a", "short", Cell("an error that is far too long for any line of a terminal", "red")]]
+ROWS: list[list[Cell | str]] = [["a", "short", Cell("an error that is far too long for any line of a terminal", "red")]]
 
 
 class Terminal(io.StringIO):
@@ -40,7 +40,7 @@ def test_what_a_terminal_would_obey_is_not_printed() -> None:
 
 
 def test_colour_does_not_shift_columns() -> None:
-    rows = [[Cell("x", "red"), "y"], [Cell("xxx", "green"), "y"]]
+    rows: list[list[Cell | str]] = [[Cell("x", "red"), "y"], [Cell("xxx", "green"), "y"]]
     bare = [line.replace("\x1b[31m", "").replace("\x1b[32m", "").replace("\x1b[0m", "").replace("\x1b[1m", "")
             for line in table(("A", "B"), rows, Screen(colour=True))]  # fmt: skip
     assert bare == table(("A", "B"), rows, Screen())

@@ -7,9 +7,10 @@ from l3agent.dataplane.plan.drivers import load_driver
 from l3agent.dataplane.plan.entries import Bridge, Link, SwitchPort
 from l3agent.exceptions import ConfigError
 from l3agent.model.interface_drivers import driver_name
+from l3agent.model.states import Key
 from tests.support.states import port
 
-OWNER = ("router", "11111111-2222-4333-8444-555555555555")
+OWNER: Key = ("router", "11111111-2222-4333-8444-555555555555")
 
 
 @pytest.mark.parametrize(

@@ -2,16 +2,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
 from l3agent.dataplane.log_limit import LineLimit
 
+#: A logger with two handlers that share one limit, what the handlers wrote, and the time.
+Log = tuple[logging.Logger, list[str], list[float]]
+
 
 @pytest.fixture
-def log() -> Iterator[tuple[logging.Logger, list[str], list[float]]]:
+def log() -> Log:
     """A logger with two handlers that share one limit, what the handlers wrote, and the time."""
     written: list[str] = []
     now = [0.0]
@@ -29,7 +30,7 @@ def log() -> Iterator[tuple[logging.Logger, list[str], list[float]]]:
     return logger, written, now
 
 
-def test_a_statement_that_logs_too_often_is_cut_and_counted(log: Any) -> None:  # type: ignore[no-untyped-def]
+def test_a_statement_that_logs_too_often_is_cut_and_counted(log: Log) -> None:
     logger, written, now = log
 
     def say(times: int) -> None:

@@ -6,8 +6,10 @@ from __future__ import annotations
 import pytest
 
 from l3agent.dataplane.drift.repairs import Repairs
+from l3agent.model.states import Key
 
-KEY, OTHER = ("router", "a"), ("router", "b")
+KEY: Key = ("router", "a")
+OTHER: Key = ("router", "b")
 
 
 def repaired(repairs: Repairs, now: float, *operations: str, error: str | None = None) -> float:

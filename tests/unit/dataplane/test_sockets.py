@@ -127,7 +127,7 @@ def test_an_answer_that_comes_late_is_not_taken_for_that_of_the_next_request(
     one, kernel = pair
     late: list[bytes] = []
     kernel.answers = [
-        lambda n: late.append(acknowledged(n[-1])) or [],  # type: ignore[func-returns-value]
+        lambda n: late.append(acknowledged(n[-1])) or [],
         lambda n: [*late, acknowledged(n[1], errno.EPERM), acknowledged(n[2])],
     ]
     with pytest.raises((ApplyError, TimeoutError)):

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -27,7 +27,7 @@ NEXT = [
 def database(**interface: object) -> Rows:
     """Return a database with two bridges, and with the port as it should be unless told otherwise."""
     rows = Rows()
-    ports: list = ["set", []]
+    ports: list[Any] = ["set", []]
     tables = {}
     if interface is not None and "absent" not in interface:
         ports = ["uuid", "P"]
@@ -43,7 +43,7 @@ def database(**interface: object) -> Rows:
     return rows
 
 
-def steps(operation: Operation, rows: Rows, **options: bool) -> tuple[list, bool, bool]:
+def steps(operation: Operation, rows: Rows, **options: bool) -> tuple[list[dict[str, Any]], bool, bool]:
     transaction = Transaction()
     again = transaction.add(operation, rows, **options)
     return transaction.finished(), transaction.waits, again
@@ -100,7 +100,7 @@ def test_a_port_that_goes() -> None:
 
 
 @pytest.mark.parametrize("verb", ["add", "change"])
-def test_what_is_there_already_is_not_made_again(verb: str) -> None:
+def test_what_is_there_already_is_not_made_again(verb: Literal["add", "change"]) -> None:
     was = replace(PORT, ids=frozenset()) if verb == "change" else None
     assert steps(Operation(verb, PORT, was), database()) == ([], False, False)
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from eventlet.green import socket
@@ -69,7 +69,7 @@ class Site:
         conf.set_override("state_path", str(folder))
         conf.set_override("retry_min", 0.02, group="l3agent")
         conf.set_override("retry_max", 0.1, group="l3agent")
-        self.dataplane: Any = FakeDataplane()
+        self.dataplane = cast(Any, FakeDataplane())
         self.transport = get_transport(conf, f"local:///{name[:40]}")
         self.plugin = FakePlugin(self.transport)
         self.agent = L3NATAgent(conf, "node1", dataplane=self.dataplane, transport=self.transport)

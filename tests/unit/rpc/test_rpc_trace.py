@@ -38,7 +38,7 @@ def test_the_three_kinds_of_messages_are_told_apart(tmp_path: Path) -> None:
     path = tmp_path / "trace"
     trace = RpcTrace(str(path), "node1", limit=10_000, redacted={})
     for kind in ("call", "cast", "in"):
-        trace.write(Message(kind, "topic", kind, "1.0", {}))  # type: ignore[arg-type]
+        trace.write(Message(kind, "topic", kind, "1.0", {}))
     call, cast, came = entries(path)[1:]
     assert "result" in call and call["call"] == "call"
     assert cast["cast"] == "cast" and cast["out"] is True

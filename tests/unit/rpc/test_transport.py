@@ -56,7 +56,8 @@ def scripted(conf: cfg.ConfigOpts, monkeypatch: pytest.MonkeyPatch) -> Iterator[
 
 
 def timed_out() -> Exception:
-    return oslo_messaging.MessagingTimeout("no reply")
+    timeout: Exception = oslo_messaging.MessagingTimeout("no reply")
+    return timeout
 
 
 def test_the_control_exchange_is_neutrons_unless_set(tmp_path: Path, conf: cfg.ConfigOpts) -> None:
@@ -141,7 +142,7 @@ def test_each_method_has_a_time_of_its_own(scripted: Any) -> None:
 
 def test_the_time_goes_back_to_what_answers_need(scripted: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     client, transport = scripted
-    clock = SimpleNamespace(now=0.0, monotonic=lambda: clock.now)
+    clock: Any = SimpleNamespace(now=0.0, monotonic=lambda: clock.now)
     monkeypatch.setattr("l3agent.rpc.transport.time", clock)
     transport.script = [timed_out(), timed_out(), lambda: setattr(clock, "now", 0.12), lambda: 1, lambda: 1]
     for _ in range(2):

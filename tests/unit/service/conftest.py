@@ -5,6 +5,7 @@ import os
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Process]]:
     """Start the program; it ends with the test at the latest."""
     processes: list[Process] = []
 
-    def start(mode: str = "plain", workers: int = 1, **settings: str) -> Process:
+    def start(mode: str = "plain", workers: int = 1, **settings: Any) -> Process:
         processes.append(Process(tmp_path, mode, workers, **settings))
         return processes[-1]
 

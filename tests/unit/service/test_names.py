@@ -7,7 +7,7 @@ import inspect
 import os
 import signal
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import eventlet
 import pytest
@@ -195,7 +195,7 @@ def test_a_handler_of_the_signal_handler_is_called_while_the_hub_is_idle(
 
 
 def test_intervals_come_from_the_configuration(conf: cfg.ConfigOpts) -> None:
-    def intervals(**given: float) -> tuple[float, float, float]:
+    def intervals(**given: Any) -> tuple[float, float, float]:
         service = Service.create(binary="x", manager=Manager, conf=conf, host="h", **given)
         return service.report_interval, service.periodic_interval, service.periodic_fuzzy_delay
 
@@ -233,13 +233,13 @@ def test_a_manager_gets_its_arguments_by_name(conf: cfg.ConfigOpts) -> None:
 
 def test_swapped_arguments_are_an_error(conf: cfg.ConfigOpts) -> None:
     with pytest.raises(TypeError, match="conf: 'node1' is not a ConfigOpts; pass conf= and host= by name"):
-        Manager("node1")  # type: ignore[arg-type]
+        Manager("node1")
     with pytest.raises(TypeError, match=r"host: .* is not a string"):
-        Manager(conf, conf)  # type: ignore[arg-type]
+        Manager(conf, conf)
     with pytest.raises(ConfigError, match="parameter node: a manager is called with conf= and host= by name"):
         Service.create(binary="x", manager=lambda node, conf: None, conf=conf)
     with pytest.raises(TypeError, match="positional"):
-        Service.create("node1", "x", manager=Manager)  # type: ignore[misc]
+        Service.create("node1", "x", manager=Manager)  # type: ignore[call-arg]
 
 
 def test_a_bare_manager_runs(conf: cfg.ConfigOpts) -> None:
@@ -247,7 +247,7 @@ def test_a_bare_manager_runs(conf: cfg.ConfigOpts) -> None:
         def stop(self) -> None:
             self.stopped = True
 
-    service = Service.create(binary="x", manager=Bare(), conf=conf, host="h")
+    service = Service.create(binary="x", manager=cast(Any, Bare()), conf=conf, host="h")
     service.transport = get_transport(conf, "local:///bare")
     with running(service):
         service.report_state()

@@ -33,7 +33,7 @@ def _service() -> Service:
     conf = cfg.ConfigOpts()
     conf([])
     transport = get_transport(conf, f"local:///{uuid.uuid4()}")
-    settings = {"report_interval": 0.05, "periodic_interval": 0.05, "periodic_fuzzy_delay": 0}
+    settings: dict[str, Any] = {"report_interval": 0.05, "periodic_interval": 0.05, "periodic_fuzzy_delay": 0}
     return Service.create(binary="counting", manager=Counting, conf=conf, host="h", transport=transport, **settings)
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import eventlet
@@ -173,7 +173,7 @@ def test_tasks_run_when_their_spacing_says(conf: cfg.ConfigOpts, transport: Any)
         )
         with running(service):
             wait_until(lambda: service.manager.log.count("failing") >= 3)
-        return service.manager.log
+        return list(service.manager.log)
 
     log = ran()
     assert (log.count("late"), log.count("at once")) == (0, 1)
@@ -269,7 +269,7 @@ def test_what_did_not_come_to_its_end_makes_the_exit_status_1(
         client.cast(admin_context(), "work", seconds=60)
         eventlet.sleep(0.01)
 
-    lasting = {
+    lasting: dict[str, Callable[[], Any]] = {
         "a thread": lambda: service.tg.add_thread(eventlet.sleep, 60),
         "a message": work,
         "a manager": lambda: monkeypatch.setattr(service.manager, "stop", hang),

@@ -10,7 +10,7 @@ import eventlet
 import pytest
 
 from l3agent.exceptions import ApplyError, DataplaneUnavailable
-from l3agent.model.states import HostState, NetworkState, NextHop, Route
+from l3agent.model.states import HostState, Key, NetworkState, NextHop, Route, State
 from l3agent.standalone.entities import Topology, stable_id
 from l3agent.standalone.hosts import SimulatedHosts, simulated_states
 from l3agent.standalone.topology import load
@@ -29,8 +29,9 @@ hosts:
       - {destination: 192.0.2.0/24, nexthop: 10.0.0.9}
   vm2: {network: blue, addresses: [10.0.0.6]}
 """
-PUBLIC = ("network", stable_id("network", "public"))
-VM1, VM2 = ("host", "vm1"), ("host", "vm2")
+PUBLIC: Key = ("network", stable_id("network", "public"))
+VM1: Key = ("host", "vm1")
+VM2: Key = ("host", "vm2")
 
 
 @pytest.fixture
@@ -91,7 +92,7 @@ def test_only_a_network_with_a_physical_interface_has_a_state(topology: Topology
 def test_leftovers_of_an_earlier_run_are_removed_once_and_routers_stay(topology: Topology) -> None:
     states = simulated_states(topology)
     dataplane = FakeDataplane({("host", "old"): states[VM1], ("network", "old"): states[PUBLIC]})
-    router = {("router", "r"): states[VM1]}
+    router: dict[Key, State] = {("router", "r"): states[VM1]}
     dataplane.states.update(router)
     with is_running(SimulatedHosts(dataplane, topology)):
         wait_until(lambda: dataplane.states == states | router)

@@ -11,6 +11,7 @@ import pytest
 from oslo_config import cfg
 
 from l3agent.exceptions import ApplyError, ServerUnavailable
+from l3agent.model.states import Key
 from l3agent.rpc import Client, Connection, RemoteError, admin_context, get_transport
 from l3agent.service import Manager, Service
 from l3agent.testing import (
@@ -149,7 +150,8 @@ def test_the_plugin_remembers_and_fails_when_told_to() -> None:
 
 
 def test_the_dataplane_remembers_and_fails_when_told_to() -> None:
-    dataplane, key = FakeDataplane(), ("router", "r1")
+    dataplane = FakeDataplane()
+    key: Key = ("router", "r1")
     state: Any = object()
     dataplane.fail_next(ApplyError("refused"))
     assert dataplane.reconcile([(key, state)])[0].error == "refused"
