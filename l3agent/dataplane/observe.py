@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the kernel holds, as entries: dumps of one namespace and questions about the few host links it hangs on."""
+"""Reads kernel state as entries: dumps of one namespace and queries for the few host links connected to it."""
 
 from __future__ import annotations
 
@@ -45,13 +45,13 @@ from l3agent.exceptions import ApplyError
 from l3agent.model.names import GATEWAY_DEVICE, HOST_DEVICE, INTERNAL_DEVICE, namespace_name
 from l3agent.model.states import Key
 
-#: So many bridges are asked about one by one at most; each takes two calls.
+#: Maximum number of bridges queried individually; each takes two calls.
 _MAX_SINGLE_QUERIES = 32
-#: Bytes of an address or a route in a dump, at least.
+#: Minimum bytes of an address or a route in a dump.
 _ENTRY_BYTES = 60
 #: Stands for the MTU of a link whose two ends differ.
 _MTU_MISMATCH = 0
-#: How the names of our devices inside a namespace begin.
+#: Prefixes of the names of our devices inside a namespace.
 OUR_PREFIXES = (INTERNAL_DEVICE, GATEWAY_DEVICE, HOST_DEVICE)
 
 
@@ -60,11 +60,11 @@ class Observed:
     """Kernel state for one key.
 
     :param devices: index of each link inside the namespace, foreign ones too.
-    :param bridges: index of each bridge that was seen.
-    :param bridge_info: what the kernel says of each of them.
+    :param bridges: index of each observed bridge.
+    :param bridge_info: parsed link of each of them.
     :param taps: index of the outer end of each of our links.
-    :param to_move_in: devices in the host namespace that should be moved in.
-    :param refused: wanted devices that cannot be plugged in, and why: what stands in their place is not ours.
+    :param to_move_in: devices in the host namespace to move into the namespace.
+    :param refused: desired devices that cannot be created, and why: a foreign device has their name.
     """
 
     entries: set[Entry] = field(default_factory=set)
@@ -77,7 +77,7 @@ class Observed:
     refused: dict[str, str] = field(default_factory=dict)
 
     def add_bridge(self, bridge: rtnl.LinkInfo) -> None:
-        """Take note of a bridge."""
+        """Record a bridge."""
         self.bridges[bridge.name] = bridge.index
         self.bridge_info[bridge.name] = bridge
 
@@ -91,14 +91,14 @@ def observe(
     network: str | None = None,
     known: Mapping[str, int] | None = None,
 ) -> Generator[Wait, None, Observed]:
-    """Return what exists of a state.
+    """Return the kernel state of a key.
 
     :param ports: those of Open vSwitch, where it is in use.
-    :param desired: what is wanted; it tells which host links to ask about.
-    :param run: reads what is in the namespace, in another thread where that is much.
+    :param desired: the desired entries; they select the host links to query.
+    :param run: parses the content of the namespace, in another thread if it is large.
     :param network: name of the bridge when the state is a network.
-    :param known: indexes of links that events tell of. With them, where there is no namespace yet, nothing is asked
-        about: that a tap is in the way is seen when it cannot be made.
+    :param known: indexes of links from events. With them, nothing is queried where there is no namespace yet: a tap in
+        the way is detected when the creation fails.
     """
     seen = Observed()
     links: list[Link] = []
@@ -137,7 +137,7 @@ def _observe_inside(
     if any(not entry.offload for entry in wanted.values()):
         links = kernel.call_inside(handle, lambda: [replace(one, offload=_has_offload(one)) for one in links])
     seen.entries.update(links)
-    # When all goes, only links are named; the rest goes with the namespace.
+    # For a removal only links are observed; the rest goes with the namespace.
     if desired:
         seen.entries |= {
             AcceptRA(info.name) for info in ours if accepts_ra(info, handle.has_ipv6 and AcceptRA(info.name) in desired)
@@ -161,13 +161,13 @@ def _observe_contents(
     dumps: list[bytes],
     desired: frozenset[Entry],
 ) -> None:
-    """Add addresses, routes and rules to what was observed; uses nothing but the namespace's own sockets."""
+    """Add addresses, routes and rules to the observation; uses the namespace's own sockets only."""
     of_addresses, *of_routes = zip(_dumps(), dumps, strict=True)
     seen.entries |= handle.read(of_addresses[0], _addresses, names, of_addresses[1])
     for request, dump in of_routes:
         found, connected = handle.read(request, _routes, names, dump)
         seen.entries |= {one for one in found if not _is_wanted_of_ra(one, desired)}
-        # Of what the kernel makes by itself only what is wanted counts.
+        # Of the routes that the kernel creates only the desired ones count.
         seen.entries |= connected & desired
     if handle.is_newly_adopted:
         kernel.call_inside(handle, takeover.reject_x_tables)
@@ -177,9 +177,9 @@ def _observe_contents(
 
 
 def accepts_ra(info: rtnl.LinkInfo, is_wanted: bool) -> bool:
-    """Return True if a device accepts advertisements; a device without IPv6 counts as it should be.
+    """Return True if a device accepts router advertisements; without IPv6 the desired value counts.
 
-    One that takes addresses too, as neutron-l3-agent leaves them, is not yet what is wanted, and more than what is not.
+    A device that also configures addresses from them, as neutron-l3-agent leaves it, differs from either desired value.
     """
     if info.accept_ra is None:
         return is_wanted
@@ -192,7 +192,7 @@ def device_settings(info: rtnl.LinkInfo) -> DeviceSettings:
 
 
 def _ignore_unspecified(link: Link, wanted: Link | None) -> Link:
-    """Return a link without what does not matter."""
+    """Return a link without the fields that the desired link leaves unspecified."""
     if wanted is None or (wanted.mtu is not None and wanted.bridge is not None):
         return link
     mtu = None if wanted.mtu is None else link.mtu
@@ -203,7 +203,7 @@ def _has_offload(link: Link) -> bool:
     try:
         return syscalls.has_tx_checksums(link.device)
     except OSError:
-        # It has just been removed, which an event tells of.
+        # It has just been removed, which an event reports.
         return link.offload
 
 
@@ -233,7 +233,7 @@ def _is_our_default(route: routes.RouteInfo) -> bool:
 
 
 def _is_wanted_of_ra(entry: Entry, desired: frozenset[Entry]) -> bool:
-    """Return True for a default route from router advertisements that a device should take."""
+    """Return True for a default route from router advertisements that a device should accept."""
     return (
         isinstance(entry, KernelRoute)
         and entry.protocol == routes.PROTOCOL_RA
@@ -242,7 +242,7 @@ def _is_wanted_of_ra(entry: Entry, desired: frozenset[Entry]) -> bool:
 
 
 def _neutron_routes(handle: NamespaceHandle, names: dict[int, str]) -> frozenset[Entry]:
-    """Return the routes that neutron-l3-agent made by our devices."""
+    """Return the routes through our devices that neutron-l3-agent created."""
     found = [handle.route.dump(routes.dump_routes(version)) for version in (4, 6)]
     return frozenset(
         NeutronRoute(destination)
@@ -254,11 +254,11 @@ def _neutron_routes(handle: NamespaceHandle, names: dict[int, str]) -> frozenset
 
 
 def _outer_ends(kernel: Kernel, seen: Observed, infos: list[rtnl.LinkInfo]) -> list[Link]:
-    """Return links with their taps and bridges, asked for by index: two calls for all of them."""
+    """Return links with their taps and bridges, queried by index: two calls for all of them."""
     single = [info for info in infos if not info.link]
     infos = [info for info in infos if info.link]
     found = _query_links(kernel, [rtnl.get_link(index=info.link) for info in infos])
-    # An index counts in one namespace: it may be that of another device, when somebody moved the tap away.
+    # An index is valid in one namespace: it is that of another device if another program moved the tap away.
     taps = [tap if tap and tap.link == info.index else None for info, tap in zip(infos, found, strict=True)]
     seen.taps = {tap.name: tap.index for tap in taps if tap}
     masters = _query_links(kernel, [rtnl.get_link(index=tap.master) for tap in taps if tap and tap.master])
@@ -284,15 +284,15 @@ def _outer_ends(kernel: Kernel, seen: Observed, infos: list[rtnl.LinkInfo]) -> l
 
 
 def _ovs_internal_link(info: rtnl.LinkInfo, seen: Observed) -> Link:
-    """Return a device that has no other end. One that its switch has made anew outside is dead."""
+    """Return an internal port of Open vSwitch. A port that the switch has created anew outside is dead."""
     tap = "" if info.name in seen.to_move_in else info.name
     return Link(info.name, info.mac, info.mtu, info.up, tap, None, arp=info.arp, multicast=info.multicast)
 
 
 def _rules(kernel: Kernel, handle: NamespaceHandle) -> frozenset[Entry]:
-    """Return our table and its elements, read only when somebody changed rules of the namespace since the last time.
+    """Return our table and its elements, read only if the generation of the rules changed since the last read.
 
-    The generation is asked for first: what changes while we read is read again the next time.
+    The generation is queried first: changes during the read are read again the next time.
     """
     generation = handle.generation()
     if generation is None or handle.rules is None or handle.rules[0] != generation:
@@ -317,7 +317,7 @@ def _read_rules(kernel: Kernel, netfilter: NetlinkSocket, *, found: bool) -> Ite
 
 
 def _element(name: str, kind: tuple[int, int, bool], key: bytes, value: bytes | None) -> Entry | None:
-    """Return what an element of ours means, None for one that somebody else made (of another type, or a catch-all)."""
+    """Return the entry of an element, None for a foreign one (of another type, or a catch-all)."""
     _, key_length, has_value = kind
     if (len(key), None if value is None else len(value)) != (key_length, 4 if has_value else None):
         return None
@@ -342,7 +342,7 @@ def _observe_to_move_in(kernel: Kernel, seen: Observed, desired: frozenset[Entry
 
 
 def _is_known(seen: Observed, desired: frozenset[Entry], known: Mapping[str, int]) -> bool:
-    """Take note of the wanted bridges, if all of them are known."""
+    """Record the desired bridges and return True, if the indexes of all of them are known."""
     bridges = [entry for entry in desired if isinstance(entry, Bridge)]
     if not bridges or not all(entry.name in known for entry in bridges):
         return False
@@ -352,10 +352,10 @@ def _is_known(seen: Observed, desired: frozenset[Entry], known: Mapping[str, int
 
 
 def _observe_host(kernel: Kernel, seen: Observed, desired: frozenset[Entry], links: list[Link]) -> None:
-    """Look for wanted bridges, and for devices named as wanted taps whose other end is not where it should be."""
+    """Query the desired bridges, and the devices with the name of a desired tap whose other end is elsewhere."""
     wanted_links = [entry for entry in desired if isinstance(entry, Link)]
     wanted_bridges = {entry.name: entry for entry in desired if isinstance(entry, Bridge)}
-    # A bridge with one of our ports was met on the way from that port.
+    # A bridge with one of our ports was observed with that port.
     for info in _query_links(kernel, [rtnl.get_link(name=name) for name in wanted_bridges if name not in seen.bridges]):
         if info is not None:
             seen.add_bridge(info)
@@ -365,7 +365,7 @@ def _observe_host(kernel: Kernel, seen: Observed, desired: frozenset[Entry], lin
         if (bridge := seen.bridge_info.get(name)) is None:
             continue
         if is_foreign_bridge(entry, bridge):
-            # What it has stays, as with that of Neutron's L2 agent at a takeover; nothing is added.
+            # Its ports stay, as with the bridge of Neutron's L2 agent at a takeover; none is added.
             seen.entries.add(entry)
             seen.refused |= {link.device: foreign_device_message(name) for link in to_plug if link.bridge == name}
             if any(isinstance(one, PhysicalPort) for one in desired):
@@ -382,7 +382,7 @@ def _observe_host(kernel: Kernel, seen: Observed, desired: frozenset[Entry], lin
 
 
 def _observe_card(kernel: Kernel, seen: Observed, name: str) -> None:
-    """Find the real card of a network: the one that the mark of its bridge names, if it is a port there."""
+    """Find the real card of a network: the interface in the alias of its bridge, if it is a port there."""
     (bridge,) = _query_links(kernel, [rtnl.get_link(name=name)])
     if bridge is None or (ours := parse_bridge_alias(bridge.alias)) is None:
         return
@@ -393,14 +393,14 @@ def _observe_card(kernel: Kernel, seen: Observed, name: str) -> None:
 
 
 def unused_bridges(kernel: Kernel) -> list[str]:
-    """Return the names of our bridges that have no port left."""
+    """Return the names of our bridges without ports."""
     links = rtnl.parse_links(kernel.host.dump(rtnl.dump_links()))
     used = {info.master for info in links}
     return [info.name for info in links if parse_bridge_alias(info.alias) is not None and info.index not in used]
 
 
 def filter_unused(kernel: Kernel, names: Collection[str]) -> list[str]:
-    """Return those of some bridges that are ours and have no port left; of many, one dump of all links tells."""
+    """Return our bridges without ports among the named ones; more than a few are found by one dump of all links."""
     if len(names) > _MAX_SINGLE_QUERIES:
         return [name for name in unused_bridges(kernel) if name in names]
     bridges = (info for info in _query_links(kernel, [rtnl.get_link(name=name) for name in names]) if info is not None)

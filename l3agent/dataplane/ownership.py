@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which devices of the node's namespace are ours: what is not provably ours is never deleted, moved or plugged.
+"""Ownership of devices in the host namespace: a device that is not provably ours is never deleted, moved or plugged.
 
 The agent is untrusted: it may name the port of a running virtual machine, and so its tap. A tap is ours if it is a veth
 whose other end is in one of our namespaces, or that carries the mark which only this process sets. A bridge is ours if
@@ -17,25 +17,25 @@ from l3agent.dataplane.plan.entries import Bridge
 
 
 def foreign_taps(kernel: Kernel, infos: Iterable[LinkInfo]) -> set[str]:
-    """Return the names of the devices that stand in the place of wanted taps and are not ours."""
+    """Return the names of foreign devices among devices with the names of desired taps."""
     unmarked = [info for info in infos if not (info.kind == "veth" and info.alias == TAP_MARK)]
     numbers = kernel.our_nsids() if unmarked else frozenset()
     return {info.name for info in unmarked if info.kind != "veth" or info.netnsid not in numbers}
 
 
 def is_foreign_bridge(wanted: Bridge, info: LinkInfo) -> bool:
-    """Return True if the device that stands in the place of a wanted bridge is not ours, or no bridge."""
+    """Return True if the device with the name of a desired bridge is foreign, or no bridge."""
     return info.kind != "bridge" or is_foreign(wanted, info)
 
 
 def foreign_device_message(name: str) -> str:
-    """Return why a device is not used."""
-    return f"{name}: a device of this name exists and is not one of l3agent; it is left alone"
+    """Return the error for a desired device whose name a foreign one has."""
+    return f"{name}: a device of this name exists and does not belong to l3agent; it stays unchanged"
 
 
 def is_our_tap(info: LinkInfo, index: int | None) -> bool:
-    """Return True if a tap of a removed namespace is the one that was there before, of which other ends are unknown.
+    """Return True if a tap is that of a removed namespace; its other end is unknown.
 
-    :param index: what it had when its namespace was removed, where that is known.
+    :param index: its index when the namespace was removed, None if unknown.
     """
     return info.kind == "veth" and (info.alias == TAP_MARK if index is None else info.index == index)

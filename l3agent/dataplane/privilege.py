@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the data plane may do: raise its descriptor limit, act as another user, give up what it does not need."""
+"""Privileges of the data plane: descriptor limit, access to files as another user, capabilities."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ LOG = logging.getLogger(__name__)
 #: linux/capability.h: KILL 5, SETGID 6, SETUID 7 (helper programs), NET_BROADCAST 11 (events of all namespaces),
 #: NET_ADMIN 12, NET_RAW 13, SYS_ADMIN 21 (namespaces and their pins).
 _KEPT = frozenset((5, 6, 7, 11, 12, 13, 21))
-#: Four descriptors a namespace; this is enough for ten thousand of them.
+#: Four descriptors per namespace; this is enough for ten thousand of them.
 _DESCRIPTORS = 65536
 
 
 def check_root() -> None:
-    """Refuse to go on without user id 0.
+    """Check that the user id is 0.
 
-    :raises PermissionMissing: with what to do.
+    :raises PermissionMissing: it is not; the message has advice.
     """
     if os.geteuid() != 0:
         raise PermissionMissing("l3-dataplane makes network namespaces and must be started as root (user id 0)")
 
 
 def raise_descriptor_limit() -> None:
-    """Raise the limit of open descriptors as far as it goes, and say so when that is not far."""
+    """Raise the limit of open descriptors as far as possible, and log a limit that is low."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = max(hard, _DESCRIPTORS) if hard != resource.RLIM_INFINITY else _DESCRIPTORS
     try:
@@ -45,7 +45,7 @@ def raise_descriptor_limit() -> None:
 
 
 def _make_room() -> None:
-    """Have the kernel make the table of descriptors as large as it may become, by using the last one for a moment.
+    """Make the kernel allocate the largest table of descriptors, by using the last one for a moment.
 
     Once there are threads, each doubling of the table waits for an RCU grace period.
     """
@@ -56,9 +56,9 @@ def _make_room() -> None:
 
 @contextmanager
 def acting_as(user: int, group: int) -> Iterator[None]:
-    """Have the calling thread use files with the rights of another user, so that they lead it nowhere else.
+    """Give the calling thread the rights of another user for files, so that a symlink leads to no file of a third user.
 
-    Other threads go on with their own rights, but without supplementary groups, which they need for nothing.
+    Other threads keep their rights, but lose supplementary groups, which they do not need.
 
     :raises OSError: this user namespace has no such user or group.
     """
@@ -73,10 +73,10 @@ def acting_as(user: int, group: int) -> Iterator[None]:
     finally:
         syscalls.set_file_ids(own_user, own_group)
         os.setgroups(own_groups)
-        # The kernel makes no core of a process that was somebody else.
+        # The kernel writes no core of a process that had the ids of another user.
         syscalls.allow_core()
 
 
 def drop() -> None:
-    """Keep only the capabilities that the closed list of operations needs."""
+    """Drop all capabilities that the operations do not need."""
     syscalls.keep_capabilities(_KEPT)

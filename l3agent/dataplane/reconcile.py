@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The one path: create, update, delete, resync and repair are this with different states.
+"""The common path of create, update, delete, resync and repair.
 
-Render what is wanted, observe what is there, plan the difference, carry it out, look again where carrying out may have
-taken something along. A dry run stops before the first send.
+Render the desired entries, observe the kernel, plan the difference, apply the plan, and observe again where applying it
+may have removed other entries. A dry run stops before the first send.
 """
 
 from __future__ import annotations
@@ -39,20 +39,20 @@ from l3agent.model.states import Key, Report, State
 
 LOG = logging.getLogger(__name__)
 
-#: How often a state is looked at and mended in one request before the difference that stays is an error.
+#: Maximum number of observations and repairs in one request; a difference after that is an error.
 _MAX_ROUNDS = 3
-#: How many lines of a repair the log has.
+#: Maximum number of lines of a repair in the log.
 _REPAIR_LINES = 50
 
 
-#: What is done for a state: it stops where it must wait, and goes on when that is over.
+#: The work on a state; it is suspended where it must wait.
 Work = Generator[Wait, None, Report]
 
 
 class Reconciler:
     """Makes the kernel match desired states, in the kernel thread.
 
-    :param switch: where ports are plugged into Open vSwitch.
+    :param switch: Open vSwitch, if the interface driver uses it.
     """
 
     def __init__(
@@ -77,11 +77,11 @@ class Reconciler:
     def reconcile(
         self, key: Key, state: State | None, *, dry_run: bool = False, lines: int, turn: object = None
     ) -> Work:
-        """Bring one state about, or tell what that would take; errors are in the report, never raised.
+        """Apply one state, or plan it only; errors are in the report, never raised.
 
-        What the answer need not wait for is left to :meth:`run_deferred`.
+        :meth:`run_deferred` does what the answer need not wait for.
 
-        :param lines: how many lines of the plan the report may have.
+        :param lines: maximum number of lines of the plan in the report.
         :param turn: the turn of the request, where it has begun already.
         """
         self.run_deferred()
@@ -107,25 +107,25 @@ class Reconciler:
         if error is not None and not dry_run:
             self._drift.discard_events(key)
             if is_latest and job.observed is not None:
-                # Before the answer: what comes after it is a change by another program, and must be seen.
+                # Before the answer: events after it are changes by another program, and must be detected.
                 self._deferred.append(partial(self._watch, key, state, *job.observed))
                 self.run_deferred()
         return job.report(error)
 
     def run_deferred(self) -> None:
-        """Do what follows the last state: tell the neighbours, and hear what happened meanwhile."""
+        """Run the work deferred after the last answer: announcements, and the events of the meantime."""
         after, self._deferred = self._deferred, []
         for call in after:
             try:
                 call()
             except (ApplyError, OSError) as exc:
-                LOG.warning("after the last state: %s", exc)
+                LOG.warning("deferred work: %s", exc)
             except Exception:
                 # As above.
-                LOG.exception("after the last state")
+                LOG.exception("deferred work")
 
     def on_idle(self) -> None:
-        """Have the other threads do what was left to them."""
+        """Wake the other threads for their deferred work."""
         self._announcements.on_idle()
         self._kernel.on_idle()
 
@@ -139,7 +139,7 @@ class Reconciler:
         ours = [
             name.removeprefix(ROUTER_NAMESPACE) for name in routers if not marked or self._kernel.holds_our_table(name)
         ]
-        # A namespace may be gone and its ports not: they go when the database of the switch can be reached again.
+        # The ports of a removed namespace stay until the database of the switch can be reached again.
         ports = self._switch.owners() if self._switch else []
         ours += [one for one in sorted(ports) if ROUTER_NAMESPACE + one not in routers]
         return {
@@ -151,7 +151,7 @@ class Reconciler:
     def inspect(
         self, key: Key, state: State | None
     ) -> Generator[Wait, None, tuple[list[dict[str, Any]], list[dict[str, Any]]]]:
-        """Return what the kernel should hold for a state, and what it holds, as plain entries."""
+        """Return the desired and the observed entries of a state as JSON."""
         yield from self.turns.wait(key)
         job = Job(key, state, 0, None)
         desired = yield from self._steps.render(job)
@@ -165,13 +165,13 @@ class Reconciler:
         )
 
     def unmanage(self, keys: Iterable[Key]) -> None:
-        """Repair these no more, until they are brought again."""
+        """Stop repairing some states until the next request for them."""
         for key in keys:
             self.turns.cancel(key)
             self._drift.begin(key, None)
 
     def release(self) -> Generator[Wait, None, dict[str, str | None]]:
-        """Hand routers back to neutron-l3-agent, those whose rules it has put in; return by id why not, or None."""
+        """Hand routers whose rules neutron-l3-agent has added back to it; return by id why not, or None."""
         yield from self.turns.wait_for_all()
         routers = self.inventory(marked=True)["router"]
         return {one: hand_back(self._kernel, namespace_name("router", one)) for one in routers}
@@ -184,9 +184,9 @@ class Reconciler:
         return (yield from self.turns.run(key, None, size, lambda: traffic(self._kernel, namespace_name(*key))))
 
     def repair(self) -> Work | None:
-        """Return the work on one state that somebody else may have changed, None when there is none."""
+        """Return the work on one state that another program may have changed, None if none is due."""
         due = self._drift.next_due()
-        # Work that is under way looks again before it ends, or has the events kept that come while it is suspended.
+        # Work under way observes again before it ends, or buffers events while it is suspended.
         return None if due is None or due[0] in self.turns else self._repaired(*due)
 
     def stats(self) -> dict[str, object]:
@@ -210,7 +210,7 @@ class Reconciler:
 
     def _converge(self, job: Job, dry_run: bool) -> Generator[Wait, None, None]:
         snapshot = None
-        # Ports of Open vSwitch have their own ways.
+        # Ports of Open vSwitch are always observed.
         if not dry_run and self._switch is None:
             with job.timed("observe"):
                 snapshot = self._find_snapshot(job.key)
@@ -220,13 +220,13 @@ class Reconciler:
             yield from self._observe_and_repair(job, dry_run)
 
     def _find_snapshot(self, key: Key) -> Snapshot | None:
-        """Return what is known of a state that stands. That its namespace was unmounted no event tells."""
+        """Return the snapshot of an applied state if its namespace is still pinned; no event reports an unmount."""
         snapshot = self._drift.snapshot(key)
         handle = None if snapshot is None else snapshot.seen.handle
         return snapshot if handle is not None and self._kernel.is_pinned(handle) else None
 
     def _remove(self, job: Job, snapshot: Snapshot) -> Generator[Wait, None, None]:
-        """Remove what stands."""
+        """Remove an applied state without an observation."""
         self._drift.begin(job.key, None)
         with job.timed("plan"):
             plan = diff((), outermost(job.key, snapshot.state, self._driver))
@@ -240,7 +240,7 @@ class Reconciler:
         ]
 
     def _change(self, job: Job, state: State, snapshot: Snapshot) -> Generator[Wait, None, bool]:
-        """Lead from what stands to what is wanted, without a look; tell whether that was possible."""
+        """Change an applied state to the desired one without an observation; return False if it needs one."""
         if state == snapshot.state:
             return True
         with job.timed("plan"):
@@ -285,7 +285,7 @@ class Reconciler:
         known = None if dry_run or self._switch else self._drift.indexes
         for look in range(_MAX_ROUNDS):
             if plans:
-                # What the kernel tells of the last plan is no news after this look: a link takes its routes along.
+                # The next observation covers the events of the last plan: the kernel removes routes with a link.
                 self._drift.read_events(plans)
                 self._drift.discard_events(key)
             seen, plan = yield from self._steps.observe_and_plan(job, desired, known)
@@ -302,7 +302,7 @@ class Reconciler:
                 change = None
                 seen, plan = yield from self._steps.observe_and_plan(job, desired)
                 if failure is not None:
-                    # What needs none of the missing devices is done all the same: a floating IP that goes, goes.
+                    # Operations that need none of the missing devices proceed, such as the removal of a floating IP.
                     plan = plan.without_devices(_missing(plan, seen))
                 elif plan.adds(SwitchPort):
                     continue
@@ -330,10 +330,10 @@ class Reconciler:
                 self._deferred.append(partial(self._record_applied, key, state, desired, seen, plans))
                 return
         differs = "; ".join(line for one in plan.operations for line in commands(one, job.namespace))
-        raise ApplyError(f"the kernel keeps differing from what was asked: {differs}")
+        raise ApplyError(f"the kernel still differs from the desired state after {_MAX_ROUNDS} rounds: {differs}")
 
     def _watch(self, key: Key, state: State | None, desired: frozenset[Entry], seen: Observed) -> None:
-        """Have events tell what changes in a state that could not be brought about."""
+        """Detect changes of a state that could not be applied by events from now on."""
         if seen.handle is not None and state is not None and self._kernel.is_pinned(seen.handle):
             self._kernel.assign_nsid(seen.handle)
             self._drift.watch(key, state, desired, seen)
@@ -354,7 +354,7 @@ class Reconciler:
         self._drift.record_applied(key, state, desired, seen, plans)
 
     def _submit(self, job: Job, plan: Plan) -> Wait | None:
-        """Hand over what a plan does to ports of Open vSwitch."""
+        """Submit the operations of a plan on ports of Open vSwitch."""
         ports = plan.of(SwitchPort)
         if self._switch is None or not ports:
             return None
@@ -364,17 +364,17 @@ class Reconciler:
     def _await_change(self, change: Wait, job: Job) -> Generator[Wait, None, str | None]:
         """Wait for the end of a change; return why it failed.
 
-        :raises ApplyError: the same key was asked for again meanwhile.
+        :raises ApplyError: a newer request for the same key arrived meanwhile.
         """
         with job.timed("switch"):
             yield change
         if not self.turns.is_latest(job.key, job.turn):
-            raise ApplyError("it was asked for again before Open vSwitch had its ports")
+            raise ApplyError("superseded by a newer request before Open vSwitch had its ports")
         return change.error
 
 
 def _missing(plan: Plan, seen: Observed) -> set[str]:
-    """Return the devices that a plan wants to move in and that are not there."""
+    """Return the devices that a plan moves in and that do not exist."""
     links = [one.entry for one in plan.of(Link) if one.verb == "add"]
     return {
         one.device

@@ -27,21 +27,21 @@ from l3agent.model.wire import FRAME_BYTES
 LOG = logging.getLogger(__name__)
 
 _READ_BYTES = 1 << 18
-#: What a decoded frame may have. One byte can become an empty list of 56 bytes, so a frame becomes 240 MB at most.
+#: Limits of a decoded frame. One byte can become an empty list of 56 bytes, so a frame becomes 240 MB at most.
 _STRING_BYTES, _LIST_ELEMENTS, _MAP_ELEMENTS = 4096, 1 << 17, 64
 #: Bytes of unread answers from which on a client's requests are not read, and of one answer.
 _UNREAD_BYTES, _ANSWER_BYTES = 1 << 20, 128 << 20
 #: Seconds for which a client may read nothing of an answer before it is dropped.
 _SEND_S = 10.0
-#: Seconds between two checks whether the file of the socket is still there.
+#: Seconds between two checks of the file of the socket.
 _CHECK_S = 1.0
-#: Seconds of work on the requests of one read, which may be thousands, before other events are looked at.
+#: Seconds of work on the requests of one read, which may be thousands, before other events are processed.
 _SLICE_S = 0.05
 _READ, _WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 
 
 class AgentConnection:
-    """A connected agent. Nothing here blocks: what it does not read waits in a buffer, and it is dropped in the end.
+    """A connected agent. Nothing here blocks: answers that it does not read wait in a buffer, until it is dropped.
 
     :ivar is_broken: the connection failed and is to be dropped.
     :ivar is_behind: there may be requests that are received and not begun yet.
@@ -71,13 +71,13 @@ class AgentConnection:
 
     @property
     def connected(self) -> bool:
-        """Whether anybody waits for an answer: the other end is open, whatever is still to be read."""
+        """True if the other end is open and so waits for an answer, whatever is still to be read."""
         return not self._ended.poll(0)
 
     def feed(self, data: bytes) -> None:
-        """Take received bytes.
+        """Add received bytes.
 
-        :raises msgpack.UnpackException: they are more than a frame may have.
+        :raises msgpack.UnpackException: they exceed the limits of a frame.
         """
         self._unpacker.feed(data)
         self._incomplete += len(data)
@@ -85,7 +85,7 @@ class AgentConnection:
     def requests(self) -> Iterator[object]:
         """Yield the requests that are complete and not taken yet.
 
-        :raises ValueError, msgpack.UnpackException: the received bytes are no frame, or one that is too long.
+        :raises ValueError, msgpack.UnpackException: the received bytes are no frame, or exceed its length.
         """
         for request in self._unpacker:
             self._incomplete = 0
@@ -105,7 +105,7 @@ class AgentConnection:
         self.flush()
 
     def flush(self) -> None:
-        """Send what the client reads now."""
+        """Send as much as the client reads now."""
         try:
             while self._unsent and not self.is_broken:
                 sent = self.connection.send(memoryview(self._unsent)[:_UNREAD_BYTES])
@@ -124,7 +124,7 @@ class AgentConnection:
     def wanted_events(self, has_room: bool) -> int:
         """Return the events to wait for.
 
-        :param has_room: more requests can be taken.
+        :param has_room: more requests can be started.
         """
         reads = self.accepts_requests(has_room) and not self.is_behind
         return (_READ if reads else 0) | (_WRITE if self._unsent else 0)
@@ -166,7 +166,7 @@ class DataplaneServer:
         self._stop_read, self._stop_write = os.pipe()
 
     def stop(self) -> None:
-        """Have :meth:`run` return once the request in hand is done; safe in a signal handler."""
+        """Make :meth:`run` return after the current request; safe in a signal handler."""
         self._stopped = True
         os.write(self._stop_write, b"\0")
 
@@ -199,7 +199,7 @@ class DataplaneServer:
     # ---- private ---------------------------------------------------------------------------------------------
 
     def _watch(self, selector: selectors.BaseSelector) -> float:
-        """Wait for what the client can do now; return the seconds until something else is due."""
+        """Select the events of the client to wait for; return the seconds until other work is due."""
         client, seconds = self._client, self._kernel_thread.wait()
         if client is None:
             return seconds
@@ -256,9 +256,9 @@ class DataplaneServer:
         return time.monotonic() + _CHECK_S
 
     def _read(self, selector: selectors.BaseSelector, client: AgentConnection) -> None:
-        """Do what the client asks for, for a slice of time; the rest is done after other events were looked at."""
+        """Execute requests of the client for a slice of time; the rest follows after other events."""
         if client.connection.fileno() < 0:
-            # Its successor was accepted in this same look at the sockets, and it was dropped then.
+            # Its successor was accepted in the same call of select, and it was dropped then.
             return
         try:
             data = b"" if client.is_behind or client.is_broken else client.connection.recv(_READ_BYTES)
@@ -271,7 +271,7 @@ class DataplaneServer:
                 self._serve(client, data)
                 return
         except (ValueError, msgpack.UnpackException) as exc:
-            LOG.error("the client sent something that is no frame: %s", shorten(str(exc)))
+            LOG.error("the client sent an invalid frame: %s", shorten(str(exc)))
         self._drop(selector, client)
         self._stopped = self._stopped or self._exit_with_client
 

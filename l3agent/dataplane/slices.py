@@ -42,7 +42,7 @@ class Task:
         self.done = False
 
     def run(self) -> None:
-        """Do the call and keep its outcome."""
+        """Run the call and keep its result."""
         try:
             self._result = self._call()
         except BaseException as exc:
@@ -68,7 +68,7 @@ class Offload:
         self._thread: threading.Thread | None = None
 
     def submit(self, call: Callable[[], object]) -> Task:
-        """Have a call run in the thread."""
+        """Schedule a call in the thread."""
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="offload", daemon=True)
             self._thread.start()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The steps of the work on one state: render, observe, plan, carry out, announce; each in slices where it is long."""
+"""The steps of the work on one state: render, observe, plan, apply, announce; each in slices where it is long."""
 
 from __future__ import annotations
 
@@ -57,13 +57,13 @@ class Steps:
         return self._turns.run(job.key, job.turn, size, call)
 
     def render(self, job: Job) -> Generator[Wait, None, frozenset[Entry]]:
-        """Return what the kernel should hold for the state of a job."""
+        """Return the desired entries of the state of a job."""
         return self.run(job, entry_count(job.state), partial(self._entries, job.key, job.state))
 
     def observe_and_plan(
         self, job: Job, desired: frozenset[Entry], known: Mapping[str, int] | None = None
     ) -> Generator[Wait, None, tuple[Observed, Plan]]:
-        """Return what exists, and the plan from there to what is wanted."""
+        """Return the observed state, and the plan from it to the desired one."""
         with job.timed("observe"):
             seen = yield from self.observe(job, desired, known)
         job.observed = desired, seen
@@ -75,7 +75,7 @@ class Steps:
     def observe(
         self, job: Job, desired: frozenset[Entry], known: Mapping[str, int] | None = None
     ) -> Generator[Wait, None, Observed]:
-        """Return what exists."""
+        """Return the observed state."""
         kind, state_id = job.key
         network = self._driver.bridge(state_id) if kind == "network" else None
         return observe(self._kernel, self._switch, job.key, desired, partial(self.run, job), network, known)
@@ -93,7 +93,7 @@ class Steps:
     def announce(
         self, job: Job, handle: NamespaceHandle, plan: Plan, present: Collection[Entry]
     ) -> Generator[Wait, None, None]:
-        """Tell the neighbours what changed: of little after the answer, of much in the other thread."""
+        """Announce changes to the neighbours: a few after the answer, many in the other thread."""
         announce = partial(self._announcements.announce_changes, handle, job.state, plan, present)
         size = len(present) if handle.is_newly_adopted else len(plan.operations)
         if size <= INLINE_ENTRIES:
@@ -104,7 +104,7 @@ class Steps:
     def announce_partial(
         self, job: Job, plan: Plan, seen: Observed, desired: frozenset[Entry]
     ) -> Generator[Wait, None, None]:
-        """Tell the neighbours what came about although something was refused: no later plan will name it again."""
+        """Announce the addresses that exist in spite of a refusal: no later plan will list them again."""
         if seen.handle is not None:
             after = yield from self.observe(job, desired)
             yield from self.announce(job, seen.handle, plan, after.entries)

@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Takes over routers that neutron-l3-agent built, and hands them back to it.
 
-Devices, addresses and flows are adopted as they are, for they have the same names and values. The rules change hands in
-one atomic batch: our table comes and the rules of Neutron that it stands for go, so each packet meets one set of rules
-or the other; NAT of established flows is a matter of conntrack, which stays.
+Devices, addresses and flows are adopted unchanged, since they have the same names and values. One atomic batch switches
+the rules: it adds our table and removes the rules of Neutron that the table replaces, so each packet meets one set of
+rules or the other; NAT of established flows is the matter of conntrack, which stays.
 
-There are rules of Neutron that our table does not stand for: they lead tenants to the metadata proxy. They stay, and so
-does the proxy. Chains of an extension that this agent does not have are a reason to leave the router as it is.
+Our table does not replace the rules of Neutron that redirect tenants to the metadata proxy. They stay, and so does the
+proxy. A router with chains of an extension that this agent does not have stays unchanged.
 
-Back again, nobody translates for both: our table stays until Neutron's rules are in, and goes in one batch then. For
-as long as both are there, both say the same, and the first that translates a flow has it. Neutron's rules come table by
-table: packets get the mark that some of them ask for from us, until those that set it are in as well.
+At the hand-back both sets of rules overlap: our table stays until Neutron's rules are complete, and goes in one batch
+then. Until then both have the same effect, and the first to translate a flow determines its NAT. Neutron adds its rules
+table by table: until the rules that set the mark of address scopes are complete, our table sets it.
 """
 
 from __future__ import annotations
@@ -29,26 +29,26 @@ from l3agent.dataplane.plan.entries import NeutronRules, Sysctl
 from l3agent.exceptions import ApplyError
 from l3agent.model.names import GATEWAY_DEVICE, INTERNAL_DEVICE
 
-#: How neutron-l3-agent calls its chains (iptables_manager: the name of its program, cut to 16 characters), and the two
-#: that all agents of Neutron share.
+#: Prefix of the chains of neutron-l3-agent (iptables_manager: the name of its program, cut to 16 characters), and the
+#: two chains that all agents of Neutron share.
 PREFIX = "neutron-l3-agent-"
 _SHARED = frozenset(("neutron-filter-top", "neutron-postrouting-bottom"))
-#: What our table stands for, or what means nothing without it (marks of address scopes).
+#: Chains that our table replaces, or that have no effect without it (marks of address scopes).
 _REPLACED = (
     *("PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"),
     *("local", "mark", "scope", "floatingip", "float-snat", "snat"),
 )
-#: In each rule that leads to the metadata proxy, in IPv4 and at the end of fe80::a9fe:a9fe.
+#: Part of each rule that redirects to the metadata proxy, in IPv4 and at the end of fe80::a9fe:a9fe.
 _METADATA = IPv4Address("169.254.169.254").packed
-#: Lets through to the metadata proxy what came by those rules, and nothing else.
+#: Accepts the packets that those rules redirected to the metadata proxy, and no others.
 _METADATA_GUARD = ("filter", f"{PREFIX}INPUT")
 
-# Where legacy iptables lists its tables in this namespace, and how to ask for one (ip_tables.h, ip6_tables.h: the
-# socket, IPT_SO_GET_INFO and struct ipt_getinfo).
+# Where legacy iptables lists its tables in this namespace, and how to query one (ip_tables.h, ip6_tables.h: the socket,
+# IPT_SO_GET_INFO and struct ipt_getinfo).
 _X_TABLES = (("ip_tables_names", 2, 0), ("ip6_tables_names", 10, 41))
 
 
-#: Settings that neutron-l3-agent finds as the kernel makes them, and needs: new devices get a link-local address.
+#: Defaults of the kernel that neutron-l3-agent needs: new devices get a link-local address.
 _KERNEL_DEFAULTS = [Sysctl("net/ipv6/conf/default/addr_gen_mode", "0")]
 
 
@@ -69,16 +69,16 @@ def _hand_back(kernel: Kernel, name: str) -> str | None:
     links = rtnl.parse_links(handle.route.dump(rtnl.dump_links()))
     devices = {info.name for info in links if info.name.startswith((GATEWAY_DEVICE, INTERNAL_DEVICE))}
     if not _has_neutron_rules(handle.netfilter, devices):
-        return "no rules of neutron-l3-agent yet; ours stay"
+        return "the rules of neutron-l3-agent are incomplete; ours stay"
     handle.netfilter.nft_batch([nft_table.delete_table()])
     return None
 
 
 def _has_neutron_rules(netfilter: NetlinkSocket, devices: Iterable[str]) -> bool:
-    """Tell whether all of Neutron's rules are in.
+    """Return True if Neutron's rules are complete.
 
-    It puts in those of source NAT and floating IPs together; the first of them is about what does not leave by the
-    gateway, whether source NAT is on or off. Last come the marks of address scopes, a rule for each device.
+    Neutron adds the rules of source NAT and floating IPs together; the first of them matches packets that do not leave
+    through the gateway, whether source NAT is on or off. The marks of address scopes come last, a rule for each device.
     """
     translating = _rules_of(netfilter, "ip", "nat", "POSTROUTING")
     marking = _rules_of(netfilter, "ip", "mangle", "scope") + _rules_of(netfilter, "ip6", "mangle", "scope")
@@ -95,9 +95,9 @@ def _rules_of(netfilter: NetlinkSocket, family: iptables.Family, name: str, chai
 
 
 def neutron_rules(netfilter: NetlinkSocket) -> list[NeutronRules]:
-    """Return what neutron-l3-agent has in a namespace and our table stands for.
+    """Return the rules of neutron-l3-agent in a namespace that our table replaces.
 
-    :raises ApplyError: it has more than this agent can replace.
+    :raises ApplyError: there are rules that this agent cannot replace.
     """
     places: dict[tuple[iptables.Family, str], list[Chain]] = defaultdict(list)
     for chain in iptables.parse_chains(netfilter.dump(iptables.dump_chains())):
@@ -124,12 +124,12 @@ def _reject_unknown(chains: Iterable[Chain], rules: Iterable[Rule]) -> None:
     if unknown:
         raise ApplyError(
             f"not taken over: neutron-l3-agent has rules of an extension here that this agent does not have "
-            f"(chains {', '.join(unknown)}); the router stays as it is"
+            f"(chains {', '.join(unknown)}); the router stays unchanged"
         )
 
 
 def _replaced(family: iptables.Family, table: str, chains: list[Chain], rules: list[Rule]) -> NeutronRules:
-    """Return what goes: all but what leads to the metadata proxy."""
+    """Return the rules and chains to remove: all except those of the metadata proxy."""
     names = {chain.name for chain in chains}
     kept = {
         rule.handle
@@ -154,9 +154,9 @@ def _replaced(family: iptables.Family, table: str, chains: list[Chain], rules: l
 
 
 def reject_x_tables() -> None:
-    """Make sure that the namespace of the calling thread has no rules of legacy iptables.
+    """Check that the namespace of the calling thread has no rules of legacy iptables.
 
-    :raises ApplyError: it has; nf_tables knows nothing of them, so they cannot change hands in one batch.
+    :raises ApplyError: it has; nf_tables cannot remove them, so one batch cannot switch the rules.
     """
     for listing, family, level in _X_TABLES:
         try:

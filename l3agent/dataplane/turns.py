@@ -34,7 +34,7 @@ class _SocketsFree:
 
     @property
     def done(self) -> bool:
-        """Whether it is over."""
+        """True if the wait is over."""
         return not self._tasks if self._key is None else self._key not in self._tasks
 
 
@@ -72,12 +72,12 @@ class Turns:
         return turn
 
     def end(self, key: Key, turn: object) -> None:
-        """Forget a turn, if it is still the latest one."""
+        """Remove a turn, if it is still the latest one."""
         if turn is not None and self._latest.get(key) is turn:
             del self._latest[key]
 
     def cancel(self, key: Key) -> None:
-        """Have the request under way for a key end as soon as it may."""
+        """Make the request under way for a key end as soon as possible."""
         self._latest.pop(key, None)
 
     def is_latest(self, key: Key, turn: object) -> bool:

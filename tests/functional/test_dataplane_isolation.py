@@ -91,7 +91,7 @@ def test_a_bridge_of_another_program_keeps_its_settings(machine: Dataplane) -> N
     before = _settings(sandbox, bridge(network))
     state = router(port(network, "10.0.0.1/24"))
     (report,) = machine.reconcile((key(state), state))
-    assert report.error is not None and "is not one of l3agent" in report.error
+    assert report.error is not None and "does not belong to l3agent" in report.error
     assert _settings(sandbox, bridge(network)) == before
 
 

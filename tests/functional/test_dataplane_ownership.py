@@ -48,7 +48,7 @@ def test_the_tap_of_a_virtual_machine_is_left_alone(machine: Dataplane, kind: st
     for state in (router(inner), router(port(new_id(), "10.0.1.1/24"), inner)):
         assert (
             brought(machine, state)
-            == f"{name}: a device of this name exists and is not one of l3agent; it is left alone"
+            == f"{name}: a device of this name exists and does not belong to l3agent; it stays unchanged"
         )
         assert link(machine, name) == before
         assert machine.reconcile((key(state), None))[0].error is None
@@ -65,7 +65,7 @@ def test_a_bridge_of_another_program_gets_no_port(machine: Dataplane) -> None:
         error = brought(machine, state)
         assert error is not None
         if isinstance(state, RouterState):
-            assert error == f"{name}: a device of this name exists and is not one of l3agent; it is left alone"
+            assert error == f"{name}: a device of this name exists and does not belong to l3agent; it stays unchanged"
     assert brought(machine, NetworkState(network, None)) is None
     assert link(machine, name) == before
     assert machine.sandbox.json(f"ip -j link show master {name}") == []
@@ -84,7 +84,7 @@ def test_the_bridge_of_a_network_with_a_like_id_gets_no_port(machine: Dataplane)
     # Of a state that is not known any more, as after a restart, the mark of the bridge remains.
     machine.request("unmanage", {"keys": [list(key(first))]})
     error = brought(machine, router(port(other, "10.0.1.1/24")))
-    assert error is not None and "is not one of l3agent" in error
+    assert error is not None and "does not belong to l3agent" in error
 
 
 def like_id(one: str) -> str:

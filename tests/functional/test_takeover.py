@@ -174,7 +174,7 @@ def test_a_router_is_handed_back_and_taken_over_again_and_nothing_is_lost(world:
         for put in (lambda: None, lambda: put_rules(sandbox, router, skeleton=True)):
             put()
             said = release(sandbox, conf, 0)
-            waiting = f"router {router.id}: no rules of neutron-l3-agent yet; ours stay\n"
+            waiting = f"router {router.id}: the rules of neutron-l3-agent are incomplete; ours stay\n"
             assert (said.returncode, said.stdout) == (75, waiting), said.stderr
             assert "table ip l3agent" in sandbox.run(["nft", "list", "tables"], netns=name)
             steady.goes_on()

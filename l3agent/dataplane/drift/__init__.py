@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What other programs change: applied states, events, rotation, repairs."""
+"""Detection and repair of changes by other programs: applied states, events, rotation, repairs."""

@@ -45,9 +45,9 @@ Entries = frozenset[Entry]
 class _Location:
     """The location of a state in the kernel.
 
-    :param namespace: name of its namespace, and its number.
+    :param namespace: name of its namespace; ``nsid`` is the id of that.
     :param devices: our devices inside, by index.
-    :param outside: what it has in the host namespace, by name.
+    :param outside: its entries in the host namespace, by name.
     :param has_ipv6: the namespace had IPv6 when it was observed.
     """
 
@@ -64,9 +64,9 @@ class _Location:
 class Snapshot:
     """The kernel state of an applied state, which equals the desired one.
 
-    :param seen: where things are; without entries, for they follow from the state.
+    :param seen: indexes of its devices; without entries, since they follow from the state.
     :param generation: of the rules in the namespace.
-    :param when: monotonic seconds of the last look.
+    :param when: monotonic seconds of the last observation.
     """
 
     state: State
@@ -78,7 +78,7 @@ class Snapshot:
 class AppliedStates:
     """The states that were applied, with where each of them is in the kernel.
 
-    :param render: what the kernel should hold for a state; called for what seldom happens.
+    :param render: returns the desired entries of a state; called for rare events.
     """
 
     def __init__(self, render: Callable[[Key, State], Entries]) -> None:
@@ -88,7 +88,7 @@ class AppliedStates:
         self._by_pin: dict[str, Key] = {}
         #: Names in the host namespace: the keys that use them, and their indexes where known.
         self._users: dict[str, set[Key]] = {}
-        #: How many of the links are ports of a bridge, by its name.
+        #: Number of links that are ports of a bridge, by its name.
         self._port_counts: Counter[str] = Counter()
         self.indexes: dict[str, int] = {}
         self._names: dict[int, str] = {}
@@ -99,7 +99,7 @@ class AppliedStates:
         return list(self._locations)
 
     def max_ports(self) -> int:
-        """Return how many ports of ours the fullest bridge has."""
+        """Return the number of our ports of the fullest bridge."""
         return max(self._port_counts.values(), default=0)
 
     def uses_bridge(self, bridge: str) -> bool:
@@ -122,7 +122,7 @@ class AppliedStates:
 
     @property
     def node_devices(self) -> Mapping[int, str]:
-        """Names in the host namespace by index, as far as the indexes are known."""
+        """Names in the host namespace by index, where the index is known."""
         return self._names
 
     def links(self, key: Key) -> list[Link]:
@@ -161,8 +161,8 @@ class AppliedStates:
     def find_conflict(self, key: Key, state: State, desired: Entries) -> tuple[str, Key] | None:
         """Return a device name that two objects would share, and the key of the state that has it.
 
-        Names have the first 11 characters of the id of a port or network. Of two ports or networks with the same ones
-        only one can be served; a port that moved from one state to another has one id, and is no rival of itself.
+        Names have the first 11 characters of the id of a port or network. Of two ports or networks with the same name
+        only one can be served; a port that moved from one state to another has one id and does not conflict.
         """
         own: dict[str, str | None] = {}
         for entry in desired:
@@ -170,7 +170,7 @@ class AppliedStates:
                 name, identity = _outer_name(entry), _full_id(state, entry)
                 if own.setdefault(name, identity) != identity:
                     return name, key
-                # All others agree, since a rival of theirs was rejected.
+                # All others agree, since a conflicting state was rejected.
                 other = next((one for one in self._users.get(name, ()) if one != key), None)
                 if other is not None:
                     location = self._locations[other]
@@ -277,14 +277,14 @@ class AppliedStates:
                 known = location.devices.get(index)
                 return known is None if gone else self._is_link_as_desired(key, location, event, known)
             case AddressEvent(gone, rtnl.LOOPBACK, IPv6Interface(ip=ip)) if ip.is_loopback:
-                # The kernel takes ::1 away when IPv6 is disabled, and gives it back when it is enabled.
+                # The kernel removes ::1 when IPv6 is disabled, and adds it when IPv6 is enabled.
                 return location.has_ipv6 != gone
             case AddressEvent(gone, index, interface):
                 device = location.devices.get(index)
                 return device is None or (DeviceAddress(device, interface) in self._desired(key, location)) != gone
             case RouteEvent(gone, destination, ours):
-                # A foreign one beside ours is no harm; one that comes may have taken the place of ours. Default routes
-                # are ours by their device, of which the event says nothing.
+                # The removal of a foreign route is harmless; a new one may have replaced ours. Default routes are
+                # ours by their device, which the event does not have.
                 return (
                     (gone or not ours)
                     and destination.prefixlen > 0

@@ -19,25 +19,25 @@ from l3agent.dataplane.plan.entries import Entry, Link, Sysctl
 from l3agent.dataplane.plan.render import HOST_SYSCTLS, ROUTER_SYSCTLS, entries
 from l3agent.model.states import Key, Report, State
 
-#: Seconds after which a state is looked at although no event says so, when it is asked for.
+#: Maximum age of a snapshot in seconds; an older one is not used, even without an event.
 _MAX_SNAPSHOT_AGE_S = 600.0
-#: Events that are kept for one suspended state; with more the state is read again.
+#: Maximum number of events buffered for one suspended state; with more the state is observed again.
 _MAX_BUFFERED = 10_000
 
 
 class PortMonitor(Ports, Protocol):
-    """Hears what happens to ports of Open vSwitch, see :class:`l3agent.dataplane.ovsdb.switch.Switch`."""
+    """Reports changes of ports of Open vSwitch, see :class:`l3agent.dataplane.ovsdb.switch.Switch`."""
 
     @property
     def descriptor(self) -> int:
-        """What becomes readable when there are news, or a change is done."""
+        """Descriptor that becomes readable when ports changed, or a transaction is done."""
 
     def news(self) -> News:
-        """Return what happened since the last call."""
+        """Return the changes since the last call."""
 
 
 class Drift:
-    """Keeps the applied states and those that another program may have changed; used by the kernel thread.
+    """Keeps the applied states and the keys that another program may have changed; used by the kernel thread.
 
     :param listener: receives events; None disables drift detection, and only requests observe.
     """
@@ -48,7 +48,7 @@ class Drift:
         self._applied = AppliedStates(lambda key, state: entries(key, state, driver))
         self._repairs = Repairs()
         self._lost = 0
-        #: What happened while the work on a state is suspended; it is held against the state when that is applied.
+        #: Events received while the work on a state is suspended; compared with the state once it is applied.
         self._buffered: dict[Key, list[Notice]] = {}
         self.descriptors = listener.descriptors if listener else []
         if switch is not None:
@@ -56,14 +56,14 @@ class Drift:
 
     @property
     def indexes(self) -> Mapping[str, int] | None:
-        """Indexes of links in the host namespace by name, as events tell them; None when none are heard."""
+        """Indexes of links in the host namespace by name, from events; None without a listener."""
         return self._applied.indexes if self._listener else None
 
     def snapshot(self, key: Key) -> Snapshot | None:
-        """Return what the kernel holds of a state without looking; None when only a look can tell.
+        """Return the snapshot of a state, None if the state has to be observed.
 
-        Everything that happened up to now was heard, and nothing of it concerns the state. As events cannot tell of
-        defects of our own, each state is looked at now and then all the same.
+        All events up to now were read, and none of them affects the state. As events do not report defects of our own,
+        a snapshot expires.
         """
         self.read_events()
         snapshot = self._applied.snapshot(key)
@@ -90,9 +90,9 @@ class Drift:
         self._replay(key, plans)
 
     def watch(self, key: Key, state: State, desired: frozenset[Entry], seen: Observed) -> None:
-        """Record where a state is that could not be brought about: what changes from now on is worth another look.
+        """Record the location of a state that could not be applied: events from now on lead to an observation.
 
-        What the attempt itself led to is read and ignored: who asked for it tries again.
+        Events of the attempt itself are read and ignored: the client retries.
         """
         self.read_events()
         self._applied.record_applied(key, state, desired, seen)
@@ -105,7 +105,7 @@ class Drift:
         self._applied.begin_change(key, state)
 
     def invalidate(self, keys: Iterable[Key] | None) -> None:
-        """Have the next request for each of some states, or for all, read the kernel."""
+        """Make the next request for each of some states, or for all, observe the kernel."""
         for key in self._applied.keys() if keys is None else keys:
             self._applied.invalidate(key)
 
@@ -123,21 +123,21 @@ class Drift:
         return self._applied.find_conflict(key, state, desired)
 
     def buffer_events(self, key: Key) -> None:
-        """Keep the events that come from now on until the state of a key is applied.
+        """Buffer the events from now on until the state of a key is applied.
 
-        Those that came before concern what the work under way has read or will read.
+        Earlier events concern entries that the work under way has read or will read.
         """
         if key not in self._buffered:
             self.read_events()
             self._buffered[key] = []
 
     def discard_events(self, key: Key) -> None:
-        """Keep events for a key no more."""
+        """Stop buffering events for a key."""
         self._buffered.pop(key, None)
 
     def read_events(self, plans: Sequence[Plan] = ()) -> None:
-        """Read the events that came, and mark what they concern."""
-        # The descriptor of the switch must be read even by those who do not want to know.
+        """Read the pending events, and mark the states that they affect."""
+        # The descriptor of the switch must be read even without a listener.
         news = News() if self._switch is None else self._switch.news()
         if self._listener is None:
             return
@@ -155,7 +155,7 @@ class Drift:
             self.mark(key)
 
     def wait(self) -> float | None:
-        """Return the seconds until something is due for a look, None when nothing is."""
+        """Return the seconds until a state is due for an observation, None if none is marked."""
         return self._repairs.wait(time.monotonic())
 
     def is_overdue(self) -> bool:
@@ -182,13 +182,13 @@ class Drift:
 
     @property
     def node_devices(self) -> Mapping[int, str]:
-        """Names of the devices of watched states in the node's namespace, by index."""
+        """Names of the devices of watched states in the host namespace, by index."""
         return self._applied.node_devices
 
     def check_device(self, message: bytes) -> bool:
-        """Return True if a device of the node's namespace is as it should be; mark the states that own another one.
+        """Return True if a device of the host namespace is as desired; else mark the states that own it.
 
-        :param message: what the kernel says of it (RTM_NEWLINK).
+        :param message: its RTM_NEWLINK message.
         """
         owners = self._applied.find_affected((None, event) for event in route_events(message))
         for key in owners:
@@ -200,7 +200,7 @@ class Drift:
         return self._applied.links(key)
 
     def desired(self, key: Key) -> frozenset[Entry]:
-        """Return what the kernel should hold for a watched state."""
+        """Return the desired entries of a watched state."""
         return self._applied.desired(key)
 
     def sysctls(self, key: Key) -> frozenset[Sysctl]:
@@ -208,12 +208,12 @@ class Drift:
         return ROUTER_SYSCTLS if key[0] == "router" else HOST_SYSCTLS
 
     def mark(self, key: Key) -> None:
-        """Have a state observed and repaired, and the next request for it read the kernel."""
+        """Schedule the observation and repair of a state, and drop its snapshot."""
         self._applied.invalidate(key)
         self._repairs.mark(key, time.monotonic())
 
     def max_ports(self) -> int:
-        """Return how many ports of ours the fullest bridge has."""
+        """Return the number of our ports of the fullest bridge."""
         return self._applied.max_ports()
 
     def uses_bridge(self, bridge: str) -> bool:
@@ -221,7 +221,7 @@ class Drift:
         return self._applied.uses_bridge(bridge)
 
     def stats(self) -> dict[str, int]:
-        """Return counters since the start of the process, and how many states are served."""
+        """Return counters since the start of the process, and the number of applied states."""
         return {
             "applied_states": len(self._applied.keys()),
             "observations": self._repairs.observations,
@@ -230,12 +230,12 @@ class Drift:
         }
 
     def _replay(self, key: Key, plans: Sequence[Plan]) -> None:
-        """Hold the events that were kept against the state that was applied."""
+        """Compare the buffered events with the state that was applied."""
         if (buffer := self._buffered.pop(key, None)) and key in self._applied.find_affected(buffer, plans):
             self.mark(key)
 
     def _record_snapshot(self, key: Key, state: State, seen: Observed, when: float) -> None:
-        """Keep a snapshot. The generation is asked for before what happened meanwhile is heard."""
+        """Record a snapshot. The generation is queried before the events of the meantime are read."""
         if self._listener is None or not self._listener.receives_all or seen.handle is None:
             return
         generation = seen.handle.generation()

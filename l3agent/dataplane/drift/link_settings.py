@@ -30,7 +30,7 @@ _Places = tuple[int, int, int, int]
 
 
 class _Known(NamedTuple):
-    """One link as it was read last.
+    """One link at the last read.
 
     :param places: counted from the begin of the message.
     :param raw: hash of the bytes there.
@@ -89,7 +89,7 @@ class LinkSettings:
                 yield info, message
 
     def forget(self, index: int) -> None:
-        """Have a link count as new when it is read next."""
+        """Drop a link, so that the next read yields it as new."""
         self._known.pop(index, None)
 
     def retain(self, indexes: Container[int]) -> None:

@@ -32,7 +32,7 @@ class NodeDevices:
         self._count = self._received = 0
 
     def run(self, share: float) -> None:
-        """Read a share of the devices, and mark the states that own one that is not as it should be.
+        """Read a share of the devices, and mark the states whose device differs from the desired one.
 
         :param share: between 0 and 1; 1 is a whole round.
         """

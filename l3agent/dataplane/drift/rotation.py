@@ -69,7 +69,7 @@ class Rotation:
         return now > self._due + _OVERDUE_S
 
     def run(self, now: float) -> None:
-        """Read the states that are due, and mark those that are not as they should be."""
+        """Read the states that are due, and mark the states that differ from the desired ones."""
         if not self._round:
             self._begin()
         # Late wake-ups do not add up, or a round of a busy process takes more than a minute.
