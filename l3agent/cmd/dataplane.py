@@ -216,11 +216,11 @@ def _resources(conf: Any, uplinks: Uplinks | None) -> Resources:
 def _open_vswitch(conf: Any) -> Any:
     # Only where it is in use: it brings the library of Open vSwitch along.
     from l3agent.dataplane.ovsdb.jsonrpc import Tls
-    from l3agent.dataplane.ovsdb.switch import Switch
+    from l3agent.dataplane.ovsdb.thread import OvsdbThread
 
     tls = Tls(conf.OVS.ssl_key_file, conf.OVS.ssl_cert_file, conf.OVS.ssl_ca_cert_file)
-    switch = Switch(conf.OVS.ovsdb_connection, conf.OVS.ovsdb_timeout, tls)
-    switch.wait_until_known(_OVSDB_S)
+    switch = OvsdbThread(conf.OVS.ovsdb_connection, conf.OVS.ovsdb_timeout, tls)
+    switch.wait_until_loaded(_OVSDB_S)
     return switch
 
 

@@ -307,5 +307,5 @@ def test_a_database_that_does_not_answer_delays_nobody_else(node: Node):
         (number,) = node.ask(new)
         assert node.build(with_another(standing))
         report = node.answer(number)
-    assert "does not answer in time" in report.error
+    assert "no answer in time" in report.error
     wait_until(lambda: node.reconcile(new).error is None, timeout=30)

@@ -22,7 +22,7 @@ from l3agent.dataplane.netlink.route_events import (
 )
 from l3agent.dataplane.netlink.rtnl import LinkInfo
 from l3agent.dataplane.observe import OUR_PREFIXES, Observed
-from l3agent.dataplane.ovsdb.ports import News, Ports, as_wanted
+from l3agent.dataplane.ovsdb.ports import Changes, Ports, normalise
 from l3agent.dataplane.plan.diff import Plan
 from l3agent.dataplane.plan.encode import is_foreign, is_marked
 from l3agent.dataplane.plan.entries import (
@@ -226,11 +226,11 @@ class AppliedStates:
             found.update(self._find_affected(number, event))
         return found
 
-    def find_affected_by_ports(self, ports: Ports, news: News) -> set[Key]:
+    def find_affected_by_ports(self, ports: Ports, changes: Changes) -> set[Key]:
         """Return the keys whose ports of Open vSwitch may differ from the desired ones."""
-        if news.all:
+        if changes.all:
             return set(self._locations)
-        users = ((name, key) for name in news.names for key in self._users.get(name, ()))
+        users = ((name, key) for name in changes.names for key in self._users.get(name, ()))
         return {key for name, key in users if not self._is_port_as_desired(ports, name, key)}
 
     # ---- private ---------------------------------------------------------------------------------------------
@@ -241,7 +241,7 @@ class AppliedStates:
         found = ports.port(name)
         if wanted is None or found is None:
             return wanted is None and found is None
-        return as_wanted(found, wanted, True) == wanted
+        return normalise(found, wanted, True) == wanted
 
     def _forget(self, key: Key) -> None:
         location = self._locations.pop(key, None)

@@ -12,7 +12,7 @@ from l3agent.dataplane.drift.repairs import Repairs
 from l3agent.dataplane.kernel.listener import EventsLost, Listener, Notice
 from l3agent.dataplane.netlink.route_events import route_events
 from l3agent.dataplane.observe import Observed
-from l3agent.dataplane.ovsdb.ports import News, Ports
+from l3agent.dataplane.ovsdb.ports import Changes, Ports
 from l3agent.dataplane.plan.diff import Plan
 from l3agent.dataplane.plan.drivers import InterfaceDriver
 from l3agent.dataplane.plan.entries import Entry, Link, Sysctl
@@ -26,13 +26,13 @@ _MAX_BUFFERED = 10_000
 
 
 class PortMonitor(Ports, Protocol):
-    """Reports changes of ports of Open vSwitch, see :class:`l3agent.dataplane.ovsdb.switch.Switch`."""
+    """Reports changes of ports of Open vSwitch, see :class:`l3agent.dataplane.ovsdb.thread.OvsdbThread`."""
 
     @property
     def descriptor(self) -> int:
         """Descriptor that becomes readable when ports changed, or a transaction is done."""
 
-    def news(self) -> News:
+    def read_changes(self) -> Changes:
         """Return the changes since the last call."""
 
 
@@ -138,7 +138,7 @@ class Drift:
     def read_events(self, plans: Sequence[Plan] = ()) -> None:
         """Read the pending events, and mark the states that they affect."""
         # The descriptor of the switch must be read even without a listener.
-        news = News() if self._switch is None else self._switch.news()
+        changes = Changes() if self._switch is None else self._switch.read_changes()
         if self._listener is None:
             return
         notices: Iterable[Notice] = self._count_lost(self._listener.read())
@@ -149,8 +149,8 @@ class Drift:
                 if len(buffer) > _MAX_BUFFERED:
                     buffer[:] = [(None, EventsLost())]
         affected = self._applied.find_affected(notices, plans)
-        if self._switch is not None and (news.names or news.all):
-            affected |= self._applied.find_affected_by_ports(self._switch, news)
+        if self._switch is not None and (changes.names or changes.all):
+            affected |= self._applied.find_affected_by_ports(self._switch, changes)
         for key in affected:
             self.mark(key)
 

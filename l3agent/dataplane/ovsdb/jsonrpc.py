@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The JSON-RPC session of the library ``ovs``: it comes back by itself after a loss, and probes a silent server."""
+"""JSON-RPC session of the library ``ovs``, which reconnects after a loss and probes a silent server."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import select
 import sys
 from typing import Any, NamedTuple
 
-# ovs.poller imports eventlet wherever it is installed, to ask whether it is in use. Here it never is.
+# ovs.poller imports eventlet if it is installed, to detect whether it is in use. The data plane never uses it.
 _HIDDEN = "eventlet" not in sys.modules
 if _HIDDEN:
     sys.modules["eventlet"] = None  # type: ignore[assignment]
@@ -21,12 +21,13 @@ finally:
     if _HIDDEN:
         del sys.modules["eventlet"]
 
-#: Milliseconds: of silence until the server is probed, between two tries to connect at most, to find out what is wrong.
+#: Milliseconds: silence before the server is probed, maximum back-off between connection attempts, and time limit of
+#: the connection attempt that diagnoses a failure.
 _PROBE_MS, _BACKOFF_MS, _TRIAL_MS = 5000, 1000, 500
 
 
 class Tls(NamedTuple):
-    """Paths of the files for ``ssl:`` remotes; empty where none are needed."""
+    """Paths of the files for ``ssl:`` remotes; empty if not needed."""
 
     key: str = ""
     certificate: str = ""
@@ -34,9 +35,9 @@ class Tls(NamedTuple):
 
 
 class Connection:
-    """Requests and notifications; used by one thread.
+    """Connection for requests and notifications; used by a single thread.
 
-    :param remote: where the server is, as ``tcp:127.0.0.1:6640`` or ``unix:/run/openvswitch/db.sock``.
+    :param remote: address of the server, for example ``tcp:127.0.0.1:6640`` or ``unix:/run/openvswitch/db.sock``.
     """
 
     def __init__(self, remote: str, tls: Tls) -> None:
@@ -51,35 +52,35 @@ class Connection:
         self._session.reconnect.set_backoff(100, _BACKOFF_MS)
 
     @property
-    def life(self) -> int | None:
-        """A number that is another one for each connection; None while there is none."""
+    def session_number(self) -> int | None:
+        """Number of the current connection, unique per connection; None if not connected."""
         return self._session.get_seqno() if self._session.is_connected() else None
 
     def run(self) -> None:
-        """Do what is due: connect, probe, send."""
+        """Connect, probe and send, as due."""
         self._session.run()
 
     def request(self, method: str, params: list[Any]) -> Any:
-        """Send a request and return its id, None when there is no connection."""
+        """Send a request and return its id; None if not connected."""
         message = ovs.jsonrpc.Message.create_request(method, params)
         return None if self._session.send(message) else message.id
 
-    def received(self) -> Any:
-        """Return the next message, None when there is none."""
+    def receive(self) -> Any:
+        """Return the next received message, or None."""
         return self._session.recv()
 
-    def wait(self, bell: int, seconds: float | None) -> None:
-        """Wait until there is something to do, the descriptor can be read, or the time is over."""
+    def wait(self, wakeup_fd: int, seconds: float | None) -> None:
+        """Wait until the session has work, the descriptor is readable, or the time limit expires."""
         poller = ovs.poller.Poller()
         self._session.wait(poller)
         self._session.recv_wait(poller)
-        poller.fd_wait(bell, select.POLLIN)
+        poller.fd_wait(wakeup_fd, select.POLLIN)
         if seconds is not None:
             poller.timer_wait(max(0, int(seconds * 1000) + 1))
         poller.block()
 
-    def trouble(self) -> str:
-        """Find out why there is no connection."""
+    def diagnose(self) -> str:
+        """Return the reason why there is no connection."""
         error, stream = ovs.stream.Stream.open_block(ovs.stream.Stream.open(self.remote), _TRIAL_MS)
         if stream is not None:
             stream.close()

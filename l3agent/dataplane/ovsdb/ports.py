@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ports of Open vSwitch as entries, and what is asked of those who know and change them."""
+"""Ports of Open vSwitch as entries, and the interfaces for reading and changing them."""
 
 from __future__ import annotations
 
@@ -7,103 +7,103 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from l3agent.dataplane.ovsdb.rows import OWNER, Found
+from l3agent.dataplane.ovsdb.rows import OWNER, PortRow
 from l3agent.dataplane.ovsdb.transact import is_stuck
 from l3agent.dataplane.plan.diff import Operation
 from l3agent.dataplane.plan.entries import Entry, Link, SwitchPort
 from l3agent.exceptions import ApplyError
 
-#: The keys of ``external_ids`` that count.
+#: The keys of ``external_ids`` that are compared.
 _KEYS = ("iface-id", "iface-status", "attached-mac", OWNER)
 
 
 @dataclass(frozen=True, slots=True)
-class News:
-    """What somebody changed: ports by name; ``all`` when anything may be otherwise."""
+class Changes:
+    """Changed ports and bridges by name; ``all`` if any port may have changed."""
 
     names: frozenset[str] = frozenset()
     all: bool = False
 
 
 class Ports(Protocol):
-    """What is known of the ports."""
+    """Read access to the ports in the database."""
 
     @property
-    def known(self) -> bool:
-        """Whether anything is."""
+    def is_loaded(self) -> bool:
+        """True after the database was read once."""
 
-    def port(self, name: str) -> Found | None:
-        """Return a port."""
+    def port(self, name: str) -> PortRow | None:
+        """Return a port by name, or None."""
 
-    def owned(self, router_id: str) -> frozenset[str]:
+    def port_names(self, router_id: str) -> frozenset[str]:
         """Return the names of the ports that are marked with a router."""
 
 
 class Wait(Protocol):
-    """Work that is done elsewhere; the kernel thread does other work meanwhile."""
+    """Pending work of another thread; the kernel thread runs other jobs until it is done."""
 
     @property
     def done(self) -> bool:
-        """Whether it is over."""
+        """True after the work succeeded or failed."""
 
     @property
     def error(self) -> str | None:
-        """Why it failed."""
+        """Reason of the failure, or None."""
 
 
 class Switch(Ports, Protocol):
-    """Open vSwitch, see :class:`l3agent.dataplane.ovsdb.switch.Switch`."""
+    """Read and write access to the ports, see :class:`l3agent.dataplane.ovsdb.thread.OvsdbThread`."""
 
     def submit(self, operations: Sequence[Operation]) -> Wait:
-        """Hand operations over."""
+        """Submit operations on ports to the database."""
 
     def owners(self) -> list[str]:
-        """Return the ids of all routers that ports are marked with."""
+        """Return the ids of all routers with marked ports."""
 
     def stats(self) -> dict[str, object]:
-        """Return how things stand."""
+        """Return the state of the connection and the number of ports."""
 
 
 def observed_ports(
     ports: Ports, state_id: str, desired: Collection[Entry], links: Iterable[Link], devices: Collection[str]
 ) -> set[SwitchPort]:
-    """Return the ports of a router: wanted ones, those whose devices it has, and those marked with it.
+    """Return the ports of a router: wanted ports, ports of its devices, and ports marked with its id.
 
-    As long as the database was never read, what is wanted and has its device counts as right, and the port of a device
-    that is not wanted counts as there.
+    Before the first read of the database, a wanted port whose device exists is assumed to be correct, and an unwanted
+    device is assumed to have a port.
 
-    :param links: what is in the namespace.
-    :param devices: names of all devices that are there or wait to be moved in.
-    :raises ApplyError: a wanted port exists and is not ours.
+    :param links: links in the namespace.
+    :param devices: names of all devices in the namespace, and of devices that wait for their move into it.
+    :raises ApplyError: a port with a wanted name exists and lacks our mark.
     """
     wanted = {entry.name: entry for entry in desired if isinstance(entry, SwitchPort)}
     taps = {link.tap for link in links if link.tap}
-    names = {*wanted, *taps, *ports.owned(state_id)}
-    if not ports.known:
+    names = {*wanted, *taps, *ports.port_names(state_id)}
+    if not ports.is_loaded:
         return {wanted.get(name) or _unknown(name) for name in names if name in taps or name in devices}
     found = {name: one for name in names if (one := ports.port(name)) is not None}
     for name in wanted.keys() & found.keys() - taps:
         _require_ours(wanted[name], found[name])
-    return {as_wanted(one, wanted.get(name), name in devices) for name, one in found.items()}
+    return {normalise(one, wanted.get(name), name in devices) for name, one in found.items()}
 
 
-def _require_ours(wanted: SwitchPort, found: Found) -> None:
-    """Check a port without a device in our namespace: the tap of a virtual machine may have the name, and the id.
+def _require_ours(wanted: SwitchPort, found: PortRow) -> None:
+    """Check a port without a device in our namespace: the tap of a virtual machine may have the same name and id.
 
-    A device that the switch makes is named as no virtual machine names one.
+    The check is limited to veth pairs: the name of an internal device never equals the name of a virtual machine's tap.
 
-    :raises ApplyError: it is not ours.
+    :raises ApplyError: the port lacks our mark.
     """
     if not wanted.type and OWNER not in found.ids:
         raise ApplyError(
-            f"{found.name}: bridge {found.bridge} of Open vSwitch has a port of this name that is not ours"
+            f"{found.name}: bridge {found.bridge} of Open vSwitch has a port of this name that l3agent did not create"
         )
 
 
-def as_wanted(found: Found, wanted: SwitchPort | None, there: bool) -> SwitchPort:
-    """Return a port as an entry, without what does not matter.
+def normalise(found: PortRow, wanted: SwitchPort | None, there: bool) -> SwitchPort:
+    """Return a port as an entry that is comparable with the wanted entry.
 
-    :param there: its device is.
+    :param there: True if the device of the port exists.
     """
     anyhow = wanted is not None and wanted.tagged is None
     return SwitchPort(
@@ -113,7 +113,7 @@ def as_wanted(found: Found, wanted: SwitchPort | None, there: bool) -> SwitchPor
         ids=frozenset((key, found.ids[key]) for key in _KEYS if key in found.ids),
         tagged=None if anyhow else found.tag is not None,
         stuck=not anyhow and is_stuck(found),
-        # The link of a veth pair stands for itself.
+        # The link of a veth pair is an entry of its own.
         made=there or not found.type,
     )
 

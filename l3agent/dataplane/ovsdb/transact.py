@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Operations of plans as one OVSDB transaction (RFC 7047, section 4.1.3). Pure: values to JSON."""
+"""Converts operations of plans to one OVSDB transaction (RFC 7047, section 4.1.3). Pure: values to JSON."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from l3agent.dataplane.ovsdb.rows import DEAD_VLAN, Found, Rows
+from l3agent.dataplane.ovsdb.rows import DEAD_VLAN, PortRow, Rows
 from l3agent.dataplane.plan.diff import Operation
 from l3agent.dataplane.plan.entries import SwitchPort
 from l3agent.exceptions import ApplyError
@@ -18,24 +18,24 @@ _ALIVE: Mapping[str, Any] = {"vlan_mode": ["set", []], "trunks": ["set", []]}
 
 @dataclass(slots=True)
 class Transaction:
-    """What is sent together.
+    """Steps of a transaction.
 
-    :param waits: something is left to ovs-vswitchd: it takes up the generation that the transaction makes.
+    :param waits: True if ovs-vswitchd must apply the generation of the configuration that the transaction creates.
     """
 
     steps: list[dict[str, Any]] = field(default_factory=list)
     waits: bool = False
-    _come: dict[str, list[list[str]]] = field(default_factory=dict)
-    _gone: dict[str, list[list[str]]] = field(default_factory=dict)
+    _inserted: dict[str, list[list[str]]] = field(default_factory=dict)
+    _deleted: dict[str, list[list[str]]] = field(default_factory=dict)
 
-    def add(self, operation: Operation, rows: Rows, *, nudged: bool = True, renewed: bool = False) -> bool:
-        """Take in an operation as far as the database differs from it, so that it may be asked for again.
+    def add(self, operation: Operation, rows: Rows, *, retried: bool = True, removed_before: bool = False) -> bool:
+        """Add the steps of an operation that the database does not contain yet; repeated operations are idempotent.
 
-        Its bridge exists: see :func:`check_bridges`.
+        The bridge must exist, see :func:`check_bridges`.
 
-        :param nudged: ovs-vswitchd was told to look again at a port that lost its device, and left it so.
-        :param renewed: such a port was removed already.
-        :returns: whether it must be, once ovs-vswitchd has taken up the transaction.
+        :param retried: ovs-vswitchd reconfigured a port that lost its device, and did not create the device.
+        :param removed_before: an earlier transaction removed such a port.
+        :returns: True if the operation must be added again after ovs-vswitchd has applied this transaction.
         """
         port = operation.entry
         assert isinstance(port, SwitchPort)
@@ -45,9 +45,10 @@ class Transaction:
                 self._remove(found)
             return False
         lost = isinstance(operation.was, SwitchPort) and not operation.was.made
-        if found is not None and lost and found.ofport is not None and nudged and not renewed:
-            # ovs-vswitchd has made it and it lost its device since. A port that comes with the same name in the
-            # transaction in which it goes is the same one to it, so it must go first, with what the L2 agent wired.
+        if found is not None and lost and found.ofport is not None and retried and not removed_before:
+            # ovs-vswitchd created the port, which has lost its device since. If one transaction deletes and inserts a
+            # port of the same name, ovs-vswitchd sees no change; so a transaction of its own deletes the port first,
+            # with the wiring of the L2 agent.
             self._remove(found)
             return True
         if found is not None and found.bridge != port.bridge:
@@ -57,14 +58,14 @@ class Transaction:
             self._insert(port, rows.bridges[port.bridge])
         else:
             self.waits = self.waits or lost
-            self._mend(port, found)
+            self._correct(port, found)
         return False
 
-    def finished(self) -> list[dict[str, Any]]:
-        """Return all steps; the last one tells the generation that ovs-vswitchd has to reach."""
+    def build(self) -> list[dict[str, Any]]:
+        """Return all steps; the last step selects the generation that ovs-vswitchd must reach."""
         steps = list(self.steps)
-        for bridge in self._gone.keys() | self._come.keys():
-            kinds = (("delete", self._gone), ("insert", self._come))
+        for bridge in self._deleted.keys() | self._inserted.keys():
+            kinds = (("delete", self._deleted), ("insert", self._inserted))
             mutations = [["ports", verb, ["set", ports[bridge]]] for verb, ports in kinds if bridge in ports]
             steps.append({"op": "mutate", "table": "Bridge", "where": _where(bridge), "mutations": mutations})
         if steps or self.waits:
@@ -74,10 +75,10 @@ class Transaction:
 
     # ---- private ---------------------------------------------------------------------------------------------
 
-    def _remove(self, found: Found) -> None:
+    def _remove(self, found: PortRow) -> None:
         bridge, port, _ = found.rows
-        # The rows of the port and its interface go by themselves with the last reference.
-        self._gone.setdefault(bridge, []).append(["uuid", port])
+        # The server deletes the rows of the port and its interface with the last reference.
+        self._deleted.setdefault(bridge, []).append(["uuid", port])
         self.waits = True
 
     def _insert(self, port: SwitchPort, bridge: str) -> None:
@@ -87,10 +88,10 @@ class Transaction:
         self.steps.append({"op": "insert", "table": "Interface", "row": row, "uuid-name": interface})
         row = {"name": port.name, "interfaces": ["named-uuid", interface], **(_DEAD if port.tagged else {})}
         self.steps.append({"op": "insert", "table": "Port", "row": row, "uuid-name": name})
-        self._come.setdefault(bridge, []).append(["named-uuid", name])
+        self._inserted.setdefault(bridge, []).append(["named-uuid", name])
         self.waits = True
 
-    def _mend(self, port: SwitchPort, found: Found) -> None:
+    def _correct(self, port: SwitchPort, found: PortRow) -> None:
         _, port_row, interface_row = found.rows
         wrong = [[key, value] for key, value in sorted(port.ids) if found.ids.get(key) != value]
         if wrong:
@@ -110,27 +111,27 @@ class Transaction:
 
 
 def check_bridges(operations: Iterable[Operation], rows: Rows) -> None:
-    """See that there are all bridges that operations need.
+    """Check that the bridges of all operations exist.
 
-    :raises ApplyError: one is missing.
+    :raises ApplyError: a bridge is missing.
     """
     for operation in operations:
         port = operation.entry
         assert isinstance(port, SwitchPort)
         if operation.verb != "remove" and port.bridge not in rows.bridges:
             raise ApplyError(
-                f"Open vSwitch has no bridge {port.bridge}; the L2 agent makes the integration bridge when it starts "
+                f"Open vSwitch has no bridge {port.bridge}; the L2 agent creates the integration bridge at start "
                 f"(or type: ovs-vsctl add-br {port.bridge})"
             )
 
 
-def is_stuck(found: Found) -> bool:
-    """Tell whether an L2 agent has wired a port and it is dead all the same: those of old set the tag alone."""
+def is_stuck(found: PortRow) -> bool:
+    """Return True if the L2 agent has wired a port that is still dead: L2 agents of old releases set only the tag."""
     return found.dead and found.tag not in (None, DEAD_VLAN)
 
 
-def refusal(answers: Iterable[Any]) -> str | None:
-    """Return why the server refused a transaction; None when it did not."""
+def first_error(answers: Iterable[Any]) -> str | None:
+    """Return the first error in the answer to a transaction; None if it succeeded."""
     for answer in answers:
         if isinstance(answer, dict) and answer.get("error"):
             return f"{answer['error']}: {answer.get('details', '')}".rstrip(": ")

@@ -8,9 +8,9 @@ from typing import Any, Literal
 
 import pytest
 
-from l3agent.dataplane.ovsdb.ports import as_wanted, observed_ports
+from l3agent.dataplane.ovsdb.ports import normalise, observed_ports
 from l3agent.dataplane.ovsdb.rows import Rows
-from l3agent.dataplane.ovsdb.transact import Transaction, check_bridges, refusal
+from l3agent.dataplane.ovsdb.transact import Transaction, check_bridges, first_error
 from l3agent.dataplane.plan.commands import commands
 from l3agent.dataplane.plan.diff import Operation
 from l3agent.dataplane.plan.entries import Link, SwitchPort
@@ -46,7 +46,7 @@ def database(**interface: object) -> Rows:
 def steps(operation: Operation, rows: Rows, **options: bool) -> tuple[list[dict[str, Any]], bool, bool]:
     transaction = Transaction()
     again = transaction.add(operation, rows, **options)
-    return transaction.finished(), transaction.waits, again
+    return transaction.build(), transaction.waits, again
 
 
 def test_a_port_that_comes_is_dead() -> None:
@@ -138,8 +138,8 @@ def test_an_l2_agent_of_old_that_sets_the_tag_alone_is_helped() -> None:
     (one, *rest), waits, _ = steps(Operation("change", PORT, stuck), rows)
     assert (one["table"], one["row"]) == ("Port", {"vlan_mode": ["set", []], "trunks": ["set", []]})
     assert (rest, waits) == (NEXT, False)
-    assert as_wanted(rows.ports["qr-1"], PORT, True) == stuck
-    assert as_wanted(database(tag=3, dead=False).ports["qr-1"], PORT, True) == PORT
+    assert normalise(rows.ports["qr-1"], PORT, True) == stuck
+    assert normalise(database(tag=3, dead=False).ports["qr-1"], PORT, True) == PORT
     (line,) = commands(Operation("change", PORT, stuck), None)
     assert "clear Port qr-1 vlan_mode trunks" in line and "tag=" not in line
 
@@ -156,10 +156,10 @@ def test_a_port_on_another_bridge_moves_in_one_transaction() -> None:
 
 def test_a_port_that_lost_its_device_goes_first_and_comes_then() -> None:
     lost = Operation("change", PORT, replace(PORT, made=False))
-    assert steps(lost, database(), nudged=False) == (NEXT, True, False)
+    assert steps(lost, database(), retried=False) == (NEXT, True, False)
     made, waits, again = steps(lost, database())
     assert [one["op"] for one in made] == ["mutate", "mutate", "select"] and waits and again
-    made, waits, again = steps(lost, database(absent=True), renewed=True)
+    made, waits, again = steps(lost, database(absent=True), removed_before=True)
     assert [one["op"] for one in made][:2] == ["insert", "insert"] and waits and not again
 
 
@@ -176,8 +176,8 @@ def test_a_bridge_that_is_missing_is_named_with_what_to_do() -> None:
 
 def test_the_reason_of_a_refusal() -> None:
     answers = [{"uuid": ["uuid", "x"]}, None, {"error": "constraint violation", "details": "no more than 1"}]
-    assert refusal(answers) == "constraint violation: no more than 1"
-    assert refusal([{"count": 1}, {}]) is None
+    assert first_error(answers) == "constraint violation: no more than 1"
+    assert first_error([{"count": 1}, {}]) is None
 
 
 # ---- what is seen ----------------------------------------------------------------------------------------------
@@ -187,12 +187,12 @@ class Known:
     """Ports as far as they are known."""
 
     def __init__(self, rows: Rows | None) -> None:
-        self.known, self._rows = rows is not None, rows or Rows()
+        self.is_loaded, self._rows = rows is not None, rows or Rows()
 
     def port(self, name: str) -> Any:
         return self._rows.ports.get(name)
 
-    def owned(self, router_id: Any) -> Any:
+    def port_names(self, router_id: Any) -> Any:
         return self._rows.owned.get(router_id, frozenset())
 
 
@@ -203,10 +203,10 @@ def test_a_port_is_seen_as_far_as_it_matters() -> None:
     rows = database(external_ids=["map", [*sorted(map(list, IDS)), ["foreign", "x"]]])
     assert observed_ports(Known(rows), "r1", {PORT}, [LINK], {"qr-1"}) == {PORT}
     assert observed_ports(Known(rows), "r1", {PORT}, [], set()) == {replace(PORT, made=False)}
-    untagged = as_wanted(database(tag=["set", []]).ports["qr-1"], PORT, True)
+    untagged = normalise(database(tag=["set", []]).ports["qr-1"], PORT, True)
     assert untagged == replace(PORT, tagged=False)
     anyhow = replace(PORT, tagged=None)
-    assert as_wanted(database().ports["qr-1"], anyhow, True) == anyhow
+    assert normalise(database().ports["qr-1"], anyhow, True) == anyhow
 
 
 def test_ports_of_a_router_that_is_not_wanted_are_found_by_its_mark_or_by_its_devices() -> None:
