@@ -1,52 +1,52 @@
 # SPDX-License-Identifier: Apache-2.0
 """The error tree, grouped by what the caller does next.
 
-``ConfigError``: an operator mends the file (exit 78). ``PermissionMissing``: an operator grants it (exit 77).
-``TransientError``: try again later, with backoff. ``RouterError``: wait for the next update of that router.
-``InternalError``: our bug; log it, count it, keep the others running.
+``ConfigError``: an operator corrects the file (exit 78). ``PermissionMissing``: an operator grants it (exit 77).
+``TransientError``: retry with back-off. ``RouterError``: wait for the next update of that router.
+``InternalError``: a bug of this program; log it, count it, keep the other routers running.
 """
 
 from __future__ import annotations
 
 
 class L3AgentError(Exception):
-    """Root of everything this project raises on purpose."""
+    """Base class of all exceptions of this project."""
 
 
 class ConfigError(L3AgentError):
-    """The configuration is wrong; an operator must change it. Ends the process with status 78 (EX_CONFIG)."""
+    """Invalid configuration. Ends the process with status 78 (EX_CONFIG)."""
 
 
 class UsageError(ConfigError):
-    """The configuration is wrong already on the command line; a command for people ends with status 64 (EX_USAGE)."""
+    """Invalid command line. Operator commands exit with status 64 (EX_USAGE)."""
 
 
 class PermissionMissing(L3AgentError):
-    """A privilege is missing that an operator must grant. Ends the process with status 77 (EX_NOPERM)."""
+    """A privilege is missing. Ends the process with status 77 (EX_NOPERM)."""
 
 
 class TransientError(L3AgentError):
-    """The same thing tried later may work; a command for people ends with status 75 (EX_TEMPFAIL)."""
+    """A later retry may succeed. Operator commands exit with status 75 (EX_TEMPFAIL)."""
 
 
 class AgentUnavailable(TransientError):
-    """No agent answers on its control socket; a command ends with status 69 (EX_UNAVAILABLE)."""
+    """No agent answers on its control socket. Operator commands exit with status 69 (EX_UNAVAILABLE)."""
 
 
 class InProgress(TransientError):
-    """It was begun and goes on, but was not done in the time that the caller gave it."""
+    """An operation continues after the deadline of its caller."""
 
 
 class AlreadyRunning(TransientError):
-    """Another process does this work already. Ends the process with status 75 (EX_TEMPFAIL)."""
+    """Another process already has this role. Ends the process with status 75 (EX_TEMPFAIL)."""
 
 
 class ServerUnavailable(TransientError):
-    """The server did not answer in time, or the broker could not be reached."""
+    """The server did not answer before the deadline, or the broker is unreachable."""
 
 
 class InvalidAnswer(TransientError):
-    """An answer of the server does not have the form that its method promises.
+    """An answer of the server does not have the form that its method defines.
 
     :param method: name of the method.
     :param value: the answer.
@@ -58,27 +58,27 @@ class InvalidAnswer(TransientError):
 
 
 class DataplaneUnavailable(TransientError):
-    """The data-plane process is gone, or did not answer within the deadline."""
+    """No connection to the data-plane process, or no answer before the deadline."""
 
 
 class DataplaneRejected(DataplaneUnavailable):
-    """A data-plane process answers but cannot serve this agent: its version differs."""
+    """The data-plane process speaks another protocol number than this agent."""
 
 
 class ApplyError(TransientError):
-    """The kernel refused an operation. The message names the operation and the kernel's reason."""
+    """The kernel rejected an operation. The message contains the operation and the error of the kernel."""
 
 
 class RouterError(L3AgentError):
-    """Trying again without a new update cannot help."""
+    """A router cannot be served; only a new update can change that."""
 
 
 class InvalidRouter(RouterError):
-    """A payload, or a part of it, breaks the contract.
+    """A payload, or a part of it, is invalid.
 
-    :param path: where in the payload, as in ``_interfaces[1].fixed_ips[0].ip_address``.
-    :param value: what was found there.
-    :param reason: what was expected instead.
+    :param path: position in the payload, as in ``_interfaces[1].fixed_ips[0].ip_address``.
+    :param value: the invalid value.
+    :param reason: the expected form.
     """
 
     def __init__(self, path: str, value: object, reason: str) -> None:
@@ -89,16 +89,16 @@ class InvalidRouter(RouterError):
 
     @property
     def shown(self) -> str:
-        """Return the value as a text of bounded length that can be written to a log."""
+        """The value as text of bounded length, for a log."""
         return _shown(self.value)
 
 
 class InvalidState(RouterError):
-    """A state that reached the data plane has a value that no state of ours can have; its agent is not sound.
+    """The data plane received a state with a value that no valid agent sends.
 
-    :param where: whose value, and which.
-    :param value: what was found there.
-    :param reason: what was expected instead.
+    :param where: position of the value.
+    :param value: the invalid value.
+    :param reason: the expected form.
     """
 
     def __init__(self, where: str, value: object, reason: str) -> None:
@@ -106,23 +106,23 @@ class InvalidState(RouterError):
 
 
 class Unroutable(InvalidRouter):
-    """An address or network in good form that no packet can be routed to; servers take some from their tenants."""
+    """A valid address or network that is not routable; servers accept some from their tenants."""
 
 
 class RouterNotCompatible(RouterError):
-    """A router of a kind that this agent does not serve; what it made of it is removed, what others made stays."""
+    """A router of a type that this agent does not serve; its namespace is removed if this agent has created it."""
 
 
 class RouterNotWanted(RouterError):
-    """A router that should not be here now, such as one that is down; what exists of it is removed."""
+    """A router that must not exist on this node now, such as a disabled one; its namespace is removed."""
 
 
 class InternalError(L3AgentError):
-    """Something happened that the code holds impossible."""
+    """An internal invariant is violated."""
 
 
 class AgentNotFoundByTypeHost(L3AgentError):
-    """An agent that never reported asks the standalone server for routers. Agents know the error by this name."""
+    """An agent without a state report called the standalone server. The name is part of the RPC interface."""
 
 
 def _shown(value: object) -> str:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The agent between the server and the data plane.
 
-Invariants: an endpoint only enqueues; a router is never in two workers; of two things said about a router the newer
-wins, whatever order they arrive in; nothing is removed for not being named before a full sync is complete; a failure is
-tried again for ever, and costs the other routers nothing.
+Invariants: an endpoint only enqueues; two workers never process the same router; of two updates of a router the newer
+wins, in whatever order they arrive; no router is removed for its absence from an answer before a full sync is complete;
+a failed update is retried without end and does not delay other routers.
 
 Review: does it block? What do the other routers see when it fails? What may have changed while it waited?
 """

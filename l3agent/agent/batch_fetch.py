@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One call to the server for many routers that wait: a call costs milliseconds whatever its size."""
+"""Batches fetches from the server: a call costs milliseconds whatever its size."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from l3agent.agent.resource_update import ResourceUpdate
 from l3agent.agent.server_answers import RouterAnswer
 from l3agent.exceptions import ServerUnavailable
 
-#: Calls under way at a time. Two: a slow answer does not hold up the others, and the batches stay large.
+#: Concurrent calls. Two: a slow answer does not delay the others, and the batches stay large.
 _CALLS = 2
-#: Seconds: an answer that comes within the first lets more be asked for at a time, one that takes the second less.
+#: Seconds: an answer within the first doubles the batch size; an answer after the second halves it.
 _FAST_S, _SLOW_S = 1.0, 5.0
 
 
 class BatchSize:
-    """How many routers to ask for in one call: halved when that was too much, doubled again by what came soon.
+    """Adaptive number of routers per call: halved after a slow or failed answer, doubled after a fast one.
 
-    :param largest: never more, also at the start.
-    :param smallest: never less.
+    :param largest: upper bound, and initial value.
+    :param smallest: lower bound.
     """
 
     def __init__(self, largest: int, smallest: int) -> None:
@@ -32,30 +32,30 @@ class BatchSize:
         self._largest = largest
         self._smallest = smallest
 
-    def adapt(self, took: float) -> None:
-        """Follow the server: take notice of an answer that took so many seconds."""
-        if took < _FAST_S:
+    def adapt(self, seconds: float) -> None:
+        """Adapt the size to the duration of an answer."""
+        if seconds < _FAST_S:
             self.grow()
-        elif took > _SLOW_S:
+        elif seconds > _SLOW_S:
             self.shrink()
 
     def shrink(self) -> None:
-        """Ask for half as many from now on."""
+        """Halve the size."""
         self.value = max(self._smallest, self.value // 2)
 
     def grow(self) -> None:
-        """Ask for twice as many from now on."""
+        """Double the size."""
         self.value = min(self._largest, self.value * 2)
 
 
 class BatchFetcher:
     """Fetches payloads for the workers.
 
-    A call takes along the routers of all workers that wait for data, and then those that wait for a worker: their
-    data is attached to their place in the queue, so the worker that takes them need not ask.
+    A call includes the routers of all workers that wait for an answer, and then routers that wait for a worker: their
+    payloads are set in the queue, so that their workers need no call.
 
-    :param sync_routers: asks the server for payloads by id.
-    :param batch: most ids in one call.
+    :param sync_routers: calls the server with ids, returns payloads by id.
+    :param batch: maximum number of ids per call.
     """
 
     def __init__(
@@ -73,13 +73,13 @@ class BatchFetcher:
         self._calls = 0
 
     def is_awaited(self, router_id: str) -> bool:
-        """Tell whether a worker waits for the answer on a router: that has an end, since each call has."""
+        """Return True if a worker waits for the payload of a router. The wait ends, since each call has a deadline."""
         return router_id in self._waiting
 
     def fetch(self, update: ResourceUpdate) -> ResourceUpdate:
-        """Return an update that a worker holds, with the server's answer.
+        """Return an update that a worker processes, with the answer of the server.
 
-        :raises ServerUnavailable: no answer; and whatever else the call raised.
+        :raises ServerUnavailable: no answer. Other errors of the call are raised unchanged.
         """
         answered = Event()
         self._waiting[update.id] = (update.sequence, answered)
@@ -100,7 +100,7 @@ class BatchFetcher:
             self._calls -= 1
 
     def _next_batch(self) -> list[str]:
-        """Choose for whom to ask; nobody, unless a worker waits that no call under way answers."""
+        """Return the ids for the next call; none if calls in flight include all routers that workers wait for."""
         waiting = [router_id for router_id in self._waiting if self._needs_call(router_id)]
         if not waiting:
             return []
@@ -114,24 +114,24 @@ class BatchFetcher:
     def _call(self, batch: list[str]) -> None:
         with self._queue.track_fetch() as sequence:
             self._requested |= dict.fromkeys(batch, sequence)
-            began = time.monotonic()
+            started = time.monotonic()
             try:
                 routers, is_complete = self._sync_routers(batch)
             except Exception as exc:
-                # One router that the server cannot answer for must not take the others along for ever.
+                # A router for which the server fails must not fail the others in its batch without end.
                 self._size.shrink()
                 self._resolve(batch, sequence, exc)
                 return
             except BaseException as exc:
                 self._resolve(batch, sequence, ServerUnavailable(f"sync_routers was interrupted: {exc!r}"))
                 raise
-            self._size.adapt(time.monotonic() - began)
+            self._size.adapt(time.monotonic() - started)
             unknown = [] if is_complete else [router_id for router_id in batch if router_id not in routers]
             for router_id in batch:
                 if router_id not in unknown:
                     self._queue.set_answer(router_id, routers.get(router_id), sequence)
             self._resolve([router_id for router_id in batch if router_id not in unknown], sequence, None)
-            # One of the rejected elements may be the payload of such a router, so it does not count as missing.
+            # A rejected element may be the payload of such a router, so the router does not count as missing.
             self._resolve(unknown, sequence, ServerUnavailable("sync_routers: the answer has invalid elements"))
 
     def _resolve(self, batch: list[str], sequence: int, error: Exception | None) -> None:

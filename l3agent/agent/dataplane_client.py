@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The green end of the socket to the data-plane process: requests multiplexed by id, a deadline for each.
+"""Client of the data-plane process, for greenthreads: requests multiplexed by id, each with a deadline.
 
-A lost connection fails every request under way with :class:`~l3agent.exceptions.DataplaneUnavailable`; who asked tries
-again. The connection comes back by itself, and with a ``child`` the process too; the kernel state stands meanwhile.
+A lost connection fails every request in flight with :class:`~l3agent.exceptions.DataplaneUnavailable`, and the caller
+retries. The client reconnects, and restarts the process if it has a ``process``; the kernel state remains meanwhile.
 
-Review: can a request wait for ever? Can a killed greenthread leave half a frame on the socket?
+Review: can a request wait without end? Can a killed greenthread leave half a frame on the socket?
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from eventlet.semaphore import Semaphore
 from oslo_log import log as logging
 
 from l3agent import __version__
-from l3agent.agent.dataplane_process import Child
+from l3agent.agent.dataplane_process import DataplaneProcess
 from l3agent.exceptions import (
     ApplyError,
     ConfigError,
@@ -40,40 +40,40 @@ _RECEIVE_BYTES = 262144
 #: A frame of this size would be tens of thousands of routers: the stream is broken.
 _FRAME_BYTES_MAX = 1 << 30
 _BACKOFF_MIN_S, _BACKOFF_MAX_S = 0.1, 5.0
-#: How many lines of a plan are kept to be shown; all of them only for a dry run and a debug log.
+#: Operations per report; all of them only for a dry run and a debug log.
 _LINES = 10
-#: How long a request waits for the connection; its own deadline bounds the whole.
+#: Seconds that a request waits for the connection; the deadline of the request includes them.
 _CONNECTING_S = 5.0
 _HELLO_S = 5.0
 
-_NOT_UNDERSTOOD = (ValueError, TypeError, KeyError, msgpack.UnpackException)
-#: Why there is no connection: nothing serves the socket, or what serves it was refused or refuses.
+_INVALID_FRAME = (ValueError, TypeError, KeyError, msgpack.UnpackException)
+#: Class of the reason for a missing connection: no process serves the socket, or one side rejected the other.
 Cause = Literal["absent", "rejected"]
-#: A greeted socket and the frames that come from it.
+#: A connected socket and its stream of frames, after the handshake.
 _Connection = tuple[Any, msgpack.Unpacker]
 
 
 class DataplaneClient:
-    """Brings states to the data-plane process.
+    """Applies states through the data-plane process.
 
-    :param socket_path: where it listens.
-    :param timeout: seconds it has for one request.
-    :param child: how to start it when nobody listens; None leaves that to others.
+    :param socket_path: Unix socket of the process.
+    :param timeout: deadline of one request, in seconds.
+    :param process: started if no process listens; None if another program starts it.
     """
 
-    def __init__(self, socket_path: str, *, timeout: float, child: Child | None = None) -> None:
+    def __init__(self, socket_path: str, *, timeout: float, process: DataplaneProcess | None = None) -> None:
         self._path = socket_path
         self._timeout = timeout
-        self._child = child
+        self._child_process = process
         self._ids = itertools.count(1)
         self._waiting: dict[int, Event] = {}
         self._sending = Semaphore()
         self._socket: Any = None
         self._connected = Event()
         self._callbacks: list[Callable[[], None]] = []
-        self._keeper: Any = None
-        self._trouble = "not started"
-        #: Process id of the data plane that was spoken to last; None before the first.
+        self._connector: Any = None
+        self._failure = "not started"
+        #: Process id of the last connected data plane; None before the first.
         self.pid: int | None = None
         #: Version of the data plane that answered last, also of a rejected one; None before the first.
         self.version: str | None = None
@@ -82,61 +82,61 @@ class DataplaneClient:
 
     @property
     def connected(self) -> bool:
-        """Tell whether requests go through now."""
+        """True while a connection exists."""
         return self._socket is not None
 
     @property
     def cause(self) -> Cause | None:
-        """Return the class of reason why there is no connection; None while connected."""
+        """Class of the reason for a missing connection; None while connected."""
         return None if self.connected else self._cause
 
     @property
     def reason(self) -> str | None:
-        """Return why there is no connection, in one line; None while connected."""
-        return None if self.connected else self._trouble
+        """Reason for a missing connection, one line; None while connected."""
+        return None if self.connected else self._failure
 
     def on_new_process(self, callback: Callable[[], None]) -> None:
-        """Call back, in a greenthread, when the data plane was found to be another process than before.
+        """Register a callback, run in a greenthread after a connection to a new data-plane process.
 
-        What the former one had in hand may be half done, so all states should be brought to the new one.
+        Requests in flight to the former process may be partly applied, so all states should be applied again.
         """
         self._callbacks.append(callback)
 
-    # Life
+    # Life cycle
 
     def start(self) -> None:
-        """Connect, start the process if need be, and keep the connection from now on.
+        """Connect, start the process if none listens, and reconnect from now on.
 
-        :raises PermissionMissing: the process was started and lacks a privilege.
-        :raises ConfigError: it was started and refused its configuration.
+        :raises PermissionMissing: the started process lacks a privilege.
+        :raises ConfigError: the started process rejects its configuration.
         """
-        if self._keeper is not None:
+        if self._connector is not None:
             return
         try:
             connection = self._connect()
         except DataplaneUnavailable as exc:
-            LOG.warning("%s; trying again", exc)
+            LOG.warning("%s; retrying", exc)
             self._record_failure(exc)
             connection = None
-        self._keeper = eventlet.spawn(self._keep_connected, connection)
+        self._connector = eventlet.spawn(self._reconnect, connection)
 
     def stop(self) -> None:
-        """End the connection, and with it the process if it was started here. The kernel state stays."""
-        if self._keeper is None:
+        """Close the connection and stop the process that this client started. The kernel state remains."""
+        if self._connector is None:
             return
-        keeper, self._keeper = self._keeper, None
-        keeper.kill()
-        self._disconnect("the client was stopped")
-        if self._child is not None:
-            self._child.end(eventlet.sleep)
+        connector, self._connector = self._connector, None
+        connector.kill()
+        self._disconnect("the client is stopped")
+        if self._child_process is not None:
+            self._child_process.stop(eventlet.sleep)
 
     # Requests
 
     def reconcile(self, states: Iterable[tuple[Key, State | None]], *, dry_run: bool = False) -> list[Report]:
-        """Make the kernel equal to some states; None stands for a thing that should not exist.
+        """Apply states to the kernel; None removes what has the key.
 
         :param dry_run: plan only.
-        :returns: one report a state, in their order; what failed is in its ``error``.
+        :returns: one report per state, in order; a failure is in its ``error``.
         :raises DataplaneUnavailable: no answer.
         """
         lines = {} if dry_run or LOG.isEnabledFor(logging.DEBUG) else {"lines": _LINES}
@@ -147,16 +147,16 @@ class DataplaneClient:
         return reports
 
     def inventory(self) -> dict[str, list[str]]:
-        """Return the ids of what exists in the kernel and is ours, by kind.
+        """Return the ids of all managed namespaces in the kernel, by kind.
 
         :raises DataplaneUnavailable: no answer.
         """
         return {kind: list(ids) for kind, ids in self._request("inventory", {}).items()}
 
     def stats(self, timeout: float = 1.0) -> dict[str, Any]:
-        """Return the counters of the data-plane process since its start, and how near its limits are.
+        """Return the counters of the data-plane process since its start, and the use of its limits.
 
-        :param timeout: seconds; it answers between two requests of the workers.
+        :param timeout: seconds; it answers between two requests of workers.
         :raises DataplaneUnavailable: no answer.
         """
         counters: dict[str, Any] = self._request("stats", {}, timeout)
@@ -172,21 +172,21 @@ class DataplaneClient:
         return found
 
     def unmanage(self, keys: Iterable[Key]) -> None:
-        """Repair these no more; they stay as they are until they are brought again.
+        """Stop the drift repair of states; they remain unchanged until they are applied again.
 
         :raises DataplaneUnavailable: no answer.
         """
         self._request("unmanage", {"keys": list(keys)})
 
     def invalidate(self, keys: Iterable[Key] | None = None) -> None:
-        """Have the next request for each of some states, or for all, read the kernel whatever is known of it.
+        """Discard the snapshots of states, or of all: the next request for each reads the kernel.
 
         :raises DataplaneUnavailable: no answer.
         """
         self._request("invalidate", {"keys": None if keys is None else list(keys)})
 
     def inspect(self, key: Key, state: State | None) -> dict[str, list[dict[str, Any]]]:
-        """Return what a state asks of the kernel (``desired``) and what is there (``actual``), as plain entries.
+        """Return the entries of a state (``desired``) and of the kernel (``actual``), as JSON objects.
 
         :raises DataplaneUnavailable: no answer.
         :raises ApplyError: the kernel cannot be read.
@@ -205,7 +205,7 @@ class DataplaneClient:
                     raise
         if not self.connected:
             raise self._no_connection()
-        raise DataplaneUnavailable(f"l3-dataplane gave no answer to {operation} within {timeout:g} s")
+        raise DataplaneUnavailable(f"l3-dataplane did not answer {operation} within {timeout:g} s")
 
     def _wait_for_connection(self) -> None:
         if not self.connected:
@@ -214,7 +214,7 @@ class DataplaneClient:
             raise self._no_connection()
 
     def _no_connection(self) -> DataplaneUnavailable:
-        return DataplaneUnavailable(f"no connection to l3-dataplane: {self._trouble}")
+        return DataplaneUnavailable(f"no connection to l3-dataplane: {self._failure}")
 
     def _exchange(self, operation: str, arguments: dict[str, Any]) -> Any:
         request_id = next(self._ids)
@@ -223,7 +223,7 @@ class DataplaneClient:
             frame = msgpack.packb((request_id, operation, arguments))
             if len(frame) > FRAME_BYTES:
                 raise ApplyError(
-                    f"l3-dataplane takes at most {FRAME_BYTES} bytes per request; {operation} has {len(frame)}"
+                    f"l3-dataplane accepts at most {FRAME_BYTES} bytes per request; {operation} has {len(frame)}"
                 )
             self._send(frame)
             return answer.wait()
@@ -239,46 +239,46 @@ class DataplaneClient:
             except OSError as exc:
                 raise DataplaneUnavailable(f"l3-dataplane at {self._path}: {exc}") from exc
             except BaseException:
-                # Killed or timed out in mid-frame: nothing after it could be understood.
-                self._disconnect("a request was interrupted while it was sent")
+                # Killed or timed out in mid-frame: the rest of the stream is invalid.
+                self._disconnect("a request was interrupted in mid-frame")
                 raise
 
     # The connection
 
-    def _keep_connected(self, connection: _Connection | None) -> None:
+    def _reconnect(self, connection: _Connection | None) -> None:
         delay = _BACKOFF_MIN_S
         while True:
             if connection is not None:
                 delay = _BACKOFF_MIN_S
                 self._serve(connection)
-                LOG.warning("The connection to l3-dataplane is lost: %s; the kernel state stands", self._trouble)
+                LOG.warning("The connection to l3-dataplane is lost: %s; the kernel state remains", self._failure)
             try:
                 connection = self._connect()
             except L3AgentError as exc:
                 connection = None
-                if str(exc) != self._trouble:
-                    LOG.warning("%s; trying again", exc)
+                if str(exc) != self._failure:
+                    LOG.warning("%s; retrying", exc)
                 self._record_failure(exc)
                 eventlet.sleep(delay)
                 delay = min(delay * 2, _BACKOFF_MAX_S)
 
     def _record_failure(self, exc: L3AgentError) -> None:
-        self._trouble = str(exc)
+        self._failure = str(exc)
         self._cause = "rejected" if isinstance(exc, DataplaneRejected | PermissionMissing | ConfigError) else "absent"
 
     def _serve(self, connection: _Connection) -> None:
-        """Hand out answers until the connection ends."""
+        """Dispatch answers until the connection ends."""
         try:
             self._disconnect(self._read(*connection))
         finally:
             connection[0].close()
 
     def _connect(self) -> _Connection:
-        """Open the connection, with a new process where nobody listens, and greet."""
-        with eventlet.Timeout(self._timeout, self._refusal("no connection")):
+        """Open the connection, with a new process if none listens, and complete the handshake."""
+        with eventlet.Timeout(self._timeout, self._unavailable("no connection")):
             sock = self._open()
             try:
-                stream, pid, process = self._greet(sock)
+                stream, pid, process = self._handshake(sock)
             except BaseException:
                 sock.close()
                 raise
@@ -299,20 +299,22 @@ class DataplaneClient:
                     sock.connect(self._path)
                     return sock
                 except PermissionError as exc:
-                    raise PermissionMissing(f"{self._path}: this user may not connect to l3-dataplane ({exc})") from exc
+                    raise PermissionMissing(
+                        f"{self._path}: this user is not permitted to connect to l3-dataplane ({exc})"
+                    ) from exc
                 except (FileNotFoundError, ConnectionRefusedError) as exc:
-                    if self._child is None:
-                        raise DataplaneUnavailable(f"nobody listens at {self._path} (l3-dataplane)") from exc
-                    self._child.ensure()
+                    if self._child_process is None:
+                        raise DataplaneUnavailable(f"no process listens at {self._path} (l3-dataplane)") from exc
+                    self._child_process.ensure_running()
                 eventlet.sleep(0.02)
         except BaseException:
             sock.close()
             raise
 
-    def _greet(self, sock: Any) -> tuple[msgpack.Unpacker, int, str]:
-        """Return the stream of answers, and which process the other end is, which speaks our protocol."""
+    def _handshake(self, sock: Any) -> tuple[msgpack.Unpacker, int, str]:
+        """Return the stream of answers, the process id and the identity of a process with the same protocol number."""
         stream = msgpack.Unpacker(raw=False, max_buffer_size=_FRAME_BYTES_MAX)
-        with eventlet.Timeout(_HELLO_S, self._refusal("no answer to hello")):
+        with eventlet.Timeout(_HELLO_S, self._unavailable("no answer to hello")):
             try:
                 sock.sendall(msgpack.packb((next(self._ids), "hello", {})))
                 _, error, hello = _first_frame(sock, stream)
@@ -320,10 +322,10 @@ class DataplaneClient:
                 # Releases before 0.2.0 have no protocol number, and the first ones no process.
                 protocol, process = (0, "") if error else (hello.get("protocol", 0), hello.get("process", ""))
                 outdated = protocol < PROTOCOL
-            except (OSError, *_NOT_UNDERSTOOD) as exc:
-                raise self._refusal(f"no greeting: {exc}") from exc
+            except (OSError, *_INVALID_FRAME) as exc:
+                raise self._unavailable(f"handshake failed: {exc}") from exc
         if error:
-            raise self._refusal(str(error["message"]))
+            raise self._unavailable(str(error["message"]))
         self.version = version
         if protocol != PROTOCOL:
             raise DataplaneRejected(
@@ -332,47 +334,47 @@ class DataplaneClient:
             )
         return stream, pid, process
 
-    def _refusal(self, reason: str) -> DataplaneUnavailable:
+    def _unavailable(self, reason: str) -> DataplaneUnavailable:
         return DataplaneUnavailable(f"l3-dataplane at {self._path}: {reason}")
 
     def _read(self, sock: Any, stream: msgpack.Unpacker) -> str:
-        """Hand out answers; return why there are no more."""
+        """Dispatch answers; return the reason for the end of the stream."""
         try:
             while True:
                 for request_id, error, result in stream:
                     self._answer(request_id, error, result)
                 data = sock.recv(_RECEIVE_BYTES)
                 if not data:
-                    return self._trouble if self._socket is None else "it closed the connection"
+                    return self._failure if self._socket is None else "the peer closed the connection"
                 stream.feed(data)
         except OSError as exc:
             return str(exc)
-        except _NOT_UNDERSTOOD as exc:
-            return f"not understood: {exc!r}"
+        except _INVALID_FRAME as exc:
+            return f"invalid frame: {exc!r}"
 
     def _answer(self, request_id: int, error: dict[str, str] | None, result: Any) -> None:
         answer = self._waiting.pop(request_id, None)
         if answer is None:
-            LOG.debug("Answer %d came after its deadline", request_id)
+            LOG.debug("Answer %d arrived after its deadline", request_id)
         elif error:
             answer.send(exc=ApplyError(f"l3-dataplane: {error['type']}: {error['message']}"))
         else:
             answer.send(result)
 
-    def _disconnect(self, trouble: str) -> None:
-        self._trouble, self._cause = trouble, "absent"
+    def _disconnect(self, failure: str) -> None:
+        self._failure, self._cause = failure, "absent"
         sock, self._socket = self._socket, None
         if sock is None:
             return
         self._connected = Event()
         try:
-            # Not closed here: closing would not wake the greenthread that reads, which closes it when it wakes.
+            # Shut down, not closed: closing would not wake the greenthread that reads, which closes it.
             sock.shutdown(socket.SHUT_RDWR)
         except OSError as exc:
-            LOG.debug("The other end is gone already: %s", exc)
+            LOG.debug("The peer has already closed the connection: %s", exc)
         waiting, self._waiting = self._waiting, {}
         for answer in waiting.values():
-            answer.send(exc=DataplaneUnavailable(f"the connection to l3-dataplane was lost: {trouble}"))
+            answer.send(exc=DataplaneUnavailable(f"the connection to l3-dataplane is lost: {failure}"))
 
 
 def _first_frame(sock: Any, stream: msgpack.Unpacker) -> Any:
@@ -380,4 +382,4 @@ def _first_frame(sock: Any, stream: msgpack.Unpacker) -> Any:
         stream.feed(data)
         for frame in stream:
             return frame
-    raise ConnectionResetError("it hung up")
+    raise ConnectionResetError("the peer closed the connection")

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The data-plane process, where the agent starts it itself: started, reaped, started again, ended.
+"""The data-plane process as a child of the agent: start, reap, restart, stop.
 
-Nothing here waits but by the ``sleep`` it is given and, patched by eventlet, on a thread; it never blocks the hub.
+Waits use the given ``sleep`` and, patched by eventlet, a thread; none blocks the hub.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ LOG = logging.getLogger(__name__)
 
 # Exit statuses of sysexits.h.
 EX_NOPERM, EX_CONFIG = 77, 78
-#: How sudo ends when it may not run something.
+#: Exit status of sudo without permission to run the command.
 _HELPER_REFUSED = 1
 _END_S = 5.0
 _POLL_S = 0.02
@@ -32,11 +32,11 @@ _TAIL_BYTES, _READ_BYTES = 4096, 65536
 _STDERR = 2
 
 
-class Child:
-    """A process that is started when it is needed.
+class DataplaneProcess:
+    """A process that is started on demand.
 
     :param argv: command and arguments.
-    :param helper: what the command is prefixed with to get its privilege, such as ``sudo``; nothing where it has it.
+    :param helper: prefix of the command that grants its privilege, such as ``sudo``; empty if it has it.
     """
 
     def __init__(self, argv: Sequence[str], *, helper: Sequence[str] = ()) -> None:
@@ -45,11 +45,11 @@ class Child:
         self._process: subprocess.Popen[bytes] | None = None
         self._errors: _ErrorOutput | None = None
 
-    def ensure(self) -> None:
+    def ensure_running(self) -> None:
         """Start the process unless it runs.
 
-        :raises PermissionMissing, ConfigError: it ended with the status that says so.
-        :raises DataplaneUnavailable: it cannot be started, or ended in another way; the next call starts it again.
+        :raises PermissionMissing, ConfigError: it exited with status 77 or 78.
+        :raises DataplaneUnavailable: it cannot be started, or exited with another status; the next call restarts it.
         """
         if self._process is None:
             self._start()
@@ -57,28 +57,28 @@ class Child:
         status = self._process.poll()
         if status is not None:
             self._process = None
-            raise self._reason(status)
+            raise self._exit_error(status)
 
-    def end(self, sleep: Callable[[float], object]) -> None:
-        """Wait for the process, which goes by itself when its client is gone; after a while end it."""
+    def stop(self, sleep: Callable[[float], object]) -> None:
+        """Wait for the process, which exits when its client disconnects; terminate, then kill it after deadlines."""
         process, self._process = self._process, None
         if process is None:
             return
-        for insist in (process.terminate, process.kill):
-            if _ends_within(process, _END_S, sleep):
+        for signal in (process.terminate, process.kill):
+            if _exits_within(process, _END_S, sleep):
                 return
-            LOG.warning("Process %d (%s) still runs after %g s; ending it", process.pid, self._argv[0], _END_S)
+            LOG.warning("Process %d (%s) still runs after %g s; terminating it", process.pid, self._argv[0], _END_S)
             try:
-                insist()
+                signal()
             except PermissionError as exc:
-                LOG.error("Process %d cannot be ended: %s", process.pid, exc)
+                LOG.error("Process %d cannot be terminated: %s", process.pid, exc)
                 return
-        _ends_within(process, _END_S, sleep)
+        _exits_within(process, _END_S, sleep)
 
     def _start(self) -> None:
         try:
-            # A session of its own: Ctrl-C at the terminal ends the agent first, and that needs its data plane to drain.
-            # Nothing of our environment: it may run with more privilege than we have.
+            # A separate session: Ctrl-C at the terminal stops the agent first, which needs its data plane to drain.
+            # An empty environment: the process may have more privilege than the agent.
             self._process = subprocess.Popen(
                 self._argv,
                 stdin=subprocess.DEVNULL,
@@ -91,16 +91,16 @@ class Child:
         self._errors = _ErrorOutput(self._process.stderr)
         LOG.debug("Started l3-dataplane, process %d", self._process.pid)
 
-    def _reason(self, status: int) -> Exception:
+    def _exit_error(self, status: int) -> Exception:
         last_line = self._errors.last_line() if self._errors else ""
-        text = f"{' '.join(self._argv)}: ended with status {status}: {last_line or 'no message; see its log'}"
+        text = f"{' '.join(self._argv)}: exited with status {status}: {last_line or 'no message; see its log'}"
         if status == EX_NOPERM or (self._has_helper and status == _HELPER_REFUSED):
             return PermissionMissing(text)
         return ConfigError(text) if status == EX_CONFIG else DataplaneUnavailable(text)
 
 
 class _ErrorOutput:
-    """Copies the standard error of a process to that of this one and keeps the last line.
+    """Copies the standard error of a process to that of the agent and keeps the last line.
 
     In a patched process the reading thread is a greenthread.
 
@@ -125,7 +125,7 @@ class _ErrorOutput:
                 self._tail = (self._tail + data)[-_TAIL_BYTES:]
 
 
-def _ends_within(process: subprocess.Popen[bytes], seconds: float, sleep: Callable[[float], object]) -> bool:
+def _exits_within(process: subprocess.Popen[bytes], seconds: float, sleep: Callable[[float], object]) -> bool:
     deadline = time.monotonic() + seconds
     while process.poll() is None and time.monotonic() < deadline:
         sleep(_POLL_S)

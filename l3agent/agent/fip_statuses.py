@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tells the server the statuses of floating IPs, apart from the work on routers: a failed call repeats no router."""
+"""Reports statuses of floating IPs to the server, apart from updates: a failed report repeats no update."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from l3agent.rpc import FailureLog
 
 LOG = logging.getLogger(__name__)
 
-#: Seconds that the removal of a router waits for the server to take the last report. The call expires at the broker
-#: after the same time, so that a late one cannot overwrite what another node reports.
+#: Seconds that the removal of a router waits for its last report. The call expires at the broker after the same time,
+#: so that a late one cannot overwrite the report of another node.
 _DOWN_S = 5.0
 
 
@@ -30,13 +30,13 @@ class StatusSender(Protocol):
 
 
 class FloatingIPStatuses:
-    """Statuses on their way to the server: the newest of each floating IP, one call at a time, again until it worked.
+    """Reports the latest status of each floating IP: one call at a time, retried until it succeeds.
 
-    One at a time, so that a floating IP that moves between two routers is not told of in the wrong order.
+    One at a time, so that the reports of a floating IP that moves between two routers stay in order.
 
     :param send: calls the server.
-    :param retry_min: seconds before a failed call is tried again the first time; doubled at each failure.
-    :param retry_max: upper bound of that, in seconds.
+    :param retry_min: seconds before the first retry of a failed call; doubled at each failure.
+    :param retry_max: upper bound of the back-off, in seconds.
     """
 
     def __init__(self, send: StatusSender, *, retry_min: float, retry_max: float) -> None:
@@ -49,9 +49,9 @@ class FloatingIPStatuses:
         self._failures = FailureLog(LOG)
 
     def report(self, router_id: str, statuses: Mapping[str, str] | None) -> None:
-        """Have the server told; what was to be said of the same floating IPs before is forgotten.
+        """Schedule a report; it replaces pending statuses of the same floating IPs.
 
-        :param statuses: by id of the floating IP; an empty map is a call too. None: nothing to report.
+        :param statuses: by id of the floating IP; an empty mapping is a report too. None: nothing to report.
         """
         if statuses is None:
             return
@@ -80,16 +80,16 @@ class FloatingIPStatuses:
 
     @property
     def pending_count(self) -> int:
-        """Return of how many routers there is something to tell."""
+        """Number of routers with pending reports."""
         return len(self._pending)
 
     def cancel(self, router_id: str) -> None:
-        """Say nothing more of a router that is no longer here: another node may serve its floating IPs now."""
+        """Discard the pending report of a removed router: another node may serve its floating IPs now."""
         for fip_id in self._pending.pop(router_id, {}):
             del self._router_of[fip_id]
 
     def run(self) -> None:
-        """Tell the server what there is to tell, for ever."""
+        """Send pending reports, without end."""
         while True:
             router_id = ""
             try:
@@ -98,14 +98,14 @@ class FloatingIPStatuses:
                     self._send_pending(router_id)
             except Exception as exc:
                 delay = self._queue.seconds_to_retry(router_id)
-                message = "router %s: floating IP statuses not told, trying again in %.1f s: %s"
+                message = "router %s: floating IP statuses not reported, retrying in %.1f s: %s"
                 self._failures.warning(str(exc), message, router_id, delay, exc)
 
     def _send_pending(self, router_id: str) -> None:
-        told = self._pending.get(router_id)
-        if told is None:
+        sent = self._pending.get(router_id)
+        if sent is None:
             return
-        statuses, ended = dict(told), Event()
+        statuses, ended = dict(sent), Event()
         self._in_flight = (router_id, ended)
         try:
             self._send(router_id, statuses)
@@ -118,5 +118,5 @@ class FloatingIPStatuses:
         left = {fip: status for fip, status in pending.items() if statuses.get(fip) != status}
         for fip_id in pending.keys() - left.keys():
             del self._router_of[fip_id]
-        if pending is not told:
+        if pending is not sent:
             self._pending[router_id] = left

@@ -8,7 +8,7 @@ _DELAY_MAX_S = 3600.0
 
 
 class FollowUp:
-    """Delay until the next full sync that verifies a doubtful answer.
+    """Delay until the next full sync that verifies a suspicious answer.
 
     :param first: seconds until the first follow-up; doubled after each.
     :param periodic: seconds between periodic full syncs, which replace follow-ups as rare as themselves; 0: none.

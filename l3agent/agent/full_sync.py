@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The full sync: ask the server for everything that belongs on this node, and remove what it does not name.
+"""Full sync: fetch all routers of this node from the server, and remove the routers that it does not name.
 
-It is asked for at start and after anything that may have cost an update. What it brings goes the way of any update,
-through the queue, behind what the server says meanwhile.
+A full sync runs at start and after each event that may have lost an update. Its results are enqueued as updates, with a
+lower priority than notifications.
 
-Review: is anything removed before one sync was complete? Does a failure cost what was fetched already? Can one wrong
-answer wipe the node?
+Review: is a router removed before a full sync is complete? Does a failure discard payloads already fetched? Can one
+wrong answer wipe the node?
 """
 
 from __future__ import annotations
@@ -33,30 +33,30 @@ from l3agent.rpc import FailureLog
 
 LOG = logging.getLogger(__name__)
 
-#: Routers in one call of a full sync. Source: neutron ``SYNC_ROUTERS_MAX_CHUNK_SIZE`` and ``..._MIN_CHUNK_SIZE``.
+#: Routers per call of a full sync. Source: neutron ``SYNC_ROUTERS_MAX_CHUNK_SIZE`` and ``..._MIN_CHUNK_SIZE``.
 CHUNK_MAX, CHUNK_MIN = 256, 32
 
 _T = TypeVar("_T")
 
 
 class _Restart(Exception):
-    """Another full sync was asked for, so what this one found may be old."""
+    """Another full sync was requested, so the results of this one may be stale."""
 
 
 class FullSync:
-    """Brings everything the server wants here into the queue, when that is asked for.
+    """Runs requested full syncs.
 
-    :param local_ids: ids of all routers that are here, by the memory of the agent and by the kernel.
+    :param local_ids: returns the ids of all local routers, managed or only in the kernel.
     :param is_managed: returns True if this agent manages a router; the other local routers are orphans.
-    :param rank: of a router by its id, as far as it is known: those with a low number are asked for first.
-    :param report_state: tells the server that this agent lives; it must know that before it hands out routers.
-    :param on_failure: called when a step failed, before it is tried again.
-    :param guard: what of the routers that the server does not name may be removed.
-    :param orphans: what of them that were never served here may be removed.
-    :param failures: where failed steps are logged.
-    :param interval: seconds from one full sync to the next when nobody asks, give or take a tenth; 0: none then.
-    :param retry_min: seconds before a failed step is tried again the first time; doubled at each failure.
-    :param retry_max: upper bound of that, in seconds.
+    :param rank: returns the rank of a router by id; low ranks are fetched first.
+    :param report_state: sends a state report, without which the server hands out no routers.
+    :param on_failure: called when a step has failed, before its retry.
+    :param guard: holds suspicious removals.
+    :param orphans: holds the removal of orphans for their grace period.
+    :param failures: log of failed steps.
+    :param interval: seconds between periodic full syncs, plus or minus 10 %; 0: no periodic full syncs.
+    :param retry_min: seconds before the first retry of a failed step; doubled at each failure.
+    :param retry_max: upper bound of the back-off, in seconds.
     """
 
     def __init__(
@@ -93,29 +93,29 @@ class FullSync:
         self._retry_min, self._retry_max = retry_min, retry_max
         self._chunk = BatchSize(CHUNK_MAX, CHUNK_MIN)
         self._unprocessed: set[str] = set()
-        # Requests are numbered: those asked for, those whose delay is over, and the last one satisfied.
+        # Requests are numbered: the last one requested, the last one whose delay has expired, the last one done.
         self._requested = self._due = self._done = 0
         self._more_due = Event()
         self._reasons: list[str] = []
         self._runner: Any = None
         self._orphan_timer: Any = None
-        #: How many were completed since the start of the process.
+        #: Full syncs completed since the start of the process.
         self.completed = 0
-        #: Called at the end of each, with ``ok`` or ``restarted`` (another was asked for meanwhile) and its seconds.
+        #: Called at the end of each with its seconds and ``ok``, or ``restarted`` if another was requested meanwhile.
         self.observers: list[Callable[[str, float], object]] = []
 
     @property
     def in_sync(self) -> bool:
-        """Tell whether a full sync is complete, none is to be done, and each router it brought was tried."""
+        """Return True if a full sync is complete, none is requested, and each router it enqueued was processed."""
         return self.completed > 0 and self._done == self._requested and not self._unprocessed
 
     def request(self, reason: str, *, delay: float = 0.0) -> None:
-        """Ask for a full sync. One under way may have missed the reason, and starts over; one that waits will not.
+        """Request a full sync. One in progress restarts, as its results may be stale; a delayed request is shared.
 
-        :param delay: seconds to wait first, so that not every agent of a site asks at once.
+        :param delay: seconds to wait first, so that the agents of a site do not call at once.
         """
         if delay and self._requested > self._due:
-            LOG.debug("A full sync waits already: %s", reason)
+            LOG.debug("A full sync is already scheduled: %s", reason)
             return
         LOG.debug("Full sync in %.1f s: %s", delay, reason)
         self._requested += 1
@@ -123,21 +123,21 @@ class FullSync:
         eventlet.spawn_after(delay, self._mark_due, self._requested)
 
     def ensure_running(self) -> None:
-        """See to it that a greenthread works on what is asked for, and ask when the last time is long ago."""
+        """Ensure that a greenthread runs requested full syncs; request the periodic one when it is due."""
         if self.in_sync and time.monotonic() >= self._next:
             self.request(self._next_reason)
         if self._runner is None or self._runner.dead:
             self._runner = eventlet.spawn(self._run)
 
     def stop(self) -> None:
-        """Give up what is under way."""
+        """Cancel the full sync in progress."""
         self._requested = self._due = self._done
         for greenthread in (self._runner, self._orphan_timer):
             if greenthread is not None:
                 greenthread.kill()
 
     def mark_processed(self, router_id: str) -> None:
-        """Note that a router was worked on, whatever the outcome."""
+        """Record that a router was processed, successfully or not."""
         self._unprocessed.discard(router_id)
 
     def _mark_due(self, request: int) -> None:
@@ -165,7 +165,7 @@ class FullSync:
 
     def _synchronize(self, request: int) -> None:
         started = time.monotonic()
-        # One fetch from the first call to the last: the list of ids must not undo what was done since it was asked for.
+        # One fetch from the first call to the last: the list of ids must not revert updates newer than its call.
         with self._queue.track_fetch() as sequence:
             self._retry(request, self._report_state)
             ids, self._is_complete = self._retry(request, self._plugin.get_router_ids)
@@ -173,17 +173,19 @@ class FullSync:
             named: set[str] = set()
             while missing:
                 named |= self._retry(request, lambda: self._fetch_chunk(missing))
-            here = set(self._retry(request, self._local_ids))
-            left_out = {one for one in here - named if not self._queue.is_stale(one, sequence)}
-            kept = self._within_grace(left_out)
-            # A rejected element may stand for any of the routers that the answer does not name.
-            gone = self._filter_removals(left_out - kept, len(here - kept)) if self._is_complete else frozenset[str]()
-            self._orphans.discard(gone)
-            for router_id in gone:
+            local = set(self._retry(request, self._local_ids))
+            omitted = {one for one in local - named if not self._queue.is_stale(one, sequence)}
+            kept = self._within_grace(omitted)
+            # A rejected element may be any of the routers that the answer does not name.
+            removed = (
+                self._filter_removals(omitted - kept, len(local - kept)) if self._is_complete else frozenset[str]()
+            )
+            self._orphans.discard(removed)
+            for router_id in removed:
                 self._enqueue(router_id, Action.UNSCHEDULE, sequence)
         self.completed += 1
-        is_mass = self._guard.is_suspicious(len(gone), len(here - kept))
-        self._follow_up.update(is_suspicious=is_mass or not self._is_complete, found_new=bool(named - here))
+        is_mass = self._guard.is_suspicious(len(removed), len(local - kept))
+        self._follow_up.update(is_suspicious=is_mass or not self._is_complete, found_new=bool(named - local))
         self._schedule_next()
         seconds = time.monotonic() - started
         reasons, self._reasons = dict.fromkeys(self._reasons), []
@@ -191,41 +193,40 @@ class FullSync:
             "Full sync complete (%s): %d routers, %d to be removed, %.3f s",
             "; ".join(reasons),
             len(named),
-            len(gone),
+            len(removed),
             seconds,
         )
 
     def _schedule_next(self) -> None:
-        delay, self._next_reason = self._interval or math.inf, "the last one was long ago"
+        delay, self._next_reason = self._interval or math.inf, "periodic"
         if self._follow_up.delay is not None and self._follow_up.delay < delay:
             delay, self._next_reason = self._follow_up.delay, "a recent answer removed many routers or was invalid"
-        # Not all agents of a site at a time, though they may have been started together.
+        # Spread over the agents of a site, which may have been started together.
         self._next = time.monotonic() + delay * random.uniform(0.9, 1.1)
 
-    def _filter_removals(self, missing: set[str], here: int) -> Set[str]:
-        """Return what may be removed of the routers the server does not name; of the others it is asked once more."""
-        gone = self._guard.filter(missing, here)
+    def _filter_removals(self, missing: set[str], local: int) -> Set[str]:
+        """Return the missing routers that may be removed now; request another full sync for the others."""
+        removed = self._guard.filter(missing, local)
         if held := len(self._guard.held):
             LOG.warning(
-                "Full sync: the server leaves out %d of the %d routers here: %d are kept, and removed when it leaves "
-                "them out in %g s too ([l3agent] mass_delete_share, mass_delete_confirm_interval)",
+                "Full sync: the server omits %d of the %d local routers: %d are held, and removed if it still omits "
+                "them in %g s ([l3agent] mass_delete_share, mass_delete_confirm_interval)",
                 len(missing),
-                here,
+                local,
                 held,
                 self._guard.confirm_interval,
             )
-            self.request(f"{held} routers may be gone", delay=self._guard.confirm_interval)
-        return gone
+            self.request(f"the removal of {held} routers needs a second answer", delay=self._guard.confirm_interval)
+        return removed
 
     def _within_grace(self, missing: set[str]) -> set[str]:
-        """Return the orphans whose time of grace is not over, of which nothing is doubted; it is asked again then."""
+        """Return the orphans in their grace period, exempt from the guard; schedule a full sync at its end."""
         orphans = {one for one in missing if not self._is_managed(one)}
         kept = orphans - self._orphans.find_expired(orphans)
         if kept:
-            LOG.info(
-                "Full sync: orphans that stay for now ([l3agent] orphan_grace_period): %s", ", ".join(sorted(kept))
-            )
-            # No full sync that is owed: the node is in sync meanwhile.
+            ids = ", ".join(sorted(kept))
+            LOG.info("Full sync: orphans within their grace period ([l3agent] orphan_grace_period): %s", ids)
+            # A timer instead of a delayed request: the node is in sync meanwhile.
             if self._orphans.grace_period > 0 and (self._orphan_timer is None or self._orphan_timer.dead):
                 self._orphan_timer = eventlet.spawn_after(
                     self._orphans.grace_period, self.request, "the time of orphans is over"
@@ -233,7 +234,7 @@ class FullSync:
         return kept
 
     def _retry(self, request: int, step: Callable[[], _T]) -> _T:
-        """Take one step, again and again until it works; what was reached before stays reached."""
+        """Run one step until it succeeds, with back-off; the results of earlier steps are kept."""
         delay = self._retry_min
         while True:
             if self._due > request:
@@ -241,15 +242,15 @@ class FullSync:
             try:
                 return step()
             except TransientError as exc:
-                self._failures.warning(f"full sync: {exc}", "Full sync: %s; going on in %.1f s", exc, delay)
+                self._failures.warning(f"full sync: {exc}", "Full sync: %s; retrying in %.1f s", exc, delay)
             except Exception as exc:
-                self._failures.exception(f"full sync: {exc!r}", "Full sync: going on in %.1f s", delay)
+                self._failures.exception(f"full sync: {exc!r}", "Full sync: retrying in %.1f s", delay)
             self._on_failure()
             self._more_due.wait(timeout=delay)
             delay = min(delay * 2, self._retry_max)
 
     def _fetch_chunk(self, missing: list[str]) -> set[str]:
-        """Enqueue the first of the missing routers and take them off the list; return those the server named."""
+        """Fetch and enqueue the first of the missing routers, and remove them from the list; return the named ones."""
         chunk = missing[: self._chunk.value]
         try:
             named = self._enqueue_answer(chunk)
@@ -259,7 +260,7 @@ class FullSync:
         except Exception as exc:
             if isinstance(exc, TransientError) and not isinstance(exc, InvalidAnswer):
                 raise
-            # One router that the server cannot answer for must not hold up the others: each is fetched by a worker.
+            # A router for which the server fails must not delay the others: workers fetch each of them.
             message = "Full sync: the server failed to answer for %d routers: %s"
             self._failures.warning(f"full sync: {exc}", message, len(chunk), exc)
             named = set(chunk)
@@ -281,6 +282,6 @@ class FullSync:
     def _enqueue(
         self, router_id: str, action: Action, sequence: int | None, resource: Mapping[str, Any] | None = None
     ) -> None:
-        taken = self._queue.add(router_id, action, PRIORITY_FULL_SYNC, resource=resource, sequence=sequence)
-        if taken and not self._queue.is_suspended(router_id):
+        is_queued = self._queue.add(router_id, action, PRIORITY_FULL_SYNC, resource=resource, sequence=sequence)
+        if is_queued and not self._queue.is_suspended(router_id):
             self._unprocessed.add(router_id)

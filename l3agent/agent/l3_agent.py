@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The L3 agent: takes the server's word on routers, and makes the data plane follow."""
+"""The L3 agent: receives router updates from neutron-server and applies them through the data plane."""
 
 from __future__ import annotations
 
@@ -37,24 +37,24 @@ from l3agent.service import Manager, Service
 
 LOG = logging.getLogger(__name__)
 
-#: Where the server says, to all agents, that a network changed.
+#: Topic on which the server notifies all agents of changed networks.
 NETWORK_UPDATE_TOPIC = "q-agent-notifier-network-update"
-#: Files with the routers that were here last, and with those that are paused, below ``state_path``.
+#: Files below ``state_path``: the state cache and the ids of the paused routers.
 STATE_CACHE_FILE, PAUSED_FILE = "l3-agent-routers.jsonl", "l3-agent-paused.json"
 _DRAIN_POLL_S = 0.02
-#: So many workers do only what needs no answer of the server: a deleted router goes although the server is silent.
+#: Workers that only process updates without a fetch: a deleted router is removed although the server does not answer.
 _NEVER_FETCHING = 2
-#: Seconds that the start waits for the broker alone; then the node is served as it was known last.
+#: Seconds that the start waits for the broker before the routers of the state cache are served.
 _BROKER_S = 5.0
 
 
 class L3NATAgent(DistributedRouterCasts, Manager):
     """The manager of the L3 agent service, and the endpoint that the server calls.
 
-    The methods the server calls only put something into the queue; all work is done by the workers of a pool.
+    The methods that the server calls only enqueue updates; the workers of a pool process them.
 
-    :param dataplane: makes the kernel follow.
-    :param transport: leads to the server.
+    :param dataplane: applies states to the kernel.
+    :param transport: transport to the server.
 
     Versions of the API that the server calls (``target``):
 
@@ -75,7 +75,7 @@ class L3NATAgent(DistributedRouterCasts, Manager):
         self.pool = eventlet.GreenPool(size=workers)
         #: Failed attempts of workers and full syncs, by cause.
         self.failures = FailureLog(LOG)
-        #: What became of each update.
+        #: Results of updates.
         self.results = UpdateResults()
         self.registration = self._registration(transport)
         self.plugin = self._plugin_api(transport)
@@ -85,13 +85,13 @@ class L3NATAgent(DistributedRouterCasts, Manager):
         self.routers = Routers(
             conf, dataplane, self._fip_statuses, self._state_cache, self._refetch, self.registration.contact
         )
-        #: What is known of each router of this node, by id.
+        #: The routers of this node, by id.
         self.router_info = self.routers.info
-        #: What of the routers that the server does not name any more may go.
+        #: Holds removals that an answer of the server may order by mistake.
         self.mass_delete_guard = MassDeleteGuard(
             share=conf.l3agent.mass_delete_share, confirm_interval=conf.l3agent.mass_delete_confirm_interval
         )
-        #: What was left here by others may go after a time of grace.
+        #: Routers of other agents in the kernel, removed after their grace period.
         self.orphans = Orphans(grace_period=conf.l3agent.orphan_grace_period)
         self._warm_start = WarmStart(
             self.routers,
@@ -102,7 +102,7 @@ class L3NATAgent(DistributedRouterCasts, Manager):
             retry_interval=conf.l3agent.retry_min,
         )
         self._fetcher = BatchFetcher(self.plugin.sync_routers, self.queue, batch=conf.l3agent.fetch_batch)
-        #: What the workers have in hand.
+        #: The routers that workers process.
         self.in_flight = InFlight(conf.dataplane.timeout + conf.rpc_response_max_timeout, self._fetcher.is_awaited)
         self.full_sync = FullSync(
             self.plugin,
@@ -118,7 +118,7 @@ class L3NATAgent(DistributedRouterCasts, Manager):
             interval=conf.l3agent.resync_interval,
             **backoff,
         )
-        #: What an operator decided at run time.
+        #: Routers that an operator paused, and the drain of the node.
         self.maintenance = Maintenance(
             os.path.join(conf.state_path, PAUSED_FILE),
             self.routers,
@@ -139,42 +139,42 @@ class L3NATAgent(DistributedRouterCasts, Manager):
             ha_routers=lambda: self.plugin.get_host_ha_router_count(),
             on_ha_routers=self._report_ha_ports_down,
             admin=lambda: self.maintenance.state,
-            on_revived=lambda: self.full_sync.request("the server had thought this agent dead"),
+            on_revived=lambda: self.full_sync.request("the server had considered this agent dead"),
         )
 
     def _plugin_api(self, transport: Any) -> L3PluginApi:
-        # Read now: making a client is what registers the option.
+        # Read here: the option is registered when a client is created.
         timeout = self.conf.rpc_response_timeout
         client = Client(transport, TOPIC, timeout=timeout, max_timeout=self.conf.rpc_response_max_timeout)
         return L3PluginApi(client, self.host)
 
-    # What the server calls. Nothing here waits.
+    # Endpoints, called by the server. None of them waits.
 
     def routers_updated(self, context: Any, routers: Iterable[str | Mapping[str, Any]]) -> None:
-        """Take notice that routers changed; old servers send whole payloads, of which only the id is of use."""
+        """Enqueue updates of changed routers; old servers send whole payloads, and only their ids are used."""
         for router_id in notified_ids("routers_updated", routers):
             self._enqueue(router_id, Action.UPDATE, context)
 
     def router_deleted(self, context: Any, router_id: str) -> None:
-        """Take notice that a router is no more."""
+        """Enqueue the removal of a deleted router."""
         for valid_id in notified_ids("router_deleted", [router_id]):
             self._enqueue(valid_id, Action.DELETE, context)
 
     def router_removed_from_agent(self, context: Any, payload: Mapping[str, Any]) -> None:
-        """Take notice that a router is served elsewhere from now on."""
+        """Enqueue the removal of a router that the server has unscheduled from this agent."""
         for router_id in notified_ids("router_removed_from_agent", [payload], key="router_id"):
             self._enqueue(router_id, Action.UNSCHEDULE, context)
 
     def router_added_to_agent(self, context: Any, payload: Iterable[str | Mapping[str, Any]]) -> None:
-        """Take notice that routers are served here from now on."""
+        """Enqueue updates of routers that the server has scheduled to this agent."""
         self.routers_updated(context, payload)
 
     def agent_updated(self, context: Any, payload: Mapping[str, Any]) -> None:
-        """Take notice that an administrator changed this agent."""
+        """Request a full sync after an administrator changed this agent."""
         self.full_sync.request(f"the server changed this agent: {payload}")
 
     def network_update(self, context: Any, network: Mapping[str, Any]) -> None:
-        """Take notice that a network changed; its MTU is that of the routers' ports."""
+        """Enqueue updates of the routers on a changed network, whose MTU may differ."""
         network_id = network.get("id") if isinstance(network, Mapping) else None
         for info in self.router_info.values():
             if info.state is not None and network_id in {port.network_id for port in info.state.all_ports()}:
@@ -183,16 +183,16 @@ class L3NATAgent(DistributedRouterCasts, Manager):
     def _enqueue(self, router_id: str, action: Action, context: Any = None) -> None:
         self.queue.add(router_id, action, PRIORITY_RPC, context=context)
 
-    # Life
+    # Life cycle
 
     def initialize_service_hook(self, service: Service) -> None:
-        """Listen to changes of networks too; work without a broker should there be none, for which the start waits."""
+        """Subscribe to network changes; start the workers after a delay even without a broker."""
         assert service.conn is not None
         service.conn.create_consumer(NETWORK_UPDATE_TOPIC, [self], fanout=True)
         self._without_broker = [eventlet.spawn_after(_BROKER_S, self._work)]
 
     def after_start(self) -> None:
-        """Start the workers, and bring the node in sync."""
+        """Start the workers and a full sync."""
         for greenthread in self._without_broker:
             greenthread.kill()
         self._work()
@@ -201,31 +201,31 @@ class L3NATAgent(DistributedRouterCasts, Manager):
         if not self._greenthreads:
             parts = (self._process_routers_loop, self._fip_statuses.run, self._warm_start.run, self._state_cache.run)
             self._greenthreads = [eventlet.spawn(part) for part in parts]
-        # The second time, with consumers: what was said before they were there is not known.
+        # The second time with consumers: notifications sent before they existed are lost.
         self.full_sync.request("the agent starts")
 
     def connection_lost(self) -> None:
-        """Make good what may have been missed while the broker was away."""
+        """Request a full sync, as notifications may be lost."""
         delay = random.uniform(0, self.conf.l3agent.resync_jitter)
         self.full_sync.request("the connection to the broker was lost", delay=delay)
 
     def report_state(self) -> None:
-        """Tell the server that this agent lives."""
+        """Send a state report."""
         self.registration.report()
 
     def report_soon(self) -> None:
-        """Tell the server now instead of at the interval, without waiting for its answer."""
+        """Send a state report now, without waiting for its answer."""
         eventlet.spawn_n(self.registration.report)
 
     @periodic_task.periodic_task(spacing=1, run_immediately=True)  # type: ignore[untyped-decorator]
     def periodic_sync_routers_task(self, context: Any) -> None:
-        """See to it that a full sync that was asked for is worked on, whatever became of who began it."""
+        """Ensure that a requested full sync runs, although the greenthread that started it may be dead."""
         self.full_sync.ensure_running()
 
     def stop(self, graceful: bool = True) -> None:
-        """Take no new work, let the data plane finish what it has in hand, and leave everything in the kernel.
+        """Stop processing, wait for the requests in flight to the data plane, and leave the kernel state in place.
 
-        With option ``cleanup_on_shutdown`` the routers are removed instead of left.
+        With option ``cleanup_on_shutdown`` the routers are removed.
         """
         self.full_sync.stop()
         for greenthread in (*self._without_broker, *self._greenthreads):
@@ -248,10 +248,10 @@ class L3NATAgent(DistributedRouterCasts, Manager):
             try:
                 self.routers.remove_from_kernel(router_id, {})
             except TransientError as exc:
-                LOG.error("router %s is left behind: %s", router_id, exc)
+                LOG.error("router %s is not removed: %s", router_id, exc)
 
     def _drain(self) -> None:
-        """Wait for the data plane, which has a deadline of its own for each request."""
+        """Wait for the requests in flight to the data plane; each request has a deadline."""
         while self.routers.in_kernel_work:
             eventlet.sleep(_DRAIN_POLL_S)
 
@@ -261,7 +261,7 @@ class L3NATAgent(DistributedRouterCasts, Manager):
                 eventlet.kill(worker)
 
     def reapply_all(self) -> None:
-        """Bring all known states to the data plane once more: another process has taken it over."""
+        """Enqueue all desired states again, for a new data-plane process."""
         for info in self.router_info.values():
             if info.state is not None:
                 self.queue.add(info.id, Action.REAPPLY, PRIORITY_FULL_SYNC, sequence=info.sequence)
@@ -269,20 +269,20 @@ class L3NATAgent(DistributedRouterCasts, Manager):
     # Workers
 
     def statuses_flushed(self) -> bool:
-        """Tell whether the server was told all there is to tell of floating IPs."""
+        """Return True if the server has received all statuses of floating IPs."""
         return not self._fip_statuses.pending_count
 
     def stuck(self) -> list[str]:
-        """Return what does not move any more, in words; a restart may help, and nothing else will."""
+        """Return one message per stuck part, which only a restart may repair."""
         dead = any(one.dead for one in self._greenthreads[:1])
         return [*self.in_flight.stuck(), *(["the loop that starts workers has ended"] if dead else [])]
 
     def ready(self) -> bool:
-        """Tell whether a full sync was completed: what the server has for this node is known and in work."""
+        """Return True if a full sync is complete: all routers of this node are known and enqueued."""
         return self.full_sync.completed > 0
 
     def healthy(self) -> bool:
-        """Tell whether the workers move."""
+        """Return True if no worker is stuck."""
         return not self.stuck()
 
     def _process_routers_loop(self) -> None:
@@ -290,7 +290,7 @@ class L3NATAgent(DistributedRouterCasts, Manager):
             self.pool.spawn_n(self._process_router_update)
 
     def _process_router_update(self) -> None:
-        """Work on one router. The pool prints what a worker dies of to stderr at best, so it is logged here."""
+        """Process one router. Exceptions are logged here, since the pool prints them to stderr at best."""
         update: ResourceUpdate | None = None
         try:
             with self.queue.each_update_to_next_router() as update:
@@ -301,7 +301,7 @@ class L3NATAgent(DistributedRouterCasts, Manager):
             raise
         except BaseException as exc:
             if update is None:
-                LOG.exception("A worker died before it had a router")
+                LOG.exception("A worker failed before it had a router")
             else:
                 self._publish_failure(update, exc)
         finally:
@@ -311,21 +311,21 @@ class L3NATAgent(DistributedRouterCasts, Manager):
 
     def _publish_failure(self, update: ResourceUpdate, error: BaseException) -> None:
         if isinstance(error, TransientError):
-            said, log, message = str(error), self.failures.warning, "router %s: %s; next try in %.1f s"
+            text, log, message = str(error), self.failures.warning, "router %s: %s; retrying in %.1f s"
         else:
-            said = f"{type(error).__name__}: {error}"
-            log, message = self.failures.exception, "router %s: the worker died: %s; next try in %.1f s"
-        log(said, message, update.id, said, self.queue.seconds_to_retry(update.id), context=update.context)
+            text = f"{type(error).__name__}: {error}"
+            log, message = self.failures.exception, "router %s: the worker failed: %s; retrying in %.1f s"
+        log(text, message, update.id, text, self.queue.seconds_to_retry(update.id), context=update.context)
         name = self.router_info[update.id].name if update.id in self.router_info else ""
-        result = UpdateResult(update.id, update.action.value, "retry", name=name, error=said, context=update.context)
+        result = UpdateResult(update.id, update.action.value, "retry", name=name, error=text, context=update.context)
         self.results.publish(result)
 
     def _process(self, update: ResourceUpdate) -> UpdateResult:
-        taken = time.monotonic()
-        timings = {"wait": taken - update.created_at}
+        started = time.monotonic()
+        timings = {"wait": started - update.created_at}
         if update.needs_fetch:
             update = self._fetcher.fetch(update)
-            timings["fetch"] = time.monotonic() - taken
+            timings["fetch"] = time.monotonic() - started
             self.in_flight.record_fetch()
         match update.action:
             case Action.UPDATE:
@@ -338,10 +338,10 @@ class L3NATAgent(DistributedRouterCasts, Manager):
                 return self.routers.apply(update, timings)
 
     def _router_missing(self, update: ResourceUpdate, timings: dict[str, float]) -> UpdateResult:
-        """Remove a router that the server was asked for and did not name; leave the many to the full sync."""
+        """Remove a router that an answer does not name; leave further ones to a full sync, which the guard checks."""
         if self.mass_delete_guard.allow_one(len(self.router_info)):
             return self.routers.remove(update, timings)
-        reason = f"router {update.id} is missing, as were others of late"
+        reason = f"router {update.id} is missing, as other routers were recently"
         self.full_sync.request(reason, delay=self.conf.l3agent.retry_min)
         return UpdateResult(update.id, update.action.value, "skipped", context=update.context)
 
@@ -352,6 +352,6 @@ class L3NATAgent(DistributedRouterCasts, Manager):
         return self.router_info.keys() | set(self.dataplane.inventory()["router"])
 
     def _report_ha_ports_down(self) -> None:
-        """Have the server know so after a reboot of the node, which the kernel shows by having no router at all."""
+        """Report the HA ports of this node down after a reboot, when the kernel has no router."""
         if not self.dataplane.inventory()["router"]:
             self.plugin.update_all_ha_network_port_statuses()

@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an operator decides at run time: routers to be left alone, and a node that takes no more work.
+"""Maintenance by an operator: pausing routers and draining the node.
 
-A paused router is not touched, not by an update, a full sync or the repair of drift; what is said about it meanwhile is
-remembered. It stays paused over a restart, for who works on it by hand at night must not be surprised by one. A drain
-does not: who starts the agent again wants it to work.
+No update, full sync or drift repair changes a paused router; updates that arrive meanwhile are kept. A pause persists
+over restarts, since an operator may be changing the router manually. A drain does not: a new start ends it.
 
-Review: can anything reach a paused router? Is what was said meanwhile done after the resume?
+Review: can anything change a paused router? Are the updates that arrived meanwhile applied after the resume?
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from l3agent.exceptions import L3AgentError, TransientError
 
 LOG = logging.getLogger(__name__)
 
-#: Seconds that the work in hand has to end.
+#: Seconds to wait for the update in progress.
 _FINISH_S = 60.0
 _POLL_S = 0.02
 
@@ -34,7 +33,7 @@ class Maintenance:
     """Pauses routers and drains the node.
 
     :param path: file with the ids of the paused routers.
-    :param mark_processed: told of a router that is not waited for any more.
+    :param mark_processed: called with the id of a paused router, for which no full sync waits any more.
     """
 
     def __init__(
@@ -51,24 +50,24 @@ class Maintenance:
         self._dataplane = dataplane
         self._mark_processed = mark_processed
         self._draining = False
-        #: Ids of the routers that are left alone.
+        #: Ids of the paused routers.
         self.paused: set[str] = self._read()
         for router_id in self.paused:
             queue.suspend(router_id)
 
     @property
     def state(self) -> str:
-        """``serving``; ``draining`` while work is in hand that is to be finished; ``drained`` when none is left."""
+        """``serving``; ``draining`` while updates are scheduled or in progress; ``drained`` when none is left."""
         if not self._draining:
             return "serving"
         counts = self._queue.counts()
         return "draining" if counts["waiting"] or counts["processing"] else "drained"
 
     def pause(self, router_id: str) -> None:
-        """Leave a router alone from now on, once the work in hand for it is done.
+        """Pause a router as soon as its update in progress ends.
 
         :raises L3AgentError: there is no such router here.
-        :raises TransientError: its work does not end, or the data plane does not answer; it is not paused then.
+        :raises TransientError: the update does not end, or the data plane does not answer; the router is not paused.
         """
         if router_id not in self._routers.info:
             raise L3AgentError(f"router {router_id}: not on this node")
@@ -76,7 +75,7 @@ class Maintenance:
             return
         self._queue.suspend(router_id)
         try:
-            with eventlet.Timeout(_FINISH_S, TransientError(f"router {router_id}: still worked on")):
+            with eventlet.Timeout(_FINISH_S, TransientError(f"router {router_id}: its update is still in progress")):
                 while self._queue.is_processing(router_id):
                     eventlet.sleep(_POLL_S)
             if router_id not in self._routers.info:
@@ -87,10 +86,10 @@ class Maintenance:
             self._queue.resume(router_id)
             raise
         self._mark_processed(router_id)
-        LOG.warning("router %s is paused: nothing is done to it until it is resumed", router_id)
+        LOG.warning("router %s is paused: no change until it is resumed", router_id)
 
     def resume(self, router_id: str) -> None:
-        """Do what was said about a router meanwhile, and undo what was done to it by hand.
+        """Apply the updates of a router that arrived meanwhile, and revert manual changes.
 
         :raises L3AgentError: it is not paused.
         """
@@ -104,16 +103,16 @@ class Maintenance:
         LOG.warning("router %s is resumed", router_id)
 
     def drain(self) -> None:
-        """Take no more work; what waits for a worker now is the last."""
+        """Schedule no more updates; process the scheduled ones."""
         if not self._draining:
-            LOG.warning("Draining: no more updates are taken; what is said is remembered")
+            LOG.warning("Draining: new updates are kept and not processed")
         self._draining = True
         self._queue.close()
 
     def undrain(self) -> None:
-        """Go on with what was said meanwhile."""
+        """End the drain and process the updates that arrived meanwhile."""
         if self._draining:
-            LOG.warning("The drain is undone")
+            LOG.warning("The drain has ended: updates are processed again")
         self._draining = False
         self._queue.open()
 
@@ -140,8 +139,8 @@ class Maintenance:
             with fresh.open("w") as file:
                 file.write(json.dumps(sorted(paused)) + "\n")
                 file.flush()
-                os.fsync(file.fileno())  # an empty file after a power loss would pause nobody
+                os.fsync(file.fileno())  # an empty file after a power loss would pause no router
             os.replace(fresh, self._path)
         except OSError as exc:
-            raise L3AgentError(f"{self._path}: {exc.strerror}, so nothing was changed") from exc
+            raise L3AgentError(f"{self._path}: {exc.strerror}; nothing is changed") from exc
         self.paused = paused

@@ -2,7 +2,7 @@
 """Mass-deletion guard: hold removals until a second answer confirms them.
 
 An answer that would wipe the node (the agent's row deleted, a database restored, a wrong filter) has the form of any
-other. The removals it asks for are held until a later answer confirms them. Notifications that name one router
+other. Its removals are held until a later answer confirms them. Notifications that name one router
 (deleted, unscheduled) are not held.
 
 Review: can a wrong answer cost more routers than the bound? Is a correct one applied in the end?
@@ -21,7 +21,7 @@ class MassDeleteGuard:
 
     :param share: of the local routers that may be removed without confirmation, 0 to 1; a single router always may,
         unless it is the only one.
-    :param confirm_interval: seconds between a suspicious answer and the one that confirms it; 0 disables the guard.
+    :param confirm_interval: seconds between a suspicious answer and its confirmation; 0 disables the guard.
     :param clock: monotonic seconds.
     """
 

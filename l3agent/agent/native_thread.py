@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs a long computation in a native thread, so that the hub serves the other greenthreads meanwhile.
 
-The interpreter gives its lock to the hub's thread within 5 ms (``sys.getswitchinterval``).
+The interpreter passes its lock to the thread of the hub within 5 ms (``sys.getswitchinterval``).
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ R = TypeVar("R")
 
 
 def run_in_native_thread(call: Callable[..., R], *args: Any, **kwargs: Any) -> R:
-    """Return or raise what a pure function does; the calling greenthread waits."""
+    """Return the result of a pure function, or raise its exception; the calling greenthread waits."""
     use_native_locks()
     result: R = tpool.execute(call, *args, **kwargs)
     return result
 
 
 def use_native_locks() -> None:
-    """Give the cached properties of ``ipaddress`` native locks; doing it twice is harmless.
+    """Give the cached properties of ``ipaddress`` native locks. Idempotent.
 
-    Until Python 3.12 each has a lock for all networks of the process, and eventlet makes those green that it finds when
-    it patches. A native thread that holds one cannot wake a greenthread: it would wait for ever. Nothing yields while
-    it holds one, so a native lock is never waited for longer than for a few instructions.
+    Before Python 3.12 each has one lock for all networks of the process, and eventlet replaces existing locks with
+    green ones when it patches. A native thread that holds one cannot wake a greenthread, which then waits forever. No
+    holder yields, so the wait for a native lock lasts a few instructions.
     """
     for one in vars(ipaddress._BaseNetwork).values():
         if isinstance(getattr(one, "lock", None), threading._RLock):

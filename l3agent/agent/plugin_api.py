@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an L3 agent asks the server, on topic ``q-l3-plugin``: the whole of it.
+"""Client of the server's L3 plug-in: all methods of topic ``q-l3-plugin`` that an L3 agent calls.
 
-Each method is sent with the lowest version that has it, so that servers of any age understand. Those that old servers
-lack are tried once; that a server lacks one is remembered.
+Each call has the lowest version that has its method, so that servers of any release support it. A method that the
+server does not support is called once and then skipped.
 Source: neutron ``api/rpc/handlers/l3_rpc.py``, version history of ``L3RpcCallback``.
 """
 
@@ -28,17 +28,17 @@ TOPIC = "q-l3-plugin"
 
 
 class RpcClient(Protocol):
-    """What is needed of :class:`l3agent.rpc.transport.Client`."""
+    """The required methods of :class:`l3agent.rpc.transport.Client`."""
 
     def call(self, context: Any, method: str, /, *, version: str | None = None, **arguments: Any) -> Any:
         """Call a method of the server and return its answer."""
 
     def cast(self, context: Any, method: str, /, *, version: str | None = None, **arguments: Any) -> None:
-        """Tell the server something it does not answer."""
+        """Send a message without an answer."""
 
 
 class L3PluginApi:
-    """The server's L3 plug-in, as an agent sees it.
+    """Client of the server's L3 plug-in.
 
     Every method raises :class:`~l3agent.exceptions.ServerUnavailable` when no answer came in time.
 
@@ -84,17 +84,17 @@ class L3PluginApi:
     # HA routers
 
     def get_host_ha_router_count(self) -> int | None:
-        """Return how many HA routers belong on this node; None from a server that cannot tell (before Stein)."""
+        """Return how many HA routers belong on this node; None from a server without that method (before Stein)."""
         count: int | None = self._call_if_supported("get_host_ha_router_count", "1.11", host=self._host)
         return count
 
     def update_ha_routers_states(self, states: Mapping[str, str]) -> None:
-        """Tell the server ``active``, ``standby`` or ``unknown`` by id of the router; it does not answer."""
+        """Report ``active``, ``standby`` or ``unknown`` by id of the router, without an answer."""
         arguments = {"host": self._host, "states": dict(states)}
         self._client.cast(admin_context(), "update_ha_routers_states", version="1.5", **arguments)
 
     def update_all_ha_network_port_statuses(self) -> None:
-        """Have the server take the HA ports of this node for down, until its L2 agent says otherwise (Pike)."""
+        """Report the HA ports of this node down, until its L2 agent reports them (since Pike)."""
         self._call_if_supported("update_all_ha_network_port_statuses", "1.10", host=self._host)
 
     # Distributed routers
@@ -104,25 +104,25 @@ class L3PluginApi:
         return list(self._call("get_ports_by_subnet", "1.2", host=self._host, subnet_id=subnet_id))
 
     def get_agent_gateway_port(self, network_id: str) -> dict[str, Any]:
-        """Return the port of this node on an external network; the server makes it when there is none."""
+        """Return the port of this node on an external network; the server creates it if it does not exist."""
         port: dict[str, Any] = self._call("get_agent_gateway_port", "1.2", network_id=network_id, host=self._host)
         return port
 
     def delete_agent_gateway_port(self, network_id: str) -> None:
-        """Have the server delete the port of this node on an external network."""
+        """Delete the port of this node on an external network, in the server."""
         self._call("delete_agent_gateway_port", "1.7", host=self._host, network_id=network_id)
 
     def get_networks(
         self, filters: Mapping[str, Any] | None = None, fields: list[str] | None = None
     ) -> list[dict[str, Any]]:
-        """Return networks; none from a server that does not tell (before Train)."""
+        """Return networks; none from a server without that method (before Train)."""
         return list(self._call_if_supported("get_networks", "1.12", filters=filters, fields=fields) or [])
 
     def _call(self, method: str, version: str, **arguments: Any) -> Any:
         return self._client.call(admin_context(), method, version=version, **arguments)
 
     def _call_if_supported(self, method: str, version: str, **arguments: Any) -> Any:
-        """Call a method that old servers lack; None from one of them."""
+        """Call a method that old servers lack; return None if the server lacks it."""
         if method in self._unsupported:
             return None
         try:
@@ -130,6 +130,6 @@ class L3PluginApi:
         except RemoteError as error:
             if not is_unknown_method(error):
                 raise
-            LOG.info("The server has no %s (%s): going on without it", method, version)
+            LOG.info("The server does not support %s (%s); it is not called again", method, version)
             self._unsupported.add(method)
             return None

@@ -26,7 +26,7 @@ from l3agent.agent.resource_update import PRIORITY_FULL_SYNC, PRIORITY_RPC, Acti
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why a router waits for a retry.
+    """The reason for a retry.
 
     :param reason: error of the last attempt.
     :param tries: failed attempts since the last success.

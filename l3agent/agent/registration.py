@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the server knows this agent by, and what it is told at each heartbeat."""
+"""Registration of this agent in the server: its identity, and the contents of each state report."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from l3agent.rpc import StateReporter
 LOG = logging.getLogger(__name__)
 
 L3_AGENT_TOPIC = "l3_agent"
-#: How the server's table of agents names this kind.
+#: Names of an L3 agent in the server's table of agents.
 BINARY, AGENT_TYPE = "neutron-l3-agent", "L3 agent"
-#: Of the server's API for state reports: today's, and that of the oldest servers. The report is the same.
+#: Versions of the server's API for state reports: the current one and the oldest. The report is the same.
 _VERSIONS = ("1.4", "1.0")
 
 
 class Registration:
-    """The row of this agent in the server's table, kept alive.
+    """Keeps the row of this agent in the server's table alive.
 
     :param conf: the parsed options.
-    :param routers: returns what is known of the routers of this node.
-    :param ha_routers: asks the server how many HA routers it has for this node; None when it cannot tell.
-    :param admin: tells what an operator made of this node; the server is told what is not ``serving``.
-    :param on_ha_routers: called before the first report, when there are some.
-    :param on_revived: called when the server says that it had thought this agent dead.
+    :param routers: returns the routers of this node.
+    :param ha_routers: fetches the number of HA routers of this node; None if the server does not support that.
+    :param admin: returns the maintenance state of this node; reported unless it is ``serving``.
+    :param on_ha_routers: called before the first report if the node has HA routers.
+    :param on_revived: called when the server reports that it had considered this agent dead.
     """
 
     def __init__(
@@ -68,19 +68,19 @@ class Registration:
         )
 
     def report(self) -> None:
-        """Tell the server that this agent lives."""
+        """Send a state report."""
         sent = time.monotonic()
         self.contact.record(self._reporter.report(), sent)
 
     def ensure_registered(self) -> None:
-        """See to it that the server knows this agent before it is asked for routers.
+        """Send a state report and require its success: the server hands out routers to registered agents only.
 
-        :raises ServerUnavailable: it has not taken a report yet.
+        :raises ServerUnavailable: the server has not accepted a report yet.
         """
         self._report_ha_routers()
         self.report()
         if not self._reporter.is_registered:
-            raise ServerUnavailable("the server has not taken a state report of this agent yet")
+            raise ServerUnavailable("the server has not accepted a state report of this agent yet")
 
     def _report_ha_routers(self) -> None:
         if not self._ha_routers_reported:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is to be done for one router, as those who say so and the workers know it. Values."""
+"""Queue items: one pending action for one router (immutable)."""
 
 from __future__ import annotations
 
@@ -8,32 +8,32 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-#: Priorities, the low number first. What the server says now goes before what a full sync brings.
+#: Priorities, lowest first: notifications of the server precede the results of a full sync.
 PRIORITY_RPC = 0
 PRIORITY_FULL_SYNC = 1
 
 
 class Action(enum.Enum):
-    """What is to be done with a router."""
+    """Action of an update."""
 
     UPDATE = "update"
     DELETE = "delete"
-    #: Remove it: it exists, and this agent stops serving it.
+    #: Remove the router, which the server has unscheduled from this agent.
     UNSCHEDULE = "unschedule"
-    #: Remove it, for the server was asked for it and did not name it.
+    #: Remove the router, which an answer of the server does not name.
     MISSING = "missing"
-    #: Bring the state that is known already to the data plane once more; no call to the server.
+    #: Apply the current desired state again, without a fetch.
     REAPPLY = "reapply"
 
 
 @dataclass(frozen=True, slots=True)
 class ResourceUpdate:
-    """One thing to do for one router.
+    """A pending action for one router.
 
-    :param resource: the payload of the server, when it is here already.
-    :param sequence: place in the order of events of what is known with this update.
-    :param created_at: when it was asked for first, by the clock of the queue.
-    :param context: of the request that asked for it last; None when nobody did.
+    :param resource: payload of the server; None if it is not fetched yet.
+    :param sequence: position of its data in the order of events (logical clock of the queue).
+    :param created_at: time of the first request that it coalesces, by the clock of the queue.
+    :param context: of the latest request; None without a request.
     """
 
     id: str
@@ -46,10 +46,10 @@ class ResourceUpdate:
 
     @property
     def needs_fetch(self) -> bool:
-        """Tell whether the payload is still to be had from the server."""
+        """Return True if the payload must be fetched from the server."""
         return self.action is Action.UPDATE and self.resource is None
 
     def with_answer(self, resource: Mapping[str, Any] | None, sequence: int) -> ResourceUpdate:
-        """Return this update with the server's answer; a router the server does not name is missing."""
+        """Return this update with the answer of the server; None makes the router missing."""
         action = Action.MISSING if resource is None else Action.UPDATE
         return replace(self, action=action, resource=resource, sequence=sequence)

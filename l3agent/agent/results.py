@@ -18,7 +18,7 @@ _ERRORS_KEPT = 50
 
 #: ``retry``: failed, and retried after a back-off; ``refused``: invalid, and not retried before the next payload;
 #: ``skipped``: superseded, because the answer was stale or a removal was held.
-Outcome = Literal["ok", "retry", "refused", "skipped"]
+ResultStatus = Literal["ok", "retry", "refused", "skipped"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class UpdateResult:
 
     router_id: str
     action: str
-    outcome: Outcome
+    status: ResultStatus
     timings: Mapping[str, float] = field(default_factory=dict)
     operations: int = 0
     drift_repair: bool = False
@@ -59,7 +59,7 @@ class UpdateResults:
 
     def publish(self, result: UpdateResult) -> None:
         """Log a result, keep it if it is a failure, and notify the observers."""
-        if result.outcome == "ok":
+        if result.status == "ok":
             _log(result)
         if result.error is not None:
             self.errors.append(_failure(result))
@@ -97,7 +97,7 @@ def _failure(result: UpdateResult) -> dict[str, Any]:
         "at": time.time(),
         "router": result.router_id,
         "name": result.name,
-        "result": result.outcome,
+        "result": result.status,
         "error": result.error,
         "request_id": getattr(result.context, "request_id", None),
     }

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the agent remembers of one router: what it should be, what became of it, what the server was told."""
+"""State of one router in the agent: desired state, result of the last update, statuses reported to the server."""
 
 from __future__ import annotations
 
@@ -10,32 +10,32 @@ from typing import Any, Literal
 
 from l3agent.model.states import FloatingIP, Report, RouterState
 
-#: Statuses of a floating IP, as the server spells them.
+#: Statuses of a floating IP in the API of the server.
 ACTIVE, DOWN, ERROR = "ACTIVE", "DOWN", "ERROR"
 
-#: Rank of a router of which nothing is known.
+#: Rank of an unknown router.
 UNKNOWN = 2
 
 
 def importance(payload: Mapping[str, Any]) -> int:
-    """Return the rank of a payload: 0 with floating IPs, 1 with a gateway, 2 without; low ones are worked on first."""
+    """Return the rank of a payload: 0 with floating IPs, 1 with a gateway, 2 without; low ranks are processed first."""
     return 0 if payload.get("_floatingips") else 1 if payload.get("gw_port") else 2
 
 
 @dataclass(slots=True)
 class RouterInfo:
-    """One router of this node, from the first update of it to its removal.
+    """A router of this node, from its first update to its removal.
 
-    :param state: the last valid desired state; None while there was none.
-    :param sequence: place of the data behind ``state`` in the order of events (see the queue).
-    :param floating_ips: status by id of the floating IP, as the server knows it or was told; empty text when unknown.
+    :param state: the last valid desired state; None before the first.
+    :param sequence: sequence number of the payload of ``state`` (see the queue).
+    :param floating_ips: last status by id of the floating IP, received from or reported to the server; "" if unknown.
     :param has_lost_floating_ips: True if floating IPs left since the last report; a report of the others makes the
         server set them DOWN.
     :param named_at: monotonic seconds at which the server last sent the payload of this router.
-    :param refusal: why the server's last word was not taken for ``state``, None when it was.
-    :param updated_at: monotonic seconds of the last outcome.
-    :param revision: the server's number for the payload behind ``state``; it grows with each change of the router.
-    :param older_revision: one below it that an answer had; a second answer of the same is believed.
+    :param rejection: error of the last payload; None if ``state`` is from it.
+    :param updated_at: monotonic seconds of the last result.
+    :param revision: revision number of the payload of ``state``; it grows with each change of the router.
+    :param older_revision: lower revision of a rejected answer; a second answer with it is accepted.
     """
 
     id: str
@@ -47,7 +47,7 @@ class RouterInfo:
     named_at: float = -math.inf
     status: Literal["active", "pending", "error"] = "pending"
     error: str | None = None
-    refusal: str | None = None
+    rejection: str | None = None
     updates: int = 0
     operations: tuple[str, ...] = ()
     count: int = 0
@@ -57,9 +57,9 @@ class RouterInfo:
     older_revision: int | None = None
 
     def is_older(self, payload: Mapping[str, Any]) -> bool:
-        """Tell whether an answer is older than what is known, and so to be asked for again.
+        """Return True if an answer is stale and must be fetched again.
 
-        The same answer twice is the truth: a server whose database was put back to yesterday's counts from there.
+        The same revision twice is accepted: a server with a restored database counts from an older one.
         """
         revision = _revision(payload)
         older = revision is not None and revision < self.revision and revision != self.older_revision
@@ -68,20 +68,20 @@ class RouterInfo:
 
     @property
     def rank(self) -> int:
-        """Return the rank by what is known (see :func:`importance`)."""
+        """Return the rank (see :func:`importance`)."""
         if self.state is None:
             return UNKNOWN
         return 0 if self.state.floating_ips else 1 if self.state.gateway else 2
 
     def set_desired(self, payload: Mapping[str, Any], state: RouterState, sequence: int) -> list[str]:
-        """Take a new desired state, and the payload behind it; return the warnings that are new."""
+        """Set the desired state and its payload; return the new warnings."""
         former_warnings: frozenset[str] = frozenset()
         floating_ips = _floating_ip_statuses(payload)
         if self.state is not None:
             former_warnings = frozenset(self.state.warnings)
             self.has_lost_floating_ips |= not self.floating_ips.keys() <= floating_ips.keys()
-            # One that is new here came from elsewhere, and its status speaks of there; our ERROR may have crossed the
-            # answer. In both cases the server must be told.
+            # A floating IP that is new here has the status of its former node; our ERROR may have crossed the answer.
+            # Both must be reported.
             for fip_id in floating_ips:
                 known = self.floating_ips.get(fip_id, "")
                 if known in ("", ERROR):
@@ -89,43 +89,43 @@ class RouterInfo:
         self.name = str(payload.get("name") or "")
         self.state, self.sequence, self.floating_ips = state, sequence, floating_ips
         self.revision = _revision(payload) or 0
-        self.refusal = None
+        self.rejection = None
         return [warning for warning in state.warnings if warning not in former_warnings]
 
     def restore(self, payload: Mapping[str, Any], state: RouterState) -> None:
-        """Take what was known when an agent was here last; what the server was told then, it is not told again."""
+        """Restore the state of an earlier process; statuses that it has reported are not reported again."""
         self.set_desired(payload, state, 0)
         self.floating_ips = self._statuses(ACTIVE)
 
     def record_success(self, report: Report, timings: Mapping[str, float], now: float) -> None:
-        """Note that the kernel is now as ``state`` says, which is the server's last word unless that was refusal."""
-        self.status, self.error = ("active", None) if self.refusal is None else ("error", self.refusal)
+        """Record that the kernel has the desired state; the status stays ``error`` if the last payload was rejected."""
+        self.status, self.error = ("active", None) if self.rejection is None else ("error", self.rejection)
         self.updates += 1
         self.operations, self.count = report.operations, report.count
         self.timings, self.updated_at = dict(timings), now
 
     def retain_floating_ips(self, named: Mapping[str, FloatingIP]) -> None:
-        """Keep of the floating IPs those that are named, between the same addresses."""
+        """Keep only the floating IPs that are given, with the same addresses."""
         self.has_lost_floating_ips |= not self.floating_ips.keys() <= named.keys()
         self.floating_ips = {fip_id: status for fip_id, status in self.floating_ips.items() if fip_id in named}
         if self.state is not None:
             self.state = replace(self.state, floating_ips=self.state.floating_ips & set(named.values()))
 
-    def record_refusal(self, error: str, now: float) -> None:
-        """Note that the server's last word cannot be followed; until it says another one, ``state`` is an old one."""
-        self.refusal = error
+    def record_rejection(self, error: str, now: float) -> None:
+        """Record that the last payload was rejected; ``state`` is an older one until the next payload."""
+        self.rejection = error
         self.record_failure(error, now)
 
     def record_failure(self, error: str, now: float) -> None:
-        """Note why the kernel is not as the server wants it."""
+        """Record why the kernel does not have the desired state."""
         self.status, self.error, self.updated_at = "error", error, now
 
     def floating_ips_to_report(self, status: str) -> dict[str, str] | None:
-        """Return the statuses to report now that all floating IPs have this one; None if there is nothing to report.
+        """Set the status of all floating IPs; return the statuses to report, None if none.
 
-        Those that the state skips are ``ERROR`` whatever it is. If floating IPs have left, these are the statuses of
-        all others, possibly none. The server then sets DOWN those that are on no router. The agent does not know
-        whether they are on another one.
+        Floating IPs that the state skips have status ``ERROR`` in any case. If floating IPs have left the router, the
+        report contains all others, possibly none. The server then sets the floating IPs DOWN that are on no router; the
+        agent cannot see whether they are on another one.
         """
         statuses = self._statuses(status)
         changes = {fip: new for fip, new in statuses.items() if self.floating_ips[fip] != new}
@@ -136,7 +136,7 @@ class RouterInfo:
         return changes or None
 
     def release_floating_ips(self) -> set[str]:
-        """Forget all floating IPs, since the router leaves this node; return the ids of those not known to be DOWN."""
+        """Discard all floating IPs, since the router leaves this node; return the ids of those not reported DOWN."""
         released = {fip for fip, known in self.floating_ips.items() if known != DOWN}
         self.floating_ips, self.has_lost_floating_ips = {}, False
         return released

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The routers of this node, and what is done for one of them: from a payload to the kernel, or out of it."""
+"""The routers of this node, and the steps of an update: from a payload to the kernel, or removal from it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from oslo_log import log as logging
 from l3agent.agent.fip_statuses import FloatingIPStatuses
 from l3agent.agent.native_thread import run_in_native_thread
 from l3agent.agent.resource_update import Action, ResourceUpdate
-from l3agent.agent.results import Outcome, UpdateResult
+from l3agent.agent.results import ResultStatus, UpdateResult
 from l3agent.agent.router_info import ACTIVE, ERROR, UNKNOWN, RouterInfo
 from l3agent.agent.server_contact import ServerContact
 from l3agent.agent.state_cache import StateCache
@@ -42,31 +42,31 @@ _MANY_FLOATING_IPS = 1000
 
 
 class Dataplane(Protocol):
-    """What the agent needs of :class:`l3agent.agent.dataplane_client.DataplaneClient`."""
+    """The methods that the agent needs of :class:`l3agent.agent.dataplane_client.DataplaneClient`."""
 
     def reconcile(self, states: Iterable[tuple[Key, State | None]], *, dry_run: bool = False) -> list[Report]:
-        """Make the kernel equal to some states."""
+        """Apply states to the kernel; None removes."""
 
     def inventory(self) -> dict[str, list[str]]:
-        """Return the ids of what exists."""
+        """Return the ids of all managed namespaces in the kernel, by kind."""
 
     def unmanage(self, keys: Iterable[Key]) -> None:
-        """Repair these no more; they stay as they are until they are brought again."""
+        """Stop the drift repair of states; they remain unchanged until they are applied again."""
 
     def on_new_process(self, callback: Any) -> None:
-        """Call back when the data plane is another process than before."""
+        """Register a callback for a new data-plane process."""
 
 
 class Routers:
-    """What is known of each router of this node, and the steps a worker takes for one.
+    """The routers of this node, and the steps of an update.
 
-    A step raises :class:`~l3agent.exceptions.TransientError` when it is to be tried again.
+    A step raises :class:`~l3agent.exceptions.TransientError` if it must be retried.
 
     :param conf: the parsed options.
-    :param dataplane: makes the kernel follow.
-    :param statuses: tells the server how floating IPs do.
-    :param state_cache: keeps what is known for the next start.
-    :param refetch: has a router fetched from the server once more.
+    :param dataplane: applies states to the kernel.
+    :param statuses: reports statuses of floating IPs to the server.
+    :param state_cache: keeps payloads for the next start.
+    :param refetch: schedules another fetch of a router.
     :param contact: since when the server has considered this agent alive.
     """
 
@@ -90,7 +90,7 @@ class Routers:
         self.info: dict[str, RouterInfo] = {}
         #: The last removals, newest last: id, operations, timings.
         self.recent_removals: deque[dict[str, Any]] = deque(maxlen=_REMOVED_KEPT)
-        #: Routers that the data plane has in hand, by the greenthread that waits.
+        #: Routers whose request to the data plane is in flight, by the greenthread that waits.
         self.in_kernel_work: dict[Any, str] = {}
 
     def desired_state(self, router_id: str, payload: Mapping[str, Any]) -> RouterState:
@@ -109,11 +109,11 @@ class Routers:
         )
         state = run_in_native_thread(compute) if _is_large(payload) else compute()
         if state.id != router_id:
-            raise InvalidRouter("id", state.id, f"the server was asked for {router_id}")
+            raise InvalidRouter("id", state.id, f"expected {router_id}, which was fetched")
         return state
 
     def restore(self, payload: Mapping[str, Any]) -> None:
-        """Take a router as an agent knew it that was here before; nothing is done to the kernel.
+        """Restore a router from a cached payload; the kernel is not changed.
 
         :raises RouterError: it cannot be served.
         """
@@ -123,35 +123,35 @@ class Routers:
             self.info[state.id].restore(payload, state)
 
     def is_managed(self, router_id: str) -> bool:
-        """Tell whether this agent knows how a router should be: one refused from the beginning is another agent's."""
+        """Return True if this agent has a desired state of a router; another router belongs to another agent."""
         info = self.info.get(router_id)
         return info is not None and info.state is not None
 
     def rank(self, router_id: str) -> int:
-        """Return the rank of a router (see :func:`~l3agent.agent.router_info.importance`), as far as it is known."""
+        """Return the rank of a router (see :func:`~l3agent.agent.router_info.importance`)."""
         info = self.info.get(router_id)
         return UNKNOWN if info is None else info.rank
 
     # Steps
 
     def update(self, update: ResourceUpdate, timings: dict[str, float]) -> UpdateResult:
-        """Make the kernel follow the payload of an update."""
+        """Apply the payload of an update to the kernel."""
         payload = update.resource or {}
         info = self.info.get(update.id)
         if info is not None and info.is_older(payload):
-            LOG.info("router %s: an answer older than revision %d is asked for again", update.id, info.revision)
+            LOG.info("router %s: an answer older than revision %d; fetching again", update.id, info.revision)
             self._refetch(update.id)
             return _result(update, "skipped")
         try:
             state = self.desired_state(update.id, payload)
         except RouterNotCompatible as exc:
             if not self.is_managed(update.id):
-                # What there is of it is the work of another agent, which may serve it still.
+                # A namespace of it belongs to another agent, which may still serve it.
                 return self._refuse(update, exc, timings)
-            LOG.warning("router %s is served here no more: %s", update.id, exc)
+            LOG.warning("router %s is no longer served: %s", update.id, exc)
             return self.remove(update, timings)
         except RouterNotWanted as exc:
-            LOG.info("router %s is not to be here: %s", update.id, exc)
+            LOG.info("router %s is removed: %s", update.id, exc)
             return self.remove(update, timings)
         except RouterError as exc:
             return self._refuse(update, exc, timings)
@@ -164,21 +164,21 @@ class Routers:
             return self.apply(update, timings, drift_repair=drift_repair)
 
     def apply(self, update: ResourceUpdate, timings: dict[str, float], *, drift_repair: bool = True) -> UpdateResult:
-        """Make the kernel follow what is known of a router.
+        """Apply the desired state of a router to the kernel.
 
-        :param drift_repair: whether nobody asked for a change, so that what is done makes good for a drift.
+        :param drift_repair: True if the desired state did not change, so that any operation repairs drift.
         """
         info = self.info[update.id]
         report = self._reconcile(update.id, info.state, timings)
         drift_repair = drift_repair and info.updates > 0
         info.record_success(report, timings, time.monotonic())
-        if info.refusal is None:
+        if info.rejection is None:
             self._statuses.report(update.id, info.floating_ips_to_report(ACTIVE))
         operations = report.count
         return _result(update, "ok", timings=timings, operations=operations, name=info.name, drift_repair=drift_repair)
 
     def remove(self, update: ResourceUpdate, timings: dict[str, float]) -> UpdateResult:
-        """Take a router out of the kernel and forget it; its floating IPs are DOWN, unless it is deleted."""
+        """Remove a router; report its floating IPs DOWN unless the router is deleted."""
         if update.action is not Action.DELETE:
             self._report_down(update.id)
         name = self.info[update.id].name if update.id in self.info else ""
@@ -186,26 +186,27 @@ class Routers:
         return _result(replace(update, action=Action.DELETE), "ok", timings=timings, operations=operations, name=name)
 
     def remove_from_kernel(self, router_id: str, timings: dict[str, float]) -> int:
-        """Take a router out of the kernel and forget it; return how many operations that took."""
+        """Remove a router from the kernel and from this agent; return the number of kernel operations."""
         if router_id in self.info:
-            # Nothing is reported from here on: another node may serve them.
+            # No reports from here on: another node may serve them.
             self.info[router_id].release_floating_ips()
         self._statuses.cancel(router_id)
         report = self._reconcile(router_id, None, timings)
         self.info.pop(router_id, None)
         self._state_cache.discard(router_id)
-        said = list(report.operations)
-        self.recent_removals.append({"id": router_id, "operations": said, "count": report.count, "timings": timings})
+        operations = list(report.operations)
+        removal = {"id": router_id, "operations": operations, "count": report.count, "timings": timings}
+        self.recent_removals.append(removal)
         return report.count
 
     def _refuse(self, update: ResourceUpdate, error: RouterError, timings: dict[str, float]) -> UpdateResult:
-        """Leave the router as it is in the kernel until the server says something else.
+        """Reject a payload: keep the last desired state until the next payload.
 
-        But for the floating IPs that it has no more: another router may have their addresses by now.
+        Floating IPs that the payload no longer names are removed: another router may have their addresses by now.
         """
-        LOG.error("router %s refused until its next update: %s", update.id, error)
+        LOG.error("router %s: payload rejected, waiting for the next one: %s", update.id, error)
         info = self.info.setdefault(update.id, RouterInfo(update.id))
-        info.record_refusal(str(error), time.monotonic())
+        info.record_rejection(str(error), time.monotonic())
         payload = update.resource or {}
         if payload.get("id") == update.id:
             with suppress(InvalidRouter):
@@ -219,7 +220,7 @@ class Routers:
         return _result(update, "refused", error=str(error), name=info.name, timings=timings, operations=operations)
 
     def _remove_lost_floating_ips(self, info: RouterInfo, named: Mapping[str, FloatingIP]) -> None:
-        """Take from a router the floating IPs that are not named, or not between these addresses; at its recall too."""
+        """Remove the floating IPs that a payload does not name with these addresses, also from the state cache."""
         former = info.state
         info.retain_floating_ips(named)
         if info.state is not None and info.state != former:
@@ -227,7 +228,7 @@ class Routers:
             self._state_cache.retain_floating_ips(info.id, kept)
 
     def _reconcile(self, router_id: str, state: RouterState | None, timings: dict[str, float]) -> Report:
-        """Have the data plane do it; a failure is kept for those who ask, and raised."""
+        """Send a state to the data plane; record and raise a failure."""
         self.in_kernel_work[eventlet.getcurrent()] = router_id
         try:
             [report] = self._dataplane.reconcile([(("router", router_id), state)])
@@ -252,10 +253,10 @@ class Routers:
             self._statuses.report(router_id, info.floating_ips_to_report(ERROR))
 
     def _report_down(self, router_id: str) -> None:
-        """Report the floating IPs of a router DOWN that this agent stops serving, once.
+        """Report the floating IPs DOWN, once, of a router that this agent stops serving.
 
-        Not where the server may have placed the router on another node since it sent it here, nor those floating IPs
-        that another router of this node has by now.
+        No report if the server may have scheduled the router to another node since it sent the payload, and none of
+        floating IPs that another router of this node has by now.
         """
         info = self.info.get(router_id)
         if info is None or not self._contact.covers(info.named_at):
@@ -265,8 +266,8 @@ class Routers:
         self._statuses.report_down(router_id, released - served)
 
 
-def _result(update: ResourceUpdate, outcome: Outcome, **values: Any) -> UpdateResult:
-    return UpdateResult(update.id, update.action.value, outcome, context=update.context, **values)
+def _result(update: ResourceUpdate, status: ResultStatus, **values: Any) -> UpdateResult:
+    return UpdateResult(update.id, update.action.value, status, context=update.context, **values)
 
 
 def _is_large(payload: Mapping[str, Any]) -> bool:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Contact with the server: since when it has considered this agent alive without interruption.
 
-While the server considers an agent dead it may place the agent's routers on other nodes. What the agent knows from
-before such an interruption may be out of date.
+While the server considers an agent dead it may schedule its routers to other nodes. The payloads that the agent fetched
+before such an interruption may be stale.
 """
 
 from __future__ import annotations

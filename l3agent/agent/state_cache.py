@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The routers this node had last, kept in a file: an agent that finds no server still knows what it serves.
+"""State cache: the last payloads of all routers of this node in a file, for a start without a server.
 
-One JSON object a line: first what wrote it and for whom, then a payload each, as the server sent it. A line that is
-damaged costs one router.
+JSON objects, one per line: a header with the format and the host, then the payloads, unchanged. A damaged line loses
+one router.
 """
 
 from __future__ import annotations
@@ -21,34 +21,34 @@ from oslo_log import log as logging
 LOG = logging.getLogger(__name__)
 
 _FORMAT = 1
-#: Lines between two chances for other greenthreads.
+#: Lines between two yields to other greenthreads.
 _LINES_AT_ONCE = 50
 
 
 class StateCache:
-    """The file, and what shall be in it.
+    """The file and its pending contents.
 
-    :param path: of the file; it is replaced as a whole.
-    :param host: name of this node; the file of another one is ignored.
-    :param interval: seconds between two writes at least; 0: the file is neither read nor written.
+    :param path: of the file; it is replaced atomically.
+    :param host: name of this node; the file of another node is ignored.
+    :param interval: minimum seconds between two writes; 0: the file is neither read nor written.
     """
 
     def __init__(self, path: str, host: str, *, interval: float) -> None:
         self._path = path
         self._header = {"l3agent_routers": _FORMAT, "host": host}
         self._interval = interval
-        #: Packed: a payload has ten kilobytes, which are one then.
+        #: Compressed: a payload has ten kilobytes, compressed one.
         self._lines: dict[str, bytes] = {}
         self._changed = Event()
         self._failure: str | None = None
 
     def store(self, router_id: str, payload: Mapping[str, Any]) -> None:
-        """Keep the payload of a router."""
+        """Store the payload of a router."""
         if self._interval:
             self._change(router_id, json.dumps(payload, separators=(",", ":")))
 
     def retain_floating_ips(self, router_id: str, named: Container[str]) -> None:
-        """Keep in the payload of a router only the floating IPs with these ids: it has lost the others."""
+        """Remove all floating IPs but those with the given ids from the payload of a router."""
         if router_id in self._lines:
             payload = json.loads(_decompress(self._lines[router_id]))
             floating_ips = [fip for fip in payload.get("_floatingips") or [] if isinstance(fip, Mapping)]
@@ -56,7 +56,7 @@ class StateCache:
             self.store(router_id, payload | {"_floatingips": kept})
 
     def discard(self, router_id: str) -> None:
-        """Keep nothing of a router that is no longer here."""
+        """Discard the payload of a removed router."""
         if router_id in self._lines:
             self._change(router_id, None)
 
@@ -75,7 +75,7 @@ class StateCache:
             self._changed.send()
 
     def load(self) -> Iterator[dict[str, Any]]:
-        """Return the payloads of the file, as they were; a file that is none of ours is said and ignored."""
+        """Return the payloads of the file; log and ignore a file with another header."""
         if not self._interval:
             return
         try:
@@ -88,34 +88,34 @@ class StateCache:
                         eventlet.sleep(0)
                     yield from self._parse_line(number, line)
         except FileNotFoundError:
-            LOG.debug("No routers are known from before: %s does not exist", self._path)
+            LOG.debug("State cache: %s does not exist", self._path)
         except (OSError, ValueError) as exc:
-            LOG.warning("Last known routers: %s is ignored: %s", self._path, exc)
+            LOG.warning("State cache: %s is ignored: %s", self._path, exc)
 
     def _parse_line(self, number: int, line: bytes) -> Iterator[dict[str, Any]]:
         try:
             payload = json.loads(line)
             router_id = payload["id"]
         except (ValueError, KeyError, TypeError) as exc:
-            LOG.warning("Last known routers: %s, line %d is ignored: %s", self._path, number, exc)
+            LOG.warning("State cache: %s, line %d is ignored: %s", self._path, number, exc)
             return
         self._lines.setdefault(router_id, _compress(line.rstrip(b"\n").decode()))
         yield payload
 
     def run(self) -> None:
-        """Write the file after each change, at most once an interval, for ever."""
+        """Write the file after each change, at most once per interval, without end."""
         while True:
             self._changed.wait()
             eventlet.sleep(self._interval)
             self.write()
 
     def write(self) -> None:
-        """Write the file if something changed since it was written last; a failure is said once, and tried again."""
+        """Write the file if its contents have changed; log a failure once, and retry."""
         if not self._changed.ready():
             return
         self._changed = Event()
         fresh = f"{self._path}.new"
-        failure: str | None = "it was killed"
+        failure: str | None = "killed"
         try:
             with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
                 file.write(json.dumps(self._header) + "\n")
@@ -128,7 +128,7 @@ class StateCache:
         except OSError as exc:
             failure = str(exc)
             if failure != self._failure:
-                LOG.warning("Last known routers: %s: %s", self._path, exc)
+                LOG.warning("State cache: %s: %s", self._path, exc)
         finally:
             # It yields between lines, and its greenthread is killed at a stop.
             if failure is not None:
@@ -139,10 +139,10 @@ class StateCache:
 
 
 def _compress(line: str) -> bytes:
-    """Return a line as it is kept, at the speed that costs an update a tenth of a millisecond."""
+    """Return a line compressed, at the level that costs an update 0.1 ms."""
     return zlib.compress(line.encode(), level=1)
 
 
 def _decompress(line: bytes) -> str:
-    """Return a line as it was; that takes a quarter of the time of packing it."""
+    """Return a line decompressed, in a quarter of the time of compressing it."""
     return zlib.decompress(line).decode()

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A start without a server: the routers that were here last are served until the server says otherwise.
+"""Warm start: without an answer of the server, the routers of the state cache are served.
 
-Nothing is removed for what is remembered, and nothing remembered wins over an answer of the server.
+The state cache never causes a removal, and an answer of the server always wins over it.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ LOG = logging.getLogger(__name__)
 
 
 class WarmStart:
-    """Brings routers known from before to the data plane.
+    """Applies the routers of the state cache.
 
-    :param is_needed: tells whether the server still has not told all; False ends the waiting for the data plane.
-    :param retry_interval: seconds between two tries to reach the data plane.
+    :param is_needed: returns True until a full sync is complete; False ends the wait for the data plane.
+    :param retry_interval: seconds between attempts to reach the data plane.
     """
 
     def __init__(
@@ -48,19 +48,19 @@ class WarmStart:
         self._failures = FailureLog(LOG)
 
     def run(self) -> None:
-        """Take the routers that were here last, and bring those in order that the kernel has too."""
+        """Restore the routers of the state cache, and enqueue the routers that exist in the kernel."""
         for payload in self._state_cache.load():
             try:
                 self._routers.restore(payload)
             except RouterError as exc:
-                LOG.warning("router %s: what was known of it is of no use: %s", payload["id"], exc)
+                LOG.warning("router %s: its cached state is ignored: %s", payload["id"], exc)
         if waiting := self._waiting():
-            LOG.info("%d routers are known from before", len(waiting))
+            LOG.info("State cache: %d routers restored", len(waiting))
             in_kernel = self._wait_for_inventory()
             self._reapply([info for info in self._waiting() if info.id in in_kernel])
 
     def reapply_all(self) -> None:
-        """Bring back also what the kernel does not have, for the server, which may have moved it, does not answer."""
+        """Enqueue also routers that the kernel lacks: the server, which may have moved them, does not answer."""
         self._reapply(self._waiting())
 
     def _reapply(self, chosen: list[RouterInfo]) -> None:
@@ -75,6 +75,6 @@ class WarmStart:
             try:
                 return set(self._dataplane.inventory()["router"])
             except TransientError as exc:
-                self._failures.warning(str(exc), "Routers known from before wait for the data plane: %s", exc)
+                self._failures.warning(str(exc), "State cache: the restored routers wait for the data plane: %s", exc)
                 eventlet.sleep(self._retry_interval)
         return set()

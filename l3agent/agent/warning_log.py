@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Logs the warnings of router states: what routers have in common as one line with a count."""
+"""Logs the warnings of router states: a warning of several routers is one line with a count."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from l3agent.rpc import FailureLog
 
 #: New warnings of one router that one update logs.
 _WARNINGS_LOGGED = 20
-#: Texts of warnings that are remembered, to recognise those of several routers.
+#: Texts of warnings that are kept, to recognise warnings of several routers.
 _TEXTS_MAX = 1000
 
 
 class WarningLog:
     """Logs the new warnings of routers.
 
-    A warning with a text of its own is one line. One that several routers have, such as a feature that the
-    configuration asks for, is coalesced: on a node with 1,000 routers it would be as many lines at each start.
+    A warning of one router is one line. A warning of several routers, such as an unserved feature that is configured,
+    is coalesced: a node with 1,000 routers would log 1,000 lines at each start.
 
     :param log: the logger.
     """
@@ -29,7 +29,7 @@ class WarningLog:
         self._first: dict[str, str] = {}
 
     def log(self, router_id: str, warnings: Sequence[str]) -> None:
-        """Log the warnings that are new in the state of a router; of very many, the first ones."""
+        """Log the new warnings of a router, up to a maximum."""
         for warning in warnings[:_WARNINGS_LOGGED]:
             if len(self._first) >= _TEXTS_MAX:
                 self._first.clear()

@@ -24,7 +24,7 @@ from oslo_reports.models.with_default_views import ModelWithDefaultViews
 
 from l3agent import __version__
 from l3agent.agent.dataplane_client import DataplaneClient
-from l3agent.agent.dataplane_process import Child
+from l3agent.agent.dataplane_process import DataplaneProcess
 from l3agent.agent.l3_agent import L3NATAgent
 from l3agent.agent.registration import BINARY, L3_AGENT_TOPIC
 from l3agent.cmd.config_files import describe_sources
@@ -115,7 +115,7 @@ def _run(conf: Any) -> int:
         LOG.warning("Options without effect: %s", said)
     transport = get_transport(conf, _LOCAL if conf.standalone.topology else legacy_transport_url(conf))
     _record_messages(conf, transport)
-    dataplane = DataplaneClient(conf.dataplane.socket, timeout=conf.dataplane.timeout, child=_dataplane_process(conf))
+    dataplane = DataplaneClient(conf.dataplane.socket, timeout=conf.dataplane.timeout, process=_dataplane_process(conf))
     agent = L3NATAgent(conf, conf.host, dataplane=dataplane, transport=transport)
     standalone = _standalone_services(conf, transport, dataplane)
     topology_context = _topology_context(standalone)
@@ -207,14 +207,14 @@ def _topology_context(standalone: list[StandaloneService]) -> TopologyContext:
     return topology_context
 
 
-def _dataplane_process(conf: Any) -> Child | None:
+def _dataplane_process(conf: Any) -> DataplaneProcess | None:
     """Return how the data plane is started when nobody listens; None when that is left to others."""
     if not conf.dataplane.spawn_dataplane:
         return None
     files = [f"--config-file={path}" for path in conf.config_file or []]
     folders = [f"--config-dir={path}" for path in conf.config_dir or []]
     arguments = [*files, *folders, *(["--debug"] if conf.debug else []), "--exit-with-client"]
-    return Child([*dataplane_program(), *arguments], helper=_root_helper(conf))
+    return DataplaneProcess([*dataplane_program(), *arguments], helper=_root_helper(conf))
 
 
 def _root_helper(conf: Any) -> list[str]:

@@ -62,7 +62,7 @@ class History:
         return {"interval": INTERVAL_S, "samples": list(self._samples), "errors": list(self._agent.results.errors)}
 
     def _record_update(self, result: UpdateResult) -> None:
-        if result.outcome == "ok":
+        if result.status == "ok":
             self._seconds.append(result.seconds)
         elif result.error is not None:
             self._failed += 1

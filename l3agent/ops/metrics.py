@@ -113,7 +113,7 @@ class Metrics:
         self._hub_lag.observe(seconds)
 
     def _record_update(self, result: UpdateResult) -> None:
-        self._updates.labels(result.action, result.outcome).inc()
+        self._updates.labels(result.action, result.status).inc()
         for phase, seconds in result.timings.items():
             if phase in self._phases:
                 self._phases[phase].observe(seconds)

@@ -39,7 +39,7 @@ def replay(agent: L3NATAgent, router_id: str, timeout: float) -> dict[str, Any]:
         result = _await_result(agent, router_id, timeout)
     return {
         "action": result.action,
-        "result": result.outcome,
+        "result": result.status,
         "error": result.error,
         "timings": dict(result.timings),
         "operations": result.operations,

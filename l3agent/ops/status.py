@@ -76,7 +76,7 @@ def plans(agent: L3NATAgent, dataplane: DataplaneClient, router_id: str | None) 
     states: list[tuple[Key, State | None]] = [(("router", info.id), info.state) for info in infos if info.state]
     reports = dataplane.reconcile(states, dry_run=True) if states else []
     failed = {info.id: info.error or "not fetched yet" for info in infos if info.state is None}
-    failed |= {info.id: info.refusal for info in infos if info.refusal}
+    failed |= {info.id: info.rejection for info in infos if info.rejection}
     failed |= {report.id: report.error for report in reports if report.error}
     return {"plans": {one.id: list(one.operations) for one in reports if not one.error}, "failed": failed}
 

@@ -17,7 +17,7 @@ from eventlet.green import os, socket
 
 from l3agent import __version__
 from l3agent.agent.dataplane_client import DataplaneClient
-from l3agent.agent.dataplane_process import Child
+from l3agent.agent.dataplane_process import DataplaneProcess
 from l3agent.exceptions import ApplyError, ConfigError, DataplaneUnavailable, PermissionMissing
 from l3agent.model.protocol import PROTOCOL
 from l3agent.testing import wait_until
@@ -237,12 +237,12 @@ def test_another_protocol_is_rejected_and_the_older_process_is_named(
     peer.close()
 
 
-def test_a_protocol_that_is_no_number_is_no_greeting(path: Path) -> None:
+def test_a_protocol_that_is_no_number_fails_the_handshake(path: Path) -> None:
     peer = Peer(path)
     peer.protocol = "1"
     client = DataplaneClient(str(path), timeout=0.3)
     client.start()
-    assert client.reason is not None and "no greeting" in client.reason
+    assert client.reason is not None and "handshake failed" in client.reason
     client.stop()
     peer.close()
 
@@ -299,14 +299,14 @@ while data := c.recv(65536):
 """
 
 
-def child(path: Path, before: str = "") -> Child:
+def child(path: Path, before: str = "") -> DataplaneProcess:
     script = SCRIPT.format(sock=str(path), protocol=PROTOCOL, version=__version__, path=sys.path, before=before)
-    return Child([sys.executable, "-c", script])
+    return DataplaneProcess([sys.executable, "-c", script])
 
 
 @pytest.mark.feature("driver.respawn")
 def test_the_process_is_started_again_when_it_dies_and_none_is_left(path: Path) -> None:
-    client = DataplaneClient(str(path), timeout=10, child=child(path))
+    client = DataplaneClient(str(path), timeout=10, process=child(path))
     client.start()
     first = client.pid
     os.kill(first, signal.SIGKILL)
@@ -320,7 +320,7 @@ def test_the_process_is_started_again_when_it_dies_and_none_is_left(path: Path) 
 def test_the_process_inherits_neither_environment_nor_sockets(path: Path) -> None:
     os.environ["SECRET"] = "1"
     sockets = [socket.socket() for _ in range(20)]
-    client = DataplaneClient(str(path), timeout=10, child=child(path))
+    client = DataplaneClient(str(path), timeout=10, process=child(path))
     client.start()
     found = client.inventory()
     assert "SECRET" not in found["router"]
@@ -331,14 +331,14 @@ def test_the_process_inherits_neither_environment_nor_sockets(path: Path) -> Non
 
 @pytest.mark.parametrize(("status", "error"), [(77, PermissionMissing), (78, ConfigError)])
 def test_a_process_that_ends_at_once_says_why_by_its_status(path: Path, status: int, error: Any) -> None:
-    client = DataplaneClient(str(path), timeout=10, child=child(path, f"sys.exit({status})"))
+    client = DataplaneClient(str(path), timeout=10, process=child(path, f"sys.exit({status})"))
     with pytest.raises(error, match=f"status {status}"):
         client.start()
 
 
 def test_the_last_line_of_its_standard_error_is_in_the_error(path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     before = "sys.stderr.write('first\\n' + 'x' * 200_000 + '\\n[AGENT] bad \\x1b[2J\\n\\n'); sys.exit(78)"
-    client = DataplaneClient(str(path), timeout=10, child=child(path, before))
+    client = DataplaneClient(str(path), timeout=10, process=child(path, before))
     with pytest.raises(ConfigError, match=r"status 78: \[AGENT\] bad \?\[2J$"):
         client.start()
     copied = capfd.readouterr().err
@@ -346,7 +346,7 @@ def test_the_last_line_of_its_standard_error_is_in_the_error(path: Path, capfd: 
 
 
 def test_a_helper_that_refuses_is_a_missing_permission(path: Path) -> None:
-    client = DataplaneClient(str(path), timeout=10, child=Child(["l3-dataplane"], helper=["false"]))
+    client = DataplaneClient(str(path), timeout=10, process=DataplaneProcess(["l3-dataplane"], helper=["false"]))
     with pytest.raises(PermissionMissing, match="false l3-dataplane"):
         client.start()
 
@@ -354,7 +354,7 @@ def test_a_helper_that_refuses_is_a_missing_permission(path: Path) -> None:
 def test_a_process_that_fails_otherwise_is_started_again_with_growing_pauses(path: Path, folder: Path) -> None:
     count = folder / "count"
     before = f"open({str(count)!r}, 'a').write('x'); sys.exit(1)"
-    client = DataplaneClient(str(path), timeout=10, child=child(path, before))
+    client = DataplaneClient(str(path), timeout=10, process=child(path, before))
     client.start()
     wait_until(lambda: count.exists() and len(count.read_text()) >= 3, timeout=10)
     assert not client.connected

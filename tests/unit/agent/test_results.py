@@ -92,7 +92,7 @@ def test_a_failure_is_kept_with_its_request_until_newer_ones_push_it_out(
     context = admin_context()
     agent.routers_updated(context, [R1])
     wait_until(lambda: len(told) == 2)
-    assert [one.outcome for one in told] == ["retry", "ok"]
+    assert [one.status for one in told] == ["retry", "ok"]
     [kept] = agent.results.errors
     assert (kept["router"], kept["name"], kept["request_id"]) == (R1, "r1", context.request_id)
     assert str(error) in kept["error"]
@@ -102,7 +102,7 @@ def test_a_refused_router_is_an_outcome_too(agent: L3NATAgent, plugin: FakePlugi
     plugin.routers = {R1: a_router(id=R1, _interfaces="nonsense")}
     agent.routers_updated(None, [R1])
     wait_until(lambda: told)
-    assert told[0].outcome == "refused" and "nonsense" in told[0].error
+    assert told[0].status == "refused" and "nonsense" in told[0].error
 
 
 def test_an_update_that_changes_nothing_and_finds_something_to_do_was_unasked(
