@@ -146,7 +146,7 @@ def test_a_request_without_an_answer_ends_at_its_deadline_and_leaves_nothing_beh
     client: DataplaneClient, peer: Peer
 ) -> None:
     peer.silent = True
-    with pytest.raises(DataplaneUnavailable, match=r"no answer to inventory within 0\.3 s"):
+    with pytest.raises(DataplaneUnavailable, match=r"did not answer inventory within 0\.3 s"):
         client.inventory()
     assert not client._waiting
     peer.silent = False

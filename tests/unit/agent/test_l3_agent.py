@@ -403,7 +403,7 @@ def test_a_worker_that_dies_is_logged_and_replaced_and_its_router_tried_again(
     settle(agent)
     assert len(here(dataplane)) == 20
     # One traceback for each cause.
-    assert len([record for record in caplog.records if "the worker died" in record.message and record.exc_info]) == 3
+    assert len([record for record in caplog.records if "the worker failed" in record.message and record.exc_info]) == 3
     said = capfd.readouterr().err
     assert "Traceback" not in said, said
 
