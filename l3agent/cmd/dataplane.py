@@ -152,7 +152,7 @@ def _serve(conf: Any, socket_owner: int | None) -> int:
     path = conf.dataplane.socket
     file = SocketFile(path, socket_owner)
     privilege.raise_descriptor_limit()
-    privilege.drop()
+    privilege.drop_capabilities()
 
     # Elsewhere the device of a host would be one of this machine with that name.
     has_hosts = conf.standalone.topology and driver_name(conf.interface_driver) == "bridge"

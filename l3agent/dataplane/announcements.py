@@ -46,17 +46,21 @@ class Announcements:
             # The kernel removes its addresses with it; the plan does not list them.
             if isinstance(one.entry, Link) and (one.verb == "remove" or not one.entry.up):
                 self._announcer.withdraw(handle.name, one.entry.device)
-        moved, fresh = _new_places(plan)
-        there = {_place(entry) for entry in present if isinstance(entry, DeviceAddress)}
+        moved, fresh = _new_addresses(plan)
+        present_keys = {_key(entry) for entry in present if isinstance(entry, DeviceAddress)}
         for port in state.all_ports():
             if adopted or port.device in moved:
-                mine = _addresses(state, port) & {address for device, address in there if device == port.device}
+                addresses_to_announce = _addresses(state, port) & {
+                    address for device, address in present_keys if device == port.device
+                }
             else:
-                mine = {address for device, address in there & fresh if device == port.device}
-                if mine:
-                    mine.discard(link_local(port.mac).ip)
-            if mine:
-                self._announcer.announce(handle.name, port.device, port.mac, mine, open_packet=open_packet)
+                addresses_to_announce = {address for device, address in present_keys & fresh if device == port.device}
+                if addresses_to_announce:
+                    addresses_to_announce.discard(link_local(port.mac).ip)
+            if addresses_to_announce:
+                self._announcer.announce(
+                    handle.name, port.device, port.mac, addresses_to_announce, open_packet=open_packet
+                )
 
 
 def _addresses(state: RouterState, port: Port) -> set[Address]:
@@ -65,15 +69,15 @@ def _addresses(state: RouterState, port: Port) -> set[Address]:
     return own | {fip.floating for fip in state.floating_ips} if port is state.gateway else own
 
 
-def _new_places(plan: Plan) -> tuple[set[str], set[tuple[str, Address]]]:
+def _new_addresses(plan: Plan) -> tuple[set[str], set[tuple[str, Address]]]:
     """Return the devices with a new MAC address or network, and device and address of new addresses."""
     links = [one.entry for one in plan.of(Link) if one.verb == "change"]
     addresses = [one.entry for one in plan.of(DeviceAddress) if one.verb != "remove"]
     return (
         {link.device for link in links if isinstance(link, Link)},
-        {_place(entry) for entry in addresses if isinstance(entry, DeviceAddress)},
+        {_key(entry) for entry in addresses if isinstance(entry, DeviceAddress)},
     )
 
 
-def _place(address: DeviceAddress) -> tuple[str, Address]:
+def _key(address: DeviceAddress) -> tuple[str, Address]:
     return address.device, address.interface.ip

@@ -30,12 +30,12 @@ LOG = logging.getLogger(__name__)
 
 @dataclass
 class _Round:
-    """Addresses of one device that are announced together, ``left`` times more."""
+    """Addresses of one device that are announced together, ``remaining`` times more."""
 
     namespace: str
     device: str
     frames: dict[Address, bytes]
-    left: int
+    remaining: int
 
 
 class Announcer:
@@ -135,8 +135,8 @@ class Announcer:
             return due_sends
 
     def _reschedule(self, sent: _Round, now: float) -> None:
-        sent.left -= 1
-        if sent.frames and sent.left:
+        sent.remaining -= 1
+        if sent.frames and sent.remaining:
             heapq.heappush(self._due, (now + self._interval, next(self._sequence), sent))
         elif others := [one for one in self._rounds.get(sent.namespace, ()) if one is not sent]:
             self._rounds[sent.namespace] = others

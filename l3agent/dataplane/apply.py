@@ -181,14 +181,14 @@ def _apply_inside(
         plan = plan.without_devices(missing)
     with sender.collect_error():
         _set_devices(sender.kernel, handle, plan)
-    advertised = _advertised(handle, plan, seen)
+    advertised = _find_ra_next_hops(handle, plan, seen)
     yield from run(len(plan.operations), partial(_send_inside, sender, handle, plan, seen, advertised))
 
 
 def _send_inside(
     sender: _Sender, handle: NamespaceHandle, plan: Plan, seen: Observed, advertised: frozenset[NextHop]
 ) -> None:
-    early, late = flushes.edges(plan)
+    early, late = flushes.split_edges(plan)
     try:
         flushes.apply_flushes(sender.kernel, handle, early, seen)
     except ApplyError as exc:
@@ -235,7 +235,7 @@ def _set_devices(kernel: Kernel, handle: NamespaceHandle, plan: Plan) -> None:
         kernel.call_inside(handle, lambda: syscalls.disable_tx_checksums(devices))
 
 
-def _advertised(handle: NamespaceHandle, plan: Plan, seen: Observed) -> frozenset[NextHop]:
+def _find_ra_next_hops(handle: NamespaceHandle, plan: Plan, seen: Observed) -> frozenset[NextHop]:
     """Return the next hops learned from router advertisements if a device no longer accepts them."""
     if not any(one.verb == "remove" for one in plan.of(AcceptRA)):
         return frozenset()

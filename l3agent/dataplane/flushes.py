@@ -20,7 +20,7 @@ from l3agent.model.names import GATEWAY_DEVICE
 _LOOKUPS = 256
 
 
-def edges(plan: Plan) -> tuple[list[PendingFlush], list[PendingFlush]]:
+def split_edges(plan: Plan) -> tuple[list[PendingFlush], list[PendingFlush]]:
     """Return the edges whose flows are dropped before the addresses come, and those at the end."""
     found = [one.entry for one in plan.of(PendingFlush) if isinstance(one.entry, PendingFlush) and one.verb == "remove"]
     return [one for one in found if not one.journalled], [one for one in found if one.journalled]

@@ -20,7 +20,7 @@ LOG = logging.getLogger(__name__)
 Entries = frozenset[Entry]
 
 
-def servable(kernel: Kernel, handle: NamespaceHandle | None, desired: Entries) -> Entries:
+def filter_supported(kernel: Kernel, handle: NamespaceHandle | None, desired: Entries) -> Entries:
     """Return the entries that a namespace accepts: all, or those without IPv6.
 
     :param handle: None where the namespace does not exist yet.

@@ -291,7 +291,7 @@ def _stats(resources: Resources, _: Mapping[str, Any]) -> object:
     return {
         **resources.reconciler.stats(),
         "rotation_reads": reads,
-        "limits": {one.name: [one.used, one.most] for one in found},
+        "limits": {one.name: [one.used, one.maximum] for one in found},
         "overflows": {one.name: one.overflows for one in found if one.overflows is not None},
     }
 
@@ -333,15 +333,15 @@ def _execute(resources: Resources, requester: Requester, request: Any) -> Step:
     except (L3AgentError, ValueError, KeyError, TypeError, OSError) as exc:
         message = shorten(str(exc))
         LOG.error("request %r: %s: %s", number, type(exc).__name__, message)
-        _refuse(requester, number, exc, message)
+        _answer_error(requester, number, exc, message)
     except Exception as exc:
         # A defect of ours in one request must not end the thread that serves all others.
         LOG.exception("request %r", number)
-        _refuse(requester, number, exc, shorten(f"internal error: {exc}"))
+        _answer_error(requester, number, exc, shorten(f"internal error: {exc}"))
     return None
 
 
-def _refuse(requester: Requester, number: int, exc: Exception, message: str) -> None:
+def _answer_error(requester: Requester, number: int, exc: Exception, message: str) -> None:
     # It may contain the name of a file, which need not be UTF-8.
     words = message.encode(errors="backslashreplace").decode()
     requester.answer(number, {"type": type(exc).__name__, "message": words}, None)

@@ -111,10 +111,10 @@ def observe(
             sysctls = [entry for entry in desired if isinstance(entry, Sysctl)]
             seen.entries |= kernel.read_sysctls(seen.handle, sysctls)
             links = yield from _observe_inside(kernel, seen, seen.handle, desired, run)
-    if known is None or seen.handle is not None or not _is_known(seen, desired, known):
+    if known is None or seen.handle is not None or not _record_known_bridges(seen, desired, known):
         _observe_host(kernel, seen, desired, links)
     if network is not None:
-        _observe_card(kernel, seen, network)
+        _observe_physical_port(kernel, seen, network)
     if ports is not None:
         seen.entries |= observed_ports(ports, state_id, desired, links, {*seen.devices, *seen.to_move_in})
     return seen
@@ -126,14 +126,14 @@ def observe(
 def _observe_inside(
     kernel: Kernel, seen: Observed, handle: NamespaceHandle, desired: frozenset[Entry], run: Run
 ) -> Generator[Wait, None, list[Link]]:
-    infos = handle.read(rtnl.dump_links(), _links, None)
+    infos = handle.read(rtnl.dump_links(), _parse_links, None)
     seen.devices = {info.name: info.index for info in infos}
     handle.has_ipv6 = any(info.index == rtnl.LOOPBACK and info.has_ipv6 for info in infos)
     names = {info.index: info.name for info in infos}
     seen.entries.add(Namespace(handle.name, loopback=any(info.name == "lo" and info.up for info in infos)))
     ours = [info for info in infos if info.name.startswith(OUR_PREFIXES)]
     wanted = {entry.device: entry for entry in desired if isinstance(entry, Link)}
-    links = [_ignore_unspecified(link, wanted.get(link.device)) for link in _outer_ends(kernel, seen, ours)]
+    links = [_ignore_unspecified(link, wanted.get(link.device)) for link in _read_outer_ends(kernel, seen, ours)]
     if any(not entry.offload for entry in wanted.values()):
         links = kernel.call_inside(handle, lambda: [replace(one, offload=_has_offload(one)) for one in links])
     seen.entries.update(links)
@@ -163,15 +163,15 @@ def _observe_contents(
 ) -> None:
     """Add addresses, routes and rules to the observation; uses the namespace's own sockets only."""
     of_addresses, *of_routes = zip(_dumps(), dumps, strict=True)
-    seen.entries |= handle.read(of_addresses[0], _addresses, names, of_addresses[1])
+    seen.entries |= handle.read(of_addresses[0], _parse_addresses, names, of_addresses[1])
     for request, dump in of_routes:
-        found, connected = handle.read(request, _routes, names, dump)
-        seen.entries |= {one for one in found if not _is_wanted_of_ra(one, desired)}
+        found, connected = handle.read(request, _parse_routes, names, dump)
+        seen.entries |= {one for one in found if not _is_desired_ra_route(one, desired)}
         # Of the routes that the kernel creates only the desired ones count.
         seen.entries |= connected & desired
     if handle.is_newly_adopted:
         kernel.call_inside(handle, takeover.reject_x_tables)
-    seen.entries |= (rules := _rules(kernel, handle))
+    seen.entries |= (rules := _read_table(kernel, handle))
     if any(isinstance(one, NeutronRules) for one in rules):
         seen.entries |= _neutron_routes(handle, names)
 
@@ -207,16 +207,16 @@ def _has_offload(link: Link) -> bool:
         return link.offload
 
 
-def _links(data: bytes, _: None) -> list[rtnl.LinkInfo]:
+def _parse_links(data: bytes, _: None) -> list[rtnl.LinkInfo]:
     return rtnl.parse_links(data)
 
 
-def _addresses(data: bytes, names: dict[int, str]) -> frozenset[Entry]:
+def _parse_addresses(data: bytes, names: dict[int, str]) -> frozenset[Entry]:
     found = ((names.get(index, ""), interface) for index, interface in rtnl.parse_addresses(data))
     return frozenset(DeviceAddress(name, interface) for name, interface in found if name.startswith(OUR_PREFIXES))
 
 
-def _routes(data: bytes, names: dict[int, str]) -> tuple[frozenset[Entry], frozenset[Entry]]:
+def _parse_routes(data: bytes, names: dict[int, str]) -> tuple[frozenset[Entry], frozenset[Entry]]:
     """Return our routes, and the connected ones."""
     found = routes.parse_routes(data, names)
     ours = {KernelRoute(destination, hops) for destination, hops in found.items() if destination.prefixlen}
@@ -232,7 +232,7 @@ def _is_our_default(route: routes.RouteInfo) -> bool:
     return through_gateway or route.protocol == routes.ROUTE_PROTOCOL
 
 
-def _is_wanted_of_ra(entry: Entry, desired: frozenset[Entry]) -> bool:
+def _is_desired_ra_route(entry: Entry, desired: frozenset[Entry]) -> bool:
     """Return True for a default route from router advertisements that a device should accept."""
     return (
         isinstance(entry, KernelRoute)
@@ -253,7 +253,7 @@ def _neutron_routes(handle: NamespaceHandle, names: dict[int, str]) -> frozenset
     )
 
 
-def _outer_ends(kernel: Kernel, seen: Observed, infos: list[rtnl.LinkInfo]) -> list[Link]:
+def _read_outer_ends(kernel: Kernel, seen: Observed, infos: list[rtnl.LinkInfo]) -> list[Link]:
     """Return links with their taps and bridges, queried by index: two calls for all of them."""
     single = [info for info in infos if not info.link]
     infos = [info for info in infos if info.link]
@@ -289,7 +289,7 @@ def _ovs_internal_link(info: rtnl.LinkInfo, seen: Observed) -> Link:
     return Link(info.name, info.mac, info.mtu, info.up, tap, None, arp=info.arp, multicast=info.multicast)
 
 
-def _rules(kernel: Kernel, handle: NamespaceHandle) -> frozenset[Entry]:
+def _read_table(kernel: Kernel, handle: NamespaceHandle) -> frozenset[Entry]:
     """Return our table and its elements, read only if the generation of the rules changed since the last read.
 
     The generation is queried first: changes during the read are read again the next time.
@@ -309,25 +309,25 @@ def _read_rules(kernel: Kernel, netfilter: NetlinkSocket, *, found: bool) -> Ite
     intact = fingerprint == kernel.intact_table
     for name, kind in nft_table.sets(counting=kernel.counting).items():
         for key, value in nft.parse_elements(netfilter.dump(nft.dump_elements(name))).items():
-            element = _element(name, kind, key, value)
+            element = _decode_element(name, kind, key, value)
             intact = intact and element is not None
             if element is not None:
                 yield element
     yield Table(kernel.counting, intact)
 
 
-def _element(name: str, kind: tuple[int, int, bool], key: bytes, value: bytes | None) -> Entry | None:
+def _decode_element(name: str, kind: tuple[int, int, bool], key: bytes, value: bytes | None) -> Entry | None:
     """Return the entry of an element, None for a foreign one (of another type, or a catch-all)."""
     _, key_length, has_value = kind
     if (len(key), None if value is None else len(value)) != (key_length, 4 if has_value else None):
         return None
     if name == "pending_flush":
-        return PendingFlush(_text(key[:-8]), IPv4Address(key[-8:-4]), IPv4Address(key[-4:]))
-    left = IPv4Address(key) if len(key) == 4 else _text(key)
+        return PendingFlush(_decode_text(key[:-8]), IPv4Address(key[-8:-4]), IPv4Address(key[-4:]))
+    left = IPv4Address(key) if len(key) == 4 else _decode_text(key)
     return Element(name, left, None if value is None else IPv4Address(value))
 
 
-def _text(raw: bytes) -> str:
+def _decode_text(raw: bytes) -> str:
     return raw.rstrip(b"\0").decode(errors="replace")
 
 
@@ -341,7 +341,7 @@ def _observe_to_move_in(kernel: Kernel, seen: Observed, desired: frozenset[Entry
     }
 
 
-def _is_known(seen: Observed, desired: frozenset[Entry], known: Mapping[str, int]) -> bool:
+def _record_known_bridges(seen: Observed, desired: frozenset[Entry], known: Mapping[str, int]) -> bool:
     """Record the desired bridges and return True, if the indexes of all of them are known."""
     bridges = [entry for entry in desired if isinstance(entry, Bridge)]
     if not bridges or not all(entry.name in known for entry in bridges):
@@ -381,14 +381,14 @@ def _observe_host(kernel: Kernel, seen: Observed, desired: frozenset[Entry], lin
     seen.entries |= {StrayTap(info.name) for info in stray if info.name not in foreign}
 
 
-def _observe_card(kernel: Kernel, seen: Observed, name: str) -> None:
-    """Find the real card of a network: the interface in the alias of its bridge, if it is a port there."""
+def _observe_physical_port(kernel: Kernel, seen: Observed, name: str) -> None:
+    """Find the physical port of a network: the interface in the alias of its bridge, if it is a port there."""
     (bridge,) = _query_links(kernel, [rtnl.get_link(name=name)])
     if bridge is None or (ours := parse_bridge_alias(bridge.alias)) is None:
         return
     network_id, interface = ours
-    (card,) = _query_links(kernel, [rtnl.get_link(name=interface)]) if interface else (None,)
-    if card is not None and card.master == bridge.index:
+    (port,) = _query_links(kernel, [rtnl.get_link(name=interface)]) if interface else (None,)
+    if port is not None and port.master == bridge.index:
         seen.entries.add(PhysicalPort(interface, name, network_id))
 
 
@@ -408,7 +408,7 @@ def filter_unused(kernel: Kernel, names: Collection[str]) -> list[str]:
     return [info.name for info in ours if not rtnl.parse_links(kernel.host.dump(rtnl.dump_links(master=info.index)))]
 
 
-def our_networks(kernel: Kernel) -> list[str]:
+def list_networks(kernel: Kernel) -> list[str]:
     """Return the ids of the networks whose bridges are marked as ours."""
     links = rtnl.parse_links(kernel.host.dump(rtnl.dump_links()))
     return sorted(ours[0] for info in links if (ours := parse_bridge_alias(info.alias)) is not None)

@@ -41,10 +41,10 @@ def raise_descriptor_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
         if hard < _DESCRIPTORS:
             LOG.warning("at most %d open descriptors (RLIMIT_NOFILE): enough for about %d routers", hard, hard // 4)
-    _make_room()
+    _preallocate_descriptors()
 
 
-def _make_room() -> None:
+def _preallocate_descriptors() -> None:
     """Make the kernel allocate the largest table of descriptors, by using the last one for a moment.
 
     Once there are threads, each doubling of the table waits for an RCU grace period.
@@ -55,7 +55,7 @@ def _make_room() -> None:
 
 
 @contextmanager
-def acting_as(user: int, group: int) -> Iterator[None]:
+def impersonate(user: int, group: int) -> Iterator[None]:
     """Give the calling thread the rights of another user for files, so that a symlink leads to no file of a third user.
 
     Other threads keep their rights, but lose supplementary groups, which they do not need.
@@ -77,6 +77,6 @@ def acting_as(user: int, group: int) -> Iterator[None]:
         syscalls.allow_core()
 
 
-def drop() -> None:
+def drop_capabilities() -> None:
     """Drop all capabilities that the operations do not need."""
     syscalls.keep_capabilities(_KEPT)

@@ -18,11 +18,11 @@ from l3agent.dataplane.apply import KernelStateChanged
 from l3agent.dataplane.drift.applied import Snapshot
 from l3agent.dataplane.drift.drift import Drift
 from l3agent.dataplane.garbage import GarbageCollector
-from l3agent.dataplane.ipv6 import log_missing, servable
+from l3agent.dataplane.ipv6 import filter_supported, log_missing
 from l3agent.dataplane.job import Job
 from l3agent.dataplane.kernel.namespaces import Kernel
 from l3agent.dataplane.kernel.traffic_counters import traffic
-from l3agent.dataplane.observe import Observed, our_networks
+from l3agent.dataplane.observe import Observed, list_networks
 from l3agent.dataplane.ovsdb.ports import Switch, Wait
 from l3agent.dataplane.plan.as_json import entries_to_json
 from l3agent.dataplane.plan.commands import commands
@@ -145,7 +145,7 @@ class Reconciler:
         return {
             "router": ours,
             "host": [name.removeprefix(HOST_NAMESPACE) for name in names if name.startswith(HOST_NAMESPACE)],
-            "network": our_networks(self._kernel),
+            "network": list_networks(self._kernel),
         }
 
     def inspect(
@@ -156,7 +156,7 @@ class Reconciler:
         job = Job(key, state, 0, None)
         desired = yield from self._steps.render(job)
         seen = yield from self._steps.observe(job, desired)
-        desired = servable(self._kernel, seen.handle, desired)
+        desired = filter_supported(self._kernel, seen.handle, desired)
         size = len(desired) + len(seen.entries)
         if (yield from self._steps.run(job, size, lambda: seen.entries != desired)):
             self._drift.invalidate([key])
@@ -187,7 +187,7 @@ class Reconciler:
         """Return the work on one state that another program may have changed, None if none is due."""
         due = self._drift.next_due()
         # Work under way observes again before it ends, or buffers events while it is suspended.
-        return None if due is None or due[0] in self.turns else self._repaired(*due)
+        return None if due is None or due[0] in self.turns else self._repair_state(*due)
 
     def stats(self) -> dict[str, object]:
         """Return counters since the start of the process."""
@@ -199,7 +199,7 @@ class Reconciler:
     def _defer(self, call: Callable[[], None]) -> None:
         self._deferred.append(call)
 
-    def _repaired(self, key: Key, state: State) -> Work:
+    def _repair_state(self, key: Key, state: State) -> Work:
         turn = self.turns.begin(key)
         report = yield from self.reconcile(key, state, lines=_REPAIR_LINES, turn=turn)
         self._kernel.counters.repair_operations += report.count
@@ -216,7 +216,7 @@ class Reconciler:
                 snapshot = self._find_snapshot(job.key)
         if snapshot is not None and job.state is None:
             yield from self._remove(job, snapshot)
-        elif snapshot is None or job.state is None or not (yield from self._change(job, job.state, snapshot)):
+        elif snapshot is None or job.state is None or not (yield from self._apply_in_place(job, job.state, snapshot)):
             yield from self._observe_and_repair(job, dry_run)
 
     def _find_snapshot(self, key: Key) -> Snapshot | None:
@@ -239,7 +239,7 @@ class Reconciler:
             partial(self._drift.record_applied, job.key, None, frozenset(), snapshot.seen, [plan]),
         ]
 
-    def _change(self, job: Job, state: State, snapshot: Snapshot) -> Generator[Wait, None, bool]:
+    def _apply_in_place(self, job: Job, state: State, snapshot: Snapshot) -> Generator[Wait, None, bool]:
         """Change an applied state to the desired one without an observation; return False if it needs one."""
         if state == snapshot.state:
             return True
@@ -249,7 +249,7 @@ class Reconciler:
             states = yield from self._steps.run(job, (entry_count(snapshot.state) + entry_count(state)) // 20, render)
             if states is None:
                 return False
-            before, after = (servable(self._kernel, snapshot.seen.handle, one) for one in states)
+            before, after = (filter_supported(self._kernel, snapshot.seen.handle, one) for one in states)
             plan = yield from self._steps.run(job, len(before) + len(after), lambda: diff(after, before))
         if plan.needs_reobserve():
             return False
@@ -303,7 +303,7 @@ class Reconciler:
                 seen, plan = yield from self._steps.observe_and_plan(job, desired)
                 if failure is not None:
                     # Operations that need none of the missing devices proceed, such as the removal of a floating IP.
-                    plan = plan.without_devices(_missing(plan, seen))
+                    plan = plan.without_devices(_missing_devices(plan, seen))
                 elif plan.adds(SwitchPort):
                     continue
             yield from self._steps.record(job, plan.without_kind(SwitchPort))
@@ -321,7 +321,9 @@ class Reconciler:
                     continue
             if seen.handle is not None:
                 log_missing(seen.handle, key, desired)
-                yield from self._steps.announce(job, seen.handle, plan, servable(self._kernel, seen.handle, desired))
+                yield from self._steps.announce(
+                    job, seen.handle, plan, filter_supported(self._kernel, seen.handle, desired)
+                )
             if change is not None:
                 failure = yield from self._await_change(change, job)
             if failure is not None or seen.refused:
@@ -373,7 +375,7 @@ class Reconciler:
         return change.error
 
 
-def _missing(plan: Plan, seen: Observed) -> set[str]:
+def _missing_devices(plan: Plan, seen: Observed) -> set[str]:
     """Return the devices that a plan moves in and that do not exist."""
     links = [one.entry for one in plan.of(Link) if one.verb == "add"]
     return {

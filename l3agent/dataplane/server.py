@@ -65,14 +65,14 @@ class AgentConnection:
             max_ext_len=0,
         )
         self._unsent = bytearray()
-        self._progress = 0.0
-        self._ended = select.poll()
-        self._ended.register(connection, 0)
+        self._last_progress = 0.0
+        self._hangup_poll = select.poll()
+        self._hangup_poll.register(connection, 0)
 
     @property
     def connected(self) -> bool:
         """True if the other end is open and so waits for an answer, whatever is still to be read."""
-        return not self._ended.poll(0)
+        return not self._hangup_poll.poll(0)
 
     def feed(self, data: bytes) -> None:
         """Add received bytes.
@@ -100,7 +100,7 @@ class AgentConnection:
             message = f"the answer has {len(packed)} bytes, more than {_ANSWER_BYTES}"
             packed = msgpack.packb((number, {"type": "AnswerTooLong", "message": message}, None))
         if not self._unsent:
-            self._progress = time.monotonic()
+            self._last_progress = time.monotonic()
         self._unsent += packed
         self.flush()
 
@@ -110,16 +110,16 @@ class AgentConnection:
             while self._unsent and not self.is_broken:
                 sent = self.connection.send(memoryview(self._unsent)[:_UNREAD_BYTES])
                 del self._unsent[:sent]
-                self._progress = time.monotonic()
+                self._last_progress = time.monotonic()
         except BlockingIOError:
             if self.send_time_left() <= 0:
-                self._break(f"nothing was read for {_SEND_S:g} s")
+                self._mark_broken(f"nothing was read for {_SEND_S:g} s")
         except OSError as exc:
-            self._break(str(exc))
+            self._mark_broken(str(exc))
 
     def send_time_left(self) -> float:
         """Return the seconds until the client must have read something."""
-        return self._progress + _SEND_S - time.monotonic() if self._unsent else _SEND_S
+        return self._last_progress + _SEND_S - time.monotonic() if self._unsent else _SEND_S
 
     def wanted_events(self, has_room: bool) -> int:
         """Return the events to wait for.
@@ -133,7 +133,7 @@ class AgentConnection:
         """Return True if a request of the client may be begun: it reads its answers."""
         return has_room and len(self._unsent) < _UNREAD_BYTES
 
-    def _break(self, reason: str) -> None:
+    def _mark_broken(self, reason: str) -> None:
         LOG.warning("an answer could not be delivered: %s", reason)
         self.is_broken = True
         self._unsent.clear()
@@ -182,7 +182,7 @@ class DataplaneServer:
                 if (now := time.monotonic()) >= next_check:
                     next_check = self._check_file(selector)
                 self._kernel_thread.resume()
-                ready = selector.select(min(self._watch(selector), max(0.0, next_check - now)))
+                ready = selector.select(min(self._select_events(selector), max(0.0, next_check - now)))
                 for key, events in ready:
                     if isinstance(key.data, AgentConnection):
                         if events & _WRITE:
@@ -198,7 +198,7 @@ class DataplaneServer:
 
     # ---- private ---------------------------------------------------------------------------------------------
 
-    def _watch(self, selector: selectors.BaseSelector) -> float:
+    def _select_events(self, selector: selectors.BaseSelector) -> float:
         """Select the events of the client to wait for; return the seconds until other work is due."""
         client, seconds = self._client, self._kernel_thread.wait()
         if client is None:
@@ -268,14 +268,14 @@ class DataplaneServer:
             data = b""
         try:
             if (data or client.is_behind) and not client.is_broken:
-                self._serve(client, data)
+                self._execute_requests(client, data)
                 return
         except (ValueError, msgpack.UnpackException) as exc:
             LOG.error("the client sent an invalid frame: %s", shorten(str(exc)))
         self._drop(selector, client)
         self._stopped = self._stopped or self._exit_with_client
 
-    def _serve(self, client: AgentConnection, data: bytes) -> None:
+    def _execute_requests(self, client: AgentConnection, data: bytes) -> None:
         client.feed(data)
         client.is_behind = False
         until = time.monotonic() + _SLICE_S

@@ -41,7 +41,7 @@ class SocketFile:
     def __init__(self, path: str, author: int | None) -> None:
         self._path = path
         self._folder = os.path.dirname(path) or "."
-        self._trouble = ""
+        self._last_error = ""
         try:
             if author is None:
                 os.makedirs(self._folder, exist_ok=True)
@@ -63,13 +63,13 @@ class SocketFile:
                 raise ConfigError(f"{self._folder}: its owner is another user than before")
             former, self.listener = self.listener, self._bind(is_restored=True)
         except (OSError, ConfigError, AlreadyRunning) as exc:
-            if str(exc) != self._trouble:
+            if str(exc) != self._last_error:
                 LOG.warning("%s: no agent can connect: the file is gone or another one: %s", self._path, exc)
-            self._trouble = str(exc)
+            self._last_error = str(exc)
             return False
         former.close()
         LOG.warning("%s was removed or replaced: listening there again", self._path)
-        self._trouble = ""
+        self._last_error = ""
         return True
 
     # ---- private ---------------------------------------------------------------------------------------------
@@ -79,7 +79,7 @@ class SocketFile:
         try:
             group = os.stat(self._folder).st_gid if self._is_own_folder else _NO_GROUP
             os.fchmod(listener.fileno(), 0o600)  # the mode that bind(2) gives the file (unix(7))
-            with privilege.acting_as(self.user, group):
+            with privilege.impersonate(self.user, group):
                 # A data plane of other namespaces may use this path.
                 if _is_served(self._path, unknown=is_restored):
                     raise AlreadyRunning(f"another data plane listens on {self._path}")

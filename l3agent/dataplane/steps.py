@@ -10,7 +10,7 @@ from typing import TypeVar
 from l3agent.dataplane.announcements import Announcements
 from l3agent.dataplane.apply import apply_plan
 from l3agent.dataplane.drift.drift import Drift
-from l3agent.dataplane.ipv6 import servable
+from l3agent.dataplane.ipv6 import filter_supported
 from l3agent.dataplane.job import Job
 from l3agent.dataplane.kernel.namespaces import Kernel, NamespaceHandle
 from l3agent.dataplane.observe import Observed, observe
@@ -68,7 +68,7 @@ class Steps:
             seen = yield from self.observe(job, desired, known)
         job.observed = desired, seen
         with job.timed("plan"):
-            wanted = servable(self._kernel, seen.handle, desired)
+            wanted = filter_supported(self._kernel, seen.handle, desired)
             plan = yield from self.run(job, len(wanted) + len(seen.entries), lambda: diff(wanted, seen.entries))
             return seen, plan.without_devices(seen.refused) if seen.refused else plan
 

@@ -80,8 +80,8 @@ def _has_neutron_rules(netfilter: NetlinkSocket, devices: Iterable[str]) -> bool
     Neutron adds the rules of source NAT and floating IPs together; the first of them matches packets that do not leave
     through the gateway, whether source NAT is on or off. The marks of address scopes come last, a rule for each device.
     """
-    translating = _rules_of(netfilter, "ip", "nat", "POSTROUTING")
-    marking = _rules_of(netfilter, "ip", "mangle", "scope") + _rules_of(netfilter, "ip6", "mangle", "scope")
+    translating = _dump_rules(netfilter, "ip", "nat", "POSTROUTING")
+    marking = _dump_rules(netfilter, "ip", "mangle", "scope") + _dump_rules(netfilter, "ip6", "mangle", "scope")
     return all(
         any(device.encode() in raw for raw in marking)
         and (device.startswith(INTERNAL_DEVICE) or any(device.encode() in raw for raw in translating))
@@ -89,7 +89,7 @@ def _has_neutron_rules(netfilter: NetlinkSocket, devices: Iterable[str]) -> bool
     )
 
 
-def _rules_of(netfilter: NetlinkSocket, family: iptables.Family, name: str, chain: str) -> list[bytes]:
+def _dump_rules(netfilter: NetlinkSocket, family: iptables.Family, name: str, chain: str) -> list[bytes]:
     rules = iptables.parse_rules(netfilter.dump(iptables.dump_rules(family, name)))
     return [rule.raw for rule in rules if rule.chain == PREFIX + chain]
 
@@ -107,9 +107,9 @@ def neutron_rules(netfilter: NetlinkSocket) -> list[NeutronRules]:
     for (family, name), chains in places.items():
         rules = iptables.parse_rules(netfilter.dump(iptables.dump_rules(family, name)))
         _reject_unknown(chains, rules)
-        gone = _replaced(family, name, chains, rules)
-        if gone.rules or gone.chains:
-            found.append(gone)
+        replaced = _replaced(family, name, chains, rules)
+        if replaced.rules or replaced.chains:
+            found.append(replaced)
     return found
 
 

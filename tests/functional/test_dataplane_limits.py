@@ -27,7 +27,7 @@ pytestmark = pytest.mark.kernel
 def test_a_limit_is_near_before_it_is_hit() -> None:
     assert [Limit("things", used, 1000, "").is_near() for used in (0, 799, 800, 1000)] == [False, False, True, True]
     assert {one.name for one in limits(5)} >= {"ports of a bridge", "descriptors"}
-    assert all(0 <= one.used < one.most and one.advice for one in limits(5))
+    assert all(0 <= one.used < one.maximum and one.advice for one in limits(5))
 
 
 def test_without_descriptors_a_router_is_refused_and_the_others_stay(sandbox: Sandbox, folder: Path) -> None:

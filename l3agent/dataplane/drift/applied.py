@@ -167,7 +167,7 @@ class AppliedStates:
         own: dict[str, str | None] = {}
         for entry in desired:
             if isinstance(entry, Link | Bridge):
-                name, identity = _outer_name(entry), _full_id(state, entry)
+                name, identity = _host_name(entry), _full_id(state, entry)
                 if own.setdefault(name, identity) != identity:
                     return name, key
                 # All others agree, since a conflicting state was rejected.
@@ -201,7 +201,7 @@ class AppliedStates:
                 self._by_nsid[location.nsid] = key
         for entry in desired:
             if isinstance(entry, Link | Bridge | PhysicalPort):
-                name = _outer_name(entry)
+                name = _host_name(entry)
                 location.outside[name] = entry
                 self._users.setdefault(name, set()).add(key)
         self._port_counts.update(_bridges_of(location))
@@ -214,7 +214,7 @@ class AppliedStates:
 
         :param plans: plans applied meanwhile: of the links that they touch only the last event counts.
         """
-        touched = {name for plan in plans for name in _touched(plan)}
+        touched = {name for plan in plans for name in _touched_links(plan)}
         last: dict[Hashable, Notice] = {}
         found: set[Key] = set()
         for number, event in notices:
@@ -367,13 +367,13 @@ def _bridges_of(location: _Location) -> list[str]:
     return [one.bridge for one in location.outside.values() if isinstance(one, Link) and one.bridge]
 
 
-def _outer_name(entry: Link | Bridge | PhysicalPort) -> str:
+def _host_name(entry: Link | Bridge | PhysicalPort) -> str:
     if isinstance(entry, Link):
         return entry.tap
     return entry.name if isinstance(entry, Bridge) else entry.interface
 
 
-def _touched(plan: Plan) -> set[str]:
+def _touched_links(plan: Plan) -> set[str]:
     """Return the names of links that a plan makes or changes."""
     names: set[str] = set()
     for operation in plan.of(Namespace, Link, Bridge, PhysicalPort):
@@ -383,7 +383,7 @@ def _touched(plan: Plan) -> set[str]:
             case Link(device=device, tap=tap):
                 names |= {device, tap}
             case Bridge() | PhysicalPort() as entry:
-                names.add(_outer_name(entry))
+                names.add(_host_name(entry))
             case _:
                 pass
     return names

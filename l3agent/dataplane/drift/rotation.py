@@ -82,10 +82,10 @@ class Rotation:
                 continue
             self.reads += 1
             try:
-                is_right = self._is_right(key, name)
+                is_as_desired = self._is_as_desired(key, name)
             except (ApplyError, OSError):
-                is_right = False
-            if not is_right:
+                is_as_desired = False
+            if not is_as_desired:
                 self._links.pop(key, None)
                 self._drift.mark(key)
         self._node.run(self._interval / _ROUND_S)
@@ -103,25 +103,25 @@ class Rotation:
         if len(self._links) > count:
             self._links = {key: self._links[key] for key in self._round if key in self._links}
 
-    def _is_right(self, key: Key, name: str) -> bool:
+    def _is_as_desired(self, key: Key, name: str) -> bool:
         handle = self._kernel.find_pinned(name)
         if handle is None:
             return False
         return (
-            self._are_links_right(key, handle)
+            self._are_links_as_desired(key, handle)
             and self._kernel.has_sysctls(handle, _read_in_rotation(self._drift.sysctls(key)))
-            and self._is_offload_right(key, handle)
+            and self._is_offload_as_desired(key, handle)
         )
 
-    def _is_offload_right(self, key: Key, handle: NamespaceHandle) -> bool:
+    def _is_offload_as_desired(self, key: Key, handle: NamespaceHandle) -> bool:
         """Return False if a device leaves checksums to its other end and must not; no event carries that."""
         devices = [link.device for link in self._drift.links(key) if not link.offload]
         return not devices or not self._kernel.call_inside(handle, lambda: any(map(syscalls.has_tx_checksums, devices)))
 
-    def _are_links_right(self, key: Key, handle: NamespaceHandle) -> bool:
+    def _are_links_as_desired(self, key: Key, handle: NamespaceHandle) -> bool:
         known = self._links.setdefault(key, LinkSettings())
         infos = known.read(handle.route.dump(rtnl.dump_links()))
-        return not infos or _are_right(infos, self._drift.desired(key), has_ipv6=handle.has_ipv6)
+        return not infos or _are_settings_as_desired(infos, self._drift.desired(key), has_ipv6=handle.has_ipv6)
 
 
 def next_order(former: Iterable[Key], watched: Iterable[Key]) -> list[Key]:
@@ -139,7 +139,7 @@ def _read_in_rotation(wanted: frozenset[Sysctl]) -> tuple[Sysctl, ...]:
     return tuple(one for one in wanted if _OF_NEW_DEVICES not in one.path)
 
 
-def _are_right(infos: Iterable[rtnl.LinkInfo], desired: frozenset[Entry], *, has_ipv6: bool) -> bool:
+def _are_settings_as_desired(infos: Iterable[rtnl.LinkInfo], desired: frozenset[Entry], *, has_ipv6: bool) -> bool:
     """Return True if the settings of all links of ours are as wanted; all else of links has events."""
     for info in infos:
         if info.index == rtnl.LOOPBACK and info.has_ipv6 != has_ipv6:

@@ -57,12 +57,12 @@ def delete_entries(
         if edge.cause in _DUMPED or not by_filter or len(edges) > _MAX_FILTERED:
             dumped.append(edge)
         else:
-            requests += _filtered(edge)
+            requests += _filter_requests(edge)
     if dumped:
         selection = Selection(dumped)
         from_tenants: list[ConntrackEntry] = []
         for entry in conntrack.parse_entries(netfilter.dump(conntrack.dump_entries())):
-            if selection.has(entry):
+            if selection.matches(entry):
                 requests.append(entry.deletion)
             elif selection.lacks_nat(entry):
                 from_tenants.append(entry)
@@ -71,7 +71,7 @@ def delete_entries(
     netfilter.batch(b"".join(requests), ignore=_NO_SUCH_ENTRY)
 
 
-def _filtered(edge: PendingFlush) -> list[bytes]:
+def _filter_requests(edge: PendingFlush) -> list[bytes]:
     match edge.cause:
         case "floating_dnat":
             return conntrack.delete_floating_ip(edge.original, edge.translated)
@@ -104,7 +104,7 @@ class Selection:
             {(int(edge.original), int(edge.translated)) for edge in edges if edge.cause == what} for what in _DUMPED
         )
 
-    def has(self, entry: ConntrackEntry) -> bool:
+    def matches(self, entry: ConntrackEntry) -> bool:
         """Return True if an edge names this entry."""
         source, destination = entry.original_source, entry.original_destination
         return (

@@ -44,13 +44,13 @@ class Limit:
 
     name: str
     used: int
-    most: int
+    maximum: int
     advice: str
     overflows: int | None = None
 
     def is_near(self) -> bool:
         """Return True if the use is close to the limit."""
-        return self.used >= _NEAR * self.most
+        return self.used >= _NEAR * self.maximum
 
 
 class Limits:
@@ -71,7 +71,7 @@ class Limits:
         self._next = now + _INTERVAL_S
         near = {one.name: one for one in limits(ports()) if one.is_near()}
         for name in near.keys() - self._warned:
-            LOG.warning("%s: %d of at most %d; %s", name, near[name].used, near[name].most, near[name].advice)
+            LOG.warning("%s: %d of at most %d; %s", name, near[name].used, near[name].maximum, near[name].advice)
         self._warned = set(near)
 
 

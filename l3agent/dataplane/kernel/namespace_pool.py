@@ -61,7 +61,7 @@ class NamespacePool:
         self, size: int, settings: frozenset[Sysctl], closer: DeferredCloser, *, counting: bool = False
     ) -> None:
         self._size = size
-        self._wanted = settings
+        self._sysctls = settings
         self._table = Table(counting)
         self._home = own_namespace()
         self._closer = closer
@@ -70,7 +70,7 @@ class NamespacePool:
         self._refill = threading.Event()
         if size:
             self._refill.set()
-            threading.Thread(target=self._keep_full, name="pool", daemon=True).start()
+            threading.Thread(target=self._run, name="pool", daemon=True).start()
 
     def acquire(self) -> PooledNamespace | None:
         """Return a namespace, which then belongs to the caller; None if none is ready."""
@@ -89,23 +89,23 @@ class NamespacePool:
 
     # ---- private ---------------------------------------------------------------------------------------------
 
-    def _keep_full(self) -> None:
+    def _run(self) -> None:
         gate = threading.Event()
         while self._refill.wait():
             self._refill.clear()
             try:
                 while len(self._ready) < self._size:
-                    self._ready.append(self._make())
+                    self._ready.append(self._create())
             except (OSError, ApplyError) as exc:
                 LOG.warning("cannot create a namespace in advance: %s; next attempt in %g s", exc, _PAUSE_S)
                 gate.wait(_PAUSE_S)
                 self._refill.set()
 
-    def _make(self) -> PooledNamespace:
+    def _create(self) -> PooledNamespace:
         self._sysctl_files.renew()
         with enter(self._home, None):
             pooled = _open_here()
-            has: set[Entry] = {one for one in self._wanted if self._set(one)}
+            preset: set[Entry] = {one for one in self._sysctls if self._write_sysctl(one)}
         try:
             pooled.route.batch(rtnl.set_link(index=rtnl.LOOPBACK, up=True))
             pooled.netfilter.nft_batch(list(nft_table.new_table(counting=self._table.counting)))
@@ -118,12 +118,12 @@ class NamespacePool:
             pooled.fd,
             pooled.route,
             pooled.netfilter,
-            frozenset((*has, self._table)),
+            frozenset((*preset, self._table)),
             next_index=last + 1,
             has_ipv6=_has_ipv6(links),
         )
 
-    def _set(self, sysctl: Sysctl) -> bool:
+    def _write_sysctl(self, sysctl: Sysctl) -> bool:
         try:
             self._sysctl_files.write(sysctl)
         except OSError:

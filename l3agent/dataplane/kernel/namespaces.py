@@ -173,7 +173,7 @@ class Kernel:
 
     def create(self, name: str) -> NamespaceHandle:
         """Create a namespace, for a router from the pool if possible; pin it and keep its sockets open."""
-        pooled = (self._pool.acquire() if name.startswith(ROUTER_NAMESPACE) else None) or self._make()
+        pooled = (self._pool.acquire() if name.startswith(ROUTER_NAMESPACE) else None) or self._create_namespace()
         handle = self._make_handle(name, pooled)
         self._check_room(handle)
         try:
@@ -309,7 +309,7 @@ class Kernel:
         finally:
             os.close(fd)
 
-    def _make(self) -> PooledNamespace:
+    def _create_namespace(self) -> PooledNamespace:
         self._sysctl_files.renew()
         with enter(self._home, None):
             return open_here()

@@ -36,7 +36,7 @@ _LAST_CAPABILITY = 63
 _X_TABLES_GET_INFO, _X_TABLES_INFO = 64, 84
 
 
-def _checked(result: int, what: str) -> None:
+def _check(result: int, what: str) -> None:
     if result < 0:
         code = ctypes.get_errno()
         raise OSError(code, f"{what}: {os.strerror(code)}")
@@ -44,27 +44,27 @@ def _checked(result: int, what: str) -> None:
 
 def setns(fd: int) -> None:
     """Move the calling thread into the network namespace of a descriptor."""
-    _checked(_libc.setns(fd, CLONE_NEWNET), "setns")
+    _check(_libc.setns(fd, CLONE_NEWNET), "setns")
 
 
 def unshare_net() -> None:
     """Move the calling thread into a new network namespace."""
-    _checked(_libc.unshare(CLONE_NEWNET), "unshare")
+    _check(_libc.unshare(CLONE_NEWNET), "unshare")
 
 
 def mount(source: str, target: str, flags: int) -> None:
     """Mount without a file system type, as for bind mounts and changes of propagation."""
-    _checked(_libc.mount(source.encode(), target.encode(), b"none", ctypes.c_ulong(flags), None), f"mount {target}")
+    _check(_libc.mount(source.encode(), target.encode(), b"none", ctypes.c_ulong(flags), None), f"mount {target}")
 
 
 def mount_proc() -> int:
     """Mount a proc file system outside of all directories; return its root. Closing the root unmounts it."""
     context = _libc.syscall(_SYS_FSOPEN, b"proc", _FSOPEN_CLOEXEC)
-    _checked(context, "fsopen proc")
+    _check(context, "fsopen proc")
     try:
-        _checked(_libc.syscall(_SYS_FSCONFIG, context, _FSCONFIG_CMD_CREATE, None, None, 0), "fsconfig proc")
+        _check(_libc.syscall(_SYS_FSCONFIG, context, _FSCONFIG_CMD_CREATE, None, None, 0), "fsconfig proc")
         root: int = _libc.syscall(_SYS_FSMOUNT, context, _FSMOUNT_CLOEXEC, 0)
-        _checked(root, "fsmount proc")
+        _check(root, "fsmount proc")
     finally:
         os.close(context)
     return root
@@ -72,14 +72,14 @@ def mount_proc() -> int:
 
 def unmount(target: str) -> None:
     """Detach a mount now; the kernel unmounts it after its last use. A symbolic link is not followed."""
-    _checked(_libc.umount2(target.encode(), _MNT_DETACH | _UMOUNT_NOFOLLOW), f"unmount {target}")
+    _check(_libc.umount2(target.encode(), _MNT_DETACH | _UMOUNT_NOFOLLOW), f"unmount {target}")
 
 
 def watch_removals(folder: str) -> int:
     """Return a descriptor that reports names removed from a folder (inotify(7)); reading it never blocks."""
     watch: int = _libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
-    _checked(watch, "inotify_init1")
-    _checked(_libc.inotify_add_watch(watch, folder.encode(), _IN_DELETE | _IN_MOVED_FROM), f"inotify {folder}")
+    _check(watch, "inotify_init1")
+    _check(_libc.inotify_add_watch(watch, folder.encode(), _IN_DELETE | _IN_MOVED_FROM), f"inotify {folder}")
     return watch
 
 
@@ -123,7 +123,7 @@ def send_frames(packet: socket.socket, device: str, frames: Sequence[bytes]) -> 
     messages = (_CountedMessage * len(frames))()
     for message, part in zip(messages, parts, strict=True):
         message.message = _Message(address, len(address), ctypes.pointer(part), 1, None, 0, 0)
-    _checked(_libc.sendmmsg(packet.fileno(), messages, len(frames), 0), f"sendmmsg through {device}")
+    _check(_libc.sendmmsg(packet.fileno(), messages, len(frames), 0), f"sendmmsg through {device}")
 
 
 def has_tx_checksums(device: str) -> bool:
@@ -162,7 +162,7 @@ def x_tables_rules(table: str, family: int, level: int) -> bool:
     size = ctypes.c_uint(_X_TABLES_INFO)
     with socket.socket(family, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.IPPROTO_RAW) as sock:
         code = _libc.getsockopt(sock.fileno(), level, _X_TABLES_GET_INFO, info, ctypes.byref(size))
-        _checked(code, f"iptables-legacy -t {table}")
+        _check(code, f"iptables-legacy -t {table}")
     (hooks,) = unpack_from("=I", info, 32)
     (entries,) = unpack_from("=I", info, 76)
     # An empty table has the policy of each chain and the entry that ends it.
@@ -183,7 +183,7 @@ def set_file_ids(user: int, group: int) -> None:
 
 def allow_core() -> None:
     """Allow a core dump of this process when it crashes, within limits and settings."""
-    _checked(_libc.prctl(_PR_SET_DUMPABLE, ctypes.c_ulong(1), 0, 0, 0), "prctl PR_SET_DUMPABLE")
+    _check(_libc.prctl(_PR_SET_DUMPABLE, ctypes.c_ulong(1), 0, 0, 0), "prctl PR_SET_DUMPABLE")
 
 
 def keep_capabilities(kept: frozenset[int]) -> None:
@@ -195,4 +195,4 @@ def keep_capabilities(kept: frozenset[int]) -> None:
     low = sum(1 << number for number in kept if number < 32)
     header = pack("=II", _CAPABILITY_VERSION_3, 0)
     data = pack("=IIIIII", low, low, 0, 0, 0, 0)
-    _checked(_libc.capset(header, data), "capset")
+    _check(_libc.capset(header, data), "capset")

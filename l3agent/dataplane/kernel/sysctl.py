@@ -17,7 +17,7 @@ from l3agent.dataplane.plan.entries import Sysctl
 
 LOG = logging.getLogger(__name__)
 
-_RENEWED_AFTER = 32
+_RENEWAL_INTERVAL = 32
 
 
 class SysctlFiles:
@@ -31,7 +31,7 @@ class SysctlFiles:
     def renew(self) -> None:
         """Count one more namespace; open a new proc file system after every 32nd."""
         self._used += 1
-        if self._used % _RENEWED_AFTER == 0:
+        if self._used % _RENEWAL_INTERVAL == 0:
             old, self._proc = self._proc, _open_proc()
             # Unmounting waits for an RCU grace period.
             self._closer.close(lambda: os.close(old))

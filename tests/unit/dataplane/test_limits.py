@@ -21,4 +21,4 @@ def test_entries_are_those_of_the_node_and_overflows_the_sum_of_its_cpus() -> No
 
 def test_this_kernel_names_both_columns() -> None:
     tables = {one.name: one for one in limits(0) if one.name.startswith("neighbour table")}
-    assert all(one.overflows is not None and 0 <= one.used <= one.most for one in tables.values())
+    assert all(one.overflows is not None and 0 <= one.used <= one.maximum for one in tables.values())
