@@ -189,15 +189,15 @@ class L3NATAgent(DistributedRouterCasts, Manager):
         """Subscribe to network changes; start the workers after a delay even without a broker."""
         assert service.conn is not None
         service.conn.create_consumer(NETWORK_UPDATE_TOPIC, [self], fanout=True)
-        self._without_broker = [eventlet.spawn_after(_BROKER_S, self._work)]
+        self._without_broker = [eventlet.spawn_after(_BROKER_S, self._start_work)]
 
     def after_start(self) -> None:
         """Start the workers and a full sync."""
         for greenthread in self._without_broker:
             greenthread.kill()
-        self._work()
+        self._start_work()
 
-    def _work(self) -> None:
+    def _start_work(self) -> None:
         if not self._greenthreads:
             parts = (self._process_routers_loop, self._fip_statuses.run, self._warm_start.run, self._state_cache.run)
             self._greenthreads = [eventlet.spawn(part) for part in parts]
@@ -333,11 +333,11 @@ class L3NATAgent(DistributedRouterCasts, Manager):
             case Action.DELETE | Action.UNSCHEDULE:
                 return self.routers.remove(update, timings)
             case Action.MISSING:
-                return self._router_missing(update, timings)
+                return self._remove_missing(update, timings)
             case Action.REAPPLY:
                 return self.routers.apply(update, timings)
 
-    def _router_missing(self, update: ResourceUpdate, timings: dict[str, float]) -> UpdateResult:
+    def _remove_missing(self, update: ResourceUpdate, timings: dict[str, float]) -> UpdateResult:
         """Remove a router that an answer does not name; leave further ones to a full sync, which the guard checks."""
         if self.mass_delete_guard.allow_one(len(self.router_info)):
             return self.routers.remove(update, timings)

@@ -29,11 +29,11 @@ class Failure:
     """The reason for a retry.
 
     :param reason: error of the last attempt.
-    :param tries: failed attempts since the last success.
+    :param attempts: failed attempts since the last success.
     """
 
     reason: str
-    tries: int
+    attempts: int
 
 
 class _Slot(NamedTuple):
@@ -273,7 +273,7 @@ class ResourceProcessingQueue:
         if error is not None:
             before = self._failures.get(router_id)
             reason = str(error) or type(error).__name__
-            self._failures[router_id] = Failure(reason, 1 if before is None else before.tries + 1)
+            self._failures[router_id] = Failure(reason, 1 if before is None else before.attempts + 1)
         else:
             self._failures.pop(router_id, None)
             if self._fetches:
@@ -312,7 +312,7 @@ class ResourceProcessingQueue:
         if self.is_suspended(router_id):
             return
         # The exponent is bounded: 2.0 ** 1024 overflows, after years of failing.
-        delay = self._retry_min * 2.0 ** min(self._failures[router_id].tries - 1, 60)
+        delay = self._retry_min * 2.0 ** min(self._failures[router_id].attempts - 1, 60)
         due = self._due[router_id] = (self._clock() + min(delay, self._retry_max), next(self._sequences), router_id)
         heapq.heappush(self._retries, due)
         self._wake_workers()

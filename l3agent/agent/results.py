@@ -16,9 +16,9 @@ LOG = logging.getLogger(__name__)
 #: Failures kept for operators.
 _ERRORS_KEPT = 50
 
-#: ``retry``: failed, and retried after a back-off; ``refused``: invalid, and not retried before the next payload;
+#: ``retry``: failed, and retried after a back-off; ``rejected``: invalid, and not retried before the next payload;
 #: ``skipped``: superseded, because the answer was stale or a removal was held.
-ResultStatus = Literal["ok", "retry", "refused", "skipped"]
+ResultStatus = Literal["ok", "retry", "rejected", "skipped"]
 
 
 @dataclass(frozen=True, slots=True)

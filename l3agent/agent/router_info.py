@@ -31,7 +31,7 @@ class RouterInfo:
     :param floating_ips: last status by id of the floating IP, received from or reported to the server; "" if unknown.
     :param has_lost_floating_ips: True if floating IPs left since the last report; a report of the others makes the
         server set them DOWN.
-    :param named_at: monotonic seconds at which the server last sent the payload of this router.
+    :param received_at: monotonic seconds at which the server last sent the payload of this router.
     :param rejection: error of the last payload; None if ``state`` is from it.
     :param updated_at: monotonic seconds of the last result.
     :param revision: revision number of the payload of ``state``; it grows with each change of the router.
@@ -44,7 +44,7 @@ class RouterInfo:
     sequence: int = 0
     floating_ips: dict[str, str] = field(default_factory=dict)
     has_lost_floating_ips: bool = False
-    named_at: float = -math.inf
+    received_at: float = -math.inf
     status: Literal["active", "pending", "error"] = "pending"
     error: str | None = None
     rejection: str | None = None
@@ -120,7 +120,7 @@ class RouterInfo:
         """Record why the kernel does not have the desired state."""
         self.status, self.error, self.updated_at = "error", error, now
 
-    def floating_ips_to_report(self, status: str) -> dict[str, str] | None:
+    def set_floating_ip_status(self, status: str) -> dict[str, str] | None:
         """Set the status of all floating IPs; return the statuses to report, None if none.
 
         Floating IPs that the state skips have status ``ERROR`` in any case. If floating IPs have left the router, the

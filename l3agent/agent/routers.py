@@ -147,18 +147,18 @@ class Routers:
         except RouterNotCompatible as exc:
             if not self.is_managed(update.id):
                 # A namespace of it belongs to another agent, which may still serve it.
-                return self._refuse(update, exc, timings)
+                return self._reject(update, exc, timings)
             LOG.warning("router %s is no longer served: %s", update.id, exc)
             return self.remove(update, timings)
         except RouterNotWanted as exc:
             LOG.info("router %s is removed: %s", update.id, exc)
             return self.remove(update, timings)
         except RouterError as exc:
-            return self._refuse(update, exc, timings)
+            return self._reject(update, exc, timings)
         else:
             info = self.info.setdefault(update.id, RouterInfo(update.id))
             drift_repair = info.status == "active" and info.state == state
-            info.named_at = time.monotonic()
+            info.received_at = time.monotonic()
             self._warnings.log(update.id, info.set_desired(payload, state, update.sequence))
             self._state_cache.store(update.id, payload)
             return self.apply(update, timings, drift_repair=drift_repair)
@@ -173,7 +173,7 @@ class Routers:
         drift_repair = drift_repair and info.updates > 0
         info.record_success(report, timings, time.monotonic())
         if info.rejection is None:
-            self._statuses.report(update.id, info.floating_ips_to_report(ACTIVE))
+            self._statuses.report(update.id, info.set_floating_ip_status(ACTIVE))
         operations = report.count
         return _result(update, "ok", timings=timings, operations=operations, name=info.name, drift_repair=drift_repair)
 
@@ -199,7 +199,7 @@ class Routers:
         self.recent_removals.append(removal)
         return report.count
 
-    def _refuse(self, update: ResourceUpdate, error: RouterError, timings: dict[str, float]) -> UpdateResult:
+    def _reject(self, update: ResourceUpdate, error: RouterError, timings: dict[str, float]) -> UpdateResult:
         """Reject a payload: keep the last desired state until the next payload.
 
         Floating IPs that the payload no longer names are removed: another router may have their addresses by now.
@@ -211,13 +211,13 @@ class Routers:
         if payload.get("id") == update.id:
             with suppress(InvalidRouter):
                 self._remove_lost_floating_ips(info, floating_ips_by_id(payload))
-        self._statuses.report(update.id, info.floating_ips_to_report(ERROR))
+        self._statuses.report(update.id, info.set_floating_ip_status(ERROR))
         operations = 0
         if info.state is not None:
             report = self._reconcile(update.id, info.state, timings)
             info.record_success(report, timings, time.monotonic())
             operations = report.count
-        return _result(update, "refused", error=str(error), name=info.name, timings=timings, operations=operations)
+        return _result(update, "rejected", error=str(error), name=info.name, timings=timings, operations=operations)
 
     def _remove_lost_floating_ips(self, info: RouterInfo, named: Mapping[str, FloatingIP]) -> None:
         """Remove the floating IPs that a payload does not name with these addresses, also from the state cache."""
@@ -250,7 +250,7 @@ class Routers:
             return
         info.record_failure(str(error), time.monotonic())
         if isinstance(error, ApplyError):
-            self._statuses.report(router_id, info.floating_ips_to_report(ERROR))
+            self._statuses.report(router_id, info.set_floating_ip_status(ERROR))
 
     def _report_down(self, router_id: str) -> None:
         """Report the floating IPs DOWN, once, of a router that this agent stops serving.
@@ -259,7 +259,7 @@ class Routers:
         floating IPs that another router of this node has by now.
         """
         info = self.info.get(router_id)
-        if info is None or not self._contact.covers(info.named_at):
+        if info is None or not self._contact.covers(info.received_at):
             return
         released = info.release_floating_ips()
         served = {fip_id for other in self.info.values() for fip_id in released & other.floating_ips.keys()}

@@ -146,7 +146,7 @@ def _failures(agent: L3NATAgent) -> dict[str, Any]:
         failures[router_id] = {
             "name": "" if info is None else info.name,
             "reason": failure.reason,
-            "attempts": failure.tries,
+            "attempts": failure.attempts,
             "retry_in": agent.queue.seconds_to_retry(router_id),
         }
     return failures

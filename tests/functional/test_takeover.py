@@ -60,7 +60,7 @@ class World:
 
 def nothing_is_lost(steady: Steady) -> None:
     counts = steady.counts()
-    print(f"sent: {totals(counts)}; pings answered: {steady.with_answer()}")
+    print(f"sent: {totals(counts)}; pings answered: {steady.answered()}")
     assert {(one["lost"], one["again"]) for one in counts.values()} == {(0, 0)}, counts
     assert steady.unanswered() == [set()] * 4
 

@@ -187,7 +187,7 @@ def in_sync(status: dict[str, Any]) -> bool:
 
 def nothing_is_lost(steady: Steady) -> None:
     counts = steady.counts()
-    print(f"sent: {totals(counts)}; pings answered: {steady.with_answer()}")
+    print(f"sent: {totals(counts)}; pings answered: {steady.answered()}")
     assert {(one["lost"], one["again"]) for one in counts.values()} == {(0, 0)}, counts
     assert steady.unanswered() == [set()] * 5
 

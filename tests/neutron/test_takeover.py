@@ -57,7 +57,7 @@ def machines(bed: Bed) -> Iterator[Machines]:
 
 def nothing_is_lost(steady: Steady) -> None:
     counts = steady.counts()
-    print(f"sent: {totals(counts)}; pings answered: {steady.with_answer()}")
+    print(f"sent: {totals(counts)}; pings answered: {steady.answered()}")
     assert {one["lost"] for one in counts.values()} == {0}, counts
     assert not any(steady.unanswered()), counts
 

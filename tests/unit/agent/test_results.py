@@ -102,7 +102,7 @@ def test_a_refused_router_is_an_outcome_too(agent: L3NATAgent, plugin: FakePlugi
     plugin.routers = {R1: a_router(id=R1, _interfaces="nonsense")}
     agent.routers_updated(None, [R1])
     wait_until(lambda: told)
-    assert told[0].status == "refused" and "nonsense" in told[0].error
+    assert told[0].status == "rejected" and "nonsense" in told[0].error
 
 
 def test_an_update_that_changes_nothing_and_finds_something_to_do_was_unasked(

@@ -61,8 +61,8 @@ def test_what_is_recalled_at_a_start_is_not_told_again() -> None:
     payload = a_router(id=R1, _floatingips=[GOOD, TWIN])
     info = RouterInfo(R1)
     info.restore(payload, desired_state(payload))
-    assert info.floating_ips_to_report("ACTIVE") is None
-    assert info.floating_ips_to_report("ERROR") == {GOOD["id"]: "ERROR"}
+    assert info.set_floating_ip_status("ACTIVE") is None
+    assert info.set_floating_ip_status("ERROR") == {GOOD["id"]: "ERROR"}
 
 
 def test_elements_without_id_are_of_no_consequence_to_the_statuses() -> None:
@@ -70,7 +70,7 @@ def test_elements_without_id_are_of_no_consequence_to_the_statuses() -> None:
     info = RouterInfo(R1)
     info.set_desired(payload, desired_state(payload), 1)
     info.record_success(Report("router", R1), {}, 0.0)
-    assert info.floating_ips_to_report("ACTIVE") == {GOOD["id"]: "ACTIVE"}
+    assert info.set_floating_ip_status("ACTIVE") == {GOOD["id"]: "ACTIVE"}
     info.set_desired(payload | {"_floatingips": 7}, replace(info.state, floating_ips=frozenset()), 2)
 
 
