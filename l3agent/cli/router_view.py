@@ -55,7 +55,7 @@ def describe_entry(entry: Mapping[str, Any]) -> str:
         case "sysctl":
             return f"sysctl {entry['path'].replace('/', '.')} = {entry['value']}"
         case "bridge":
-            faults = {"without its mark": not entry["marked"], "open to the node": not entry["isolated"]}
+            faults = {"without its mark": not entry["is_marked"], "open to the node": not entry["is_isolated"]}
             return f"bridge {entry['name']} {_state(entry)}{_list_faults(faults)}"
         case "physical_port":
             return f"card {entry['interface']} on {entry['bridge']}"
@@ -65,11 +65,11 @@ def describe_entry(entry: Mapping[str, Any]) -> str:
             # Whose tap another agent plugs in has no bridge to name.
             where = entry["tap"] or "no tap" if entry["bridge"] is None else where
             faults = {"arp off": not entry["arp"], "multicast off": not entry["multicast"]}
-            faults["open to the node"] = not entry["isolated"]
+            faults["open to the node"] = not entry["is_isolated"]
             return f"link {entry['device']} {entry['mac']} mtu {mtu} {_state(entry)}, {where}{_list_faults(faults)}"
         case "switch_port":
-            wiring = "its VLAN" if entry["tagged"] and not entry["stuck"] else "not wired"
-            device = "" if entry["made"] else ", without its device"
+            wiring = "its VLAN" if entry["has_tag"] and not entry["is_stuck"] else "not wired"
+            device = "" if entry["has_device"] else ", without its device"
             return f"port {entry['name']} of Open vSwitch on {entry['bridge']}, {wiring}{device}"
         case "neutron_rules":
             return f"rules of neutron-l3-agent in {entry['table']} ({entry['family']})"
@@ -89,7 +89,7 @@ def describe_entry(entry: Mapping[str, Any]) -> str:
         case "route":
             return f"route {entry['destination']} " + ", ".join(_hop(hop) for hop in entry["hops"])
         case "table":
-            return "table l3agent" + ("" if entry["intact"] else ", changed by somebody")
+            return "table l3agent" + ("" if entry["is_intact"] else ", changed by somebody")
         case "element":
             value = "" if entry["value"] is None else f": {entry['value']}"
             return f"{entry['name']} {{ {entry['key']}{value} }}"

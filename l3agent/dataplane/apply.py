@@ -76,7 +76,7 @@ def apply_plan(
     # No other work may run until the bridges have their ports: bridges without ports are garbage.
     _make_bridges(kernel, plan, seen)
     handle, sender = seen.handle, _Sender(kernel, namespace)
-    outside = encode.outside(plan, namespace_fd=handle.fd if handle else None, bridge_index=seen.bridges)
+    outside = encode.host_messages(plan, namespace_fd=handle.fd if handle else None, bridge_index=seen.bridges)
     first = None
     if handle is not None:
         # Whatever happens from here on, the next plan has to query the indexes.
@@ -89,7 +89,7 @@ def apply_plan(
     if refused:
         plan, first = _without_links(plan, refused), None
     if handle is not None:
-        _send_or_raise(kernel, handle.route, encode.set_down(plan, seen.devices), namespace, ignore=_ALREADY_GONE)
+        _send_or_raise(kernel, handle.route, encode.link_shutdowns(plan, seen.devices), namespace, ignore=_ALREADY_GONE)
         if (yield from run(len(plan.operations), partial(_send_rules, sender, handle, plan))):
             if any(operation.verb == "remove" for operation in plan.of(Namespace)):
                 _remove_namespace(kernel, handle)
@@ -166,7 +166,7 @@ def _without_links(plan: Plan, refused: Iterable[Operation]) -> Plan:
 
 
 def _send_rules(sender: _Sender, handle: NamespaceHandle, plan: Plan) -> bool:
-    return sender.send_rules(handle, encode.rules(plan))
+    return sender.send_rules(handle, encode.rule_messages(plan))
 
 
 def _apply_inside(
@@ -194,7 +194,7 @@ def _send_inside(
     except ApplyError as exc:
         sender.record_error(exc)
         plan = flushes.without_addresses(plan, early)
-    inside = encode.inside(plan, seen.devices, advertised)
+    inside = encode.namespace_messages(plan, seen.devices, advertised)
     sender.send(handle.route, inside.connected_routes, ignore=_ALREADY_THERE)
     sender.send(handle.route, inside.additions)
     sender.send(handle.route, inside.removals, ignore=_ALREADY_GONE)
@@ -225,9 +225,9 @@ def _set_devices(kernel: Kernel, handle: NamespaceHandle, plan: Plan) -> None:
     settings = []
     for one in plan.of(AcceptRA, DeviceSettings):
         if isinstance(one.entry, AcceptRA):
-            settings += one.entry.settings(one.verb != "remove")
-        elif isinstance(one.entry, DeviceSettings) and isinstance(one.was, DeviceSettings):
-            settings += one.entry.settings(one.was)
+            settings += one.entry.sysctls(one.verb != "remove")
+        elif isinstance(one.entry, DeviceSettings) and isinstance(one.previous, DeviceSettings):
+            settings += one.entry.sysctls(one.previous)
     if settings:
         kernel.write_sysctls(handle, settings)
     links = [one.entry for one in plan.of(Link) if one.verb != "remove" and isinstance(one.entry, Link)]
@@ -274,7 +274,7 @@ def _remaining(plan: Plan, ready: frozenset[Entry], has_ipv6: bool) -> Plan:
 
 
 def _make_bridges(kernel: Kernel, plan: Plan, seen: Observed) -> None:
-    made = encode.bridges(plan)
+    made = encode.bridge_messages(plan)
     _send_or_raise(kernel, kernel.host, made.isolation, None)
     for operation in dict.fromkeys(operation for _, operation in made.isolation):
         _disable_ipv6(kernel, operation)

@@ -23,7 +23,7 @@ _LOOKUPS = 256
 def split_edges(plan: Plan) -> tuple[list[PendingFlush], list[PendingFlush]]:
     """Return the edges whose flows are dropped before the addresses come, and those at the end."""
     found = [one.entry for one in plan.of(PendingFlush) if isinstance(one.entry, PendingFlush) and one.verb == "remove"]
-    return [one for one in found if not one.journalled], [one for one in found if one.journalled]
+    return [one for one in found if not one.is_journalled], [one for one in found if one.is_journalled]
 
 
 def without_addresses(plan: Plan, edges: Collection[PendingFlush]) -> Plan:
@@ -43,9 +43,9 @@ def apply_flushes(kernel: Kernel, handle: NamespaceHandle, edges: Sequence[Pendi
     with kernel.counters.batch("conntrack"):
         via_gateway = partial(_via_gateway, handle, seen)
         flows.delete_entries(handle.netfilter, edges, via_gateway, by_filter=kernel.deletes_by_filter)
-    if done := [edge for edge in edges if edge.journalled]:
+    if done := [edge for edge in edges if edge.is_journalled]:
         with kernel.counters.batch("nft"):
-            handle.netfilter.nft_batch(encode.forget_flushes(done))
+            handle.netfilter.nft_batch(encode.delete_journal(done))
 
 
 def _via_gateway(handle: NamespaceHandle, seen: Observed, addresses: Collection[int]) -> set[int]:

@@ -61,7 +61,7 @@ class GarbageCollector:
 
         :param taps: index of the outer end of each link, where it was observed.
         """
-        former = [one.was or one.entry for one in plan.of(Link, PhysicalPort) if one.verb != "add"]
+        former = [one.previous or one.entry for one in plan.of(Link, PhysicalPort) if one.verb != "add"]
         self._schedule_check(entry.bridge for entry in former if isinstance(entry, Link | PhysicalPort))
         if any(one.verb == "remove" for one in plan.of(Namespace)):
             names = [entry.tap for entry in former if isinstance(entry, Link) and not entry.is_ovs_internal]

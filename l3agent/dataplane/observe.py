@@ -275,7 +275,7 @@ def _read_outer_ends(kernel: Kernel, seen: Observed, infos: list[rtnl.LinkInfo])
             up=info.up and tap is not None and tap.up,
             tap=tap.name if tap else "",
             bridge=bridge_names.get(tap.master, "") if tap else "",
-            isolated=tap is None or tap.is_isolated,
+            is_isolated=tap is None or tap.is_isolated,
             arp=info.arp,
             multicast=info.multicast,
         )
@@ -372,7 +372,7 @@ def _observe_host(kernel: Kernel, seen: Observed, desired: frozenset[Entry], lin
                 raise ApplyError(foreign_device_message(name))
         else:
             marks = is_marked(entry, bridge)
-            seen.entries.add(replace(entry, up=bridge.up, isolated=bridge.is_isolated, marked=marks))
+            seen.entries.add(replace(entry, up=bridge.up, is_isolated=bridge.is_isolated, is_marked=marks))
     paired = {link.tap for link in links}
     missing = {link.tap: link.device for link in wanted_links if link.tap not in paired and not link.is_ovs_internal}
     stray = [info for info in _query_links(kernel, [rtnl.get_link(name=tap) for tap in missing]) if info is not None]

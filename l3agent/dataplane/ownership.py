@@ -12,13 +12,13 @@ from collections.abc import Iterable
 
 from l3agent.dataplane.kernel.namespaces import Kernel
 from l3agent.dataplane.netlink.rtnl import LinkInfo
-from l3agent.dataplane.plan.encode import TAP_MARK, is_foreign
+from l3agent.dataplane.plan.encode import TAP_ALIAS, is_foreign
 from l3agent.dataplane.plan.entries import Bridge
 
 
 def foreign_taps(kernel: Kernel, infos: Iterable[LinkInfo]) -> set[str]:
     """Return the names of foreign devices among devices with the names of desired taps."""
-    unmarked = [info for info in infos if not (info.kind == "veth" and info.alias == TAP_MARK)]
+    unmarked = [info for info in infos if not (info.kind == "veth" and info.alias == TAP_ALIAS)]
     numbers = kernel.our_nsids() if unmarked else frozenset()
     return {info.name for info in unmarked if info.kind != "veth" or info.netnsid not in numbers}
 
@@ -38,4 +38,4 @@ def is_our_tap(info: LinkInfo, index: int | None) -> bool:
 
     :param index: its index when the namespace was removed, None if unknown.
     """
-    return info.kind == "veth" and (info.alias == TAP_MARK if index is None else info.index == index)
+    return info.kind == "veth" and (info.alias == TAP_ALIAS if index is None else info.index == index)

@@ -29,7 +29,7 @@ from l3agent.dataplane.plan.commands import commands
 from l3agent.dataplane.plan.diff import Plan, diff
 from l3agent.dataplane.plan.drivers import InterfaceDriver
 from l3agent.dataplane.plan.entries import Entry, Link, SwitchPort
-from l3agent.dataplane.plan.render import changed, entry_count, outermost
+from l3agent.dataplane.plan.render import changed_entries, entry_count, outermost
 from l3agent.dataplane.steps import Steps
 from l3agent.dataplane.takeover import hand_back
 from l3agent.dataplane.turns import Superseded, Turns
@@ -244,7 +244,9 @@ class Reconciler:
         if state == snapshot.state:
             return True
         with job.timed("plan"):
-            render = partial(changed, job.key, snapshot.state, state, self._driver, counting=self._kernel.counting)
+            render = partial(
+                changed_entries, job.key, snapshot.state, state, self._driver, counting=self._kernel.counting
+            )
             # Where only floating IPs differ, comparing takes a twentieth of the time of all entries.
             states = yield from self._steps.run(job, (entry_count(snapshot.state) + entry_count(state)) // 20, render)
             if states is None:

@@ -80,7 +80,7 @@ class Floor:
         """Make a router where there is none."""
         plan = self._plan(router, None)
         outside = b"".join(_veth(port, socket.if_nametoindex(_bridge(port))) for port in _in_order(router))
-        rules = nft.batch([body for body, _ in encode.rules(plan)], 1)[0]
+        rules = nft.batch([body for body, _ in encode.rule_messages(plan)], 1)[0]
         return self._tell(b"b", router, _batch(outside), _inside(plan, _indexes(router)), rules)
 
     def look(self, router: RouterState) -> Mapping[str, float]:
@@ -111,7 +111,7 @@ class Floor:
 
     def _change(self, router: RouterState, before: RouterState) -> Mapping[str, float]:
         plan = self._plan(router, before)
-        rules = nft.batch([body for body, _ in encode.rules(plan)], 1)[0]
+        rules = nft.batch([body for body, _ in encode.rule_messages(plan)], 1)[0]
         return self._tell(b"s", router, _inside(plan, _indexes(router)), rules)
 
     def _tell(self, command: bytes, router: RouterState, *batches: bytes) -> Mapping[str, float]:
@@ -134,7 +134,7 @@ def _indexes(router: RouterState) -> dict[str, int]:
 
 
 def _inside(plan: Plan, index: Mapping[str, int]) -> bytes:
-    made = encode.inside(plan, index)
+    made = encode.namespace_messages(plan, index)
     return _batch(b"".join(body for body, _ in (*made.additions, *made.removals)))
 
 

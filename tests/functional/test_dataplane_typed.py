@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 
 import pytest
 
-from l3agent.dataplane.plan.encode import TAP_MARK
+from l3agent.dataplane.plan.encode import TAP_ALIAS
 from l3agent.model.desired import desired_state
 from l3agent.model.states import HostState, NetworkState, RouterState
 from l3agent.testing import wait_until
@@ -82,7 +82,7 @@ def test_a_typed_build_takes_the_place_of_a_tap_that_is_in_the_way(machine: Data
     inner = port(new_id(), "10.0.0.1/24")
     state = router(inner)
     machine.sandbox.run(["ip", "link", "add", tap(inner), "type", "veth", "peer", "name", f"x{tap(inner)[3:]}"])
-    machine.sandbox.run(["ip", "link", "set", tap(inner), "alias", TAP_MARK])
+    machine.sandbox.run(["ip", "link", "set", tap(inner), "alias", TAP_ALIAS])
     lines = plan(machine, state, state)
     assert f"ip link delete {tap(inner)}" in lines
     typed(machine, lines)

@@ -27,7 +27,7 @@ from l3agent.dataplane.plan.entries import (
     Table,
 )
 from l3agent.dataplane.plan.pending import removed_mappings
-from l3agent.dataplane.plan.render import changed, entries
+from l3agent.dataplane.plan.render import changed_entries, entries
 from l3agent.model.states import Key, RouterState
 from tests.support.fake_kernel import FakeKernel
 from tests.support.strategies import host_states, router_states
@@ -74,7 +74,7 @@ def test_a_change_known_from_two_states_is_the_one_that_a_look_would_find(
         new = replace(old, floating_ips=drawn.floating_ips if old.gateway else frozenset())
     else:
         new = replace(drawn, id="r", ports=old.ports, gateway=old.gateway)
-    known = changed(KEY, old, new, DRIVERS[0])
+    known = changed_entries(KEY, old, new, DRIVERS[0])
     assert known is not None
     before, after = known
     assert diff(after, before) == diff(rendered(new), rendered(old))
@@ -182,7 +182,7 @@ def test_additions_come_before_removals_of_addresses_links_and_routes(
 
 @given(entry_sets())
 def test_rules_that_were_tampered_with_are_written_anew_with_all_elements(wanted: frozenset[Entry]) -> None:
-    held = {one for one in wanted if one != Table()} | {Table(intact=False)}
+    held = {one for one in wanted if one != Table()} | {Table(is_intact=False)}
     if Table() not in wanted:
         return
     operations = diff(wanted, held).operations
@@ -211,11 +211,11 @@ def test_an_edge_is_journalled_before_anything_goes_and_finished_last(
     operations = diff(wanted, held).operations
     edges = [one.entry for one in operations if isinstance(one.entry, PendingFlush) and one.verb == "remove"]
     expected = removed_mappings(set(wanted), set(held)) | _added(wanted, held)
-    named = {replace(edge, journalled=True) for edge in edges}
+    named = {replace(edge, is_journalled=True) for edge in edges}
     assert named == (expected if any(map(_is_namespace, wanted)) else set())
-    assert len({edge.journalled for edge in edges}) < 2
+    assert len({edge.is_journalled for edge in edges}) < 2
     for edge in edges:
-        if not edge.journalled:
+        if not edge.is_journalled:
             (at,) = (i for i, one in enumerate(operations) if one.entry == edge)
             rules = [i for i, one in enumerate(operations) if isinstance(one.entry, Element | Table)]
             comes = [

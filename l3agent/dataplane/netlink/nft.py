@@ -37,7 +37,7 @@ _BATCH = b"\x00\x00\x00\x0a"
 #: Bytes of a device name as a key (linux/if.h).
 IFNAMSIZ = 16
 #: How many elements one message may have: they share an attribute, whose length has 16 bits, and take up to 48 bytes.
-MOST_ELEMENTS = 1000
+MAX_ELEMENTS = 1000
 
 
 def device_key(device: str) -> bytes:
@@ -64,12 +64,12 @@ def request(kind: int, body: bytes, flags: int = 0) -> bytes:
 
 
 def new_elements(name: str, elements: Iterable[tuple[bytes, bytes | None]]) -> bytes:
-    """Add elements, (key, value) pairs, to a map, at most :data:`MOST_ELEMENTS`; value None for a set."""
+    """Add elements, (key, value) pairs, to a map, at most :data:`MAX_ELEMENTS`; value None for a set."""
     return request(_NEWSETELEM, _elements(name, elements), CREATE)
 
 
 def delete_elements(name: str, keys: Iterable[bytes]) -> bytes:
-    """Delete elements by key, at most :data:`MOST_ELEMENTS`; a key that is not there fails the whole batch."""
+    """Delete elements by key, at most :data:`MAX_ELEMENTS`; a key that is not there fails the whole batch."""
     return request(_DELSETELEM, _elements(name, ((key, None) for key in keys)))
 
 

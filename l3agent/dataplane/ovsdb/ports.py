@@ -105,16 +105,16 @@ def normalise(found: PortRow, wanted: SwitchPort | None, there: bool) -> SwitchP
 
     :param there: True if the device of the port exists.
     """
-    anyhow = wanted is not None and wanted.tagged is None
+    anyhow = wanted is not None and wanted.has_tag is None
     return SwitchPort(
         name=found.name,
         bridge=found.bridge,
         type=found.type,
         ids=frozenset((key, found.ids[key]) for key in _KEYS if key in found.ids),
-        tagged=None if anyhow else found.tag is not None,
-        stuck=not anyhow and is_stuck(found),
+        has_tag=None if anyhow else found.tag is not None,
+        is_stuck=not anyhow and is_stuck(found),
         # The link of a veth pair is an entry of its own.
-        made=there or not found.type,
+        has_device=there or not found.type,
     )
 
 

@@ -284,7 +284,11 @@ class OvsdbThread:
         rows, port = self._loaded_rows(), operation.entry
         assert isinstance(port, SwitchPort)
         retried = True
-        if isinstance(operation.was, SwitchPort) and not operation.was.made and not submission.removed_before:
+        if (
+            isinstance(operation.previous, SwitchPort)
+            and not operation.previous.has_device
+            and not submission.removed_before
+        ):
             # ovs-vswitchd creates its devices when it starts, and keeps the wiring of the L2 agent.
             found, now = rows.ports.get(port.name), time.monotonic()
             row, until = self._retried_interfaces.pop(port.name, ("", 0.0))

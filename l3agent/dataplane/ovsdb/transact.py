@@ -44,7 +44,7 @@ class Transaction:
             if found is not None:
                 self._remove(found)
             return False
-        lost = isinstance(operation.was, SwitchPort) and not operation.was.made
+        lost = isinstance(operation.previous, SwitchPort) and not operation.previous.has_device
         if found is not None and lost and found.ofport is not None and retried and not removed_before:
             # ovs-vswitchd created the port, which has lost its device since. If one transaction deletes and inserts a
             # port of the same name, ovs-vswitchd sees no change; so a transaction of its own deletes the port first,
@@ -86,7 +86,7 @@ class Transaction:
         interface, name = f"interface{number}", f"port{number}"
         row = {"name": port.name, "type": port.type, "external_ids": ["map", sorted(map(list, port.ids))]}
         self.steps.append({"op": "insert", "table": "Interface", "row": row, "uuid-name": interface})
-        row = {"name": port.name, "interfaces": ["named-uuid", interface], **(_DEAD if port.tagged else {})}
+        row = {"name": port.name, "interfaces": ["named-uuid", interface], **(_DEAD if port.has_tag else {})}
         self.steps.append({"op": "insert", "table": "Port", "row": row, "uuid-name": name})
         self._inserted.setdefault(bridge, []).append(["named-uuid", name])
         self.waits = True
@@ -105,7 +105,7 @@ class Transaction:
             where = _where(interface_row)
             self.steps.append({"op": "update", "table": "Interface", "where": where, "row": {"type": port.type}})
             self.waits = True
-        if port.tagged and (found.tag is None or is_stuck(found)):
+        if port.has_tag and (found.tag is None or is_stuck(found)):
             row = dict(_DEAD if found.tag is None else _ALIVE)
             self.steps.append({"op": "update", "table": "Port", "where": _where(port_row), "row": row})
 

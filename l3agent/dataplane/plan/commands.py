@@ -9,7 +9,7 @@ from l3agent.dataplane.netlink import nft
 from l3agent.dataplane.netlink.nft_table import TRAFFIC_IN, TRAFFIC_OUT
 from l3agent.dataplane.netlink.routes import PROTOCOL_BOOT, PROTOCOL_RA, PROTOCOL_STATIC, ROUTE_PROTOCOL
 from l3agent.dataplane.plan.diff import Operation
-from l3agent.dataplane.plan.encode import TAP_MARK, bridge_mac, mark
+from l3agent.dataplane.plan.encode import TAP_ALIAS, bridge_alias, bridge_mac
 from l3agent.dataplane.plan.entries import (
     AcceptRA,
     Bridge,
@@ -44,47 +44,47 @@ def commands(operation: Operation, namespace: str | None) -> list[str]:
         case Sysctl(path, value):
             return [f"{enter} sysctl -w {path.replace('/', '.')}={value}"]
         case Bridge() as bridge:
-            return _bridge(bridge, operation.was)
+            return _bridge(bridge, operation.previous)
         case PhysicalPort() as port:
-            return _card(port) if add else [f"ip link set {port.interface} nomaster"]
+            return _physical_port(port) if add else [f"ip link set {port.interface} nomaster"]
         case SwitchPort() as port:
-            return _switch_port(port, operation.was) if add else [f"ovs-vsctl --if-exists del-port {port.name}"]
+            return _switch_port(port, operation.previous) if add else [f"ovs-vsctl --if-exists del-port {port.name}"]
         case Link() as link:
-            return _link(link, operation.was, namespace) if add else [f"{inside} link delete {link.device}"]
+            return _link(link, operation.previous, namespace) if add else [f"{inside} link delete {link.device}"]
         case StrayTap(name):
             return [f"ip link delete {name}"]
         case AcceptRA(device) as entry:
-            settings = [f"{enter} sysctl -w {one.path.replace('/', '.')}={one.value}" for one in entry.settings(add)]
+            settings = [f"{enter} sysctl -w {one.path.replace('/', '.')}={one.value}" for one in entry.sysctls(add)]
             # Unlike "delete", it is content when no router has advertised itself yet.
             learned = f"{inside.replace('ip', 'ip -6', 1)} route flush default dev {device} protocol ra"
             return settings if add else [*settings, learned]
         case DeviceSettings() as entry:
-            missing = entry.settings(operation.was) if isinstance(operation.was, DeviceSettings) else []
+            missing = entry.sysctls(operation.previous) if isinstance(operation.previous, DeviceSettings) else []
             return [f"{enter} sysctl -w {one.path.replace('/', '.')}={one.value}" for one in missing]
         case ConnectedRoute() as connected:
             return [_connected(connected, inside)]
         case DeviceAddress() as address:
-            return _address(address, operation.was, inside, add)
+            return _address(address, operation.previous, inside, add)
         case KernelRoute() as route:
             return [_route(route, inside, add)]
         case Table(counting):
             return _table(enter, exists, add, counting)
         case Element() as element:
-            return _element(element, operation.was, enter, add)
+            return _element(element, operation.previous, enter, add)
         case NeutronRoute(destination):
             family = " -6" if destination.version == 6 else ""
             return [f"ip{family} -n {namespace} route delete {destination} protocol static"]
         case NeutronRules() as gone:
-            return [f"{enter} nft '{_neutrons_rules(gone)}'"]
+            return [f"{enter} nft '{_neutron_rules(gone)}'"]
         case PendingFlush() as edge:
             return _edge(edge, enter, add)
 
 
-def _bridge(bridge: Bridge, was: object) -> list[str]:
-    alias = "" if isinstance(was, Bridge) and was.marked else f" alias {mark(bridge.network_id)}"
+def _bridge(bridge: Bridge, previous: object) -> list[str]:
+    alias = "" if isinstance(previous, Bridge) and previous.is_marked else f" alias {bridge_alias(bridge.network_id)}"
     up = f"ip link set {bridge.name}{alias} up"
-    if isinstance(was, Bridge):
-        return [up] if was.isolated else [_isolate(bridge.name), up]
+    if isinstance(previous, Bridge):
+        return [up] if previous.is_isolated else [_isolate(bridge.name), up]
     return [
         f"ip link add {bridge.name} address {bridge_mac(bridge.network_id)} type bridge mcast_snooping 0",
         _isolate(bridge.name),
@@ -98,25 +98,25 @@ def _isolate(device: str) -> str:
     return f"sysctl -e -w {ipv4}.rp_filter=1 {ipv4}.arp_ignore=8 {ipv6}.disable_ipv6=1"
 
 
-def _card(port: PhysicalPort) -> list[str]:
+def _physical_port(port: PhysicalPort) -> list[str]:
     return [
-        f"ip link set {port.bridge} alias {mark(port.network_id, port.interface)}",
+        f"ip link set {port.bridge} alias {bridge_alias(port.network_id, port.interface)}",
         f"ip link set {port.interface} master {port.bridge} up",
     ]
 
 
-def _switch_port(port: SwitchPort, was: object) -> list[str]:
+def _switch_port(port: SwitchPort, previous: object) -> list[str]:
     ids = " ".join(f"external_ids:{key}='\"{value}\"'" for key, value in sorted(port.ids))
     interface = f"set Interface {port.name}{' type=internal' if port.type else ''} {ids}"
-    dead = f" -- set Port {port.name} tag=4095 vlan_mode=trunk trunks=4095" if port.tagged else ""
-    if isinstance(was, SwitchPort) and was.made and was.bridge == port.bridge:
-        alive = f" -- clear Port {port.name} vlan_mode trunks" if was.stuck else ""
-        return [f"ovs-vsctl {interface}{alive if was.tagged else dead}"]
-    gone = f"del-port {port.name} -- " if isinstance(was, SwitchPort) else ""
+    dead = f" -- set Port {port.name} tag=4095 vlan_mode=trunk trunks=4095" if port.has_tag else ""
+    if isinstance(previous, SwitchPort) and previous.has_device and previous.bridge == port.bridge:
+        alive = f" -- clear Port {port.name} vlan_mode trunks" if previous.is_stuck else ""
+        return [f"ovs-vsctl {interface}{alive if previous.has_tag else dead}"]
+    gone = f"del-port {port.name} -- " if isinstance(previous, SwitchPort) else ""
     return [f"ovs-vsctl {gone}add-port {port.bridge} {port.name}{dead} -- {interface}"]
 
 
-def _link(link: Link, was: object, namespace: str | None) -> list[str]:
+def _link(link: Link, previous: object, namespace: str | None) -> list[str]:
     mtu = f" mtu {link.mtu}" if link.mtu else ""
     inside = f"ip -n {namespace} link set {link.device}"
     outside = f"ip link set {link.tap}"
@@ -124,24 +124,24 @@ def _link(link: Link, was: object, namespace: str | None) -> list[str]:
     offload = [] if link.offload else [f"ip netns exec {namespace} ethtool -K {link.device} tx off"]
     if not link.up:
         return [f"{inside} down"]
-    if isinstance(was, Link):
-        mac = f" address {link.mac}" if link.mac != was.mac else ""
+    if isinstance(previous, Link):
+        mac = f" address {link.mac}" if link.mac != previous.mac else ""
         tap = [] if link.is_ovs_internal else [f"{outside}{master}{mtu} up"]
-        tap = tap if was.isolated else [_isolate(link.tap), *tap]
-        flags = "" if was.arp and was.multicast else " arp on multicast on"
-        return [*tap, *(offload if was.offload else ()), f"{inside}{mac}{mtu}{flags} up"]
+        tap = tap if previous.is_isolated else [_isolate(link.tap), *tap]
+        flags = "" if previous.arp and previous.multicast else " arp on multicast on"
+        return [*tap, *(offload if previous.offload else ()), f"{inside}{mac}{mtu}{flags} up"]
     if link.is_ovs_internal:
         return [f"{outside} netns {namespace}", f"{inside} address {link.mac}{mtu} up"]
     return [
         f"ip link add {link.tap}{mtu} type veth peer name {link.device} address {link.mac}{mtu} netns {namespace}",
         _isolate(link.tap),
-        f"{outside} alias {TAP_MARK}{master} up",
+        f"{outside} alias {TAP_ALIAS}{master} up",
         *offload,
         f"{inside} up",
     ]
 
 
-def _address(address: DeviceAddress, was: object, inside: str, add: bool) -> list[str]:
+def _address(address: DeviceAddress, previous: object, inside: str, add: bool) -> list[str]:
     interface = address.interface
     if not add:
         return [f"{inside} address delete {interface} dev {address.device}"]
@@ -150,9 +150,9 @@ def _address(address: DeviceAddress, was: object, inside: str, add: bool) -> lis
     else:
         extra = " nodad"
     made = f"{inside} address add {interface}{extra} dev {address.device}"
-    if not isinstance(was, DeviceAddress):
+    if not isinstance(previous, DeviceAddress):
         return [made]
-    old = f"{inside} address delete {was.interface} dev {address.device}"
+    old = f"{inside} address delete {previous.interface} dev {address.device}"
     return [old, made] if interface.version == 6 else [made, old]
 
 
@@ -226,7 +226,7 @@ def _table(enter: str, exists: bool, add: bool, counting: bool) -> list[str]:
     return [f"{enter} nft '{delete + '; ' if exists else ''}{_RULES}{_COUNTING_RULES if counting else ''}'"]
 
 
-def _element(element: Element, was: object, enter: str, add: bool) -> list[str]:
+def _element(element: Element, previous: object, enter: str, add: bool) -> list[str]:
     place = f"element ip {nft.TABLE} {element.name}"
     left = f'"{element.key}"' if isinstance(element.key, str) else str(element.key)
     delete = f"delete {place} {{ {left} }}"
@@ -234,10 +234,10 @@ def _element(element: Element, was: object, enter: str, add: bool) -> list[str]:
         return [f"{enter} nft '{delete}'"]
     value = "" if element.value is None else f" : {element.value!s}"
     new = f"add {place} {{ {left}{value} }}"
-    return [f"{enter} nft '{delete + '; ' if was is not None else ''}{new}'"]
+    return [f"{enter} nft '{delete + '; ' if previous is not None else ''}{new}'"]
 
 
-def _neutrons_rules(gone: NeutronRules) -> str:
+def _neutron_rules(gone: NeutronRules) -> str:
     place = f"{gone.family} {gone.table}"
     rules = (f"delete rule {place} {chain} handle {handle}" for chain, handle in gone.rules)
     flushed = (f"flush chain {place} {chain}" for chain in gone.chains)
@@ -260,7 +260,7 @@ def _edge(edge: PendingFlush, enter: str, add: bool) -> list[str]:
     journal = f'element ip {nft.TABLE} pending_flush {{ "{edge.cause}" . {edge.original!s} . {edge.translated!s} }}'
     if add:
         return [f"{enter} nft 'add {journal}'"]
-    return [*_deletions(edge, enter), *([f"{enter} nft 'delete {journal}'"] if edge.journalled else ())]
+    return [*_deletions(edge, enter), *([f"{enter} nft 'delete {journal}'"] if edge.is_journalled else ())]
 
 
 def _deletions(edge: PendingFlush, enter: str) -> list[str]:

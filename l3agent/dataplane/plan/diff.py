@@ -36,7 +36,7 @@ from l3agent.dataplane.plan.entries import (
     Table,
     needs_ipv6,
 )
-from l3agent.dataplane.plan.pending import added_mappings, journalled, removed_mappings
+from l3agent.dataplane.plan.pending import added_mappings, drop_needless_journal, removed_mappings
 from l3agent.model.states import Interface
 
 # Whoever works with plans has what they are made of from here as well.
@@ -73,23 +73,23 @@ _ADDED: dict[type, int] = {
     Namespace: 0, Sysctl: 1, Bridge: 2, PhysicalPort: 3, SwitchPort: 3, Link: 4, Table: 6, Element: 7, PendingFlush: 7,
     AcceptRA: 9, DeviceSettings: 9, ConnectedRoute: 9, DeviceAddress: 10, KernelRoute: 11,
 }  # fmt: skip
-_SET_DOWN, _BEFORE_ADDRESSES = 5, 9
+_LINK_SHUTDOWN, _BEFORE_ADDRESSES = 5, 9
 _REMOVED: dict[type, int] = {
     PhysicalPort: 2, StrayTap: 2, NeutronRoute: 4, Element: 8, NeutronRules: 8, KernelRoute: 12, AcceptRA: 13,
     DeviceAddress: 14, SwitchPort: 15, Link: 15, PendingFlush: 16, Table: 17, Sysctl: 17, Namespace: 18, Bridge: 20,
 }  # fmt: skip
 
 #: What the kernel makes by itself, and changes only if another program has it do so.
-_Inherent = (ConnectedRoute, DeviceSettings)
+_KernelMade = (ConnectedRoute, DeviceSettings)
 
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One step: add ``entry``, change ``was`` into ``entry``, or remove ``entry``."""
+    """One step: add ``entry``, change ``previous`` into ``entry``, or remove ``entry``."""
 
     verb: Literal["add", "change", "remove"]
     entry: Entry
-    was: Entry | None = None
+    previous: Entry | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,11 +133,11 @@ class Plan:
         """Return the plan without the additions that a namespace without IPv6 refuses."""
         return Plan(tuple(one for one in self.operations if one.verb == "remove" or not needs_ipv6(one.entry)))
 
-    def without(self, ready: Collection[Entry]) -> Plan:
+    def without(self, existing: Collection[Entry]) -> Plan:
         """Return the plan without the additions of what is there already."""
-        if not ready:
+        if not existing:
             return self
-        return Plan(tuple(one for one in self.operations if one.verb != "add" or one.entry not in ready))
+        return Plan(tuple(one for one in self.operations if one.verb != "add" or one.entry not in existing))
 
     def replacements(self) -> list[Operation]:
         """Return the removals of devices in whose place the plan puts new ones."""
@@ -148,9 +148,9 @@ class Plan:
             if isinstance(one.entry, Link) and one.verb == "remove" and one.entry.device in new
         ]
 
-    def set_down(self) -> list[Operation]:
+    def link_shutdowns(self) -> list[Operation]:
         """Return the operations that set links down, which go later."""
-        return [one for one in self.of(Link) if _sets_down(one)]
+        return [one for one in self.of(Link) if _is_link_shutdown(one)]
 
     def needs_reobserve(self) -> bool:
         """Tell whether carrying it out may take along something that should stay, so that a second look is due.
@@ -178,32 +178,32 @@ def diff(desired: Iterable[Entry], observed: Iterable[Entry]) -> Plan:
     """
     wanted, present = set(desired), set(observed)
     if not present:
-        operations = [Operation("add", entry) for entry in wanted if not isinstance(entry, _Inherent)]
+        operations = [Operation("add", entry) for entry in wanted if not isinstance(entry, _KernelMade)]
         return Plan(tuple(sorted(operations, key=lambda operation: _order(operation, set()))))
     stays = any(isinstance(entry, Namespace) for entry in wanted)
     flush = removed_mappings(wanted, present) if stays else set()
-    going = _going_links(wanted, present) if stays else {}
+    removed_links = _removed_links(wanted, present) if stays else {}
     present = _without_broken_table(wanted, present)
     if stays:
-        flush = journalled(flush | added_mappings(wanted, present), wanted, present)
+        flush = drop_needless_journal(flush | added_mappings(wanted, present), wanted, present)
     present = _without_devices_of_ports(wanted, present)
     present = _without_replaced_routes(wanted, present)
     replaced = _replaced_devices(wanted, present)
-    present = {entry for entry in present if not _leans_on(entry, replaced)} if replaced else present
+    present = {entry for entry in present if not _depends_on(entry, replaced)} if replaced else present
     if not stays:
         present = _outermost(present)
     before = {_identity(entry): entry for entry in (present | flush) - wanted}
-    after = {_identity(entry): entry for entry in _without_inherent(wanted - present, wanted, present)}
+    after = {_identity(entry): entry for entry in _without_kernel_made(wanted - present, wanted, present)}
     additions = [
         Operation("add" if identity not in before else "change", entry, before.get(identity))
         for identity, entry in after.items()
     ]
-    additions += [Operation("add", edge) for edge in flush - present if edge.journalled]
-    additions += [Operation("change", replace(link, up=False), link) for link in going.values() if link.up]
+    additions += [Operation("add", edge) for edge in flush - present if edge.is_journalled]
+    additions += [Operation("change", replace(link, up=False), link) for link in removed_links.values() if link.up]
     removals = [
         Operation("remove", entry)
         for identity, entry in before.items()
-        if identity not in after and not isinstance(entry, _Inherent) and not _goes_along(entry, going)
+        if identity not in after and not isinstance(entry, _KernelMade) and not _is_removed_with(entry, removed_links)
     ]
     return Plan(tuple(sorted((*additions, *removals), key=lambda operation: _order(operation, replaced))))
 
@@ -212,9 +212,9 @@ def _identity(entry: Entry) -> tuple[type, Hashable]:
     return type(entry), entry.identity()
 
 
-def _without_inherent(missing: set[Entry], wanted: set[Entry], present: set[Entry]) -> Iterable[Entry]:
+def _without_kernel_made(missing: set[Entry], wanted: set[Entry], present: set[Entry]) -> Iterable[Entry]:
     """Leave out what the kernel makes by itself with a device or an address that is still to come."""
-    if not any(isinstance(entry, _Inherent) for entry in missing):
+    if not any(isinstance(entry, _KernelMade) for entry in missing):
         return missing
     stable = wanted & present
     devices = {entry.device for entry in stable if isinstance(entry, Link)}
@@ -222,7 +222,7 @@ def _without_inherent(missing: set[Entry], wanted: set[Entry], present: set[Entr
     return [
         entry
         for entry in missing
-        if not isinstance(entry, _Inherent)
+        if not isinstance(entry, _KernelMade)
         or (entry.device in devices and (isinstance(entry, DeviceSettings) or entry.identity() in networks))
     ]
 
@@ -235,8 +235,8 @@ def _without_broken_table(wanted: set[Entry], present: set[Entry]) -> set[Entry]
 
 def _without_devices_of_ports(wanted: set[Entry], present: set[Entry]) -> set[Entry]:
     names = {entry.name for entry in wanted if isinstance(entry, SwitchPort)}
-    going = {entry.name for entry in present if isinstance(entry, SwitchPort)} - names
-    return {one for one in present if not (isinstance(one, Link) and one.is_ovs_internal and one.device in going)}
+    removed = {entry.name for entry in present if isinstance(entry, SwitchPort)} - names
+    return {one for one in present if not (isinstance(one, Link) and one.is_ovs_internal and one.device in removed)}
 
 
 def _without_replaced_routes(wanted: set[Entry], present: set[Entry]) -> set[Entry]:
@@ -246,18 +246,18 @@ def _without_replaced_routes(wanted: set[Entry], present: set[Entry]) -> set[Ent
     return present - {entry for entry in found if entry.destination in ours}
 
 
-def _going_links(wanted: set[Entry], present: set[Entry]) -> dict[str, Link]:
+def _removed_links(wanted: set[Entry], present: set[Entry]) -> dict[str, Link]:
     """Return the links that go for good, by device."""
     found = {entry.device: entry for entry in present - wanted if isinstance(entry, Link)}
     stay = {entry.device for entry in wanted if isinstance(entry, Link)} if found else set()
     return {device: link for device, link in found.items() if device not in stay}
 
 
-def _goes_along(entry: Entry, devices: Collection[str]) -> bool:
+def _is_removed_with(entry: Entry, devices: Collection[str]) -> bool:
     """Tell whether something goes with devices by itself; what leads over another one too does not."""
     if isinstance(entry, KernelRoute):
         return all(hop.device in devices for hop in entry.hops)
-    return isinstance(entry, (AcceptRA, DeviceAddress, *_Inherent)) and entry.device in devices
+    return isinstance(entry, (AcceptRA, DeviceAddress, *_KernelMade)) and entry.device in devices
 
 
 def _replaced_devices(wanted: set[Entry], present: set[Entry]) -> set[str]:
@@ -269,13 +269,13 @@ def _replaced_devices(wanted: set[Entry], present: set[Entry]) -> set[str]:
 
 
 def _needs(entry: Entry, devices: Collection[str]) -> bool:
-    return (isinstance(entry, Link) and entry.device in devices) or _leans_on(entry, devices)
+    return (isinstance(entry, Link) and entry.device in devices) or _depends_on(entry, devices)
 
 
-def _leans_on(entry: Entry, devices: Collection[str]) -> bool:
+def _depends_on(entry: Entry, devices: Collection[str]) -> bool:
     if isinstance(entry, KernelRoute):
         return any(hop.device in devices for hop in entry.hops)
-    return isinstance(entry, (AcceptRA, DeviceAddress, *_Inherent)) and entry.device in devices
+    return isinstance(entry, (AcceptRA, DeviceAddress, *_KernelMade)) and entry.device in devices
 
 
 def _outermost(present: set[Entry]) -> set[Entry]:
@@ -287,22 +287,22 @@ def _outermost(present: set[Entry]) -> set[Entry]:
 
 def _order(operation: Operation, replaced: set[str]) -> tuple[Any, ...]:
     entry = operation.entry
-    if _sets_down(operation):
-        return _SET_DOWN, True, *_within(entry)
+    if _is_link_shutdown(operation):
+        return _LINK_SHUTDOWN, True, *_order_in_kind(entry)
     if operation.verb != "remove":
-        return _ADDED[type(entry)], True, *_within(entry)
+        return _ADDED[type(entry)], True, *_order_in_kind(entry)
     if isinstance(entry, Link) and entry.device in replaced:
-        return _ADDED[Link], False, *_within(entry)
-    if isinstance(entry, PendingFlush) and not entry.journalled:
-        return _BEFORE_ADDRESSES, True, *_within(entry)
-    return _REMOVED[type(entry)], True, *_within(entry)
+        return _ADDED[Link], False, *_order_in_kind(entry)
+    if isinstance(entry, PendingFlush) and not entry.is_journalled:
+        return _BEFORE_ADDRESSES, True, *_order_in_kind(entry)
+    return _REMOVED[type(entry)], True, *_order_in_kind(entry)
 
 
-def _sets_down(operation: Operation) -> bool:
+def _is_link_shutdown(operation: Operation) -> bool:
     return operation.verb == "change" and isinstance(operation.entry, Link) and not operation.entry.up
 
 
-def _within(entry: Entry) -> tuple[Any, ...]:
+def _order_in_kind(entry: Entry) -> tuple[Any, ...]:
     """Order inside a kind: an on-link route comes before the ones that lean on it."""
     match entry:
         case DeviceAddress(device, interface):

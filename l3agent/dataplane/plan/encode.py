@@ -35,10 +35,10 @@ from l3agent.dataplane.plan.entries import (
 from l3agent.model.states import NextHop
 
 #: What marks a bridge as ours (its alias, shown by ``ip link``): this, the id of the network, and, where there is a
-#: card, the second mark and its name. All other ports are somebody else's.
-BRIDGE_MARK, CARD_MARK = "l3agent:network:", ":card:"
+#: port, the second mark and its name. All other ports are somebody else's.
+_BRIDGE_ALIAS, _PORT_INFIX = "l3agent:network:", ":card:"
 #: The alias of the taps that this project makes.
-TAP_MARK = "l3agent:port"
+TAP_ALIAS = "l3agent:port"
 
 Batch = list[tuple[bytes, Operation]]
 T = TypeVar("T")
@@ -63,32 +63,32 @@ class Batches:
     removals: Batch = field(default_factory=list)
 
 
-def bridges(plan: Plan) -> Batches:
+def bridge_messages(plan: Plan) -> Batches:
     """Return the messages that make bridges and set them up; they come first, for a port names its bridge by index."""
     made = Batches()
     for operation in plan.of(Bridge):
-        bridge, was = operation.entry, operation.was
+        bridge, previous = operation.entry, operation.previous
         assert isinstance(bridge, Bridge)
-        if not isinstance(was, Bridge):
+        if not isinstance(previous, Bridge):
             made.isolation.append((rtnl.new_bridge(bridge.name, bridge_mac(bridge.network_id)), operation))
-        if not (isinstance(was, Bridge) and was.isolated):
+        if not (isinstance(previous, Bridge) and previous.is_isolated):
             made.isolation.append((rtnl.isolate(bridge.name), operation))
-        alias = None if isinstance(was, Bridge) and was.marked else mark(bridge.network_id)
+        alias = None if isinstance(previous, Bridge) and previous.is_marked else bridge_alias(bridge.network_id)
         made.additions.append((rtnl.set_link(name=bridge.name, up=True, alias=alias), operation))
     return made
 
 
-def mark(network_id: str, card: str | None = None) -> str:
+def bridge_alias(network_id: str, port: str | None = None) -> str:
     """Return the alias of a bridge of ours."""
-    return BRIDGE_MARK + network_id + (f"{CARD_MARK}{card}" if card else "")
+    return _BRIDGE_ALIAS + network_id + (f"{_PORT_INFIX}{port}" if port else "")
 
 
 def parse_bridge_alias(alias: str) -> tuple[str, str] | None:
-    """Return network id and name of the card (or nothing) from the alias of a bridge; None when it is not ours."""
-    if not alias.startswith(BRIDGE_MARK):
+    """Return network id and name of the port (or nothing) from the alias of a bridge; None when it is not ours."""
+    if not alias.startswith(_BRIDGE_ALIAS):
         return None
-    network_id, _, card = alias.removeprefix(BRIDGE_MARK).partition(CARD_MARK)
-    return network_id, card
+    network_id, _, port = alias.removeprefix(_BRIDGE_ALIAS).partition(_PORT_INFIX)
+    return network_id, port
 
 
 def is_foreign(bridge: Bridge, info: rtnl.LinkInfo) -> bool:
@@ -110,7 +110,7 @@ def bridge_mac(network_id: str) -> str:
     return bytes((0x02, *hashlib.sha256(network_id.encode()).digest()[:5])).hex(":")
 
 
-def forget_flushes(done: Sequence[PendingFlush]) -> list[bytes]:
+def delete_journal(done: Sequence[PendingFlush]) -> list[bytes]:
     """Return the messages that take edges out of the journal."""
     return [nft.delete_elements("pending_flush", map(_journal_key, part)) for part in _parts(done)]
 
@@ -118,7 +118,7 @@ def forget_flushes(done: Sequence[PendingFlush]) -> list[bytes]:
 # ---- the switch namespace --------------------------------------------------------------------------------------
 
 
-def outside(plan: Plan, *, namespace_fd: int | None, bridge_index: Mapping[str, int]) -> Batches:
+def host_messages(plan: Plan, *, namespace_fd: int | None, bridge_index: Mapping[str, int]) -> Batches:
     """Return the other messages for the switch namespace: veth pairs, taps, cards.
 
     :param namespace_fd: where the inner ends are born.
@@ -132,31 +132,31 @@ def outside(plan: Plan, *, namespace_fd: int | None, bridge_index: Mapping[str, 
             case Link() as link if operation.verb == "add" and namespace_fd is not None:
                 made.isolation += [(one, operation) for one in _new_link(link, namespace_fd)]
                 made.additions.append((_tap_up(link, bridge_index), operation))
-            case Link() as link if operation.verb == "change" and link.up and isinstance(operation.was, Link):
-                if not operation.was.isolated:
-                    made.isolation.append((rtnl.isolate(link.tap, alias=TAP_MARK), operation))
-                made.additions.append((_changed_tap(link, operation.was, bridge_index), operation))
+            case Link() as link if operation.verb == "change" and link.up and isinstance(operation.previous, Link):
+                if not operation.previous.is_isolated:
+                    made.isolation.append((rtnl.isolate(link.tap, alias=TAP_ALIAS), operation))
+                made.additions.append((_changed_tap(link, operation.previous, bridge_index), operation))
             case StrayTap(name):
                 made.early_removals.append((rtnl.delete_link(name=name), operation))
-            case PhysicalPort() as card if operation.verb == "remove":
+            case PhysicalPort() as port if operation.verb == "remove":
                 # Before the mark names another: what the mark does not name is found by nobody any more.
-                made.early_removals.append((rtnl.set_link(name=card.interface, master=0), operation))
-            case PhysicalPort() as card:
-                made.additions += [(one, operation) for one in _card(card, bridge_index[card.bridge])]
+                made.early_removals.append((rtnl.set_link(name=port.interface, master=0), operation))
+            case PhysicalPort() as port:
+                made.additions += [(one, operation) for one in _physical_port(port, bridge_index[port.bridge])]
             case _:
                 pass
     return made
 
 
-def _card(card: PhysicalPort, master: int) -> list[bytes]:
-    alias = mark(card.network_id, card.interface)
-    return [rtnl.set_link(index=master, alias=alias), rtnl.set_link(name=card.interface, master=master, up=True)]
+def _physical_port(port: PhysicalPort, master: int) -> list[bytes]:
+    alias = bridge_alias(port.network_id, port.interface)
+    return [rtnl.set_link(index=master, alias=alias), rtnl.set_link(name=port.interface, master=master, up=True)]
 
 
 def _new_link(link: Link, namespace_fd: int) -> list[bytes]:
     return [
         rtnl.new_veth(link.tap, link.device, mac=link.mac, mtu=link.mtu, namespace_fd=namespace_fd),
-        rtnl.isolate(link.tap, alias=TAP_MARK),
+        rtnl.isolate(link.tap, alias=TAP_ALIAS),
     ]
 
 
@@ -165,19 +165,19 @@ def _tap_up(link: Link, bridge_index: Mapping[str, int]) -> bytes:
     return rtnl.set_link(name=link.tap, master=master, up=True)
 
 
-def _changed_tap(link: Link, was: Link, bridge_index: Mapping[str, int]) -> bytes:
+def _changed_tap(link: Link, previous: Link, bridge_index: Mapping[str, int]) -> bytes:
     return rtnl.set_link(
         name=link.tap,
         up=True,
-        master=bridge_index[link.bridge] if link.bridge and link.bridge != was.bridge else None,
-        mtu=link.mtu if link.mtu != was.mtu else None,
+        master=bridge_index[link.bridge] if link.bridge and link.bridge != previous.bridge else None,
+        mtu=link.mtu if link.mtu != previous.mtu else None,
     )
 
 
 # ---- the rules -------------------------------------------------------------------------------------------------
 
 
-def rules(plan: Plan) -> Batch:
+def rule_messages(plan: Plan) -> Batch:
     """Return the nf_tables batch, which is atomic; what comes to one map, or goes, is in few messages."""
     made: Batch = []
     for operation in plan.of(Table):
@@ -196,7 +196,7 @@ def rules(plan: Plan) -> Batch:
             made.append((nft.new_elements(name, [(_element_key(one), _element_value(one)) for one in part]), part[0]))
     for operation in plan.of(NeutronRules):
         if isinstance(operation.entry, NeutronRules):
-            made += [(one, operation) for one in _neutrons_rules(operation.entry)]
+            made += [(one, operation) for one in _neutron_rules(operation.entry)]
     for part in _parts([one for one in plan.of(PendingFlush) if one.verb == "add"]):
         edges = [(_journal_key(one.entry), None) for one in part if isinstance(one.entry, PendingFlush)]
         made.append((nft.new_elements("pending_flush", edges), part[0]))
@@ -205,10 +205,10 @@ def rules(plan: Plan) -> Batch:
 
 def _parts(elements: Sequence[T]) -> Iterator[Sequence[T]]:
     """Yield as many at a time as one message may have."""
-    return (elements[at : at + nft.MOST_ELEMENTS] for at in range(0, len(elements), nft.MOST_ELEMENTS))
+    return (elements[at : at + nft.MAX_ELEMENTS] for at in range(0, len(elements), nft.MAX_ELEMENTS))
 
 
-def _neutrons_rules(gone: NeutronRules) -> list[bytes]:
+def _neutron_rules(gone: NeutronRules) -> list[bytes]:
     """Return the messages that remove it: first what leads to a chain, then the chain."""
     place = gone.family, gone.table
     return [
@@ -250,13 +250,13 @@ def replacements(plan: Plan, index: Mapping[str, int]) -> Batch:
     ]
 
 
-def set_down(plan: Plan, index: Mapping[str, int]) -> Batch:
+def link_shutdowns(plan: Plan, index: Mapping[str, int]) -> Batch:
     """Return the messages that keep links from carrying anything, before the rules that guard them go."""
-    links = ((one, one.entry) for one in plan.set_down())
+    links = ((one, one.entry) for one in plan.link_shutdowns())
     return [(rtnl.set_link(index=index[link.device], up=False), one) for one, link in links if isinstance(link, Link)]
 
 
-def inside(plan: Plan, index: Mapping[str, int], advertised: Collection[NextHop] = ()) -> Batches:
+def namespace_messages(plan: Plan, index: Mapping[str, int], advertised: Collection[NextHop] = ()) -> Batches:
     """Return the messages for the namespace.
 
     New devices get their IPv4 addresses before they come up: for each address of a device that is up the kernel walks
@@ -274,7 +274,7 @@ def inside(plan: Plan, index: Mapping[str, int], advertised: Collection[NextHop]
         if operation.verb == "add" and isinstance(entry, DeviceAddress) and _is_early(entry, new):
             early.append((rtnl.new_address(index[entry.device], entry.interface), operation))
         elif operation not in replaced:
-            _inside(operation, made, index, advertised)
+            _namespace_messages(operation, made, index, advertised)
     made.additions = early + made.additions
     return made
 
@@ -283,21 +283,23 @@ def _is_early(address: DeviceAddress, new: Collection[str]) -> bool:
     return address.interface.version == 4 and address.device in new
 
 
-def _inside(operation: Operation, made: Batches, index: Mapping[str, int], advertised: Collection[NextHop]) -> None:
+def _namespace_messages(
+    operation: Operation, made: Batches, index: Mapping[str, int], advertised: Collection[NextHop]
+) -> None:
     match operation.entry:
         case Namespace():
             made.additions.append((rtnl.set_link(index=rtnl.LOOPBACK, up=True), operation))
         case Link() as link if operation.verb == "remove":
             made.removals.append((rtnl.delete_link(index=index[link.device]), operation))
         case Link() as link if link.up:
-            made.additions.append((_brought_up(link, operation.was, index[link.device]), operation))
+            made.additions.append((_brought_up(link, operation.previous, index[link.device]), operation))
         case AcceptRA(device) if operation.verb == "remove":
             routers = [hop.via for hop in advertised if hop.device == device and hop.via is not None]
             made.removals += [(routes.delete_default_of_ra(index[device], via), operation) for via in routers]
         case DeviceAddress() as address if operation.verb == "remove":
             made.removals.append((rtnl.delete_address(index[address.device], address.interface), operation))
         case DeviceAddress() as address:
-            made.additions += [(one, operation) for one in _address(address, operation.was, index[address.device])]
+            made.additions += [(one, operation) for one in _address(address, operation.previous, index[address.device])]
         case ConnectedRoute(device, network, source):
             made.connected_routes.append((routes.connected_route(network, index[device], source), operation))
         case KernelRoute() as route if operation.verb == "remove":
@@ -320,24 +322,24 @@ def _deleted_route(route: KernelRoute, index: Mapping[str, int]) -> bytes:
     return routes.delete_default(route.destination, hops, route.protocol, route.metric)
 
 
-def _brought_up(link: Link, was: object, index: int) -> bytes:
-    if not isinstance(was, Link):
+def _brought_up(link: Link, previous: object, index: int) -> bytes:
+    if not isinstance(previous, Link):
         # A device that was moved in is as the switch made it.
         mac, mtu = (link.mac, link.mtu) if link.is_ovs_internal else (None, None)
         return rtnl.set_link(index=index, up=True, mac=mac, mtu=mtu)
     return rtnl.set_link(
         index=index,
         up=True,
-        mac=link.mac if link.mac != was.mac else None,
-        mtu=link.mtu if link.mtu != was.mtu else None,
-        carries_all=not (was.arp and was.multicast),
+        mac=link.mac if link.mac != previous.mac else None,
+        mtu=link.mtu if link.mtu != previous.mtu else None,
+        carries_all=not (previous.arp and previous.multicast),
     )
 
 
-def _address(address: DeviceAddress, was: object, index: int) -> list[bytes]:
+def _address(address: DeviceAddress, previous: object, index: int) -> list[bytes]:
     new = rtnl.new_address(index, address.interface)
-    if not isinstance(was, DeviceAddress):
+    if not isinstance(previous, DeviceAddress):
         return [new]
     # Another prefix length: IPv6 knows an address once per device, IPv4 once per prefix length.
-    old = rtnl.delete_address(index, was.interface)
+    old = rtnl.delete_address(index, previous.interface)
     return [old, new] if address.interface.version == 6 else [new, old]

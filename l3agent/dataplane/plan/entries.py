@@ -18,15 +18,15 @@ class Bridge:
 
     No plan removes one: a bridge goes by itself soon after its last port (see ``GarbageCollector.collect``).
 
-    :param isolated: the node's own stack ignores it; so does a bridge count that this project did not make.
-    :param marked: its alias names its network; a bridge that this project did not make counts as marked.
+    :param is_isolated: the node's own stack ignores it; so does a bridge count that this project did not make.
+    :param is_marked: its alias names its network; a bridge that this project did not make counts as marked.
     """
 
     name: str
     network_id: str
     up: bool = True
-    isolated: bool = True
-    marked: bool = True
+    is_isolated: bool = True
+    is_marked: bool = True
 
     def identity(self) -> Hashable:
         """Return what makes two entries the same object."""
@@ -79,7 +79,7 @@ class Link:
     :param mtu: None when it does not matter.
     :param tap: nothing where the other end is not to be seen, or is not the one that counts.
     :param bridge: None when another agent plugs the tap in.
-    :param isolated: the node's own stack ignores ``tap``.
+    :param is_isolated: the node's own stack ignores ``tap``.
     :param arp: ``device`` resolves addresses (no IFF_NOARP).
     :param multicast: ``device`` sends and receives multicast (IFF_MULTICAST), which neighbour discovery needs.
     :param offload: ``device`` leaves checksums to the other end (tx-checksumming of ethtool(8)).
@@ -91,7 +91,7 @@ class Link:
     up: bool
     tap: str
     bridge: str | None
-    isolated: bool = True
+    is_isolated: bool = True
     arp: bool = True
     multicast: bool = True
     offload: bool = True
@@ -127,7 +127,7 @@ class AcceptRA:
         """Return what makes two entries the same object."""
         return self.device
 
-    def settings(self, on: bool) -> list[Sysctl]:
+    def sysctls(self, on: bool) -> list[Sysctl]:
         """Return what makes it so, or not so. 2: although the device forwards (ip-sysctl of the kernel)."""
         place = f"net/ipv6/conf/{self.device}"
         return [Sysctl(f"{place}/autoconf", "0"), Sysctl(f"{place}/accept_ra", "2" if on else "0")]
@@ -151,12 +151,12 @@ class DeviceSettings:
         """Return what makes two entries the same object."""
         return self.device
 
-    def settings(self, was: DeviceSettings) -> list[Sysctl]:
+    def sysctls(self, previous: DeviceSettings) -> list[Sysctl]:
         """Return what leads here from other settings. The kernel has no device without IPv4."""
         found = []
-        if not was.forwarding:
+        if not previous.forwarding:
             found += [Sysctl(f"net/{family}/conf/{self.device}/forwarding", "1") for family in ("ipv4", "ipv6")]
-        if not was.arp_ignore:
+        if not previous.arp_ignore:
             found.append(Sysctl(f"net/ipv4/conf/{self.device}/arp_ignore", "0"))
         return found
 
@@ -167,19 +167,19 @@ class SwitchPort:
 
     :param type: ``internal`` for a device that the switch makes, nothing for a link that exists without it.
     :param ids: the pairs of ``external_ids`` that count; others may be there too.
-    :param tagged: whether it has a VLAN: the L2 agent's, or the dead one until that agent has wired it. None when it
+    :param has_tag: whether it has a VLAN: the L2 agent's, or the dead one until that agent has wired it. None when it
         does not matter.
-    :param stuck: it has the L2 agent's VLAN and is dead all the same.
-    :param made: whether its device exists.
+    :param is_stuck: it has the L2 agent's VLAN and is dead all the same.
+    :param has_device: whether its device exists.
     """
 
     name: str
     bridge: str
     type: str
     ids: frozenset[tuple[str, str]]
-    tagged: bool | None
-    stuck: bool = False
-    made: bool = True
+    has_tag: bool | None
+    is_stuck: bool = False
+    has_device: bool = True
 
     def identity(self) -> Hashable:
         """Return what makes two entries the same object."""
@@ -242,11 +242,11 @@ class Table:
     """The table of a router without its elements.
 
     :param counting: whether floating IPs count their traffic in it.
-    :param intact: its rules are the ones this release writes.
+    :param is_intact: its rules are the ones this release writes.
     """
 
     counting: bool = False
-    intact: bool = True
+    is_intact: bool = True
 
     def identity(self) -> Hashable:
         """Return what makes two entries the same object."""
@@ -318,14 +318,14 @@ class PendingFlush:
 
     :param original: floating address, address that sources were translated to, network address, or gateway address.
     :param translated: fixed address, or netmask of the network; 0.0.0.0 for the other causes.
-    :param journalled: False if the plan deletes the entries before it adds the floating address to the gateway device:
-        the missing address takes the place of the journal, and a repeated plan deletes the entries again.
+    :param is_journalled: False if the plan deletes the entries before it adds the floating address to the gateway
+        device: the missing address takes the place of the journal, and a repeated plan deletes the entries again.
     """
 
     cause: str
     original: IPv4Address
     translated: IPv4Address = NO_ADDRESS
-    journalled: bool = True
+    is_journalled: bool = True
 
     @property
     def network(self) -> IPv4Network:

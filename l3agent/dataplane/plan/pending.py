@@ -40,14 +40,14 @@ def removed_mappings(wanted: set[Entry], present: set[Entry]) -> set[PendingFlus
                     edges.add(PendingFlush(name, address))
             case DeviceAddress(device, IPv4Interface(ip=ip)) if device.startswith(GATEWAY_DEVICE) and ip not in known:
                 edges.add(PendingFlush("address", ip))
-            case DeviceAddress(device, IPv4Interface() as interface) if _is_left(device, interface, wanted):
+            case DeviceAddress(device, IPv4Interface() as interface) if _is_removed_network(device, interface, wanted):
                 edges.add(PendingFlush("interface", interface.network.network_address, interface.netmask))
             case _:
                 pass
     return edges
 
 
-def _is_left(device: str, interface: IPv4Interface, wanted: set[Entry]) -> bool:
+def _is_removed_network(device: str, interface: IPv4Interface, wanted: set[Entry]) -> bool:
     """Tell whether a network of tenants is left altogether; with another prefix length its flows go on."""
     return device.startswith(INTERNAL_DEVICE) and not any(
         isinstance(one, DeviceAddress)
@@ -72,7 +72,7 @@ def added_mappings(wanted: set[Entry], present: set[Entry]) -> set[PendingFlush]
     return {PendingFlush("untranslated", one) for one in floating} | _added_snat(added, wanted, present)
 
 
-def journalled(edges: set[PendingFlush], wanted: set[Entry], present: set[Entry]) -> set[PendingFlush]:
+def drop_needless_journal(edges: set[PendingFlush], wanted: set[Entry], present: set[Entry]) -> set[PendingFlush]:
     """Return the edges of a plan, marked as not journalled where the plan needs no journal.
 
     It needs none if all edges are those of floating addresses that come after their entries are deleted. All edges of
@@ -81,7 +81,7 @@ def journalled(edges: set[PendingFlush], wanted: set[Entry], present: set[Entry]
     if not edges or any(edge.cause != "untranslated" for edge in edges) or not edges.isdisjoint(present):
         return edges
     if {edge.original for edge in edges} <= _gateway_addresses(wanted - present) - _gateway_addresses(present):
-        return {replace(edge, journalled=False) for edge in edges}
+        return {replace(edge, is_journalled=False) for edge in edges}
     return edges
 
 

@@ -89,7 +89,7 @@ def entry_count(state: State | None) -> int:
     return len(state.routes) if isinstance(state, HostState) else 0
 
 
-def changed(
+def changed_entries(
     key: Key, old: State, new: State, driver: InterfaceDriver, *, counting: bool = False
 ) -> tuple[Entries, Entries] | None:
     """Return entries of two states of a router, as far as they may differ; None when a port is another.

@@ -67,7 +67,7 @@ def test_a_way_through_a_device_that_is_down_is_none() -> None:
 
 
 def test_rules_that_are_not_ours_translate_nothing() -> None:
-    told = of(changed("table", "", intact=False), FIXED, OUTSIDE)
+    told = of(changed("table", "", is_intact=False), FIXED, OUTSIDE)
     assert str(told.source) == FIXED and "rules of the router are missing" in told.steps[-2].text
 
 

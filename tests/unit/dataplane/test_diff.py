@@ -53,7 +53,7 @@ def kinds(wanted: RouterState | None, held: RouterState | None) -> list[tuple[st
 
 def test_rules_come_before_the_links_are_up_and_addresses_before_routes() -> None:
     plan = diff(rendered(ROUTER), frozenset())
-    inside = encode.inside(plan, {"qr-a": 2, "qg-b": 3})
+    inside = encode.namespace_messages(plan, {"qr-a": 2, "qg-b": 3})
     places = {kind: at for at, (_, kind) in enumerate(kinds(ROUTER, None))}
     assert places[Namespace] < places[Bridge] < places[Link] < places[Table] < places[Element]
     assert places[Element] < places[DeviceAddress] < places[KernelRoute]
@@ -81,7 +81,7 @@ def test_a_link_on_another_tap_goes_before_it_comes_with_all_that_leans_on_it() 
     assert len(plan.of(DeviceAddress)) == 5 and len(plan.of(KernelRoute)) == 2
     assert not plan.of(Table, Element, Namespace)
     assert len(encode.replacements(plan, {"qr-a": 2, "qg-b": 3})) == 2
-    assert encode.inside(plan, {"qr-a": 2, "qg-b": 3}).removals == []
+    assert encode.namespace_messages(plan, {"qr-a": 2, "qg-b": 3}).removals == []
 
 
 def test_a_link_that_is_down_is_brought_up_and_nothing_else() -> None:
@@ -110,7 +110,7 @@ def test_a_moved_floating_ip_is_one_delete_and_one_add_a_map_in_one_batch() -> N
     plan = diff(rendered(moved), rendered(ROUTER))
     edge = PendingFlush("floating_dnat", IPv4Address("203.0.113.100"), IPv4Address("10.0.0.5"))
     assert [(one.verb, one.entry) for one in plan.of(PendingFlush)] == [("add", edge), ("remove", edge)]
-    batch = encode.rules(plan)
+    batch = encode.rule_messages(plan)
     types = [next(messages(data))[0] & 0xFF for data, _ in batch]
     assert types == [14, 12, 14, 12, 12]
     assert batch[-1][0].count(b"pending_flush") == 1
@@ -120,7 +120,7 @@ def test_entries_towards_an_added_floating_ip_are_deleted_only_where_there_can_b
     floating = IPv4Address("203.0.113.100")
     edge = PendingFlush("untranslated", floating)
     fewer = rendered(replace(ROUTER, floating_ips=frozenset()))
-    without_journal = replace(edge, journalled=False)
+    without_journal = replace(edge, is_journalled=False)
     operations = diff(rendered(ROUTER), fewer).operations
     assert [(one.verb, one.entry) for one in operations if isinstance(one.entry, PendingFlush)] == [
         ("remove", without_journal)
@@ -132,7 +132,7 @@ def test_entries_towards_an_added_floating_ip_are_deleted_only_where_there_can_b
     rest = diff(rendered(ROUTER), rendered(ROUTER) - {address}).operations
     assert [one.entry for one in rest] == [without_journal, address]
     # The rules that used the elements are gone, and so are the elements of the tampered table.
-    tampered = {one for one in rendered(ROUTER) if not isinstance(one, Table)} | {Table(intact=False)}
+    tampered = {one for one in rendered(ROUTER) if not isinstance(one, Table)} | {Table(is_intact=False)}
     assert edge in {one.entry for one in diff(rendered(ROUTER), tampered).of(PendingFlush)}
     # A new namespace, also where something outside of it was left over.
     assert not diff(rendered(ROUTER), {StrayTap("tapa")}).of(PendingFlush)
@@ -142,7 +142,7 @@ def test_entries_towards_an_added_floating_ip_are_deleted_only_where_there_can_b
     other = IPv4Address("203.0.113.101")
     both = replace(ROUTER, floating_ips=ROUTER.floating_ips | {FloatingIP(other, IPv4Address("10.0.0.6"))})
     edges = {one.entry for one in diff(rendered(both), neutrons).of(PendingFlush)}
-    assert edges == {PendingFlush("untranslated", other, journalled=False)}
+    assert edges == {PendingFlush("untranslated", other, is_journalled=False)}
     # Beside an edge that is journalled all are: one dump serves a plan.
     moved = replace(ROUTER, floating_ips=frozenset({FloatingIP(other, IPv4Address("10.0.0.6"))}))
     added = [one.entry for one in diff(rendered(moved), rendered(ROUTER)).of(PendingFlush) if one.verb == "add"]
@@ -174,7 +174,7 @@ def test_a_mapping_that_goes_and_is_journalled_already_is_flushed_once() -> None
 def test_a_device_of_the_node_is_isolated_before_it_comes_up() -> None:
     link = Link("qr-a", "fa:16:3e:00:00:01", 1500, True, "tapa", "brqn")
     plan = diff({Namespace("ns"), Bridge("brqn", "n"), link}, set())
-    for made in (encode.bridges(plan), encode.outside(plan, namespace_fd=3, bridge_index={"brqn": 4})):
+    for made in (encode.bridge_messages(plan), encode.host_messages(plan, namespace_fd=3, bridge_index={"brqn": 4})):
         flags = [unpack_from("=I", message, 24)[0] for message, _ in made.isolation]  # ifi_flags behind nlmsghdr
         assert flags == [0, 0]
         assert [operation.entry for _, operation in made.additions] == [made.isolation[0][1].entry]

@@ -45,10 +45,10 @@ def test_a_port_of_the_integration_bridge() -> None:
 def test_a_port_of_a_gateway_goes_to_the_external_bridge_of_old_files() -> None:
     driver = load_driver("openvswitch", integration_bridge="br-i", external_bridge="br-ex")
     gateway, inner = port("net", "10.0.0.1/24", gateway=True), port("net", "10.0.0.1/24")
-    assert [(one.bridge, one.tagged) for one in driver.port(OWNER, gateway) if isinstance(one, SwitchPort)] == [
+    assert [(one.bridge, one.has_tag) for one in driver.port(OWNER, gateway) if isinstance(one, SwitchPort)] == [
         ("br-ex", None)
     ]
-    assert [(one.bridge, one.tagged) for one in driver.port(OWNER, inner) if isinstance(one, SwitchPort)] == [
+    assert [(one.bridge, one.has_tag) for one in driver.port(OWNER, inner) if isinstance(one, SwitchPort)] == [
         ("br-i", True)
     ]
 

@@ -111,7 +111,7 @@ def test_what_is_gone_already_is_not_removed_again() -> None:
 
 def test_only_what_is_wrong_is_written_and_nobody_waits_for_it() -> None:
     rows = database(external_ids=["map", [["iface-id", "other"], ["foreign", "kept"]]], tag=["set", []])
-    made, waits, again = steps(Operation("change", PORT, replace(PORT, ids=frozenset(), tagged=False)), rows)
+    made, waits, again = steps(Operation("change", PORT, replace(PORT, ids=frozenset(), has_tag=False)), rows)
     assert made == [
         {
             "op": "mutate",
@@ -134,7 +134,7 @@ def test_only_what_is_wrong_is_written_and_nobody_waits_for_it() -> None:
 
 
 def test_an_l2_agent_of_old_that_sets_the_tag_alone_is_helped() -> None:
-    rows, stuck = database(tag=3), replace(PORT, stuck=True)
+    rows, stuck = database(tag=3), replace(PORT, is_stuck=True)
     (one, *rest), waits, _ = steps(Operation("change", PORT, stuck), rows)
     assert (one["table"], one["row"]) == ("Port", {"vlan_mode": ["set", []], "trunks": ["set", []]})
     assert (rest, waits) == (NEXT, False)
@@ -155,7 +155,7 @@ def test_a_port_on_another_bridge_moves_in_one_transaction() -> None:
 
 
 def test_a_port_that_lost_its_device_goes_first_and_comes_then() -> None:
-    lost = Operation("change", PORT, replace(PORT, made=False))
+    lost = Operation("change", PORT, replace(PORT, has_device=False))
     assert steps(lost, database(), retried=False) == (NEXT, True, False)
     made, waits, again = steps(lost, database())
     assert [one["op"] for one in made] == ["mutate", "mutate", "select"] and waits and again
@@ -164,7 +164,7 @@ def test_a_port_that_lost_its_device_goes_first_and_comes_then() -> None:
 
 
 def test_a_port_that_the_switch_has_not_made_yet_is_waited_for() -> None:
-    made, waits, again = steps(Operation("change", PORT, replace(PORT, made=False)), database(ofport=["set", []]))
+    made, waits, again = steps(Operation("change", PORT, replace(PORT, has_device=False)), database(ofport=["set", []]))
     assert (made, waits, again) == (NEXT, True, False)
 
 
@@ -202,10 +202,10 @@ LINK = Link("qr-1", "fa:16:3e:00:00:01", 1500, True, "qr-1", None)
 def test_a_port_is_seen_as_far_as_it_matters() -> None:
     rows = database(external_ids=["map", [*sorted(map(list, IDS)), ["foreign", "x"]]])
     assert observed_ports(Known(rows), "r1", {PORT}, [LINK], {"qr-1"}) == {PORT}
-    assert observed_ports(Known(rows), "r1", {PORT}, [], set()) == {replace(PORT, made=False)}
+    assert observed_ports(Known(rows), "r1", {PORT}, [], set()) == {replace(PORT, has_device=False)}
     untagged = normalise(database(tag=["set", []]).ports["qr-1"], PORT, True)
-    assert untagged == replace(PORT, tagged=False)
-    anyhow = replace(PORT, tagged=None)
+    assert untagged == replace(PORT, has_tag=False)
+    anyhow = replace(PORT, has_tag=None)
     assert normalise(database().ports["qr-1"], anyhow, True) == anyhow
 
 

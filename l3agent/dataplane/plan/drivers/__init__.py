@@ -20,10 +20,10 @@ class InterfaceDriver(Protocol):
     Besides MAC address and MTU a driver is responsible, by the fields of its entries, for what depends on how a port is
     plugged in:
 
-    * ``Link.isolated`` and ``Bridge.isolated``: the node's own stack ignores the devices that the driver creates in the
-      node's namespace (IPv6 disabled, ``arp_ignore`` 8, ``rp_filter`` 1), before they come up. All drivers do.
-    * ``Link.offload``: whether the inner end leaves transmit checksums to the other end. It must not where no kernel
-      completes them: Open vSwitch with a datapath in user space reads packets off a veth pair as they are.
+    * ``Link.is_isolated`` and ``Bridge.is_isolated``: the host stack ignores the devices that the driver creates in the
+      host namespace (IPv6 disabled, ``arp_ignore`` 8, ``rp_filter`` 1) before they come up. All drivers isolate.
+    * ``Link.offload``: the inner end leaves transmit checksums to the other end. It must be False if no kernel
+      completes them: Open vSwitch with a userspace datapath reads packets from a veth pair without checksums.
 
     Everything else of the inner device (``arp``, ``multicast``, ``forwarding``, ``arp_ignore``, ``accept_ra``) is the
     same with all drivers, and rendered with the state.

@@ -49,7 +49,7 @@ class OpenVSwitchDriver:
             type="" if self.use_veth else "internal",
             ids=frozenset(ids.items()),
             # Nobody wires what is on the external bridge.
-            tagged=None if outside else True,
+            has_tag=None if outside else True,
         )
         # A datapath in user space reads packets off the pair as they are: nothing completes their checksums.
         yield Link(port.device, port.mac, port.mtu, True, name, None, offload=not self.use_veth)
