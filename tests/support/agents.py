@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Types of the fixtures that create agents and their services."""
+"""Agents with a fake server and a fake data plane: types of their fixtures, states in the fake data plane."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any, cast
 
+from l3agent.agent.dataplane_client import DataplaneClient
 from l3agent.agent.l3_agent import L3NATAgent
+from l3agent.model.states import RouterState
 from l3agent.service import Service
 from l3agent.testing import FakeDataplane, FakePlugin
 
@@ -13,3 +16,19 @@ MakeAgent = Callable[[], L3NATAgent]
 ServiceOf = Callable[[L3NATAgent], Service]
 #: An agent that is not started, its server and its data plane.
 Node = tuple[L3NATAgent, FakePlugin, FakeDataplane]
+
+#: Differs from each state that an agent requests.
+FOREIGN_STATE: Any = object()
+
+
+def router_state(dataplane: FakeDataplane, router_id: str) -> RouterState:
+    """Return the state of a router in the data plane.
+
+    :raises KeyError: there is none.
+    """
+    return cast(RouterState, dataplane.states["router", router_id])
+
+
+def as_client(dataplane: FakeDataplane) -> DataplaneClient:
+    """Return the data plane as the type that status and metrics require."""
+    return cast(DataplaneClient, dataplane)

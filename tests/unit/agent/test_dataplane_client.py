@@ -20,9 +20,10 @@ from l3agent.agent.dataplane_client import DataplaneClient
 from l3agent.agent.dataplane_process import DataplaneProcess
 from l3agent.exceptions import ApplyError, ConfigError, DataplaneUnavailable, PermissionMissing
 from l3agent.model.protocol import PROTOCOL
+from l3agent.model.states import Key
 from l3agent.testing import wait_until
 
-R1 = ("router", "c0000000-0000-4000-8000-000000000000")
+R1: Key = ("router", "c0000000-0000-4000-8000-000000000000")
 
 
 class Peer:
@@ -30,12 +31,12 @@ class Peer:
 
     def __init__(self, path: Path, pid: int = 1, version: str = __version__) -> None:
         self.path, self.pid, self.version, self.process = str(path), pid, version, "first"
-        self.protocol = PROTOCOL
-        self.requests = []
-        self.answers = {"inventory": {"router": [], "host": [], "network": []}}
-        self.delays = {}
+        self.protocol: Any = PROTOCOL
+        self.requests: list[Any] = []
+        self.answers: dict[str, Any] = {"inventory": {"router": [], "host": [], "network": []}}
+        self.delays: dict[str, float] = {}
         self.silent = False
-        self._connections = []
+        self._connections: list[Any] = []
         Path(path).unlink(missing_ok=True)
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(self.path)
@@ -231,7 +232,8 @@ def test_another_protocol_is_rejected_and_the_older_process_is_named(
     # Restarted with the same protocol, whatever its version is, it is accepted.
     peer.protocol, peer.version = PROTOCOL, "9.9.9"
     wait_until(lambda: client.connected)
-    assert (client.cause, client.reason, client.version) == (None, None, "9.9.9")
+    found = (client.cause, client.reason, client.version)
+    assert found == (None, None, "9.9.9")  # type: ignore[comparison-overlap]
     assert len([record for record in caplog.records if "restart" in record.getMessage()]) == 1
     client.stop()
     peer.close()

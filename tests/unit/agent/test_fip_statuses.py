@@ -12,7 +12,7 @@ from l3agent.testing import wait_until
 
 class Server:
     def __init__(self) -> None:
-        self.told = []
+        self.told: list[tuple[str, dict[str, str]]] = []
         self.failures = 0
         self.delay = 0.0
 

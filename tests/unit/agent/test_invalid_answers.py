@@ -14,7 +14,7 @@ from oslo_config import cfg
 from l3agent.agent.follow_up import FollowUp
 from l3agent.agent.l3_agent import NETWORK_UPDATE_TOPIC, L3NATAgent
 from l3agent.testing import FakeDataplane, FakePlugin, running, wait_until
-from tests.support.agents import MakeAgent, ServiceOf
+from tests.support.agents import MakeAgent, ServiceOf, router_state
 from tests.support.payloads import a_router
 
 IDS = [f"c{number:07x}-0000-4000-8000-000000000000" for number in range(8)]
@@ -67,7 +67,7 @@ def test_an_invalid_element_costs_one_line_and_the_other_routers_are_processed(
     plugin.sync_routers = lambda context, **arguments: [*real(context, **arguments), bad]
     plugin.routers[IDS[0]] = a_router(id=IDS[0], gw_port=None)
     resync(full)
-    assert dataplane.states["router", IDS[0]].gateway is None
+    assert router_state(dataplane, IDS[0]).gateway is None
     assert here(dataplane) == set(IDS)
     assert len(warnings()) == 1 and "sync_routers: 1 elements ignored" in warnings()[0].getMessage()
     assert not any(one.exc_info for one in warnings())
@@ -106,7 +106,7 @@ def test_an_answer_that_is_no_list_is_a_warning_without_traceback_and_asked_for_
     setattr(plugin, method, lambda context, **arguments: wrong.pop() if wrong else real(context, **arguments))
     plugin.routers[IDS[0]] = a_router(id=IDS[0], gw_port=None)
     resync(full)
-    wait_until(lambda: dataplane.states["router", IDS[0]].gateway is None)
+    wait_until(lambda: router_state(dataplane, IDS[0]).gateway is None)
     assert here(dataplane) == set(IDS)
     assert len(warnings()) == 1 and f"{method}: the server answered {answer!r}" in warnings()[0].getMessage()
     assert not any(one.exc_info for one in warnings())
@@ -122,7 +122,7 @@ def test_an_id_that_is_no_uuid_is_rejected_once_and_never_retried(
     assert [call["router_ids"] for call in plugin.called("sync_routers")[asked:]] == [IDS]
     assert len(warnings()) == 1
     plugin.get_router_ids = real
-    for method, arguments in [
+    casts: list[tuple[str, dict[str, Any]]] = [
         ("routers_updated", {"routers": ["x", {"id": 1}, {}, IDS[0]]}),
         ("routers_updated", {"routers": "everything"}),
         ("routers_updated", {"routers": None}),
@@ -130,10 +130,11 @@ def test_an_id_that_is_no_uuid_is_rejected_once_and_never_retried(
         ("router_deleted", {"router_id": "x/y"}),
         ("router_removed_from_agent", {"payload": {}}),
         ("router_removed_from_agent", {"payload": None}),
-    ]:
+    ]
+    for method, arguments in casts:
         before = len(warnings())
         plugin.cast_to_agents(method, **arguments)
-        wait_until(lambda before=before: len(warnings()) > before)
+        wait_until(lambda before=before: len(warnings()) > before)  # type: ignore[misc]
         settle(full)
         assert len(warnings()) == before + 1, method
     plugin.cast_to_agents("network_update", topic=NETWORK_UPDATE_TOPIC, version="1.4", network={})

@@ -13,7 +13,7 @@ from oslo_config import cfg
 from l3agent.agent.l3_agent import L3NATAgent
 from l3agent.exceptions import DataplaneUnavailable, L3AgentError
 from l3agent.testing import FakeDataplane, FakePlugin, running, wait_until
-from tests.support.agents import MakeAgent, ServiceOf
+from tests.support.agents import MakeAgent, ServiceOf, router_state
 from tests.support.payloads import a_floating_ip, a_router
 
 R1, R2 = "cffffff1-0000-4000-8000-000000000000", "cffffff2-0000-4000-8000-000000000000"
@@ -33,8 +33,9 @@ def serving(agent: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane) -> 
 
 
 def floating(dataplane: FakeDataplane, router_id: str) -> list[str] | None:
-    state = dataplane.states.get(("router", router_id))
-    return None if state is None else sorted(str(one.floating) for one in state.floating_ips)
+    if ("router", router_id) not in dataplane.states:
+        return None
+    return sorted(str(one.floating) for one in router_state(dataplane, router_id).floating_ips)
 
 
 def updated(agent: L3NATAgent, dataplane: FakeDataplane, router_id: str, *expected: int) -> None:

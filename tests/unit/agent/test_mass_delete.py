@@ -10,7 +10,7 @@ from oslo_config import cfg
 from l3agent.agent.l3_agent import L3NATAgent
 from l3agent.agent.mass_delete import MassDeleteGuard
 from l3agent.testing import FakeDataplane, FakePlugin, running, wait_until
-from tests.support.agents import Node, ServiceOf
+from tests.support.agents import FOREIGN_STATE, Node, ServiceOf
 from tests.support.payloads import a_router
 
 ROUTERS = [a_router(id=f"c{number:07x}-0000-4000-8000-000000000000") for number in range(8)]
@@ -133,7 +133,7 @@ def test_an_answer_that_was_wrong_costs_nothing(full_node: Node) -> None:
 @pytest.mark.feature("sync.orphans")
 def test_orphans_are_found_at_every_full_sync_not_only_the_first(full_node: Node) -> None:
     agent, _, dataplane = full_node
-    dataplane.states[("router", "orphan")] = object()
+    dataplane.states[("router", "orphan")] = FOREIGN_STATE
     agent.full_sync.request("test")
     wait_until(lambda: here(dataplane) == IDS)
 
@@ -146,7 +146,7 @@ def test_orphans_have_a_time_of_grace_and_are_listed_meanwhile(
     conf.set_override("mass_delete_confirm_interval", 0, group="l3agent")
     plugin, dataplane = FakePlugin(transport, ROUTERS), FakeDataplane()
     agent = L3NATAgent(conf, "node1", dataplane=dataplane, transport=transport)
-    dataplane.states[("router", "orphan")] = object()
+    dataplane.states[("router", "orphan")] = FOREIGN_STATE
     with running(plugin, service_of(agent)):
         wait_until(lambda: agent.orphans.ages())
         assert agent.orphans.ages().keys() == {"orphan"} and "orphan" in here(dataplane)
@@ -159,7 +159,7 @@ def test_orphans_in_doubt_go_in_the_end(conf: cfg.ConfigOpts, transport: Any, se
     conf.set_override("mass_delete_confirm_interval", 0.5, group="l3agent")
     plugin, dataplane = FakePlugin(transport), FakeDataplane()
     agent = L3NATAgent(conf, "node1", dataplane=dataplane, transport=transport)
-    dataplane.states |= {("router", router_id): object() for router_id in IDS}
+    dataplane.states |= {("router", router_id): FOREIGN_STATE for router_id in IDS}
     with running(plugin, service_of(agent)):
         wait_until(lambda: agent.mass_delete_guard.held)
         assert here(dataplane) == IDS
@@ -174,7 +174,7 @@ def test_orphans_may_be_listed_only_and_one_that_the_server_names_is_none(
     conf.set_override("mass_delete_confirm_interval", 0, group="l3agent")
     plugin, dataplane = FakePlugin(transport, ROUTERS[1:]), FakeDataplane()
     agent = L3NATAgent(conf, "node1", dataplane=dataplane, transport=transport)
-    dataplane.states |= {("router", one): object() for one in ("orphan", ROUTERS[0]["id"])}
+    dataplane.states |= {("router", one): FOREIGN_STATE for one in ("orphan", ROUTERS[0]["id"])}
     with running(plugin, service_of(agent)):
         wait_until(lambda: agent.full_sync.in_sync)
         assert agent.orphans.ages().keys() == {"orphan", ROUTERS[0]["id"]}
@@ -193,7 +193,7 @@ def test_orphans_that_stay_are_not_suspicious(
     plugin, dataplane = FakePlugin(transport, ROUTERS), FakeDataplane()
     agent = L3NATAgent(conf, "node1", dataplane=dataplane, transport=transport)
     orphans = {f"orphan{number}" for number in range(2 * len(IDS))}
-    dataplane.states |= {("router", one): object() for one in orphans}
+    dataplane.states |= {("router", one): FOREIGN_STATE for one in orphans}
     with running(plugin, service_of(agent)):
         wait_until(lambda: agent.full_sync.in_sync)
         assert agent.orphans.ages().keys() == orphans

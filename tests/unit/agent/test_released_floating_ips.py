@@ -110,7 +110,7 @@ def test_a_router_that_comes_back_has_its_floating_ips_active_again(
     payload = plugin.routers.pop(R1)
     unscheduled(served, plugin)
     wait_until(lambda: ("router", R1) not in dataplane.states)
-    plugin.routers[R1] = payload | {"_floatingips": fips(101, 102, status="DOWN")}
+    plugin.routers[R1] = {**payload, "_floatingips": fips(101, 102, status="DOWN")}
     served.routers_updated(None, [R1])
     wait_until(lambda: plugin.fip_statuses == {"fip101": "ACTIVE", "fip102": "ACTIVE"})
 

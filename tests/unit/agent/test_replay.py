@@ -14,6 +14,7 @@ from l3agent.agent.l3_agent import L3NATAgent
 from l3agent.exceptions import ApplyError, L3AgentError, TransientError
 from l3agent.ops.replay import replay
 from l3agent.testing import FakeDataplane, FakePlugin, wait_until
+from tests.support.agents import router_state
 from tests.support.payloads import a_floating_ip, a_router
 
 R1, R2 = "cffffff1-0000-4000-8000-000000000000", "cffffff2-0000-4000-8000-000000000000"
@@ -39,7 +40,7 @@ def test_what_the_server_says_now_is_done_and_told_line_by_line(
     plugin.routers |= {R1: changed(R1)}
     answer = replay(serving, R1, 5)
     assert (answer["action"], answer["result"], answer["error"]) == ("update", "ok", None)
-    assert {str(one.floating) for one in dataplane.states["router", R1].floating_ips} == {"203.0.113.7"}
+    assert {str(one.floating) for one in router_state(dataplane, R1).floating_ips} == {"203.0.113.7"}
     assert {"wait", "fetch"} <= answer["timings"].keys()
     assert answer["log"] and all(R1 in line for line in answer["log"])
     assert any(" DEBUG " in line for line in answer["log"]) and any(" INFO " in line for line in answer["log"])
@@ -50,7 +51,7 @@ class Written(logging.Handler):
 
     def __init__(self) -> None:
         super().__init__(level=0)
-        self.records = []
+        self.records: list[logging.LogRecord] = []
 
     def emit(self, record: logging.LogRecord) -> None:
         self.records.append(record)
@@ -111,7 +112,7 @@ def test_work_that_was_in_hand_is_not_taken_for_it(
     wait_until(lambda: serving.queue.is_processing(R1))
     plugin.routers |= {R1: changed(R1)}
     assert replay(serving, R1, 5)["result"] == "ok"
-    assert {str(one.floating) for one in dataplane.states["router", R1].floating_ips} == {"203.0.113.7"}
+    assert {str(one.floating) for one in router_state(dataplane, R1).floating_ips} == {"203.0.113.7"}
 
 
 def test_it_has_a_deadline_and_is_not_done_by_a_drained_agent(serving: L3NATAgent, dataplane: FakeDataplane) -> None:

@@ -26,7 +26,7 @@ R1 = "cffffff1-0000-4000-8000-000000000000"
 def told(agent: L3NATAgent) -> list[UpdateResult]:
     """All outcomes from a point at which the agent is in sync."""
     wait_until(lambda: agent.full_sync.in_sync)
-    outcomes = []
+    outcomes: list[UpdateResult] = []
     agent.results.observers.append(outcomes.append)
     return outcomes
 
@@ -49,6 +49,7 @@ def test_an_update_is_one_line_with_its_times_and_the_request_of_the_server(
     context = admin_context()
     Client(transport, "l3_agent").cast(context, "routers_updated", fanout=True, routers=[R1])
     wait_until(lambda: told)
+    line: Any
     [line] = lines()
     assert line.levelname == "INFO"
     assert line.getMessage().startswith(f"router {R1} updated: 1 operations, wait ")
@@ -102,7 +103,7 @@ def test_a_refused_router_is_an_outcome_too(agent: L3NATAgent, plugin: FakePlugi
     plugin.routers = {R1: a_router(id=R1, _interfaces="nonsense")}
     agent.routers_updated(None, [R1])
     wait_until(lambda: told)
-    assert told[0].status == "rejected" and "nonsense" in told[0].error
+    assert told[0].status == "rejected" and "nonsense" in str(told[0].error)
 
 
 def test_an_update_that_changes_nothing_and_finds_something_to_do_was_unasked(
@@ -111,7 +112,7 @@ def test_an_update_that_changes_nothing_and_finds_something_to_do_was_unasked(
     plugin.routers = {R1: a_router(id=R1)}
     for number in (1, 2, 3):
         agent.routers_updated(None, [R1])
-        wait_until(lambda number=number: len(told) == number)
+        wait_until(lambda number=number: len(told) == number)  # type: ignore[misc]
         if number == 2:
             dataplane.states.clear()  # somebody has changed the kernel
     assert [(one.drift_repair, one.operations) for one in told] == [(False, 1), (True, 0), (True, 1)]

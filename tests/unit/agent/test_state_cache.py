@@ -14,11 +14,12 @@ from l3agent.agent.l3_agent import STATE_CACHE_FILE, L3NATAgent
 from l3agent.agent.state_cache import StateCache
 from l3agent.exceptions import DataplaneUnavailable
 from l3agent.model.desired import desired_state
+from l3agent.model.states import RouterState
 from l3agent.rpc import Client, get_transport
 from l3agent.service import Service
 from l3agent.service.services import Services
 from l3agent.testing import FakeDataplane, FakePlugin, running, wait_until
-from tests.support.agents import MakeAgent, ServiceOf
+from tests.support.agents import FOREIGN_STATE, MakeAgent, ServiceOf, router_state
 from tests.support.payloads import a_floating_ip, a_router
 
 R1, R2, R3 = (f"cffffff{number}-0000-4000-8000-000000000000" for number in (1, 2, 3))
@@ -151,8 +152,8 @@ def test_without_a_server_the_routers_of_the_last_time_are_served(
     make_agent: MakeAgent, service_of: ServiceOf, dataplane: FakeDataplane, remember: Callable[..., None]
 ) -> None:
     remember(a_router(id=R1), a_router(id=R2))
-    dataplane.states[("router", R1)] = "somebody changed it"
-    dataplane.states[("router", "unknown")] = object()
+    dataplane.states[("router", R1)] = FOREIGN_STATE
+    dataplane.states[("router", "unknown")] = FOREIGN_STATE
     with running(service_of(agent := make_agent())):
         wait_until(lambda: here(dataplane) == {R1, R2, "unknown"})
         wait_until(lambda: dataplane.states[("router", R1)] == desired_state(a_router(id=R1)))
@@ -175,7 +176,7 @@ def test_without_a_broker_too(
     Client(transport, "registers the option")
     conf.set_override("rpc_response_timeout", 1)
     remember(a_router(id=R1), a_router(id=R2))
-    dataplane.states[("router", R1)] = "somebody changed it"
+    dataplane.states[("router", R1)] = FOREIGN_STATE
     agent = L3NATAgent(conf, "node1", dataplane=dataplane, transport=transport)
     service = Service.create(
         binary="neutron-l3-agent", topic="l3_agent", manager=agent, conf=conf, host="node1", transport=transport
@@ -185,7 +186,7 @@ def test_without_a_broker_too(
     try:
         wait_until(lambda: here(dataplane) == {R1, R2}, timeout=30)
         assert dataplane.states[("router", R1)] == desired_state(a_router(id=R1))
-        assert not service.conn.connected and agent.full_sync.completed == 0
+        assert service.conn is not None and not service.conn.connected and agent.full_sync.completed == 0
     finally:
         services.stop()
 
@@ -199,7 +200,7 @@ def test_what_the_kernel_has_is_brought_in_order_before_the_server_answers(
 ) -> None:
     """What it does not have waits: the server may have moved it elsewhere while this node was away."""
     remember(a_router(id=R1), a_router(id=R2))
-    dataplane.states[("router", R1)] = "somebody changed it"
+    dataplane.states[("router", R1)] = FOREIGN_STATE
     plugin.routers = {R1: a_router(id=R1)}
     plugin.delays["get_router_ids"] = 0.6
     with running(plugin, service_of(agent := make_agent())):
@@ -217,7 +218,7 @@ def test_the_word_of_the_server_wins_over_what_is_remembered(
     remember: Callable[..., None],
 ) -> None:
     remember(a_router(id=R1, gw_port=None, revision_number=3))
-    dataplane.states[("router", R1)] = object()
+    dataplane.states[("router", R1)] = FOREIGN_STATE
     plugin.routers = {R1: a_router(id=R1, revision_number=4)}
     with running(plugin, service_of(agent := make_agent())):
         wait_until(lambda: agent.full_sync.in_sync and agent.router_info[R1].sequence)
@@ -247,7 +248,7 @@ def test_floating_ips_known_from_before_are_not_told_again(
 ) -> None:
     fip = a_floating_ip("203.0.113.99", "10.0.0.9")
     remember(a_router(id=R1, _floatingips=[fip]))
-    dataplane.states[("router", R1)] = object()
+    dataplane.states[("router", R1)] = FOREIGN_STATE
     plugin.routers = {R1: a_router(id=R1, _floatingips=[fip | {"status": "ACTIVE"}])}
     with running(plugin, service_of(agent := make_agent())):
         wait_until(lambda: agent.full_sync.in_sync and agent.router_info[R1].sequence)
@@ -259,7 +260,7 @@ def test_a_data_plane_that_is_late_is_waited_for(
     make_agent: MakeAgent, service_of: ServiceOf, dataplane: FakeDataplane, remember: Callable[..., None]
 ) -> None:
     remember(a_router(id=R1))
-    dataplane.states[("router", R1)] = object()
+    dataplane.states[("router", R1)] = FOREIGN_STATE
     dataplane.fail_next(DataplaneUnavailable("not yet"), times=3, operation="inventory")
     with running(service_of(make_agent())):
         wait_until(lambda: dataplane.states[("router", R1)] == desired_state(a_router(id=R1)))
@@ -280,7 +281,7 @@ def test_an_answer_older_than_what_is_known_is_asked_for_again(
     plugin.sync_routers = lambda context, **arguments: [old.pop()] if old else real(context, **arguments)
     agent.routers_updated(None, [R1])
     wait_until(lambda: agent.router_info[R1].updates == 2)
-    assert all(state.gateway for _, state in dataplane.applied)
+    assert all(isinstance(state, RouterState) and state.gateway for _, state in dataplane.applied)
 
 
 @pytest.mark.feature("sync.stale-answer")
@@ -294,7 +295,7 @@ def test_the_same_older_answer_twice_is_the_truth(
     wait_until(lambda: here(dataplane) == {R1})
     plugin.routers = {R1: a_router(id=R1, gw_port=None, revision_number=6)}
     agent.routers_updated(None, [R1])
-    wait_until(lambda: dataplane.states[("router", R1)].gateway is None)
+    wait_until(lambda: router_state(dataplane, R1).gateway is None)
     assert agent.router_info[R1].revision == 6
 
 

@@ -20,7 +20,7 @@ from l3agent.model.states import Report
 from l3agent.ops.guru_report import summary
 from l3agent.ops.status import count_routers_with_skipped_parts, count_unserved_features, show, status
 from l3agent.testing import FakeDataplane, FakePlugin, running, wait_until
-from tests.support.agents import MakeAgent, ServiceOf
+from tests.support.agents import MakeAgent, ServiceOf, as_client, router_state
 from tests.support.payloads import a_floating_ip, a_port, a_router
 
 R1 = "cffffff1-0000-4000-8000-000000000000"
@@ -43,7 +43,7 @@ def test_skipped_floating_ips_are_error_and_the_others_active(
     update(agent, plugin, _floatingips=[TWIN, GOOD])
     wait_until(lambda: plugin.fip_statuses == {GOOD["id"]: "ACTIVE", TWIN["id"]: "ERROR"})
     assert agent.router_info[R1].status == "active"
-    assert len(dataplane.states["router", R1].floating_ips) == 1
+    assert len(router_state(dataplane, R1).floating_ips) == 1
     # It is told once; the payload says what the server knows.
     told = len(plugin.called("update_floatingip_statuses"))
     update(agent, plugin, _floatingips=[GOOD | {"status": "ACTIVE"}, TWIN | {"status": "ERROR"}])
@@ -68,10 +68,11 @@ def test_what_is_recalled_at_a_start_is_not_told_again() -> None:
 def test_elements_without_id_are_of_no_consequence_to_the_statuses() -> None:
     payload = a_router(id=R1, _floatingips=[None, 7, {"id": [1], "fixed_ip_address": "10.0.0.9"}, GOOD])
     info = RouterInfo(R1)
-    info.set_desired(payload, desired_state(payload), 1)
+    state = desired_state(payload)
+    info.set_desired(payload, state, 1)
     info.record_success(Report("router", R1), {}, 0.0)
     assert info.set_floating_ip_status("ACTIVE") == {GOOD["id"]: "ACTIVE"}
-    info.set_desired(payload | {"_floatingips": 7}, replace(info.state, floating_ips=frozenset()), 2)
+    info.set_desired(payload | {"_floatingips": 7}, replace(state, floating_ips=frozenset()), 2)
 
 
 @pytest.mark.feature("operation.unserved-features")
@@ -109,17 +110,19 @@ def test_warnings_are_in_status_show_and_report(
     agent: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane
 ) -> None:
     update(agent, plugin, _pf_floatingips=FORWARDING, _interfaces=[a_port(1), a_port(2, mac_address="nonsense")])
-    entry = json.loads(json.dumps(status(agent, dataplane)))
+    entry = json.loads(json.dumps(status(agent, as_client(dataplane))))
     router = entry["routers"][R1]
     assert router["unserved_features"] == ["metadata", "port_forwarding"] and router["warning_count"] == 3
     assert {name for name, count in entry["unserved_features"].items() if count} == {"metadata", "port_forwarding"}
     lines = list(status_lines(entry, Screen()))
     assert "not served  metadata (1 routers), port_forwarding (1 routers)" in lines
     assert lines[-1].endswith(f"(3) {router['warnings'][0]}") and "WARNINGS" in lines[-2]
-    shown = list(router_lines({**show(agent, dataplane, R1), "processes": {"found": [], "complete": True}}, Screen()))
+    shown = list(
+        router_lines({**show(agent, as_client(dataplane), R1), "processes": {"found": [], "complete": True}}, Screen())
+    )
     for words in ("metadata is not served", "port forwarding is not served", "mac_address: 'nonsense'"):
         assert any(line.startswith("warning: ") and words in line for line in shown)
-    assert len(summary(agent, dataplane)["warnings"][f"{R1} r1"]) == 3
+    assert len(summary(agent, as_client(dataplane))["warnings"][f"{R1} r1"]) == 3
     assert count_unserved_features(agent)["qos"] == 0 and count_routers_with_skipped_parts(agent) == 1
 
 
@@ -130,4 +133,5 @@ def test_with_the_metadata_proxy_off_no_router_asks_for_metadata(
     agent = make_agent()
     with running(plugin, service_of(agent)):
         update(agent, plugin)
-        assert agent.router_info[R1].state.warnings == ()
+        state = agent.router_info[R1].state
+        assert state is not None and state.warnings == ()
