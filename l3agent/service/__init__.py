@@ -34,36 +34,36 @@ The life of a process, each line with its test in ``tests/unit/service/test_life
                   +-----------+------------->----------------+
                      one fails 4
 
-     1  launch, Services.add    nothing runs until somebody waits
-     2  start, in order         each in a greenthread of its own, the next when the previous has returned
-     3  all have started        READY=1 when each is ready(), or after 30 s; from now on WATCHDOG=1 while the hub runs
+     1  launch, Services.add    starts nothing before wait() of the launcher is called
+     2  start, in order         each service has its own greenthread; the next one starts when start() has returned
+     3  all have started        READY=1 when each is ready(), or after 30 s; from then on WATCHDOG=1 while the hub runs
                                 and each is healthy()
-     4  a start() fails         it and those before it stop, those after it are left out; exit 1, 77, 78
-     5  SIGHUP                  options read again, log files opened again, reset() of each service, in order; during a
-                                start too, and as often as it comes. With restart_method="reload", the default, each
-                                service is stopped before and started after its reset()
-     6  SIGUSR2                 a report of all greenthreads, services and options
+     4  a start() fails         this service and the earlier ones stop, the later ones never start; exit 1, 77, 78
+     5  SIGHUP                  reload options, reopen log files, reset() each service in order; also during a start,
+                                and any number of times. With restart_method="reload", the default, each service is
+                                stopped before and started after its reset()
+     6  SIGUSR2                 write a report of all greenthreads, services and options
      7  a thread dies           all stop; exit 70. A function in restart_on_crash() is called again instead, after a
                                 back-off
-     8  SIGTERM, SIGINT         STOPPING=1; stop() in reverse order, each under its own guard; a second one kills
-     9  work in hand            is waited for until graceful_shutdown_timeout, then killed and named in the log
-    10  exit status             0; 1 when something had to be killed or a start failed; 70 when a thread died;
-                                77 when a privilege is missing; 78 when the configuration is wrong
+     8  SIGTERM, SIGINT         STOPPING=1; stop() in reverse order, each under its own deadline; a second signal kills
+     9  work in progress        may finish until graceful_shutdown_timeout, then is killed and named in the log
+    10  exit status             0; 1 if a start failed or a service had to be killed; 70 if a thread died;
+                                77 if a privilege is missing; 78 if the configuration is wrong
 
-A service whose ``start()`` has not returned after ``start_timeout`` is named in the log and in the STATUS that systemd
-shows, with the services that wait for it.
+If ``start()`` has not returned after ``start_timeout``, the log and the STATUS for systemd name the service and the
+services that wait for it.
 
-``launch(conf, service, workers=N)`` forks N processes that each run the service. A signal may reach the whole process
-group, as from a terminal or systemd: the SIGTERM that the parent passes on does not count as a second one, so work in
-hand is completed. What a node does once (the state report and the periodic tasks of a ``Service``) runs in the first
-worker alone, and ``is_first_worker()`` says so to other code; what each worker does is a timer of ``service.tg``, added
-in ``after_start``. A transport of ``get_transport`` may be used before the fork: each worker makes its own connections.
-Consumers, greenthreads and native threads stay in the parent.
+``launch(conf, service, workers=N)`` forks N processes that each run the service. A signal may reach the whole
+process group, as from a terminal or systemd: the SIGTERM that the parent forwards does not count as a second signal, so
+work in progress is completed. Work that a node does once (the state report and the periodic tasks of a ``Service``)
+runs in the first worker only; other code checks ``is_first_worker()``. Work of each worker is a timer of
+``service.tg``, added in ``after_start``. A transport of ``get_transport`` may be used before the fork: each worker
+makes its own connections. Consumers, greenthreads and native threads stay in the parent.
 """
 
 from __future__ import annotations
 
-from l3agent.rpc import backend as backend  # the first import: it chooses the backend that the next ones would fix
+from l3agent.rpc import backend as backend  # first, since later imports fix the backend
 
 # isort: split
 from oslo_service.service import (

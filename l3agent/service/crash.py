@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the death of a thread does to its process.
+"""Consequences of the death of a thread for its process.
 
-``fatal``, the default: the services stop, in order, and the process ends with status 70. A half-dead agent looks alive
-to everybody who could restart it. ``restart``: a thread whose function is wrapped in :func:`restart_on_crash` begins
-again.
+By default the services stop in order and the process ends with status 70: a service manager cannot detect an agent
+that lacks a thread. A thread whose function is wrapped in :func:`restart_on_crash` runs the function again instead.
 """
 
 from __future__ import annotations
@@ -26,28 +25,27 @@ CrashHandler = Callable[[BaseException], None]
 
 
 def status_of(error: BaseException) -> int:
-    """Return the exit status a process ends with when a thread of it died of ``error``."""
+    """Return the exit status of a process after ``error`` ended one of its threads."""
     if isinstance(error, SystemExit):
         return error.code if isinstance(error.code, int) else int(error.code is not None)
     return EX_SOFTWARE
 
 
 def end_process(error: BaseException) -> None:
-    """End the process by what its main greenthread waits in; eventlet carries SystemExit there."""
+    """Raise SystemExit, which eventlet passes on to the main greenthread; this ends the process."""
     raise SystemExit(status_of(error)) from error
 
 
 def restart_on_crash(
     function: Callable[..., Any], *, delay_min: float = 1.0, delay_max: float = 60.0
 ) -> Callable[..., Any]:
-    """Return a function that calls this one again whenever it dies.
+    """Wrap a function so that it is called again after an error, with exponential back-off.
 
-    Use it as ``tg.add_thread(restart_on_crash(self.listen))``.
+    Use it as ``tg.add_thread(restart_on_crash(self.listen))``. The thread ends when the function returns, is killed, or
+    raises SystemExit. A graceful stop of its group kills it without waiting, since the function may run for ever.
 
-
-    The first time after ``delay_min`` seconds, then after twice the time each, up to ``delay_max``; a run that lasted
-    that long begins anew with ``delay_min``. It ends when the function returns, is killed, or raises SystemExit. A stop
-    of its group does not wait for it: what begins again for ever has no end to wait for.
+    :param delay_min: seconds before the first restart; the delay doubles with each error.
+    :param delay_max: upper bound of the delay in seconds; a run of at least this time resets it to ``delay_min``.
     """
 
     @functools.wraps(function)
@@ -59,10 +57,10 @@ def restart_on_crash(
                 return function(*args, **kwargs)
             except (GreenletExit, SystemExit):
                 raise
-            except BaseException:  # a stray eventlet.Timeout is none of Exception's
+            except BaseException:  # eventlet.Timeout is no Exception
                 if time.monotonic() - started >= delay_max:
                     delay = delay_min
-                LOG.exception("%s died, begins again in %.3g s", reflection.get_callable_name(function), delay)
+                LOG.exception("%s died, restarting in %.3g s", reflection.get_callable_name(function), delay)
             eventlet.sleep(delay)
             delay = min(2 * delay, delay_max)
 

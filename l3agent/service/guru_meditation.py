@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The Guru Meditation Report that operators of OpenStack ask for with SIGUSR2: what every greenthread is doing, with
-which options.
+"""Guru Meditation Report, which operators of OpenStack request with SIGUSR2: stacks of all greenthreads, and options.
 
-Goes to the standard error of the process, or into ``[oslo_reports] log_dir``. Sections that were registered with
+The report goes to stderr or into ``[oslo_reports] log_dir``. Sections registered with
 ``TextGuruMeditation.register_section`` come last.
 """
 
@@ -33,19 +32,19 @@ def register_options(conf: cfg.ConfigOpts) -> None:
 
 
 def write_report(conf: cfg.ConfigOpts, sections: dict[str, Callable[[], dict[str, Any]]]) -> None:
-    """Write a report. All greenthreads stand still meanwhile, for some tenths of a second.
+    """Write a report; an error is logged. This blocks the hub for some tenths of a second.
 
-    :param conf: whose options it shows, secret ones masked. oslo.reports alone would show those of the global object.
-    :param sections: further titles, and what makes their names and values.
+    :param conf: source of the options in the report; secrets are masked. oslo.reports itself uses the global object.
+    :param sections: additional sections, by title: a function that returns names and values.
     """
-    LOG.info("SIGUSR2: writing a report")
+    LOG.info("SIGUSR2: writing a Guru Meditation Report")
     try:
-        _put(conf, _text(conf, sections))
-    except Exception:  # a report is no reason to stop
-        LOG.exception("The report could not be written")
+        _output(conf, _format(conf, sections))
+    except Exception:  # an error in a report does not end the process
+        LOG.exception("Cannot write the Guru Meditation Report")
 
 
-def _text(conf: cfg.ConfigOpts, sections: dict[str, Callable[[], dict[str, Any]]]) -> str:
+def _format(conf: cfg.ConfigOpts, sections: dict[str, Callable[[], dict[str, Any]]]) -> str:
     report = TextReport("Guru Meditation")
     for title, values in sections.items():
         report.add_section(title, _model(values))
@@ -62,7 +61,7 @@ def _model(values: Callable[[], dict[str, Any]]) -> Callable[[], ModelWithDefaul
     return lambda: ModelWithDefaultViews(values())
 
 
-def _put(conf: cfg.ConfigOpts, text: str) -> None:
+def _output(conf: cfg.ConfigOpts, text: str) -> None:
     folder = conf.oslo_reports.log_dir
     if not folder:
         sys.stderr.write(text + "\n")

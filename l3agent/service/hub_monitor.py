@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How late the hub is, and what blocks it.
+"""Monitors the lag of the eventlet hub and logs the stack of code that blocks it.
 
-All greenthreads of a process share one native thread. Whatever computes, or waits in a way that eventlet has not
-patched, stops all of them: heartbeats to the broker, timers, answers. A greenthread that looks at the clock measures
-the lag; a native thread, which still runs when the hub does not, takes the stack of the culprit.
+All greenthreads of a process share one native thread. Code that computes, or waits in a call that eventlet has not
+patched, stops all of them: heartbeats to the broker, timers, answers. A greenthread with a periodic timer measures the
+lag; a native thread, which runs while the hub is blocked, captures the stack.
 """
 
 from __future__ import annotations
@@ -20,56 +20,56 @@ from oslo_log import log as logging
 
 LOG = logging.getLogger(__name__)
 
-#: Seconds. A tenth of what a broker gives a connection between two heartbeats, at the least.
+#: Seconds: at most a tenth of the time that a broker allows between two heartbeats of a connection.
 HUB_LIMIT_S = 1.0
-# Looks within one limit, so that a block is seen before it is twice as long.
+# Probes per limit, so that a block is detected before it lasts twice the limit.
 _PROBES_PER_LIMIT = 4
-# A block that lasts so many limits may never end: what is known then goes to stderr, where no lock can be in the way.
+# A block of this many limits may never end: its stack is written to stderr, which needs no lock.
 _STUCK_FACTOR = 10
 
-# Natively, not as eventlet has patched them.
+# The native functions; eventlet has patched the imported ones.
 _thread: Any = patcher.original("_thread")
 _now = patcher.original("time").monotonic
 
 
 class HubMonitor:
-    """Measures the lag of the hub of this thread, and names what blocks it in the log. Never raises into it.
+    """Measures the lag of this thread's hub and logs the stack of code that blocks it.
 
-    :param limit: seconds that the hub may be blocked before its stack is taken; 0: no watch.
+    :param limit: seconds of a block after which its stack is captured; 0 disables the monitor.
     """
 
     def __init__(self, limit: float = HUB_LIMIT_S) -> None:
-        #: How late the last look of the greenthread came, in seconds.
+        #: Lag of the last probe, in seconds.
         self.lag_s = 0.0
-        #: How late one ever came.
+        #: Maximum lag so far, in seconds.
         self.max_lag_s = 0.0
-        #: How many times the hub was blocked for longer than the limit.
+        #: Number of blocks that exceeded the limit.
         self.blocks = 0
-        #: Called with each lag that was measured, in seconds.
+        #: Called with each measured lag, in seconds.
         self.observers: list[Callable[[float], object]] = []
         self._limit = limit
         self._due = 0.0
-        # Stack of what blocked the hub, when the probe that it delayed was due, and how late that probe was then.
+        # Stack of the blocking code, due time of the probe that it delayed, and lag of that probe at the capture.
         self._stack: tuple[str, float, float] | None = None
         self._probe: Any = None
-        self._running: Any = None
+        self._stop_lock: Any = None
 
     def start(self) -> None:
-        """Begin; called in the thread of the hub."""
+        """Start monitoring; call it in the thread of the hub. Idempotent."""
         if not self._limit or self._probe is not None:
             return
         self._due = _now() + self._limit / _PROBES_PER_LIMIT
-        self._running = _thread.allocate_lock()
-        self._running.acquire()
+        self._stop_lock = _thread.allocate_lock()
+        self._stop_lock.acquire()
         self._probe = eventlet.spawn(self._measure)
-        _thread.start_new_thread(self._watch, (_thread.get_ident(), self._running))
+        _thread.start_new_thread(self._monitor, (_thread.get_ident(), self._stop_lock))
 
     def stop(self) -> None:
-        """End, at once."""
+        """Stop monitoring without waiting. Idempotent."""
         if self._probe is not None:
             self._probe.kill()
             self._probe = None
-            self._running.release()
+            self._stop_lock.release()
 
     def _measure(self) -> None:
         while True:
@@ -82,27 +82,27 @@ class HubMonitor:
             self._due = _now() + self._limit / _PROBES_PER_LIMIT
             if self._stack is not None:
                 stack, blocked_due, late_s = self._stack
-                # The other thread may record a block that has just ended and that an earlier probe measured.
+                # The native thread may store a block that has just ended and that an earlier probe measured.
                 self._report(stack, max(late_s, self.lag_s) if blocked_due == due else late_s)
 
     def _report(self, stack: str, lag_s: float) -> None:
-        """Log here, not in the native thread: a patched lock of a log handler does not bear one."""
+        """Log a block; not in the native thread, which must not acquire a patched lock of a log handler."""
         self._stack = None
         self.blocks += 1
         LOG.warning("The hub was blocked for %.1f s (limit %s s) by:\n%s", lag_s, self._limit, stack)
 
-    def _watch(self, hub_thread: int, running: Any) -> None:
-        told = 0.0
-        while not running.acquire(timeout=self._limit / _PROBES_PER_LIMIT):
+    def _monitor(self, hub_thread: int, stop_lock: Any) -> None:
+        reported_due = 0.0
+        while not stop_lock.acquire(timeout=self._limit / _PROBES_PER_LIMIT):
             due = self._due
             late = _now() - due
             if late > self._limit and self._stack is None:
                 self._stack = _stack(hub_thread), due, late
-            if late > self._limit * _STUCK_FACTOR and due != told and self._stack is not None:
-                told = due
+            if late > self._limit * _STUCK_FACTOR and due != reported_due and self._stack is not None:
+                reported_due = due
                 os.write(2, f"The hub has been blocked for {late:.1f} s by:\n{self._stack[0]}".encode())
 
 
 def _stack(thread: int) -> str:
     frame = sys._current_frames().get(thread)
-    return "".join(traceback.format_stack(frame)) if frame else "a thread that is gone\n"
+    return "".join(traceback.format_stack(frame)) if frame else "the thread has ended\n"

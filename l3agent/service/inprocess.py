@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Services as this process: readiness, health, signals, stop within a deadline, exit status."""
+"""Launcher of services in this process: readiness, health, signals, stop within a deadline, exit status."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ from l3agent.service.systemd import Watchdog
 
 LOG = logging.getLogger(__name__)
 
-# How often the watchdog is fed within the time that it waits.
-_FEEDS = 3
-# A service manager that hears nothing for 90 s gives a start up (systemd-system.conf(5), DefaultTimeoutStartSec).
-# Services that wait for somebody else, who may start later, must not make it do so.
+# Notifications per watchdog interval.
+_FEEDS_PER_INTERVAL = 3
+# A service manager kills a unit without READY=1 after 90 s (systemd-system.conf(5), DefaultTimeoutStartSec). A service
+# may wait longer for a peer that starts later, so READY=1 is sent after this time at the latest.
 READY_TIMEOUT_S = 30.0
-# Seconds after which a start() that has not returned is named. Most need less than one.
+# Seconds after which a start() that has not returned is reported. Most need less than one.
 START_TIMEOUT_S = 30.0
-# Between two looks whether services have become ready or healthy.
-_READY_LOOK_S = 0.1
-_LOOK_S = 5.0
+# Seconds between two checks of readiness during the start, and of readiness and health afterwards.
+_READY_POLL_S = 0.1
+_HEALTH_POLL_S = 5.0
 
 
 class ServiceLauncher(Launcher, oslo_service.ServiceLauncher):  # type: ignore[misc]
     """Runs services in this process.
 
-    :param hub_limit: seconds that the hub may be blocked before the log names what blocks it; 0: not looked at.
-    :param watchdog: who wants to hear that the services are healthy; the service manager when left out.
-    :param start_timeout: seconds after which a service whose ``start()`` has not returned is named in the log and in
-        the status that the service manager shows, together with the services that wait for it.
+    :param hub_limit: seconds of a block of the hub after which the log names the blocking code; 0 disables the monitor.
+    :param watchdog: receives notifications while all services are healthy; default: the service manager's.
+    :param start_timeout: seconds after which a ``start()`` that has not returned is reported in the log and in the
+        service manager's status, with the services that wait for it.
     """
 
     def __init__(
@@ -58,30 +58,30 @@ class ServiceLauncher(Launcher, oslo_service.ServiceLauncher):  # type: ignore[m
         self.hub_monitor = HubMonitor(hub_limit)
         self.watchdog = watchdog or systemd.watchdog()
         self._start_timeout = start_timeout
-        #: Whether the configuration could be read when it was to be taken over the last time.
+        #: False if the last reload could not read the configuration.
         self.is_config_current = True
-        self._signals: Signals | None = None  # a worker process takes them over before it waits
+        self._signals: Signals | None = None  # a worker process installs them before it waits
         self._reloading = Semaphore()
-        self._starting_again: Any = None
-        self._announced = False
+        self._restarting: Any = None
+        self._is_ready_sent = False
 
     def handle_signal(self) -> Signals:
-        """Take over SIGTERM, SIGINT, SIGHUP and SIGUSR2."""
-        handlers = {signal.SIGHUP: self._hang_up, signal.SIGUSR2: self._report}
-        self._signals = Signals({**handlers, **dict.fromkeys(FINAL_SIGNALS, self._end)})
+        """Install the handlers of SIGTERM, SIGINT, SIGHUP and SIGUSR2."""
+        handlers = {signal.SIGHUP: self._on_sighup, signal.SIGUSR2: self._on_sigusr2}
+        self._signals = Signals({**handlers, **dict.fromkeys(FINAL_SIGNALS, self._on_final_signal)})
         return self._signals
 
     def wait(self) -> int:
-        """Run until a signal, the death of a thread, or ``stop`` from elsewhere; then stop the services.
+        """Run until a signal arrives, a thread dies, or ``stop`` is called; then stop the services.
 
-        :returns: the exit status of the process: see ``l3agent.service``.
+        :returns: the exit status of the process; see ``l3agent.service``.
         """
         signals = self._signals or self.handle_signal()
         self.hub_monitor.start()
         log_options(self.conf)
-        announcing = eventlet.spawn(self._announce)
+        notifying = eventlet.spawn(self._notify_ready)
         status = self.services.wait_stop_requested()
-        announcing.kill()
+        notifying.kill()
         systemd.notify("STOPPING=1\nSTATUS=stopping")
         if not self.services.stop():
             status = status or 1
@@ -91,82 +91,85 @@ class ServiceLauncher(Launcher, oslo_service.ServiceLauncher):  # type: ignore[m
         return status
 
     def wait_started(self) -> None:
-        """Wait until all services have started; each whose start takes longer than ``start_timeout`` is named.
+        """Wait until all services have started; report each start that takes longer than ``start_timeout``.
 
-        :raises SystemExit: one could not start, or all shall stop.
+        :raises SystemExit: a service failed to start, or a stop was requested.
         """
-        naming = eventlet.spawn(self._name_slow_starts)
+        reporting = eventlet.spawn(self._report_slow_starts)
         try:
             self.services.wait_started()
         finally:
-            naming.kill()
+            reporting.kill()
 
     def wait_ready(self) -> None:
-        """Wait until all services have started and say that they are ready; for the latter not longer than 30 s.
+        """Wait until all services have started, then up to 30 s until all are ready.
 
-        :raises SystemExit: one could not start, or all shall stop.
+        :raises SystemExit: a service failed to start, or a stop was requested.
         """
         self.wait_started()
-        deadline, told = Deadline(READY_TIMEOUT_S), list[str]()
+        deadline, reported = Deadline(READY_TIMEOUT_S), list[str]()
         while (missing := self.services.list_not_ready()) and deadline.remaining():
-            if missing != told:
+            if missing != reported:
                 systemd.notify(f"STATUS=starting, not ready: {', '.join(missing)}")
-            told = missing
-            eventlet.sleep(_READY_LOOK_S)
+            reported = missing
+            eventlet.sleep(_READY_POLL_S)
 
-    def _name_slow_starts(self) -> None:
-        limit, named = self._start_timeout, 0
+    def _report_slow_starts(self) -> None:
+        limit, reported = self._start_timeout, 0
         while limit and (names := self.services.list_starting()):
             age, (slow, *waiting) = self.services.start_age(), names
-            if age >= limit and len(names) != named:
-                named = len(names)
+            if age >= limit and len(names) != reported:
+                reported = len(names)
                 queue = f"; waiting for it: {', '.join(waiting)}" if waiting else ""
                 LOG.warning("The start of %s has not returned within %g s%s", slow, limit, queue)
                 systemd.notify(f"STATUS=starting, {slow} has not started within {limit:g} s{queue}")
-            eventlet.sleep(limit - age if age < limit else min(limit, _LOOK_S))
+            eventlet.sleep(limit - age if age < limit else min(limit, _HEALTH_POLL_S))
 
-    def _announce(self) -> None:
-        with suppress(SystemExit):  # ``wait`` knows
+    def _notify_ready(self) -> None:
+        with suppress(SystemExit):  # ``wait`` returns the status
             self.wait_ready()
             status = self._status([])
             systemd.notify(f"READY=1\n{status}")
-            self._announced = True
-            self._look_after(status)
+            self._is_ready_sent = True
+            self._monitor_health(status)
 
-    def _look_after(self, told: str) -> None:
-        """Feed the watchdog while all services are healthy, and tell what is not well."""
-        sick: list[str] = []
+    def _monitor_health(self, last_status: str) -> None:
+        """Notify the watchdog while all services are healthy, and report changes of health and readiness."""
+        unhealthy: list[str] = []
         while self.watchdog.interval or self.services.list_not_ready():
-            before, sick = sick, self.services.list_unhealthy()
-            if self.watchdog.interval and not sick:
+            before, unhealthy = unhealthy, self.services.list_unhealthy()
+            if self.watchdog.interval and not unhealthy:
                 self.watchdog.feed()
-            if sick != before:
-                LOG.warning("Not healthy, the watchdog is not fed: %s", ", ".join(sick) or "over")
-            told = self._tell(sick, told)
-            eventlet.sleep(self.watchdog.interval / _FEEDS if self.watchdog.interval else _LOOK_S)
-        self._tell(sick, told)
+            if unhealthy != before:
+                LOG.warning(
+                    "Unhealthy services, watchdog notifications are suspended: %s",
+                    ", ".join(unhealthy) or "none any more",
+                )
+            last_status = self._notify_status(unhealthy, last_status)
+            eventlet.sleep(self.watchdog.interval / _FEEDS_PER_INTERVAL if self.watchdog.interval else _HEALTH_POLL_S)
+        self._notify_status(unhealthy, last_status)
 
-    def _tell(self, sick: list[str], told: str) -> str:
-        if (status := self._status(sick)) != told:
+    def _notify_status(self, unhealthy: list[str], last_status: str) -> str:
+        if (status := self._status(unhealthy)) != last_status:
             systemd.notify(status)
         return status
 
-    def _status(self, sick: list[str]) -> str:
+    def _status(self, unhealthy: list[str]) -> str:
         state = "running"
         if missing := self.services.list_not_ready():
             state = f"not ready: {', '.join(missing)}"
-        if sick:
-            state = f"not healthy: {', '.join(sick)}"
+        if unhealthy:
+            state = f"not healthy: {', '.join(unhealthy)}"
         return f"STATUS={state}, {len(self.services.services)} services"
 
-    def _end(self, signo: int) -> None:
+    def _on_final_signal(self, signo: int) -> None:
         restore_default_handlers(signo, self.conf.graceful_shutdown_timeout)
         self.services.request_stop()
 
-    def _hang_up(self, signo: int) -> None:
+    def _on_sighup(self, signo: int) -> None:
         eventlet.spawn_n(self.restart)
 
-    def _report(self, signo: int) -> None:
+    def _on_sigusr2(self, signo: int) -> None:
         guru_meditation.write_report(self.conf, {"Services": self.services.summary, "Hub": self._hub_summary})
 
     def _hub_summary(self) -> dict[str, Any]:
@@ -174,13 +177,13 @@ class ServiceLauncher(Launcher, oslo_service.ServiceLauncher):  # type: ignore[m
         return {"lag_s": monitor.lag_s, "max_lag_s": monitor.max_lag_s, "blocks": monitor.blocks}
 
     def restart(self) -> None:
-        """Take over changed options and reset the services, as SIGHUP asks; an error leaves all as it was.
+        """Reload the configuration and reset the services, as on SIGHUP; a configuration error changes nothing.
 
-        A start that goes on is not waited for, however long it takes: the next one may come meanwhile.
+        Return without waiting for a start in progress: the next SIGHUP may arrive meanwhile.
         """
         with self._reloading:
-            if self._starting_again is not None:
-                self._starting_again.kill()  # from now on it would wait for services that are stopped
+            if self._restarting is not None:
+                self._restarting.kill()  # it waits for services that are about to be stopped
             LOG.info("Reloading")
             systemd.notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
             reload.reopen_log_files()
@@ -188,21 +191,21 @@ class ServiceLauncher(Launcher, oslo_service.ServiceLauncher):  # type: ignore[m
             if self.is_config_current:
                 self.services.restart()
             if self.restart_method == "reload":
-                self._starting_again = eventlet.spawn(self._started_again)
+                self._restarting = eventlet.spawn(self._wait_restarted)
             else:
-                self._tell_reloaded()
+                self._notify_reloaded()
 
-    def _started_again(self) -> None:
-        with suppress(SystemExit):  # ``wait`` knows
+    def _wait_restarted(self) -> None:
+        with suppress(SystemExit):  # ``wait`` returns the status
             self.wait_started()
-            self._tell_reloaded()
+            self._notify_reloaded()
 
-    def _tell_reloaded(self) -> None:
-        if self._announced:  # a reload says nothing of a start that still goes on
+    def _notify_reloaded(self) -> None:
+        if self._is_ready_sent:  # the first start may still be in progress
             systemd.notify("READY=1")
 
 
 def log_options(conf: cfg.ConfigOpts) -> None:
-    """Log all options at level DEBUG, unless ``log_options`` says no."""
+    """Log all options at level DEBUG if option ``log_options`` is set."""
     if conf.log_options and LOG.isEnabledFor(logging.DEBUG):
         conf.log_opt_values(LOG, logging.DEBUG)

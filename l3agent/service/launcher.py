@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``launch``: services as a process, or as several."""
+"""Launches services in this process or in several forked ones."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ def launch(
     hub_limit: float = HUB_LIMIT_S,
     start_timeout: float = START_TIMEOUT_S,
 ) -> ServiceLauncher | ProcessLauncher:
-    """Launch services; in one process they start when ``wait`` is called, which returns the exit status.
+    """Launch services. In one process they start when ``wait`` is called, which returns the exit status.
 
-    :param service: one, or several that start in order and stop in reverse.
-    :param workers: 1 or None: in this process; more: each service in so many forked ones.
-    :param restart_method: what SIGHUP does: ``reload`` (read all options again and restart) or ``mutate`` (take over
-        changed mutable options).
+    :param service: one service, or several that start in order and stop in reverse order.
+    :param workers: 1 or None: this process runs the services; more: number of forked processes per service.
+    :param restart_method: effect of SIGHUP: ``reload`` (reload all options and restart the services) or ``mutate``
+        (apply changed mutable options and reset the services).
     :param no_fork: has no effect, as in the eventlet backend of oslo.service.
-    :param hub_limit: seconds that the hub may be blocked before the log names what blocks it; 0: not looked at.
-    :param start_timeout: seconds after which a service whose ``start()`` has not returned is named in the log and in
-        the status that the service manager shows; 0: never.
-    :raises ConfigError: more than one worker, and the hub is asyncio's, which does not survive a fork.
-    :raises ValueError: workers is less than 1.
-    :raises TypeError: a service lacks one of start, stop, wait, reset; workers is no number.
+    :param hub_limit: seconds of a block of the hub after which the log names the blocking code; 0 disables the monitor.
+    :param start_timeout: seconds after which a ``start()`` that has not returned is reported in the log and in the
+        service manager's status; 0: never.
+    :raises ConfigError: more than one worker on the asyncio hub, which does not survive a fork.
+    :raises ValueError: ``workers`` is less than 1.
+    :raises TypeError: a service lacks start, stop, wait or reset, or ``workers`` is no integer.
     """
     if not isinstance(workers, int | None):
-        raise TypeError(f"workers: {workers!r}: must be a whole number")
+        raise TypeError(f"workers: {workers!r}: must be an integer")
     if workers is not None and workers < 1:
         raise ValueError(f"workers: {workers}: must be 1 or more")
     complete_log_mutex()

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""oslo.log's mutex for the asyncio hub as a context manager, which ``logging`` of Python 3.13 uses it as.
+"""Makes oslo.log's mutex for the asyncio hub a context manager, as ``logging`` of Python 3.13 requires.
 
-The only place that touches these private names of oslo.log.
+No other module uses these private names of oslo.log.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ def complete_log_mutex() -> None:
     """Add the missing methods to the mutex of the asyncio hub; call it before ``oslo_log.log.setup``. Idempotent.
 
     ``logging.Handler.handle`` calls ``acquire`` and ``release`` up to Python 3.12, and ``__enter__`` and ``__exit__``
-    since 3.13. oslo.log 8.3 has those on its pipe mutex only, so that the first record of a process raises.
+    since 3.13. oslo.log 8.3 lacks the latter on its pipe mutex, so the first record of a process raises.
     """
     if type(hubs.get_hub()).__module__ != "eventlet.hubs.asyncio":
         return

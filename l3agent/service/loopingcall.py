@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The looping calls of oslo.service, by their names there; those of a fixed interval keep their beat."""
+"""The looping calls of oslo.service, under the same names; calls at a fixed interval do not drift."""
 
 from __future__ import annotations
 

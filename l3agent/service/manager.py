@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The manager of a service: its base class, and how a service makes one."""
+"""Base class of managers, and the factory that a service calls."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ LOG = logging.getLogger(__name__)
 
 
 def default_host(conf: cfg.ConfigOpts) -> str:
-    """Return the option ``host``, or the node's own name where there is no such option or it is empty."""
+    """Return option ``host``, or the host name of the node if the option is missing or empty."""
     return getattr(conf, "host", None) or socket.gethostname()
 
 
 class Manager(periodic_task.PeriodicTasks):  # type: ignore[misc]
-    """What a service is about: its public methods are its RPC, the methods here are for its :class:`Service` alone.
+    """Base class of managers. Public methods of a subclass are its RPC; its :class:`Service` calls the methods below.
 
-    A subclass states the version of its RPC in ``target = Target(version=...)``, and decorates periodic tasks with
+    A subclass declares the version of its RPC as ``target = Target(version=...)`` and decorates periodic tasks with
     ``oslo_service.periodic_task.periodic_task``.
     """
 
@@ -37,9 +37,9 @@ class Manager(periodic_task.PeriodicTasks):  # type: ignore[misc]
     def __init__(self, conf: cfg.ConfigOpts | None = None, host: str | None = None) -> None:
         """Read the options of periodic tasks.
 
-        :param conf: ``cfg.CONF``, or what a subclass has put into ``self.conf`` before, when left out.
-        :param host: name of this node; option ``host`` or the node's own name when left out.
-        :raises TypeError: the arguments are swapped: managers of Neutron have the host first. Pass them by name.
+        :param conf: default: ``self.conf`` if a subclass has set it, else ``cfg.CONF``.
+        :param host: name of this node; default: option ``host``, else the host name.
+        :raises TypeError: the arguments are swapped (managers of Neutron take the host first). Pass them by name.
         """
         conf = getattr(self, "conf", cfg.CONF) if conf is None else conf
         if not isinstance(conf, cfg.ConfigOpts):
@@ -50,74 +50,75 @@ class Manager(periodic_task.PeriodicTasks):  # type: ignore[misc]
         self.host: str = host or default_host(conf)
 
     def init_host(self) -> None:
-        """Get ready; called first of all, before there are consumers."""
+        """Initialize; called first, before consumers exist."""
 
     def initialize_service_hook(self, service: Any) -> None:
-        """Add to a service whose consumers exist but do not consume yet, such as more consumers on ``service.conn``."""
+        """Extend a service, for example by consumers on ``service.conn``, before its consumers start to consume."""
 
     def after_start(self) -> None:
-        """Start what needs the consumers; called last."""
+        """Start work that needs the consumers; called last."""
 
     def report_state(self) -> None:
-        """Tell the server how the agent does; called every ``report_interval`` seconds, first after one of them."""
+        """Report the state of the agent to the server; called after each ``report_interval``."""
 
     def periodic_tasks(self, context: Context, raise_on_error: bool = False) -> float:
         """Run the periodic tasks that are due.
 
-        :returns: seconds until the next one is.
+        :returns: seconds until the next one is due.
         """
         idle: float = self.run_periodic_tasks(context, raise_on_error=raise_on_error)
         return idle
 
     def connection_lost(self) -> None:
-        """Make good for messages that are gone; called each time a consumer lost its broker and is back."""
+        """Recover from lost messages; called each time a consumer has reconnected to its broker."""
 
     def agent_updated(self, context: Context, payload: dict[str, Any]) -> None:
-        """Take a change of the agent's record on the server (RPC)."""
+        """Process a change of the agent's record on the server (RPC)."""
         LOG.debug("agent_updated: %s", payload)
 
     def healthy(self) -> bool:
-        """Tell whether all goes well; while it does not, the watchdog is not fed, and may end the process."""
+        """Return False to suspend the watchdog notifications, after which the service manager may end the process."""
         return True
 
     def ready(self) -> bool:
-        """Tell whether what the service is for is done; asked after the start, until it says yes: see READY=1."""
+        """Return False to delay READY=1; called after the start until it returns True."""
         return True
 
     def reset(self) -> None:
-        """Take over changed options; called on SIGHUP."""
+        """Apply changed options; called on SIGHUP."""
 
     def stop(self, graceful: bool = True) -> None:
-        """Bring work in hand to an end; called when no message arrives any more, before the threads go."""
+        """Finish work in progress; called after the consumers have stopped and before the threads are stopped."""
 
 
-# Whoever reaches the broker may call an endpoint; nobody there shall stop an agent or make it start twice.
+# Any client of the broker may call an endpoint; none may stop an agent or start it twice.
 Manager.not_rpc = frozenset(dir(Manager)) - {"agent_updated"}
 
 
-def make_manager(given: Any, conf: cfg.ConfigOpts, host: str) -> Any:
+def make_manager(source: Any, conf: cfg.ConfigOpts, host: str) -> Any:
     """Return a manager.
 
-    :param given: a manager, or what makes one, or the dotted path of that. It is called with ``conf=`` and ``host=``,
-        by name, so the order in its signature is free; it may leave out either.
-    :raises ConfigError: nothing is given, the path cannot be imported, or a parameter has another name and no default.
+    :param source: a manager, a factory, or the dotted path of a factory. A factory is called with ``conf=`` and
+        ``host=``, by name; its signature may have them in any order and may lack either.
+    :raises ConfigError: the source is None, the path cannot be imported, or the factory requires another parameter.
     """
-    if isinstance(given, str):
+    if isinstance(source, str):
         try:
-            given = importutils.import_class(given)
+            source = importutils.import_class(source)
         except ImportError as error:
-            raise ConfigError(f"manager: {given}: cannot be imported: {error}") from error
-    if given is None:
-        raise ConfigError("Service.create: no manager is given")
-    manager = given(**_accepted(given, {"conf": conf, "host": host})) if callable(given) else given
+            raise ConfigError(f"manager: {source}: cannot be imported: {error}") from error
+    if source is None:
+        raise ConfigError("Service.create: manager is missing")
+    arguments = {"conf": conf, "host": host}
+    manager = source(**_select_arguments(source, arguments)) if callable(source) else source
     if not hasattr(manager, "not_rpc"):  # a manager of Neutron
         with suppress(AttributeError):
             manager.not_rpc = Manager.not_rpc
     return manager
 
 
-def _accepted(factory: Callable[..., Any], arguments: dict[str, Any]) -> dict[str, Any]:
-    """Return those arguments that a callable has a parameter for."""
+def _select_arguments(factory: Callable[..., Any], arguments: dict[str, Any]) -> dict[str, Any]:
+    """Return the arguments for which a callable has a parameter."""
     parameters = inspect.signature(factory).parameters.values()
     if any(one.kind is one.VAR_KEYWORD for one in parameters):
         return arguments

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The launcher that leaves signals alone, and the check of what is launched."""
+"""Launcher that handles no signals, and the check of the interface of services."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from l3agent.service.services import ServiceLike, Services
 
 
 class Launcher(oslo_service.Launcher):  # type: ignore[misc]
-    """Runs services in this process and handles no signal, for a program that does so itself, or a test.
+    """Runs services in this process and handles no signals, for tests and programs with their own handlers.
 
-    ``wait`` returns when ``stop`` was called.
+    ``wait`` returns after ``stop`` was called.
 
-    :param restart_method: what ``restart`` does: ``reload`` (read all options again and restart the services) or
-        ``mutate`` (take over changed mutable options and reset the services).
-    :raises ValueError: another restart method.
+    :param restart_method: effect of ``restart``: ``reload`` (reload all options and restart the services) or ``mutate``
+        (apply changed mutable options and reset the services).
+    :raises ValueError: the restart method is unknown.
     """
 
     def __init__(self, conf: cfg.ConfigOpts, restart_method: str = "reload") -> None:
@@ -27,24 +27,24 @@ class Launcher(oslo_service.Launcher):  # type: ignore[misc]
         self.services = Services(restart_method, stop_timeout=conf.graceful_shutdown_timeout)
 
     def launch_service(self, service: ServiceLike, workers: int | None = 1) -> None:
-        """Add a service. Its attribute ``backdoor_port`` becomes the port of eventlet's backdoor, or None.
+        """Add a service and set its attribute ``backdoor_port`` to the port of eventlet's backdoor, or None.
 
         :param workers: 1 or None.
-        :raises ValueError: more than one worker; those need a ``ProcessLauncher``.
-        :raises TypeError: it lacks one of start, stop, wait, reset.
+        :raises ValueError: more than one worker, which requires a ``ProcessLauncher``.
+        :raises TypeError: the service lacks start, stop, wait or reset.
         """
         if workers not in (None, 1):
             raise ValueError(f"workers: {workers}: {type(self).__name__} runs services in this process")
-        check(service)
+        check_service(service)
         with suppress(AttributeError):  # a class with __slots__
             service.backdoor_port = self.backdoor_port  # type: ignore[attr-defined]
         self.services.add(service)
 
 
-def check(service: object) -> None:
-    """Make sure that an object has the four methods of a service; a ``__getattr__`` that has any name does not count.
+def check_service(service: object) -> None:
+    """Check that an object has the four methods of a service, without calling its ``__getattr__``.
 
-    :raises TypeError: one is missing.
+    :raises TypeError: a method is missing.
     """
     if any(inspect.getattr_static(service, name, None) is None for name in ("start", "stop", "wait", "reset")):
         raise TypeError(f"{service!r} is no service: it must have start, stop, wait and reset")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What SIGHUP does before the services are reset: log files opened again, the configuration read again."""
+"""Reloads the configuration and reopens log files, as SIGHUP requires before services are reset."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ LOG = logging.getLogger(__name__)
 
 
 def reload_config(conf: cfg.ConfigOpts, restart_method: str) -> bool:
-    """Read the configuration files again, and say which options changed and which of them wait for a restart.
+    """Reload the configuration files; log the changed options, and separately changes that need a restart.
 
-    :param restart_method: ``mutate``: only mutable options change; ``reload``: all do.
-    :returns: whether the files could be read; if not, the old values stand.
+    :param restart_method: ``mutate``: apply changes of mutable options only; ``reload``: apply all changes.
+    :returns: False if the files could not be read; then the old values stay in effect.
     """
     try:
         if restart_method == "reload":
             return bool(conf.reload_config_files())
         changed = conf.mutate_config_files()
-    except (Exception, SystemExit):  # of a file, of the parser of oslo.config, of somebody's hook
-        LOG.exception("The configuration could not be reloaded, the old one stands")
+    except (Exception, SystemExit):  # of a file, of oslo.config's parser, of a mutate hook
+        LOG.exception("Cannot reload the configuration, the old one stays in effect")
         return False
     LOG.info("Options changed: %s", ", ".join(sorted(_name(group, name) for group, name in changed)) or "none")
     if waiting := options_needing_restart(conf):
@@ -31,7 +31,7 @@ def reload_config(conf: cfg.ConfigOpts, restart_method: str) -> bool:
 
 
 def options_needing_restart(conf: cfg.ConfigOpts) -> list[str]:
-    """Return the options whose value in the files is not the one in use, since they cannot change at run time."""
+    """Return the immutable options whose value in the files differs from the value in effect."""
     if conf._mutable_ns is None:
         return []
     return [
@@ -54,7 +54,7 @@ def _name(group: str | None, name: str) -> str:
 
 
 def reopen_log_files() -> None:
-    """Close the log files, for one that rotates them: each is opened again, by its name, at the next record."""
+    """Close the log files, so that the next record opens each by its name: log rotation renames them."""
     for handler in stdlib_logging.getLogger().handlers:
         if isinstance(handler, stdlib_logging.FileHandler):
             handler.close()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A service: the RPC consumers, timers and threads around one manager, or without a manager those of a subclass."""
+"""Service: RPC consumers, timers and threads around one manager; without a manager, those of a subclass."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from l3agent.service.worker import is_first_worker
 
 LOG = logging.getLogger(__name__)
 
-# A service is done, kill included, before the container's own guard (all of graceful_shutdown_timeout) has to act.
+# Share of graceful_shutdown_timeout for a service's own stop, so that it ends before the container's deadline.
 STOP_SHARE = 0.9
 
 
 class Service(oslo_service.Service):  # type: ignore[misc]
-    """A service, to subclass like oslo.service's; made by :meth:`create`, it runs a manager on a topic.
+    """A service. Subclass it as oslo.service's, or call :meth:`create`, which makes a service of a manager.
 
-    :param threads: most greenthreads at a time in ``tg``; ``tg.add_thread`` waits for a place.
-    :param manager: what the service runs; None: nothing, ``start`` and ``stop`` are those of a subclass.
+    :param threads: maximum number of greenthreads in ``tg``; beyond it ``tg.add_thread`` waits.
+    :param manager: the manager that the service runs; None: a subclass implements ``start`` and ``stop``.
 
-    The other parameters belong to the manager: see :meth:`create`.
+    For the other parameters see :meth:`create`.
     """
 
     def __init__(
@@ -82,19 +82,19 @@ class Service(oslo_service.Service):  # type: ignore[misc]
     ) -> Self:
         """Return a service that runs a manager, not started.
 
-        :param host: name of this node; option ``host`` or the node's own name when left out.
-        :param binary: name of the program; the topic when left out.
-        :param topic: where it consumes; ``binary`` without ``neutron-`` when left out.
-        :param manager: a manager, or what makes one, or the dotted path of that; called with ``conf=`` and ``host=``.
-        :param report_interval: seconds between two calls of ``Manager.report_state``; 0: none; None: option
-            ``[AGENT] report_interval``, 30 where there is no such option.
-        :param periodic_interval: most seconds between two looks for periodic tasks that are due; 0: none; None: option
-            ``periodic_interval``, or 40. A task with a shorter spacing is run when it is due.
-        :param periodic_fuzzy_delay: the first look comes after a random time up to this, in seconds; None: option
+        :param host: name of this node; default: option ``host``, else the host name.
+        :param binary: name of the program; default: the topic.
+        :param topic: topic of the consumers; default: ``binary`` without ``neutron-``.
+        :param manager: a manager, a factory, or the dotted path of a factory, called with ``conf=`` and ``host=``.
+        :param report_interval: seconds between two calls of ``Manager.report_state``; 0: never; None: option
+            ``[AGENT] report_interval``, or 30 if it is not registered.
+        :param periodic_interval: maximum seconds between two runs of periodic tasks; 0: never; None: option
+            ``periodic_interval``, or 40. A task with a shorter spacing runs when it is due.
+        :param periodic_fuzzy_delay: upper bound in seconds of the random delay before the first run; None: option
             ``periodic_fuzzy_delay``, or 5.
-        :param conf: ``cfg.CONF`` when left out.
-        :param transport: from ``get_transport``; made from ``conf`` at the start when left out.
-        :raises ConfigError: no name, no manager, or its dotted path leads nowhere.
+        :param conf: default: ``cfg.CONF``.
+        :param transport: from ``get_transport``; default: made from ``conf`` by ``start``.
+        :raises ConfigError: neither binary nor topic is given, no manager is given, or its path cannot be imported.
         """
         name = binary or topic
         if name is None:
@@ -114,7 +114,7 @@ class Service(oslo_service.Service):  # type: ignore[misc]
         )
 
     def start(self) -> None:
-        """Start: host, consumers, hook, consuming, timers, and the manager's own last word, in this order."""
+        """Call ``init_host``, create consumers, call the hook, consume, start timers, call ``after_start``."""
         if self.manager is None:
             return
         LOG.info("Starting %s on %s, topic %s", self.binary, self.host, self.topic)
@@ -128,14 +128,14 @@ class Service(oslo_service.Service):  # type: ignore[misc]
         self._call("after_start")
 
     def _call(self, method: str, *args: Any, default: Any = None) -> Any:
-        """Call a method of the manager; one that it lacks, as Neutron's may, does nothing and returns ``default``."""
+        """Call a method of the manager; return ``default`` if it has none, as managers of Neutron may."""
         return getattr(self.manager, method, lambda *_: default)(*args)
 
     def _connection_lost(self) -> None:
         self._call("connection_lost")
 
     def _start_timers(self) -> None:
-        """Start the timers that an agent has once on its node; of several workers, the first has them."""
+        """Start the timers that run once per node; with several workers, in the first one only."""
         if not is_first_worker():
             return
         if self.report_interval:
@@ -150,61 +150,61 @@ class Service(oslo_service.Service):  # type: ignore[misc]
             )
 
     def report_state(self) -> None:
-        """Let the manager report; called by a timer."""
+        """Call ``report_state`` of the manager; a timer calls this."""
         self._call("report_state")
 
-    # It says that the agent lives, and a server that does not answer must not keep it from its end.
+    # A graceful stop does not wait for a report: the server may not answer.
     report_state.runs_forever = True  # type: ignore[attr-defined]
 
     def periodic_tasks(self) -> float:
-        """Let the manager run what is due; called by a timer.
+        """Run the manager's periodic tasks that are due; a timer calls this.
 
-        :returns: seconds until the next one is.
+        :returns: seconds until the next one is due.
         """
         try:
             idle: float | None = self._call("periodic_tasks", admin_context(), default=self.periodic_interval)
             return self.periodic_interval if idle is None else idle
         except Exception:
-            LOG.exception("Error in the periodic tasks of %s, they go on", self.binary)
+            LOG.exception("Error in the periodic tasks of %s, retrying after the interval", self.binary)
             return self.periodic_interval
 
     def healthy(self) -> bool:
-        """Ask the manager."""
+        """Return the answer of the manager, True without a manager's ``healthy``."""
         return bool(self._call("healthy", default=True))
 
     def ready(self) -> bool:
-        """Ask the manager."""
+        """Return the answer of the manager, True without a manager's ``ready``."""
         return bool(self._call("ready", default=True))
 
     def reset(self) -> None:
-        """Let the manager take over changed options."""
+        """Call ``reset`` of the manager, which applies changed options."""
         self._call("reset")
 
     def stop(self, graceful: bool | None = None) -> bool:
-        """Stop: timers, consumers, the manager's work, threads. Safe at any time; a failing step does not end it.
+        """Stop timers, consumers, the manager and threads. Safe at any time; an error in a step does not end the stop.
 
-        :param graceful: let work in hand come to its end within ``graceful_shutdown_timeout``; what is not done by then
-            is killed and named in the log. When left out: True with a manager, False, as in oslo.service, without one.
-        :returns: whether all that should came to its end.
+        :param graceful: wait for work in progress until ``graceful_shutdown_timeout``, then kill and log the remainder.
+            Default: True with a manager; False without one, as in oslo.service.
+        :returns: False if a step failed or timed out, or work had to be killed.
         """
         if self.conf is None or self.manager is None:
             return not self.tg.stop(bool(graceful)) or not graceful
         graceful = graceful is not False
         timeout = self.conf.graceful_shutdown_timeout * STOP_SHARE if graceful else 0.0
         deadline = Deadline(None if graceful and not timeout else timeout)
-        well = True
+        succeeded = True
         try:
             if self.conn is not None:
                 LOG.info("Stopping %s", self.binary)
                 self.tg.stop_timers()
-                # It has the deadline itself: what of it is missed by a broker that is gone costs nothing.
-                well = self._step(Deadline(None), "close its consumers", self.conn.close, deadline.remaining())
-                well = self._step(deadline, "stop its manager", self._stop_manager, graceful) and well
+                # close() applies the deadline to messages in flight only: an unreachable broker is no failure.
+                succeeded = self._step(Deadline(None), "close its consumers", self.conn.close, deadline.remaining())
+                succeeded = self._step(deadline, "stop its manager", self._stop_manager, graceful) and succeeded
             killed = self.tg.stop(graceful, deadline.remaining())
         finally:
             self.conn = None
-            self.tg.stop()  # when a deadline further out has run down in one of the steps
-        return well and not (graceful and killed)
+            self.tg.stop()  # an outer deadline may have expired in a step
+        return succeeded and not (graceful and killed)
 
     def _stop_manager(self, graceful: bool) -> Any:
         stop = getattr(self.manager, "stop", None)
@@ -213,19 +213,19 @@ class Service(oslo_service.Service):  # type: ignore[misc]
         return stop(graceful) if inspect.signature(stop).parameters else stop()
 
     def _step(self, deadline: Deadline, what: str, step: Callable[..., Any], *args: Any) -> bool:
-        """Take one step of the stop; tell whether it came to a good end. One that says nothing did."""
+        """Run one shutdown step under the deadline; False if it failed or timed out (None counts as success)."""
         try:
             with deadline.limit():
                 return step(*args) is not False
         except TimeoutError:
-            LOG.error("%s did not %s in time, it is left behind", self.binary, what)
+            LOG.error("%s did not %s in time, continuing", self.binary, what)
         except Exception:
             LOG.exception("%s failed to %s", self.binary, what)
         return False
 
 
 def _interval(given: float | None, conf: cfg.ConfigOpts, option: str, default: float) -> float:
-    """Return an interval in seconds: as given, or of a registered option, or the default."""
+    """Return an interval in seconds: the argument, the value of a registered option, or the default."""
     if given is not None:
         return given
     value: Any = conf

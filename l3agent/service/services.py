@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The container: starts services in order, keeps each in a greenthread of its own, stops them in reverse order."""
+"""Container of services: starts them in order, each in its own greenthread, and stops them in reverse order."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ LOG = logging.getLogger(__name__)
 
 EX_NOPERM = 77  # sysexits(3)
 EX_CONFIG = 78
-#: Failures of a start that one line tells whole, and their exit statuses.
+#: Errors of a start that are logged as one line without a traceback, and their exit statuses.
 _ONE_LINE_ERRORS = ((ConfigError, EX_CONFIG), (PermissionMissing, EX_NOPERM), (TransientError, 1))
 STOP_TIMEOUT_S = 60.0
-# What a service gets to stop in even when those before it used the time up.
+# Minimum seconds for the stop of each service, even if earlier ones have used up the time.
 MIN_STOP_S = 0.5
-# What a service has to say whether it is healthy, or ready.
+# Seconds for healthy() or ready() to return.
 ANSWER_LIMIT_S = 1.0
 
 
@@ -42,45 +42,46 @@ class ServiceLike(Protocol):
     """
 
     def start(self) -> None:
-        """Start; returns when the service works."""
+        """Start; return when the service works."""
 
     def stop(self) -> Any:
-        """Stop; safe at any time, before ``start`` too."""
+        """Stop; safe at any time, also before ``start``."""
 
     def wait(self) -> None:
-        """Wait until all of it has stopped.
+        """Wait until the service has stopped.
 
-        Called when ``start`` has returned, anew after each reset, and once more after ``stop``, also without a start.
+        Called after ``start`` has returned, again after each reset, and after ``stop``, even without a start.
         """
 
     def reset(self) -> None:
-        """Take over changed options."""
+        """Apply changed options."""
 
 
 @dataclass(slots=True)
 class _Run:
-    """One service in the container. ``turn`` is the ``started`` of the service before it.
+    """One service in the container.
 
-    ``called_at`` is the time of its ``start()``, by the monotonic clock.
+    :param previous_started: event ``started`` of the previous service.
+    :param called_at: monotonic time of the call of ``start()``; 0 before it.
     """
 
     service: ServiceLike
-    turn: Event
+    previous_started: Event
     started: Event = field(default_factory=Event)
     thread: Any = None
     called_at: float = 0.0
 
 
 class _WaitAgain(SignalExit):  # type: ignore[misc]
-    """Raised in ``wait()`` of a service that was reset; oslo.service raises ``SignalExit`` there."""
+    """Raised in ``wait()`` of a service after a reset, where oslo.service raises ``SignalExit``."""
 
 
 class Services:
-    """Runs services, each parked on ``done`` between its start and the stop of them all.
+    """Runs services. The greenthread of each waits for ``done`` from its start to the stop of all.
 
-    :param restart_method: what ``restart`` does: ``mutate`` resets the services, ``reload`` stops, resets and starts
+    :param restart_method: effect of ``restart``: ``mutate`` resets the services; ``reload`` stops, resets and starts
         them.
-    :param stop_timeout: seconds that ``stop`` has for all services together; 0: no limit.
+    :param stop_timeout: seconds of ``stop`` for all services together; 0: no limit.
     """
 
     def __init__(self, restart_method: str = "reload", *, stop_timeout: float = STOP_TIMEOUT_S) -> None:
@@ -89,36 +90,36 @@ class Services:
         self.restart_method = restart_method
         self.stop_timeout = stop_timeout
         self.services: list[ServiceLike] = []
-        self.tg = ThreadGroup(on_crash=self._crashed)
+        self.tg = ThreadGroup(on_crash=self._on_crash)
         self.done = Event()
-        self._outcome = Event()
+        self._exit_status = Event()
         self._runs: list[_Run] = []
         self._stopping = Semaphore()
 
     def add(self, service: ServiceLike) -> None:
-        """Add a service; it starts, in a greenthread of its own, when those added before have started.
+        """Add a service; it starts in its own greenthread when the services added before have started.
 
-        A group ``tg`` that a service of oslo.service has not used yet becomes a :class:`ThreadGroup`, so that a thread
-        of it that dies is not silent either.
+        An unused group ``tg`` of a service of oslo.service is replaced by a :class:`ThreadGroup`, so that the death of
+        its threads is detected, too.
         """
         self.services.append(service)
         self._run(service)
 
     def _run(self, service: ServiceLike) -> None:
-        run = _Run(service, self._runs[-1].started if self._runs else _sent())
+        run = _Run(service, self._runs[-1].started if self._runs else _sent_event())
         self._runs.append(run)
-        self._watch(service)
-        run.thread = self.tg.add_thread(self._run_in_turn, run)
+        self._handle_crashes(service)
+        run.thread = self.tg.add_thread(self._run_in_order, run)
 
-    def _watch(self, service: Any) -> None:
+    def _handle_crashes(self, service: Any) -> None:
         group: Any = getattr(service, "tg", None)
         if type(group) is oslo_threadgroup.ThreadGroup and not group.threads + group.timers:
             service.tg = group = ThreadGroup(group.thread_pool_size)
         if isinstance(group, ThreadGroup):
-            group.on_crash = self._crashed
+            group.on_crash = self._on_crash
 
-    def _run_in_turn(self, run: _Run) -> None:
-        run.turn.wait()
+    def _run_in_order(self, run: _Run) -> None:
+        run.previous_started.wait()
         run.called_at = time.monotonic()
         _start(run.service)
         run.started.send()
@@ -131,16 +132,16 @@ class Services:
                 continue
 
     def _wait_for(self, service: ServiceLike) -> None:
-        """Call ``wait()`` of a service that runs; one that raises an error ends all, like a thread that dies."""
+        """Call ``wait()`` of a running service; an error of it stops all services, like the death of a thread."""
         try:
             service.wait()
         except Exception:
             if not self._stopping.locked():
                 raise
-            LOG.debug("%s stops, and its wait() raised an error", name_of(service), exc_info=True)
+            LOG.debug("wait() of %s raised an error during the stop", name_of(service), exc_info=True)
 
     def _wait_again(self) -> None:
-        """Interrupt ``wait()`` of each service and call it anew, as oslo.service does after each SIGHUP."""
+        """Interrupt ``wait()`` of each service and call it again, as oslo.service does after each SIGHUP."""
         for run in self._runs:
             if run.started.ready() and run.thread.thread is not eventlet.getcurrent():
                 eventlet.kill(run.thread.thread, _WaitAgain(signal.SIGHUP))
@@ -157,12 +158,12 @@ class Services:
     def wait_started(self) -> None:
         """Wait until all services added so far have started.
 
-        :raises SystemExit: they shall stop, or one of them could not start, before that.
+        :raises SystemExit: a service failed to start or a stop was requested before.
         """
         if not self._runs:
             return
         started, either = self._runs[-1].started, Event()
-        waiting = [eventlet.spawn(_pass_on, event, either) for event in (started, self._outcome)]
+        waiting = [eventlet.spawn(_forward, event, either) for event in (started, self._exit_status)]
         try:
             either.wait()
         finally:
@@ -172,41 +173,41 @@ class Services:
             raise SystemExit(self.wait_stop_requested())
 
     def list_unhealthy(self) -> list[str]:
-        """Return the names of the services whose ``healthy()`` says no, fails, or says nothing within a second."""
-        return [name_of(service) for service in self.services if not _says(service, "healthy")]
+        """Return the names of services whose ``healthy()`` returns False, raises, or takes longer than a second."""
+        return [name_of(service) for service in self.services if not _query(service, "healthy")]
 
     def list_not_ready(self) -> list[str]:
-        """Return the names of the services whose ``ready()`` says no: they have started, and wait for something."""
-        return [name_of(service) for service in self.services if not _says(service, "ready")]
+        """Return the names of services whose ``ready()`` returns False: they have started and wait for a condition."""
+        return [name_of(service) for service in self.services if not _query(service, "ready")]
 
     def summary(self) -> dict[str, str]:
-        """Return what each service is doing, by its name, for people."""
+        """Return the state of each service by its number and name, for reports."""
         return {
             f"{number} {name_of(run.service)}": "started" if run.started.ready() else "starting"
             for number, run in enumerate(self._runs, 1)
         }
 
     def list_starting(self) -> list[str]:
-        """Return the names of the services that have not started, in order; those after the first wait for it."""
+        """Return the names of services that have not started, in order; the first one is starting, the others wait."""
         return [name_of(run.service) for run in self._runs if not run.started.ready()]
 
     def start_age(self) -> float:
-        """Return the seconds since the ``start()`` that goes on was called; 0 when none is."""
+        """Return the seconds since the ``start()`` in progress was called; 0 if there is none."""
         called = [run.called_at for run in self._runs if run.called_at and not run.started.ready()]
         return time.monotonic() - called[0] if called else 0.0
 
     def wait_stop_requested(self) -> int:
-        """Wait until the services shall stop: ``end`` or ``stop`` was called, a start failed or a thread died.
+        """Wait until a stop is requested: by ``request_stop`` or ``stop``, a failed start or the death of a thread.
 
-        :returns: the exit status that fits. The services still run unless it was ``stop``.
+        :returns: the exit status. The services still run unless ``stop`` was called.
         """
-        status: int = self._outcome.wait()
+        status: int = self._exit_status.wait()
         return status
 
     def wait(self) -> None:
-        """Wait until the services have been stopped; safe before they start.
+        """Wait until the services have stopped; safe before they start.
 
-        :raises SystemExit: a service could not start or a thread of one died. The others still run: call ``stop``.
+        :raises SystemExit: a service failed to start or a thread died. The others still run: call ``stop``.
         """
         if not self.services:
             return
@@ -215,28 +216,28 @@ class Services:
         self.tg.wait()
 
     def request_stop(self, status: int = 0) -> None:
-        """Say that the services shall stop, and with which exit status; the first word counts."""
-        if not self._outcome.ready():
-            self._outcome.send(status)
+        """Request a stop with an exit status; the first request determines the status."""
+        if not self._exit_status.ready():
+            self._exit_status.send(status)
 
-    def _crashed(self, error: BaseException) -> None:
+    def _on_crash(self, error: BaseException) -> None:
         status = status_of(error)
         LOG.critical("Stopping all services, exit status %s", status)
         self.request_stop(status)
 
     def stop(self) -> bool:
-        """Stop the services in reverse order, each under its own guard, and let their threads go.
+        """Stop the services in reverse order, each under its own deadline, and end their threads.
 
-        One that is still starting is interrupted, and stopped like the others; one whose turn has not come is left out.
+        A service that is starting is interrupted and stopped like the others; later services are left out.
 
-        :returns: whether all of it ended well and in time.
+        :returns: False if a service failed to stop or exceeded the deadline.
         """
         in_time = self._stop_all()
         self.request_stop()
         return in_time
 
     def _stop_all(self) -> bool:
-        with self._stopping:  # a stop while a restart lets the services come to their end does not cut that
+        with self._stopping:  # a stop waits until the graceful stop of a restart has finished
             return self._stop_in_turn()
 
     def _stop_in_turn(self) -> bool:
@@ -245,22 +246,22 @@ class Services:
         for run in reversed(runs):
             if not run.started.ready():
                 run.thread.stop()
-        stopped = [stop_service(run.service, deadline) for run in reversed(runs) if run.turn.ready()]
+        stopped = [stop_service(run.service, deadline) for run in reversed(runs) if run.previous_started.ready()]
         if not self.done.ready():
             self.done.send()
         self.tg.stop()
         return all(stopped)
 
     def restart(self) -> None:
-        """Reset the services, each under its own guard; with ``reload`` stop them before and start them after it.
+        """Reset the services; an error of one does not affect the others. With ``reload``, stop and start them, too.
 
-        Does nothing once they shall stop.
+        Do nothing after a stop was requested.
         """
-        if self._outcome.ready():
+        if self._exit_status.ready():
             return
         if self.restart_method == "reload":
             self._stop_all()
-            if self._outcome.ready():
+            if self._exit_status.ready():
                 return
             self.done = Event()
         for service in self.services:
@@ -288,17 +289,17 @@ def reset_service(service: ServiceLike) -> None:
     try:
         service.reset()
     except Exception:
-        LOG.exception("Error resetting %s, it goes on as it was", name_of(service))
+        LOG.exception("Error resetting %s, it continues with its old options", name_of(service))
 
 
 def stop_service(service: ServiceLike, deadline: Deadline) -> bool:
-    """Stop one service and wait for its end; whatever it does, the caller goes on soon after the deadline.
+    """Stop one service and wait for its end; return soon after the deadline in any case.
 
-    :returns: whether it ended well and in time: one whose ``stop()`` says no did not.
+    :returns: False if ``stop()`` returned False or raised, or the deadline has passed.
     """
     try:
         with deadline.limit(at_least=MIN_STOP_S):
-            well = service.stop() is not False
+            succeeded = service.stop() is not False
             service.wait()
     except TimeoutError:
         LOG.error("%s did not stop in time; killed: %s", name_of(service), ", ".join(_kill(service)) or "nothing")
@@ -306,32 +307,32 @@ def stop_service(service: ServiceLike, deadline: Deadline) -> bool:
     except Exception:
         LOG.exception("Error stopping %s", name_of(service))
         return False
-    return well
+    return succeeded
 
 
 def _kill(service: ServiceLike) -> list[str]:
-    """Kill the threads and timers of a service that did not do it itself; return their names."""
+    """Kill the remaining threads and timers of a service; return their names."""
     group = getattr(service, "tg", None)
     return group.stop() if isinstance(group, ThreadGroup) else []
 
 
-def _says(service: Any, what: str) -> bool:
-    """Ask a service something; one that has no such method says yes."""
+def _query(service: Any, what: str) -> bool:
+    """Return the result of an optional method of a service, True if it has none, False on an error or a timeout."""
     try:
         with time_limit(ANSWER_LIMIT_S):
             return bool(getattr(service, what, lambda: True)())
     except Exception:
-        LOG.exception("Error asking %s whether it is %s", name_of(service), what)
+        LOG.exception("Error checking if %s is %s", name_of(service), what)
         return False
 
 
-def _pass_on(event: Event, to: Event) -> None:
+def _forward(event: Event, to: Event) -> None:
     event.wait()
     if not to.ready():
         to.send()
 
 
-def _sent() -> Event:
+def _sent_event() -> Event:
     event = Event()
     event.send()
     return event

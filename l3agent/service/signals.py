@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Signals as events of the hub.
+"""Delivers signals as events of the hub.
 
-A Python signal handler runs between two bytecodes only, and an idle hub sits in ``epoll_wait`` (or ``poll``, or the
-``select`` of asyncio) for up to a minute. The byte that the interpreter writes into a pipe at once is what wakes it.
+A Python signal handler runs between two bytecodes only, and an idle hub waits in ``epoll_wait`` (or ``poll``, or the
+``select`` of asyncio) for up to a minute. The interpreter writes a byte into a pipe at once, which wakes the hub.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ FINAL_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class Signals:
-    """Calls handlers in a greenthread, within milliseconds of the signal, on any hub. Made in the main thread.
+    """Calls handlers in a greenthread, within milliseconds of the signal, on any hub. Create it in the main thread.
 
     :param handlers: by signal number; a handler must not wait.
     """
@@ -30,8 +30,8 @@ class Signals:
     def __init__(self, handlers: Mapping[signal.Signals, Callable[[int], None]]) -> None:
         self._handlers = handlers
         self._reader, self._writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        self._old_wakeup = signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
-        self._old = {signo: signal.signal(signo, _leave_to_the_pipe) for signo in handlers}
+        self._previous_wakeup_fd = signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
+        self._previous_handlers = {signo: signal.signal(signo, _ignore) for signo in handlers}
         self._thread = eventlet.spawn(self._dispatch)
 
     def _dispatch(self) -> None:
@@ -44,33 +44,32 @@ class Signals:
     def _handle(self, signo: signal.Signals) -> None:
         try:
             self._handlers[signo](signo)
-        except Exception:  # the next signal, which may be the one to stop, must find its way
+        except Exception:  # the next signal, perhaps SIGTERM, must be processed
             LOG.exception("Error handling %s", signo.name)
 
     def close(self) -> None:
-        """Put back what was there before."""
-        for signo, handler in self._old.items():
+        """Restore the previous handlers and wakeup descriptor."""
+        for signo, handler in self._previous_handlers.items():
             signal.signal(signo, handler)
-        signal.set_wakeup_fd(self._old_wakeup)
+        signal.set_wakeup_fd(self._previous_wakeup_fd)
         self._thread.kill()
         os.close(self._reader)
         os.close(self._writer)
 
 
 def restore_default_handlers(signo: int, timeout: float, *, keep: int | None = None) -> None:
-    """Give SIGTERM and SIGINT back to the kernel, whose default ends the process even when its hub is stuck.
+    """Restore the default handlers of SIGTERM and SIGINT, which end the process even if its hub is blocked.
 
-    :param signo: the signal that said to stop.
-    :param timeout: seconds the stop may take, for the log; 0: any number.
-    :param keep: a signal that keeps its handler.
+    :param signo: the signal that requested the stop.
+    :param timeout: seconds that the stop may take, for the log; 0: no limit.
+    :param keep: a signal whose handler stays.
     """
-    LOG.info(
-        "%s: stopping within %s s, a second one kills at once", signal.Signals(signo).name, timeout or "any number of"
-    )
     for final in FINAL_SIGNALS:
         if final != keep:
             signal.signal(final, signal.SIG_DFL)
+    limit = f"{timeout} s" if timeout else "none"
+    LOG.info("%s: stopping, time limit %s; a second signal kills", signal.Signals(signo).name, limit)
 
 
-def _leave_to_the_pipe(signo: int, frame: Any) -> None:
-    """Do nothing: a handler must be there for the interpreter to write the byte."""
+def _ignore(signo: int, frame: Any) -> None:
+    """Do nothing: the interpreter writes the byte only if a handler is installed."""

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Messages to the service manager that started us, by the protocol of sd_notify(3) and sd_watchdog_enabled(3).
+"""Messages to the service manager, by the protocol of sd_notify(3) and sd_watchdog_enabled(3).
 
-oslo.service's own reports readiness before ``start()`` has run and then forgets the socket, so no later word can
-follow.
+oslo.service's implementation reports readiness before ``start()`` has run and then removes the address of the socket,
+so that no later message is possible.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ SOCKET, WATCHDOG_USEC, WATCHDOG_PID = "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDO
 
 
 def notify(state: str) -> bool:
-    """Send one or more assignments (``READY=1``, ``STATUS=...``, ``WATCHDOG=1``, ``STOPPING=1``), a line each.
+    """Send assignments (``READY=1``, ``STATUS=...``, ``WATCHDOG=1``, ``STOPPING=1``), one per line.
 
-    :returns: whether a service manager listens and got it; a failure is not an error.
+    :returns: True if a service manager received them; a failure is logged and raises nothing.
     """
     address = os.environ.get(SOCKET)
     if not address:
@@ -35,16 +35,16 @@ def notify(state: str) -> bool:
             sock.connect(address)
             sock.send(state.encode())
     except OSError as error:
-        LOG.debug("Service manager at %s did not take %r: %s", address, state, error)
+        LOG.debug("Cannot notify the service manager at %s of %r: %s", address, state, error)
         return False
     return True
 
 
 @dataclass(frozen=True, slots=True)
 class Watchdog:
-    """Who ends the process when it hears nothing.
+    """The watchdog of a process: a peer that ends it when notifications stop.
 
-    :param interval: seconds that may pass between two calls of ``feed``; None: nobody waits.
+    :param interval: maximum seconds between two calls of ``feed``; None: there is no watchdog.
     """
 
     interval: float | None
@@ -64,6 +64,6 @@ def _interval() -> float | None:
 
 
 def remove_environment() -> None:
-    """Forget the service manager, in a forked child: the parent alone speaks to it."""
+    """Remove the service manager's variables in a forked child: only the parent sends notifications."""
     for name in (SOCKET, WATCHDOG_USEC, WATCHDOG_PID):
         os.environ.pop(name, None)

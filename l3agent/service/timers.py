@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The timers of a ``ThreadGroup``: oslo.service's, with a beat that holds and an end that is never silent."""
+"""Timers of a ``ThreadGroup``: oslo.service's, without drift, and with a report when an error ends them."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ LOG = logging.getLogger(__name__)
 
 
 class _CrashReporting:
-    """A looping call that tells when it dies."""
+    """A looping call that reports the error that ends it."""
 
-    #: Called with the error; None: as in oslo.service, ``wait`` raises it.
+    #: Called with the error; None: ``wait`` raises it, as in oslo.service.
     on_crash: CrashHandler | None = None
 
     def _run_loop(self, *args: Any, **kwargs: Any) -> None:
-        """Run; the original's own handlers see to any ``Exception``."""
+        """Run, and report errors that are no ``Exception``; the original handles the others."""
         try:
             super()._run_loop(*args, **kwargs)  # type: ignore[misc]
         except GreenletExit:
@@ -43,32 +43,32 @@ class _CrashReporting:
 
 
 class Timer(_CrashReporting, loopingcall.FixedIntervalLoopingCall):  # type: ignore[misc]
-    """Calls a function at fixed points in time, and ends at once when told to.
+    """Calls a function at fixed points in time, and stops without waiting.
 
-    Each call is due one interval after the last was due, however long that took; points that passed meanwhile are left
-    out, and counted in ``overruns``.
+    Each call is due one interval after the due time of the last, regardless of its duration. Points in time that pass
+    during a call are skipped and counted in ``overruns``.
     """
 
     overruns = 0
 
     def start(self, interval: float, initial_delay: float | None = None, stop_on_exception: bool = True) -> Any:
-        """Start calling, first after ``initial_delay`` seconds, then every ``interval`` seconds.
+        """Start calling: first after ``initial_delay`` seconds, then every ``interval`` seconds.
 
-        :param stop_on_exception: an error of the function is a crash; otherwise it is logged and the beat goes on.
-        :returns: an event that tells the end.
+        :param stop_on_exception: an error of the function ends the timer; False: log it and continue.
+        :returns: an event that is sent at the end.
         """
         due = time.monotonic() + (initial_delay or 0)
 
         def idle_for(_result: Any, _elapsed: float) -> float:
             nonlocal due
             now = time.monotonic()
-            beats = max(1, math.ceil((now - due) / interval))
-            self.overruns += beats - 1
-            due += interval * beats
+            intervals = max(1, math.ceil((now - due) / interval))
+            self.overruns += intervals - 1
+            due += interval * intervals
             return max(0.0, due - now)
 
         return self._start(idle_for, initial_delay=initial_delay, stop_on_exception=stop_on_exception)
 
 
 class DynamicTimer(_CrashReporting, loopingcall.DynamicLoopingCall):  # type: ignore[misc]
-    """Calls a function that says itself, by what it returns, after how many seconds it wants to be called again."""
+    """Calls a function, which returns the seconds until its next call."""

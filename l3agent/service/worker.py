@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A worker: one of the forked processes of a service, and the state that it shares with its parent."""
+"""A worker process of a service, and the state that it shares with its parent."""
 
 from __future__ import annotations
 
@@ -25,27 +25,27 @@ from l3agent.service.systemd import Watchdog
 LOG = logging.getLogger(__name__)
 
 _index = 0
-# Objects of the parent that must outlive the fork: their destructors would act on what the parent still uses.
+# Objects of the parent that must outlive the fork: their destructors would act on resources that the parent uses.
 _inherited: list[Any] = []
 
 
 def is_first_worker() -> bool:
     """Return True in exactly one worker of each service, and in a process that is not a worker.
 
-    A report or a task that the node needs once runs in that worker. When it dies, its replacement takes its place.
+    It runs the reports and tasks that a node needs once. When it dies, its replacement is the first worker.
     """
     return _index == 0
 
 
 class Heartbeat:
-    """State of one worker, in memory that it shares with its parent. Each field has one writer."""
+    """State of one worker in memory shared with its parent. Each field has one writer."""
 
-    # The clock is CLOCK_MONOTONIC, which all processes of a machine share.
+    # CLOCK_MONOTONIC is the same in all processes of a machine.
     _TIME = struct.Struct("d")
     _STARTED, _READY, _STOP_REQUESTED = range(_TIME.size, _TIME.size + 3)
 
     def __init__(self, index: int = 0) -> None:
-        #: Place of the worker among those of its service, from 0.
+        #: Index of the worker within its service, from 0.
         self.index = index
         self.forked_at = time.monotonic()
         self._memory = mmap.mmap(-1, self._TIME.size + 3)
@@ -80,19 +80,19 @@ class Heartbeat:
 
     @property
     def stop_requested(self) -> bool:
-        """Return True if the parent has sent its SIGTERM."""
+        """Return True if the parent has sent SIGTERM to the worker."""
         return bool(self._memory[self._STOP_REQUESTED])
 
     def set_stop_requested(self) -> None:
-        """Record that the parent has sent its SIGTERM: from now on it sends none."""
+        """Record that the parent has sent SIGTERM, which it does once."""
         self._memory[self._STOP_REQUESTED] = 1
 
 
 class Worker(ServiceLauncher):
-    """The launcher of a worker. Its watchdog is the parent, and the parent's SIGTERM does not count as a second signal.
+    """Launcher of a worker. Its watchdog is the parent, and the parent's SIGTERM does not count as a second signal.
 
-    :param heartbeat: shared with the parent.
-    :param interval: seconds that the parent's watchdog waits; None: there is none.
+    :param heartbeat: state shared with the parent.
+    :param interval: interval of the parent's watchdog in seconds; None: there is none.
     """
 
     def __init__(
@@ -101,42 +101,42 @@ class Worker(ServiceLauncher):
         super().__init__(conf, restart_method, watchdog=Watchdog(interval, heartbeat.beat), **settings)
         self._heartbeat = heartbeat
 
-    def _end(self, signo: int) -> None:
+    def _on_final_signal(self, signo: int) -> None:
         """Stop; a second signal kills, as in any process.
 
-        A signal to the process group or the cgroup reaches the worker directly, and then once more as the SIGTERM that
-        the parent sends. So SIGTERM gets its default action only after the parent has sent its own.
+        A signal to the process group or the cgroup reaches the worker twice: directly, and as the SIGTERM that the
+        parent sends. So SIGTERM gets its default action only after the parent has sent SIGTERM.
         """
-        restore_default_handlers(signo, self.conf.graceful_shutdown_timeout, keep=self._parents_signal())
+        restore_default_handlers(signo, self.conf.graceful_shutdown_timeout, keep=self._signal_due_from_parent())
         self.services.request_stop()
 
-    def _parents_signal(self) -> int | None:
-        """Return SIGTERM while that of the parent may still come."""
+    def _signal_due_from_parent(self) -> int | None:
+        """Return SIGTERM until the parent has sent it."""
         if not self._heartbeat.stop_requested:
             return signal.SIGTERM
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # discards it where it is pending (POSIX, 2.4.3)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # discards a pending one (POSIX, 2.4.3)
         return None
 
     def wait_started(self) -> None:
-        """Wait for the start, and let the parent know of it."""
+        """Wait until the service has started, and report it to the parent."""
         super().wait_started()
         self._heartbeat.set_started()
 
     def wait_ready(self) -> None:
-        """Wait until the service is ready, and let the parent know of it."""
+        """Wait until the service is ready, and report it to the parent."""
         super().wait_ready()
         self._heartbeat.set_ready()
 
 
 def become_worker(index: int, parents_pipe: int) -> None:
-    """Leave behind what belongs to the parent; the first thing that a forked worker does.
+    """Release the resources of the parent; a forked worker calls this first.
 
-    :param index: place of the worker among those of its service, from 0.
-    :param parents_pipe: the writing end of the pipe whose end of file says that the parent has died.
+    :param index: index of the worker within its service, from 0.
+    :param parents_pipe: writing end of the pipe; its end of file indicates the death of the parent.
     """
     global _index
     _index = index
-    _inherited.append(hubs.get_hub())  # its greenthreads would run their ``finally`` if it were collected
+    _inherited.append(hubs.get_hub())  # if it were collected, its greenthreads would run their ``finally``
     hubs.use_hub()  # not the parent's epoll descriptor
     os.close(parents_pipe)
     systemd.remove_environment()
@@ -145,7 +145,7 @@ def become_worker(index: int, parents_pipe: int) -> None:
 
 
 def freeze_heap() -> None:
-    """Keep the garbage collector of the children from writing to pages that they share with their parent."""
+    """Exempt all objects from garbage collection, so that children do not write to pages shared with their parent."""
     gc.collect()
     gc.freeze()
 

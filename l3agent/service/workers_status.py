@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the parent of workers reports to the service manager: readiness, slow starts, and the watchdog."""
+"""Reports of the parent of workers to the service manager: readiness, slow starts, and the watchdog."""
 
 from __future__ import annotations
 
@@ -13,42 +13,42 @@ from l3agent.service import systemd
 from l3agent.service.services import name_of
 from l3agent.service.worker import Heartbeat
 
-READY_LOOK_S = 0.05
+READY_POLL_S = 0.05
 
 
 class WorkersStatus:
-    """The state of all workers, for the service manager.
+    """Reports the state of all workers to the service manager.
 
-    :param wraps: the services and the processes of each, as oslo.service keeps them; changed by the launcher.
-    :param heartbeats: of the workers, by process; changed by the launcher.
-    :param start_timeout: seconds after which a service that has not started is named.
+    :param wraps: oslo.service's wrappers of the services with their processes; the launcher changes them.
+    :param heartbeats: heartbeats of the workers by process id; the launcher changes them.
+    :param start_timeout: seconds after which a service that has not started is reported.
     """
 
     def __init__(self, wraps: Sequence[Any], heartbeats: Mapping[int, Heartbeat], start_timeout: float) -> None:
         self.watchdog = systemd.watchdog()
-        #: Whether READY=1 was sent.
-        self.announced = False
+        #: True if READY=1 was sent.
+        self.is_ready_sent = False
         self._wraps = wraps
         self._heartbeats = heartbeats
         self._start_timeout = start_timeout
 
-    def announce(self) -> None:
-        """Report READY=1 once each worker is ready, and feed the watchdog from then on."""
-        named: list[str] = []
+    def report_readiness(self) -> None:
+        """Send READY=1 when each worker is ready; notify the watchdog from then on. Run it in a greenthread."""
+        reported: list[str] = []
         while not self._all_ready():
-            if (slow := self._slow_starts()) and slow != named:
+            if (slow := self._slow_starts()) and slow != reported:
                 systemd.notify(f"STATUS=starting, not started within {self._start_timeout:g} s: {', '.join(slow)}")
-            named = slow
-            eventlet.sleep(READY_LOOK_S)
+            reported = slow
+            eventlet.sleep(READY_POLL_S)
         systemd.notify(f"READY=1\nSTATUS=running, {len(self._heartbeats)} workers")
-        self.announced = True
+        self.is_ready_sent = True
         while interval := self.watchdog.interval:
-            if self._all_there() and all(beat.age() < interval for beat in self._heartbeats.values()):
+            if self._all_running() and all(beat.age() < interval for beat in self._heartbeats.values()):
                 self.watchdog.feed()
             eventlet.sleep(interval / 3)
 
     def _slow_starts(self) -> list[str]:
-        """Return the services, and their workers, whose start takes too long."""
+        """Return the services whose start exceeds ``start_timeout``, each with its worker."""
         latest = time.monotonic() - self._start_timeout
         return sorted(
             f"{name_of(wrap.service)} (worker {pid})"
@@ -58,8 +58,8 @@ class WorkersStatus:
         )
 
     def _all_ready(self) -> bool:
-        return self._all_there() and all(beat.ready for beat in self._heartbeats.values())
+        return self._all_running() and all(beat.ready for beat in self._heartbeats.values())
 
-    def _all_there(self) -> bool:
-        """Return True if each worker that there shall be lives; some may have died a moment ago."""
+    def _all_running(self) -> bool:
+        """Return True if each service has all of its workers; a recently dead one may still be counted."""
         return all(len(wrap.children) == wrap.workers for wrap in self._wraps)

@@ -13,7 +13,7 @@ GUIDE = Path(__file__).parents[2] / "l3agent" / "service" / "README.md"
 
 
 def test_an_rpc_method_waits_for_a_coroutine_on_the_asyncio_hub(tmp_path: Path) -> None:
-    section = GUIDE.read_text().partition("## The way off eventlet")[2]
+    section = GUIDE.read_text().partition("## Migration from eventlet")[2]
     (program,) = re.findall(r"```python\n(.*?)```", section, flags=re.DOTALL)
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", program],

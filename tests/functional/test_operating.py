@@ -136,7 +136,7 @@ def test_sighup_takes_over_what_can_change_and_names_what_needs_a_restart(
     wait_until(lambda: " DEBUG " in text(), timeout=30)
     conf.write_text("this is no configuration")
     os.kill(agent.pid, signal.SIGHUP)
-    wait_until(lambda: "could not be reloaded, the old one stands" in text(), timeout=30)
+    wait_until(lambda: "Cannot reload the configuration, the old one stays in effect" in text(), timeout=30)
     assert agent.status()["routers"] == before  # nothing was restarted, nothing was done to a router
     assert agent.end() == 0
 

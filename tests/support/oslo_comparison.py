@@ -120,7 +120,7 @@ def _others_stop(library: str, stop: Callable[[], None]) -> str:
     return "the others stop" if "stop other" in log else "the others do not stop"
 
 
-def work_in_hand(library: str) -> str:
+def work_in_progress(library: str) -> str:
     """Have a thread of a service be busy when the container stops."""
     done: list[int] = []
     service = oslo.Service() if library == OSLO else _service()
@@ -129,7 +129,7 @@ def work_in_hand(library: str) -> str:
     service.tg.add_thread(lambda: (eventlet.sleep(0.1), done.append(1)))
     eventlet.sleep(0)
     container.stop()
-    return "is brought to its end" if done else "is killed"
+    return "is completed" if done else "is killed"
 
 
 def _service() -> Any:
@@ -149,7 +149,7 @@ def timer(library: str) -> str:
     busy.kill()
     group.stop()
     in_place = sum(call % 0.05 < 0.02 for call in calls)
-    return "keeps its beat" if in_place > 0.7 * len(calls) else "drifts with each call"
+    return "does not drift" if in_place > 0.7 * len(calls) else "drifts with each call"
 
 
 def _hold_the_hub(seconds: float) -> None:
@@ -170,12 +170,12 @@ def no_subclass(library: str) -> str:
     return "runs"
 
 
-def worker_that_can_never_start(library: str, start: Start) -> str:
+def worker_that_cannot_start(library: str, start: Start) -> str:
     process = start("config", workers=2, library=library.partition(".")[0])
     try:
         for _ in range(6):
             process.line("starting")
-        return "is forked again for ever"
+        return "is forked again without end"
     except AssertionError:  # it ended
         return f"exit {process.status()}"
 
@@ -185,7 +185,7 @@ def thread_that_dies(library: str, start: Start) -> str:
     process.line("started")
     with eventlet.Timeout(PATIENCE_S[library], False):
         return f"exit {process.process.wait()}, services stopped in order"
-    return "the process lives on"
+    return "the process continues"
 
 
 def wrong_configuration(library: str, start: Start) -> str:
@@ -203,7 +203,7 @@ def sigterm_on_an_idle_hub(library: str, start: Start) -> str:
         process.line("stop", timeout={OSLO: 2, OURS: 20}[library])  # the hub of itself would take up to 60 s
         return "acts at once"
     except TimeoutError:
-        return "not heard within 2 s"
+        return "not processed within 2 s"
 
 
 def _wait_idle(process: Process) -> None:
@@ -244,14 +244,14 @@ def sighup_in_the_foreground(library: str, start: Start) -> str:
     process.signal(signal.SIGHUP)
     try:
         process.line("reset second", timeout=PATIENCE_S[library])
-        heard = "options taken over"
+        heard = "options reloaded"
     except TimeoutError:
         heard = "ignored"
     process.signal(signal.SIGTERM)
     return f"{heard}; the next SIGTERM {'stops' if process.status() == 0 else 'kills'}"
 
 
-def words_to_systemd(library: str, start: Start, service_manager: ServiceManager) -> str:
+def messages_to_systemd(library: str, start: Start, service_manager: ServiceManager) -> str:
     # Fed seldom: its queue has ten places, and who is not listened to would wait for one.
     process = start(library=library.partition(".")[0], TICK="1", TELL="1", WATCHDOG_USEC="3000000")
     ready = f"READY=1 {'after' if service_manager.told() == 'STARTED=1' else 'before'} the start"
@@ -271,8 +271,8 @@ def blocked_hub(library: str, start: Start) -> str:
     process.line("started")
     with eventlet.Timeout(PATIENCE_S[library] + 1, False):
         wait_until(lambda: "in hold_the_hub" in process.log, timeout=100)
-        return "the stack of what blocks it is logged"
-    return "nothing is said"
+        return "the stack of the blocking code is logged"
+    return "nothing is logged"
 
 
 def sigusr2(library: str, start: Start) -> str:
@@ -280,7 +280,7 @@ def sigusr2(library: str, start: Start) -> str:
     process.line("started")
     process.signal(signal.SIGUSR2)
     wait_until(lambda: "Guru Meditation" in process.log or process.process.poll() is not None, timeout=60)
-    return "a report" if process.process.poll() is None else "kills the process"
+    return "writes a report" if process.process.poll() is None else "kills the process"
 
 
 def group_signal(library: str, start: Start) -> str:
@@ -294,7 +294,7 @@ def group_signal(library: str, start: Start) -> str:
             process.line("stopped")
         return f"their work is completed, exit {status}"
     except AssertionError:
-        return "their work is cut"
+        return "their work is lost"
 
 
 def programs_of_the_parent(library: str, start: Start) -> str:
@@ -311,8 +311,8 @@ def start_that_hangs(library: str, start: Start) -> str:
     process.line("starting")
     with eventlet.Timeout(PATIENCE_S[library], False):
         wait_until(lambda: "The start of Program has not returned" in process.log, timeout=100)
-        return "is named after `start_timeout`, with what waits for it"
-    return "is not named"
+        return "is logged after `start_timeout`, with the waiting services"
+    return "is not logged"
 
 
 #: The rows, by what the README calls them.
@@ -322,13 +322,13 @@ ROWS: dict[str, Callable[..., str]] = {
     "they stop": order_of_stop,
     "one `stop()` raises": stop_that_raises,
     "one `stop()` hangs": stop_that_hangs,
-    "work in hand at the stop": work_in_hand,
+    "work in progress at the stop": work_in_progress,
     "a thread dies": thread_that_dies,
-    "the configuration is wrong": wrong_configuration,
-    "a worker that can never start": worker_that_can_never_start,
+    "the configuration is invalid": wrong_configuration,
+    "a worker that cannot start": worker_that_cannot_start,
     "a service that is no subclass": no_subclass,
     "a timer": timer,
-    "words to systemd": words_to_systemd,
+    "messages to systemd": messages_to_systemd,
     "SIGTERM on an idle hub": sigterm_on_an_idle_hub,
     "SIGINT": sigint,
     "SIGHUP in the foreground of a terminal": sighup_in_the_foreground,
@@ -336,6 +336,6 @@ ROWS: dict[str, Callable[..., str]] = {
     "a stop beyond `graceful_shutdown_timeout`": stop_beyond_the_deadline,
     "the hub is blocked": blocked_hub,
     "SIGTERM to the process group, two workers": group_signal,
-    "programs that the parent of workers runs": programs_of_the_parent,
+    "child programs of the parent of workers": programs_of_the_parent,
     "a `start()` that does not return": start_that_hangs,
 }

@@ -12,11 +12,11 @@ from tests.support.oslo_comparison import OSLO, OURS, ROWS
 from tests.support.readme_tables import beside
 
 FORKS = {
-    "a worker that can never start",
+    "a worker that cannot start",
     "SIGTERM to the process group, two workers",
-    "programs that the parent of workers runs",
+    "child programs of the parent of workers",
 }
-HEADING = "## The library beside oslo.service"
+HEADING = "## Comparison with oslo.service"
 
 
 def _table() -> dict[str, dict[str, str]]:

@@ -60,7 +60,7 @@ def test_a_run_that_lasted_begins_anew_with_the_least_time(caplog: pytest.LogCap
 
 
 def _delays(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [line.rpartition(" in ")[2] for line in caplog.messages if "begins again" in line]
+    return [line.rpartition(" in ")[2] for line in caplog.messages if "restarting" in line]
 
 
 def test_each_death_is_logged_with_the_name_of_the_function(caplog: pytest.LogCaptureFixture) -> None:
@@ -69,7 +69,7 @@ def test_each_death_is_logged_with_the_name_of_the_function(caplog: pytest.LogCa
             raise ZeroDivisionError("by nought")
 
     restart_on_crash(careless, delay_min=0.001)()
-    assert "careless died, begins again in 0.001 s" in caplog.text
+    assert "careless died, restarting in 0.001 s" in caplog.text
     assert "by nought" in caplog.text
 
 

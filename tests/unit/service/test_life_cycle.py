@@ -125,7 +125,7 @@ def test_line_3_a_service_that_is_not_ready_holds_the_others_up_for_so_long_only
 ) -> None:
     monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
     monkeypatch.setattr(inprocess, "READY_TIMEOUT_S", 0.2)
-    monkeypatch.setattr(inprocess, "_LOOK_S", 0.05)
+    monkeypatch.setattr(inprocess, "_HEALTH_POLL_S", 0.05)
     life = Life()
     life.services[0].is_ready = False
     life.begin()
