@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The pure part: entries of kernel state, the difference between two sets of them, and what both read as."""
+"""Planning without I/O: entries of kernel state, the difference of two sets of entries, and their text forms."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Entries as plain maps for those who look on from other processes: JSON-able, with addresses as text."""
+"""Converts entries to maps for other processes: JSON-compatible, with addresses as text."""
 
 from __future__ import annotations
 
@@ -53,9 +53,9 @@ _TEXT = IPv4Address | IPv4Interface | IPv4Network | IPv6Address | IPv6Interface 
 
 
 def entries_to_json(entries: Iterable[Entry]) -> list[dict[str, Any]]:
-    """Return entries as maps of their fields with their ``kind``, in a fixed order.
+    """Return entries as maps of their fields and their ``kind``, in a fixed order.
 
-    Fields that entries are not compared by are absent: an observation does not have them.
+    Fields that are not compared are left out, because an observation does not contain them.
     """
     found = [
         {"kind": _KINDS[type(entry)]}

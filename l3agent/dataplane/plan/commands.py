@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A plan as the ``ip``, ``nft`` and ``conntrack`` lines an operator would type; typed, they do the same."""
+"""Formats plans as equivalent commands of ``ip``, ``nft``, ``conntrack``, ``sysctl`` and ``ovs-vsctl``."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from l3agent.dataplane.plan.entries import (
 
 
 def commands(operation: Operation, namespace: str | None) -> list[str]:
-    """Return the commands of one operation, ``namespace`` being where it happens."""
+    """Return the commands of one operation in a namespace."""
     add = operation.verb != "remove"
     exists = operation.verb == "change"
     inside = f"ip -n {namespace}"
@@ -55,7 +55,7 @@ def commands(operation: Operation, namespace: str | None) -> list[str]:
             return [f"ip link delete {name}"]
         case AcceptRA(device) as entry:
             settings = [f"{enter} sysctl -w {one.path.replace('/', '.')}={one.value}" for one in entry.sysctls(add)]
-            # Unlike "delete", it is content when no router has advertised itself yet.
+            # Unlike "delete", "flush" succeeds if no router has sent an advertisement yet.
             learned = f"{inside.replace('ip', 'ip -6', 1)} route flush default dev {device} protocol ra"
             return settings if add else [*settings, learned]
         case DeviceSettings() as entry:
@@ -93,7 +93,7 @@ def _bridge(bridge: Bridge, previous: object) -> list[str]:
 
 
 def _isolate(device: str) -> str:
-    """Return the command by which the node's own stack ignores a device of its namespace."""
+    """Return the command that makes the host stack ignore a device of the host namespace."""
     ipv4, ipv6 = f"net.ipv4.conf.{device}", f"net.ipv6.conf.{device}"
     return f"sysctl -e -w {ipv4}.rp_filter=1 {ipv4}.arp_ignore=8 {ipv6}.disable_ipv6=1"
 
@@ -165,7 +165,7 @@ def _connected(route: ConnectedRoute, inside: str) -> str:
     return f"{inside} route replace {route.network} dev {route.device} proto kernel scope link{source}"
 
 
-#: What ``ip`` prints for protocols of routes.
+#: Names of route protocols in the output of ``ip``.
 _PROTOCOLS = {PROTOCOL_BOOT: "boot", PROTOCOL_STATIC: "static", PROTOCOL_RA: "ra"}
 
 
@@ -245,12 +245,12 @@ def _neutron_rules(gone: NeutronRules) -> str:
     return "; ".join((*rules, *flushed, *deleted))
 
 
-#: Turns the listing of a flow into its removal, unless its destination is translated as well.
+#: Converts a listed conntrack entry to its deletion, unless its destination is translated as well.
 _ONLY_SOURCE = "sed -n '/ -g /!s/^-A/-D/p'"
 
 
 def _leaving(enter: str) -> str:
-    """Return what turns the listing of entries into deletions of those without NAT that leave through the gateway."""
+    """Return the filter that converts listed entries without NAT that leave through the gateway to deletions."""
     is_leaving = f"{enter} ip route get ${{to%% *}} | grep -q ' dev qg-'"
     each = f'while read -r one; do to=${{one#* -d }}; {is_leaving} && echo "$one"; done'
     return f"sed -n '/ -[gn] /!s/^-A/-D/p' | {each}"
@@ -264,7 +264,7 @@ def _edge(edge: PendingFlush, enter: str, add: bool) -> list[str]:
 
 
 def _deletions(edge: PendingFlush, enter: str) -> list[str]:
-    """Return the commands that delete the entries of an edge; their status tells whether there were any."""
+    """Return the commands that delete the conntrack entries of an edge; they fail if there are none."""
     conntrack = f"{enter} conntrack"
     match edge.cause:
         case "floating_dnat":

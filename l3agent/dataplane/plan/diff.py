@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The pure middle: what the kernel should hold, what it holds, and the operations between the two.
+"""Computes plans: the ordered operations that turn observed kernel state into desired kernel state. Pure.
 
-Kernel state is a set of entries, frozen values. :func:`diff` compares two such sets; the order of the operations
-comes from one table of kinds: rules before the addresses they serve, additions before removals, so that nothing that
-stays is ever missing.
+Kernel state is a set of entries (immutable values). :func:`diff` compares two sets. One table of entry types gives the
+order of the operations: rules precede the addresses that they serve, and additions precede removals, so that an entry
+in both sets is never missing in between.
 
-Review: does a plan stopped anywhere leave tenants apart? Rules come before the addresses and links they guard, and
-links that go are down before the rules that guard them go.
+Review: does a plan that stops after any operation keep tenants separated? Rules are added before the addresses and
+links that they guard; links to be removed are shut down before the rules that guard them are removed.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from l3agent.dataplane.plan.entries import (
 from l3agent.dataplane.plan.pending import added_mappings, drop_needless_journal, removed_mappings
 from l3agent.model.states import Interface
 
-# Whoever works with plans has what they are made of from here as well.
+# Modules that use plans import the entries from here as well.
 __all__ = [
     "AcceptRA",
     "Bridge",
@@ -65,10 +65,10 @@ __all__ = [
     "removed_mappings",
 ]
 
-#: The one table of order, in which additions (and changes) and removals take their places. It is the order of the
-#: sends: the switch namespace, then links that go are set down, then the rules in one atomic batch, then the inside of
-#: the namespace (new links are born down and come up there), then what goes. A card leaves first: the mark of the
-#: bridge has room for one.
+#: Order of additions (with changes) and of removals, by entry type. It equals the order of the messages: the host
+#: namespace, the shutdown of links to be removed, the rules in one atomic batch, the inside of the namespace (new links
+#: are created down and set up there), the removals. A physical port is removed early: the alias of the bridge can name
+#: one only.
 _ADDED: dict[type, int] = {
     Namespace: 0, Sysctl: 1, Bridge: 2, PhysicalPort: 3, SwitchPort: 3, Link: 4, Table: 6, Element: 7, PendingFlush: 7,
     AcceptRA: 9, DeviceSettings: 9, ConnectedRoute: 9, DeviceAddress: 10, KernelRoute: 11,
@@ -79,7 +79,7 @@ _REMOVED: dict[type, int] = {
     DeviceAddress: 14, SwitchPort: 15, Link: 15, PendingFlush: 16, Table: 17, Sysctl: 17, Namespace: 18, Bridge: 20,
 }  # fmt: skip
 
-#: What the kernel makes by itself, and changes only if another program has it do so.
+#: Entries that the kernel creates by itself; they change only on request of another program.
 _KernelMade = (ConnectedRoute, DeviceSettings)
 
 
@@ -118,15 +118,15 @@ class Plan:
         return [operation for operation in self.operations if isinstance(operation.entry, kinds)]
 
     def adds(self, kind: type) -> bool:
-        """Tell whether an entry of a kind comes or changes."""
+        """Return True if the plan adds or changes an entry of a type."""
         return any(one.verb != "remove" for one in self.of(kind))
 
     def without_kind(self, kind: type) -> list[Operation]:
-        """Return the operations on all other kinds of entries, in order."""
+        """Return the operations on entries of all other types, in order."""
         return [one for one in self.operations if not isinstance(one.entry, kind)]
 
     def without_devices(self, missing: Collection[str]) -> Plan:
-        """Return the plan without what comes to devices that are not there."""
+        """Return the plan without additions and changes on missing devices."""
         return Plan(tuple(one for one in self.operations if one.verb == "remove" or not _needs(one.entry, missing)))
 
     def without_ipv6(self) -> Plan:
@@ -134,13 +134,13 @@ class Plan:
         return Plan(tuple(one for one in self.operations if one.verb == "remove" or not needs_ipv6(one.entry)))
 
     def without(self, existing: Collection[Entry]) -> Plan:
-        """Return the plan without the additions of what is there already."""
+        """Return the plan without the additions of existing entries."""
         if not existing:
             return self
         return Plan(tuple(one for one in self.operations if one.verb != "add" or one.entry not in existing))
 
     def replacements(self) -> list[Operation]:
-        """Return the removals of devices in whose place the plan puts new ones."""
+        """Return the removals of devices that the plan replaces."""
         new = {one.entry.device for one in self.of(Link) if isinstance(one.entry, Link) and one.verb == "add"}
         return [
             one
@@ -149,13 +149,13 @@ class Plan:
         ]
 
     def link_shutdowns(self) -> list[Operation]:
-        """Return the operations that set links down, which go later."""
+        """Return the operations that shut links down before their removal."""
         return [one for one in self.of(Link) if _is_link_shutdown(one)]
 
     def needs_reobserve(self) -> bool:
-        """Tell whether carrying it out may take along something that should stay, so that a second look is due.
+        """Return True if the plan may remove more than its entries, so that the state must be observed again.
 
-        The kernel drops routes with the address or the link that they lean on. A host address carries none.
+        The kernel removes routes with the address or link that they depend on. No route depends on a host address.
         """
         return any(
             operation.verb != "add"
@@ -167,14 +167,16 @@ class Plan:
 def diff(desired: Iterable[Entry], observed: Iterable[Entry]) -> Plan:
     """Return the plan that turns ``observed`` into ``desired``.
 
-    A namespace that should go takes along everything inside it, so then only it and what lies outside is named. A
-    table whose rules are not ours to the letter is written anew, with all of its elements; a link that hangs on
-    another tap is, with its addresses and routes. The device of a port of Open vSwitch goes with the port. A link that
-    goes while its namespace stays is set down before the rules, and takes its addresses and routes along. Flows are
-    dropped last, and that they must be is journalled in the batch of the rules, before what they went through goes;
-    where only floating IPs come, they are dropped before the addresses come, which stand for the journal.
-    Connected routes and settings of devices come and go with addresses and devices: they are named only where the
-    kernel has lost them.
+    * The removal of a namespace removes everything in it; the plan names only the namespace and outer entries.
+    * A table with different rules is rewritten with all its elements; a link with another tap is replaced with its
+      addresses and routes. The device of a port of Open vSwitch is removed with the port.
+    * A link that is removed from a remaining namespace is shut down before the rules change, and its removal removes
+      its addresses and routes.
+    * Conntrack entries are deleted last. The batch of the rules journals the deletions before the removals; if the
+      plan only adds floating IPs, the deletions precede the addresses, and missing addresses take the place of the
+      journal.
+    * The kernel adds and removes connected routes and device settings with addresses and devices; the plan adds them
+      only if the kernel has lost them.
     """
     wanted, present = set(desired), set(observed)
     if not present:
@@ -213,7 +215,7 @@ def _identity(entry: Entry) -> tuple[type, Hashable]:
 
 
 def _without_kernel_made(missing: set[Entry], wanted: set[Entry], present: set[Entry]) -> Iterable[Entry]:
-    """Leave out what the kernel makes by itself with a device or an address that is still to come."""
+    """Return the missing entries, except entries that the kernel creates with a device or address of the plan."""
     if not any(isinstance(entry, _KernelMade) for entry in missing):
         return missing
     stable = wanted & present
@@ -240,28 +242,28 @@ def _without_devices_of_ports(wanted: set[Entry], present: set[Entry]) -> set[En
 
 
 def _without_replaced_routes(wanted: set[Entry], present: set[Entry]) -> set[Entry]:
-    """Leave out routes of Neutron whose place one of ours takes in one step."""
+    """Return the entries without routes of Neutron that one of our routes replaces in a single step."""
     found = {entry for entry in present if isinstance(entry, NeutronRoute)}
     ours = {entry.destination for entry in wanted if isinstance(entry, KernelRoute)} if found else set()
     return present - {entry for entry in found if entry.destination in ours}
 
 
 def _removed_links(wanted: set[Entry], present: set[Entry]) -> dict[str, Link]:
-    """Return the links that go for good, by device."""
+    """Return the links to remove without replacement, by device."""
     found = {entry.device: entry for entry in present - wanted if isinstance(entry, Link)}
     stay = {entry.device for entry in wanted if isinstance(entry, Link)} if found else set()
     return {device: link for device, link in found.items() if device not in stay}
 
 
 def _is_removed_with(entry: Entry, devices: Collection[str]) -> bool:
-    """Tell whether something goes with devices by itself; what leads over another one too does not."""
+    """Return True if the kernel removes an entry with devices; a route with a next hop on another device remains."""
     if isinstance(entry, KernelRoute):
         return all(hop.device in devices for hop in entry.hops)
     return isinstance(entry, (AcceptRA, DeviceAddress, *_KernelMade)) and entry.device in devices
 
 
 def _replaced_devices(wanted: set[Entry], present: set[Entry]) -> set[str]:
-    """Return the devices that are there and hang on another tap than they should, or on none."""
+    """Return the existing devices whose tap differs from the wanted tap."""
     old = {entry.device: entry.tap for entry in present if isinstance(entry, Link)}
     return {
         entry.device for entry in wanted if isinstance(entry, Link) and old.get(entry.device, entry.tap) != entry.tap
@@ -279,7 +281,7 @@ def _depends_on(entry: Entry, devices: Collection[str]) -> bool:
 
 
 def _outermost(present: set[Entry]) -> set[Entry]:
-    """Keep what does not vanish with the namespace by itself; links are named, for they reach outside."""
+    """Return the entries that do not disappear with the namespace, and links, whose taps are outside of it."""
     if any(isinstance(entry, Namespace) for entry in present):
         return {entry for entry in present if isinstance(entry, Namespace | Link | SwitchPort)}
     return present
@@ -303,7 +305,7 @@ def _is_link_shutdown(operation: Operation) -> bool:
 
 
 def _order_in_kind(entry: Entry) -> tuple[Any, ...]:
-    """Order inside a kind: an on-link route comes before the ones that lean on it."""
+    """Return the sort key of an entry among entries of its type; an on-link route precedes dependent routes."""
     match entry:
         case DeviceAddress(device, interface):
             return device, interface.version, int(interface)
@@ -318,7 +320,7 @@ def _order_in_kind(entry: Entry) -> tuple[Any, ...]:
         case NeutronRoute(destination):
             return ("neutron", destination.version, int(destination.network_address), destination.prefixlen)
         case NeutronRules(family, table):
-            # What asks for a mark goes before what sets it, where they do not go together.
+            # Rules that match a mark are removed before rules that set it, if they are in different tables.
             return "neutron", ("filter", "nat").index(table) if table in ("filter", "nat") else 2, family, table
         case _:
             return (str(entry.identity()),)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A plan as netlink messages, grouped by the socket and the moment they are sent. Pure: values to bytes."""
+"""Encodes a plan as netlink messages, grouped by socket and by phase of the plan. Pure: values to bytes."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ from l3agent.dataplane.plan.entries import (
 )
 from l3agent.model.states import NextHop
 
-#: What marks a bridge as ours (its alias, shown by ``ip link``): this, the id of the network, and, where there is a
-#: port, the second mark and its name. All other ports are somebody else's.
+#: Parts of the alias that marks a managed bridge (shown by ``ip link``): prefix, id of the network, and for a physical
+#: port the infix and its name. All other ports of the bridge belong to other programs.
 _BRIDGE_ALIAS, _PORT_INFIX = "l3agent:network:", ":card:"
-#: The alias of the taps that this project makes.
+#: Alias of the taps that l3agent creates.
 TAP_ALIAS = "l3agent:port"
 
 Batch = list[tuple[bytes, Operation]]
@@ -46,14 +46,14 @@ T = TypeVar("T")
 
 @dataclass(slots=True)
 class Batches:
-    """Messages for one socket, each with the operation it belongs to, so that a refusal can be named.
+    """Messages for one socket, each with its operation, so that an error can name the operation.
 
-    :param early_removals: what must go before something comes; "not there" is no error.
-    :param isolated: devices of the node's namespace that are created or corrected, and still down: its own stack
-        ignores them, which their IPv6 needs a file in /proc for. Then comes the rest.
-    :param connected: connected routes that come back, which other routes may lean on; "exists" is no error.
-    :param come: what comes or changes.
-    :param gone: what goes; "not there" is no error.
+    :param early_removals: removals that precede all additions; a missing object is not an error.
+    :param isolation: creation or correction of devices of the host namespace that are down, so that the host stack
+        ignores them; the sender disables their IPv6 in /proc before it sends the other messages.
+    :param connected_routes: restored connected routes, on which other routes may depend; EEXIST is not an error.
+    :param additions: additions and changes.
+    :param removals: removals; a missing object is not an error.
     """
 
     early_removals: Batch = field(default_factory=list)
@@ -64,7 +64,7 @@ class Batches:
 
 
 def bridge_messages(plan: Plan) -> Batches:
-    """Return the messages that make bridges and set them up; they come first, for a port names its bridge by index."""
+    """Return the messages that create bridges and set them up; they precede ports, which name a bridge by its index."""
     made = Batches()
     for operation in plan.of(Bridge):
         bridge, previous = operation.entry, operation.previous
@@ -79,12 +79,12 @@ def bridge_messages(plan: Plan) -> Batches:
 
 
 def bridge_alias(network_id: str, port: str | None = None) -> str:
-    """Return the alias of a bridge of ours."""
+    """Return the alias of a bridge that l3agent manages."""
     return _BRIDGE_ALIAS + network_id + (f"{_PORT_INFIX}{port}" if port else "")
 
 
 def parse_bridge_alias(alias: str) -> tuple[str, str] | None:
-    """Return network id and name of the port (or nothing) from the alias of a bridge; None when it is not ours."""
+    """Return network id and physical port (or "") from the alias of a bridge; None if l3agent does not manage it."""
     if not alias.startswith(_BRIDGE_ALIAS):
         return None
     network_id, _, port = alias.removeprefix(_BRIDGE_ALIAS).partition(_PORT_INFIX)
@@ -92,15 +92,15 @@ def parse_bridge_alias(alias: str) -> tuple[str, str] | None:
 
 
 def is_foreign(bridge: Bridge, info: rtnl.LinkInfo) -> bool:
-    """Return True if a bridge of this name is not that of this network: it has neither its mark nor its MAC address.
+    """Return True if a bridge of this name belongs to no or another network: neither alias nor MAC address match.
 
-    Names have the first 11 characters of a network's id, so it may be that of another network.
+    A name contains the first 11 characters of a network id, so two networks may have bridges of the same name.
     """
     return not is_marked(bridge, info) and info.mac != bridge_mac(bridge.network_id)
 
 
 def is_marked(bridge: Bridge, info: rtnl.LinkInfo) -> bool:
-    """Return True if a bridge carries the mark of its network."""
+    """Return True if the alias of a bridge names its network."""
     ours = parse_bridge_alias(info.alias)
     return ours is not None and ours[0] == bridge.network_id
 
@@ -111,17 +111,17 @@ def bridge_mac(network_id: str) -> str:
 
 
 def delete_journal(done: Sequence[PendingFlush]) -> list[bytes]:
-    """Return the messages that take edges out of the journal."""
+    """Return the messages that delete edges from the journal."""
     return [nft.delete_elements("pending_flush", map(_journal_key, part)) for part in _parts(done)]
 
 
-# ---- the switch namespace --------------------------------------------------------------------------------------
+# ---- host namespace --------------------------------------------------------------------------------------------
 
 
 def host_messages(plan: Plan, *, namespace_fd: int | None, bridge_index: Mapping[str, int]) -> Batches:
-    """Return the other messages for the switch namespace: veth pairs, taps, cards.
+    """Return the other messages for the host namespace: veth pairs, taps, physical ports.
 
-    :param namespace_fd: where the inner ends are born.
+    :param namespace_fd: the namespace in which the kernel creates the inner ends.
     """
     made = Batches()
     for operation in plan.of(Link, StrayTap, PhysicalPort):
@@ -139,7 +139,7 @@ def host_messages(plan: Plan, *, namespace_fd: int | None, bridge_index: Mapping
             case StrayTap(name):
                 made.early_removals.append((rtnl.delete_link(name=name), operation))
             case PhysicalPort() as port if operation.verb == "remove":
-                # Before the mark names another: what the mark does not name is found by nobody any more.
+                # Before the alias names another port: an observation finds only the port in the alias.
                 made.early_removals.append((rtnl.set_link(name=port.interface, master=0), operation))
             case PhysicalPort() as port:
                 made.additions += [(one, operation) for one in _physical_port(port, bridge_index[port.bridge])]
@@ -174,11 +174,11 @@ def _changed_tap(link: Link, previous: Link, bridge_index: Mapping[str, int]) ->
     )
 
 
-# ---- the rules -------------------------------------------------------------------------------------------------
+# ---- rules -----------------------------------------------------------------------------------------------------
 
 
 def rule_messages(plan: Plan) -> Batch:
-    """Return the nf_tables batch, which is atomic; what comes to one map, or goes, is in few messages."""
+    """Return the atomic nf_tables batch; additions to a map share few messages, and so do removals."""
     made: Batch = []
     for operation in plan.of(Table):
         if operation.verb != "add":
@@ -204,12 +204,12 @@ def rule_messages(plan: Plan) -> Batch:
 
 
 def _parts(elements: Sequence[T]) -> Iterator[Sequence[T]]:
-    """Yield as many at a time as one message may have."""
+    """Yield parts of at most the number of elements of one message."""
     return (elements[at : at + nft.MAX_ELEMENTS] for at in range(0, len(elements), nft.MAX_ELEMENTS))
 
 
 def _neutron_rules(gone: NeutronRules) -> list[bytes]:
-    """Return the messages that remove it: first what leads to a chain, then the chain."""
+    """Return the messages that remove rules of Neutron: jumps to a chain first, then the chain."""
     place = gone.family, gone.table
     return [
         *(iptables.delete_rule(*place, chain, handle) for chain, handle in gone.rules),
@@ -233,37 +233,37 @@ def _journal_key(edge: PendingFlush) -> bytes:
     return nft.device_key(edge.cause) + edge.original.packed + edge.translated.packed
 
 
-# ---- inside the namespace --------------------------------------------------------------------------------------
+# ---- router or host namespace ----------------------------------------------------------------------------------
 
 
 def replacements(plan: Plan, index: Mapping[str, int]) -> Batch:
-    """Return the messages that make room for new devices; what Neutron left goes before the rules that tell of it."""
+    """Return the removals of replaced devices, and of Neutron's routes, which precede the removal of its rules."""
     links = ((one, one.entry) for one in plan.replacements())
-    neutrons = ((one, one.entry) for one in plan.of(NeutronRoute))
+    neutron_routes = ((one, one.entry) for one in plan.of(NeutronRoute))
     return [
         *((rtnl.delete_link(index=index[link.device]), one) for one, link in links if isinstance(link, Link)),
         *(
             (routes.delete_static_route(route.destination), one)
-            for one, route in neutrons
+            for one, route in neutron_routes
             if isinstance(route, NeutronRoute)
         ),
     ]
 
 
 def link_shutdowns(plan: Plan, index: Mapping[str, int]) -> Batch:
-    """Return the messages that keep links from carrying anything, before the rules that guard them go."""
+    """Return the messages that shut links down before the rules that guard them are removed."""
     links = ((one, one.entry) for one in plan.link_shutdowns())
     return [(rtnl.set_link(index=index[link.device], up=False), one) for one, link in links if isinstance(link, Link)]
 
 
 def namespace_messages(plan: Plan, index: Mapping[str, int], advertised: Collection[NextHop] = ()) -> Batches:
-    """Return the messages for the namespace.
+    """Return the messages for the router or host namespace.
 
-    New devices get their IPv4 addresses before they come up: for each address of a device that is up the kernel walks
-    all routes through that device (``fib_sync_up``), which is two thirds of the time with 10,000 addresses.
+    New devices get their IPv4 addresses before they are set up: for each address of a device that is up, the kernel
+    walks all routes through that device (``fib_sync_up``), which is two thirds of the time with 10,000 addresses.
 
-    :param index: index of each device that is there now.
-    :param advertised: routers that have made themselves the IPv6 default route.
+    :param index: index of each existing device.
+    :param advertised: next hops of IPv6 default routes from router advertisements.
     """
     made = Batches()
     replaced = plan.replacements()
@@ -324,7 +324,7 @@ def _deleted_route(route: KernelRoute, index: Mapping[str, int]) -> bytes:
 
 def _brought_up(link: Link, previous: object, index: int) -> bytes:
     if not isinstance(previous, Link):
-        # A device that was moved in is as the switch made it.
+        # A device that is moved in has the properties that ovs-vswitchd gave it.
         mac, mtu = (link.mac, link.mtu) if link.is_ovs_internal else (None, None)
         return rtnl.set_link(index=index, up=True, mac=mac, mtu=mtu)
     return rtnl.set_link(
@@ -340,6 +340,6 @@ def _address(address: DeviceAddress, previous: object, index: int) -> list[bytes
     new = rtnl.new_address(index, address.interface)
     if not isinstance(previous, DeviceAddress):
         return [new]
-    # Another prefix length: IPv6 knows an address once per device, IPv4 once per prefix length.
+    # Changed prefix length: a device has an IPv6 address once, and an IPv4 address once per prefix length.
     old = rtnl.delete_address(index, previous.interface)
     return [old, new] if address.interface.version == 6 else [new, old]

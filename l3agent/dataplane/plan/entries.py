@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the kernel can hold, as frozen values: what plans are made of, and journalled edges."""
+"""Entries: immutable values for the objects of kernel state that plans add, change and remove."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from l3agent.model.states import Interface, Network, NextHop
 
 @dataclass(frozen=True, slots=True)
 class Bridge:
-    """A bridge in the switch namespace, marked as ours with the id of its network.
+    """A bridge in the host namespace, marked with the id of its network.
 
     No plan removes one: a bridge goes by itself soon after its last port (see ``GarbageCollector.collect``).
 
-    :param is_isolated: the node's own stack ignores it; so does a bridge count that this project did not make.
-    :param is_marked: its alias names its network; a bridge that this project did not make counts as marked.
+    :param is_isolated: the host stack ignores the bridge; True for a bridge that l3agent did not create.
+    :param is_marked: the alias of the bridge names its network; True for a bridge that l3agent did not create.
     """
 
     name: str
@@ -29,57 +29,57 @@ class Bridge:
     is_marked: bool = True
 
     def identity(self) -> Hashable:
-        """Return what makes two entries the same object."""
+        """Return the identity of the object among entries of its type."""
         return self.name
 
 
 @dataclass(frozen=True, slots=True)
 class PhysicalPort:
-    """A real network card as a port of the bridge of a network; the bridge's mark says which card is ours."""
+    """A physical interface as a port of the bridge of a network; the alias of the bridge names the interface."""
 
     interface: str
     bridge: str
     network_id: str
 
     def identity(self) -> Hashable:
-        """Return what makes two entries the same object."""
+        """Return the identity of the object among entries of its type."""
         return self.interface
 
 
 @dataclass(frozen=True, slots=True)
 class Namespace:
-    """A pinned network namespace; ``loopback`` when its device ``lo`` is up."""
+    """A pinned network namespace; ``loopback`` is True if its device ``lo`` is up."""
 
     name: str
     loopback: bool = True
 
     def identity(self) -> Hashable:
-        """Return what makes two entries the same object."""
+        """Return the identity of the object among entries of its type."""
         return self.name
 
 
 @dataclass(frozen=True, slots=True)
 class Sysctl:
-    """A setting of the namespace; ``path`` is below /proc/sys."""
+    """A sysctl of the namespace; ``path`` is relative to /proc/sys."""
 
     path: str
     value: str
 
     def identity(self) -> Hashable:
-        """Return what makes two entries the same object."""
+        """Return the identity of the object among entries of its type."""
         return self.path
 
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A veth pair: ``device`` inside the namespace, ``tap`` outside as a port of ``bridge``.
+    """A veth pair: ``device`` in the router namespace, ``tap`` in the host namespace as a port of ``bridge``.
 
-    A device that a switch makes outside and that is moved in has no other end: there ``tap`` is ``device`` itself.
+    An internal port of Open vSwitch, which is moved into the namespace, has no peer: its ``tap`` equals ``device``.
 
-    :param mtu: None when it does not matter.
-    :param tap: nothing where the other end is not to be seen, or is not the one that counts.
-    :param bridge: None when another agent plugs the tap in.
-    :param is_isolated: the node's own stack ignores ``tap``.
+    :param mtu: None if the MTU is not compared.
+    :param tap: empty if the peer is not visible, or is not the wanted tap.
+    :param bridge: None if another agent attaches the tap.
+    :param is_isolated: the host stack ignores ``tap``.
     :param arp: ``device`` resolves addresses (no IFF_NOARP).
     :param multicast: ``device`` sends and receives multicast (IFF_MULTICAST), which neighbour discovery needs.
     :param offload: ``device`` leaves checksums to the other end (tx-checksumming of ethtool(8)).
@@ -98,49 +98,49 @@ class Link:
 
     @property
     def is_ovs_internal(self) -> bool:
-        """Whether a switch makes the device."""
+        """True for an internal port of Open vSwitch, whose device ovs-vswitchd creates."""
         return self.tap == self.device
 
     def identity(self) -> Hashable:
-        """Return what makes two entries the same object."""
+        """Return the identity of the object among entries of its type."""
         return self.device, self.tap
 
 
 @dataclass(frozen=True, slots=True)
 class StrayTap:
-    """A device in the switch namespace that is in the way of a wanted tap of the same name. Never desired."""
+    """A device in the host namespace that occupies the name of a wanted tap. Never desired."""
 
     name: str
 
     def identity(self) -> Hashable:
-        """Return what makes two entries the same object."""
+        """Return the identity of the object among entries of its type."""
         return self.name
 
 
 @dataclass(frozen=True, slots=True)
 class AcceptRA:
-    """A device takes its IPv6 default route from the router advertisements that it hears, and no address."""
+    """A device whose IPv6 default route comes from router advertisements; they assign it no address."""
 
     device: str
 
     def identity(self) -> Hashable:
-        """Return what makes two entries the same object."""
+        """Return the identity of the object among entries of its type."""
         return self.device
 
     def sysctls(self, on: bool) -> list[Sysctl]:
-        """Return what makes it so, or not so. 2: although the device forwards (ip-sysctl of the kernel)."""
+        """Return the sysctls that switch this on or off. The value 2 applies to a forwarding device (ip-sysctl)."""
         place = f"net/ipv6/conf/{self.device}"
         return [Sysctl(f"{place}/autoconf", "0"), Sysctl(f"{place}/accept_ra", "2" if on else "0")]
 
 
 @dataclass(frozen=True, slots=True)
 class DeviceSettings:
-    """Settings of a device of a router that forwarding relies on, see ip-sysctl of the kernel documentation.
+    """Settings of a router device that forwarding requires, see ip-sysctl of the kernel documentation.
 
-    A device is born with the right ones, inherited from ``conf/default`` of its namespace.
+    A new device inherits correct settings from ``conf/default`` of its namespace.
 
-    :param forwarding: ``forwarding`` of IPv4, and of IPv6 where the device has it, is on.
-    :param arp_ignore: ``arp_ignore`` lets the device answer for each of its addresses (0 or 1).
+    :param forwarding: ``forwarding`` is 1 for IPv4, and for IPv6 if the device has IPv6.
+    :param arp_ignore: ``arp_ignore`` is 0 or 1, so that the device answers for each of its addresses.
     """
 
     device: str
@@ -148,11 +148,11 @@ class DeviceSettings:
     arp_ignore: bool = True
 
     def identity(self) -> Hashable:
-        """Return what makes two entries the same object."""
+        """Return the identity of the object among entries of its type."""
         return self.device
 
     def sysctls(self, previous: DeviceSettings) -> list[Sysctl]:
-        """Return what leads here from other settings. The kernel has no device without IPv4."""
+        """Return the sysctls that change ``previous`` settings into these. Every device has IPv4."""
         found = []
         if not previous.forwarding:
             found += [Sysctl(f"net/{family}/conf/{self.device}/forwarding", "1") for family in ("ipv4", "ipv6")]
@@ -163,14 +163,14 @@ class DeviceSettings:
 
 @dataclass(frozen=True, slots=True)
 class SwitchPort:
-    """A port of Open vSwitch, as its database has it.
+    """A port in the database of Open vSwitch.
 
-    :param type: ``internal`` for a device that the switch makes, nothing for a link that exists without it.
-    :param ids: the pairs of ``external_ids`` that count; others may be there too.
-    :param has_tag: whether it has a VLAN: the L2 agent's, or the dead one until that agent has wired it. None when it
-        does not matter.
-    :param is_stuck: it has the L2 agent's VLAN and is dead all the same.
-    :param has_device: whether its device exists.
+    :param type: ``internal`` if ovs-vswitchd creates the device; empty for a link that exists independently.
+    :param ids: the compared pairs of ``external_ids``; the port may have others.
+    :param has_tag: the port has a VLAN: that of the L2 agent, or the dead VLAN until the agent has wired the port.
+        None if the VLAN is not compared.
+    :param is_stuck: the port has the VLAN of the L2 agent and is still dead.
+    :param has_device: the device of the port exists.
     """
 
     name: str
@@ -182,7 +182,7 @@ class SwitchPort:
     has_device: bool = True
 
     def identity(self) -> Hashable:
-        """Return what makes two entries the same object."""
+        """Return the identity of the object among entries of its type."""
         return self.name
 
 
@@ -194,19 +194,19 @@ class DeviceAddress:
     interface: Interface
 
     def __hash__(self) -> int:
-        # That of an interface makes its network first, in several times the time of all the rest.
+        # The hash of an interface computes its network first, which takes several times the time of the rest.
         return hash((self.device, int(self.interface)))
 
     def identity(self) -> Hashable:
-        """Return what makes two entries the same object."""
+        """Return the identity of the object among entries of its type."""
         return self.device, self.interface.ip
 
 
 @dataclass(frozen=True, slots=True)
 class ConnectedRoute:
-    """The route to the network of an address, which the kernel makes with the address and removes with it.
+    """The route to the network of an address, which the kernel adds and removes with the address.
 
-    :param source: the address that the kernel prefers for what it sends there; IPv6 routes name none.
+    :param source: preferred source address of the route; IPv6 routes have none.
     """
 
     device: str
@@ -214,16 +214,16 @@ class ConnectedRoute:
     source: IPv4Address | None = field(default=None, compare=False)
 
     def identity(self) -> Hashable:
-        """Return what makes two entries the same object."""
+        """Return the identity of the object among entries of its type."""
         return self.device, self.network
 
 
 @dataclass(frozen=True, slots=True)
 class KernelRoute:
-    """A route of ours in the main table; default routes through a gateway device are, whatever their protocol.
+    """A managed route in the main table: a route of our protocol, or any default route through a gateway device.
 
-    :param metric: None for the one that the kernel gives where none is named.
-    :param onlink: IPv6 takes next hops for neighbours, whatever its other routes say.
+    :param metric: None for the default metric of the kernel.
+    :param onlink: IPv6 treats the next hops as neighbours, independently of its other routes.
     """
 
     destination: Network
@@ -233,49 +233,49 @@ class KernelRoute:
     onlink: bool = field(default=True, compare=False)
 
     def identity(self) -> Hashable:
-        """Return what makes two entries the same object; the kernel does not replace an advertised route."""
+        """Return the identity of the object. The kernel does not replace a route from a router advertisement."""
         return self.destination, self.metric, self.protocol == PROTOCOL_RA
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """The table of a router without its elements.
+    """The nf_tables table of a router without its elements.
 
-    :param counting: whether floating IPs count their traffic in it.
-    :param is_intact: its rules are the ones this release writes.
+    :param counting: the table counts the traffic of floating IPs.
+    :param is_intact: the rules equal the rules that this release writes.
     """
 
     counting: bool = False
     is_intact: bool = True
 
     def identity(self) -> Hashable:
-        """Return what makes two entries the same object."""
+        """Return the identity of the object among entries of its type."""
         return ()
 
 
 @dataclass(frozen=True, slots=True)
 class Element:
-    """An element of a map or set of the table: ``left`` is the key, ``right`` the value or None."""
+    """An element of a map or set of the table; ``value`` is None in a set."""
 
     name: str
     key: IPv4Address | str
     value: IPv4Address | None
 
     def __hash__(self) -> int:
-        # The value follows from the key but in two states of one map.
+        # Within one state of a map the key determines the value.
         return hash((self.name, self.key if isinstance(self.key, str) else int(self.key)))
 
     def identity(self) -> Hashable:
-        """Return what makes two entries the same object."""
+        """Return the identity of the object among entries of its type."""
         return self.name, self.key
 
 
 @dataclass(frozen=True, slots=True)
 class NeutronRules:
-    """What neutron-l3-agent has in a table of iptables that our table stands for. Never desired.
+    """Rules and chains of neutron-l3-agent in an iptables table that our table replaces. Never desired.
 
-    :param rules: (chain, handle) of rules in chains that stay.
-    :param chains: chains that go with all their rules; the rules that lead there from outside are among ``rules``.
+    :param rules: (chain, handle) of rules to remove from chains that remain.
+    :param chains: chains to remove with all their rules; ``rules`` contains the jumps into them from other chains.
     """
 
     family: Literal["ip", "ip6"]
@@ -284,22 +284,22 @@ class NeutronRules:
     chains: tuple[str, ...]
 
     def identity(self) -> Hashable:
-        """Return what makes two entries the same object."""
+        """Return the identity of the object among entries of its type."""
         return self.family, self.table
 
 
 @dataclass(frozen=True, slots=True)
 class NeutronRoute:
-    """A route that neutron-l3-agent made, seen at the takeover of its router. Never desired; ours takes its place."""
+    """A route of neutron-l3-agent, found at the takeover of its router. Never desired; our route replaces it."""
 
     destination: Network
 
     def identity(self) -> Hashable:
-        """Return what makes two entries the same object."""
+        """Return the identity of the object among entries of its type."""
         return self.destination
 
 
-#: In a journalled edge, where there is no second address.
+#: Second address of a journal edge that has only one.
 NO_ADDRESS = IPv4Address(0)
 
 
@@ -329,11 +329,11 @@ class PendingFlush:
 
     @property
     def network(self) -> IPv4Network:
-        """The network of tenants."""
+        """The tenant network."""
         return IPv4Network((int(self.original), int(self.translated).bit_count()), strict=False)
 
     def identity(self) -> Hashable:
-        """Return what makes two entries the same object."""
+        """Return the identity of the object among entries of its type."""
         return self.cause, self.original, self.translated
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which conntrack entries a plan has to delete, as edges for the journal. Pure."""
+"""Computes the conntrack entries that a plan must delete, as edges of the journal. Pure."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from l3agent.model.names import GATEWAY_DEVICE, INTERNAL_DEVICE
 
 
 def removed_mappings(wanted: set[Entry], present: set[Entry]) -> set[PendingFlush]:
-    """Return the edges whose flows must be dropped: mappings and interfaces that go, and what was journalled before."""
+    """Return the edges of removed mappings and interfaces, and the edges that the journal already contains."""
     edges = {entry for entry in present if isinstance(entry, PendingFlush)}
     gone = present - wanted
     if not gone:
@@ -48,7 +48,7 @@ def removed_mappings(wanted: set[Entry], present: set[Entry]) -> set[PendingFlus
 
 
 def _is_removed_network(device: str, interface: IPv4Interface, wanted: set[Entry]) -> bool:
-    """Tell whether a network of tenants is left altogether; with another prefix length its flows go on."""
+    """Return True if no address in a tenant network remains; another prefix length preserves its flows."""
     return device.startswith(INTERNAL_DEVICE) and not any(
         isinstance(one, DeviceAddress)
         and one.device == device
@@ -59,10 +59,10 @@ def _is_removed_network(device: str, interface: IPv4Interface, wanted: set[Entry
 
 
 def added_mappings(wanted: set[Entry], present: set[Entry]) -> set[PendingFlush]:
-    """Return the edges of translations that are added: of the entries that are not translated.
+    """Return the edges of added translations, whose conntrack entries are not translated.
 
-    As long as packets of such an entry arrive, it lives, and the new rules do not see them. There is none in a new
-    namespace.
+    NAT rules do not see packets of an existing conntrack entry, which lives as long as packets arrive. A new namespace
+    has no entries.
     """
     missing = wanted - present
     if not missing or not any(isinstance(entry, Namespace) for entry in present):
@@ -73,10 +73,10 @@ def added_mappings(wanted: set[Entry], present: set[Entry]) -> set[PendingFlush]
 
 
 def drop_needless_journal(edges: set[PendingFlush], wanted: set[Entry], present: set[Entry]) -> set[PendingFlush]:
-    """Return the edges of a plan, marked as not journalled where the plan needs no journal.
+    """Return the edges of a plan, with ``is_journalled`` False if the plan needs no journal.
 
-    It needs none if all edges are those of floating addresses that come after their entries are deleted. All edges of
-    a plan are treated alike, so that one dump of the entries serves them.
+    It needs none if every edge belongs to a floating address that the plan adds after the deletion. All edges of a
+    plan have the same value, so that one dump of the conntrack entries serves them all.
     """
     if not edges or any(edge.cause != "untranslated" for edge in edges) or not edges.isdisjoint(present):
         return edges
@@ -94,7 +94,7 @@ def _gateway_addresses(entries: Collection[Entry]) -> set[object]:
 
 
 def _without_address(missing: set[Entry], wanted: set[Entry], present: set[Entry]) -> set[IPv4Address]:
-    """Return the floating addresses that the gateway device does not have yet, as in a plan that was interrupted."""
+    """Return the floating addresses that the gateway device still lacks, for example after an interrupted plan."""
     if not (come := _gateway_addresses(missing)):
         return set()
     floating = {
@@ -106,9 +106,9 @@ def _without_address(missing: set[Entry], wanted: set[Entry], present: set[Entry
 
 
 def _added_floating_ips(come: list[Element], present: set[Entry]) -> set[IPv4Address]:
-    """Return the floating addresses that no rule translates yet.
+    """Return the added floating addresses that no rule translates yet.
 
-    A rule of neutron-l3-agent translates those that it gave to the gateway device, which it does after its rules.
+    neutron-l3-agent adds floating addresses to the gateway device after its rules, so its rules translate them.
     """
     added = {entry.key for entry in come if entry.name == "floating_dnat" and isinstance(entry.key, IPv4Address)}
     if not added:
@@ -122,9 +122,9 @@ def _added_floating_ips(come: list[Element], present: set[Entry]) -> set[IPv4Add
 
 
 def _added_snat(come: list[Element], wanted: set[Entry], present: set[Entry]) -> set[PendingFlush]:
-    """Return the edges of SNAT that is switched on: the entries of each network of tenants that leave by the gateway.
+    """Return the edges of enabled SNAT: the entries of each tenant network that leave through the gateway.
 
-    There is none where another address or gateway was translated to before, or where neutron-l3-agent did so.
+    There are none if SNAT was enabled before, with any address or gateway, or by neutron-l3-agent.
     """
     if not any(entry.name == "gateway_snat" for entry in come):
         return set()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Desired states as the entries the kernel should hold. Pure."""
+"""Renders desired states as entries of kernel state. Pure."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ Entries = frozenset[Entry]
 _EVERYTHING_IPV6 = IPv6Network("::/0")
 
 #: Settings of a router namespace, by path below /proc/sys (ip-sysctl and nf_conntrack-sysctl of the kernel
-#: documentation). Addresses are answered for and announced only on their own device; windows are not checked, since a
-#: router sees asymmetric paths; new devices get the link-local address that we give them, not one of the kernel's.
+#: documentation). A device answers for and announces only its own addresses; conntrack does not check TCP windows,
+#: because a router sees asymmetric paths; the kernel assigns no link-local address to new devices, the plan does.
 ROUTER_SYSCTLS = frozenset(
     (
         Sysctl("net/ipv4/ip_forward", "1"),
@@ -67,9 +67,9 @@ HOST_SYSCTLS = frozenset(
 
 
 def entries(key: Key, state: State | None, driver: InterfaceDriver, *, counting: bool = False) -> frozenset[Entry]:
-    """Return what the kernel should hold for a state; nothing for an absent one.
+    """Return the entries of a state; none for an absent state.
 
-    :param counting: whether floating IPs count their traffic.
+    :param counting: floating IPs count their traffic.
     """
     match state:
         case None:
@@ -83,7 +83,7 @@ def entries(key: Key, state: State | None, driver: InterfaceDriver, *, counting:
 
 
 def entry_count(state: State | None) -> int:
-    """Return about how many entries a state has."""
+    """Return the approximate number of entries of a state."""
     if isinstance(state, RouterState):
         return 3 * len(state.floating_ips) + len(state.routes)
     return len(state.routes) if isinstance(state, HostState) else 0
@@ -92,10 +92,10 @@ def entry_count(state: State | None) -> int:
 def changed_entries(
     key: Key, old: State, new: State, driver: InterfaceDriver, *, counting: bool = False
 ) -> tuple[Entries, Entries] | None:
-    """Return entries of two states of a router, as far as they may differ; None when a port is another.
+    """Return the entries in which two states of a router may differ; None if their ports differ.
 
-    What the switch namespace holds is shared with others, so for ports one has to look. Floating IPs cost what their
-    difference costs, whatever their number.
+    Other programs share the host namespace, so changed ports require an observation. The cost of floating IPs depends
+    on the number of differing ones only.
     """
     if not isinstance(old, RouterState) or not isinstance(new, RouterState):
         return None
@@ -112,7 +112,7 @@ def changed_entries(
 
 
 def outermost(key: Key, state: State, driver: InterfaceDriver) -> Entries:
-    """Return those entries of a router or host with which all others go: its namespace, and what reaches out of it."""
+    """Return the entries of a router or host whose removal removes all others: namespace, links and switch ports."""
     if isinstance(state, NetworkState):
         return frozenset()
     ports = state.all_ports() if isinstance(state, RouterState) else (state.port,)
@@ -139,7 +139,7 @@ def _router(key: Key, state: RouterState, driver: InterfaceDriver, counting: boo
     if state.gateway is not None:
         yield from _translations(state, state.gateway, counting)
         if state.gateway.has_ipv6 and all(route.destination != _EVERYTHING_IPV6 for route in state.routes):
-            # Nobody named an IPv6 next hop: the routers outside say who they are.
+            # No IPv6 next hop is configured: router advertisements provide the default route.
             yield AcceptRA(state.gateway.device)
 
 
@@ -190,7 +190,7 @@ def _address(device: str, interface: Interface) -> Iterator[Entry]:
 
 
 def _router_routes(state: RouterState) -> Iterator[Entry]:
-    """Yield the routes of a router, default routes through its gateway in the form that neutron-l3-agent gives them."""
+    """Yield the routes of a router; default routes through its gateway have the protocol of neutron-l3-agent."""
     for route in state.routes:
         if route.destination.prefixlen or state.gateway is None or _devices(route) != {state.gateway.device}:
             yield KernelRoute(route.destination, route.hops)
@@ -204,7 +204,7 @@ def _devices(route: Route) -> set[str]:
 
 
 def _is_connected(via: Address | None, gateway: Port) -> bool:
-    """Return True if a next hop is in a subnet of the gateway port; each device is in fe80::/64."""
+    """Return True if a next hop is in a subnet of the gateway port; every device has fe80::/64."""
     if via is None or (via.version == 6 and via.is_link_local):
         return True
     return any(via in interface.network for interface in gateway.addresses)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The driver ``linuxbridge``: veth pairs whose outer ends Neutron's linux bridge agent plugs into its bridges.
+"""The driver ``linuxbridge``: veth pairs whose outer ends Neutron's linux bridge agent attaches to its bridges.
 
-That agent sees a ``tap`` with the name of a port, makes the bridge of the network and takes it in. Bridges are its own:
-none is made, changed or removed here.
+The linux bridge agent detects a ``tap`` with the name of a port, creates the bridge of the network and attaches the
+tap. The driver creates, changes and removes no bridge.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from l3agent.model.states import Key, NetworkState, Port
 
 
 class LinuxBridgeDriver:
-    """Leave taps to the linux bridge agent."""
+    """Creates taps that the linux bridge agent attaches."""
 
     def bridge(self, network_id: str) -> str | None:
-        """Return None: no bridge is ours."""
+        """Return None: the driver manages no bridge."""
         return None
 
     def network(self, state: NetworkState) -> Iterator[Entry]:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The driver ``openvswitch``: ports of the integration bridge, which Neutron's Open vSwitch agent wires.
 
-A port is an internal one, whose device the switch makes (a tap where its datapath is in user space) and which is moved
-into the namespace; with ``ovs_use_veth`` the outer end of a veth pair. The names of ``external_ids`` are those by which
-that agent knows its ports.
+A port is an internal port, whose device ovs-vswitchd creates (a tap with a userspace datapath) and which is moved into
+the namespace; with ``ovs_use_veth`` it is the outer end of a veth pair. The Open vSwitch agent identifies its ports by
+``external_ids``.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from l3agent.model.states import Key, NetworkState, Port
 
 @dataclass(frozen=True, slots=True)
 class OpenVSwitchDriver:
-    """Plug ports into Open vSwitch.
+    """Attaches ports to Open vSwitch.
 
     :param integration_bridge: the bridge whose ports the L2 agent wires.
-    :param external_bridge: where ports of gateways go instead, unwired, as in deployments of old; empty for none.
-    :param use_veth: veth pairs instead of internal ports.
+    :param external_bridge: bridge of the gateway ports in old deployments, where no agent wires them; empty for none.
+    :param use_veth: use veth pairs instead of internal ports.
     """
 
     integration_bridge: str = "br-int"
@@ -31,7 +31,7 @@ class OpenVSwitchDriver:
     use_veth: bool = False
 
     def bridge(self, network_id: str) -> str | None:
-        """Return None: no Linux bridge is ours."""
+        """Return None: the driver manages no Linux bridge."""
         return None
 
     def network(self, state: NetworkState) -> Iterator[Entry]:
@@ -39,7 +39,7 @@ class OpenVSwitchDriver:
         yield from ()
 
     def port(self, owner: Key, port: Port) -> Iterator[Entry]:
-        """Yield the port of the switch and the link that it is."""
+        """Yield the port of the switch and its link."""
         outside = bool(self.external_bridge) and port.device.startswith(GATEWAY_DEVICE)
         name = device_name(TAP_DEVICE, port.id) if self.use_veth else port.device
         ids = {"iface-id": port.id, "iface-status": "active", "attached-mac": port.mac, OWNER: owner[1]}
@@ -48,8 +48,8 @@ class OpenVSwitchDriver:
             bridge=self.external_bridge if outside else self.integration_bridge,
             type="" if self.use_veth else "internal",
             ids=frozenset(ids.items()),
-            # Nobody wires what is on the external bridge.
+            # No agent wires ports of the external bridge.
             has_tag=None if outside else True,
         )
-        # A datapath in user space reads packets off the pair as they are: nothing completes their checksums.
+        # A userspace datapath reads packets from the pair without completing their checksums.
         yield Link(port.device, port.mac, port.mtu, True, name, None, offload=not self.use_veth)
