@@ -4,7 +4,7 @@
 import sys
 
 if __name__ == "__main__":
-    # Imported here and not above: the module patches the process as its first statement.
+    # Imported here: the first statement of the module patches the process.
     from l3agent.cmd.agent import main
 
     sys.exit(main())

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``l3-agentctl check``: is all here that an agent needs? Composition: what is looked at, in which process."""
+"""``l3-agentctl check``: verifies the requirements of an agent. This module selects the checks and runs them."""
 
 from __future__ import annotations
 
@@ -27,26 +27,26 @@ from l3agent.exceptions import ConfigError
 from l3agent.model.interface_drivers import driver_name
 from l3agent.standalone import topology
 
-#: Seconds for a process that tries something.
+#: Seconds for a process that runs checks.
 _PROBE_S = 60.0
 
 
 def add_command(commands: Commands) -> None:
-    """Add it."""
+    """Add the command."""
     command = commands.add(
         "check",
         _check,
-        "tell whether configuration, kernel, tools, limits, broker and server are as an agent needs them",
+        "check that configuration, kernel, tools, limits, broker and server meet the requirements of the agent",
         more="""\
-A line for each thing, with the exit status that it alone would mean. Nothing is changed; the kernel is tried in a
-sandbox that vanishes. Useful before the first start and without root: what cannot be looked at is marked `?`.
-Exit status 1: something failed.""",
+Prints one line per check, with the exit status to which a failure alone would lead. It changes nothing; the kernel is
+tested in a temporary sandbox. It is useful before the first start and without root: a check that needs privileges is
+marked `?`. Exit status 1: a check failed.""",
         examples="""\
             --config-file /etc/neutron/l3_agent.ini    with the files of neutron-l3-agent
-            --host                                     the machine only: no configuration, no broker
+            --host                                     this machine only: no configuration, no broker
             --json                                     for programs""",
     )
-    command.add_argument("--host", action="store_true", help="look at this machine only")
+    command.add_argument("--host", action="store_true", help="check this machine only")
     add_json_option(command, "print the findings as data")
     add_config_options(command)
 
@@ -60,8 +60,8 @@ def _check(args: argparse.Namespace) -> int:
 def _lines(found: list[Finding]) -> list[str]:
     fails = sum(one.state == "fail" for one in found)
     unknown = sum(one.state == "unknown" for one in found)
-    summary = f"{fails} failed" if fails else "nothing is in the way"
-    more = f", {unknown} could not be looked at" if unknown else ""
+    summary = f"{fails} failed" if fails else "all requirements are met"
+    more = f", {unknown} could not be checked" if unknown else ""
     return [*findings.lines(found, Screen.of(sys.stdout)), "", summary + more]
 
 
@@ -122,11 +122,11 @@ def _check_topology(path: str) -> Finding:
 
 
 def _check_broker(args: argparse.Namespace) -> Iterator[Finding]:
-    """Ask the process that may import what speaks to a broker."""
+    """Run the checks of broker and server in a separate process, which imports eventlet and the messaging library."""
     done = _run("l3agent.cli.check_broker", *_config_arguments(args))
     if done is None or done.returncode not in (0, findings.EX_CONFIG):
         message = "no answer" if done is None else done.stderr.strip().rpartition("\n")[2]
-        yield failure("broker", f"cannot be tried: {message}")
+        yield failure("broker", f"cannot be checked: {message}")
     elif done.returncode == findings.EX_CONFIG:
         yield failure("transport_url", done.stderr.strip(), findings.EX_CONFIG)
     else:
@@ -141,17 +141,17 @@ def _broker_findings(found: dict[str, Any]) -> Iterator[Finding]:
     yield from findings.check_features(found["features"], found.get("server") or {})
     broker = found.get("broker")
     if broker is None:
-        yield Finding("broker and server", "ok", "none is needed: the agent serves the topology file to itself")
+        yield Finding("broker and server", "ok", "not needed: the agent serves the topology file itself")
         return
     if broker["error"]:
         yield failure("broker", f"{broker['url']}: {broker['error']}", findings.EX_UNAVAILABLE)
-        yield Finding("server", "unknown", "asked only through a broker")
+        yield Finding("server", "unknown", "not reachable without a broker")
         return
     yield Finding("broker", "ok", broker["url"])
     if found["server"]["error"]:
         yield failure("server", f"{found['server']['error']}; is neutron-server running?", findings.EX_UNAVAILABLE)
     else:
-        yield Finding("server", "ok", "it answers")
+        yield Finding("server", "ok", "answers")
 
 
 def _check_kernel() -> Iterator[Finding]:
@@ -162,7 +162,7 @@ def _check_kernel() -> Iterator[Finding]:
         yield Finding("kernel", "unknown", done.stderr.strip())
     else:
         message = "no answer" if done is None else done.stderr.strip().rpartition("\n")[2]
-        yield failure("kernel", f"cannot be tried: {message}")
+        yield failure("kernel", f"cannot be checked: {message}")
 
 
 def _run(module: str, *arguments: str) -> subprocess.CompletedProcess[str] | None:

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tries whether the broker takes us and whether a server answers; ``l3-agentctl check`` runs it and reads its JSON.
+"""Checks the login to the broker and the answer of a server; ``l3-agentctl check`` runs it and reads its JSON.
 
-It asks the server for its list of service plug-ins and for the number of HA routers of this node, which change nothing
-there. It never calls ``get_router_ids``, which schedules routers, nor ``sync_routers``, which binds ports.
+It requests the service plug-ins of the server and the number of HA routers of this node, calls without side effects. It
+never calls ``get_router_ids``, which schedules routers, nor ``sync_routers``, which binds ports.
 """
 
 import warnings
 
 with warnings.catch_warnings():
-    # It says at import that it is deprecated; operators cannot do anything about that.
+    # eventlet warns at import that it is deprecated, on which an operator cannot act.
     warnings.simplefilter("ignore")
     import eventlet
 
@@ -40,14 +40,14 @@ _BROKER_S, _SERVER_S = 5.0, 5.0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print what was found as JSON; exit status 78 when the configuration is wrong."""
+    """Print the results as JSON; return exit status 78 if the configuration is invalid."""
     try:
         conf = load_config(sys.argv[1:] if argv is None else argv, prog="l3-agent")
-        # The report goes to stdout; what libraries say meanwhile is no part of it.
+        # stdout and stderr carry the results only, not the log of libraries.
         conf.set_override("use_stderr", False)
         logging.setup(conf, "l3agent")
         transport = get_transport(conf, "local:///check" if conf.standalone.topology else legacy_transport_url(conf))
-        # Made before the options are looked at: making one registers some of them.
+        # Created before the options are checked: the client registers some of them.
         client = Client(transport, TOPIC, timeout=_SERVER_S, max_timeout=_SERVER_S)
     except (ConfigError, logging.LogConfigError) as exc:
         print(exc, file=sys.stderr)
@@ -65,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _check_broker(conf: Any, transport: Any) -> dict[str, Any]:
-    """Log in to the broker, to one after the other of several."""
+    """Log in to the first broker that accepts the connection, and return the URL and the errors of the others."""
     url = oslo_messaging.TransportURL.parse(conf, legacy_transport_url(conf))
     hosts = [f"{host.hostname}:{host.port or 5672}" for host in url.hosts]
     where = f"{url.transport or 'rabbit'}://{','.join(hosts)}/{url.virtual_host or ''}"
@@ -99,18 +99,18 @@ def _describe_error(exc: Exception) -> str:
 
 
 def _check_server(server: L3PluginApi) -> dict[str, Any]:
-    """Return what the server says, and in ``error`` why none answers."""
+    """Return the answers of the server; ``error`` is the reason if it does not answer."""
     try:
         return {"error": None, "plugins": _plugins(server), "ha_routers": server.get_host_ha_router_count() or 0}
     except ServerUnavailable as exc:
         return {"error": str(exc)}
     except RemoteError:
-        # It has answered.
+        # An error of the server is an answer as well.
         return {"error": None, "plugins": [], "ha_routers": 0}
 
 
 def _plugins(server: L3PluginApi) -> list[str]:
-    """Return the service plug-ins; none of an old server, which knows no such method."""
+    """Return the service plug-ins; empty if the server is too old for the method."""
     try:
         return server.get_service_plugin_list()
     except RemoteError:

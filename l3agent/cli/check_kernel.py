@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tries what the kernel can do, in a sandbox that vanishes, and prints it as JSON; ``l3-agentctl check`` runs it."""
+"""Checks the kernel in a temporary sandbox and prints the results as JSON; ``l3-agentctl check`` runs it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from l3agent.exceptions import PermissionMissing
 
 
 def main() -> int:
-    """Print name, state and text of each trial; exit status 77 where nothing can be tried."""
+    """Print name, state and text of each check; return exit status 77 if no sandbox can be created."""
     try:
         return sandbox.run(_print_checks)
     except PermissionMissing as exc:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Undo a trial: remove every router, host and network of ours from the machine, by the data plane's own operations.
+"""Removes every router, host and network of l3agent from the machine, through operations of the data plane.
 
-It starts a data-plane process for itself and speaks to it; it blocks and imports no eventlet. Nothing is removed that
-the data plane does not call ours: a router without our table may be that of another agent.
+It starts a private data-plane process; it blocks and imports no eventlet. It removes only objects that the data plane
+recognises as its own: a router without the l3agent table may belong to another agent.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from l3agent.model.wire import pack_state, unpack_report
 from l3agent.ops.control_client import call_agent
 
 _START_S, _REQUEST_S, _SETTLE_S = 15.0, 120.0, 5.0
-#: Networks last: a bridge goes when nobody uses it any more.
+#: Networks last: the data plane removes only bridges without ports.
 _ORDER: tuple[Kind, ...] = ("router", "host", "network")
 _CONFIG = """\
 [DEFAULT]
@@ -39,17 +39,17 @@ netns_path = {netns_path}
 
 
 def remove_all(netns_path: str, *, dry_run: bool, options: Sequence[str] = (), driver: str = "") -> list[Report]:
-    """Remove what is ours, or plan it only; return a report for each thing that was there.
+    """Remove all objects of l3agent, or only plan it; return a report for each object with operations or an error.
 
-    :param netns_path: folder where the namespaces are pinned.
-    :param options: arguments that name the configuration, for how ports are plugged in.
-    :param driver: interface driver that goes before the one of the configuration.
-    :raises PermissionMissing: the privilege is missing.
-    :raises TransientError: another data plane is at work in this folder, or this one gave no answer.
+    :param netns_path: directory in which the namespaces are mounted.
+    :param options: arguments that name the configuration, which determines the interface driver.
+    :param driver: interface driver that overrides the configuration.
+    :raises PermissionMissing: this process lacks the privileges of the data plane.
+    :raises TransientError: another data plane serves this directory, or the private one does not answer.
     """
     with private_dataplane(netns_path, options, driver) as dataplane:
         reports = dataplane.remove(dataplane.inventory(), dry_run=dry_run)
-        # A port vanishes a moment after its namespace, and only then does its bridge have no user left.
+        # The kernel deletes a port shortly after its namespace, and only then does its bridge have no ports.
         deadline = time.monotonic() + _SETTLE_S
         while not dry_run and (left := dataplane.inventory()) and time.monotonic() < deadline:
             time.sleep(0.1)
@@ -58,13 +58,15 @@ def remove_all(netns_path: str, *, dry_run: bool, options: Sequence[str] = (), d
 
 
 def require_stopped(control_socket: str, dataplane_socket: str) -> None:
-    """Make sure that no agent and no data plane is at work.
+    """Check that no agent and no data plane is running.
 
-    :raises L3AgentError: one is.
+    :raises L3AgentError: one of them is running.
     """
     with contextlib.suppress(TransientError):
         call_agent(control_socket, {"op": "status"})
-        raise L3AgentError(f"an l3-agent is running and would build all of it again ({control_socket}); stop it first")
+        raise L3AgentError(
+            f"an l3-agent is running and would build the routers again ({control_socket}); stop it first"
+        )
     with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as trial:
         trial.connect(dataplane_socket)
         raise L3AgentError(f"an l3-dataplane is running ({dataplane_socket}); stop it first")
@@ -80,19 +82,19 @@ class PrivateDataplane:
         self._ids = itertools.count(1)
 
     def inventory(self) -> list[Key]:
-        """Return the keys of all that is ours, in the order in which it can be removed."""
+        """Return the keys of all objects of l3agent, in the order of removal."""
         found = self.request("inventory", {"marked": True})
         return [(kind, state_id) for kind in _ORDER for state_id in sorted(found[kind])]
 
     def remove(self, keys: list[Key], *, dry_run: bool) -> list[Report]:
-        """Remove these things; return a report for each."""
+        """Remove the objects; return one report per object."""
         states = [pack_state(key, None) for key in keys]
         return [unpack_report(wire) for wire in self.request("reconcile", {"states": states, "dry_run": dry_run})]
 
     def request(self, operation: str, arguments: dict[str, Any]) -> Any:
-        """Return the result of one operation.
+        """Send a request and return the result of the operation.
 
-        :raises TransientError: it failed, or there was no answer.
+        :raises TransientError: the operation failed, or no answer arrived.
         """
         try:
             self._socket.sendall(msgpack.packb((next(self._ids), operation, arguments)))
@@ -108,15 +110,15 @@ class PrivateDataplane:
             self._stream.feed(data)
             for frame in self._stream:
                 return frame
-        raise ConnectionError("it ended")
+        raise ConnectionError("the process ended")
 
 
 @contextlib.contextmanager
 def private_dataplane(netns_path: str, options: Sequence[str] = (), driver: str = "") -> Iterator[PrivateDataplane]:
-    """Run a data-plane process for the length of the block.
+    """Run a data-plane process until the end of the ``with`` block.
 
-    :param options: arguments that name a configuration; what this process needs for itself goes before it.
-    :param driver: interface driver that goes before that of the configuration.
+    :param options: arguments that name a configuration; the paths of this process override it.
+    :param driver: interface driver that overrides the configuration.
     """
     with tempfile.TemporaryDirectory(prefix="l3agent-cleanup-") as name:
         folder = Path(name)
@@ -148,9 +150,9 @@ def _connect(process: subprocess.Popen[bytes], path: Path, log: Path) -> socket.
                 break
         time.sleep(0.02)
     connection.close()
-    lines = log.read_text(errors="replace").strip().splitlines() or ["it said nothing"]
+    lines = log.read_text(errors="replace").strip().splitlines() or ["no output"]
     raise _EXIT_ERRORS.get(process.returncode, TransientError)(f"l3-dataplane did not start: {lines[-1]}")
 
 
-#: What the exit status of the data plane means, as in sysexits.h.
+#: Exceptions for exit statuses of the data plane (sysexits.h).
 _EXIT_ERRORS: dict[int | None, type[L3AgentError]] = {77: PermissionMissing, 78: ConfigError}

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Findings about a machine before an agent is started on it, and those that need no other process.
+"""Findings of ``l3-agentctl check``, and the checks that run in its own process.
 
-Useful without root and without a configuration: what cannot be looked at is said, and is no failure.
+The checks work without root and without a configuration: a check that lacks a privilege reports ``unknown``, which is
+not a failure.
 """
 
 from __future__ import annotations
@@ -21,17 +22,17 @@ from l3agent.cli.terminal import Cell, Screen, table
 
 EX_OK, EX_FAILED, EX_UNAVAILABLE, EX_NOPERM, EX_CONFIG = 0, 1, 69, 77, 78
 
-#: Seconds for a connection on trial.
+#: Seconds for a test connection.
 _PROBE_S = 3.0
 #: Seconds for a root helper that starts l3-dataplane.
 _HELPER_S = 20.0
-#: Descriptors that a router takes in the data plane.
+#: File descriptors per router in the data plane.
 _PER_ROUTER = 4
 _FEW_DESCRIPTORS, _ENOUGH_DESCRIPTORS = 1024, 65536
-#: The kernel's default is 1024 neighbours for all namespaces together (arp(7)). A router needs one for each machine it
-#: talks to, and a tenant that scans a /24 makes 256 more for as long as they are tried.
+#: The kernel's default is 1024 neighbours for all namespaces together (arp(7)). A router needs one per machine with
+#: which it communicates, and a tenant that scans a /24 adds 256 while they are being resolved.
 _NEIGHBOURS_PER_ROUTER, _ENOUGH_NEIGHBOURS = 256, 8192
-#: The feature that a service plug-in of the server offers (``neutron_lib.plugins.constants``).
+#: The feature of a service plug-in of the server (``neutron_lib.plugins.constants``).
 _PLUGIN_FEATURES: Mapping[str, str] = {
     "CONNTRACKHELPER": "conntrack_helpers",
     "NDPPROXY": "ndp_proxy",
@@ -46,8 +47,8 @@ _STYLES = {"ok": "green", "note": "yellow", "fail": "red", "unknown": "dim"}
 class Finding:
     """One line of a check.
 
-    :param state: ``note`` works but deserves a thought; ``unknown`` could not be looked at.
-    :param exit_status: what this alone would end a program with; 0 unless ``state`` is ``fail``.
+    :param state: ``note`` works but may need attention; ``unknown`` could not be checked.
+    :param exit_status: exit status to which this failure alone would lead; 0 unless ``state`` is ``fail``.
     """
 
     what: str
@@ -57,19 +58,19 @@ class Finding:
 
 
 def failure(what: str, text: str, exit_status: int = EX_FAILED) -> Finding:
-    """Return a finding that keeps the agent from working."""
+    """Return a finding that prevents the agent from working."""
     return Finding(what, "fail", text, exit_status)
 
 
 def kernel_findings(trials: Iterable[tuple[str, str, str]]) -> Iterator[Finding]:
-    """Yield a finding for each trial of the kernel: its name, ``ok``, ``note`` or ``fail``, and the text."""
+    """Yield one finding per kernel check, given as name, state (``ok``, ``note`` or ``fail``) and text."""
     for name, state, text in trials:
         what = f"kernel: {name}"
         yield failure(what, text) if state == "fail" else Finding(what, "note" if state == "note" else "ok", text)
 
 
 def check_limits() -> Iterator[Finding]:
-    """Yield what a host runs out of with many routers."""
+    """Yield the limits of the host that many routers can exhaust."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     unlimited = hard == resource.RLIM_INFINITY
     text = f"{'unlimited' if unlimited else hard}, enough for about {_ENOUGH_DESCRIPTORS // _PER_ROUTER} routers"
@@ -88,24 +89,27 @@ def _check_neighbour_table(family: str) -> Finding:
     what = f"limit: neighbours {family}"
     limit = _read_number(Path("/proc/sys", *name.split(".")))
     if limit is None:
-        return Finding(what, "unknown", f"{name} cannot be read here; it is one table for all routers of a host")
+        return Finding(what, "unknown", f"cannot read {name}; all routers of a host share this table")
     routers = _count_routers()
     recommended = max(_ENOUGH_NEIGHBOURS, 1 << (routers * _NEIGHBOURS_PER_ROUTER - 1).bit_length())
     if limit < recommended:
         advice = f"for {routers} routers `sysctl -w {_neighbour_sysctls(family, recommended)}`"
-        text = f"{limit} machines behind all routers together; {advice}"
+        text = f"{limit} entries for the machines behind all routers; {advice}"
         return Finding(what, "note", text)
-    return Finding(what, "ok", f"{limit} machines behind all routers together, enough for {routers} routers")
+    return Finding(what, "ok", f"{limit} entries for the machines behind all routers, enough for {routers} routers")
 
 
 def _neighbour_sysctls(family: str, limit: int) -> str:
-    """Return settings of a neighbour table: garbage collection begins at a quarter of it, and hurries from half on."""
+    """Return the sysctls of a neighbour table.
+
+    Garbage collection starts at a quarter of the limit and becomes aggressive at half of it (arp(7)).
+    """
     place = f"net.{family}.neigh.default.gc_thresh"
     return f"{place}1={limit // 4} {place}2={limit // 2} {place}3={limit}"
 
 
 def _count_routers() -> int:
-    """Return how many routers have a namespace here, and no fewer than a small node has."""
+    """Return the number of router namespaces on this node, at least that of a small node."""
     try:
         names = os.listdir("/run/netns")
     except OSError:
@@ -117,8 +121,8 @@ def _check_bridge_filter() -> Finding:
     what = "bridges: filter of the host"
     value = _read_number(Path("/proc/sys/net/bridge/bridge-nf-call-iptables"))
     if value:
-        return Finding(what, "note", "br_netfilter is on: rules of the host see bridged frames")
-    return Finding(what, "ok", "bridged frames do not pass it")
+        return Finding(what, "note", "br_netfilter is on: packet filter rules of the host apply to bridged frames")
+    return Finding(what, "ok", "does not apply to bridged frames")
 
 
 def _read_number(path: Path) -> int | None:
@@ -129,67 +133,67 @@ def _read_number(path: Path) -> int | None:
 
 
 def check_tools() -> Iterator[Finding]:
-    """Yield which programs are there for people; the agent itself starts none."""
-    for name, why in (("ip", "lines of `plan`"), ("nft", "lines of `plan`"), ("conntrack", "to look at flows")):
+    """Yield the programs that operators need; the agent itself runs none of them."""
+    for name, why in (("ip", "commands of `plan`"), ("nft", "commands of `plan`"), ("conntrack", "to list flows")):
         found = shutil.which(name) or shutil.which(name, path="/usr/sbin:/sbin")
-        text = found or f"not found; l3agent needs it not, people do: {why}"
+        text = found or f"not found; only operators need it: {why}"
         yield Finding(f"tool: {name}", "ok" if found else "note", text)
 
 
 def check_features(requested: Mapping[str, list[str]], server: Mapping[str, Any]) -> Iterator[Finding]:
-    """Yield a finding for each feature that is asked for and that this agent does not serve.
+    """Yield one finding per feature that is requested and that this agent does not serve.
 
-    :param requested: options that ask for a feature, by its name.
-    :param server: its service plug-ins (``plugins``) and the number of HA routers of this node (``ha_routers``), as
-        far as it has answered.
+    :param requested: options that request a feature, by feature.
+    :param server: service plug-ins of the server (``plugins``) and number of HA routers of this node (``ha_routers``);
+        empty without an answer.
     """
-    reasons = {feature: [f"asked for by {', '.join(options)}"] for feature, options in requested.items()}
+    reasons = {feature: [f"requested by {', '.join(options)}"] for feature, options in requested.items()}
     for plugin in server.get("plugins", ()):
         if feature := _PLUGIN_FEATURES.get(plugin):
             reasons.setdefault(feature, []).append(f"the server has the service plug-in {plugin}")
     if count := server.get("ha_routers"):
         reasons.setdefault("ha", []).append(f"the server has {count} HA routers for this node")
     for feature, texts in sorted(reasons.items()):
-        yield Finding(f"feature: {feature}", "note", f"this agent does not serve it; {'; '.join(texts)}")
+        yield Finding(f"feature: {feature}", "note", f"not served by this agent; {'; '.join(texts)}")
     if not reasons:
-        yield Finding("features", "ok", "nothing is asked for that this agent does not serve")
+        yield Finding("features", "ok", "no unserved feature is requested")
 
 
 def check_state_path(folder: str) -> Finding:
-    """Tell whether the agent could work in its folder."""
+    """Check that the agent can use its state directory."""
     what = "state_path"
     path = Path(folder)
     if not path.exists():
         parent = next(one for one in path.parents if one.exists())
         if os.access(parent, os.W_OK):
-            return Finding(what, "ok", f"{folder} will be made")
-        return Finding(what, "unknown", f"{folder} does not exist, and this user may not make it in {parent}")
+            return Finding(what, "ok", f"{folder} will be created")
+        return Finding(what, "unknown", f"{folder} does not exist, and this user may not create it in {parent}")
     if not path.is_dir():
-        return failure(what, f"{folder} is no folder", EX_CONFIG)
+        return failure(what, f"{folder} is not a directory", EX_CONFIG)
     if len(os.fsencode(folder)) > 80:
         return failure(what, f"{folder}: too long for the path of a socket (unix(7): 107 bytes)", EX_CONFIG)
     free = shutil.disk_usage(path).free
     if not free:
         return failure(what, f"{folder}: no space left")
     if not os.access(path, os.W_OK):
-        return Finding(what, "unknown", f"this user may not write to {folder}; l3-agent's must")
+        return Finding(what, "unknown", f"this user may not write to {folder}; the user of l3-agent must")
     return Finding(what, "ok", folder)
 
 
 def check_dataplane(socket: str, *, spawn: bool, root_helper: str, program: Sequence[str]) -> Finding:
-    """Return how the data plane comes to run; where a root helper starts it, the helper is tried.
+    """Check how the data plane is started; a root helper is run with ``--version``.
 
-    :param program: the l3-dataplane program; with ``--version`` it does nothing else.
+    :param program: command of l3-dataplane; with ``--version`` it only prints its version.
     """
     what = "l3-dataplane"
     if os.path.exists(socket):
-        return Finding(what, "ok", f"{socket} is there")
+        return Finding(what, "ok", f"{socket} exists")
     if not spawn:
         return failure(
             what, f"[dataplane] spawn_dataplane is off and no process listens on {socket}: start it", EX_UNAVAILABLE
         )
     if os.geteuid() == 0:
-        return Finding(what, "ok", "l3-agent started by root starts it itself")
+        return Finding(what, "ok", "l3-agent as root starts it")
     helper = shlex.split(root_helper or "")
     if helper and shutil.which(helper[0]):
         return _check_root_helper(what, [*helper, *program, "--version"])
@@ -206,13 +210,13 @@ def _check_root_helper(what: str, argv: list[str]) -> Finding:
     except (OSError, subprocess.TimeoutExpired) as exc:
         return failure(what, f"`{command}`: {exc}", EX_NOPERM)
     if done.returncode == 0:
-        return Finding(what, "ok", f"l3-agent starts it by `{shlex.join(argv[:-1])}`")
+        return Finding(what, "ok", f"l3-agent starts it with `{shlex.join(argv[:-1])}`")
     output = " / ".join(done.stderr.decode(errors="replace").split("\n")).strip(" /")
     return failure(what, f"`{command}`: exit status {done.returncode}: {output or 'no message'}", EX_NOPERM)
 
 
 def check_ovsdb(remote: str) -> Finding:
-    """Tell whether the database of Open vSwitch listens where the data plane will look for it."""
+    """Check that the database of Open vSwitch listens on the address that the data plane uses."""
     what = "Open vSwitch"
     kind, _, place = remote.partition(":")
     try:
@@ -227,7 +231,7 @@ def check_ovsdb(remote: str) -> Finding:
         return Finding(what, "unknown", f"this user may not connect to {remote}; l3-dataplane must")
     except (OSError, ValueError) as exc:
         reason = getattr(exc, "strerror", None) or exc
-        advice = "start openvswitch-switch, or name the place in [OVS] ovsdb_connection"
+        advice = "start openvswitch-switch, or correct [OVS] ovsdb_connection"
         return failure(what, f"OVSDB at {remote}: {reason}; {advice}", EX_UNAVAILABLE)
     return Finding(what, "ok", f"OVSDB listens at {remote}")
 
@@ -239,10 +243,10 @@ def lines(findings: Iterable[Finding], screen: Screen) -> list[str]:
          one.what, one.text]
         for one in findings
     ]  # fmt: skip
-    # Not shortened: the end of a line is the advice.
+    # Not truncated: the end of a line is the advice.
     return table(("", "EXIT", "WHAT", "FOUND"), rows, Screen(screen.colour))
 
 
 def findings_to_values(findings: Iterable[Finding]) -> list[Mapping[str, Any]]:
-    """Return the findings as plain values, ready for JSON."""
+    """Return the findings as plain values for JSON."""
     return [asdict(one) for one in findings]

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The programs: they parse, compose and run; nothing else imports them."""
+"""The programs: they parse options, compose services and run them; no other module imports them."""

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``l3-agent``: the agent, in a process that eventlet has patched. Composition only."""
+"""``l3-agent``: the agent, in a process that eventlet has patched. This module only composes."""
 
 import warnings
 
 with warnings.catch_warnings():
-    # It says at import that it is deprecated; operators cannot do anything about that.
+    # eventlet warns at import that it is deprecated, on which an operator cannot act.
     warnings.simplefilter("ignore")
     import eventlet
 
@@ -61,13 +61,13 @@ _CLI_OPTS = [
     cfg.BoolOpt(
         "once",
         default=False,
-        help="Do one full sync and end, with exit status 0; 75 when a router failed, 69 when --wait was not enough.",
+        help="Run one full sync and exit with status 0, 75 if a router failed, or 69 if --wait was too short.",
     ),
     cfg.FloatOpt(
         "wait", default=60, min=0, help="Seconds that --once waits for the broker, the server and the data plane."
     ),
 ]
-#: What an agent that serves itself talks over; others of the process would have to know the name.
+#: Transport of an agent with a topology file; its server is in the same process.
 _LOCAL = "local:///l3-agent"
 _TRACE_BYTES = 64 << 20
 
@@ -108,11 +108,11 @@ def _load_config(argv: Sequence[str]) -> Any:
 
 def _run(conf: Any) -> int:
     control_socket = os.path.join(conf.state_path, CONTROL_SOCKET)
-    # Said before anything is touched that the other one has: its data plane, the file of a trace, the broker.
+    # Checked first: another agent's data plane, trace file and broker queues must not be touched.
     require_no_other_agent(control_socket)
     LOG.info("l3-agent %s is %s on host %s; configuration: %s", __version__, BINARY, conf.host, describe_sources(conf))
-    if said := ineffective_options(conf):
-        LOG.warning("Options without effect: %s", said)
+    if ineffective := ineffective_options(conf):
+        LOG.warning("Options without effect: %s", ineffective)
     transport = get_transport(conf, _LOCAL if conf.standalone.topology else legacy_transport_url(conf))
     _record_messages(conf, transport)
     dataplane = DataplaneClient(conf.dataplane.socket, timeout=conf.dataplane.timeout, process=_dataplane_process(conf))
@@ -146,7 +146,7 @@ def _run(conf: Any) -> int:
 
 
 def _record_messages(conf: Any, transport: Any) -> None:
-    """Have the messages of a transport written down, where that is asked for."""
+    """Record the messages of a transport if ``rpc_trace_file`` is set."""
     path = conf.l3agent.rpc_trace_file
     if not path:
         return
@@ -164,7 +164,7 @@ def _http_services(
     dataplane: DataplaneClient,
     topology_context: TopologyContext,
 ) -> list[Any]:
-    """Return the status page with all that it shows, where one is asked for."""
+    """Return the HTTP server and the history; empty if ``[http] port`` is 0."""
     if not conf.http.port:
         return []
     metrics = Metrics(agent, dataplane, reload_succeeded=lambda: launcher.is_config_current)
@@ -185,7 +185,7 @@ def _http_services(
 
 
 def _standalone_services(conf: Any, transport: Any, dataplane: DataplaneClient) -> list[StandaloneService]:
-    """Return the server inside this process, where a topology file takes the place of one outside."""
+    """Return the standalone server, which serves the topology file; empty if no file is configured."""
     if not conf.standalone.topology:
         return []
     interval = conf.standalone.watch_interval
@@ -193,7 +193,7 @@ def _standalone_services(conf: Any, transport: Any, dataplane: DataplaneClient) 
 
 
 def _topology_context(standalone: list[StandaloneService]) -> TopologyContext:
-    """Return what tells the hosts and the names of networks, which only a topology file knows."""
+    """Return a function that returns the hosts and network names of the topology files."""
 
     def topology_context() -> tuple[list[Mapping[str, Any]], Mapping[str, str]]:
         topologies = [one.plugin.topology for one in standalone]
@@ -208,7 +208,7 @@ def _topology_context(standalone: list[StandaloneService]) -> TopologyContext:
 
 
 def _dataplane_process(conf: Any) -> DataplaneProcess | None:
-    """Return how the data plane is started when nobody listens; None when that is left to others."""
+    """Return the data-plane process to start if none listens; None if ``spawn_dataplane`` is off."""
     if not conf.dataplane.spawn_dataplane:
         return None
     files = [f"--config-file={path}" for path in conf.config_file or []]
@@ -218,9 +218,9 @@ def _dataplane_process(conf: Any) -> DataplaneProcess | None:
 
 
 def _root_helper(conf: Any) -> list[str]:
-    """Return what a command is prefixed with to get the privilege of the data plane.
+    """Return the command prefix that grants the privileges of the data plane.
 
-    :raises PermissionMissing: there is no way to get it, and no data plane that somebody else has started.
+    :raises PermissionMissing: this process has no privilege, root_helper is no command, and no data plane is running.
     """
     if os.geteuid() == 0:
         return []
@@ -231,7 +231,7 @@ def _root_helper(conf: Any) -> list[str]:
         return helper
     raise PermissionMissing(
         f"l3-dataplane needs root and [AGENT] root_helper ({conf.AGENT.root_helper!r}) is no command: start it as "
-        f"root, set root_helper, or run l3-agent as root; to only try it, run `l3-agentctl demo`"
+        f"root, set root_helper, or run l3-agent as root; for a trial, run `l3-agentctl demo`"
     )
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``l3-dataplane``: the process that does the kernel work. Never patched, never imports eventlet."""
+"""``l3-dataplane``: the process that changes the kernel. It is never monkey-patched and never imports eventlet."""
 
 from __future__ import annotations
 
@@ -48,13 +48,13 @@ from l3agent.sd_notify import notify_ready
 LOG = logging.getLogger(__name__)
 
 EX_SOFTWARE, EX_TEMPFAIL, EX_NOPERM, EX_CONFIG = 70, 75, 77, 78
-#: So many objects more than before are a reason to look for garbage (Python's own default is 700).
+#: New objects that start a collection of the youngest generation (Python's default is 700).
 _GC_THRESHOLD = 10_000
-#: Seconds to wait for the rows of OVSDB before the first request; without them what stands counts as right.
+#: Seconds to wait for the rows of OVSDB before the first request; without them the wiring of ports is not checked.
 _OVSDB_S = 2.0
 
 _EXIT_WITH_CLIENT = cfg.BoolOpt(
-    "exit-with-client", default=False, help="End when the agent that started this process has gone."
+    "exit-with-client", default=False, help="Exit when the agent that started this process has ended."
 )
 
 
@@ -100,7 +100,7 @@ def _load_config(argv: list[str]) -> Restricted:
     options = restrict(read(), read)
     conf = options.conf
     driver_name(conf.interface_driver)
-    # The file and the folder named in [DEFAULT] are the agent's; two processes would rotate it under each other.
+    # The file and the directory in [DEFAULT] belong to the agent; two processes must not rotate the same file.
     conf.set_override("log_file", _protected_path(conf.dataplane.log_file))
     conf.set_override("log_dir", None)
     conf.set_override("use_stderr", conf.dataplane.log_file is None and not conf.use_journal)
@@ -112,9 +112,9 @@ def _load_config(argv: list[str]) -> Restricted:
 
 
 def _parse(argv: list[str]) -> argparse.Namespace:
-    """Parse the arguments by a closed list: the agent's user chooses them, and oslo.log has some that run code.
+    """Parse the arguments by a closed list: the agent's user chooses them, and some options of oslo.log run code.
 
-    :raises UsageError: another argument.
+    :raises UsageError: an argument is not on the list.
     """
     parser = argparse.ArgumentParser(prog="l3-dataplane", allow_abbrev=False, exit_on_error=False)
     parser.add_argument("--config-file", action="append", default=[], help="read this file; may be repeated")
@@ -154,7 +154,7 @@ def _serve(conf: Any, socket_owner: int | None) -> int:
     privilege.raise_descriptor_limit()
     privilege.drop_capabilities()
 
-    # Elsewhere the device of a host would be one of this machine with that name.
+    # With another interface driver, the device of a host would be any device of this machine with that name.
     has_hosts = conf.standalone.topology and driver_name(conf.interface_driver) == "bridge"
     uplinks = Uplinks(conf.standalone.topology) if has_hosts else None
     try:
@@ -181,9 +181,10 @@ def _serve(conf: Any, socket_owner: int | None) -> int:
 
 
 def _tune_garbage_collector() -> None:
-    """Have the garbage collector leave alone what stays, and look at the rest seldom.
+    """Exclude the objects created so far from garbage collection, and collect the others less often.
 
-    A look at the objects of a thousand routers takes as long as the work on a hundred; little here is in cycles.
+    A collection over the objects of a thousand routers takes as long as the work on a hundred; few objects here are
+    in reference cycles.
     """
     gc.collect()
     gc.freeze()
@@ -214,7 +215,7 @@ def _resources(conf: Any, uplinks: Uplinks | None) -> Resources:
 
 
 def _open_vswitch(conf: Any) -> Any:
-    # Only where it is in use: it brings the library of Open vSwitch along.
+    # Imported only with this driver: it loads the library of Open vSwitch.
     from l3agent.dataplane.ovsdb.jsonrpc import Tls
     from l3agent.dataplane.ovsdb.thread import OvsdbThread
 
@@ -225,9 +226,9 @@ def _open_vswitch(conf: Any) -> Any:
 
 
 def _check_mount(options: Any) -> None:
-    """Make sure that the host sees the namespaces of this process.
+    """Check that the namespaces of this process are visible on the host.
 
-    :raises ConfigError: it would not, in a container.
+    :raises ConfigError: this process is in a container, and they are not visible.
     """
     fault, in_container = mounts.read_fault(options.netns_path)
     if fault is None or options.allow_private_netns_path:

@@ -29,8 +29,8 @@ _CONNECT_S = 1.0
 class DirectoryGuard:
     """Exclusive right to a directory of namespaces, until the end of a ``with`` block or of this process.
 
-    :raises ConfigError: there is no such directory and none can be made.
-    :raises AlreadyRunning: another data plane has it.
+    :raises ConfigError: the directory does not exist and cannot be created.
+    :raises AlreadyRunning: another data plane holds the right.
     """
 
     def __init__(self, path: str) -> None:
@@ -74,8 +74,8 @@ class DirectoryGuard:
         return True
 
     def _accept_probes(self) -> None:
-        """Accept each connection, so that a data plane that starts later learns who listens."""
-        with suppress(OSError):  # it is closed
+        """Accept each connection, so that a data plane that starts later can read the user id of this process."""
+        with suppress(OSError):  # the socket is closed
             while True:
                 self._socket.accept()[0].close()
 

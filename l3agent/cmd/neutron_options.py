@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Configuration files of a neutron deployment: what in them has no effect here, and what old ones say in other words.
+"""Configuration files of a Neutron deployment: options without effect, misspelt options, and legacy broker options.
 
-The files are shared by many programs, so an option nobody here knows is none of our business. Those of neutron-l3-agent
-are: each is an option of ours, or stands in the table below with the reason why it changes nothing.
+Many programs share these files, so an unknown option is ignored. Each option of neutron-l3-agent, however, is an option
+of this agent, or is in the table below with the reason why it has no effect.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ _METADATA = "there is no metadata proxy"
 _RA = "there are no router advertisements"
 _EXTENSIONS = "there are no agent extensions"
 _PREFIXES = "there is no prefix delegation"
-_ONE_NETWORK = "an agent serves all external networks and routers, each told by the server"
+_ONE_NETWORK = "an agent serves all external networks and routers that the server names"
 _OVS = "another interface driver is in use"
-_OVS_ITSELF = "a port is made in any datapath alike, through OVSDB"
+_OVS_ITSELF = "a port is created through OVSDB alike in any datapath"
 _NO_COMMANDS = "no command is run as root"
 _NO_IPTABLES = "rules are nftables, changed by element; source ports are always fully random"
 _NO_CHILDREN = "there are no child processes of routers"
 _PORT_MTU = "the MTU of each port comes from the server"
-_NO_BACKDOOR = "there is no backdoor; l3-agentctl status tells what goes on inside"
+_NO_BACKDOOR = "there is no backdoor; use l3-agentctl status"
 _PRIVSEP = "l3-dataplane is the one process with privilege"
-_EACH_SECOND = "the only periodic task is due, and looked for, every second"
+_EACH_SECOND = "the only periodic task runs every second"
 _BROKER = "the broker is named by transport_url"
 
 _PRIVSEP_GROUPS = (
@@ -45,8 +45,8 @@ _PRIVSEP_GROUPS = (
 )
 _PRIVSEP_NAMES = "user group capabilities helper_command thread_pool_size logger_name log_daemon_traceback"
 
-#: Why an option of neutron-l3-agent, of the oldest release or today's, has no effect: reason -> group -> names. What an
-#: option of ours is called is not looked up here.
+#: Why an option of neutron-l3-agent, of any release, has no effect: reason -> group -> names. An option that this agent
+#: registers has an effect even if its name is in this table.
 _REASONS: Mapping[str, Mapping[str, str]] = {
     _HA: {
         "DEFAULT": "ha_confs_path ha_vrrp_auth_type ha_vrrp_auth_password ha_vrrp_advert_int "
@@ -96,14 +96,14 @@ _REASONS: Mapping[str, Mapping[str, str]] = {
     },
 }
 
-#: Groups that no other program has.
+#: Groups of l3agent alone; no other program uses them.
 _OWN_GROUPS = frozenset({"dataplane", "l3agent", "standalone"})
 
-#: Values by which a file asks for what is the case anyway.
+#: Values that disable an option, which equals its absence here.
 _DISABLED_VALUES = frozenset({"", "false", "none", "0", "no", "off"})
 
 
-#: The feature that options of a reason ask for, by the names of the metrics.
+#: The feature that the options of a reason request, named as in the metrics.
 _FEATURES: Mapping[str, str] = {
     _HA: "ha",
     _RA: "router_advertisements",
@@ -120,10 +120,10 @@ _EXTENSION_FEATURES: Mapping[str, str] = {
 
 
 def requested_features(conf: Any) -> dict[str, list[str]]:
-    """Return the features that the configuration asks for and this agent does not serve, each with the options.
+    """Return the features that the configuration requests and this agent does not serve, each with its options.
 
-    An extension without a feature in the table stands for itself. ``agent_mode`` is no part of it: another one than
-    ``legacy`` is an error.
+    An extension without an entry in the table is a feature by itself. ``agent_mode`` is not considered: any value other
+    than ``legacy`` is an error.
 
     :param conf: the parsed options.
     """
@@ -139,10 +139,10 @@ def requested_features(conf: Any) -> dict[str, list[str]]:
 
 
 def ineffective_options(conf: Any) -> str:
-    """Return the options of neutron-l3-agent that the files set and that change nothing, with the reasons, in one line.
+    """Return the options of neutron-l3-agent that the files set and that have no effect, with the reasons, in one line.
 
-    :param conf: the parsed options; those registered on it have an effect, if the interface driver asks for them.
-    :returns: an empty text when there is nothing to say.
+    :param conf: the parsed options; a registered option has an effect, unless it belongs to another interface driver.
+    :returns: empty if every option has an effect.
     """
     values = _file_values(conf)
     found = []
@@ -155,7 +155,7 @@ def ineffective_options(conf: Any) -> str:
 
 
 def _ineffective_for(conf: Any, values: Mapping[tuple[str, str], str], reason: str) -> list[str]:
-    """Return the options of a reason that the files set to a value that asks for something."""
+    """Return the options of a reason that the files set to a value that does not disable them."""
     return [
         name if group == "DEFAULT" else f"[{group}] {name}"
         for group, words in _REASONS[reason].items()
@@ -166,7 +166,7 @@ def _ineffective_for(conf: Any, values: Mapping[tuple[str, str], str], reason: s
 
 
 def reason_for(group: str, name: str) -> str | None:
-    """Return why an option of neutron-l3-agent has no effect; None for one that is not in the table."""
+    """Return why an option of neutron-l3-agent has no effect; None if it is not in the table."""
     for reason, groups in _REASONS.items():
         for other, words in groups.items():
             if other.lower() == group.lower() and name in words.split():
@@ -175,12 +175,12 @@ def reason_for(group: str, name: str) -> str | None:
 
 
 def unknown_options(conf: Any) -> list[str]:
-    """Return the options in the files that are most likely written wrong, each with what may be meant.
+    """Return the options in the files that are probably misspelt, each with the most similar option.
 
-    In the groups that only l3agent has, that is every option nobody here knows. Elsewhere other programs have theirs,
-    so it is what looks like one of ours.
+    In the groups of l3agent every unknown option is returned. The other groups contain options of other programs, so
+    only options whose name is similar to an option of l3agent are returned.
 
-    :param conf: the parsed options, those of the messaging library among them.
+    :param conf: the parsed options, with those of the messaging library registered.
     """
     found = []
     sections = {"default": "DEFAULT"} | {name.lower(): name for name in _groups(conf)}
@@ -206,9 +206,9 @@ def _own_options(section: str) -> list[Any]:
 
 
 def legacy_transport_url(conf: Any) -> str | None:
-    """Return the URL of the broker that files of old releases name by its parts; None when they do not.
+    """Return the broker's URL composed of the options of old releases; None if the files do not set them.
 
-    Source: the options of ``[oslo_messaging_rabbit]`` before ``transport_url`` took their place.
+    Source: the options of ``[oslo_messaging_rabbit]`` that ``transport_url`` replaced.
     """
     values = _file_values(conf)
     part = {name: value for (group, name), value in values.items() if group == "oslo_messaging_rabbit"}
@@ -237,7 +237,7 @@ def _is_registered(conf: Any, group: str, name: str) -> bool:
 
 
 def _file_values(conf: Any) -> dict[tuple[str, str], str]:
-    """Return the values in the configuration files by group and name, groups in lower case, the last file first."""
+    """Return the values in the configuration files by group and name; groups in lower case, later files override."""
     found: dict[tuple[str, str], str] = {}
     for path in configuration_files(conf):
         sections: dict[str, dict[str, list[str]]] = {}
@@ -248,7 +248,7 @@ def _file_values(conf: Any) -> dict[tuple[str, str], str]:
 
 
 def configuration_files(conf: Any) -> Iterable[Path]:
-    """Return the files that options were read from, those of directories too, the one that wins last."""
+    """Yield the files from which options were read, with those of directories, in increasing precedence."""
     yield from map(Path, conf.config_file or [])
     for folder in conf.config_dir or []:
         yield from sorted(Path(folder).glob("*.conf"))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Options of former releases: an old name is an error that names the new one."""
+"""Options of former releases: an old name is an error with the new name in its text."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def reject_renamed(conf: Any) -> None:
     """Reject options that were renamed, as the library would silently ignore them.
 
     :param conf: the parsed options.
-    :raises ConfigError: a file or the environment has such options; one line names each with its new name.
+    :raises ConfigError: a file or the environment sets such options; one line lists each with its new name.
     """
     if found := sorted(set(_find_renamed(conf))):
         raise ConfigError("; ".join(found))
@@ -39,5 +39,5 @@ def _find_renamed(conf: Any) -> Iterator[str]:
 
 
 def _option(group: str, new: tuple[str, str]) -> str:
-    """Return a new name, with its group where that is another one."""
+    """Return a new name, with its group if it differs from the former group."""
     return new[1] if new[0] == group else f"[{new[0]}] {new[1]}"

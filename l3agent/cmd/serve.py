@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``l3-agentctl serve``: the standalone server as a process of its own, for several agents on one broker."""
+"""``l3-agentctl serve``: the standalone server as a separate process, for several agents on one broker."""
 
 import warnings
 
 with warnings.catch_warnings():
-    # It says at import that it is deprecated; operators cannot do anything about that.
+    # eventlet warns at import that it is deprecated, on which an operator cannot act.
     warnings.simplefilter("ignore")
     import eventlet
 
@@ -28,7 +28,7 @@ from l3agent.standalone.standalone_service import StandaloneService
 
 EX_USAGE, EX_CONFIG = 64, 78
 
-#: In ``state_path``: which agent has which router.
+#: File in ``state_path`` that binds routers to agents.
 _BINDINGS = "standalone-agents.json"
 
 _CLI_OPTS = [
@@ -39,20 +39,20 @@ _CLI_OPTS = [
         "transport-url",
         dest="broker",
         metavar="URL",
-        help="Message broker, as in rabbit://user:password@host:5672/; goes before transport_url of a file.",
+        help="Message broker, such as rabbit://user:password@host:5672/; overrides transport_url of a file.",
     ),
     cfg.FloatOpt(
-        "answer-delay", default=0, min=0, max=3600, help="To try agents: each answer takes so many seconds longer."
+        "answer-delay", default=0, min=0, max=3600, help="For tests of agents: delay each answer by this many seconds."
     ),
     cfg.FloatOpt(
-        "lose-casts", default=0, min=0, max=1, help="To try agents: this share of the messages to them is never sent."
+        "lose-casts", default=0, min=0, max=1, help="For tests of agents: drop this share of the messages to them."
     ),
-    cfg.FloatOpt("fail-calls", default=0, min=0, max=1, help="To try agents: this share of their calls fails."),
+    cfg.FloatOpt("fail-calls", default=0, min=0, max=1, help="For tests of agents: fail this share of their calls."),
 ]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Serve until SIGTERM or SIGINT; return the exit status: 64 wrong arguments, 78 a bad file, option or URL."""
+    """Serve until SIGTERM or SIGINT; return the exit status: 64 invalid arguments, 78 invalid file, option or URL."""
     try:
         conf = _load_config(sys.argv[1:] if argv is None else argv)
         service = _service(conf)
@@ -74,7 +74,7 @@ def _service(conf: Any) -> StandaloneService:
     transport = get_transport(conf, conf.broker)
     if (conf.broker or conf.transport_url).startswith("local:"):
         raise ConfigError(
-            "transport_url: local:// reaches nobody outside this process; name a broker, as in rabbit://..."
+            "transport_url: local:// reaches no agent outside this process; set a broker such as rabbit://..."
         )
     return StandaloneService(
         transport,

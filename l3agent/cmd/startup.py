@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What each program does first: read its options, all of them, and begin to log."""
+"""Start-up common to all programs: read and check every option, and start logging."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ from l3agent.model.validators import is_unicast
 def load_config(
     argv: Sequence[str], *, prog: str, cli_opts: Sequence[Any] = (), default_files: Sequence[str] | None = None
 ) -> Any:
-    """Return the options of a program, parsed from its arguments and configuration files, every one of them read.
+    """Return the options of a program, parsed from its arguments and configuration files.
 
-    oslo.config converts a value when it is first read; reading all of them here finds the wrong one before anything
-    is started.
+    oslo.config converts a value at its first read. Every option is read here, so that an invalid value is an error
+    before any service starts.
 
     :param prog: name of the program, for its help.
-    :param cli_opts: options that only this program has.
-    :param default_files: read if the arguments name none; None for :func:`default_config_files`.
-    :raises ConfigError: a missing file, a file that is no configuration, a bad value, an option that was renamed.
+    :param cli_opts: options of this program alone.
+    :param default_files: files to read if the arguments name none; None for :func:`default_config_files`.
+    :raises ConfigError: a file is missing or not a configuration, a value is invalid, or an option was renamed.
     """
     conf = cfg.ConfigOpts()
     register_opts(conf)
@@ -53,23 +53,23 @@ def load_config(
                 default_config_dirs=[],
             )
     except cfg.ConfigFileParseError as exc:
-        # The line itself stays out of the error: a file of root may be named on the command line of l3-dataplane.
+        # The error omits the line's content: the command line of l3-dataplane may name a file that only root can read.
         raise ConfigError(f"{exc.config_file}: {_location_only(exc)}") from exc
     except cfg.Error as exc:
         raise ConfigError(" ".join(str(exc).split())) from exc
     except SystemExit as exc:
         if not exc.code:  # --help, --version
             raise
-        # argparse has printed its usage, over many lines, and last what is wrong.
+        # argparse has printed its usage and, as the last line, the error.
         raise UsageError(captured.getvalue().strip().rpartition("error: ")[2]) from exc
     reject_renamed(conf)
     for group, opts in list_opts():
         for opt in opts:
             _read_value(conf, group, opt.dest)
     if conf.standalone.topology:
-        # No L2 agent wires ports here.
+        # No L2 agent wires ports in a standalone topology.
         conf.set_default("interface_driver", "bridge")
-        # No instance expects metadata.
+        # No instance requests metadata.
         conf.set_default("enable_metadata_proxy", False)
     if conf.agent_mode != "legacy":
         raise ConfigError(f"[DEFAULT] agent_mode: {conf.agent_mode}: distributed routers are not built, use `legacy`")
@@ -89,10 +89,10 @@ def _location_only(exc: cfg.ConfigFileParseError) -> str:
 
 
 def start_logging(conf: Any, product: str, **settings: Any) -> None:
-    """Begin to log as the options say.
+    """Set up logging according to the options.
 
-    :param settings: for ``oslo_log.log.setup``.
-    :raises ConfigError: a file cannot be written, a logging configuration is wrong, a part of it is not installed.
+    :param settings: further arguments of ``oslo_log.log.setup``.
+    :raises ConfigError: a file cannot be written, a logging configuration is invalid, or a Python module is missing.
     """
     try:
         logging.setup(conf, product, version=__version__, **settings)
@@ -101,13 +101,13 @@ def start_logging(conf: Any, product: str, **settings: Any) -> None:
     except OSError as exc:
         raise ConfigError(f"log_file, log_dir: {exc.filename or ''}: {exc.strerror or exc}") from exc
     except RuntimeError as exc:
-        # What oslo.log says of a module that is missing: the bindings of systemd, or syslog.
+        # oslo.log reports a missing module: the bindings of systemd, or syslog.
         raise ConfigError(f"use_journal, use_syslog: {exc}; for the journal install python3-systemd") from exc
     _escape_controls_in_logs()
 
 
 def _escape_controls_in_logs() -> None:
-    """Have every handler escape control characters: ids, names and messages of others forge no lines."""
+    """Make every handler escape control characters, so that ids, names and foreign messages cannot forge lines."""
     for handler in stdlib_logging.getLogger().handlers:
         handler.addFilter(_escape_message)
         formatter = handler.formatter
@@ -119,9 +119,9 @@ def _escape_message(record: stdlib_logging.LogRecord) -> bool:
     try:
         message = record.getMessage()
     except Exception:
-        # Arguments that do not fit their format: the handler reports them as it always does.
+        # The arguments do not match the format; the handler reports the error.
         return True
-    # A format of several lines is this program's own: it reports a stack.
+    # Only this program's own formats have several lines, to report a stack.
     escaped = escape_lines(message) if "\n" in str(record.msg) else escape_controls(message)
     if escaped != message:
         record.msg, record.args = escaped, None

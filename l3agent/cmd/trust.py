@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a configuration file may decide in l3-dataplane depends on who can write it.
+"""Trust in configuration files: l3-dataplane accepts only harmless options from a file that a non-root user can write.
 
-The agent's user may name any file on the command line of l3-dataplane, and often owns the files of Neutron. From a file
-that another user than root can write, the data plane takes only options that gain that user nothing.
+The agent's user may name any file on the command line of l3-dataplane, and often owns the files of Neutron. Options of
+such a file must not give that user any privilege.
 
 Review: can an option of an untrusted file name a file to read, write or run, a NIC, or a namespace directory?
 """
@@ -18,7 +18,7 @@ from typing import Any
 
 from oslo_config import cfg
 
-#: Options that an untrusted file may set, by group: no path, no program, no NIC, and bounded numbers.
+#: Options that an untrusted file may set, by group: no path, no program, no NIC, and only bounded numbers.
 _UNTRUSTED_ALLOWED = {
     "DEFAULT": ("interface_driver", "external_network_bridge", "ovs_use_veth", "send_arp_for_ha", "debug"),
     "OVS": ("integration_bridge", "ovsdb_connection", "ovsdb_timeout"),
@@ -31,17 +31,17 @@ _TRUSTED_ONLY = {
     "dataplane": ("log_file", "netns_path", "allow_private_netns_path"),
     "standalone": ("topology",),
 }
-#: Options that place the socket. It is made with the rights of the owner of the file that sets them.
+#: Options that place the socket. It is created with the rights of the owner of the file that sets them.
 _SOCKET = {"DEFAULT": ("state_path",), "dataplane": ("socket",)}
 
 
 @dataclass(frozen=True, slots=True)
 class Restricted:
-    """The options of a data plane after files were judged.
+    """The options of a data plane after the check of its configuration files.
 
     :param conf: the options to use.
-    :param ignored: options of untrusted files that are not used, as ``[group] name``.
-    :param author: user id with whose rights the socket is made; None for the owner of its directory.
+    :param ignored: ignored options of untrusted files, as ``[group] name``.
+    :param socket_owner: user id with whose rights the socket is created; None for the owner of its directory.
     """
 
     conf: Any
@@ -53,8 +53,8 @@ def is_trusted(path: str | os.PathLike[str]) -> bool:
     """Return True if only root or this process's user can change what ``path`` leads to.
 
     The file and every directory above it are owned by one of them and writable by no other user, on the path as written
-    and on the path without symlinks. In a directory with the sticky bit (unlink(2)), as /tmp, others cannot replace a
-    file of root. In a user namespace that maps one user id only, there is no other user, and every file is trusted.
+    and on the path without symlinks. In a directory with the sticky bit (unlink(2)), such as /tmp, other users cannot
+    replace a file of root. In a user namespace that maps a single user id, every file is trusted.
     """
     if _has_one_user():
         return True
@@ -70,7 +70,7 @@ def _is_protected(path: Path) -> bool:
     if found.st_uid not in (0, os.geteuid()):
         return False
     if stat.S_ISLNK(found.st_mode):
-        return True  # its mode has no meaning; its directory and its target are checked as well
+        return True  # the mode of a symlink has no meaning; its directory and its target are checked as well
     if stat.S_ISDIR(found.st_mode) and found.st_mode & stat.S_ISVTX:
         return True
     group_writes = found.st_mode & stat.S_IWGRP and found.st_gid != 0
@@ -84,10 +84,10 @@ def _has_one_user() -> bool:
 
 
 def restrict(conf: Any, read: Callable[[list[str]], Any]) -> Restricted:
-    """Return the options that files may set here.
+    """Return the options that the files are permitted to set.
 
-    :param conf: read from all files.
-    :param read: reads the options from the given files alone.
+    :param conf: the options as read from all files.
+    :param read: returns the options as read from the given files alone.
     """
     files = list(_files(conf))
     untrusted = {path for path in files if not is_trusted(path)}

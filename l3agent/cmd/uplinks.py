@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The NICs that l3-dataplane may plug into bridges: those that a topology file of root names."""
+"""The NICs that l3-dataplane may plug into bridges: the uplinks in a topology file that only root can change."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ LOG = logging.getLogger(__name__)
 
 
 class Uplinks:
-    """Names of NICs from a topology file, read at start, on SIGHUP, and when a NIC is missing and the file changed.
+    """Names of NICs from a topology file, read at start, on SIGHUP, and for an unknown NIC if the file has changed.
 
-    :param path: the topology file; empty for none.
+    :param path: the topology file; None without one.
     """
 
     def __init__(self, path: str | None) -> None:
@@ -26,7 +26,7 @@ class Uplinks:
         self.reload()
 
     def rejection(self, name: str) -> str | None:
-        """Return why a NIC may not be used; None if it may."""
+        """Return why the use of a NIC is rejected; None if it is permitted."""
         if name in self._names:
             return None
         if self._path is None:
@@ -40,14 +40,14 @@ class Uplinks:
         return None if name in self._names else f"the topology file {self._path} names no such NIC"
 
     def reload(self) -> None:
-        """Read the file again; if that fails, the names read before stay."""
+        """Read the file again; keep the current names if that fails."""
         if self._path is None or not is_trusted(self._path):
             return
         self._version = self._stat()
         try:
             networks = topology.load(self._path).networks
         except ConfigError as exc:
-            LOG.error("NICs are those read before: %s", "; ".join(str(exc).splitlines()))
+            LOG.error("The list of NICs is not reloaded: %s", "; ".join(str(exc).splitlines()))
             return
         self._names = frozenset(one.interface for one in networks if one.interface is not None)
 

@@ -135,7 +135,7 @@ def test_features_that_the_configuration_asks_for_and_that_are_not_served_are_na
 
 def test_a_folder_is_judged_by_who_asks(tmp_path: Path) -> None:
     assert findings.check_state_path(str(tmp_path)).state == "ok"
-    assert findings.check_state_path(str(tmp_path / "new" / "deep")).text.endswith("will be made")
+    assert findings.check_state_path(str(tmp_path / "new" / "deep")).text.endswith("will be created")
     (tmp_path / "file").touch()
     assert findings.check_state_path(str(tmp_path / "file")).exit_status == 78
     deep = tmp_path / ("d" * 90)
