@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The topology of a node as a tree of text and as Mermaid. Pure: values of :func:`l3agent.ops.status.topology` in.
+"""The topology of a node as a text tree and as a Mermaid chart. Pure functions of :func:`l3agent.ops.status.topology`.
 
-As a picture it is in :mod:`l3agent.cli.graph_svg`.
+:mod:`l3agent.cli.graph_svg` draws it as SVG.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ Topology = Mapping[str, Any]
 
 @dataclass(slots=True)
 class HostNode:
-    """A machine of a topology file.
+    """A host of a topology file.
 
-    :param floating: addresses outside that stand for it.
+    :param floating: its floating IP addresses.
     """
 
     name: str
@@ -29,9 +29,9 @@ class HostNode:
 
 @dataclass(slots=True)
 class InternalNetwork:
-    """A network inside, as one router has it.
+    """An internal network of one router.
 
-    :param shared: another router was drawn with it before, with its hosts.
+    :param shared: True if the network and its hosts are drawn with another router.
     """
 
     id: str
@@ -43,10 +43,10 @@ class InternalNetwork:
 
 @dataclass(slots=True)
 class RouterNode:
-    """A router and what hangs on it.
+    """A router with its internal networks.
 
-    :param gateway: its addresses outside.
-    :param floating_ips: pairs of floating and fixed whose machine is not known.
+    :param gateway: addresses of its gateway port.
+    :param floating_ips: pairs of floating and fixed address whose host is not in the topology.
     """
 
     id: str
@@ -61,7 +61,7 @@ class RouterNode:
 
 @dataclass(slots=True)
 class ExternalNetwork:
-    """An external network, or none (``network`` is empty), with the routers on it and its machines."""
+    """An external network with its routers and hosts; ``id`` is empty for routers without a gateway."""
 
     id: str
     name: str
@@ -70,7 +70,7 @@ class ExternalNetwork:
 
 
 def external_networks(topology: Topology) -> list[ExternalNetwork]:
-    """Return the topology as a tree from the external networks inwards; routers without one come last."""
+    """Return the topology as a tree with the external networks as roots; routers without a gateway come last."""
     hosts = _hosts(topology)
     found: dict[str, ExternalNetwork] = {}
     drawn: set[str] = set()
@@ -232,6 +232,6 @@ def _mermaid_id(kind: str, name: str) -> str:
 
 
 def _label(*lines: str) -> str:
-    """Return text in quotes; what Mermaid would read is written as entity codes."""
+    """Return lines as a quoted label; characters with a meaning in Mermaid become entity codes."""
     safe = ("".join(one if one.isalnum() or one in " .:/-→⇐_()" else f"#{ord(one)};" for one in line) for line in lines)
     return '"' + "<br>".join(safe) + '"'

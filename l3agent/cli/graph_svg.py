@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The topology of a node as a picture: SVG that needs nothing from elsewhere. Pure.
+"""The topology of a node as a self-contained SVG image. Pure functions.
 
-An external network is a bar; below it hang its routers, each with its networks and their machines. What is too wide
-goes to another row under the same bar. Lengths are pixels.
+An external network is a bar; below it are its routers, each with its networks and their hosts. Routers that exceed the
+page width continue in another row under a bar of the same network. Lengths are in pixels.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from l3agent.cli.graph import (
 _PAGE = 1400
 _MARGIN, _GAP = 32, 28
 _BAR, _TITLE = 36, 58
-#: From one level to the next.
+#: Vertical distance between two levels.
 _DROP = 44
 _LINE = 16
 _HOST_W, _HOST_GAP, _HOSTS_PER_ROW = 168, 14, 4
@@ -55,7 +55,7 @@ _FORBIDDEN = re.compile("[\x00-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
 
 @dataclass(slots=True)
 class _Drawing:
-    """Elements, wires below all else, and how far they reach."""
+    """SVG elements and their extent; wires are drawn below shapes."""
 
     wires: list[str] = field(default_factory=list)
     shapes: list[str] = field(default_factory=list)
@@ -63,7 +63,7 @@ class _Drawing:
     height: float = 0
 
     def wire(self, x: float, top: float, bottom: float, to: float | None = None) -> None:
-        """Draw a line downwards, by a step to another place."""
+        """Draw a vertical line, with a horizontal step in the middle if ``to`` differs from ``x``."""
         end = x if to is None else to
         middle = (top + bottom) / 2
         self.wires.append(f'<path class="wire" d="M{x:g} {top:g}V{middle:g}H{end:g}V{bottom:g}"/>')
@@ -79,7 +79,7 @@ class _Drawing:
     def text(
         self, x: float, y: float, text: str, kind: str = "text", *, room: float | None = None, at: str = "start"
     ) -> None:
-        """Write a line; what is longer than its room is shortened, and whole in the tooltip."""
+        """Write a line; text longer than ``room`` is truncated and complete in the tooltip."""
         limit = None if room is None else max(3, int(room / 6.9))
         shown = text if limit is None or len(text) <= limit else text[: limit - 1] + "…"
         tip = "" if shown == text else f"<title>{_escape_xml(text)}</title>"
@@ -89,7 +89,7 @@ class _Drawing:
 
 
 def svg(topology: Topology) -> str:
-    """Return the picture."""
+    """Return the topology as SVG."""
     drawing = _Drawing()
     count = len(topology["routers"])
     drawing.text(_MARGIN, _MARGIN + 16, f"{topology['host']}", "title")
@@ -106,7 +106,7 @@ def svg(topology: Topology) -> str:
     return "\n".join((head, title, f"<style>{_STYLE}</style>", *drawing.wires, *drawing.shapes, "</svg>")) + "\n"
 
 
-# From the outside inwards; each returns where it ends.
+# From external networks to hosts; each function returns the bottom edge of its drawing.
 
 
 def _draw_external_network(drawing: _Drawing, external: ExternalNetwork, y: float) -> float:
@@ -228,7 +228,7 @@ def _hosts_width(hosts: list[HostNode]) -> float:
 
 
 def _escape_xml(text: str) -> str:
-    """Return text for XML, without the characters that no XML may hold (XML 1.0 section 2.2)."""
+    """Return text escaped for XML; characters that XML forbids become question marks (XML 1.0 section 2.2)."""
     return escape(
         "".join(
             one if one >= " " and one not in "\x7f\ufffe\uffff" and not 0xD800 <= ord(one) < 0xE000 else "?"

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """``l3-agentctl``: the operator's command. It is never monkey-patched and imports no eventlet.
 
-Exit statuses (sysexits.h): 0 done; 1 a check found a problem, a plan is not empty, or the agent refused; 64 wrong
-arguments; 69 no agent answers; 70 an error of ours; 75 not done yet, or not to be done now; 77 a privilege is missing;
-78 the configuration is wrong; 130 interrupted.
+Exit statuses (sysexits.h): 0 success; 1 a check failed, a plan is not empty, or the agent refused; 64 invalid
+arguments; 69 no agent answers; 70 internal error; 75 in progress, or temporarily impossible; 77 a privilege is missing;
+78 the configuration is invalid; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from l3agent.exceptions import (
 )
 from l3agent.model.escape import escape_controls
 
-#: The first that fits decides the exit status.
+#: Exit statuses by exception; the first match applies.
 _STATUSES = (
     (ConfigError, 78),
     (PermissionMissing, 77),
@@ -65,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         for line in f"{exc}{_configuration_note(args, exc)}".splitlines():
             print(f"l3-agentctl {args.name}: {escape_controls(line)}", file=sys.stderr)
         return next(status for kind, status in _STATUSES if isinstance(exc, kind))
-    except BrokenPipeError:  # the reader, as `head`, has seen enough
+    except BrokenPipeError:  # the reader, such as `head`, has exited
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KeyboardInterrupt:
@@ -73,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def build_parser() -> Parser:
-    """Return the parser with all commands."""
+    """Return the argument parser with all commands."""
     root, commands = make_parser()
     query.add_commands(commands)
     operate.add_commands(commands)
@@ -84,7 +84,7 @@ def build_parser() -> Parser:
 
 
 def _configuration_note(args: argparse.Namespace, exc: L3AgentError) -> str:
-    """Return which configuration named the socket on which no agent answers; empty if an option did."""
+    """Return the configuration files that determined the socket of an absent agent; empty if an option did."""
     if not isinstance(exc, AgentUnavailable) or getattr(args, "socket", None) or not hasattr(args, "config_file"):
         return ""
     return f" (configuration: {describe_sources(read_configuration(args))})"
@@ -94,12 +94,12 @@ def _add_completion(commands: Commands) -> None:
     command = commands.add(
         "completion",
         _completion,
-        "print what makes a shell complete commands, options and names of routers",
+        "print a shell script that completes commands, options and names of routers",
         examples="""\
             bash > /etc/bash_completion.d/l3-agentctl
             zsh > ~/.l3-agentctl.zsh    and `source` it in ~/.zshrc""",
     )
-    command.add_argument("what", choices=["bash", "zsh", "routers"], help="routers: the names alone, from the agent")
+    command.add_argument("what", choices=["bash", "zsh", "routers"], help="routers: only the names, from the agent")
     add_agent_options(command)
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The commands for a machine, with or without an agent on it."""
+"""Commands for a machine: demo, serve, cleanup and release."""
 
 from __future__ import annotations
 
@@ -27,44 +27,44 @@ EX_TEMPFAIL = 75
 
 
 def add_commands(commands: Commands) -> None:
-    """Add them."""
+    """Add the commands."""
     command = commands.add(
         "demo",
         _demo,
-        "build the sample topology in a sandbox and prove that it works",
-        more="It needs no root, no broker and no server, and leaves nothing behind.",
-        examples="--keep    stay up until Ctrl-C, to look around",
+        "build the sample topology in a sandbox and test it",
+        more="It needs no root, no broker and no server, and leaves no files or namespaces.",
+        examples="--keep    keep it running until Ctrl-C, for inspection",
     )
-    command.add_argument("--keep", action="store_true", help="stay up until Ctrl-C and print how to look around")
+    command.add_argument("--keep", action="store_true", help="run until Ctrl-C and print commands for inspection")
 
     command = commands.add(
         "serve",
         None,
-        "serve a topology file to agents over a broker, in the place of a neutron-server",
+        "serve a topology file to agents over a broker, instead of neutron-server",
         more="""\
-Agents share the routers of the file; `agent:` of a router in the file pins it to one. A change of the file is followed,
-SIGHUP looks at once. Options of logging (--debug, --log-file, ...) are those of l3-agent.""",
+Agents share the routers of the file; `agent:` of a router in the file binds it to one agent. Changes of the file are
+detected periodically, and immediately on SIGHUP. Logging options (--debug, --log-file, ...) are those of l3-agent.""",
         examples="""\
             topology.yaml --transport-url rabbit://guest:guest@127.0.0.1:5672/
             topology.yaml --config-file serve.conf --debug
-            topology.yaml --config-file serve.conf --answer-delay 5 --lose-casts 0.5    a bad day""",
+            topology.yaml --config-file serve.conf --answer-delay 5 --lose-casts 0.5    simulate faults""",
     )
     command.add_argument("topology", metavar="TOPOLOGY", help="topology file (YAML)")
-    command.add_argument("--transport-url", metavar="URL", help="broker; goes before transport_url of a file")
-    command.add_argument("--answer-delay", metavar="SECONDS", help="to try agents: answer so much later")
-    command.add_argument("--lose-casts", metavar="SHARE", help="to try agents: never send this share of messages")
-    command.add_argument("--fail-calls", metavar="SHARE", help="to try agents: have this share of their calls fail")
+    command.add_argument("--transport-url", metavar="URL", help="broker; overrides transport_url of a file")
+    command.add_argument("--answer-delay", metavar="SECONDS", help="for tests of agents: delay each answer")
+    command.add_argument("--lose-casts", metavar="SHARE", help="for tests of agents: drop this share of messages")
+    command.add_argument("--fail-calls", metavar="SHARE", help="for tests of agents: fail this share of calls")
     add_config_options(command)
 
     command = commands.add(
         "cleanup",
         _cleanup,
-        "remove every router, host and bridge of ours from this machine",
-        more="It refuses while an agent or a data plane runs, and touches nothing that l3agent did not make.",
-        examples="--dry-run    only say what would go",
+        "remove every router, host and bridge of l3agent from this machine",
+        more="It refuses while an agent or a data plane is running, and removes only objects that l3agent created.",
+        examples="--dry-run    only print the objects to remove",
     )
-    command.add_argument("--dry-run", action="store_true", help="only say what would be removed")
-    command.add_argument("--netns-path", help="folder of the namespaces (default: that of the configuration)")
+    command.add_argument("--dry-run", action="store_true", help="only print what would be removed")
+    command.add_argument("--netns-path", help="directory of the namespaces (default: from the configuration)")
     add_config_options(command)
 
     command = commands.add(
@@ -72,17 +72,17 @@ SIGHUP looks at once. Options of logging (--debug, --log-file, ...) are those of
         _release,
         "hand the routers back to neutron-l3-agent",
         more="""\
-Stop l3-agent and l3-dataplane, run this, and start neutron-l3-agent while it waits. A router goes on translating by our
-rules until Neutron's are in; then ours go. It can be run again.""",
+Stop l3-agent and l3-dataplane, run this command, and start neutron-l3-agent while it waits. The rules of l3agent stay
+in effect until those of neutron-l3-agent are installed; then they are removed. The command can be repeated.""",
         examples="--timeout 1800    wait half an hour for neutron-l3-agent to build its rules",
     )
     command.add_argument("--timeout", type=float, default=600, help="seconds to wait for its rules (default: 600)")
-    command.add_argument("--netns-path", help="folder of the namespaces (default: that of the configuration)")
+    command.add_argument("--netns-path", help="directory of the namespaces (default: from the configuration)")
     add_config_options(command)
 
 
 def serve(arguments: list[str]) -> NoReturn:
-    """Become the process that serves; its first statement patches, so it cannot be imported here."""
+    """Replace this process by the server. Its first statement patches the process, so it cannot be imported here."""
     os.execv(sys.executable, [sys.executable, "-m", "l3agent.cmd.serve", *arguments])
 
 
@@ -107,7 +107,7 @@ def _cleanup(args: argparse.Namespace) -> int:
             failure = escape_controls(f"{report.kind} {report.id}: {report.error}")
             print(f"l3-agentctl cleanup: {failure}", file=sys.stderr)
     if not reports:
-        print("nothing of ours is here")
+        print("no objects of l3agent on this machine")
     return 1 if any(report.error for report in reports) else 0
 
 
@@ -125,16 +125,16 @@ def _release(args: argparse.Namespace) -> int:
 
 
 def _config_arguments(conf: Any) -> list[str]:
-    """Return the arguments that name the files of a configuration, those that were found by themselves too."""
+    """Return the arguments that name the files of a configuration, including the default files."""
     return [f"--config-file={path}" for path in conf.config_file or ()] + [
         f"--config-dir={path}" for path in conf.config_dir or ()
     ]
 
 
 def _default_driver(conf: Any) -> str:
-    """Return the interface driver where the configuration names none and there is no Open vSwitch, else nothing.
+    """Return ``bridge`` if the configuration names no interface driver and Open vSwitch does not run, else empty.
 
-    What a trial by a topology file left is on Linux bridges, and its file may be known to the agent alone.
+    A trial with a topology file uses Linux bridges, and the configuration may not name that file.
     """
     unnamed = conf.get_location("interface_driver").location is cfg.Locations.opt_default
     return "bridge" if unnamed and check_ovsdb(conf.OVS.ovsdb_connection).state == "fail" else ""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The commands that have a running agent do something, or leave it."""
+"""Commands that control a running agent: resync, replay, pause, resume and drain."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ _POLL_S = 0.2
 
 
 def add_commands(commands: Commands) -> None:
-    """Add them."""
+    """Add the commands."""
     command = commands.add(
         "resync",
         _resync,
-        "ask the server again, for one router or for all that belongs on this node",
+        "fetch one router, or all routers of this node, from the server again",
         examples="""\
-                     all: a full sync
-            r1       only this one; an id that is not here yet will do too""",
+                     all routers: a full sync
+            r1       one router; the id of a router not yet on this node is accepted too""",
     )
     add_router_argument(command, all_without=True)
     add_agent_options(command)
@@ -46,10 +46,10 @@ def add_commands(commands: Commands) -> None:
     command = commands.add(
         "replay",
         _replay,
-        "work on one router once more and show what a debug log says of it",
+        "process one router again and print the debug log of the update",
         more="""\
-The server is asked for it, the kernel is made to follow. The log of the agent itself has no more of it than of any
-other update. Exit status 1: it failed or was refused; 75: it was not done after --wait seconds.""",
+The agent fetches the router from the server and applies it to the kernel. Its own log keeps its level.
+Exit status 1: the update failed or was refused; 75: it did not finish within --wait seconds.""",
         examples="""\
             r1
             r1 --json | jq .timings""",
@@ -64,11 +64,11 @@ other update. Exit status 1: it failed or was refused; 75: it was not done after
     command = commands.add(
         "pause",
         _pause,
-        "leave a router alone: no update, no full sync and no repair touches it",
+        "suspend a router: no update, no full sync and no drift repair changes it",
         more="""\
-What the server says meanwhile is remembered. The router forwards on. It stays paused over a restart of the agent,
-until `l3-agentctl resume`.""",
-        examples="r1    before something is tried by hand in its namespace",
+Updates of the server are applied on resume. The router continues to forward. It stays paused across restarts of the
+agent, until `l3-agentctl resume`.""",
+        examples="r1    before manual changes in its namespace",
     )
     add_router_argument(command)
     add_agent_options(command)
@@ -76,7 +76,7 @@ until `l3-agentctl resume`.""",
     command = commands.add(
         "resume",
         _resume,
-        "end a pause: do what the server said meanwhile, undo what was done by hand",
+        "end a pause: apply pending updates and revert manual changes",
         examples="r1",
     )
     add_router_argument(command)
@@ -85,19 +85,19 @@ until `l3-agentctl resume`.""",
     command = commands.add(
         "drain",
         _drain,
-        "take no more work, finish what is in hand, and say when l3-agent can be stopped",
+        "start no more updates, finish those in progress, and report when l3-agent can be stopped",
         more="""\
-What the server says meanwhile is remembered, and the server sees admin: drained in the configuration of this agent.
-Routers stay and forward on. To keep the server from placing more of them here, disable the agent there too.
-Exit status 75: work was still in hand after --wait seconds; ask again.""",
+Updates of the server stay pending, and the configuration that this agent reports to the server has admin: drained.
+Routers continue to forward. To prevent the server from scheduling more routers here, disable the agent there too.
+Exit status 75: updates were still in progress after --wait seconds; run it again.""",
         examples="""\
-            --wait 300    give the work five minutes
-            --stop        and stop l3-agent then
-            --undo        take up work again""",
+            --wait 300    wait up to five minutes
+            --stop        stop l3-agent afterwards
+            --undo        resume processing""",
     )
     then = command.add_mutually_exclusive_group()
-    then.add_argument("--undo", action="store_true", help="go on with everything")
-    then.add_argument("--stop", action="store_true", help="stop l3-agent when nothing is in hand")
+    then.add_argument("--undo", action="store_true", help="resume processing of all updates")
+    then.add_argument("--stop", action="store_true", help="stop l3-agent when no update is in progress")
     command.add_argument(
         "--wait", type=parse_seconds, default=60.0, metavar="SECONDS", help="how long to wait (default: 60)"
     )
@@ -109,11 +109,11 @@ def _resync(args: argparse.Namespace) -> int:
     status = call_agent(path, {"op": "status"})
     wanted = _find_known_or_new(status["routers"], args.router) if args.router else None
     call_agent(path, {"op": "resync", "router": wanted})
-    echo(f"the server is asked for {'router ' + wanted if wanted else 'everything on this node'}")
+    echo(f"requested from the server: {'router ' + wanted if wanted else 'all routers of this node'}")
     if status["admin"] != "serving":
-        echo("the agent is drained: what the server answers is done after `l3-agentctl drain --undo`")
+        echo("the agent is drained: the answer is applied after `l3-agentctl drain --undo`")
     elif wanted in status["paused"]:
-        echo("the router is paused: what the server answers is done after `l3-agentctl resume`")
+        echo("the router is paused: the answer is applied after `l3-agentctl resume`")
     return 0
 
 
@@ -149,7 +149,7 @@ def _pause(args: argparse.Namespace) -> int:
     path = control_socket_path(args)
     wanted = resolve_router(path, args.router)
     call_agent(path, {"op": "pause", "router": wanted}, timeout=DATAPLANE_TIMEOUT_S)
-    echo(f"router {wanted} is left alone until `l3-agentctl resume {args.router}`")
+    echo(f"router {wanted} is paused until `l3-agentctl resume {args.router}`")
     return 0
 
 
@@ -159,7 +159,7 @@ def _resume(args: argparse.Namespace) -> int:
     gone = {router: {"name": ""} for router in status["paused"]}
     wanted = find_router(gone | status["routers"], args.router)
     call_agent(path, {"op": "resume", "router": wanted})
-    echo(f"router {wanted} is served again")
+    echo(f"router {wanted} is resumed")
     return 0
 
 
@@ -167,15 +167,15 @@ def _drain(args: argparse.Namespace) -> int:
     path = control_socket_path(args)
     if args.undo:
         call_agent(path, {"op": "drain", "undo": True})
-        echo("the agent takes work again, first what it was told meanwhile")
+        echo("the agent processes updates again, starting with the pending ones")
         return 0
     deadline = time.monotonic() + args.wait
     while (answer := call_agent(path, {"op": "drain"}))["admin"] != "drained":
         if time.monotonic() > deadline:
             queue = answer["queue"]
             print(
-                f"l3-agentctl drain: after {args.wait:g} s {queue['processing']} routers are worked on and "
-                f"{queue['waiting']} wait; no new work is taken; ask again, or `drain --undo`",
+                f"l3-agentctl drain: after {args.wait:g} s {queue['processing']} updates are in progress and "
+                f"{queue['waiting']} wait; no update is started; run drain again, or `drain --undo`",
                 file=sys.stderr,
             )
             return EX_TEMPFAIL
@@ -183,7 +183,7 @@ def _drain(args: argparse.Namespace) -> int:
     suspended = answer["queue"]["suspended"]
     echo(f"drained: no update is in progress{f', {suspended} routers have a pending update' if suspended else ''}")
     if args.stop:
-        echo(f"l3-agent, process {call_agent(path, {'op': 'stop'})['pid']}, is stopping; routers forward on")
+        echo(f"l3-agent, process {call_agent(path, {'op': 'stop'})['pid']}, is stopping; routers continue to forward")
         return 0
-    echo("l3-agent can be stopped; routers forward on. `l3-agentctl drain --undo` takes up work again")
+    echo("l3-agent can be stopped; routers continue to forward. `l3-agentctl drain --undo` resumes processing")
     return 0

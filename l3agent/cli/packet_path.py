@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The path of a packet through a router, by what the kernel holds of it. Pure: entries and a packet in, steps out.
+"""The path of a packet through a router, computed from kernel entries. Pure functions.
 
-It follows the first packet of a new flow: incoming device, destination translation, route, source translation, and
-where it is dropped and why. Answers come back the same way, by the kernel's memory of the flow. It knows what l3agent
-makes; rules, routes and filters that somebody else put there are not seen.
+It follows the first packet of a new flow: input device, destination translation, route, source translation, and where
+and why it is dropped. Replies take the reverse path, through connection tracking. Only entries that l3agent creates are
+considered; rules, routes and filters of other programs are not.
 
 Source: the order of the hooks in nft(8), the rules of :mod:`l3agent.dataplane.netlink.nft`; RFC 1812 5.2 and 5.3 on
-what a router forwards, RFC 4291 2.5.6 on link-local addresses; ``ip_route_input_slow`` of Linux 6.x on martians.
+forwarding, RFC 4291 2.5.6 on link-local addresses; ``ip_route_input_slow`` of Linux 6.x on martians.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _LINK_LOCAL = ip_network("169.254.0.0/16")
 class Packet:
     """The first packet of a flow.
 
-    :param device: where it comes in; None: where its source belongs.
+    :param device: input device; None for the device towards its source.
     """
 
     source: Address
@@ -40,7 +40,7 @@ class Packet:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One place on the way and what happens there."""
+    """A processing step: its place and its effect."""
 
     place: str
     text: str
@@ -48,11 +48,11 @@ class Step:
 
 @dataclass(slots=True)
 class PacketPath:
-    """What becomes of a packet.
+    """The path of a packet and its end.
 
-    :param reason: of a drop; empty otherwise.
-    :param source, destination: addresses as the packet leaves, or as it is delivered to the router itself.
-    :param devices: through which it may leave; several when next hops share the traffic.
+    :param reason: reason of a drop; empty otherwise.
+    :param source, destination: addresses of the packet when it leaves, or is delivered to the router itself.
+    :param devices: possible output devices; several if next hops share the traffic.
     """
 
     source: Address
@@ -68,20 +68,20 @@ class PacketPath:
         self.steps.append(Step(place, text))
 
     def to_values(self) -> dict[str, Any]:
-        """Return plain values, ready for JSON."""
+        """Return plain values for JSON."""
         values = asdict(self)
         return values | {"source": str(self.source), "destination": str(self.destination)}
 
 
 class _Dropped(Exception):
-    """The way ends here."""
+    """The router drops the packet."""
 
 
 @dataclass(frozen=True, slots=True)
 class _NextHop:
-    """A route that the kernel would use: on link where ``via`` is None.
+    """A next hop of a route; on link if ``via`` is None.
 
-    :param learned: from router advertisements, so that only the kernel knows the next hop, if there is one.
+    :param is_learned: True for a default route by router advertisements, whose next hop only the kernel has.
     """
 
     destination: Network
@@ -91,7 +91,7 @@ class _NextHop:
 
 
 class RouterEntries:
-    """What is known of a router, from entries as the data plane returns them."""
+    """Index of the kernel entries of a router, as the data plane returns them."""
 
     def __init__(self, entries: Iterable[Mapping[str, Any]]) -> None:
         found = list(entries)
@@ -114,12 +114,12 @@ class RouterEntries:
         self._elements = {(one["name"], one["key"]): one["value"] for one in _of_kind(found, "element")}
 
     def element(self, name: str, left: object) -> Address | None:
-        """Return the value of a map of the table."""
+        """Return the value of a map element in the table; None without one."""
         value = self._elements.get((name, str(left))) if self.intact else None
         return None if value is None else ip_address(value)
 
     def is_external(self, device: str) -> bool:
-        """Tell whether a device leads outside."""
+        """Return True if a device is a gateway port."""
         return ("external", device) in self._elements
 
     def is_guarded(self, device: str) -> bool:
@@ -131,18 +131,18 @@ class RouterEntries:
         return ("gateway_addresses", str(address)) in self._elements
 
     def owner(self, address: Address) -> str | None:
-        """Return the device that has an address of the router itself."""
+        """Return the device on which an address of the router itself is configured, else None."""
         return next((device for device, one in self.addresses if one.ip == address), None)
 
     def is_broadcast(self, address: Address) -> bool:
-        """Tell whether an address is the broadcast address of a connected network."""
+        """Return True for the broadcast address of a connected network."""
         return any(
             one.version == 4 and one.network.prefixlen < 31 and address == one.network.broadcast_address
             for _, one in self.addresses
         )
 
     def input_device(self, address: Address) -> str | None:
-        """Return the device on whose networks an address belongs; what is not known belongs outside."""
+        """Return the device towards an address; a gateway port if neither a network nor a route matches."""
         connected = [hop for hop in self._connected() if address in hop.destination]
         if connected:
             return max(connected, key=lambda hop: hop.destination.prefixlen).device
@@ -152,12 +152,12 @@ class RouterEntries:
         return next((device for device in sorted(self.up) if self.is_external(device)), None)
 
     def next_hops(self, address: Address) -> list[_NextHop]:
-        """Return the ways of the longest prefix; those through a device that is down do not count."""
+        """Return the next hops of the longest matching prefix, without those on a device that is down."""
         usable = [hop for hop in (*self._connected(), *self._routes) if self.up.get(hop.device)]
         fitting = [hop for hop in usable if address in hop.destination]
         longest = max((hop.destination.prefixlen for hop in fitting), default=None)
         best = [hop for hop in fitting if hop.destination.prefixlen == longest]
-        # The kernel's own route of an address has a lower metric than a route that somebody adds.
+        # The kernel's connected route has a lower metric than any added route.
         connected = [hop for hop in best if hop in self._connected()]
         return sorted(set(connected or best), key=lambda hop: (hop.device, str(hop.via)))
 
@@ -170,13 +170,13 @@ class RouterEntries:
 def find_path(entries: Iterable[Mapping[str, Any]], packet: Packet) -> PacketPath:
     """Return the path of a packet.
 
-    :param entries: of the router, wanted or seen.
+    :param entries: entries of the router, desired or actual.
     """
     router = RouterEntries(entries)
     result = PacketPath(packet.source, packet.destination)
     try:
         if not router.exists:
-            raise _Dropped("the router has no namespace: it is not in the kernel")
+            raise _Dropped("the router has no namespace in the kernel")
         device = _find_input_device(router, packet, result)
         translated = _translate_destination(router, device, result)
         next_hops = _find_route(router, device, packet, result)
@@ -191,17 +191,17 @@ def find_path(entries: Iterable[Mapping[str, Any]], packet: Packet) -> PacketPat
 
 
 def _find_input_device(router: RouterEntries, packet: Packet, result: PacketPath) -> str | None:
-    """Return the device where the packet comes in, None when the router itself sends it."""
+    """Return the input device; None if the router itself sends the packet."""
     source = packet.source
     if packet.device is None and router.owner(source) is not None:
-        result.add_step("from", f"{source} is an address of the router itself: it sends the packet")
+        result.add_step("from", f"{source} is an address of the router itself, which sends the packet")
         return None
     device = packet.device or router.input_device(source)
     if device is None:
-        raise _Dropped(f"no device of the router leads to {source}; name one with --in")
+        raise _Dropped(f"no device of the router leads to {source}; specify one with --in")
     if device not in router.up:
         raise _Dropped(f"the router has no device {device}; it has {', '.join(sorted(router.up)) or 'none'}")
-    guessed = "" if packet.device else " (where its source belongs)"
+    guessed = "" if packet.device else " (towards its source)"
     result.add_step("in", f"{device}{guessed}: {source} to {packet.destination}, {_describe_flow(packet)}")
     if not router.up[device]:
         raise _Dropped(f"{device} is down")
@@ -225,21 +225,25 @@ def _translate_destination(router: RouterEntries, device: str | None, result: Pa
         return False
     fixed = router.element("floating_dnat", result.destination)
     if fixed is None:
-        result.add_step(place, f"{result.destination} is no floating IP of this router: the destination stays")
+        result.add_step(
+            place, f"{result.destination} is not a floating IP of this router: the destination is unchanged"
+        )
         return False
     if device is not None and router.is_external(device) and router.owner(result.destination) is None:
-        result.notes.append(f"{result.destination} is on no device, so no neighbour outside finds it by ARP")
+        result.notes.append(
+            f"{result.destination} is on no device, so that external neighbours cannot resolve it by ARP"
+        )
     result.add_step(place, f"floating IP: destination {result.destination} becomes {fixed}")
     result.destination = fixed
     return True
 
 
 def _find_route(router: RouterEntries, device: str | None, packet: Packet, result: PacketPath) -> list[_NextHop]:
-    """Return the ways out; nothing when the packet is for the router itself."""
+    """Return the next hops; empty if the packet is delivered to the router itself."""
     destination = result.destination
     if (owner := router.owner(destination)) is not None:
         result.verdict = "delivered"
-        result.add_step("local", f"{destination} is an address of the router itself ({owner}): it answers")
+        result.add_step("local", f"{destination} is an address of the router itself ({owner}), which answers")
         return []
     if destination == _BROADCAST or router.is_broadcast(destination):
         raise _Dropped(f"{destination} is a broadcast address; a router does not forward it")
@@ -254,14 +258,14 @@ def _find_route(router: RouterEntries, device: str | None, packet: Packet, resul
         raise _Dropped(f"the router does not forward: sysctl {setting.replace('/', '.')} is 0")
     next_hops = router.next_hops(destination)
     if not next_hops:
-        notice = "" if device is None else "; the sender is told by ICMP that the network is unreachable"
+        notice = "" if device is None else "; the sender receives ICMP network unreachable"
         raise _Dropped(f"no route to {destination}{notice}")
     for hop in next_hops:
         share = " (one of several)" if len(next_hops) > 1 else ""
         how = "by router advertisement" if hop.is_learned else "on link" if hop.via is None else f"via {hop.via}"
         result.add_step("route", f"{hop.destination} {how} through {hop.device}{share}")
     if len(next_hops) > 1:
-        result.notes.append("several next hops share the traffic: each flow takes one, by its addresses")
+        result.notes.append("several next hops share the traffic: a hash of the addresses selects one per flow")
     return next_hops
 
 
@@ -273,9 +277,9 @@ def _translate_source(
     out = next_hops[0].device
     source, why = _find_new_source(router, device, out, translated, result.source)
     if source is None:
-        result.add_step("postrouting", f"{why}: the source stays {result.source}")
+        result.add_step("postrouting", f"{why}: the source {result.source} is unchanged")
         if router.is_external(out) and device not in (None, out):
-            result.notes.append(f"{result.source} leaves as it is: outside, a route must lead back to it")
+            result.notes.append(f"{result.source} leaves untranslated: the external network needs a route back to it")
     else:
         result.add_step("postrouting", f"{why}: source {result.source} becomes {source}")
         result.source = source
@@ -284,55 +288,59 @@ def _translate_source(
 def _find_new_source(
     router: RouterEntries, device: str | None, out: str, translated: bool, source: Address
 ) -> tuple[Address | None, str]:
-    """Go through the rules of chain postrouting in their order."""
+    """Return the new source and the matching rule of chain postrouting, whose rules are evaluated in order."""
     if not router.intact:
-        return None, "the rules of the router are missing or not ours"
+        return None, "the rules of the router are missing or changed by another program"
     if not router.is_external(out) and not translated:
-        return None, "towards networks inside nothing is translated"
+        return None, "no translation towards internal networks"
     if (floating := router.element("floating_snat", source)) is not None:
         return floating, "floating IP"
     if (own := router.element("gateway_snat", out)) is not None:
         return own, "source NAT of the router"
     if translated and device is not None and (own := router.element("hairpin_snat", device)) is not None:
-        return own, "hairpin, so that the answer comes back through here"
+        return own, "hairpin, so that the reply returns through this router"
     return None, "no rule applies"
 
 
 def _apply_guard(
     router: RouterEntries, device: str | None, packet: Packet, out: str, translated: bool, result: PacketPath
 ) -> None:
-    """Follow chain guard, and say what it does to the answers of a packet that comes in."""
+    """Evaluate chain guard, and note its effect on the replies to a packet that enters."""
     if result.source.version == 6:
         return
     if router.is_external(out) and router.intact and result.destination in _LINK_LOCAL:
-        raise _Dropped(f"link-local destinations ({_LINK_LOCAL}, the metadata address among them) leave by no gateway")
+        raise _Dropped(
+            f"link-local destinations ({_LINK_LOCAL}, including the metadata address) never leave through a gateway"
+        )
     if router.is_guarded(out):
         if not translated and result.source == packet.source and not router.is_gateway_address(result.source):
-            raise _Dropped(f"{out} has source NAT: {result.source} does not leave untranslated")
+            raise _Dropped(f"{out} has source NAT: {result.source} must not leave untranslated")
         text = "the source may leave; packets without a connection (conntrack state INVALID, untracked) are dropped"
         result.add_step("guard", text)
     elif device is not None and router.is_guarded(device) and not translated:
         result.notes.append(
-            f"the answers of {result.destination} are dropped: {device} has source NAT, and they belong to a "
-            "connection without a translation; a floating IP leads to it"
+            f"replies of {result.destination} are dropped: {device} has source NAT, and they belong to an untranslated "
+            "connection; use a floating IP to reach it"
         )
 
 
 def _add_exits(device: str | None, next_hops: list[_NextHop], translated: bool, result: PacketPath) -> None:
     result.devices = sorted({hop.device for hop in next_hops})
     for hop in next_hops:
-        neighbour = "the router that advertises itself" if hop.is_learned else hop.via or result.destination
+        neighbour = "the advertising router" if hop.is_learned else hop.via or result.destination
         result.add_step("out", f"{hop.device} to {neighbour}: {result.source} to {result.destination}")
     protocol = "ARP" if result.destination.version == 4 else "neighbour discovery"
     if any(hop.is_learned for hop in next_hops):
-        what = "a router outside advertises itself and"
+        what = "an external router sends advertisements and"
     elif any(hop.via is None for hop in next_hops):
         what = f"machine {result.destination}"
     else:
         what = "next hop " + " or ".join(sorted({str(hop.via) for hop in next_hops}))
-    result.notes.append(f"it arrives if {what} answers {protocol}; else the sender is told: host unreachable")
+    result.notes.append(f"it arrives if {what} answers {protocol}; else the sender receives ICMP host unreachable")
     if device is not None and {hop.device for hop in next_hops} == {device} and not translated:
-        result.notes.append(f"it leaves where it came in ({device}): its sender could have gone there directly")
+        result.notes.append(
+            f"input and output device are the same ({device}): the sender can reach the destination directly"
+        )
 
 
 def _of_kind(entries: Iterable[Mapping[str, Any]], kind: str) -> Iterator[Mapping[str, Any]]:

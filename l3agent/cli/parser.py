@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The form of the commands of l3-agentctl: help with examples, wrong arguments in one line, options that many have."""
+"""Argument parser of l3-agentctl: help with examples, errors in one line, and options common to several commands."""
 
 from __future__ import annotations
 
@@ -19,43 +19,43 @@ from l3agent.exceptions import ConfigError, L3AgentError
 from l3agent.model.escape import escape_lines
 from l3agent.ops.control_client import CONTROL_SOCKET, call_agent
 
-#: Seconds for what the data plane has to answer too.
+#: Seconds for requests that include an answer of the data plane.
 DATAPLANE_TIMEOUT_S = 90.0
 
 EX_USAGE = 64
 
-_DESCRIPTION = "See, check and steer l3-agent; try it, and clean up after it."
+_DESCRIPTION = "Inspect, check and control l3-agent; try it in a sandbox, and remove its objects."
 _EPILOG = """\
-ROUTER is a name or an id; the first characters of an id do where they are unique.
+ROUTER is a name, an id, or a unique prefix of an id with at least four characters.
 
 exit statuses:
-  0  done             64 wrong arguments       75 not done yet, or not to be
-  1  a check or a     69 no agent answers         done now; try again
-     plan found       70 an error of l3agent,  77 a privilege is missing
-     something, or       the log has it        78 the configuration is wrong
-     it was refused
+  0  success          64 invalid arguments     75 in progress, or temporarily
+  1  a check failed,  69 no agent answers         impossible; try again
+     a plan is not    70 internal error, see   77 a privilege is missing
+     empty, or the       the log               78 the configuration is invalid
+     agent refused
 
 examples:
-  l3-agentctl demo                              try all of it, as any user, in a sandbox
-  l3-agentctl check                             what is missing, before the first start
-  l3-agentctl status --watch                    the routers, live
-  l3-agentctl plan --all --exit-code            what would be changed; 1 when anything would
-  l3-agentctl trace r1 10.0.0.5 192.0.2.1 443   why does my packet not arrive?
+  l3-agentctl demo                              run the demo in a sandbox, as any user
+  l3-agentctl check                             check the requirements before the first start
+  l3-agentctl status --watch                    show the routers, refreshed
+  l3-agentctl plan --all --exit-code            print pending changes; exit with 1 if any
+  l3-agentctl trace r1 10.0.0.5 192.0.2.1 443   find where a packet is dropped
 """
 
 Function = Callable[[argparse.Namespace], int]
 
 
 class Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line and ends with 64."""
+    """An argument parser that prints errors in one line and exits with 64."""
 
     def error(self, message: str) -> NoReturn:
-        """End the program."""
+        """Print an error and exit."""
         self.exit(EX_USAGE, f"{self.prog}: {message}; see `{self.prog} --help`\n")
 
 
 class Commands:
-    """Takes the commands."""
+    """The commands of the program."""
 
     def __init__(self, subparsers: Any) -> None:
         self._subparsers = subparsers
@@ -63,9 +63,9 @@ class Commands:
     def add(self, name: str, function: Function | None, text: str, *, more: str = "", examples: str = "") -> Parser:
         """Add a command and return its parser.
 
-        :param text: what it does, in one line.
-        :param more: the rest of its description.
-        :param examples: one a line: the arguments, two spaces or more, what that does.
+        :param text: description in one line.
+        :param more: further description.
+        :param examples: one example per line: arguments, two or more spaces, explanation.
         """
         listed = "".join(f"  l3-agentctl {name} {line.strip()}\n" for line in examples.strip().splitlines())
         command: Parser = self._subparsers.add_parser(
@@ -80,7 +80,7 @@ class Commands:
 
 
 def make_parser() -> tuple[Parser, Commands]:
-    """Return the parser of the program and what takes its commands."""
+    """Return the parser of the program, and the object to which commands are added."""
     root = Parser(
         prog="l3-agentctl",
         description=_DESCRIPTION,
@@ -92,21 +92,21 @@ def make_parser() -> tuple[Parser, Commands]:
 
 
 def add_config_options(parser: argparse.ArgumentParser) -> None:
-    """Add what tells the configuration of the agent."""
+    """Add the options that name the configuration of the agent."""
     parser.add_argument("--config-file", action="append", default=[], help="as for l3-agent; may be repeated")
     parser.add_argument("--config-dir", action="append", default=[], help="as for l3-agent; may be repeated")
 
 
 def add_agent_options(parser: argparse.ArgumentParser) -> None:
-    """Add what tells where the agent listens."""
+    """Add the options that determine the control socket of the agent."""
     parser.add_argument("--socket", help=f"control socket of the agent (default: {CONTROL_SOCKET} in its state_path)")
     add_config_options(parser)
 
 
 def add_router_argument(command: argparse.ArgumentParser, *, all_without: bool = False) -> None:
-    """Add the router that a command is about.
+    """Add the argument ROUTER.
 
-    :param all_without: it may be left out, and all are meant then.
+    :param all_without: make it optional; without it the command applies to all routers.
     """
     if all_without:
         command.add_argument("router", nargs="?", metavar="ROUTER", help="name or id (default: all)")
@@ -114,16 +114,16 @@ def add_router_argument(command: argparse.ArgumentParser, *, all_without: bool =
         command.add_argument("router", metavar="ROUTER", help="name or id")
 
 
-def add_json_option(command: argparse.ArgumentParser, text: str = "print the answer of the agent as it is") -> None:
-    """Add the option that has :func:`echo_answer` speak to programs.
+def add_json_option(command: argparse.ArgumentParser, text: str = "print the answer of the agent as JSON") -> None:
+    """Add the option ``--json``, which :func:`echo_answer` evaluates.
 
-    :param text: what it does.
+    :param text: help of the option.
     """
     command.add_argument("--json", action="store_true", help=text)
 
 
 def parse_seconds(text: str) -> float:
-    """Return the seconds that an argument means."""
+    """Return the seconds that an argument specifies."""
     value = float(text)
     if not 0.1 <= value <= 86400:
         raise argparse.ArgumentTypeError(f"{text}: expected seconds between 0.1 and 86400")
@@ -133,7 +133,7 @@ def parse_seconds(text: str) -> float:
 def read_configuration(args: argparse.Namespace) -> Any:
     """Read the configuration of the agent.
 
-    :raises ConfigError: a file is missing or wrong.
+    :raises ConfigError: a file is missing or invalid.
     """
     conf = cfg.ConfigOpts()
     register_opts(conf)
@@ -153,35 +153,35 @@ def read_configuration(args: argparse.Namespace) -> Any:
 
 
 def control_socket_path(args: argparse.Namespace) -> str:
-    """Return where the agent listens."""
+    """Return the path of the agent's control socket."""
     return getattr(args, "socket", None) or os.path.join(read_configuration(args).state_path, CONTROL_SOCKET)
 
 
 def find_router(routers: Mapping[str, Mapping[str, Any]], wanted: str) -> str:
-    """Return the id of one of some routers by its id, its name or the first characters of its id.
+    """Return the id of the router with an id, a name or a prefix of an id.
 
-    :raises L3AgentError: none fits, or several do.
+    :raises L3AgentError: no router matches, or several do.
     """
     found = [key for key, entry in routers.items() if wanted in (key, entry["name"])]
     found = found or [key for key in routers if len(wanted) >= 4 and key.startswith(wanted)]
     if len(found) > 1:
-        raise L3AgentError(f"{wanted}: several routers fit: {', '.join(sorted(found)[:4])}; name the id")
+        raise L3AgentError(f"{wanted}: several routers match: {', '.join(sorted(found)[:4])}; use an id")
     if not found:
-        raise L3AgentError(f"{wanted}: the agent has no such router; `l3-agentctl status` lists them")
+        raise L3AgentError(f"{wanted}: no such router on this node; `l3-agentctl status` lists them")
     return found[0]
 
 
 def resolve_router(path: str, wanted: str) -> str:
-    """Return the id of a router of the agent that listens on ``path``."""
+    """Return the id of a router of the agent that listens on ``path``; see :func:`find_router`."""
     return find_router(call_agent(path, {"op": "status"})["routers"], wanted)
 
 
 def echo(text: str) -> None:
-    """Print a line at once."""
+    """Print text with escaped control characters, and flush."""
     print(escape_lines(text, colour=True))
     sys.stdout.flush()
 
 
 def echo_answer(args: argparse.Namespace, answer: Any, lines: Callable[[], Iterable[str]]) -> None:
-    """Print an answer as data where ``--json`` asks for it, else as lines for people."""
+    """Print an answer as JSON with ``--json``, else as the given lines."""
     echo(json.dumps(answer, indent=2) if args.json else "\n".join(lines()))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which processes are in a network namespace: helper programs, and what other programs left there."""
+"""Processes in a network namespace, whichever program started them."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ _INITIAL_PID_NAMESPACE = 0xEFFFFFFC
 def find_processes(pin: str, proc: str = "/proc") -> dict[str, object]:
     """Return the processes in the network namespace mounted at ``pin``.
 
-    :param proc: where proc(5) is mounted.
-    :returns: ``found``: process id and command of each that is visible, by process id; ``complete``: False if others
+    :param proc: mount point of proc(5).
+    :returns: ``found``: process id and command of each visible process, by process id; ``complete``: False if others
         may exist: the namespace is not visible in this mount namespace, a process belongs to another user (only root
         may read /proc/PID/ns of others), or this is a pid namespace other than the host's.
     """
@@ -31,7 +31,7 @@ def find_processes(pin: str, proc: str = "/proc") -> dict[str, object]:
                 found.append({"pid": pid, "command": _command(f"{proc}/{pid}/cmdline")})
         except PermissionError:
             complete = False
-        except OSError:  # it ended meanwhile
+        except OSError:  # the process has ended
             continue
     return {"found": found, "complete": complete}
 

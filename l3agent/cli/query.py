@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The commands that look at a running agent."""
+"""Commands that inspect a running agent: status, show, plan, trace, traffic and graph."""
 
 from __future__ import annotations
 
@@ -45,39 +45,39 @@ _CLEAR = "\x1b[H\x1b[2J"
 
 
 def add_commands(commands: Commands) -> None:
-    """Add them."""
+    """Add the commands."""
     command = commands.add(
         "status",
         _status,
-        "show the routers of the running agent and how it does",
-        more="Routers that need a person come first. Wide columns are shortened to the terminal, not to a pipe.",
+        "show the state of the running agent and its routers",
+        more="Routers in error come first. Wide columns are truncated on a terminal, but not in a pipe.",
         examples="""\
-            --watch               again every 2 seconds until Ctrl-C
-            --watch 0.5           again twice a second
+            --watch               refresh every 2 seconds until Ctrl-C
+            --watch 0.5           refresh twice per second
             --json | jq .queue    for programs
             --exit-code           for scripts: 0 serving, 75 not serving, 69 no agent answers""",
     )
     add_json_option(command)
     group = command.add_mutually_exclusive_group()
-    group.add_argument("--exit-code", action="store_true", help="end with 75 if updates do not reach the kernel")
+    group.add_argument("--exit-code", action="store_true", help="exit with 75 if updates do not reach the kernel")
     group.add_argument(
         "--watch",
         nargs="?",
         const=2.0,
         type=parse_seconds,
         metavar="SECONDS",
-        help="again and again (default: every 2 s)",
+        help="refresh periodically (default: every 2 s)",
     )
     add_agent_options(command)
 
     command = commands.add(
         "show",
         _show,
-        "show all of one router: what the kernel has, and how it differs from what it should have",
+        "show a router: its actual kernel state and the difference from its desired state",
         examples="""\
             r1                           by name
-            6f3c                         by the first characters of its id
-            r1 --json | jq .actual       every entry, as data""",
+            6f3c                         by a prefix of its id
+            r1 --json | jq .actual       all kernel entries, for programs""",
     )
     add_router_argument(command)
     add_json_option(command)
@@ -86,54 +86,54 @@ def add_commands(commands: Commands) -> None:
     command = commands.add(
         "plan",
         _plan,
-        "print what the agent would change in the kernel now, as ip and nft commands; change nothing",
-        more="A router whose wanted state is not known, as the server's data was refused, is named on stderr (exit 1).",
+        "print pending kernel changes as ip and nft commands; change nothing",
+        more="A router without a desired state, as its data was refused, is reported on stderr (exit status 1).",
         examples="""\
             r1                   one router
-            --all --exit-code    for scripts: 1 when the kernel is not as it should be""",
+            --all --exit-code    for scripts: 1 if the kernel differs from the desired state""",
     )
     routers = command.add_mutually_exclusive_group()
     routers.add_argument("router", nargs="?", metavar="ROUTER", help="name or id")
     routers.add_argument("--all", action="store_true", help="all routers (the default)")
-    command.add_argument("--exit-code", action="store_true", help="end with 1 when anything would be changed")
+    command.add_argument("--exit-code", action="store_true", help="exit with 1 if there are pending changes")
     add_json_option(command)
     add_agent_options(command)
 
     command = commands.add(
         "trace",
         _trace,
-        "tell which way a packet takes through a router, and where it is dropped and why",
+        "show the path of a packet through a router, and where and why it is dropped",
         more="""\
-It follows the first packet of a new flow: incoming device, floating IP, route, source NAT. No packet is sent: it is
-told by what is in the kernel now, as far as l3agent made it; rules and routes of others are not seen.
+It follows the first packet of a new flow: input device, floating IP, route, source NAT. No packet is sent: the path is
+derived from the kernel state that l3agent created; rules and routes of other programs are not considered.
 Exit status 1: the packet is dropped.""",
         examples="""\
-            r1 10.0.0.5 192.0.2.1                 a machine to the outside
-            r1 192.0.2.1 203.0.113.100 22         the outside to a floating IP
-            r1 10.0.0.5 10.0.9.9 --in qr-1f2e     one that comes in by another device
-            r1 10.0.0.5 192.0.2.1 --desired       by what should be there""",
+            r1 10.0.0.5 192.0.2.1                 from an instance to the outside
+            r1 192.0.2.1 203.0.113.100 22         from the outside to a floating IP
+            r1 10.0.0.5 10.0.9.9 --in qr-1f2e     through another input device
+            r1 10.0.0.5 192.0.2.1 --desired       in the desired state""",
     )
     add_router_argument(command)
-    command.add_argument("source", metavar="SRC", type=_address, help="address of the sender")
-    command.add_argument("destination", metavar="DST", type=_address, help="address it sends to")
+    command.add_argument("source", metavar="SRC", type=_address, help="source address")
+    command.add_argument("destination", metavar="DST", type=_address, help="destination address")
     command.add_argument("port", metavar="PORT", nargs="?", type=_port, help="destination port")
     command.add_argument("--proto", choices=["tcp", "udp", "icmp"], help="default: tcp with a port, else icmp")
-    command.add_argument("--in", dest="device", metavar="DEVICE", help="device it comes in by (default: by its source)")
-    command.add_argument("--desired", action="store_true", help="by what should be in the kernel, not by what is")
-    add_json_option(command, "print the steps as data")
+    command.add_argument("--in", dest="device", metavar="DEVICE", help="input device (default: from the source)")
+    command.add_argument("--desired", action="store_true", help="use the desired state, not the actual one")
+    add_json_option(command, "print the steps as JSON")
     add_agent_options(command)
 
     command = commands.add(
         "traffic",
         _traffic,
-        "show what went through routers: packets and bytes of their devices and floating IPs",
+        "show packets and bytes of the devices and floating IPs of routers",
         more="""\
-Devices count since they were made. Floating IPs count what comes from outside and goes there, where [dataplane]
-count_traffic is on, since they came to the router; a release that changes the rules begins anew.""",
+Counters of a device start at its creation. Floating IPs count traffic from and to the outside if [dataplane]
+count_traffic is on, from their association on; a release that changes the rules resets them.""",
         examples="""\
                                  all routers
             r1                   one router
-            r1 --json | jq .     for programs that take the differences""",
+            r1 --json | jq .     for programs, which compute the differences""",
     )
     add_router_argument(command, all_without=True)
     add_json_option(command)
@@ -142,18 +142,18 @@ count_traffic is on, since they came to the router; a release that changes the r
     command = commands.add(
         "graph",
         _graph,
-        "draw which router has which networks, floating IPs and hosts",
-        more="Hosts and names of networks are known to an agent that serves a topology file; else ids are shown.",
+        "draw the routers with their networks, floating IPs and hosts",
+        more="An agent with a topology file includes hosts and network names; otherwise ids are shown.",
         examples="""\
-                                       a tree
-            --format svg > node.svg    a picture
-            --format mermaid           for a page that renders it""",
+                                       a text tree
+            --format svg > node.svg    an image
+            --format mermaid           a Mermaid chart""",
     )
     command.add_argument("--format", choices=list(_FORMATS), default="text", help="default: text")
     add_agent_options(command)
 
 
-# What arguments mean
+# Argument types
 
 
 def _address(text: str) -> Address:
@@ -169,7 +169,7 @@ def _port(text: str) -> int:
     return int(text)
 
 
-# Looking
+# Commands
 
 
 def _status(args: argparse.Namespace) -> int:
@@ -186,7 +186,7 @@ def _status(args: argparse.Namespace) -> int:
             except TransientError as exc:
                 if before is None:
                     raise
-                echo(f"{exc}; trying again")  # it may be back: an agent is restarted under the eyes of its operator
+                echo(f"{exc}; trying again")  # the agent may be restarting
                 time.sleep(args.watch)
                 continue
             if sys.stdout.isatty() and not args.json:
@@ -232,7 +232,7 @@ def _plan(args: argparse.Namespace) -> int:
             for operation in operations:
                 echo(f"  {operation}")
         if not answer["plans"] and not answer["failed"]:
-            print("# no routers are here")
+            print("# no routers on this node")
         for router, error in answer["failed"].items():
             print(f"l3-agentctl plan: router {router}: {escape_controls(error)}", file=sys.stderr)
     changes = args.exit_code and any(answer["plans"].values())
@@ -274,7 +274,7 @@ _FORMATS: dict[str, Callable[[dict[str, Any]], str]] = {
 
 
 def router_names(args: argparse.Namespace) -> str:
-    """Return the names of the routers, one a line; the id of one whose name is not its own, or fits no line."""
+    """Return the names of the routers, one per line; the id if the name is not unique or not printable."""
     routers = call_agent(control_socket_path(args), {"op": "status"})["routers"]
     names = Counter(entry["name"] for entry in routers.values())
     good = {key: entry["name"] for key, entry in routers.items() if names[entry["name"]] == 1}

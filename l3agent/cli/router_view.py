@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One router as a person reads it: what is there, what should be, and what differs. Pure: values in, lines out."""
+"""Text view of one router: actual state, and its differences from the desired state. Pure functions."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ _TRANSLATIONS = {
 
 
 def router_lines(router: Mapping[str, Any], screen: Screen) -> Iterator[str]:
-    """Yield the lines about a router.
+    """Yield the lines of a router.
 
-    :param router: as :func:`l3agent.ops.status.show` tells of it, and its ``processes`` (:mod:`l3agent.cli.processes`).
+    :param router: result of :func:`l3agent.ops.status.show`, with its ``processes`` (:mod:`l3agent.cli.processes`).
     """
     actual = list(router["actual"])
     paused = ", paused" if router["paused"] else ""
     yield screen.paint(screen.cut(f"router {router['id']}  {router['name']}  {router['state']}{paused}"), "bold")
     if router["error"]:
         yield screen.paint(screen.cut(f"error: {router['error']}"), "red")
-    # Not cut: the end of a warning is its reason.
+    # Not truncated: the end of a warning is its reason.
     yield from (screen.paint(f"warning: {warning}", "yellow") for warning in router["warnings"])
     yield from _section("interfaces", _links(actual), ("DEVICE", "MAC", "MTU", "STATE", "TAP", "BRIDGE"), screen)
     addresses = [(one["device"], one["interface"]) for one in actual if one["kind"] == "address"]
@@ -41,14 +41,14 @@ def router_lines(router: Mapping[str, Any], screen: Screen) -> Iterator[str]:
 
 
 def differences(desired: Entries, actual: Entries) -> list[tuple[str, str]]:
-    """Return what differs, each with ``-`` for what is missing or ``+`` for what should not be there."""
-    wanted, there = [dict.fromkeys(map(describe_entry, entries)) for entries in (desired, actual)]
-    missing = [("-", text) for text in wanted if text not in there]
-    return missing + [("+", text) for text in there if text not in wanted]
+    """Return the differing entries, with ``-`` for missing and ``+`` for unexpected entries."""
+    expected, observed = [dict.fromkeys(map(describe_entry, entries)) for entries in (desired, actual)]
+    missing = [("-", text) for text in expected if text not in observed]
+    return missing + [("+", text) for text in observed if text not in expected]
 
 
 def describe_entry(entry: Mapping[str, Any]) -> str:
-    """Return an entry as one line."""
+    """Return the description of a kernel entry in one line."""
     match entry["kind"]:
         case "namespace":
             return f"namespace {entry['name']}" + ("" if entry["loopback"] else ", lo down")
@@ -60,9 +60,9 @@ def describe_entry(entry: Mapping[str, Any]) -> str:
         case "physical_port":
             return f"card {entry['interface']} on {entry['bridge']}"
         case "link":
-            mtu = entry["mtu"] or "of its two ends differ"
+            mtu = entry["mtu"] or "differs between its ends"
             where = f"{entry['tap'] or 'no tap'} on {entry['bridge'] or 'no bridge'}"
-            # Whose tap another agent plugs in has no bridge to name.
+            # A tap that the L2 agent plugs in has no bridge.
             where = entry["tap"] or "no tap" if entry["bridge"] is None else where
             faults = {"arp off": not entry["arp"], "multicast off": not entry["multicast"]}
             faults["open to the node"] = not entry["is_isolated"]
@@ -76,7 +76,7 @@ def describe_entry(entry: Mapping[str, Any]) -> str:
         case "neutron_route":
             return f"route of neutron-l3-agent to {entry['destination']}"
         case "stray_tap":
-            return f"{entry['name']} in the way of a tap"
+            return f"{entry['name']} in the place of a tap"
         case "accept_ra":
             return f"default route by router advertisements on {entry['device']}"
         case "address":
@@ -89,7 +89,7 @@ def describe_entry(entry: Mapping[str, Any]) -> str:
         case "route":
             return f"route {entry['destination']} " + ", ".join(_hop(hop) for hop in entry["hops"])
         case "table":
-            return "table l3agent" + ("" if entry["is_intact"] else ", changed by somebody")
+            return "table l3agent" + ("" if entry["is_intact"] else ", changed by another program")
         case "element":
             value = "" if entry["value"] is None else f": {entry['value']}"
             return f"{entry['name']} {{ {entry['key']}{value} }}"
@@ -98,7 +98,7 @@ def describe_entry(entry: Mapping[str, Any]) -> str:
 
 
 def _list_faults(faults: Mapping[str, bool]) -> str:
-    """Return those of some faults that are there."""
+    """Return the faults that are present, as a suffix of a description."""
     return "".join(f", {name}" for name, is_present in faults.items() if is_present)
 
 
@@ -152,16 +152,16 @@ def _translations(entries: Entries) -> list[tuple[str, ...]]:
 
 def _difference(router: Mapping[str, Any], screen: Screen) -> Iterator[str]:
     if router["plan"] is None:
-        yield screen.paint("desired against actual: what is wanted is not known", "yellow")
+        yield screen.paint("desired against actual: no desired state", "yellow")
         return
     found = differences(router["desired"], router["actual"])
     if not found:
         yield screen.paint("desired against actual: no difference", "green")
         return
-    yield screen.paint("desired against actual (- is missing, + should not be there)", "bold")
+    yield screen.paint("desired against actual (- missing, + unexpected)", "bold")
     for sign, text in found:
         yield screen.paint(screen.cut(f"{sign} {text}"), "red" if sign == "-" else "green")
-    yield screen.paint("it would be mended by", "bold")
+    yield screen.paint("pending repair", "bold")
     yield from (f"  {line}" for line in router["plan"])
 
 
@@ -174,7 +174,7 @@ def _state(entry: Mapping[str, Any]) -> str:
 
 
 def trace_lines(router: Mapping[str, Any], trace: Mapping[str, Any], screen: Screen) -> Iterator[str]:
-    """Yield the lines of a path, as :meth:`l3agent.cli.packet_path.Trace.as_values` has it."""
+    """Yield the lines of a packet path, given as :meth:`l3agent.cli.packet_path.PacketPath.to_values` returns it."""
     yield screen.paint(f"router {router['id']}  {router['name']}", "bold")
     rows: list[list[Cell | str]] = [
         [Cell(step["place"], "red" if step["place"] == "drop" else "cyan"), step["text"]] for step in trace["steps"]
@@ -191,5 +191,5 @@ def trace_lines(router: Mapping[str, Any], trace: Mapping[str, Any], screen: Scr
 
 
 def _without_width(screen: Screen) -> Screen:
-    """Return a screen that shortens nothing: the end of a sentence may be the reason."""
+    """Return a screen of unlimited width: the end of a sentence may be the reason, so it is not truncated."""
     return Screen(screen.colour)

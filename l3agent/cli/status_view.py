@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The status of an agent as a person reads it. Pure: values in, lines out."""
+"""Text view of the status of an agent. Pure functions."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from l3agent.cli.terminal import Cell, Screen, table
 
 _STYLES = {"active": "green", "pending": "yellow", "error": "red", "paused": "yellow"}
-#: Those that need a person come first.
+#: Order of the rows: routers that need attention come first.
 _ORDER = ("error", "paused", "pending", "active")
 _RATE_S = 60.0
 
@@ -17,7 +17,7 @@ _RATE_S = 60.0
 def status_lines(status: Mapping[str, Any], screen: Screen, before: Mapping[str, Any] | None = None) -> Iterator[str]:
     """Yield the lines of a status.
 
-    :param before: an earlier status of the same agent; the rate is counted since then, else over the last minute.
+    :param before: an earlier status of the same agent, from which the rate is computed; None for the last minute.
     """
     yield screen.cut(f"l3-agent {status['version']} on {status['host']}: {_condition(status)}")
     queue, workers, dataplane = status["queue"], status["workers"], status["dataplane"]
@@ -26,11 +26,13 @@ def status_lines(status: Mapping[str, Any], screen: Screen, before: Mapping[str,
     yield screen.cut(f"data plane  {_dataplane(dataplane)}")
     yield screen.cut(f"rate        {_rate(status, before)}; {status['full_syncs']} full syncs since the start")
     if held := status["mass_delete"]["held"]:
-        yield screen.cut(f"doubted     {len(held)} routers that the server leaves out are kept until it says so again")
+        yield screen.cut(
+            f"held        {len(held)} routers missing from the server's answer are kept until it is confirmed"
+        )
     if orphans := status["orphans"]:
-        yield screen.cut(f"orphans     {', '.join(sorted(orphans))}: the server names none of them")
+        yield screen.cut(f"orphans     {', '.join(sorted(orphans))}: unknown to the server")
     if unseen := [one for one in status["paused"] if one not in status["routers"]]:
-        yield screen.cut(f"paused      {', '.join(unseen)}: not known since the last start")
+        yield screen.cut(f"paused      {', '.join(unseen)}: not on this node")
     if unserved := {feature: count for feature, count in status["unserved_features"].items() if count}:
         counts = ", ".join(f"{feature} ({count} routers)" for feature, count in unserved.items())
         yield screen.cut(f"not served  {counts}")
@@ -85,13 +87,13 @@ def _rate(status: Mapping[str, Any], before: Mapping[str, Any] | None) -> str:
     if before is None or before["now"] >= status["now"]:
         times = [entry["updated_at"] for entry in status["routers"].values() if entry["updated_at"]]
         recent = sum(status["now"] - one < _RATE_S for one in times)
-        return f"{recent} routers worked on in the last minute"
+        return f"{recent} routers updated in the last minute"
     seconds = status["now"] - before["now"]
     done = sum(
         max(0, entry["updates"] - before["routers"].get(router_id, {"updates": 0})["updates"])
         for router_id, entry in status["routers"].items()
     )
-    return f"{done / seconds:.1f} updates a second"
+    return f"{done / seconds:.1f} updates per second"
 
 
 def _state(entry: Mapping[str, Any]) -> str:
@@ -113,7 +115,7 @@ def _row(status: Mapping[str, Any], router_id: str, entry: Mapping[str, Any]) ->
 
 
 def _failure_row(router_id: str, failure: Mapping[str, Any]) -> list[Cell | str]:
-    """Return the row of a router of which only its failure is known."""
+    """Return the row of a failed router that is not on this node."""
     return [
         router_id,
         Cell(failure["name"], "bold"),
@@ -126,7 +128,7 @@ def _failure_row(router_id: str, failure: Mapping[str, Any]) -> list[Cell | str]
 
 
 def _warnings(entry: Mapping[str, Any]) -> str:
-    """Return the first warning and how many there are; `show` has all."""
+    """Return the first warning and the number of warnings; `show` prints all."""
     if not entry["warnings"]:
         return ""
     count = f"({entry['warning_count']}) " if entry["warning_count"] > 1 else ""
@@ -134,9 +136,9 @@ def _warnings(entry: Mapping[str, Any]) -> str:
 
 
 def _describe_failure(failure: Mapping[str, Any]) -> str:
-    attempts = f"{failure['attempts']} tries, " if failure["attempts"] > 1 else ""
-    again = f"({attempts}again in {failure['retry_in']:.0f} s) " if failure["retry_in"] is not None else ""
-    return f"{again}{failure['reason']}"
+    attempts = f"{failure['attempts']} attempts, " if failure["attempts"] > 1 else ""
+    retry = f"({attempts}retry in {failure['retry_in']:.0f} s) " if failure["retry_in"] is not None else ""
+    return f"{retry}{failure['reason']}"
 
 
 def _age(seconds: float) -> str:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Text for people: tables that fit the terminal, and colour where somebody looks at it."""
+"""Text output: tables that fit the terminal, and colour on terminals only."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from typing import TextIO
 
 #: Select Graphic Rendition of ECMA-48.
 _CODES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
-#: No column is made narrower than this many characters.
+#: Minimum width of a truncated column in characters.
 _MIN_COLUMN = 6
 _GAP = "  "
-#: Control characters: a name or an error may hold them, and a terminal would obey.
+#: Control characters: names and errors may contain them, and a terminal would interpret them.
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 @dataclass(frozen=True, slots=True)
 class Screen:
-    """What is written to.
+    """The output stream: a terminal, a pipe or a file.
 
-    :param width: characters of a line; None: as many as it takes.
+    :param width: characters per line; None for unlimited.
     """
 
     colour: bool = False
@@ -38,24 +38,24 @@ class Screen:
         return cls(colour, shutil.get_terminal_size().columns)
 
     def paint(self, text: str, style: str) -> str:
-        """Return text in a style, or as it is."""
+        """Return text in a style, unchanged without colour."""
         return f"\x1b[{_CODES[style]}m{text}\x1b[0m" if self.colour and style else text
 
     def cut(self, text: str) -> str:
-        """Return a line that fits."""
+        """Return a line truncated to the width."""
         return _shorten(_replace_controls(text), self.width)
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """Text of a table and its style."""
+    """A table cell: text and style."""
 
     text: str
     style: str = ""
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[Cell | str]], screen: Screen) -> list[str]:
-    """Return the lines of a table; what is too wide for the screen is shortened, the widest columns first."""
+    """Return the lines of a table; if it exceeds the width, the widest columns are truncated first."""
     head = [Cell(title, "bold") for title in header]
     cells = [head, *([one if isinstance(one, Cell) else Cell(one) for one in row] for row in rows)]
     cells = [[Cell(_replace_controls(cell.text), cell.style) for cell in row] for row in cells]

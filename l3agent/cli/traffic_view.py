@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Traffic of routers as a person reads it. Pure: values in, lines out."""
+"""Text view of the traffic counters of routers. Pure functions."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ _HEADER = ("WHAT", "PACKETS IN", "BYTES IN", "PACKETS OUT", "BYTES OUT")
 
 
 def traffic_lines(routers: Mapping[str, Mapping[str, Any]], screen: Screen) -> Iterator[str]:
-    """Yield the lines about routers.
+    """Yield the lines of the counters.
 
-    :param routers: as :func:`l3agent.ops.status.traffic` tells of them.
+    :param routers: result of :func:`l3agent.ops.status.traffic`.
     """
     if not routers:
-        yield "no routers are here"
+        yield "no routers on this node"
         return
     rows: list[list[Cell | str]] = []
     for router_id, router in sorted(routers.items(), key=lambda item: (item[1]["name"], item[0])):

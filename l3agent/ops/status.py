@@ -119,7 +119,7 @@ def topology(agent: L3NATAgent, hosts: Iterable[Mapping[str, Any]], names: Mappi
     """Return the networks, addresses and floating IPs of each router, from its desired state.
 
     :param hosts: hosts of a standalone topology: name, network id, addresses.
-    :param names: network names by id, as far as they are known.
+    :param names: network names by id; may be incomplete.
     """
     routers = [describe_topology(info) for info in agent.router_info.values()]
     return {"host": agent.host, "routers": routers, "hosts": list(hosts), "networks": dict(names)}

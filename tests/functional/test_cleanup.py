@@ -52,7 +52,7 @@ def test_cleanup_removes_all_of_ours_and_nothing_else(trial: Dataplane) -> None:
     assert sandbox.namespaces() == {"foreign", _OF_ANOTHER_AGENT}
     assert {link["ifname"] for link in sandbox.json("ip -j link")} == {"lo", "brforeign"}
     said = _cleanup(sandbox)
-    assert (said.returncode, said.stdout) == (0, "nothing of ours is here\n")
+    assert (said.returncode, said.stdout) == (0, "no objects of l3agent on this machine\n")
 
 
 @pytest.mark.openvswitch

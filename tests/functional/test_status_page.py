@@ -104,7 +104,7 @@ def test_the_page_shows_routers_topology_and_errors_and_what_tenants_wrote_is_te
     assert picture.count("<rect") == 5 and picture.count("<path") == 4
     assert "1 floating IP" in picture
     assert text[text.index('id="latency"') :].split("</svg>")[0].count("<circle") >= 1
-    assert "in service" in text or "catching up" in text
+    assert "in sync" in text or "synchronising" in text
     assert not [line for line in said.splitlines() if "CONSOLE" in line], said
 
 

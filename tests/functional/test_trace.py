@@ -106,7 +106,7 @@ ARRIVES = {
     "hairpin to another network": Case("vm2", VM2, FIP3, "vm3", "hairpin"),
     "hairpin with a floating IP": Case("vm1", VM1, FIP3, "vm3", "floating IP: source"),
     "to itself by its floating IP": Case("vm1", VM1, FIP1, "vm1", "floating IP: source"),
-    "between networks": Case("vm1", VM1, VM3, "vm3", "nothing is translated"),
+    "between networks": Case("vm1", VM1, VM3, "vm3", "no translation towards internal networks"),
     "extra route": Case("vm1", VM1, BEHIND, "vm3", f"172.30.0.0/24 via {VM3}"),
     "the longest prefix": Case("vm1", VM1, "192.0.2.129", "vm3", f"192.0.2.128/25 via {VM3}"),
     "IPv6 out": Case("vm1", "2001:db8:1::5", OUTSIDE6, "outside", "IPv6 is not translated"),
@@ -139,7 +139,7 @@ def test_without_a_route_it_is_dropped(world: World, traffic: Traffic) -> None:
 
 def test_the_answers_of_a_machine_without_a_floating_ip_are_said_to_be_dropped(world: World, traffic: Traffic) -> None:
     told = world.find_path(OUTSIDE, VM2)
-    assert told.verdict == "forwarded" and any(f"answers of {VM2} are dropped" in note for note in told.notes)
+    assert told.verdict == "forwarded" and any(f"replies of {VM2} are dropped" in note for note in told.notes)
     assert not traffic.reaches(world.outside, VM2)
 
 

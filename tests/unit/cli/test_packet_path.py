@@ -73,7 +73,7 @@ def test_rules_that_are_not_ours_translate_nothing() -> None:
 
 def test_a_floating_ip_that_is_on_no_device_is_noted() -> None:
     told = of(without("address", f"{FLOATING}/32"), OUTSIDE, FLOATING)
-    assert any("finds it by ARP" in note for note in told.notes)
+    assert any("cannot resolve it by ARP" in note for note in told.notes)
 
 
 def test_without_its_element_a_floating_ip_is_the_router_itself() -> None:
@@ -95,13 +95,13 @@ def test_the_router_itself_can_be_the_sender() -> None:
 def test_a_source_that_goes_out_as_it_is_is_noted() -> None:
     without_snat = [one for one in router() if one.get("name") not in ("gateway_snat", "guarded")]
     told = of(without_snat, "10.0.0.6", OUTSIDE)
-    assert any("a route must lead back" in note for note in told.notes)
+    assert any("needs a route back" in note for note in told.notes)
 
 
 def test_the_guard_drops_what_leaves_untranslated_where_source_nat_is_on() -> None:
     told = of(without("element", "gateway_snat"), "10.0.0.6", OUTSIDE)
     assert (told.verdict, told.steps[-1].place) == ("dropped", "drop")
-    assert "10.0.0.6 does not leave untranslated" in told.reason
+    assert "10.0.0.6 must not leave untranslated" in told.reason
     assert of(router(), "203.0.113.10", OUTSIDE).verdict == "forwarded"
 
 
@@ -112,7 +112,7 @@ def test_a_packet_that_leaves_says_what_the_guard_drops() -> None:
 
 def test_answers_that_the_guard_drops_are_noted() -> None:
     told = of(router(), OUTSIDE, "10.0.0.6")
-    assert any("answers of 10.0.0.6 are dropped" in note for note in told.notes)
+    assert any("replies of 10.0.0.6 are dropped" in note for note in told.notes)
 
 
 def test_link_local_destinations_leave_by_no_gateway() -> None:
@@ -126,7 +126,7 @@ def test_an_ipv6_next_hop_that_advertises_itself_is_the_condition() -> None:
     found = [*router(), {"kind": "accept_ra", "device": "qg-b0000000-00"}]
     told = of(found, "2001:db8::5", "2001:db8:ffff::1", "qr-a0000001-00")
     assert told.devices == ["qg-b0000000-00"]
-    assert any("a router outside advertises itself" in note for note in told.notes)
+    assert any("an external router sends advertisements" in note for note in told.notes)
 
 
 ADDRESSES = st.one_of(

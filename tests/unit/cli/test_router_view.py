@@ -47,7 +47,7 @@ def test_what_is_missing_and_what_should_not_be_there_is_told_with_the_cure() ->
     assert lines[-4:] == [
         "- address 10.0.0.1/24 on qr-1",
         "+ route 0.0.0.0/0 via 203.0.113.1 dev qg-1",
-        "it would be mended by",
+        "pending repair",
         "  ip address add",
     ]
 
@@ -56,7 +56,7 @@ def test_no_difference_is_said_and_so_is_one_that_cannot_be_known() -> None:
     assert list(router_lines(router({ADDRESS}, {ADDRESS}), Screen()))[-1].endswith("no difference")
     unknown = router((), {ADDRESS}, plan=None, error="mac: 7: no")
     lines = list(router_lines(unknown, Screen()))
-    assert lines[1] == "error: mac: 7: no" and lines[-1].endswith("is not known")
+    assert lines[1] == "error: mac: 7: no" and lines[-1].endswith("no desired state")
 
 
 @settings(max_examples=40)

@@ -30,14 +30,14 @@ def text(found: dict[str, Any], before: dict[str, Any] | None = None, width: int
 
 def test_routers_that_need_a_person_come_first() -> None:
     routers = {
-        "a": entry("fine"), "b": entry("kept", paused=True), "c": entry("bad", "error", error="no", next_try=4.0),
+        "a": entry("fine"), "b": entry("kept", paused=True), "c": entry("bad", "error", error="no", retry_in=4.0),
     }  # fmt: skip
     failures = {"c": {"name": "bad", "reason": "no", "attempts": 3, "retry_in": 4.0}}
     failures["d"] = {"name": "", "reason": "not fetched", "attempts": 1, "retry_in": 9.0}
     lines = text(status(routers=routers, failures=failures)).splitlines()
     assert [line.split()[0] for line in lines[-4:]] == ["d", "c", "b", "a"]
-    assert "(again in 9 s) not fetched" in lines[-4]
-    assert "(3 tries, again in 4 s) no" in lines[-3] and " paused " in lines[-2]
+    assert "(retry in 9 s) not fetched" in lines[-4]
+    assert "(3 attempts, retry in 4 s) no" in lines[-3] and " paused " in lines[-2]
     assert "3 routers: 1 error, 1 paused, 1 active" in lines
     assert sum("not fetched" in line for line in lines) == 1
 
@@ -59,23 +59,23 @@ def test_the_reason_for_not_serving_is_in_the_first_lines() -> None:
 
 
 def test_routers_held_for_a_second_answer_are_told() -> None:
-    assert "2 routers that the server leaves out" in text(status(mass_delete={"held": ["a", "b"]}))
+    assert "2 routers missing from the server's answer" in text(status(mass_delete={"held": ["a", "b"]}))
 
 
 def test_a_paused_router_that_is_not_known_any_more_is_told() -> None:
-    assert "paused      4d2a: not known" in text(status(paused=["4d2a"]))
+    assert "paused      4d2a: not on this node" in text(status(paused=["4d2a"]))
 
 
 def test_orphans_are_told_once_and_not_that_they_go() -> None:
     lines = [line for line in text(status(orphans={"b": 3.0, "a": 0.5})).splitlines() if line.startswith("orphans")]
-    assert lines == ["orphans     a, b: the server names none of them"]
+    assert lines == ["orphans     a, b: unknown to the server"]
 
 
 def test_the_rate_is_that_since_the_last_look() -> None:
     before = status(routers={"a": entry("r1", updates=5)}, now=998.0)
     now = status(routers={"a": entry("r1", updates=9), "b": entry("r2", updates=2)})
-    assert "rate        3.0 updates a second" in text(now, before)
-    assert "rate        2 routers worked on in the last minute" in text(now)
+    assert "rate        3.0 updates per second" in text(now, before)
+    assert "rate        2 routers updated in the last minute" in text(now)
 
 
 def test_a_status_fits_the_terminal() -> None:

@@ -32,4 +32,4 @@ def test_a_router_without_counters_says_why() -> None:
 
 
 def test_no_routers() -> None:
-    assert list(traffic_lines({}, Screen())) == ["no routers are here"]
+    assert list(traffic_lines({}, Screen())) == ["no routers on this node"]
