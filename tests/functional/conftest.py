@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -16,7 +17,7 @@ from tests.support.node import unchanged_node
 from tests.support.payloads import legacy_payload
 from tests.support.processes import Agent, Dataplane, Options, a_machine, last_lines
 from tests.support.rabbit import Rabbit
-from tests.support.sandbox import Sandbox
+from tests.support.sandbox import NOBODY, Sandbox
 
 
 @pytest.fixture
@@ -25,6 +26,16 @@ def folder() -> Iterator[Path]:
     path = Path(tempfile.mkdtemp(prefix="l3-"))
     yield path
     shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture
+def agent_folder(folder: Path) -> Path:
+    """A directory of the agent's user, as state and configuration directories of kolla are."""
+    path = folder / "agent"
+    path.mkdir()
+    folder.chmod(0o755)
+    os.chown(path, NOBODY, NOBODY)
+    return path
 
 
 @pytest.fixture

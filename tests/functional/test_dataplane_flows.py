@@ -27,7 +27,7 @@ from tests.support.processes import Dataplane
 from tests.support.states import namespace
 from tests.support.traffic import Traffic
 from tests.support.unbroken import nothing_lost
-from tests.support.waiting import wait_until
+from tests.support.waiting import poll
 from tests.support.watch import Program
 
 
@@ -79,14 +79,14 @@ def test_a_stream_to_a_floating_ip_that_was_unassigned_reaches_its_new_instance(
     world = World(machine)
     connections = world.connections(traffic)
     stream = traffic.open_stream(world.outside, FIRST)
-    wait_until(lambda: traffic.exchange(stream) == namespace(world.vm5), timeout=30)
+    poll(lambda: traffic.exchange(stream) == namespace(world.vm5), timeout=30)
     world.reconcile(a_floating_ip_removed(world))
     assert traffic.exchange(stream) == ""
     # The datagram made an entry that is not translated, and that each further one keeps alive.
     assert untranslated(world, FIRST)
     world.reconcile(a_floating_ip_moved(world))
     assert not untranslated(world, FIRST)
-    wait_until(lambda: traffic.exchange(stream) == namespace(world.vm7), timeout=30)
+    poll(lambda: traffic.exchange(stream) == namespace(world.vm7), timeout=30)
     # What an instance opened before keeps the address of the gateway.
     assert all(traffic.alive(one) for way, one in connections.items() if way not in OF_FIRST)
     assert traffic.alive(connections["10.0.0.7", OUTSIDE])
@@ -108,7 +108,7 @@ def test_snat_that_is_switched_on_translates_what_is_open_from_the_next_packet_o
     machine.sandbox.run(["ip", "route", "add", "10.0.0.0/16", "via", GATEWAY], netns=namespace(world.outside))
     traffic.listen(world.vm5, world.vm6, world.vm7, world.outside)
     stream = traffic.open_stream(world.vm7, OUTSIDE)
-    wait_until(lambda: traffic.exchange(stream) == namespace(world.outside), timeout=30)
+    poll(lambda: traffic.exchange(stream) == namespace(world.outside), timeout=30)
     # Between networks of tenants, to and from a floating IP, from outside to a tenant, and of the router itself.
     staying = [
         traffic.connect(machine, to)
@@ -124,14 +124,14 @@ def test_snat_that_is_switched_on_translates_what_is_open_from_the_next_packet_o
     assert traffic.connect(world.vm8, OUTSIDE).seen == "10.0.1.8"
     ping = Program(machine.sandbox, ["ping", "-n", "-i", "0.01", OUTSIDE], namespace(world.vm7))
     try:
-        wait_until(lambda: ("10.0.0.7", OUTSIDE, "icmp") in tuples(world), timeout=30)
+        poll(lambda: ("10.0.0.7", OUTSIDE, "icmp") in tuples(world), timeout=30)
         before = tuples(world)
         world.reconcile(world.router)
         assert before - tuples(world) <= {(one, OUTSIDE, kind) for one, kind in UNTRANSLATED}
         # Without a pause: each packet of an entry that is not translated keeps it alive.
-        wait_until(lambda: traffic.exchange(stream) == namespace(world.outside), timeout=20)
+        poll(lambda: traffic.exchange(stream) == namespace(world.outside), timeout=20)
         answered = len(ping.lines())
-        wait_until(lambda: len(ping.lines()) > answered + 50, timeout=20)
+        poll(lambda: len(ping.lines()) > answered + 50, timeout=20)
     finally:
         ping.close()
     assert all(f"src={OUTSIDE} dst={GATEWAY} " in line for line in entries(world, "10.0.0.7", OUTSIDE))

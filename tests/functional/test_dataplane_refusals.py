@@ -21,10 +21,8 @@ from l3agent.model.wire import pack_state
 from l3agent.testing import wait_until
 from tests.support.kernel import observed
 from tests.support.processes import SCRIPTS, Dataplane
-from tests.support.sandbox import Sandbox
+from tests.support.sandbox import NOBODY, Sandbox
 from tests.support.states import bridge, host, key, namespace, new_id, port, route, router, tap
-
-NOBODY = 65534
 
 
 class Client:

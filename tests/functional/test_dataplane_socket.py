@@ -15,11 +15,10 @@ import pytest
 
 from l3agent.testing import wait_until
 from tests.support.processes import SCRIPTS, Dataplane, last_lines
-from tests.support.sandbox import Inside, Sandbox
+from tests.support.sandbox import NOBODY, Inside, Sandbox
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
 
-NOBODY = 65534
 _STARTS = 8
 
 # As soon as the socket has its name, a link to somebody else's file takes its place.
@@ -43,16 +42,6 @@ while True:
 """
 
 
-@pytest.fixture
-def theirs(folder: Path) -> Path:
-    """A folder of the user that the agent would have."""
-    path = folder / "agent"
-    path.mkdir()
-    folder.chmod(0o755)
-    os.chown(path, NOBODY, NOBODY)
-    return path
-
-
 def started(sandbox: Sandbox, folder: Path, path: Path) -> Inside:
     conf = folder / "l3.conf"
     conf.write_text(f"[DEFAULT]\ninterface_driver = bridge\n[dataplane]\nsocket = {path}\n")
@@ -69,14 +58,14 @@ def listens(folder: Path, process: Inside, times: int = 1) -> None:
 
 @pytest.mark.feature("dataplane.privilege")
 def test_a_link_that_takes_the_place_of_the_socket_gives_nobody_a_file_and_it_is_born_as_it_stays(
-    sandbox: Sandbox, folder: Path, theirs: Path
+    sandbox: Sandbox, folder: Path, agent_folder: Path
 ) -> None:
-    path, target = theirs / "dp.sock", folder / "shadow"
+    path, target = agent_folder / "dp.sock", folder / "shadow"
     target.write_text("root's")
     births = set()
     for number in range(1, _STARTS + 1):
         path.unlink(missing_ok=True)
-        argv = [sys.executable, "-I", "-c", _RIVAL, str(path), str(theirs / "link"), str(target)]
+        argv = [sys.executable, "-I", "-c", _RIVAL, str(path), str(agent_folder / "link"), str(target)]
         with subprocess.Popen(argv, stdout=subprocess.PIPE) as rival:
             assert rival.stdout is not None and rival.stdout.readline() == b"ready\n"
             process = started(sandbox, folder, path)
@@ -89,9 +78,9 @@ def test_a_link_that_takes_the_place_of_the_socket_gives_nobody_a_file_and_it_is
 
 @pytest.mark.parametrize("left", ["socket", "link", "dangling link"])
 def test_what_a_killed_predecessor_or_the_owner_left_makes_room(
-    sandbox: Sandbox, folder: Path, theirs: Path, left: str
+    sandbox: Sandbox, folder: Path, agent_folder: Path, left: str
 ) -> None:
-    path, target = theirs / "dp.sock", folder / "file"
+    path, target = agent_folder / "dp.sock", folder / "file"
     if left == "socket":
         with socket.socket(socket.AF_UNIX) as dead:
             dead.bind(str(path))
@@ -103,14 +92,16 @@ def test_what_a_killed_predecessor_or_the_owner_left_makes_room(
     listens(folder, process)
     found = path.lstat()
     assert (found.st_mode, found.st_uid) == (stat.S_IFSOCK | 0o600, NOBODY)
-    assert os.listdir(theirs) == ["dp.sock"]
+    assert os.listdir(agent_folder) == ["dp.sock"]
     assert target.exists() == (left == "link")
     process.kill()
 
 
-def test_it_has_its_own_rights_again_once_the_socket_is_there(sandbox: Sandbox, folder: Path, theirs: Path) -> None:
-    dataplane = Dataplane(sandbox, folder, socket=theirs / "dp.sock")
-    dataplane.socket_path = theirs / "dp.sock"
+def test_it_has_its_own_rights_again_once_the_socket_is_there(
+    sandbox: Sandbox, folder: Path, agent_folder: Path
+) -> None:
+    dataplane = Dataplane(sandbox, folder, socket=agent_folder / "dp.sock")
+    dataplane.socket_path = agent_folder / "dp.sock"
     dataplane.start()
     # It listens before it drops capabilities, and answers after that.
     assert dataplane.request("hello", {})["version"]
@@ -123,10 +114,10 @@ def test_it_has_its_own_rights_again_once_the_socket_is_there(sandbox: Sandbox, 
 
 @pytest.mark.parametrize("others", ["root", "all"])
 def test_it_listens_again_where_its_socket_was_removed_but_never_in_the_place_of_another(
-    sandbox: Sandbox, folder: Path, theirs: Path, others: str
+    sandbox: Sandbox, folder: Path, agent_folder: Path, others: str
 ) -> None:
-    dataplane = Dataplane(sandbox, folder, socket=theirs / "dp.sock", pool_size=2)
-    path = dataplane.socket_path = theirs / "dp.sock"
+    dataplane = Dataplane(sandbox, folder, socket=agent_folder / "dp.sock", pool_size=2)
+    path = dataplane.socket_path = agent_folder / "dp.sock"
     dataplane.start()
     first = dataplane.request("hello", {})["process"]
     path.unlink()
@@ -136,12 +127,12 @@ def test_it_listens_again_where_its_socket_was_removed_but_never_in_the_place_of
     dataplane.hang_up()
     assert dataplane.request("hello", {})["process"] == first, "a new one is accepted"
     # With its directory, as a service's RuntimeDirectory goes; the next one is that of the same user.
-    shutil.rmtree(theirs)
-    theirs.mkdir()
-    os.chown(theirs, NOBODY, NOBODY)
+    shutil.rmtree(agent_folder)
+    agent_folder.mkdir()
+    os.chown(agent_folder, NOBODY, NOBODY)
     wait_until(path.exists, timeout=30)
     # Moved into place once it listens: before that it would be taken for the socket of a dead process.
-    fresh = theirs / "fresh"
+    fresh = agent_folder / "fresh"
     with socket.socket(socket.AF_UNIX) as other:
         other.bind(str(fresh))
         other.listen()

@@ -14,7 +14,7 @@ import pytest
 
 from l3agent.testing import wait_until
 from tests.support.processes import SCRIPTS
-from tests.support.sandbox import Inside, Sandbox
+from tests.support.sandbox import NOBODY, Inside, Sandbox
 
 pytestmark = [
     pytest.mark.kernel,
@@ -22,19 +22,8 @@ pytestmark = [
     pytest.mark.skipif(shutil.which("sudo") is None, reason="sudo is not installed"),
 ]
 
-NOBODY = 65534
 _AS_NOBODY = ("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups")
 PROGRAM = str(SCRIPTS / "l3-dataplane")
-
-
-@pytest.fixture
-def theirs(folder: Path) -> Path:
-    """A directory of the agent's user, as state and configuration directories of kolla are."""
-    path = folder / "agent"
-    path.mkdir()
-    folder.chmod(0o755)
-    os.chown(path, NOBODY, NOBODY)
-    return path
 
 
 def written(path: Path, text: str) -> Path:
@@ -77,35 +66,37 @@ def listens(path: Path) -> bool:
 
 
 @pytest.mark.feature("dataplane.privilege")
-def test_a_file_of_the_agents_user_sets_harmless_options_only(sandbox: Sandbox, folder: Path, theirs: Path) -> None:
-    proof, evil = folder / "proof", theirs / "logging.conf"
+def test_a_file_of_the_agents_user_sets_harmless_options_only(
+    sandbox: Sandbox, folder: Path, agent_folder: Path
+) -> None:
+    proof, evil = folder / "proof", agent_folder / "logging.conf"
     evil.write_text(
         "[loggers]\nkeys = root\n[handlers]\nkeys = x\n[formatters]\nkeys =\n[logger_root]\nhandlers = x\n"
         f"[handler_x]\nclass = StreamHandler\nargs = (__import__('os').system('touch {proof}'),)\n"
     )
     conf = written(
-        theirs / "l3.conf",
+        agent_folder / "l3.conf",
         f"[DEFAULT]\ninterface_driver = bridge\nlog_config_append = {evil}\nlog_file = {folder}/root.log\n"
-        f"[dataplane]\nsocket = {theirs}/dp.sock\nlog_file = {folder}/dp.log\nnetns_path = {theirs}/netns\n"
-        f"pool_size = 3\n[standalone]\ntopology = {theirs}/topology.yaml\n",
+        f"[dataplane]\nsocket = {agent_folder}/dp.sock\nlog_file = {folder}/dp.log\nnetns_path = {agent_folder}/netns\n"
+        f"pool_size = 3\n[standalone]\ntopology = {agent_folder}/topology.yaml\n",
     )
     # The lines of the README: absolute program, exact arguments.
     allowed(sandbox, folder, f"--config-file={conf}", "--exit-with-client")
     process = by_sudo(sandbox, PROGRAM, f"--config-file={conf}", "--exit-with-client")
-    wait_until(lambda: listens(theirs / "dp.sock") or process.entrance.poll() is not None, timeout=60)
+    wait_until(lambda: listens(agent_folder / "dp.sock") or process.entrance.poll() is not None, timeout=60)
     status, error = error_of(process)  # it ends with its first client
     assert status == 0, error
     ignored = "[DEFAULT] log_config_append, [dataplane] log_file, [dataplane] netns_path, [standalone] topology"
     assert f"Ignored, since another user than root can write the file: {ignored}\n" in error
     assert "namespaces in /run/netns" in error
     assert sorted(os.listdir(folder)) == ["agent", "sudoers"]
-    found = (theirs / "dp.sock").lstat()
+    found = (agent_folder / "dp.sock").lstat()
     assert (found.st_uid, stat.S_IMODE(found.st_mode)) == (NOBODY, 0o600)
 
 
 @pytest.mark.feature("dataplane.privilege")
-def test_the_documented_sudoers_line_allows_nothing_else(sandbox: Sandbox, folder: Path, theirs: Path) -> None:
-    conf = written(theirs / "l3.conf", "[DEFAULT]\n")
+def test_the_documented_sudoers_line_allows_nothing_else(sandbox: Sandbox, folder: Path, agent_folder: Path) -> None:
+    conf = written(agent_folder / "l3.conf", "[DEFAULT]\n")
     allowed(sandbox, folder, f"--config-file={conf}", "--exit-with-client")
     for arguments in ([], ["--config-file=/etc/shadow"], [f"--config-file={conf}", "--log-config-append=/tmp/x"]):
         status, error = error_of(by_sudo(sandbox, PROGRAM, *arguments))
@@ -133,17 +124,17 @@ def test_no_line_of_a_file_of_root_is_printed(folder: Path) -> None:
 
 @pytest.mark.parametrize("place", ["directory of root", "directory of root by a symlink", "missing directory"])
 def test_the_socket_goes_only_where_the_author_of_the_file_may_write(
-    sandbox: Sandbox, folder: Path, theirs: Path, place: str
+    sandbox: Sandbox, folder: Path, agent_folder: Path, place: str
 ) -> None:
     """The default place is used instead; a file of root in the named place stays."""
     victim = folder / "roots" / "shadow"
     victim.parent.mkdir()
     victim.write_text("root's")
-    (theirs / "link").symlink_to(victim.parent)
-    path = {"directory of root": victim, "directory of root by a symlink": theirs / "link" / "shadow"}.get(
-        place, theirs / "none" / "dp.sock"
+    (agent_folder / "link").symlink_to(victim.parent)
+    path = {"directory of root": victim, "directory of root by a symlink": agent_folder / "link" / "shadow"}.get(
+        place, agent_folder / "none" / "dp.sock"
     )
-    conf = written(theirs / "l3.conf", f"[DEFAULT]\ninterface_driver = bridge\n[dataplane]\nsocket = {path}\n")
+    conf = written(agent_folder / "l3.conf", f"[DEFAULT]\ninterface_driver = bridge\n[dataplane]\nsocket = {path}\n")
     state = folder / "state"
     state.mkdir()
     own = folder / "own.conf"
@@ -156,7 +147,7 @@ def test_the_socket_goes_only_where_the_author_of_the_file_may_write(
     assert process.entrance.stderr is not None
     with process.entrance.stderr as stderr:
         assert "[dataplane] socket" in stderr.read()
-    assert victim.read_text() == "root's" and not (theirs / "none").exists()
+    assert victim.read_text() == "root's" and not (agent_folder / "none").exists()
 
 
 def test_a_log_is_not_written_through_a_symlink(folder: Path) -> None:

@@ -22,7 +22,7 @@ from tests.hostile.node import AGENT, Node
 from tests.support.node import Facts, differences
 from tests.support.processes import Dataplane
 from tests.support.sandbox import Sandbox
-from tests.support.waiting import wait_until
+from tests.support.waiting import poll
 
 _REPOSITORY = Path(__file__).parents[2]
 _PAUSE_S = 0.2
@@ -81,7 +81,7 @@ def _attack(node: Node, frames: int, seed: int) -> Outcome:
     if not faults:
         _remove_everything(machine)
         try:
-            wait_until(lambda: differences(before, node.facts()) == [], timeout=60)
+            poll(lambda: differences(before, node.facts()) == [], timeout=60)
         except TimeoutError:
             faults += differences(before, node.facts())
     faults += [line for line in log.decode(errors="replace").splitlines() if _DEFECT.search(line)][:20]
@@ -102,7 +102,7 @@ def _settled(node: Node) -> Facts:
         return before == former and not any("tentative" in line for line in before["addresses"])
 
     time.sleep(1)
-    wait_until(is_settled, timeout=30)
+    poll(is_settled, timeout=30)
     return before
 
 

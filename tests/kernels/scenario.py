@@ -27,7 +27,7 @@ from tests.support.flows import (
 from tests.support.processes import Dataplane, a_machine, last_lines
 from tests.support.states import floating_ips, host, key, namespace
 from tests.support.traffic import Traffic
-from tests.support.waiting import wait_until
+from tests.support.waiting import poll
 
 THIRD = "203.0.113.102"
 HAS_IPV6 = Path("/proc/sys/net/ipv6").exists()
@@ -77,7 +77,7 @@ def floating_ip_changes(world: World, traffic: Traffic) -> None:
     with step("repair what another program removed"):
         sandbox.run(["nft", f"delete element ip l3agent floating_dnat {{ {THIRD} }}"], netns=name)
         sandbox.run(["ip", "route", "flush", "protocol", "201"], netns=name)
-        wait_until(lambda: repaired(world), timeout=60)
+        poll(lambda: repaired(world), timeout=60)
     with step("restart after SIGKILL"):
         world.machine.kill()
         world.machine.start()
@@ -91,7 +91,7 @@ def floating_ip_changes(world: World, traffic: Traffic) -> None:
         assert third.name == namespace(world.vm7)
     with step("remove floating IPs"):
         stream = traffic.open_stream(world.outside, THIRD)
-        wait_until(lambda: traffic.exchange(stream) == namespace(world.vm7), timeout=60)
+        poll(lambda: traffic.exchange(stream) == namespace(world.vm7), timeout=60)
         world.reconcile(a_floating_ip_removed(world))
         assert traffic.dead(third)
         assert traffic.exchange(stream) == ""
@@ -99,7 +99,7 @@ def floating_ip_changes(world: World, traffic: Traffic) -> None:
             assert traffic.dead(connection) if way in OF_FIRST else traffic.alive(connection), way
     with step("add a floating IP under a stream that was not translated"):
         world.reconcile(replace(router, floating_ips=floating_ips({SECOND: "10.0.1.6", THIRD: "10.0.1.8"})))
-        wait_until(lambda: traffic.exchange(stream) == namespace(world.vm8), timeout=60)
+        poll(lambda: traffic.exchange(stream) == namespace(world.vm8), timeout=60)
 
 
 def repaired(world: World) -> bool:

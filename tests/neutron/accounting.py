@@ -13,7 +13,7 @@ import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.neutron.waiting import wait_for
+from tests.support.waiting import poll
 
 #: Where control groups of version 2 are mounted: alone, or beside version 1.
 _MOUNTS = (Path("/sys/fs/cgroup/unified"), Path("/sys/fs/cgroup"))
@@ -67,7 +67,7 @@ class Account:
         for pid in self._members():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        wait_for(lambda: not self._members(), 30)
+        poll(lambda: not self._members(), 30)
         self._group.rmdir()
 
     def argv(self, command: list[str]) -> list[str]:

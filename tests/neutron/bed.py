@@ -18,9 +18,9 @@ from tests.neutron.openvswitch import EXTERNAL_BRIDGE, PHYSICAL_NETWORK, OpenVSw
 from tests.neutron.programs import Program, neutron_venv
 from tests.neutron.rest import Rest
 from tests.neutron.servers import Neutron, l2_agent
-from tests.neutron.waiting import wait_for
 from tests.support.rabbit import Rabbit
 from tests.support.sandbox import Sandbox
+from tests.support.waiting import poll
 
 HOST = "node1"
 _ALIVE_S = 240
@@ -94,7 +94,7 @@ class Bed:
             row = self.agent_row(binary)
             return row if row and row["alive"] else None
 
-        return wait_for(alive, timeout)
+        return poll(alive, timeout)
 
     def _start_l2_agent(self) -> None:
         self.l2_agent.start()

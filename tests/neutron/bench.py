@@ -28,8 +28,8 @@ from tests.neutron.cloud import Cloud, Member
 from tests.neutron.kernel import in_api, in_kernel
 from tests.neutron.l3_agents import BINARY, L3Agent, peer
 from tests.neutron.programs import Program
-from tests.neutron.waiting import wait_for
 from tests.support.sandbox import Inside, Sandbox
+from tests.support.waiting import poll
 
 OURS, PEER = "l3-agent", "neutron-l3-agent 29"
 _SYNC_S, _CHANGE_S = 1800, 120
@@ -99,8 +99,8 @@ class _Run:
         wanted = in_api(self.bed.rest)
         started = time.monotonic()
         self.agent.start()
-        wait_for(lambda: self._all_there(set(wanted)), _SYNC_S, every=0.5)
-        wait_for(lambda: in_kernel(self.bed.sandbox) == wanted, _SYNC_S, every=2)
+        poll(lambda: self._all_there(set(wanted)), _SYNC_S, interval=0.5)
+        poll(lambda: in_kernel(self.bed.sandbox) == wanted, _SYNC_S, interval=2)
         wall = time.monotonic() - started
         used = self.usage()
         figures = _figures([wall], used, 1)
@@ -112,7 +112,7 @@ class _Run:
         before, size = self.account.usage(0), self.agent.log.stat().st_size
         started = time.monotonic()
         self.agent.start()
-        wait_for(lambda: self._looked_at_all(routers, size), _SYNC_S, every=0.2)
+        poll(lambda: self._looked_at_all(routers, size), _SYNC_S, interval=0.2)
         wall = time.monotonic() - started
         used = self.usage()
         return _figures([wall], Usage(used.cpu - before.cpu, used.started), 1)
@@ -182,7 +182,7 @@ def _measure(
         if one["id"] not in known:
             bed.rest.delete("floatingips", one["id"])
     wanted = in_api(bed.rest)
-    wait_for(lambda: in_kernel(bed.sandbox) == wanted, _CHANGE_S, every=2)
+    poll(lambda: in_kernel(bed.sandbox) == wanted, _CHANGE_S, interval=2)
     take("delete", len(chosen), lambda number: _delete(bed, chosen[number]))
     return figures
 
@@ -214,7 +214,7 @@ def _delete(bed: Bed, router: Member) -> float:
     assert row is not None
     bed.rest.request("DELETE", f"agents/{row['id']}/l3-routers/{router['id']}")
     answered = time.monotonic()
-    wait_for(lambda: router["id"] not in _routers(bed.sandbox), _CHANGE_S, every=0.01)
+    poll(lambda: router["id"] not in _routers(bed.sandbox), _CHANGE_S, interval=0.01)
     return time.monotonic() - answered
 
 
@@ -234,7 +234,7 @@ def _heard(sandbox: Sandbox, router: Member) -> Iterator[Callable[[str], float]]
         raise RuntimeError(f"{address} did not come: {text}")
 
     try:
-        wait_for(lambda: _listens(monitor), 10, every=0.02)
+        poll(lambda: _listens(monitor), 10, interval=0.02)
         yield heard
     finally:
         monitor.kill()

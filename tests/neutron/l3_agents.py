@@ -11,9 +11,9 @@ from l3agent.ops.control_client import CONTROL_SOCKET, call_agent
 from tests.neutron.files import Deployment
 from tests.neutron.programs import Program
 from tests.neutron.servers import agent
-from tests.neutron.waiting import wait_for
 from tests.support.processes import SCRIPTS
 from tests.support.sandbox import Sandbox
+from tests.support.waiting import poll
 
 BINARY = "neutron-l3-agent"
 
@@ -36,7 +36,7 @@ class L3Agent(Program):
 
     def wait_in_sync(self, timeout: float = 240) -> dict[str, Any]:
         """Wait for a complete full sync with nothing left to do, and return the status."""
-        return wait_for(lambda: status if _in_sync(status := self.status()) else None, timeout)
+        return poll(lambda: status if _in_sync(status := self.status()) else None, timeout)
 
 
 def peer(sandbox: Sandbox, folder: Path, deployment: Deployment) -> Program:

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from tests.neutron.bed import Bed
 from tests.neutron.cloud import EXTERNAL_CIDR, Member
 from tests.neutron.openvswitch import EXTERNAL_BRIDGE
-from tests.neutron.waiting import wait_for
 from tests.support.sandbox import SandboxError
 from tests.support.traffic import Traffic
+from tests.support.waiting import poll
 
 INTEGRATION_BRIDGE = "br-int"
 OUTSIDE = "outside"
@@ -35,7 +35,7 @@ class Machines:
         name = f"vm-{port['id'][:8]}"
         self._plug(name, INTEGRATION_BRIDGE, device, address, settings, mac=port["mac_address"])
         self._bed.sandbox.run(["ip", "route", "add", "default", "via", subnet["gateway_ip"]], netns=name)
-        wait_for(lambda: self._bed.rest.get("ports", port["id"])["status"] == "ACTIVE", _WIRED_S)
+        poll(lambda: self._bed.rest.get("ports", port["id"])["status"] == "ACTIVE", _WIRED_S)
         return name
 
     def outside(self) -> str:
@@ -46,7 +46,7 @@ class Machines:
 
     def wait_reaches(self, machine: str, to: str) -> None:
         """Wait until a connection comes about."""
-        wait_for(lambda: self._traffic.reaches(machine, to), _WIRED_S)
+        poll(lambda: self._traffic.reaches(machine, to), _WIRED_S)
 
     def close(self) -> None:
         """End all machines."""

@@ -13,9 +13,9 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from tests.neutron.waiting import wait_for
 from tests.support.processes import last_lines
 from tests.support.sandbox import Sandbox, children, kill_family
+from tests.support.waiting import poll
 
 NEUTRON = "neutron==29.0.0"
 _CONSTRAINTS = Path(__file__).with_name("constraints.txt")
@@ -138,6 +138,6 @@ class Program:
             return ready()
 
         try:
-            wait_for(looks_ready, timeout)
+            poll(looks_ready, timeout)
         except TimeoutError as exc:
             raise RuntimeError(f"{self.name} not ready after {timeout} s: {last_lines(self.log)}") from exc

@@ -15,7 +15,7 @@ from tests.neutron.cloud import Cloud, Member
 from tests.neutron.expect import SOON, wait_equal, wait_status
 from tests.neutron.kernel import in_kernel
 from tests.neutron.l3_agents import BINARY, L3Agent
-from tests.neutron.waiting import wait_for
+from tests.support.waiting import poll
 
 pytestmark = pytest.mark.neutron
 
@@ -73,7 +73,7 @@ def test_floating_ips_are_down_when_their_router_is_served_no_more_and_active_ag
     row = bed.wait_alive(BINARY)
     bed.rest.update("agents", row["id"], admin_state_up=False)
     wait_status(bed, stays, "DOWN")
-    wait_for(lambda: not in_kernel(bed.sandbox), SOON)
+    poll(lambda: not in_kernel(bed.sandbox), SOON)
     bed.rest.update("agents", row["id"], admin_state_up=True)
     wait_status(bed, stays, "ACTIVE")
 
@@ -102,7 +102,7 @@ def test_a_floating_ip_is_active_after_a_move_between_two_nodes_in_either_order(
         _unschedule(bed, "node1", router)
         _schedule(bed, "node2", router)
         wait_status(bed, floating_ip, "ACTIVE")
-    wait_for(lambda: not in_kernel(bed.sandbox), SOON)
+    poll(lambda: not in_kernel(bed.sandbox), SOON)
     _assert_stays_active(bed, floating_ip)
 
     # The first one builds it while the second one is away; then the second one starts and removes what it has.
@@ -110,7 +110,7 @@ def test_a_floating_ip_is_active_after_a_move_between_two_nodes_in_either_order(
     _unschedule(bed, "node2", router)
     _schedule(bed, "node1", router)
     wait_status(bed, floating_ip, "ACTIVE")
-    wait_for(lambda: router["id"] in in_kernel(bed.sandbox), SOON)
+    poll(lambda: router["id"] in in_kernel(bed.sandbox), SOON)
     second.start()
     second.wait_in_sync()
     assert router["id"] not in second.status()["routers"]

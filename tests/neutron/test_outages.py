@@ -13,7 +13,7 @@ from tests.neutron.cloud import Cloud, Member
 from tests.neutron.expect import wait_equal
 from tests.neutron.kernel import in_kernel
 from tests.neutron.l3_agents import BINARY, L3Agent
-from tests.neutron.waiting import wait_for
+from tests.support.waiting import poll
 
 pytestmark = pytest.mark.neutron
 
@@ -79,7 +79,7 @@ def test_a_part_of_the_server_is_killed_and_the_agent_goes_on(
     program.kill()
     eventlet.sleep(5)
     program.start()
-    wait_for(bed.neutron.answers, BACK_WITHIN)
+    poll(bed.neutron.answers, BACK_WITHIN)
     cloud.floating_ip(external, port)
     wait_equal(bed, BACK_WITHIN)
     assert agent.status()["removed"] == []
@@ -133,7 +133,7 @@ def test_an_agent_that_is_switched_off_and_on_serves_its_routers_again(
     row = bed.wait_alive(BINARY)
     syncs = agent.status()["full_syncs"]
     bed.rest.update("agents", row["id"], admin_state_up=False)
-    wait_for(lambda: agent.status()["full_syncs"] > syncs, BACK_WITHIN)
+    poll(lambda: agent.status()["full_syncs"] > syncs, BACK_WITHIN)
     bed.rest.update("agents", row["id"], admin_state_up=True)
     wait_equal(bed, BACK_WITHIN)
 
@@ -148,7 +148,7 @@ def test_an_agent_whose_row_is_deleted_comes_back_and_serves_its_routers(
     row = bed.wait_alive(BINARY)
     bed.rest.delete("agents", row["id"])
     assert bed.wait_alive(BINARY)["id"] != row["id"]
-    wait_for(lambda: hosting(bed, router) == [bed.deployment.host], BACK_WITHIN)
+    poll(lambda: hosting(bed, router) == [bed.deployment.host], BACK_WITHIN)
     cloud.floating_ip(external, cloud.port(subnet))
     wait_equal(bed, BACK_WITHIN)
 
@@ -159,7 +159,7 @@ def test_a_node_is_drained_and_used_again_by_the_api(bed: Bed, agent: L3Agent, c
     wait_equal(bed)
     path = f"agents/{bed.wait_alive(BINARY)['id']}/l3-routers"
     bed.rest.request("DELETE", f"{path}/{router['id']}")
-    wait_for(lambda: not in_kernel(bed.sandbox), BACK_WITHIN)
+    poll(lambda: not in_kernel(bed.sandbox), BACK_WITHIN)
     bed.rest.request("POST", path, {"router_id": router["id"]})
     wait_equal(bed)
 

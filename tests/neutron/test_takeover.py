@@ -17,9 +17,9 @@ from tests.neutron.l3_agents import BINARY, L3Agent, peer
 from tests.neutron.machines import Machines, machines_on
 from tests.neutron.programs import Program
 from tests.neutron.test_peer import PEER_S
-from tests.neutron.waiting import wait_for
 from tests.support.neutron_router import Steady, totals
 from tests.support.processes import SCRIPTS
+from tests.support.waiting import poll
 
 pytestmark = pytest.mark.neutron
 
@@ -84,7 +84,7 @@ def give_ipv6(bed: Bed, router: Member, inside: str, outside: str) -> None:
         bed.sandbox.run(["ip", "-6", "route", "flush", "proto", "ra"], netns=name)
         bed.sandbox.run(["ip", "address", "add", address, "dev", device, "nodad"], netns=name)
         bed.sandbox.run(["ip", "-6", "route", "replace", to, "via", via], netns=name)
-    wait_for(lambda: "bytes from" in _ping(bed, inside, f"{EXTERNAL6}1"), PEER_S)
+    poll(lambda: "bytes from" in _ping(bed, inside, f"{EXTERNAL6}1"), PEER_S)
 
 
 def _ping(bed: Bed, name: str, to: str) -> str:

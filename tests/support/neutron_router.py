@@ -18,7 +18,7 @@ from tests.support import steady
 from tests.support.payloads import legacy_payload
 from tests.support.sandbox import Sandbox
 from tests.support.states import bridge, namespace, tap
-from tests.support.waiting import wait_until
+from tests.support.waiting import poll
 from tests.support.watch import Program
 
 _CAPTURED = Path(__file__).parents[1] / "scenarios" / "legacy"
@@ -131,7 +131,7 @@ class Steady:
     def goes_on(self, times: int = 20) -> None:
         """Wait until each client has sent that many times more."""
         before = self.counts()
-        wait_until(
+        poll(
             lambda: all(now["sent"] >= before[name]["sent"] + times for name, now in self.counts().items()),
             timeout=60,
         )

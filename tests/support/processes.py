@@ -29,7 +29,7 @@ from l3agent.model.states import Key, Report, State
 from l3agent.model.wire import pack_state, unpack_report
 from l3agent.ops.control_client import CONTROL_SOCKET, call_agent
 from tests.support.sandbox import Inside, Sandbox
-from tests.support.waiting import wait_until
+from tests.support.waiting import poll
 
 #: Where the console scripts of this environment are.
 SCRIPTS = Path(sysconfig.get_path("scripts"))
@@ -93,7 +93,7 @@ class Dataplane:
             argv = [*prefix, str(SCRIPTS / "l3-dataplane"), "--config-file", str(self.conf)]
             self._process = self.sandbox.popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         # In a guest, beside other tests, the start takes more than a minute.
-        wait_until(self._listens, timeout=240)
+        poll(self._listens, timeout=240)
 
     def name_nics(self, *names: str) -> None:
         """Write a topology file of root that names NICs, one for each external network."""
@@ -241,7 +241,7 @@ class Agent:
             return bool(last) and bool(reached(last))
 
         try:
-            wait_until(look, timeout=timeout)
+            poll(look, timeout=timeout)
         except Exception as exc:
             raise AssertionError(f"not reached in {timeout} s; status {last}; log: {last_lines(self.log)}") from exc
         return last

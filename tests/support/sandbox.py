@@ -27,6 +27,9 @@ echo ready
 exec cat > /dev/null
 """
 
+#: User and group of an agent that has no privilege.
+NOBODY = 65534
+
 
 #: Seconds that the kernel may take to end what is inside; it takes apart some hundred namespaces a second.
 _END_S = 120

@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from functools import partial
 
 from tests.support.sandbox import Inside, Sandbox
-from tests.support.waiting import wait_until
+from tests.support.waiting import poll
 
 #: How ``nft monitor`` says that a batch was committed.
 GENERATION = "# new generation"
@@ -66,7 +66,7 @@ class Events:
     def so_far(self) -> list[str]:
         """Return what was seen until now, marks left out."""
         self._mark(last := _name())  # one only: the lines of a second would be taken for what happened
-        wait_until(partial(self._seen_twice, last), timeout=_TIMEOUT_S)
+        poll(partial(self._seen_twice, last), timeout=_TIMEOUT_S)
         lines = self._program.lines()
         # A mark comes and goes: the first went with the last line that names it.
         begin = max(at for at, line in enumerate(lines) if self._first in line) + 1
@@ -81,7 +81,7 @@ class Events:
         while time.monotonic() < deadline:
             self._mark(name := _name())
             with suppress(TimeoutError):
-                return wait_until(partial(self._seen_twice, name), timeout=0.05)
+                return poll(partial(self._seen_twice, name), timeout=0.05)
         raise TimeoutError(f"no mark was seen: {self._program.lines()}")
 
     def _seen_twice(self, name: str) -> str:
@@ -129,7 +129,7 @@ def capture(sandbox: Sandbox, device: str, expression: str, netns: str | None = 
         sandbox, ["tcpdump", "-l", "-nn", "-e", "-v", "--immediate-mode", "-i", device, expression], netns
     )
     try:
-        wait_until(lambda: any("listening on" in line for line in program.lines()), timeout=_TIMEOUT_S)
+        poll(lambda: any("listening on" in line for line in program.lines()), timeout=_TIMEOUT_S)
         yield program
     finally:
         program.close()
