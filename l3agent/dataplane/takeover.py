@@ -65,7 +65,7 @@ def _hand_back(kernel: Kernel, name: str) -> str | None:
     if handle is None:
         return None
     kernel.write_sysctls(handle, _KERNEL_DEFAULTS)
-    handle.netfilter.nft_batch(nft_table.mark_as_without_scope())
+    handle.netfilter.nft_batch(nft_table.mark_packets_without_scope())
     links = rtnl.parse_links(handle.route.dump(rtnl.dump_links()))
     devices = {info.name for info in links if info.name.startswith((GATEWAY_DEVICE, INTERNAL_DEVICE))}
     if not _has_neutron_rules(handle.netfilter, devices):
@@ -137,7 +137,7 @@ def _replaced(family: iptables.Family, table: str, chains: list[Chain], rules: l
         if rule.chain in names and (_METADATA in rule.raw or (table, rule.chain) == _METADATA_GUARD)
     }
     staying = {rule.chain for rule in rules if rule.handle in kept}
-    while more := {rule for rule in rules if rule.leads_to in staying and rule.handle not in kept}:
+    while more := {rule for rule in rules if rule.target in staying and rule.handle not in kept}:
         kept |= {rule.handle for rule in more}
         staying |= {rule.chain for rule in more if rule.chain in names}
     going = names - staying
@@ -147,7 +147,7 @@ def _replaced(family: iptables.Family, table: str, chains: list[Chain], rules: l
         rules=tuple(
             (rule.chain, rule.handle)
             for rule in rules
-            if rule.handle not in kept and (rule.chain in staying or rule.leads_to in going) and rule.chain not in going
+            if rule.handle not in kept and (rule.chain in staying or rule.target in going) and rule.chain not in going
         ),
         chains=tuple(sorted(going)),
     )

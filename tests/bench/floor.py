@@ -25,7 +25,7 @@ from l3agent.dataplane.netlink.message import (
     attribute,
     message,
     nested,
-    numbered,
+    number_messages,
     text,
     u32,
 )
@@ -140,7 +140,7 @@ def _inside(plan: Plan, index: Mapping[str, int]) -> bytes:
 
 def _batch(body: bytes) -> bytes:
     data = bytearray(body)
-    numbered(data, 1)
+    number_messages(data, 1)
     return bytes(data)
 
 

@@ -65,7 +65,7 @@ class Standing:
         return self.applied.find_affected(notices, plans)
 
     def inner(self, link: Link, **other: Any) -> Notice:
-        right = {"name": link.device, "mac": link.mac, "mtu": link.mtu, "up": True, "carries_all": True}
+        right = {"name": link.device, "mac": link.mac, "mtu": link.mtu, "up": True, "arp_and_multicast": True}
         return NSID, _link_event(self.devices[link.device], **(right | other))
 
     def outer(self, link: Link, **other: Any) -> Notice:
@@ -107,7 +107,7 @@ def _removals(router: Standing, entry: Entry) -> list[Notice]:
         case DeviceAddress(device, interface):
             return [(NSID, AddressEvent(True, router.devices[device], interface))]
         case KernelRoute(destination):
-            replaced = RouteEvent(False, destination, ours=False)
+            replaced = RouteEvent(False, destination, is_ours=False)
             return [(NSID, RouteEvent(True, destination)), (NSID, RouteEvent(False, destination)), (NSID, replaced)]
         case Bridge(name):
             index = router.bridges[name]
@@ -116,10 +116,10 @@ def _removals(router: Standing, entry: Entry) -> list[Notice]:
             unmarked = [_link_event(index, name=name, up=True, mac=mac, alias=alias) for alias in ("", "mine")]
             return [(None, LinkEvent(True, index, name, b"")), (None, down), *((None, one) for one in unmarked)]
         case ConnectedRoute(_, network):
-            return [(NSID, RouteEvent(True, network, ours=False)), (NSID, RouteEvent(False, network, ours=False))]
+            return [(NSID, RouteEvent(True, network, is_ours=False)), (NSID, RouteEvent(False, network, is_ours=False))]
         case Link() as link:
             wrong: list[dict[str, Any]] = [{"up": False}, {"mtu": 599}, {"name": "renamed"}]
-            flags = {"carries_all": False}
+            flags = {"arp_and_multicast": False}
             inside = [router.inner(link, **one) for one in [*wrong, {"mac": "02:00:00:00:00:01"}, flags]]
             outside = [router.outer(link, **one) for one in [*wrong, {"master": 4711}]]
             gone: list[Notice] = [
@@ -146,7 +146,7 @@ def test_what_is_not_ours_concerns_nobody(router: Standing) -> None:
     foreign: list[Notice] = [
         (NSID, AddressEvent(False, 99, ip_interface("198.51.100.77/32"))),
         (NSID, _link_event(99, name="mine0", up=False)),
-        (NSID, RouteEvent(False, ip_network("198.51.100.77/32"), ours=False)),
+        (NSID, RouteEvent(False, ip_network("198.51.100.77/32"), is_ours=False)),
         (None, _link_event(99, name="mine1", up=False)),
         (None, PinRemoved("mine")),
         (NSID + 1, RulesEvent()),

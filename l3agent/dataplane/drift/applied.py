@@ -322,8 +322,8 @@ class AppliedStates:
         entry = self._locations[next(iter(users))].outside[event.name]
         if isinstance(entry, Link) and entry.is_ovs_internal:
             # It belongs inside: Open vSwitch has created it anew.
-            yield from () if event.gone else users
-        elif event.gone or not self._is_as_desired_outside(entry, event.info):
+            yield from () if event.is_removal else users
+        elif event.is_removal or not self._is_as_desired_outside(entry, event.info):
             self._forget_index(event.name)
             yield from users
         else:

@@ -78,7 +78,7 @@ def _filter_requests(edge: PendingFlush) -> list[bytes]:
         case "untranslated":
             return [conntrack.delete_untranslated(edge.original)]
         case "gateway_snat" | "hairpin_snat":
-            return [conntrack.delete_source(edge.original, turned=edge.cause == "hairpin_snat")]
+            return [conntrack.delete_source(edge.original, hairpin=edge.cause == "hairpin_snat")]
         case "address":
             return conntrack.delete_address(edge.original)
         case _:

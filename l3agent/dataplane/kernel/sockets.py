@@ -19,9 +19,9 @@ from l3agent.dataplane.netlink.message import (
     DUMP_INTERRUPTED,
     ERROR,
     attributes,
-    cut,
     messages,
-    numbered,
+    number_messages,
+    split_batch,
 )
 from l3agent.exceptions import ApplyError
 
@@ -95,10 +95,10 @@ class NetlinkSocket:
         """
         refused: KernelRefused | None = None
         sent = 0
-        for part in cut(body, _SEND_BYTES):
+        for part in split_batch(body, _SEND_BYTES):
             first = self._first_number()
             numbered_body = bytearray(part)
-            self._next = numbered(numbered_body, first) + 1
+            self._next = number_messages(numbered_body, first) + 1
             self._send(numbered_body)
             try:
                 self._wait(first, self._next - 1, first - 1 - sent, ignore)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Netlink as bytes: plain functions from values to messages and back. No socket is touched here.
+"""Encoding and decoding of netlink messages: pure functions between values and bytes, without sockets.
 
-One file a protocol: ``rtnl`` (links, addresses, routes), ``nft`` (nf_tables), ``conntrack`` (ctnetlink), ``announce``
-(gratuitous ARP and unsolicited neighbour advertisements, which are frames, not netlink). ``message`` is the framing.
+One file per protocol: ``rtnl`` and ``routes`` (rtnetlink), ``nft`` (nf_tables), ``conntrack`` (ctnetlink), and
+``announce`` (gratuitous ARP and unsolicited neighbour advertisements, which are frames). ``message`` is the framing.
 """

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Frames that tell the neighbours where an address lives now.
+"""Frames that announce the MAC address of an address to its neighbours.
 
-IPv4: an ARP announcement (RFC 5227 section 3), a request for the own address. IPv6: an unsolicited neighbour
-advertisement with the override flag (RFC 4861 section 7.2.6) to all nodes.
+IPv4: an ARP announcement (RFC 5227 section 3), which is a request for the sender's own address. IPv6: an unsolicited
+neighbour advertisement with the override flag (RFC 4861 section 7.2.6) to all nodes.
 """
 
 from __future__ import annotations
@@ -42,13 +42,13 @@ def _neighbour_advertisement(mac: bytes, address: bytes) -> bytes:
     unsummed = bytes((_NEIGHBOUR_ADVERTISEMENT, 0, 0, 0)) + body
     pseudo = address + _ALL_NODES + pack(">II", len(unsummed), _ICMPV6)
     icmp = bytes((_NEIGHBOUR_ADVERTISEMENT, 0)) + pack(">H", _checksum(pseudo + unsummed)) + body
-    # Version 6, hop limit 255 as RFC 4861 section 7.1.2 demands.
+    # Version 6, hop limit 255 (RFC 4861 section 7.1.2).
     header = pack(">IHBB", 6 << 28, len(icmp), _ICMPV6, 255) + address + _ALL_NODES
     return _ALL_NODES_MAC + mac + pack(">H", ETHERTYPE_IPV6) + header + icmp
 
 
 def _checksum(data: bytes) -> int:
-    """Return the Internet checksum (RFC 1071); ``data`` has an even length here."""
+    """Return the Internet checksum (RFC 1071) of data of even length."""
     total: int = sum(unpack(f">{len(data) // 2}H", data))
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)

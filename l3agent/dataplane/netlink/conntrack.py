@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ctnetlink: delete the conntrack entries of one address translation and no others.
+"""ctnetlink: requests that delete the conntrack entries of a single address translation.
 
-Source: linux/netfilter/nfnetlink_conntrack.h, conntrack(8). Since Linux 6.11 a DELETE takes a filter (CTA_FILTER), and
-the kernel walks its global table once per request. Older kernels refuse it with EINVAL, although dumps take one since
-5.8: there the entries are dumped, matched here and deleted one by one.
+Source: linux/netfilter/nfnetlink_conntrack.h, conntrack(8). Since Linux 6.11 a DELETE accepts a filter (CTA_FILTER),
+and the kernel walks its global table once per request. Older kernels answer EINVAL, although dumps accept a filter
+since 5.8: on these the entries are dumped, matched in user space and deleted individually.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ _TUPLE_ORIG, _TUPLE_REPLY, _STATUS, _ID, _FILTER, _STATUS_MASK = 1, 2, 3, 12, 25
 _TUPLE_IP = 1
 _IP_V4_SRC, _IP_V4_DST = 1, 2
 _FILTER_ORIG_FLAGS, _FILTER_REPLY_FLAGS = 1, 2
-# Which fields of a tuple are compared (include/net/netfilter/nf_conntrack.h, CTA_FILTER_F_*).
+# Compared fields of a tuple (include/net/netfilter/nf_conntrack.h, CTA_FILTER_F_*).
 _F_SRC, _F_DST = 1 << 0, 1 << 1
 #: Bits of the status of an entry (linux/netfilter/nf_conntrack_common.h, IPS_SRC_NAT and IPS_DST_NAT).
 SOURCE_TRANSLATED, DESTINATION_TRANSLATED = 1 << 4, 1 << 5
-#: nfgenmsg of family IPv4, version 1: only from that version on does an address in a delete act as a filter.
+#: nfgenmsg of family IPv4, version 1: an address in a DELETE acts as a filter since that version.
 _NFGENMSG_IPV4 = b"\x02\x01\x00\x00"
 
 
 @dataclass(frozen=True, slots=True)
 class ConntrackEntry:
-    """An IPv4 entry: the addresses of its two tuples as numbers, its status bits, and a request that deletes it."""
+    """An IPv4 entry: the addresses of both tuples as integers, the status bits, and the request that deletes it."""
 
     original_source: int
     original_destination: int
@@ -43,8 +43,8 @@ class ConntrackEntry:
 def delete_floating_ip(floating: IPv4Address, fixed: IPv4Address) -> list[bytes]:
     """Return requests that delete the entries of a floating IP mapping, in both directions.
 
-    From outside the original destination is the floating address and the answers come from the fixed one; from inside
-    the original source is the fixed address and the answers go to the floating one.
+    Inbound, the original destination is the floating address and the reply source is the fixed address; outbound, the
+    original source is the fixed address and the reply destination is the floating address.
     """
     return [
         _delete((_TUPLE_ORIG, _IP_V4_DST, floating), (_TUPLE_REPLY, _IP_V4_SRC, fixed)),
@@ -62,12 +62,12 @@ def delete_address(address: IPv4Address) -> list[bytes]:
     return [_delete((_TUPLE_ORIG, _IP_V4_DST, address)), _delete((_TUPLE_REPLY, _IP_V4_DST, address))]
 
 
-def delete_source(address: IPv4Address, *, turned: bool) -> bytes:
+def delete_source(address: IPv4Address, *, hairpin: bool) -> bytes:
     """Return a request that deletes the entries whose source was translated to an address.
 
-    :param turned: those whose destination was translated as well, which turned back inside; else those that went out.
+    :param hairpin: delete the entries whose destination was translated as well; otherwise only the others.
     """
-    status = SOURCE_TRANSLATED | (DESTINATION_TRANSLATED if turned else 0)
+    status = SOURCE_TRANSLATED | (DESTINATION_TRANSLATED if hairpin else 0)
     body = (
         _NFGENMSG_IPV4
         + nested(_TUPLE_REPLY, nested(_TUPLE_IP, attribute(_IP_V4_DST, address.packed)))
@@ -79,7 +79,7 @@ def delete_source(address: IPv4Address, *, turned: bool) -> bytes:
 
 
 def dump_entries() -> bytes:
-    """Ask for the IPv4 entries of the namespace."""
+    """Return a request for the IPv4 entries of the namespace."""
     return message(_SUBSYSTEM | _GET, DUMP, _NFGENMSG_IPV4)
 
 
@@ -89,21 +89,21 @@ def parse_entries(data: bytes) -> Iterator[ConntrackEntry]:
         if kind == _SUBSYSTEM | _NEW:
             parts = attribute_map(data, start + 4, end)
             status = int.from_bytes(parts.get(_STATUS, b""), "big")
-            # The identifier keeps the request from a later entry with the same tuple.
+            # The identifier protects a later entry with the same tuple from the request.
             body = _NFGENMSG_IPV4 + nested(_TUPLE_ORIG, parts[_TUPLE_ORIG]) + attribute(_ID, parts[_ID])
             deletion = message(_SUBSYSTEM | _DELETE, 0, body)
-            yield ConntrackEntry(*_ends(parts[_TUPLE_ORIG]), *_ends(parts[_TUPLE_REPLY]), status, deletion)
+            yield ConntrackEntry(*_addresses(parts[_TUPLE_ORIG]), *_addresses(parts[_TUPLE_REPLY]), status, deletion)
 
 
-def _ends(side: bytes) -> tuple[int, int]:
-    """Return source and destination in a tuple of an entry."""
+def _addresses(side: bytes) -> tuple[int, int]:
+    """Return the source and destination address of a tuple."""
     addresses = attribute_map(side, 0, len(side))[_TUPLE_IP]
     parts = attribute_map(addresses, 0, len(addresses))
     return int.from_bytes(parts[_IP_V4_SRC], "big"), int.from_bytes(parts[_IP_V4_DST], "big")
 
 
 def _delete(*sides: tuple[int, int, IPv4Address]) -> bytes:
-    """Return a request that deletes the entries with all of these: a tuple, a field of it, and the address there."""
+    """Return a request that deletes the entries that match all conditions: (tuple, field, address)."""
     flags = {_TUPLE_ORIG: 0, _TUPLE_REPLY: 0}
     body = _NFGENMSG_IPV4
     for side, field, address in sides:

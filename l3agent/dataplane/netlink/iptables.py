@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""nf_tables: the chains and rules of iptables (iptables-nft, xtables-nft(8)), which are somebody else's.
+"""nf_tables: chains and rules of iptables (iptables-nft, xtables-nft(8)), which other programs own.
 
-Source: linux/netfilter/nf_tables.h. Tables of iptables are those of that name in the families ip and ip6.
+Source: linux/netfilter/nf_tables.h. An iptables table is the nf_tables table of that name in family ip or ip6.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ Family = Literal["ip", "ip6"]
 
 _SUBSYSTEM = 10 << 8
 _NEWCHAIN, _GETCHAIN, _DELCHAIN, _NEWRULE, _GETRULE, _DELRULE = 3, 4, 5, 6, 7, 8
-# nfgenmsg: family (NFPROTO_IPV4, NFPROTO_IPV6; NFPROTO_UNSPEC is all), version, nothing.
+# nfgenmsg: family (NFPROTO_IPV4, NFPROTO_IPV6; NFPROTO_UNSPEC means all), version, zero.
 _FAMILIES: dict[Family, int] = {"ip": 2, "ip6": 10}
 _NAMES: dict[int, Family] = {number: name for name, number in _FAMILIES.items()}
 _ALL_FAMILIES = bytes(4)
@@ -36,18 +36,18 @@ class Chain:
 class Rule:
     """A rule.
 
-    :param leads_to: the chain that it jumps to, or nothing.
-    :param raw: its expressions, as the kernel has them.
+    :param target: the chain that the rule jumps to, or an empty string.
+    :param raw: its expressions in the encoding of the kernel.
     """
 
     chain: str
     handle: int
-    leads_to: str
+    target: str
     raw: bytes
 
 
 def dump_chains() -> bytes:
-    """Ask for the chains of all tables of all families."""
+    """Return a request for the chains of all tables of all families."""
     return message(_SUBSYSTEM | _GETCHAIN, DUMP, _ALL_FAMILIES)
 
 
@@ -62,7 +62,7 @@ def parse_chains(data: bytes) -> list[Chain]:
 
 
 def dump_rules(family: Family, table: str) -> bytes:
-    """Ask for the rules of a table."""
+    """Return a request for the rules of a table."""
     return message(_SUBSYSTEM | _GETRULE, DUMP, _head(family) + text(1, table))
 
 
@@ -74,23 +74,23 @@ def parse_rules(data: bytes) -> list[Rule]:
             parts = attribute_map(data, start + 4, end)
             (handle,) = unpack(">Q", parts[3])
             raw = parts.get(4, b"")
-            found.append(Rule(_text(parts[2]), handle, _leads_to(raw), raw))
+            found.append(Rule(_text(parts[2]), handle, _jump_target(raw), raw))
     return found
 
 
 def delete_rule(family: Family, table: str, chain: str, handle: int) -> bytes:
-    """Delete one rule."""
+    """Return a request that deletes one rule."""
     which = text(1, table) + text(2, chain) + attribute(3, handle.to_bytes(8, "big"))
     return message(_SUBSYSTEM | _DELRULE, 0, _head(family) + which)
 
 
 def flush_chain(family: Family, table: str, chain: str) -> bytes:
-    """Delete all rules of a chain."""
+    """Return a request that deletes all rules of a chain."""
     return message(_SUBSYSTEM | _DELRULE, 0, _head(family) + text(1, table) + text(2, chain))
 
 
 def delete_chain(family: Family, table: str, chain: str) -> bytes:
-    """Delete an empty chain that no rule leads to."""
+    """Return a request that deletes an empty chain that no rule jumps to."""
     return message(_SUBSYSTEM | _DELCHAIN, 0, _head(family) + text(1, table) + text(3, chain))
 
 
@@ -98,8 +98,8 @@ def _head(family: Family) -> bytes:
     return bytes((_FAMILIES[family], 0, 0, 0))
 
 
-def _leads_to(raw: bytes) -> str:
-    """Return the chain of a verdict (NFTA_VERDICT_CHAIN) in the expressions of a rule, or nothing."""
+def _jump_target(raw: bytes) -> str:
+    """Return the chain of a verdict (NFTA_VERDICT_CHAIN) in the expressions of a rule, or an empty string."""
     for _, start, end in attributes(raw, 0, len(raw)):
         parts = attribute_map(raw, start, end)
         if parts.get(1) == _IMMEDIATE and 2 in parts:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Netlink framing: headers, attributes, nesting, and walking them.
+"""Netlink framing: encoding and decoding of headers, attributes and nested attributes.
 
-Source: linux/netlink.h, netlink(7), RFC 3549 section 2. Integers of the frame are in host byte order, everything is
-padded to four bytes.
+Source: linux/netlink.h, netlink(7), RFC 3549 section 2. Integers of the frame are in host byte order; messages and
+attributes are padded to four bytes.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ EXCLUSIVE = 0x200
 CREATE = 0x400
 APPEND = 0x800
 
-# Message types every protocol shares.
+# Message types of all protocols.
 ERROR = 2
 DONE = 3
 
-#: Largest value that bits of an attribute type may carry (NLA_TYPE_MASK).
+#: The type bits of an attribute type without flags (NLA_TYPE_MASK).
 _TYPE_MASK = 0x3FFF
 _NESTED = 0x8000
 
@@ -40,7 +40,7 @@ def attribute(kind: int, value: bytes) -> bytes:
 
 
 def nested(kind: int, *parts: bytes) -> bytes:
-    """Return an attribute that holds attributes."""
+    """Return an attribute that contains attributes."""
     value = b"".join(parts)
     return _ATTRIBUTE.pack(len(value) + 4, kind | _NESTED) + value
 
@@ -61,19 +61,19 @@ def u32(kind: int, value: int) -> bytes:
 
 
 def be32(kind: int, value: int) -> bytes:
-    """Return an attribute with 32 bits in network byte order, as nf_tables wants them."""
+    """Return an attribute with 32 bits in network byte order, which nf_tables uses."""
     return pack("=HH", 8, kind) + pack(">I", value)
 
 
 def message(kind: int, flags: int, body: bytes) -> bytes:
-    """Return one request; the sequence number is set by whoever sends it."""
+    """Return one request; the sender sets the sequence number."""
     return HEADER.pack(len(body) + 16, kind, flags | REQUEST, 0, 0) + body
 
 
-def numbered(messages: bytearray, first: int) -> int:
-    """Number the messages of a batch from ``first`` on and ask an acknowledgement of the last one; return its number.
+def number_messages(messages: bytearray, first: int) -> int:
+    """Number the messages of a batch from ``first``, request an acknowledgement of the last, and return its number.
 
-    One acknowledgement is enough: the kernel reports an error of any message regardless.
+    One acknowledgement suffices: the kernel reports an error of any message in any case.
     """
     offset, sequence, last = 0, first - 1, 0
     size = len(messages)
@@ -88,14 +88,14 @@ def numbered(messages: bytearray, first: int) -> int:
     return sequence
 
 
-def cut(messages: bytes, most: int) -> Iterator[bytes]:
-    """Cut a batch into parts of at most so many bytes, between messages."""
+def split_batch(messages: bytes, limit: int) -> Iterator[bytes]:
+    """Split a batch between messages into parts of at most ``limit`` bytes."""
     start = offset = 0
-    while len(messages) - start > most:
+    while len(messages) - start > limit:
         while offset < len(messages):
             (length,) = unpack_from("=I", messages, offset)
             after = offset + ((length + 3) & ~3)
-            if after - start > most and offset > start:
+            if after - start > limit and offset > start:
                 break
             offset = after
         yield messages[start:offset]
@@ -105,9 +105,9 @@ def cut(messages: bytes, most: int) -> Iterator[bytes]:
 
 
 def messages(data: bytes) -> Iterator[tuple[int, int, int, int, int]]:
-    """Walk received bytes: yields (type, flags, sequence, start of the body, end of the message).
+    """Yield (type, flags, sequence, start of the body, end of the message) of each message in received bytes.
 
-    What is cut off is left out.
+    A truncated message ends the iteration.
     """
     offset, size = 0, len(data)
     while offset + 16 <= size:
@@ -119,9 +119,9 @@ def messages(data: bytes) -> Iterator[tuple[int, int, int, int, int]]:
 
 
 def attributes(data: bytes, start: int, end: int) -> Iterator[tuple[int, int, int]]:
-    """Walk attributes: yields (type without its flag bits, start of the value, end of the value).
+    """Yield (type without flags, start of the value, end of the value) of each attribute.
 
-    What is cut off is left out.
+    A truncated attribute ends the iteration.
     """
     while start + 4 <= end:
         length, kind = _ATTRIBUTE.unpack_from(data, start)
@@ -132,5 +132,5 @@ def attributes(data: bytes, start: int, end: int) -> Iterator[tuple[int, int, in
 
 
 def attribute_map(data: bytes, start: int, end: int) -> dict[int, bytes]:
-    """Return attributes as a dictionary from type to value; of repeated types the last."""
+    """Return attributes as a dictionary from type to value; the last of repeated types wins."""
     return {kind: data[first:last] for kind, first, last in attributes(data, start, end)}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""nf_tables: batches, elements of maps and sets, and reading back; the table itself is in :mod:`.table`.
+"""nf_tables: batches, elements of maps and sets, dumps; :mod:`.nft_table` contains the table itself.
 
 Source: linux/netfilter/nf_tables.h, linux/netfilter/nfnetlink.h.
 """
@@ -18,7 +18,7 @@ from l3agent.dataplane.netlink.message import (
     message,
     messages,
     nested,
-    numbered,
+    number_messages,
     text,
 )
 
@@ -36,7 +36,7 @@ _BATCH = b"\x00\x00\x00\x0a"
 
 #: Bytes of a device name as a key (linux/if.h).
 IFNAMSIZ = 16
-#: How many elements one message may have: they share an attribute, whose length has 16 bits, and take up to 48 bytes.
+#: Maximum number of elements per message: the length of their common attribute has 16 bits, an element up to 48 bytes.
 MAX_ELEMENTS = 1000
 
 
@@ -46,17 +46,17 @@ def device_key(device: str) -> bytes:
 
 
 def batch(parts: Iterable[bytes], first: int) -> tuple[bytes, int]:
-    """Return an atomic batch, numbered from ``first`` on, and the number whose acknowledgement ends it.
+    """Return an atomic batch, numbered from ``first``, and the number of the message whose acknowledgement ends it.
 
-    The first number is that of the batch as a whole.
+    The message with the first number begins the batch.
     """
     body = bytearray(b"".join((message(_BATCH_BEGIN, 0, _BATCH), *parts)))
-    last = numbered(body, first)
+    last = number_messages(body, first)
     return bytes(body) + message(_BATCH_END, 0, _BATCH), last
 
 
 def request(kind: int, body: bytes, flags: int = 0) -> bytes:
-    """Return a message about something of family ip."""
+    """Return a message of family ip."""
     return message(_SUBSYSTEM | kind, flags, FAMILY_IP + body)
 
 
@@ -64,12 +64,12 @@ def request(kind: int, body: bytes, flags: int = 0) -> bytes:
 
 
 def new_elements(name: str, elements: Iterable[tuple[bytes, bytes | None]]) -> bytes:
-    """Add elements, (key, value) pairs, to a map, at most :data:`MAX_ELEMENTS`; value None for a set."""
+    """Return a request that adds (key, value) pairs to a map, at most :data:`MAX_ELEMENTS`; value None for a set."""
     return request(_NEWSETELEM, _elements(name, elements), CREATE)
 
 
 def delete_elements(name: str, keys: Iterable[bytes]) -> bytes:
-    """Delete elements by key, at most :data:`MAX_ELEMENTS`; a key that is not there fails the whole batch."""
+    """Return a request that deletes at most :data:`MAX_ELEMENTS` keys; a missing key fails the whole batch."""
     return request(_DELSETELEM, _elements(name, ((key, None) for key in keys)))
 
 
@@ -83,21 +83,21 @@ def _elements(name: str, elements: Iterable[tuple[bytes, bytes | None]]) -> byte
 
 @cache
 def _set(name: str) -> bytes:
-    """Return the attributes that name a set of our table; it has few of them."""
+    """Return the attributes that name a set of our table; cached, because the table has few sets."""
     return text(1, TABLE) + text(2, name)
 
 
-# ---- reading back ----------------------------------------------------------------------------------------------
+# ---- dumps -----------------------------------------------------------------------------------------------------
 
 
 @cache
 def get_generation() -> bytes:
-    """Ask for the generation of all rules of the namespace: whoever changes one, the answer changes."""
+    """Return a request for the generation of the ruleset of the namespace, which every change increases."""
     return request(_GETGEN, b"")
 
 
 def parse_generation(data: bytes) -> int | None:
-    """Return the generation in an answer; None when there is none (NFTA_GEN_ID)."""
+    """Return the generation in an answer (NFTA_GEN_ID), or None."""
     for kind, _, _, start, end in messages(data):
         if kind == _SUBSYSTEM | _NEWGEN:
             for name, first, last in attributes(data, start + 4, end):
@@ -107,32 +107,31 @@ def parse_generation(data: bytes) -> int | None:
 
 
 def dump_tables() -> bytes:
-    """Ask for the tables of the family; all but ours are left out by :func:`fingerprint`."""
+    """Return a request for the tables of the family; :func:`fingerprint` ignores all except ours."""
     return message(_SUBSYSTEM | _GETTABLE, DUMP, FAMILY_IP)
 
 
 def dump_chains() -> bytes:
-    """Ask for the chains of the family; those of other tables are left out by :func:`fingerprint`."""
+    """Return a request for the chains of the family; :func:`fingerprint` ignores chains of other tables."""
     return message(_SUBSYSTEM | _GETCHAIN, DUMP, FAMILY_IP)
 
 
 def dump_sets() -> bytes:
-    """Ask for the sets of our table."""
+    """Return a request for the sets of our table."""
     return message(_SUBSYSTEM | _GETSET, DUMP, FAMILY_IP + text(1, TABLE))
 
 
 def dump_rules() -> bytes:
-    """Ask for the rules of our table."""
+    """Return a request for the rules of our table."""
     return message(_SUBSYSTEM | _GETRULE, DUMP, FAMILY_IP + text(1, TABLE))
 
 
 def dump_elements(name: str) -> bytes:
-    """Ask for the elements of one map or set of our table."""
+    """Return a request for the elements of one map or set of our table."""
     return message(_SUBSYSTEM | _GETSETELEM, DUMP, FAMILY_IP + text(1, TABLE) + text(2, name))
 
 
-#: What of a table (its flags), a chain, a set and a rule is the same in every router; handles, use counts and user data
-#: are not.
+#: Attributes of tables, chains, sets and rules that are equal in all routers, unlike handles, use counts and user data.
 _LASTING = {
     NEWTABLE: (2,),
     NEWCHAIN: (3, 4, 5, 7),
@@ -142,9 +141,9 @@ _LASTING = {
 
 
 def fingerprint(*dumps: bytes) -> frozenset[tuple[int, int, bytes]]:
-    """Return what the dumps of tables, chains, sets and rules say of our table, comparable between routers.
+    """Return the content of our table in the dumps of tables, chains, sets and rules, comparable between routers.
 
-    Rules carry their place in the chain, so that order counts. Empty when there is no table.
+    Rules include their position, so that their order is compared. Empty if there is no table.
     """
     table = TABLE.encode() + b"\0"
     found: set[tuple[int, int, bytes]] = set()
@@ -161,7 +160,7 @@ def fingerprint(*dumps: bytes) -> frozenset[tuple[int, int, bytes]]:
 
 
 def parse_counters(data: bytes) -> dict[bytes, tuple[int, int]]:
-    """Return packets and bytes of each element in received bytes, by key; of those that count.
+    """Return packets and bytes of each counting element in received bytes, by key.
 
     NFTA_SET_ELEM_EXPR holds one expression (NFTA_EXPR_DATA), a counter: NFTA_COUNTER_BYTES, NFTA_COUNTER_PACKETS.
     """
@@ -174,7 +173,7 @@ def parse_counters(data: bytes) -> dict[bytes, tuple[int, int]]:
 
 
 def parse_elements(data: bytes) -> dict[bytes, bytes | None]:
-    """Return the elements in received bytes: key -> value, None in a set; one that catches all has the empty key."""
+    """Return the elements in received bytes: key -> value, None in a set; a catch-all element has the empty key."""
     return {
         _within(parts[1])[1] if 1 in parts else b"": _within(parts[2]).get(1) if 2 in parts else None
         for parts in _each_element(data)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The nf_tables table of a router.
 
-The rules are the same in every router; what differs are elements of maps and sets, so adding a floating IP is two
-elements in one atomic batch and no chain is ever rewritten. What the rules say, as nft prints it::
+The rules are equal in all routers; only the elements of maps and sets differ, so adding a floating IP adds two elements
+in one atomic batch and rewrites no chain. The table in the syntax of nft(8)::
 
     table ip l3agent {
       map floating_dnat { type ipv4_addr : ipv4_addr; }      # floating -> fixed
@@ -10,17 +10,17 @@ elements in one atomic batch and no chain is ever rewritten. What the rules say,
       map gateway_snat { type ifname : ipv4_addr; }          # gateway device -> address of the router outside
       map hairpin_snat { type ifname : ipv4_addr; }          # internal device -> address of the router outside
       set external { type ifname; }                          # the gateway device
-      set pending_flush { type ifname . ipv4_addr . ipv4_addr; }  # what was removed, its flows still to be dropped
+      set pending_flush { type ifname . ipv4_addr . ipv4_addr; }  # journal of conntrack entries to delete
       chain prerouting { type nat hook prerouting priority dstnat; dnat to ip daddr map @floating_dnat }
       chain output { type nat hook output priority dstnat; dnat to ip daddr map @floating_dnat }
       chain postrouting { type nat hook postrouting priority srcnat;
-        oifname != @external ct status & dnat == 0 accept    # between tenant networks nothing is translated
+        oifname != @external ct status & dnat == 0 accept    # no translation between tenant networks
         snat to ip saddr map @floating_snat fully-random
         snat to oifname map @gateway_snat fully-random
-        ct status & dnat != 0 snat to iifname map @hairpin_snat fully-random  # answers must come back through here
+        ct status & dnat != 0 snat to iifname map @hairpin_snat fully-random  # replies must return through the router
       }
-      set guarded { type ifname; }                           # the gateway device, where source NAT is on
-      set gateway_addresses { type ipv4_addr; }              # what may leave there without a translation
+      set guarded { type ifname; }                           # the gateway device, if source NAT is enabled
+      set gateway_addresses { type ipv4_addr; }              # sources that need no translation there
       chain guard { type filter hook postrouting priority srcnat + 1;
         ip daddr 169.254.0.0/16 oifname @external drop       # RFC 3927 2.7
         ct status snat,dnat accept
@@ -28,20 +28,20 @@ elements in one atomic batch and no chain is ever rewritten. What the rules say,
       }
     }
 
-NAT rules see only packets that conntrack tracks, and of a connection only the first. Chain ``guard`` sees every packet
-after NAT. It drops what would leave with the address of a tenant: packets in state INVALID (bare TCP flags, ICMP
-without a request, bad checksums), untracked ones, and those of connections that began before source NAT applied to
-them. Where source NAT is off, ``guarded`` is empty.
+NAT rules see only the first packet of each tracked connection. Chain ``guard`` sees every packet after NAT. It drops
+packets that would leave with the address of a tenant: packets in state INVALID (bare TCP flags, ICMP without a request,
+bad checksums), untracked packets, and packets of connections that began before source NAT applied to them. If source
+NAT is disabled, ``guarded`` is empty.
 
-Where traffic is counted, there is also this, and each floating IP is in both sets::
+If traffic is counted, the table also contains the following, and each floating IP is in both sets::
 
     set traffic_in { type ipv4_addr; counter; }
     set traffic_out { type ipv4_addr; counter; }
     chain count_in { type filter hook prerouting priority raw; iifname @external ip daddr @traffic_in }
     chain count_out { type filter hook postrouting priority 300; oifname @external ip saddr @traffic_out }
 
-Source: linux/netfilter/nf_tables.h, linux/netfilter/nf_nat.h, nft(8). The type numbers of keys are those that nft
-prints names for; the kernel does not read them.
+Source: linux/netfilter/nf_tables.h, linux/netfilter/nf_nat.h, nft(8). nft prints names for the type numbers of keys,
+which the kernel does not interpret.
 """
 
 from __future__ import annotations
@@ -70,9 +70,9 @@ _HOST_ORDER, _NETWORK_ORDER = 1, 2
 
 _HOOK_PREROUTING, _HOOK_OUTPUT, _HOOK_POSTROUTING = 0, 3, 4
 _PRIORITY_DSTNAT, _PRIORITY_SRCNAT = -100, 100
-#: The first priority at which the source is final.
+#: The first priority after source NAT.
 _PRIORITY_GUARD = _PRIORITY_SRCNAT + 1
-#: NF_IP_PRI_RAW, before destinations are translated; and one after sources are.
+#: NF_IP_PRI_RAW, before destination NAT; and a priority after source NAT.
 _PRIORITY_RAW, _PRIORITY_LATE = -300, 300
 #: NF_IP_PRI_MANGLE is -150.
 _PRIORITY_BEFORE_MANGLE = -151
@@ -91,7 +91,7 @@ _SADDR, _DADDR = 12, 16
 _CMP_EQ, _CMP_NEQ = 0, 1
 _LOOKUP_INVERT = 1
 _NAT_SNAT, _NAT_DNAT = 0, 1
-#: NF_NAT_RANGE_PROTO_RANDOM_FULLY: source ports are drawn at random, so that two senders seldom clash.
+#: NF_NAT_RANGE_PROTO_RANDOM_FULLY: random source ports, so that two senders rarely collide.
 _RANDOM_FULLY = 1 << 4
 
 _SETS: dict[str, tuple[int, int, bool]] = {
@@ -108,29 +108,29 @@ _SETS: dict[str, tuple[int, int, bool]] = {
     "guarded": (_TYPE_IFNAME, IFNAMSIZ, False),
     "gateway_addresses": (_TYPE_IPADDR, 4, False),
 }
-#: Sets whose elements count what they match.
+#: Sets whose elements count matching packets.
 TRAFFIC_IN, TRAFFIC_OUT = "traffic_in", "traffic_out"
 _COUNTING = dict.fromkeys((TRAFFIC_IN, TRAFFIC_OUT), (_TYPE_IPADDR, 4, False))
 
 
 def sets(*, counting: bool) -> dict[str, tuple[int, int, bool]]:
-    """Return every map and set: name -> (type of the key, its bytes, whether values are addresses).
+    """Return all maps and sets: name -> (type of the key, bytes of the key, True for a map to addresses).
 
-    :param counting: where traffic is counted.
+    :param counting: include the sets that count traffic.
     """
     return _SETS | _COUNTING if counting else _SETS
 
 
 def delete_table() -> bytes:
-    """Delete the table with all that is in it."""
+    """Return a request that deletes the table with its content."""
     return request(DELTABLE, text(1, TABLE))
 
 
 @cache
 def new_table(*, counting: bool = False) -> tuple[bytes, ...]:
-    """Make the table: maps, sets, chains and rules, without elements. The same bytes for every router.
+    """Return requests that create the table: maps, sets, chains and rules, without elements; equal for all routers.
 
-    :param counting: have floating IPs count their traffic.
+    :param counting: floating IPs count their traffic.
     """
     made = [
         _new_set(name, number, *kind) for number, (name, kind) in enumerate(sets(counting=counting).items(), start=1)
@@ -175,10 +175,10 @@ def new_table(*, counting: bool = False) -> tuple[bytes, ...]:
     return (request(NEWTABLE, text(1, TABLE), CREATE), *made, *chains, *rules)
 
 
-def mark_as_without_scope() -> list[bytes]:
-    """Have a chain of our table mark packets as Neutron does where there is no address scope (1024 << 16).
+def mark_packets_without_scope() -> list[bytes]:
+    """Return requests for a chain that sets the packet mark of Neutron for "no address scope" (1024 << 16).
 
-    Its rules drop what has no such mark, and those that drop may come a moment before those that mark.
+    Rules of Neutron drop packets without this mark, and the dropping rules may precede the marking rules for a moment.
     """
     kept, added = (nested(4, attribute(1, pack("=I", 0xFFFF))), nested(5, attribute(1, pack("=I", 1024 << 16))))
     masked = _expression("bitwise", be32(1, _REGISTER), be32(2, _REGISTER), be32(3, 4), kept, added)
@@ -191,7 +191,7 @@ def mark_as_without_scope() -> list[bytes]:
 
 
 def _guard() -> list[bytes]:
-    """Return the rules of chain ``guard``; most packets end at the second, which looks up nothing."""
+    """Return the rules of chain ``guard``; most packets match the second rule, which needs no lookup."""
     return [
         _new_rule(
             "guard",
@@ -218,12 +218,12 @@ def _new_set(name: str, number: int, key_type: int, key_length: int, has_value: 
     body += be32(4, key_type) + be32(5, key_length)
     if has_value:
         body += be32(6, _TYPE_IPADDR) + be32(7, 4)
-    # libnftnl's notes for nft: in which byte order to print keys (set user data; type, length, value).
+    # User data of the set for nft (libnftnl; type, length, value): byte order of printed keys.
     order = _HOST_ORDER if key_type == _TYPE_IFNAME else _NETWORK_ORDER
     notes = pack("=BBI", 0, 4, order) + (pack("=BBI", 1, 4, _NETWORK_ORDER) if has_value else b"")
     body += be32(10, number) + attribute(13, notes)
     if name in _COUNTING:
-        # What each element is born with (NFTA_SET_EXPR).
+        # Expression of each new element (NFTA_SET_EXPR).
         body += nested(17, text(1, "counter"), nested(2))
     return request(NEWSET, body, CREATE)
 
@@ -260,7 +260,7 @@ def _lookup(name: str, *, value: bool = False, invert: bool = False) -> bytes:
 
 
 def _nat_status(bits: int, comparison: int) -> tuple[bytes, ...]:
-    """Compare NAT bits of the status of the connection with zero; a packet without a connection does not match."""
+    """Return expressions that compare NAT status bits of the connection with zero; untracked packets never match."""
     zero = pack("=I", 0)
     return (
         _expression("ct", be32(1, _REGISTER), be32(2, _CT_STATUS)),

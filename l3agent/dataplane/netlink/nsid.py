@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Numbers of network namespaces: what an event of another namespace is marked with.
+"""Ids of network namespaces (nsid), which identify the namespace of a received event.
 
-Source: linux/net_namespace.h, linux/rtnetlink.h. Such a number counts in the namespace of whoever asks.
+Source: linux/net_namespace.h, linux/rtnetlink.h. An id is local to the namespace of the requesting socket.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ _NONE = -1
 
 
 def new_nsid(fd: int) -> bytes:
-    """Give the namespace of a descriptor a number, if it has none; events of namespaces without one are not told."""
+    """Return a request that assigns an id to a namespace without one; namespaces without an id report no events."""
     return message(_NEWNSID, ACK, _head() + pack("=HHi", 8, _NSID, _NONE) + u32(_FD, fd))
 
 
 def get_nsid(fd: int) -> bytes:
-    """Ask for the number of the namespace of a descriptor."""
+    """Return a request for the id of the namespace of a descriptor."""
     return message(_GETNSID, 0, _head() + u32(_FD, fd))
 
 
 def parse_nsid(data: bytes) -> int | None:
-    """Return the number in an answer; None when there is none."""
+    """Return the id in an answer, or None."""
     for kind, _, _, start, end in messages(data):
         raw = attribute_map(data, start + 4, end).get(_NSID) if kind == _NEWNSID else None
         if raw is not None and (number := int(unpack_from("=i", raw)[0])) != _NONE:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the kernel tells without being asked: links, addresses, routes and rules that came, changed or went.
+"""Kernel notifications: added, changed and removed links, addresses, routes and rules.
 
-Source: linux/rtnetlink.h, linux/netfilter/nf_tables.h, linux/filter.h, netlink(7). The message that tells a removal has
-the form of the one that told the addition.
+Source: linux/rtnetlink.h, linux/netfilter/nf_tables.h, linux/filter.h, netlink(7). The notification of a removal has
+the form of the notification of the addition.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from l3agent.dataplane.netlink.routes import (
     PROTOCOL_RA,
     PROTOCOL_STATIC,
     ROUTE_PROTOCOL,
-    parse_places,
+    parse_destinations,
 )
 from l3agent.model.states import Interface, Network
 
@@ -36,7 +36,7 @@ _IFINFO_SIZE, _IFNAME = 16, 3
 _NFT_SUBSYSTEM, _NFT_NEW_GENERATION = 10, 15
 _FAMILY_IP = 2
 
-# Classic BPF (linux/bpf_common.h): load from a place in the message, compare, return how much of it to keep.
+# Classic BPF (linux/bpf_common.h): load from an offset of the message, compare, return the length to keep.
 _LOAD_WORD, _LOAD_HALF, _LOAD_BYTE, _EQUAL, _RETURN = 0x20, 0x28, 0x30, 0x15, 0x06
 _TYPE_AT, _PORT_AT, _FAMILY_AT, _PREFIX_LENGTH_AT, _TABLE_AT, _ROUTE_PROTOCOL_AT = 4, 12, 16, 17, 20, 21
 _ALL = 0xFFFFFFFF
@@ -44,52 +44,52 @@ _ALL = 0xFFFFFFFF
 
 @dataclass(frozen=True, slots=True)
 class LinkEvent:
-    """A link came, changed or went; ``raw`` is read when more than its name and index counts."""
+    """A link was added, changed or removed; ``raw`` is decoded only if more than name and index is needed."""
 
-    gone: bool
+    is_removal: bool
     index: int
     name: str
     raw: bytes
 
     @property
     def info(self) -> rtnl.LinkInfo:
-        """What the kernel says of the link."""
+        """The decoded link."""
         return rtnl.parse_links(self.raw)[0]
 
 
 @dataclass(frozen=True, slots=True)
 class AddressEvent:
-    """An address came or went."""
+    """An address was added or removed."""
 
-    gone: bool
+    is_removal: bool
     index: int
     interface: Interface
 
 
 @dataclass(frozen=True, slots=True)
 class RouteEvent:
-    """A route in the main table came, changed or went.
+    """A route in the main table was added, changed or removed.
 
-    :param ours: it has our protocol. What takes the place of one of ours is told as coming, and nothing as going.
+    :param is_ours: the route has our protocol. The replacement of a route is reported as an addition only.
     """
 
-    gone: bool
+    is_removal: bool
     destination: Network
-    ours: bool = True
+    is_ours: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class RulesEvent:
-    """Something in our table, or the table itself, came, changed or went."""
+    """Our table, or an object in it, was added, changed or removed."""
 
 
 Event = LinkEvent | AddressEvent | RouteEvent | RulesEvent
 
 
 def route_events(data: bytes) -> Iterator[Event]:
-    """Yield what rtnetlink tells; the rest is left out."""
+    """Yield the events in received rtnetlink messages; ignore other messages."""
     for kind, flags, _, start, end in messages(data):
-        # Types come in fours (RTM_FAM): new, delete, get, set.
+        # Types form groups of four (RTM_FAM): new, delete, get, set.
         gone = kind & 3 == 1
         raw = HEADER.pack(end - start + 16, kind & ~3, flags, 0, 0) + data[start:end]
         if kind in (rtnl.NEWLINK, rtnl.DELLINK) and data[start] != rtnl.AF_BRIDGE:
@@ -98,7 +98,7 @@ def route_events(data: bytes) -> Iterator[Event]:
             for index, interface in rtnl.parse_addresses(raw):
                 yield AddressEvent(gone, index, interface)
         elif kind in (NEWROUTE, DELROUTE):
-            for destination, ours in parse_places(raw):
+            for destination, ours in parse_destinations(raw):
                 yield RouteEvent(gone, destination, ours)
 
 
@@ -120,16 +120,16 @@ def _link_name(data: bytes, start: int, end: int) -> str:
     return ""
 
 
-# ---- what the kernel need not tell -----------------------------------------------------------------------------
+# ---- socket filters --------------------------------------------------------------------------------------------
 
 
 def route_filter(port: int) -> bytes:
     """Return the filter program of a socket for rtnetlink events.
 
-    It leaves out what our own sockets did, which have the netlink port ``port`` in every namespace, what bridges say
-    of their ports, and the routes of others, which may be a million of a routing daemon's: all but new ones that are
-    made by hand, or by neutron-l3-agent, and may have taken the place of one of ours, and connected routes that went.
-    Of default routes it leaves out those from router advertisements only.
+    It drops the changes of our own sockets, whose netlink port is ``port`` in every namespace; messages of bridges
+    about their ports; and routes of other programs, which may be a million routes of a routing daemon. It keeps new
+    routes with the protocols of ip-route(8) and of neutron-l3-agent, which may have replaced one of ours, removed
+    connected routes, and all default routes except those from router advertisements.
     """
     links, gone, come, drop, default, keep = 10, 12, 19, 25, 26, 28
     return _program(
@@ -167,7 +167,7 @@ def route_filter(port: int) -> bytes:
 
 
 def rules_filter(port: int) -> bytes:
-    """Return the filter program of a socket for nf_tables events: what our own sockets did is left out."""
+    """Return the filter program of a socket for nf_tables events, which drops the changes of our own sockets."""
     return _program(
         (_LOAD_WORD, 0, 0, _PORT_AT),
         (_EQUAL, 0, 1, _in_network_order("=I", port)),
@@ -181,5 +181,5 @@ def _program(*instructions: tuple[int, int, int, int]) -> bytes:
 
 
 def _in_network_order(form: str, value: int) -> int:
-    """Return what a load of the filter makes of a value in host order: it takes all for network order."""
+    """Return the result of a filter load of a value in host order: loads assume network order."""
     return int.from_bytes(pack(form, value), "big")

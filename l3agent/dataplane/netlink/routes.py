@@ -27,25 +27,25 @@ from l3agent.model.states import Address, Network, NextHop
 
 NEWROUTE, DELROUTE, GETROUTE = 24, 25, 26
 
-# RTA_* and what goes with it (linux/rtnetlink.h)
+# RTA_* (linux/rtnetlink.h)
 _RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY, _RTA_PREFSRC, _RTA_MULTIPATH, _RTA_TABLE = 1, 4, 5, 6, 7, 9, 15
 #: RT_TABLE_MAIN
 MAIN_TABLE = 254
 _UNICAST = 1
-#: Our routes are told from everybody else's by this number, free in iproute2's rt_protos.
+#: Protocol number of our routes, unused in rt_protos of iproute2.
 ROUTE_PROTOCOL = 201
-#: RTPROT_KERNEL: what the kernel makes with an address. Its IPv6 routes have IP6_RT_PRIO_ADDRCONF (net/ip6_route.h).
+#: RTPROT_KERNEL: connected routes. For IPv6 their metric is IP6_RT_PRIO_ADDRCONF (net/ip6_route.h).
 PROTOCOL_KERNEL = 2
 _PRIORITY_OF_KERNEL = 256
-#: RTPROT_BOOT, what ip-route(8) makes when nothing else is said, and RTPROT_STATIC, what neutron-l3-agent makes. Our
-#: default routes through a gateway device have the latter, so that neither agent replaces those of the other.
+#: RTPROT_BOOT is the default of ip-route(8); RTPROT_STATIC is the protocol of neutron-l3-agent, and of our default
+#: routes through a gateway device, so that neither agent replaces the routes of the other.
 PROTOCOL_BOOT, PROTOCOL_STATIC = 3, 4
 #: RTPROT_RA
 PROTOCOL_RA = 9
-#: The next hop is reached on the link itself (RTNH_F_ONLINK). Without it IPv6 refuses one that it has a route to which
-#: itself leads over a next hop, be it one that is about to go. Once a route is in, the flag means nothing.
+#: The next hop is on the link (RTNH_F_ONLINK). Without the flag, IPv6 rejects a next hop that is reached through a
+#: route with a next hop, even if that route is about to be removed. The flag has no effect on an installed route.
 _ON_LINK = 4
-#: IP6_RT_PRIO_USER (net/ip6_route.h): the metric of an IPv6 route for which none is given. IPv4 has none then.
+#: IP6_RT_PRIO_USER (net/ip6_route.h): the default metric of an IPv6 route. An IPv4 route has no default metric.
 _METRIC_IPV6 = 1024
 
 Hops = Collection[tuple[int, Address | None]]
@@ -54,9 +54,9 @@ _RTNEXTHOP = Struct("=HBBi")
 
 
 class RouteInfo(NamedTuple):
-    """A route as the kernel tells of it.
+    """A route in a dump.
 
-    :param metric: None for the one that the kernel gives where none is named.
+    :param metric: None for the default metric.
     """
 
     destination: Network
@@ -66,10 +66,10 @@ class RouteInfo(NamedTuple):
 
 
 def new_route(destination: Network, hops: Hops, protocol: int = ROUTE_PROTOCOL, *, onlink: bool = True) -> bytes:
-    """Make or replace the route to a destination.
+    """Return a request that adds or replaces the route to a destination.
 
     :param hops: (index of the link, next hop or None for on link).
-    :param onlink: have IPv6 take the next hops for neighbours, whatever its other routes say.
+    :param onlink: IPv6 treats the next hops as neighbours, independently of its other routes.
     """
     on_link = destination.version == 4 and all(via is None for _, via in hops)
     scope = SCOPE_LINK if on_link else SCOPE_UNIVERSE
@@ -88,10 +88,10 @@ def _route(destination: Network, hops: Hops, protocol: int, scope: int, flags: i
 
 
 def connected_route(network: Network, index: int, source: IPv4Address | None) -> bytes:
-    """Make the route to a network of a device as the kernel makes it with an address, which later removes it too.
+    """Return a request that adds a connected route equal to the kernel's, which the kernel removes with the address.
 
-    For IPv4 it replaces the route that has taken its place. The IPv6 one of another device may have the same
-    destination (fe80::/64), and stays: where the route exists, the kernel answers EEXIST.
+    An IPv4 route replaces the route in its place. An IPv6 route does not replace, because the route of another device
+    may have the same destination (fe80::/64): if the route exists, the kernel answers EEXIST.
     """
     if network.version == 6:
         body = _route_head(network, PROTOCOL_KERNEL, SCOPE_UNIVERSE) + u32(_RTA_OIF, index)
@@ -101,16 +101,16 @@ def connected_route(network: Network, index: int, source: IPv4Address | None) ->
 
 
 def delete_route(destination: Network) -> bytes:
-    """Delete our route to a destination, whatever its next hops."""
+    """Return a request that deletes our route to a destination with any next hops."""
     return message(
         DELROUTE, 0, _route_head(destination, ROUTE_PROTOCOL, SCOPE_NOWHERE if destination.version == 4 else 0)
     )
 
 
 def delete_default(destination: Network, hops: Hops, protocol: int, metric: int | None) -> bytes:
-    """Delete a default route of another protocol, which has exactly these next hops.
+    """Return a request that deletes a default route of another protocol with exactly these next hops.
 
-    :param metric: None for the one that the kernel gives where none is named.
+    :param metric: None for the default metric.
     """
     scope = SCOPE_NOWHERE if destination.version == 4 else SCOPE_UNIVERSE
     body = _route(destination, hops, protocol, scope)
@@ -118,16 +118,16 @@ def delete_default(destination: Network, hops: Hops, protocol: int, metric: int 
 
 
 def delete_static_route(destination: Network) -> bytes:
-    """Delete the route to a destination that neutron-l3-agent made."""
+    """Return a request that deletes the route of neutron-l3-agent to a destination."""
     return message(
         DELROUTE, 0, _route_head(destination, PROTOCOL_STATIC, SCOPE_NOWHERE if destination.version == 4 else 0)
     )
 
 
-def delete_default_of_ra(index: int, via: Address) -> bytes:
-    """Delete the IPv6 default route that the kernel took from the advertisement of one router on a link.
+def delete_ra_default(index: int, via: Address) -> bytes:
+    """Return a request that deletes the IPv6 default route from the advertisements of one router on a link.
 
-    Without ``via`` it would delete one of them, whichever comes first.
+    Without ``via``, the kernel deletes the first of such routes.
     """
     body = _route_head(ip_network("::/0"), PROTOCOL_RA, 0) + u32(_RTA_OIF, index)
     return message(DELROUTE, 0, body + attribute(_RTA_GATEWAY, via.packed))
@@ -145,12 +145,12 @@ def _next_hop(index: int, via: Address | None, flags: int) -> bytes:
 
 
 def get_route(address: IPv4Address) -> bytes:
-    """Ask for the route that packets to an IPv4 address take."""
+    """Return a request for the route of packets to an IPv4 address."""
     return message(GETROUTE, 0, _RTMSG.pack(AF_INET, 32, 0, 0, 0, 0, 0, 0, 0) + attribute(_RTA_DST, address.packed))
 
 
 def parse_device(data: bytes) -> int | None:
-    """Return the index of the device in the answer to :func:`get_route`; None where nothing leads there."""
+    """Return the index of the device in the answer to :func:`get_route`; None if there is no route."""
     for kind, _, _, start, end in messages(data):
         if kind == NEWROUTE:
             parts = attribute_map(data, start + _RTMSG.size, end)
@@ -159,7 +159,7 @@ def parse_device(data: bytes) -> int | None:
 
 
 def dump_routes(version: int) -> bytes:
-    """Ask for the main table of one IP version (4 or 6); strict checking makes the kernel filter it."""
+    """Return a request for the main table of one IP version (4 or 6); the kernel filters it on a strict socket."""
     family = AF_INET if version == 4 else AF_INET6
     return message(GETROUTE, DUMP, _RTMSG.pack(family, 0, 0, 0, MAIN_TABLE, 0, 0, 0, 0))
 
@@ -167,14 +167,14 @@ def dump_routes(version: int) -> bytes:
 def parse_routes(
     data: bytes, names: dict[int, str], protocol: int = ROUTE_PROTOCOL
 ) -> dict[Network, frozenset[NextHop]]:
-    """Return our routes, or those of another protocol, in received bytes, their next hops by device name.
+    """Return the routes of one protocol in received bytes, with next hops by device name.
 
-    Flags make no difference: neutron-l3-agent and old releases set none.
+    Flags are not compared: neutron-l3-agent and old releases set none.
     """
     found: dict[Network, frozenset[NextHop]] = {}
     for route in _each_route(data, names, (protocol,)):
         if route.protocol == protocol:
-            # IPv6 lists each next hop of a multipath route as a route of its own in old kernels: join them.
+            # Old kernels report each next hop of an IPv6 multipath route as a separate route.
             found[route.destination] = found.get(route.destination, frozenset()) | route.hops
     return found
 
@@ -189,7 +189,7 @@ def parse_default_routes(data: bytes, names: dict[int, str]) -> list[RouteInfo]:
 
 
 def _each_route(data: bytes, names: dict[int, str], protocols: tuple[int, ...]) -> Iterator[RouteInfo]:
-    """Yield routes of some protocols, and all default routes."""
+    """Yield the routes of some protocols, and all default routes."""
     for kind, _, _, start, end in messages(data):
         if kind != NEWROUTE:
             continue
@@ -202,8 +202,8 @@ def _each_route(data: bytes, names: dict[int, str], protocols: tuple[int, ...]) 
         yield RouteInfo(_destination(family, prefix, parts), _parse_hops(parts, names), protocol, given)
 
 
-def parse_places(data: bytes) -> Iterator[tuple[Network, bool]]:
-    """Yield the destination of each route of the main table in received bytes, and whether it is one of ours."""
+def parse_destinations(data: bytes) -> Iterator[tuple[Network, bool]]:
+    """Yield (destination, True for our protocol) of each route of the main table in received bytes."""
     for kind, _, _, start, end in messages(data):
         if kind == NEWROUTE:
             family, prefix, _, _, table, made_by, _, route_type, _ = _RTMSG.unpack_from(data, start)

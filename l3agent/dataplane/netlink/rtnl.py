@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """rtnetlink: links and addresses.
 
-Source: rtnetlink(7), linux/rtnetlink.h, linux/if_link.h, linux/if_addr.h. Interface settings that have an attribute
+Source: rtnetlink(7), linux/rtnetlink.h, linux/if_link.h, linux/if_addr.h. Interface settings with a netlink attribute
 are set by message, not through /proc.
 """
 
@@ -50,10 +50,10 @@ _INFO_KIND, _INFO_DATA = 1, 2
 _VETH_INFO_PEER = 1
 _BR_FORWARD_DELAY, _BR_STP_STATE, _BR_MCAST_SNOOPING = 1, 5, 23
 _INET_CONF, _INET6_CONF = 1, 2
-# IPV4_DEVCONF_* (linux/ip.h): settings of a device; its array of them begins with the first. Values: ip-sysctl.
+# IPV4_DEVCONF_* (linux/ip.h): settings of a device, numbered from 1 in an array. Values: ip-sysctl.
 _DEVCONF4_FORWARDING, _DEVCONF4_RP_FILTER, _DEVCONF4_ARP_IGNORE = 1, 8, 19
 _RP_FILTER_STRICT, _ARP_IGNORE_ALL = 1, 8
-# DEVCONF_* (linux/ipv6.h): places in the array of a device's settings, and the value of one (ip-sysctl).
+# DEVCONF_* (linux/ipv6.h): positions in the array of device settings, and the value of a setting (ip-sysctl).
 # The array begins with forwarding, hop_limit, mtu6, accept_ra, accept_redirects and autoconf.
 _DEVCONF_FIRST, _DEVCONF_DISABLE_IPV6 = Struct("=6i"), 26
 _ACCEPT_RA_AS_ROUTER = 2
@@ -69,17 +69,17 @@ _IFADDR = Struct("=BBBBI")
 
 @dataclass(frozen=True, slots=True)
 class LinkInfo:
-    """What the kernel says of a link.
+    """A link in a dump or event.
 
-    :param link: index of the other end of a veth pair, in the namespace of that end; 0 where there is none.
-    :param netnsid: number of the namespace of that end, as counted here; None if it is this one or unknown.
-    :param accept_ra: it takes its default route from router advertisements although it forwards; None without IPv6.
-    :param autoconf: it takes addresses from them as well.
-    :param has_ipv6: the kernel has IPv6 on it, and ``disable_ipv6`` is 0 (ip-sysctl).
-    :param is_isolated: without an address, the stack of its namespace ignores it, see :func:`isolate`.
+    :param link: index of the peer of a veth pair, in the namespace of the peer; 0 if there is none.
+    :param netnsid: id of the namespace of the peer in this namespace; None if it is this namespace or unknown.
+    :param accept_ra: router advertisements set its default route although it forwards; None without IPv6.
+    :param autoconf: router advertisements assign addresses to it.
+    :param has_ipv6: the link has IPv6, and ``disable_ipv6`` is 0 (ip-sysctl).
+    :param is_isolated: the stack of its namespace ignores it while it has no address, see :func:`isolate`.
     :param arp: it resolves addresses (no IFF_NOARP).
     :param multicast: it sends and receives multicast (IFF_MULTICAST).
-    :param forwarding: ``forwarding`` is on for IPv4, and for IPv6 where the link has it.
+    :param forwarding: ``forwarding`` is 1 for IPv4, and for IPv6 if the link has IPv6.
     :param arp_ignore: the setting of this name (ip-sysctl).
     """
 
@@ -112,15 +112,15 @@ def mac_bytes(mac: str) -> bytes:
 
 
 def mac_text(raw: bytes) -> str:
-    """Return a MAC address as people write it."""
+    """Return a MAC address in text form."""
     return raw.hex(":")
 
 
 def new_veth(outer: str, inner: str, *, mac: str, mtu: int | None, namespace_fd: int) -> bytes:
-    """Make a veth pair: ``outer`` stays here and down, ``inner`` is born in another namespace with its MAC address.
+    """Return a request that creates a veth pair: ``outer`` here and down, ``inner`` with a MAC address in a namespace.
 
-    The queue counts are explicit: without them the driver makes one queue per CPU and then lowers the count, and each
-    lowering waits for an RCU grace period under rtnl (measured on 6.18: 4 waits a router).
+    The queue counts are explicit: without them the driver creates one queue per CPU and then lowers the count, and each
+    lowering waits for an RCU grace period under rtnl (measured on 6.18: 4 waits per router).
     """
     queues = u32(_NUM_TX_QUEUES, 1) + u32(_NUM_RX_QUEUES, 1)
     size = u32(_MTU, mtu) if mtu else b""
@@ -138,7 +138,7 @@ def new_veth(outer: str, inner: str, *, mac: str, mtu: int | None, namespace_fd:
 
 
 def new_bridge(name: str, mac: str) -> bytes:
-    """Make a bridge that forwards at once and whose MAC address does not follow its ports."""
+    """Return a request that creates a bridge without forwarding delay, with a MAC address independent of its ports."""
     data = nested(_INFO_DATA, u32(_BR_STP_STATE, 0), u32(_BR_FORWARD_DELAY, 0), u8(_BR_MCAST_SNOOPING, 0))
     body = (
         _IFINFO.pack(AF_UNSPEC, 0, 0, 0, 0)
@@ -160,16 +160,16 @@ def set_link(
     alias: str | None = None,
     group: int | None = None,
     namespace_fd: int | None = None,
-    carries_all: bool = False,
+    arp_and_multicast: bool = False,
 ) -> bytes:
-    """Change a link, named by its index or its name.
+    """Return a request that changes a link, which is selected by index or name.
 
-    :param master: 0 takes it out of its bridge.
-    :param namespace_fd: where to move it; it is down then.
-    :param carries_all: have it resolve addresses and carry multicast.
+    :param master: index of the bridge to attach it to; 0 detaches it.
+    :param namespace_fd: namespace to move it to; the kernel sets it down.
+    :param arp_and_multicast: enable address resolution and multicast.
     """
     flags, change = IFF_UP if up else 0, 0 if up is None else IFF_UP
-    if carries_all:
+    if arp_and_multicast:
         flags, change = flags | _IFF_MULTICAST, change | _IFF_MULTICAST | _IFF_NOARP
     body = _IFINFO.pack(AF_UNSPEC, 0, index, flags, change)
     if name is not None:
@@ -190,11 +190,12 @@ def set_link(
 
 
 def isolate(name: str, *, alias: str | None = None) -> bytes:
-    """Have the stack of this namespace ignore the IPv4 and ARP that a link receives, as long as it has no address.
+    """Return a request that makes the stack of this namespace ignore IPv4 and ARP on a link without an address.
 
-    ``arp_ignore`` 8 answers for no local address. With ``rp_filter`` a device without an address accepts no source
-    address (fib_validate_source of the kernel, strict and loose alike). IPv6 has no such message: ``disable_ipv6`` is
-    written to /proc (ip-sysctl). A device that moves to another namespace gets the settings of that one.
+    With ``arp_ignore`` 8 the device answers for no local address. With ``rp_filter`` a device without an address
+    accepts no source address (fib_validate_source of the kernel, strict and loose). IPv6 has no such message:
+    ``disable_ipv6`` is written to /proc (ip-sysctl). A device that moves to another namespace gets the settings of
+    that namespace.
     """
     settings = u32(_DEVCONF4_RP_FILTER, _RP_FILTER_STRICT) + u32(_DEVCONF4_ARP_IGNORE, _ARP_IGNORE_ALL)
     inet = nested(_AF_SPEC, nested(AF_INET, nested(_INET_CONF, settings)))
@@ -203,30 +204,30 @@ def isolate(name: str, *, alias: str | None = None) -> bytes:
 
 
 def delete_link(*, index: int = 0, name: str | None = None, group: int = 0) -> bytes:
-    """Delete a link, or all of a group together; a veth takes its other end along."""
+    """Return a request that deletes a link, or all links of a group; the peer of a veth is deleted with it."""
     which = text(_IFNAME, name) if name else u32(_GROUP, group) if group else b""
     return message(DELLINK, 0, _IFINFO.pack(AF_UNSPEC, 0, index, 0, 0) + which)
 
 
 def get_link(*, index: int = 0, name: str | None = None) -> bytes:
-    """Ask for one link."""
+    """Return a request for one link."""
     body = _IFINFO.pack(AF_UNSPEC, 0, index, 0, 0) + u32(_EXT_MASK, _SKIP_STATS)
     return message(GETLINK, 0, body + (text(_IFNAME, name) if name else b""))
 
 
 def dump_links(*, master: int = 0) -> bytes:
-    """Ask for all links, or for the ports of one bridge (IFLA_MASTER of a dump)."""
+    """Return a request for all links, or for the ports of one bridge (IFLA_MASTER of a dump)."""
     body = _IFINFO.pack(AF_UNSPEC, 0, 0, 0, 0) + u32(_EXT_MASK, _SKIP_STATS)
     return message(GETLINK, DUMP, body + (u32(_MASTER, master) if master else b""))
 
 
 def dump_statistics() -> bytes:
-    """Ask for the counters of all links (if_stats_msg, IFLA_STATS_LINK_64; linux/if_link.h, kernel 4.7)."""
+    """Return a request for the counters of all links (linux/if_link.h: if_stats_msg, IFLA_STATS_LINK_64; Linux 4.7)."""
     return message(GETSTATS, DUMP, pack("=BBHII", AF_UNSPEC, 0, 0, 0, 1 << (_STATS_LINK_64 - 1)))
 
 
 def parse_statistics(data: bytes) -> dict[int, tuple[tuple[int, int], tuple[int, int]]]:
-    """Return by index of the link what was received and sent, each as packets and bytes (rtnl_link_stats64)."""
+    """Return ((received packets, bytes), (sent packets, bytes)) by index of the link (rtnl_link_stats64)."""
     found = {}
     for kind, _, _, start, end in messages(data):
         if kind == NEWSTATS:
@@ -253,7 +254,7 @@ def _parse_link(data: bytes, start: int, end: int) -> LinkInfo:
     arp_ignore: int | None = None
     for what, first, last in attributes(data, start + _IFINFO.size, end):
         if what == _IFNAME:
-            # Names are bytes to the kernel; those that are no text are never ours.
+            # The kernel treats names as bytes; a name that is not UTF-8 is never ours.
             name = data[first : last - 1].decode(errors="replace")
         elif what == _ADDRESS:
             mac = mac_text(data[first:last])
@@ -283,7 +284,7 @@ def _parse_link(data: bytes, start: int, end: int) -> LinkInfo:
 def _parse_inet6(family: bytes) -> tuple[tuple[bool | None, bool, bool], bool]:
     """Return ``accept_ra``, ``autoconf`` and ``has_ipv6`` of a link, and its ``forwarding``, True without IPv6.
 
-    Its settings are an array of 32-bit numbers, beside longer ones of statistics.
+    The settings are an array of 32-bit numbers beside longer arrays of statistics.
     """
     for what, at, end in attributes(family, 0, len(family)):
         if what == _INET6_CONF and end - at > 4 * _DEVCONF_DISABLE_IPV6:
@@ -294,7 +295,7 @@ def _parse_inet6(family: bytes) -> tuple[tuple[bool | None, bool, bool], bool]:
 
 
 def _parse_inet(family: bytes) -> tuple[bool, int, int | None]:
-    """Return ``forwarding``, ``rp_filter`` and ``arp_ignore`` of a link; None for the last where it has no IPv4."""
+    """Return ``forwarding``, ``rp_filter`` and ``arp_ignore`` of a link; the last is None without IPv4."""
     settings = attribute_map(family, 0, len(family)).get(_INET_CONF, b"")
     if len(settings) < 4 * _DEVCONF4_ARP_IGNORE:
         return False, 0, None
@@ -307,9 +308,9 @@ def _parse_inet(family: bytes) -> tuple[bool, int, int | None]:
 
 
 def new_address(index: int, interface: Interface) -> bytes:
-    """Put an address on a link: IPv4 with its broadcast address, IPv6 without duplicate address detection.
+    """Return a request that adds an address: IPv4 with broadcast address, IPv6 without duplicate address detection.
 
-    With detection an IPv6 address stays unusable for seconds (RFC 4862 5.4); the server hands addresses out once. A
+    Detection makes an IPv6 address unusable for seconds (RFC 4862 5.4), and the server allocates each address once. A
     network of one or two addresses has no broadcast address (RFC 3021).
     """
     body = _address_body(index, interface, _IFA_F_NODAD if interface.version == 6 else 0)
@@ -319,7 +320,7 @@ def new_address(index: int, interface: Interface) -> bytes:
 
 
 def delete_address(index: int, interface: Interface) -> bytes:
-    """Take an address off a link."""
+    """Return a request that removes an address from a link."""
     return message(DELADDR, 0, _address_body(index, interface, 0))
 
 
@@ -332,7 +333,7 @@ def _address_body(index: int, interface: Interface, flags: int) -> bytes:
 
 
 def dump_addresses() -> bytes:
-    """Ask for all addresses of the namespace."""
+    """Return a request for all addresses of the namespace."""
     return message(GETADDR, DUMP, _IFADDR.pack(AF_UNSPEC, 0, 0, 0, 0))
 
 

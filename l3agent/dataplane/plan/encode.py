@@ -295,7 +295,7 @@ def _namespace_messages(
             made.additions.append((_brought_up(link, operation.previous, index[link.device]), operation))
         case AcceptRA(device) if operation.verb == "remove":
             routers = [hop.via for hop in advertised if hop.device == device and hop.via is not None]
-            made.removals += [(routes.delete_default_of_ra(index[device], via), operation) for via in routers]
+            made.removals += [(routes.delete_ra_default(index[device], via), operation) for via in routers]
         case DeviceAddress() as address if operation.verb == "remove":
             made.removals.append((rtnl.delete_address(index[address.device], address.interface), operation))
         case DeviceAddress() as address:
@@ -332,7 +332,7 @@ def _brought_up(link: Link, previous: object, index: int) -> bytes:
         up=True,
         mac=link.mac if link.mac != previous.mac else None,
         mtu=link.mtu if link.mtu != previous.mtu else None,
-        carries_all=not (previous.arp and previous.multicast),
+        arp_and_multicast=not (previous.arp and previous.multicast),
     )
 
 

@@ -11,11 +11,11 @@ from l3agent.dataplane.netlink.message import (
     attribute_map,
     attributes,
     be32,
-    cut,
     message,
     messages,
     nested,
-    numbered,
+    number_messages,
+    split_batch,
     text,
     u8,
     u32,
@@ -49,7 +49,7 @@ def test_numbers_have_the_byte_order_and_size_that_the_kernel_wants() -> None:
 @given(st.lists(st.binary(max_size=30).map(lambda body: body + bytes(-len(body) % 4)), min_size=1, max_size=6))
 def test_a_batch_is_numbered_and_only_its_last_message_wants_an_acknowledgement(bodies: list[bytes]) -> None:
     batch = bytearray(b"".join(message(16, 0, body) for body in bodies))
-    assert numbered(batch, 41) == 40 + len(bodies)
+    assert number_messages(batch, 41) == 40 + len(bodies)
     found = list(messages(bytes(batch)))
     assert [number for _, _, number, _, _ in found] == list(range(41, 41 + len(bodies)))
     assert [bool(flags & ACK) for _, flags, _, _, _ in found] == [False] * (len(bodies) - 1) + [True]
@@ -74,7 +74,7 @@ def test_what_is_cut_off_is_left_out(bodies: list[bytes], cut: int) -> None:
 @given(st.lists(values, max_size=20), st.integers(1, 200))
 def test_a_batch_is_cut_between_messages_and_nothing_is_lost(bodies: list[bytes], most: int) -> None:
     listed = [message(16, 0, attribute(1, body)) for body in bodies]
-    parts = list(cut(b"".join(listed), most))
+    parts = list(split_batch(b"".join(listed), most))
     assert b"".join(parts) == b"".join(listed)
     for part in parts:
         whole = [part[start - 16 : end] for _, _, _, start, end in messages(part)]

@@ -100,8 +100,8 @@ def test_rules_are_heard_unless_we_changed_them() -> None:
 def test_links_addresses_and_routes_are_read() -> None:
     link, link_gone, address, address_gone, route, route_gone = list(route_events(b"".join(KEPT.values())))
     assert isinstance(link, LinkEvent) and isinstance(link_gone, LinkEvent)
-    assert (link.gone, link.index, link.name, link.info.up) == (False, 2, "qr-1", True)
-    assert (link_gone.gone, link_gone.index, link_gone.name) == (True, 2, "qr-1")
+    assert (link.is_removal, link.index, link.name, link.info.up) == (False, 2, "qr-1", True)
+    assert (link_gone.is_removal, link_gone.index, link_gone.name) == (True, 2, "qr-1")
     assert address == AddressEvent(False, 2, ip_interface("10.0.0.1/24"))
     assert address_gone == AddressEvent(True, 2, ip_interface("2001:db8::1/64"))
     assert route == RouteEvent(False, ip_network("0.0.0.0/0"))
@@ -111,10 +111,10 @@ def test_links_addresses_and_routes_are_read() -> None:
 def test_a_route_by_hand_is_heard_and_told_from_ours() -> None:
     assert keeps(route_filter(OURS), told(BY_HAND)) and not keeps(route_filter(OURS), told(BY_HAND, OURS))
     assert keeps(route_filter(OURS), told(a_route(4)))  # by neutron-l3-agent
-    assert list(route_events(BY_HAND)) == [RouteEvent(False, ip_network("10.0.0.0/24"), ours=False)]
+    assert list(route_events(BY_HAND)) == [RouteEvent(False, ip_network("10.0.0.0/24"), is_ours=False)]
     to_nowhere, elsewhere = bytearray(KEPT["route"]), bytearray(KEPT["route"])
     to_nowhere[16 + 7], elsewhere[16 + 4] = 6, 255
-    assert list(route_events(bytes(to_nowhere))) == [RouteEvent(False, ip_network("0.0.0.0/0"), ours=False)]
+    assert list(route_events(bytes(to_nowhere))) == [RouteEvent(False, ip_network("0.0.0.0/0"), is_ours=False)]
     assert list(route_events(bytes(elsewhere))) == []
 
 

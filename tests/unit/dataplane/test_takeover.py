@@ -35,8 +35,8 @@ class Rules:
 
 def _rule(rule: Rule) -> bytes:
     jump = b""
-    if rule.leads_to:
-        verdict = nested(2, be32(1, 0xFFFFFFFD), text(2, rule.leads_to))
+    if rule.target:
+        verdict = nested(2, be32(1, 0xFFFFFFFD), text(2, rule.target))
         jump = nested(1, text(1, "immediate"), nested(2, be32(1, 0), nested(2, verdict)))
     raw = nested(1, text(1, "payload"), nested(2, attribute(9, rule.raw))) + jump
     return text(2, rule.chain) + attribute(3, rule.handle.to_bytes(8, "big")) + nested(4, raw)
