@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The choice of oslo.service's eventlet backend.
+"""Selection of oslo.service's eventlet backend.
 
-Imported first by ``l3agent.rpc`` and ``l3agent.service``: ``import oslo_messaging`` and ``import oslo_service.service``
-fix the backend of the process for good, so it is chosen, aloud, before either.
+``l3agent.rpc`` and ``l3agent.service`` import this module first: ``import oslo_messaging`` and
+``import oslo_service.service`` fix the backend of the process permanently, so it is selected explicitly before.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from l3agent.exceptions import ConfigError
 
 
 def select_eventlet() -> None:
-    """Choose the eventlet backend of oslo.service; a second call is harmless.
+    """Select the eventlet backend of oslo.service. Idempotent.
 
-    :raises ConfigError: another backend was chosen earlier in this process.
+    :raises ConfigError: another backend was selected before in this process.
     """
     try:
         init_backend(BackendType.EVENTLET)
     except BackendAlreadySelected as error:
         raise ConfigError(
             f"l3agent needs the eventlet backend of oslo.service: {error}. "
-            "Import l3agent.service before any other oslo library, or drop the other choice."
+            "Import l3agent.service before any other oslo library, or do not select another backend."
         ) from error
 
 

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Check that messages of a topic still reach their consumer.
+"""Checks that messages of a topic still reach their consumer.
 
 When an operator deletes an exchange, RabbitMQ deletes its bindings and nothing else: connections, queues and consumers
-stay, nobody is notified, and the next publisher declares the exchange again, without the bindings. AMQP has no request
-for the bindings of a queue. What tells is a message to oneself that the broker must return when it has no queue for it.
+stay, no client is notified, and the next publisher declares the exchange again, without the bindings. AMQP has no
+request for the bindings of a queue. The check is a mandatory message to the consumer's own queue: the broker returns it
+if there is no binding.
 """
 
 from __future__ import annotations
@@ -20,18 +21,18 @@ from l3agent.rpc.transport import run_with_deadline
 
 LOG = logging.getLogger(__name__)
 
-#: Method of the message to oneself. No endpoint has it, since names that begin with ``_`` cannot be called.
+#: Method of the probe message. No endpoint has it, since methods that begin with ``_`` cannot be called.
 PROBE = "_is_bound"
-#: Seconds between two checks: calls may fail at any rate while a server is away.
+#: Minimum seconds between two checks, since calls may fail at a high rate during an outage of a server.
 CHECK_INTERVAL_S = 5.0
-# Seconds that the broker has to take or return the message.
+# Seconds for the broker to accept or return the message.
 _TIMEOUT_S = 10.0
-# The first publication to a deleted exchange fails since the driver holds it for declared; the next one declares it.
+# The first publication to a deleted exchange fails, since the driver assumes that it is declared; the next declares it.
 _ATTEMPTS = 2
 
 
 def is_bound(transport: oslo_messaging.RPCTransport, topic: str, server: str) -> bool:
-    """Return False if the broker has no queue for messages to ``<topic>.<server>``; True if it has, or is away."""
+    """Return False if the broker has no queue for ``<topic>.<server>``; True if it has one or is unreachable."""
     target = Target(topic=topic, server=server)
     options = oslo_messaging.TransportOptions(at_least_once=True)
     for _ in range(_ATTEMPTS):
@@ -49,5 +50,5 @@ def is_bound(transport: oslo_messaging.RPCTransport, topic: str, server: str) ->
 
 
 def is_probe(incoming: Any) -> bool:
-    """Return True if an incoming message is one of :func:`is_bound`."""
+    """Return True if an incoming message is a probe of :func:`is_bound`."""
     return bool(incoming.message.get("method") == PROBE)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How a server says that it is older than the question."""
+"""Detection of servers that lack a method or a version of it."""
 
 from __future__ import annotations
 
@@ -10,5 +10,5 @@ _UNKNOWN = frozenset({"NoSuchMethod", "UnsupportedVersion"})
 
 
 def is_unknown_method(error: RemoteError) -> bool:
-    """Tell whether the other end lacks the method, or has it in older versions only."""
+    """Return True if the peer lacks the method, or has it in older versions only."""
     return error.exc_type in _UNKNOWN

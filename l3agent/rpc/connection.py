@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The consumers of an agent.
 
-They tell when their broker went and came back: transient queues vanish with their broker, and nobody else will say that
-messages are missing. So does an exchange that an operator deletes, with the bindings of all queues: when a message to
-a server gets no answer, the consumers check theirs.
+They report each reconnection to the broker: transient queues are lost with their broker, and no other event indicates
+that messages are missing. The bindings of all queues are also lost when an operator deletes an exchange: when a call
+gets no answer, the consumers check their bindings.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ from l3agent.rpc.transport import BROKER_ERRORS
 
 LOG = logging.getLogger(__name__)
 
-# How long one look for messages lasts, and so how long a consumer may need to notice that it shall stop. The driver's
-# own (up to 5 s) makes every stop as slow; each look costs 1 ms of CPU.
+# Seconds of one poll of the listener, and so the maximum delay of its stop. The driver's default (up to 5 s) delays
+# every stop by as much; each poll costs 1 ms of CPU.
 LISTENER_POLL_S = 0.5
-# How long leaving the broker may take, which may be gone.
+# Seconds for the disconnect from the broker, which may be unreachable.
 DISCONNECT_TIMEOUT_S = 10.0
 _POLL_INTERVAL_S = 0.02
 
 
 class _Server(RPCServer):  # type: ignore[misc]
-    """A server that stops soon, and that tells when its connection to the broker was replaced."""
+    """A server that stops soon, and that reports when its connection to the broker was replaced."""
 
-    # The driver's connection to the broker; None for drivers without one, and before there is one.
+    # The driver's connection to the broker; None before the first one and for drivers without a broker.
     _broker: Any = None
 
     def __init__(self, transport: Any, target: Target, dispatcher: Any, on_reconnected: Callable[[], None]) -> None:
@@ -52,25 +52,25 @@ class _Server(RPCServer):  # type: ignore[misc]
 
     @property
     def connected(self) -> bool:
-        """Tell whether messages arrive, as far as this end has noticed."""
+        """Return True if messages arrive, as far as this end has detected."""
         if self._broker is None:
             return self.listener is not None
         return bool(self._broker.connection is not None and self._broker.connection.connected)
 
     @property
     def in_flight(self) -> int:
-        """How many messages are in work or wait for it."""
+        """Return the number of messages that are processed or wait to be processed."""
         return getattr(self._work_executor, "in_flight", 0)
 
     def reconnect(self) -> None:
-        """Break the connection: the driver makes a new one, declares all of its queues, and that is told."""
-        LOG.warning("The broker has no binding for %s.%s any more: connecting again", *self.address)
-        with suppress(AttributeError, OSError):  # it has broken by itself
+        """Shut down the socket: the driver reconnects, declares all queues, and the reconnection is reported."""
+        LOG.warning("The broker has lost the binding of %s.%s: reconnecting", *self.address)
+        with suppress(AttributeError, OSError):  # it is already closed
             self._broker.channel.connection.sock.shutdown(socket.SHUT_RDWR)
 
     @property
     def address(self) -> tuple[str, str]:
-        """The topic and the host that messages to this server alone are sent to."""
+        """Return the topic and the host to which messages for this server only are sent."""
         return self._target.topic, self._target.server
 
     @property
@@ -83,19 +83,19 @@ class _Server(RPCServer):  # type: ignore[misc]
             incoming[0].acknowledge()
             return
         if getattr(incoming[0], "expired", False):
-            LOG.warning("A call of %s is not worked on, its caller waits no longer", incoming[0].message.get("method"))
+            LOG.warning("Skipping a call of %s: its deadline has passed", incoming[0].message.get("method"))
             return
         super()._process_incoming(incoming)
 
     def _create_listener(self) -> Any:
         listener = self.transport._listen(self._target, 1, LISTENER_POLL_S)
-        with suppress(AttributeError):  # drivers without a broker have no connection to watch
+        with suppress(AttributeError):  # drivers without a broker have no connection
             self._hook_channel(listener._poll_style_listener.conn.connection)
             _cancel_consumers_at_stop(listener._poll_style_listener)
         return listener
 
     def _hook_channel(self, connection: Any) -> None:
-        """Hook the one place through which the rabbit driver passes each new channel, queues declared again."""
+        """Hook the method that the rabbit driver calls with each new channel, after it has declared the queues."""
         set_channel = connection._set_current_channel
         self._broker = connection
 
@@ -109,9 +109,9 @@ class _Server(RPCServer):  # type: ignore[misc]
 
 
 def _cancel_consumers_at_stop(poller: Any) -> None:
-    """Make a listener cancel its consumers at its stop, and hand out what arrives until the broker confirms that.
+    """Make a listener cancel its consumers when it stops, and deliver messages that arrive until the broker confirms.
 
-    The driver deletes the fanout queue with its consumer still on it. The broker then cancels the consumer while the
+    The driver deletes the fanout queue while its consumer is active. The broker then cancels the consumer while the
     channel closes, which amqp logs as a warning. A message that arrives in between is acknowledged and lost.
 
     :param poller: the driver's listener. Its thread calls ``poll`` after the stop until that returns no message.
@@ -135,12 +135,12 @@ def _cancel_consumers_at_stop(poller: Any) -> None:
 
 
 class Connection:
-    """The consumers of one agent: made first, started together, closed together.
+    """The consumers of one agent: created first, started together, closed together.
 
     :param transport: from :func:`get_transport`.
     :param host: name of this node; messages to ``<topic>.<host>`` arrive here.
-    :param on_lost: called in a greenthread each time a consumer lost its broker *and* is back, queues declared again:
-        whatever was sent meanwhile is gone.
+    :param on_lost: called in a greenthread each time a consumer has reconnected to its broker and declared its queues
+        again: messages sent meanwhile are lost.
     """
 
     def __init__(
@@ -154,40 +154,42 @@ class Connection:
 
     @property
     def connected(self) -> bool:
-        """Tell whether all consumers are connected to their broker, as far as this end has noticed."""
+        """Return True if all consumers are connected to their broker, as far as this end has detected."""
         return bool(self.servers) and all(server.connected for server in self.servers)
 
     def create_consumer(self, topic: str, endpoints: Sequence[object], *, fanout: bool = False) -> None:
-        """Add a consumer of ``topic``, ``<topic>.<host>`` and the fanout of ``topic``; it starts to consume later.
+        """Create a consumer of ``topic``, ``<topic>.<host>`` and the fanout of ``topic``; it does not consume yet.
 
-        :param endpoints: objects whose public methods can be called, as ``method(context, **arguments)``; an attribute
-            ``target`` (:class:`Target`) states their version, names in an attribute ``not_rpc`` cannot be called.
-        :param fanout: part of the target, as Neutron's agents pass it; oslo.messaging subscribes to all three anyway,
-            so a second consumer for the fanout alone would get each message twice.
+        :param endpoints: objects whose public methods are callable as ``method(context, **arguments)``; their attribute
+            ``target`` (:class:`Target`) declares the version; names in their attribute ``not_rpc`` are not callable.
+        :param fanout: part of the target, as Neutron's agents pass it; oslo.messaging subscribes to all three in any
+            case, so a second consumer of the fanout would receive each message twice.
         """
         target = Target(topic=topic, server=self._host, fanout=fanout)
         dispatcher = Dispatcher(self._transport, topic, list(endpoints))
         self.servers.append(_Server(self._transport, target, dispatcher, self._reconnected))
 
     def consume_in_threads(self) -> None:
-        """Start all consumers; returns when their queues exist. Waits for the broker as long as there is none.
+        """Start all consumers and return when their queues exist; wait for an unreachable broker without limit.
 
-        :raises ConfigError: a queue or exchange is there with other settings (durable, quorum) than ours.
-        :raises ServerUnavailable: the broker refuses the login, or has no such virtual host or no room in it.
+        :raises ConfigError: a queue or exchange exists with other settings (durable, quorum).
+        :raises ServerUnavailable: the broker refuses the login or the virtual host.
         """
         on_result(self._transport, self._check_bindings_on_failure)
         for server in self.servers:
             try:
                 server.start()
             except (amqp.exceptions.AccessRefused, amqp.exceptions.NotAllowed) as error:
-                # Maybe for a moment only: its users are loaded from elsewhere, or too many are connected.
-                raise ServerUnavailable(f"transport_url: the broker says {error.reply_text}") from error
+                # May be temporary: the broker loads its users asynchronously, or a connection limit is reached.
+                raise ServerUnavailable(
+                    f"transport_url: the broker refuses the connection: {error.reply_text}"
+                ) from error
             except oslo_messaging.MessageDeliveryFailure as error:
                 if "PRECONDITION_FAILED" not in str(error):
                     raise
                 raise ConfigError(
-                    f"[oslo_messaging_rabbit]: {error}. All who share a virtual host need the same amqp_durable_queues "
-                    "and rabbit_quorum_queue; use theirs, or a virtual host of your own."
+                    f"[oslo_messaging_rabbit]: {error}. All clients of a virtual host need the same values of "
+                    "amqp_durable_queues and rabbit_quorum_queue: use theirs, or a separate virtual host."
                 ) from error
 
     def close(self, timeout: float | None = DISCONNECT_TIMEOUT_S) -> bool:
@@ -220,11 +222,11 @@ class Connection:
         try:
             server.stop()
             server.wait()
-        except Exception as error:  # a broker that is gone cannot be left in an orderly way
-            LOG.debug("Leaving the broker: %s", error)
+        except Exception as error:  # the broker may be unreachable
+            LOG.debug("Disconnecting from the broker: %s", error)
 
     def _check_bindings_on_failure(self, method: str, direction: str, result: str) -> None:
-        """Check the bindings when a message of ours got no answer: what cuts us off cuts the state report off too."""
+        """Check the bindings when a message was not answered: without bindings, state reports get no answer either."""
         if direction == "out" and result == "unavailable" and time.monotonic() >= self._next_check:
             self._next_check = time.monotonic() + CHECK_INTERVAL_S
             eventlet.spawn_n(self._check_bindings)
@@ -235,13 +237,13 @@ class Connection:
                 server.reconnect()
 
     def _reconnected(self) -> None:
-        LOG.warning("The consumer's connection to the broker was lost and is back: messages may be missing")
+        LOG.warning("The consumer has reconnected to the broker: messages may be missing")
         if self._on_lost is not None:
             eventlet.spawn_n(self._on_lost)
 
 
 def _await_in_flight(servers: Sequence[_Server], deadline: Deadline) -> int:
-    """Wait until no server has a message in hand; return how many there are at the deadline."""
+    """Wait until no server has a message in flight; return the number of messages in flight at the deadline."""
     with suppress(TimeoutError), deadline.limit():
         while any(server.in_flight for server in servers):
             eventlet.sleep(_POLL_INTERVAL_S)

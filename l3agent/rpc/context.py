@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The request context that travels with every message, and its serializer.
+"""The request context of each message, and its serializer.
 
-The keys are those Neutron's servers of all releases read: ``is_admin`` and ``roles`` decide, ``request_id`` is for
-logs, all others may be null.
+Neutron's servers of all releases read these keys: ``is_admin`` and ``roles`` determine the privileges, ``request_id``
+appears in logs, all others may be null.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ ADMIN_ROLES = ("admin", "member", "reader")
 
 
 class Context(RequestContext):  # type: ignore[misc]
-    """A request context that knows when it was made. Never stored in the thread: it is passed on by hand."""
+    """A request context with its creation time. It is passed explicitly and never stored in the thread."""
 
     FROM_DICT_EXTRA_KEYS: ClassVar = ["timestamp"]
 
@@ -27,10 +27,10 @@ class Context(RequestContext):  # type: ignore[misc]
         self.timestamp = timestamp or str(datetime.datetime.now(datetime.UTC).replace(tzinfo=None))
 
     def update_store(self) -> None:
-        """Do nothing: a context left in the thread would name its request in the log lines of later ones."""
+        """Do nothing: log lines of later requests would have the request id of a context stored in the thread."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the values that travel, as JSON knows them."""
+        """Return the values to send, as JSON types."""
         values: dict[str, Any] = super().to_dict()
         values.update(
             timestamp=self.timestamp,
@@ -40,7 +40,7 @@ class Context(RequestContext):  # type: ignore[misc]
             tenant=self.project_id,
             tenant_id=self.project_id,
             tenant_name=self.project_name,
-            # Two that neutron-lib's context adds: an administrator may see and set everything.
+            # neutron-lib's context adds these two: an administrator may see and set everything.
             has_global_access=self.is_admin,
             can_set_project_id=self.is_admin,
         )
@@ -48,26 +48,26 @@ class Context(RequestContext):  # type: ignore[misc]
 
 
 def admin_context() -> Context:
-    """Return a fresh context of an administrator with a request id of its own: one per call, by custom."""
+    """Return a new context of an administrator, with its own request id. Use one per call."""
     return Context(is_admin=True, roles=list(ADMIN_ROLES))
 
 
 class ContextSerializer(oslo_messaging.Serializer):  # type: ignore[misc]
-    """Context to message and back. Entities pass as they are: the drivers encode them as JSON."""
+    """Serializes contexts. Entities are unchanged, since the drivers encode them as JSON."""
 
     def serialize_entity(self, ctxt: Context, entity: Any) -> Any:
-        """Return the argument or result as it is."""
+        """Return the argument or result unchanged."""
         return entity
 
     def deserialize_entity(self, ctxt: Context, entity: Any) -> Any:
-        """Return the argument or result as it is."""
+        """Return the argument or result unchanged."""
         return entity
 
     def serialize_context(self, ctxt: Context) -> dict[str, Any]:
-        """Return the values of a context that go into the message."""
+        """Return the values of a context for the message."""
         return ctxt.to_dict()
 
     def deserialize_context(self, ctxt: Mapping[str, Any]) -> Context:
-        """Return the context a message carries; keys that we do not know are dropped."""
+        """Return the context of a message; unknown keys are ignored."""
         context: Context = Context.from_dict(dict(ctxt))
         return context

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Deadlines: every wait has one.
+"""Deadlines of waits.
 
-``eventlet.Timeout`` is no ``Exception`` and passes through most handlers, so it ends here: outside of
-:func:`time_limit` a wait that took too long is a ``TimeoutError``.
+``eventlet.Timeout`` is no ``Exception`` and passes through most handlers. :func:`time_limit` converts it: its callers
+see ``TimeoutError``.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ import eventlet
 
 @contextmanager
 def time_limit(seconds: float | None) -> Iterator[None]:
-    """Interrupt the body, wherever it waits, when it takes longer than ``seconds``; None: never.
+    """Interrupt the body at any wait after ``seconds``; None: never.
 
-    :raises TimeoutError: it took longer.
+    :raises TimeoutError: the time has expired.
     """
     limit = eventlet.Timeout(seconds)
     try:
         yield
     except eventlet.Timeout as expired:
-        if expired is not limit:  # a limit further out ran down, and is converted there
+        if expired is not limit:  # an outer limit has expired, which converts it
             raise
         raise TimeoutError(f"not done within {seconds:.3g} s") from None
     finally:
@@ -32,18 +32,18 @@ def time_limit(seconds: float | None) -> Iterator[None]:
 
 
 class Deadline:
-    """A point in time that several steps share.
+    """A point in time that limits several steps together.
 
-    :param seconds: from now; None: never.
+    :param seconds: seconds from now; None: no deadline.
     """
 
     def __init__(self, seconds: float | None) -> None:
         self._end = None if seconds is None else time.monotonic() + seconds
 
     def remaining(self, at_least: float = 0.0) -> float | None:
-        """Return the seconds left, not less than ``at_least``; None: no deadline."""
+        """Return the remaining seconds, not less than ``at_least``; None: no deadline."""
         return None if self._end is None else max(at_least, self._end - time.monotonic())
 
     def limit(self, at_least: float = 0.0) -> AbstractContextManager[None]:
-        """Return a :func:`time_limit` of what is left, not less than ``at_least`` seconds."""
+        """Return a :func:`time_limit` of the remaining time, not less than ``at_least`` seconds."""
         return time_limit(self.remaining(at_least))

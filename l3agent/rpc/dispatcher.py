@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a message to the method of an endpoint."""
+"""Dispatches messages to methods of endpoints."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from l3agent.rpc.observers import Message, notify_message, notify_received
 
 
 class RpcAccessPolicy(DefaultRPCAccessPolicy):  # type: ignore[misc]
-    """Lets callers reach methods only, and none that the endpoint keeps for its own process in ``not_rpc``."""
+    """Allows calls of methods only, and of none in the attribute ``not_rpc`` of an endpoint."""
 
     def is_allowed(self, endpoint: object, method: str) -> bool:
-        """Tell whether a message may call this method of an endpoint."""
+        """Return True if a message may call the method of an endpoint."""
         hidden = method.startswith("_") or method in getattr(endpoint, "not_rpc", ())
         return not hidden and inspect.isroutine(getattr(endpoint, method))
 
 
 class Dispatcher(RPCDispatcher):  # type: ignore[misc]
-    """oslo.messaging's, but for two things.
+    """Dispatcher of oslo.messaging with two differences.
 
-    It tells who counts and records messages. And it makes no thread for each message, which the original then starts
-    for monitored calls only: in green threads an eighth of all that a small call costs.
+    It notifies the observers of messages. And it does not create a thread for each message, which the original creates
+    always and starts for monitored calls only: with greenthreads this is an eighth of the cost of a small call.
 
-    :param transport: where messages come from.
+    :param transport: transport of the messages.
     """
 
     def __init__(self, transport: Any, topic: str, endpoints: list[object]) -> None:
@@ -36,9 +36,9 @@ class Dispatcher(RPCDispatcher):  # type: ignore[misc]
         self._topic = topic
 
     def dispatch(self, incoming: Any) -> Any:
-        """Call the method and return its result.
+        """Call the method of a message and return its result.
 
-        :raises NoSuchMethod, UnsupportedVersion: no endpoint has it, or not in this version.
+        :raises NoSuchMethod, UnsupportedVersion: no endpoint has the method, or not in this version.
         """
         message = incoming.message
         method, version, arguments = message.get("method"), message.get("version", "1.0"), message.get("args") or {}

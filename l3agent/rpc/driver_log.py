@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bounds what oslo.messaging logs about an absent broker: each of its connections logs an error every second."""
+"""Limits the log of oslo.messaging during an outage of the broker: each connection logs an error per second."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _LOGGERS = ("oslo.messaging._drivers.impl_rabbit", "oslo_messaging._drivers.amqp
 
 
 class RepetitionFilter(logging.Filter):
-    """Passes the first record of a form, and then one per interval with the number of those suppressed.
+    """Passes the first record of a form, and then one per interval with the number of suppressed records.
 
-    Records of one form have one message before its arguments are filled in. A record below WARNING passes always.
+    Records of one form have the same format string. A record below WARNING always passes.
 
     :param first: seconds from the first record of a form that passes to the second one.
     :param then: seconds between the following ones.

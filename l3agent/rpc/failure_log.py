@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Logs failures by cause: the first one at once, repetitions as one line with their count, at growing intervals."""
+"""Logs failures by cause: the first at once, repetitions as one line with a count at growing intervals."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import eventlet
 
 #: Seconds from the first line of a cause to the second one, and between the following ones. Ten minutes are six lines.
 FIRST_S, THEN_S = 10.0, 120.0
-#: Causes that are counted separately at a time; further ones share one count.
+#: Maximum number of causes that are counted separately; further causes share one count.
 _CAUSES_MAX = 100
 _OTHER = "other causes"
 

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """The oslo.messaging driver behind ``local://``: topics, servers and fanout inside one process, with no broker.
 
-Driven by events only: a message goes straight into the work queue of the server that gets it, so there is no thread, no
-poll and no idle time. Transports with the same virtual host (``local:///name``) see each other, others do not.
-As with a broker, arguments and results travel as JSON, a message that nobody listens for is lost (or, sent at least
-once, refused), and a call that nobody answers ends at its deadline: from then on no server begins with it.
-Notifications wait for their listener: see ``local_queues``.
+The driver is event-driven: the sender puts a message directly into the work queue of the receiving server, without a
+thread, a poll or idle time. Transports with the same virtual host (``local:///name``) share a broker.
+As with RabbitMQ, arguments and results are sent as JSON, a message without a listener is lost (or refused, if it is
+sent at least once), and a call without an answer ends at its deadline, after which no server starts to process it.
+Notifications are queued for their listener: see ``local_queues``.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from oslo_serialization import jsonutils
 
 from l3agent.rpc.local_queues import NotificationListener, NotificationQueues
 
-# What jsonutils.dumps does, with an encoder that is made once.
+# As jsonutils.dumps, with an encoder that is created once.
 _encode = json.JSONEncoder(default=jsonutils.to_primitive).encode
 
 
 class Address(NamedTuple):
-    """Where a listener listens: one exchange and topic, as one server."""
+    """Address of a listener: exchange, topic and server."""
 
     exchange: str | None
     topic: str
@@ -37,10 +37,10 @@ class Address(NamedTuple):
 
 
 class _Answer:
-    """What a caller waits for; the first reply counts."""
+    """The answer to a call; replies after the first one are ignored."""
 
     def __init__(self, timeout: float | None) -> None:
-        # A lock that whoever replies releases: of all things to wait for the cheapest, by far, in green threads too.
+        # The reply releases this lock: by far the cheapest primitive to wait for, also in greenthreads.
         self._lock = threading.Lock()
         self._lock.acquire()
         self._timeout = timeout
@@ -50,7 +50,7 @@ class _Answer:
 
     @property
     def expired(self) -> bool:
-        """Tell whether nobody waits any longer."""
+        """Return True if the caller does not wait any more."""
         return self._timeout is not None and time.monotonic() - self._sent_at >= self._timeout
 
     def put(self, reply: Any, failure: Any) -> None:
@@ -70,7 +70,7 @@ class _Answer:
 
 
 class LocalMessage(base.RpcIncomingMessage):  # type: ignore[misc]
-    """A message as its server sees it: a copy of its own, made from JSON."""
+    """A message at its server: an independent copy, decoded from JSON."""
 
     def __init__(self, encoded: str, answer: _Answer | None, redeliver: Callable[[], object]) -> None:
         ctxt, message = json.loads(encoded)
@@ -80,24 +80,24 @@ class LocalMessage(base.RpcIncomingMessage):  # type: ignore[misc]
 
     @property
     def expired(self) -> bool:
-        """Tell whether this is a call that nobody waits for any longer: time spent in a server's queue counts."""
+        """Return True if this is a call past its deadline, which includes the time in the server's queue."""
         return self._answer is not None and self._answer.expired
 
     def reply(self, reply: Any = None, failure: Any = None) -> None:
-        """Send a result, or the ``exc_info`` of an error, to the caller if there is one."""
+        """Send a result, or the ``exc_info`` of an error, to the caller of a call; ignore it for a cast."""
         if self._answer is not None:
             self._answer.put(reply, failure)
 
     def requeue(self) -> None:
-        """Deliver the message once more, perhaps to another server."""
+        """Deliver the message again, perhaps to another server."""
         self._redeliver()
 
     def heartbeat(self) -> None:
-        """Tell the caller that work goes on: nothing to do, its deadline stands."""
+        """Do nothing: progress of a call does not extend its deadline."""
 
 
 class LocalListener(base.Listener):  # type: ignore[misc]
-    """One server's subscription; it exists at the broker between ``start`` and ``stop``."""
+    """Subscription of a server; the broker has it between ``start`` and ``stop``."""
 
     def __init__(self, broker: Broker, addresses: Iterable[Address]) -> None:
         super().__init__(batch_size=1, batch_timeout=None)
@@ -105,47 +105,47 @@ class LocalListener(base.Listener):  # type: ignore[misc]
         self.addresses = list(addresses)
 
     def start(self, on_incoming_callback: Callable[[list[LocalMessage]], None]) -> None:
-        """Listen; each message is handed to the callback by the sender's own thread."""
+        """Start to listen; the thread of the sender calls the callback with each message."""
         super().start(on_incoming_callback)
         self._broker.subscribe(self)
 
     def stop(self) -> None:
-        """Listen no more, at once."""
+        """Stop to listen, without waiting."""
         self._broker.unsubscribe(self)
         super().stop()
 
     def cleanup(self) -> None:
-        """Release what the listener holds: nothing."""
+        """Do nothing: a listener has no resources."""
 
 
 class Broker:
-    """Who listens where. One for each virtual host, alive as long as a driver refers to it."""
+    """Listeners by topic. Each virtual host has one broker, which exists while a driver refers to it."""
 
     def __init__(self) -> None:
         self._listeners: defaultdict[tuple[str | None, str], deque[LocalListener]] = defaultdict(deque)
         self.notifications = NotificationQueues(lambda encoded, again: LocalMessage(encoded, None, again))
 
     def subscribe(self, listener: LocalListener) -> None:
-        """Make a listener known at all its addresses."""
+        """Register a listener for all of its addresses."""
         for address in listener.addresses:
             self._listeners[address[:2]].append(listener)
 
     def unsubscribe(self, listener: LocalListener) -> None:
-        """Forget a listener; doing it twice is harmless."""
+        """Remove a listener. Idempotent."""
         for address in listener.addresses:
             if listener in self._listeners[address[:2]]:
                 self._listeners[address[:2]].remove(listener)
 
     def deliver(self, address: Address, encoded: str, *, fanout: bool = False, answer: _Answer | None = None) -> bool:
-        """Hand a message to all listeners of a topic, or to the one whose turn it is.
+        """Deliver a message to all listeners of a topic (fanout), or to the next one in rotation.
 
-        :returns: whether there is one.
+        :returns: False if there is no listener.
         """
         listeners = self._listeners[address[:2]]
         chosen = list(listeners) if fanout else self._next(listeners, address)
         for listener in chosen:
-            again = lambda: self.deliver(address, encoded, fanout=fanout, answer=answer)  # noqa: E731
-            listener.on_incoming_callback([LocalMessage(encoded, answer, again)])
+            redeliver = lambda: self.deliver(address, encoded, fanout=fanout, answer=answer)  # noqa: E731
+            listener.on_incoming_callback([LocalMessage(encoded, answer, redeliver)])
         return bool(chosen)
 
     @staticmethod
@@ -159,9 +159,9 @@ class Broker:
 
 
 class LocalDriver(base.BaseDriver):  # type: ignore[misc]
-    """The driver that ``local://`` names; registered under the entry points ``oslo.messaging.drivers``."""
+    """Driver of ``local://``, registered as an entry point of ``oslo.messaging.drivers``."""
 
-    #: Nothing here outlasts a timeout, so that a :class:`~l3agent.rpc.Client` need not watch over it.
+    #: True: no operation exceeds its timeout, so a :class:`~l3agent.rpc.Client` need not enforce it.
     enforces_timeouts = True
 
     _brokers: ClassVar[WeakValueDictionary[str, Broker]] = WeakValueDictionary()
@@ -178,11 +178,11 @@ class LocalDriver(base.BaseDriver):  # type: ignore[misc]
 
     @classmethod
     def reset_brokers(cls) -> None:
-        """Begin without listeners, in a forked child: those of the parent do not run here."""
+        """Remove all brokers in a forked child, which does not run the listeners of its parent."""
         cls._brokers = WeakValueDictionary()
 
     def require_features(self, requeue: bool = False) -> None:
-        """Accept any feature that is asked for: the one there is, requeue, is there."""
+        """Accept all features: requeue, the only one, is supported."""
 
     def send(
         self,
@@ -195,22 +195,22 @@ class LocalDriver(base.BaseDriver):  # type: ignore[misc]
         retry: int | None = None,
         transport_options: Any = None,
     ) -> Any:
-        """Deliver a message; wait for its answer when ``wait_for_reply`` is set.
+        """Deliver a message; wait for its answer if ``wait_for_reply`` is set.
 
         :raises MessagingTimeout: no answer within ``timeout`` seconds.
-        :raises MessageUndeliverable: nobody listens, and ``transport_options`` ask for at least once.
+        :raises MessageUndeliverable: there is no listener, and ``transport_options`` request at least once.
         """
         answer = _Answer(timeout) if wait_for_reply else None
         address, encoded = self._address(target), _encode((_values(ctxt), message))
-        taken = self._broker.deliver(address, encoded, fanout=bool(target.fanout), answer=answer)
-        if not taken and transport_options is not None and transport_options.at_least_once:
+        delivered = self._broker.deliver(address, encoded, fanout=bool(target.fanout), answer=answer)
+        if not delivered and transport_options is not None and transport_options.at_least_once:
             raise oslo_messaging.MessageUndeliverable(None, address.exchange, target.topic, message)
         return answer.get(target.topic, self._allowed_remote_exmods) if answer else None
 
     def send_notification(
         self, target: oslo_messaging.Target, ctxt: dict[str, Any], message: Any, version: float, retry: Any = None
     ) -> None:
-        """Deliver a notification to one listener of the topic, and to one of each pool; or keep it for them."""
+        """Deliver a notification to one listener of the topic and one of each pool, or queue it until they listen."""
         self._broker.notifications.put(self._address(target)[:2], _encode((_values(ctxt), message)))
 
     def listen(self, target: oslo_messaging.Target, batch_size: int, batch_timeout: float | None) -> LocalListener:
@@ -222,7 +222,7 @@ class LocalDriver(base.BaseDriver):  # type: ignore[misc]
     ) -> NotificationListener:
         """Return a listener for the topics ``<topic>.<priority>``.
 
-        :param pool: each pool gets each notification, once.
+        :param pool: name of a pool; each pool receives each notification once.
         """
         bindings = [
             self._address(target, f"{target.topic}.{priority}")[:2] for target, priority in targets_and_priorities
@@ -231,12 +231,12 @@ class LocalDriver(base.BaseDriver):  # type: ignore[misc]
         return NotificationListener(queues, batch_size, batch_timeout)
 
     def cleanup(self) -> None:
-        """Release what the driver holds: nothing, listeners end with their servers."""
+        """Do nothing: listeners end with their servers."""
 
     def _address(self, target: oslo_messaging.Target, topic: str | None = None) -> Address:
         return Address(target.exchange or self._default_exchange, topic or target.topic, target.server)
 
 
 def _values(ctxt: Any) -> Any:
-    """Return the values of a context, which may be an object when there is no serializer."""
+    """Return the values of a context, which is an object if the client has no serializer."""
     return ctxt.to_dict() if hasattr(ctxt, "to_dict") else ctxt

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Queues of notifications inside one process.
 
-As at RabbitMQ, a topic has a queue of its own, which exists from the first notification on, and one for each pool of
-listeners. A queue without a listener keeps what comes, up to ``QUEUE_LIMIT``; the listeners of a queue take turns.
+As in RabbitMQ, a topic has one queue, which exists from the first notification on, and one queue per pool of listeners.
+A queue without a listener stores up to ``QUEUE_LIMIT`` notifications; the listeners of a queue receive in rotation.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from oslo_messaging._drivers import base
 
 LOG = logging.getLogger(__name__)
 
-#: Notifications that a queue without a listener keeps; then the oldest is dropped, as with the broker's ``max-length``.
+#: Maximum length of a queue without a listener; then it drops the oldest notification, as ``max-length`` in RabbitMQ.
 QUEUE_LIMIT = 1000
 
-#: Makes a notification, as its listener sees it, of the encoded one and a function that puts it back.
+#: Makes the notification for a listener from the encoded one and a function that puts it back.
 Decode = Callable[[str, Callable[[], object]], Any]
 #: Exchange and topic.
 Binding = tuple[str | None, str]
@@ -29,7 +29,7 @@ Binding = tuple[str | None, str]
 class NotificationQueue:
     """One queue and its listeners.
 
-    :param decode: makes messages.
+    :param decode: makes the notification for a listener.
     """
 
     def __init__(self, name: str, decode: Decode) -> None:
@@ -40,7 +40,7 @@ class NotificationQueue:
         self._is_full = False
 
     def put(self, encoded: str) -> None:
-        """Hand a notification to the listener whose turn it is; without one, keep it."""
+        """Deliver a notification to the next listener in rotation; without listeners, store it."""
         if self._listeners:
             self._listeners.rotate(-1)
             self._listeners[-1].add(self._decode(encoded, lambda: self.put(encoded)))
@@ -49,24 +49,24 @@ class NotificationQueue:
         if len(self._waiting) > QUEUE_LIMIT:
             self._waiting.popleft()
             if not self._is_full:
-                LOG.warning("Nobody listens to %s: only the last %d notifications are kept", self._name, QUEUE_LIMIT)
+                LOG.warning("%s has no listener: storing the last %d notifications only", self._name, QUEUE_LIMIT)
             self._is_full = True
 
     def subscribe(self, listener: NotificationListener) -> None:
-        """Add a listener; it gets what has been kept."""
+        """Add a listener and deliver the stored notifications."""
         self._listeners.append(listener)
         self._is_full = False
         for _ in range(len(self._waiting)):
             self.put(self._waiting.popleft())
 
     def unsubscribe(self, listener: NotificationListener) -> None:
-        """Remove a listener; doing it twice is harmless."""
+        """Remove a listener. Idempotent."""
         if listener in self._listeners:
             self._listeners.remove(listener)
 
 
 class NotificationQueues:
-    """All queues of a broker, and which topics they are bound to."""
+    """All queues of a broker, and their bindings to topics."""
 
     def __init__(self, decode: Decode) -> None:
         self._decode = decode
@@ -74,7 +74,7 @@ class NotificationQueues:
         self._bound: defaultdict[Binding, list[NotificationQueue]] = defaultdict(list)
 
     def declare(self, binding: Binding, pool: str | None = None) -> NotificationQueue:
-        """Return the queue of a topic, or of a pool, bound to the topic; it is made when it does not exist."""
+        """Return the queue of a topic or a pool, bound to the topic; create it if it does not exist."""
         exchange, topic = binding
         name = pool or topic
         queue = self._queues.setdefault((exchange, name), NotificationQueue(name, self._decode))
@@ -83,17 +83,17 @@ class NotificationQueues:
         return queue
 
     def put(self, binding: Binding, encoded: str) -> None:
-        """Put a copy of a notification into each queue that is bound to its topic."""
+        """Put a copy of a notification into each queue bound to its topic."""
         self.declare(binding)
         for queue in self._bound[binding]:
             queue.put(encoded)
 
 
 class NotificationListener(base.Listener):  # type: ignore[misc]
-    """Takes notifications from queues, in batches.
+    """Receives notifications from queues and delivers them in batches.
 
-    :param batch_size: notifications that are handed over together.
-    :param batch_timeout: seconds after which a batch that is not full is handed over; None: it waits to be full.
+    :param batch_size: number of notifications in a full batch.
+    :param batch_timeout: seconds after which a partial batch is delivered; None: only full batches are.
     """
 
     def __init__(
@@ -105,13 +105,13 @@ class NotificationListener(base.Listener):  # type: ignore[misc]
         self._timer: Any = None
 
     def start(self, on_incoming_callback: Callable[[list[Any]], None]) -> None:
-        """Listen; what has been kept arrives first."""
+        """Start to listen; stored notifications arrive first."""
         super().start(on_incoming_callback)
         for queue in self._queues:
             queue.subscribe(self)
 
     def add(self, message: Any) -> None:
-        """Take one notification."""
+        """Add a notification to the batch, and deliver the batch if it is full."""
         self._batch.append(message)
         if len(self._batch) >= self.batch_size:
             self._deliver_batch()
@@ -120,18 +120,18 @@ class NotificationListener(base.Listener):  # type: ignore[misc]
 
     def _deliver_batch(self) -> None:
         if self._timer is not None:
-            self._timer.cancel()  # without effect in the timer itself
+            self._timer.cancel()  # no effect if the timer itself calls this
             self._timer = None
         batch, self._batch = self._batch, []
         if batch:
             self.on_incoming_callback(batch)
 
     def stop(self) -> None:
-        """Listen no more; a batch that is not full is handed over."""
+        """Stop to listen and deliver a partial batch."""
         for queue in self._queues:
             queue.unsubscribe(self)
         self._deliver_batch()
         super().stop()
 
     def cleanup(self) -> None:
-        """Release what the listener holds: nothing."""
+        """Do nothing: a listener has no resources."""

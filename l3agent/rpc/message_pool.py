@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The greenthreads that a server works its messages off in."""
+"""The greenthreads in which a server processes its messages."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ LOG = logging.getLogger(__name__)
 
 
 class MessagePool:
-    """An executor as oslo.messaging's servers want it: a message a greenthread, so many at a time, the others in turn.
+    """Executor for the servers of oslo.messaging: one greenthread per message up to a maximum, others are queued.
 
-    futurist's, which they take of themselves, makes a future for each message, with its condition and its locks, that
-    nobody ever asks; without them a small call costs an eighth less.
+    futurist's executor, the default, creates a future with a condition and locks for each message, which no code
+    reads; without them a small call costs an eighth less.
 
-    :param max_workers: most messages in work at a time.
+    :param max_workers: maximum number of messages that are processed at a time.
     """
 
     def __init__(self, max_workers: int) -> None:
@@ -27,7 +27,7 @@ class MessagePool:
         self._waiting: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
 
     def submit(self, work: Callable[..., object], *args: Any) -> None:
-        """Have a message worked off; never waits."""
+        """Schedule the processing of a message without waiting."""
         self._waiting.append((work, args))
         if self._pool.free() > 0:
             self._pool.spawn_n(self._process_waiting)
@@ -37,15 +37,15 @@ class MessagePool:
             work, args = self._waiting.popleft()
             try:
                 work(*args)
-            except BaseException:  # the server sees to any Exception; what is none must not cost the next message
-                LOG.exception("A message was not worked off")
+            except BaseException:  # the server handles any Exception; others must not end the greenthread
+                LOG.exception("Error processing a message")
 
     @property
     def in_flight(self) -> int:
-        """How many messages are in work or wait for it."""
+        """Return the number of messages that are processed or wait to be processed."""
         return int(self._pool.running()) + len(self._waiting)
 
     def shutdown(self, wait: bool = True) -> None:
-        """Wait until all messages are worked off; nobody brings more by then."""
+        """Wait until all messages are processed; the server submits no more by then."""
         if wait:
             self._pool.waitall()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who counts or records messages is told of each one, by transport: a process may have several, and tests have many."""
+"""Per-transport observers of RPC messages (metrics, trace)."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from l3agent.exceptions import ServerUnavailable
 
 LOG = logging.getLogger(__name__)
 
-#: Called with the method, the direction (``out``: we ask; ``in``: we are asked) and the result: ``ok``, ``error`` (the
-#: method raised) or ``unavailable`` (no answer in time, or no broker).
+#: Called with the method, the direction (``out``: sent, ``in``: received) and the result: ``ok``, ``error`` (the method
+#: raised) or ``unavailable`` (no answer in time, or no broker).
 ResultObserver = Callable[[str, str, str], object]
 
-#: Stands for all methods that nobody here has: their names are chosen by whoever reaches the broker.
+#: Replaces the names of unknown methods, which any client of the broker can choose.
 UNKNOWN_METHOD = "unknown"
 
 
 @dataclass(slots=True)
 class Message:
-    """What was said.
+    """An RPC message.
 
-    :param kind: ``call`` and ``cast`` go out, ``in`` came.
-    :param result: the answer to a call.
-    :param error: why there is none, or why a cast did not go out: what the method raised, by name, or ``unavailable``.
+    :param kind: ``call`` or ``cast`` if it was sent, ``in`` if it was received.
+    :param result: answer to a call.
+    :param error: reason of a failed call or cast: name of the exception that the method raised, or ``unavailable``.
     """
 
     kind: Literal["call", "cast", "in"]
@@ -43,7 +43,7 @@ class Message:
     error: str | None = None
 
 
-#: Called with each message that went out, or could not, once its end is known, and before each that came is worked on.
+#: Called with each sent message after its end or failure, and with each received message before it is processed.
 MessageObserver = Callable[[Message], object]
 
 _message_observers: WeakKeyDictionary[Any, list[MessageObserver]] = WeakKeyDictionary()
@@ -51,30 +51,30 @@ _result_observers: WeakKeyDictionary[Any, list[ResultObserver]] = WeakKeyDiction
 
 
 def on_result(transport: Any, observer: ResultObserver) -> None:
-    """Have a function called after each message that is sent or worked on over a transport."""
+    """Register a function to call after each message that is sent or processed over a transport."""
     _result_observers.setdefault(transport, []).append(observer)
 
 
 def remove_on_result(transport: Any, observer: ResultObserver) -> None:
-    """Stop calling a function of :func:`on_result`; doing it twice is harmless."""
+    """Remove a function registered by :func:`on_result`. Idempotent."""
     if observer in (observers := _result_observers.get(transport, [])):
         observers.remove(observer)
 
 
 def on_message(transport: Any, observer: MessageObserver) -> None:
-    """Have a function called with each message of a transport."""
+    """Register a function to call with each message of a transport."""
     _message_observers.setdefault(transport, []).append(observer)
 
 
 def notify_message(transport: Any, message: Message) -> None:
-    """Tell who records a transport of a message."""
+    """Notify the message observers of a transport."""
     for observer in _message_observers.get(transport, ()):
         _call(observer, message)
 
 
 @contextmanager
 def notify_sent(transport: Any, message: Message) -> Iterator[None]:
-    """Surround the sending of a message; whoever sends a call puts its answer into it."""
+    """Context manager around the sending of a message; the body stores the answer in the message."""
     try:
         yield
     except ServerUnavailable:
@@ -88,7 +88,7 @@ def notify_sent(transport: Any, message: Message) -> Iterator[None]:
 
 @contextmanager
 def notify_received(transport: Any, method: str) -> Iterator[None]:
-    """Surround the work on a message that came."""
+    """Context manager around the processing of a received message."""
     try:
         yield
     except (NoSuchMethod, UnsupportedVersion):
@@ -111,8 +111,8 @@ def _notify_result(transport: Any, method: str, direction: str, result: str) -> 
         _call(observer, method, direction, result)
 
 
-def _call(listener: Callable[..., object], *args: object) -> None:
+def _call(observer: Callable[..., object], *args: object) -> None:
     try:
-        listener(*args)
-    except Exception:  # what was said was said: a message must not fail because somebody who listens does
-        LOG.exception("A listener to messages failed")
+        observer(*args)
+    except Exception:  # an error of an observer must not fail the message
+        LOG.exception("Error in an observer of RPC messages")

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What of the messages between an L3 agent and its server is nobody's business outside of the site.
+"""Message keys that an RPC trace redacts.
 
-Ids of users and projects, names of hosts, and all that people write in free words. Ids of routers, networks and ports,
-and addresses, are not in it: without them there is nothing to replay.
+These are ids of users and projects, names of hosts, and free text. Ids of routers, networks and ports, and addresses,
+are not redacted: a replay needs them.
 """
 
 from __future__ import annotations
 
-#: What stands for the value of a key in a trace; see :class:`l3agent.rpc.rpc_trace.RpcTrace`.
+#: Kind of replacement for the value of each key; see :class:`l3agent.rpc.rpc_trace.RpcTrace`.
 REDACTED_KEYS: dict[str, str] = {
     **dict.fromkeys(("host", "binding:host_id", "gw_port_host", "dest_host", "hostname"), "host"),
     **dict.fromkeys(("project_id", "tenant_id", "user_id", "project", "tenant", "user"), "owner"),

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a service and its server say to each other, in a file without secrets: a trace from the field becomes a test.
+"""Trace of the messages between a service and its server, without secrets, for replay in tests.
 
-One JSON object a line. The first says what it is and of which host; then, with ``at_s``, seconds since the start:
-``call``, ``topic``, ``version``, ``args`` and ``result`` for what the service asked, ``cast`` in place of ``call`` and
-no ``result`` for what it was told, or told without an answer (``out`` is true then). What failed has
-``error`` and no ``result``: the name of what the method raised, or ``unavailable``; its words may be private.
+One JSON object per line. The first has the format version and the host. Each of the others has ``at_s`` (seconds since
+the start), ``topic``, ``version`` and ``args``. A call of the service has the method as ``call``, and ``result``. Other
+messages have the method as ``cast`` and no ``result``; ``out`` is true in casts of the service. A failed message has
+``error`` instead of ``result``: the name of the exception that the method raised, or ``unavailable``; the text of an
+exception may be confidential.
 
-Left out is the whole context of a message. Values of keys that sound like secrets are ``***``. What else is nobody's
-business is said by the user of the trace, key by key, and is replaced by other words, the same ones for the same ones
-within a file.
+The context of a message is omitted. Values of keys that match the pattern of secrets are ``***``. Values of the keys in
+``redacted`` are replaced, equal ones by equal ones within a file.
 """
 
 from __future__ import annotations
@@ -32,28 +32,28 @@ _SECRET = re.compile(r"pass(word|wd)|secret|token|credential|private_key|api_key
 
 
 class RpcTrace:
-    """Writes messages to a file as they come; a full disk or a full file ends the trace, not the service.
+    """Writes messages to a file; a full disk or the size limit ends the trace, not the service.
 
-    :param path: of the file, which is emptied first, and is for its owner's eyes only.
+    :param path: path of the file, which is truncated and readable only by its owner.
     :param host: name of this node; it is the first host of the file.
-    :param limit: bytes after which nothing is written any more.
-    :param redacted: what the value of a key is replaced by: ``{"name": "who"}`` makes ``who-1``, ``who-2`` of names.
-    :raises OSError: the file cannot be made.
+    :param limit: maximum size in bytes.
+    :param redacted: kind of replacement by key: ``{"name": "who"}`` replaces names by ``who-1``, ``who-2``.
+    :raises OSError: the file cannot be created.
     """
 
     def __init__(self, path: str, host: str, *, limit: int, redacted: Mapping[str, str]) -> None:
         self._path = path
         self._redacted = redacted
-        self._left = limit
+        self._remaining = limit
         self._started = time.monotonic()
         self._replacements: dict[tuple[str, str], str] = {}
-        # Line by line: what was said last before a crash is what matters.
+        # Line-buffered: the last messages before a crash matter most.
         self._file = open(path, "w", buffering=1, opener=_open_for_owner_only)  # noqa: SIM115
         self._write_entry({"l3agent_rpc_trace": _FORMAT, "host": self._replace("host", host)})
 
     def write(self, message: Message) -> None:
         """Write one message."""
-        if self._left <= 0:
+        if self._remaining <= 0:
             return
         entry: dict[str, Any] = {
             "at_s": round(time.monotonic() - self._started, 3),
@@ -72,14 +72,14 @@ class RpcTrace:
 
     def _write_entry(self, entry: Mapping[str, Any]) -> None:
         line = json.dumps(entry, default=str) + "\n"
-        self._left -= len(line)
+        self._remaining -= len(line)
         try:
-            if self._left > 0:
+            if self._remaining > 0:
                 self._file.write(line)
             else:
-                LOG.warning("RPC trace: %s is as large as it may be and ends here", self._path)
+                LOG.warning("RPC trace: %s has reached its size limit and ends here", self._path)
         except OSError as exc:
-            self._left = 0
+            self._remaining = 0
             LOG.warning("RPC trace: %s ends here: %s", self._path, exc)
 
     def _redact(self, value: Any, key: str = "") -> Any:
@@ -94,12 +94,12 @@ class RpcTrace:
         return "***" if _SECRET.search(key) else value
 
     def _replace(self, kind: str, value: str) -> str:
-        """Return what stands for a value, always the same."""
+        """Return the replacement of a value, which is the same each time."""
         return self._replacements.setdefault((kind, value), f"{kind}-{len(self._replacements) + 1}")
 
 
 def _open_for_owner_only(path: str, flags: int) -> int:
-    """Open a file that others cannot read, not even when it was there before and they could."""
+    """Open a file that only its owner can read, even if an existing file had other permissions."""
     descriptor = os.open(path, flags & ~os.O_TRUNC, 0o600)
     try:
         if stat.S_ISREG(os.fstat(descriptor).st_mode):

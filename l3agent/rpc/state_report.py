@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The heartbeat of an agent: who it is and how it does, told to the server at an interval.
+"""State reports: identity and state of an agent, sent to the server at an interval.
 
-Useful to any kind of agent. It never raises: a report that fails is logged, and the next one comes anyway.
+They suit any type of agent. A failed report is logged and raises nothing; the next one is sent after the interval.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ class StateReporter:
 
     :param host: name of this node.
     :param binary: name of the program, as ``neutron-l3-agent``.
-    :param topic: where the agent consumes, as ``l3_agent``.
+    :param topic: topic of the agent's consumers, as ``l3_agent``.
     :param agent_type: as ``L3 agent``.
-    :param configurations: called for each report; what the server's schedulers read, and figures for people.
+    :param configurations: called for each report; returns values for the server's schedulers and for operators.
     :param availability_zone: of this node; not sent when None.
-    :param timeout: seconds the server has for one report; the report interval is the sensible value.
-    :param versions: of the server's API, the best first; one that the server turns out to lack is not tried again.
-    :param on_revived: called when the server says that it had thought the agent dead, or that it did not know it any
-        more: what it sent meanwhile is lost.
+    :param timeout: seconds for the answer to one report; use the report interval.
+    :param versions: of the server's API, in order of preference; a version that the server lacks is not tried again.
+    :param on_revived: called when the server reports that it had marked the agent as down, or had deleted its record:
+        messages sent meanwhile are lost.
     """
 
     def __init__(
@@ -67,29 +67,29 @@ class StateReporter:
 
     @property
     def is_registered(self) -> bool:
-        """Tell whether the server has taken a report, and so knows this agent."""
+        """Return True if the server has accepted a report, and so has a record of the agent."""
         return self._is_registered
 
     def report(self) -> str | None:
-        """Send one report and return the server's word: ``new``, ``alive``, ``revived``; None when it failed."""
+        """Send one report and return the server's answer: ``new``, ``alive`` or ``revived``; None if it failed."""
         try:
-            word = self._send()
+            answer = self._send()
         except (ServerUnavailable, RemoteError) as error:
-            self._failures.warning(str(error), "State report failed, the next one comes at the interval: %s", error)
+            self._failures.warning(str(error), "State report failed, retrying after the interval: %s", error)
             return None
-        # New to the server, but not for the first time: somebody deleted its record, and with it what was placed here.
-        lost = word == "revived" or (word == "new" and self._is_registered)
+        # A second "new": the record of the agent was deleted, and with it the placement of resources on it.
+        lost = answer == "revived" or (answer == "new" and self._is_registered)
         self._is_registered = True
         if lost and self._on_revived is not None:
-            LOG.info("The server had thought this agent dead, or forgotten it: %s", word)
+            LOG.info("The server had marked this agent as down or deleted its record: %s", answer)
             self._on_revived()
-        return word
+        return answer
 
     def _send(self) -> str | None:
         while True:
             now = datetime.datetime.now(datetime.UTC).replace(tzinfo=None)
             try:
-                word: str | None = self._client.call(
+                answer: str | None = self._client.call(
                     admin_context(),
                     "report_state",
                     timeout=self._timeout,
@@ -102,7 +102,7 @@ class StateReporter:
                     raise
                 del self._versions[0]
             else:
-                return word
+                return answer
 
     def _state(self) -> dict[str, Any]:
         first = {} if self._is_registered else {"start_flag": True}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Transport and clients over oslo.messaging. A client keeps its deadline even when there is no broker to send to."""
+"""Transport and clients over oslo.messaging. A client enforces its deadline, also without a reachable broker."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ __all__ = ["Client", "RemoteError", "Target", "get_transport"]
 LOG = logging.getLogger(__name__)
 
 CONTROL_EXCHANGE = "neutron"
-# None of these takes part in a queue or exchange declaration, so agents with other values may share the vhost.
-# The driver's own (1, 3, 5 ... 30 s between tries, plus 1 s) leave an agent deaf for half a minute after an outage.
+# These do not affect declarations of queues and exchanges, so agents with other values may share the virtual host.
+# The driver's defaults (1, 3, 5 ... 30 s between attempts, plus 1 s) delay the reconnection by up to half a minute.
 RABBIT_DEFAULTS = {
     "rabbit_retry_interval": 1,
     "rabbit_retry_backoff": 0,
@@ -41,27 +41,27 @@ RABBIT_DEFAULTS = {
     "kombu_reconnect_delay": 0.1,
     "heartbeat_timeout_threshold": 30,
 }
-# A server that is not back yet is known in 2 ms, instead of after the whole time allowed for its answer.
+# The mandatory flag of AMQP: a topic without consumers is detected in 2 ms, not after the timeout of the call.
 _MANDATORY = oslo_messaging.TransportOptions(at_least_once=True)
 _URL_HINT = (
     "it cannot be parsed; it has the form rabbit://user:password@host:port/vhost, and special characters of the "
-    "password are quoted (/ as %2F, # as %23, ? as %3F, @ as %40)"
+    "password are percent-encoded (/ as %2F, # as %23, ? as %3F, @ as %40)"
 )
-# Ways to cast that a client keeps ready: one a server that it speaks to.
+# Size of the cache of prepared casts: one entry per server that a client sends to.
 _PREPARED_CASTS_MAX = 64
-# What a forked worker has to renew.
+# Transports that a forked worker renews.
 _transports: WeakSet[Any] = WeakSet()
-# Drivers of the parent. They are never collected: the destructor of a connection shuts down the socket for both.
+# Drivers of the parent. They must not be collected: the destructor of a connection shuts down the shared socket.
 _inherited: list[Any] = []
 BROKER_ERRORS = (oslo_messaging.MessagingException, kombu.exceptions.KombuError, amqp.AMQPError, OSError)
 
 
 def get_transport(conf: cfg.ConfigOpts, url: str | None = None) -> oslo_messaging.RPCTransport:
-    """Return the RPC transport of a configuration; nothing is connected yet.
+    """Return the RPC transport of a configuration, without connecting.
 
-    :param conf: any ``ConfigOpts``, private or the global one; options of oslo.messaging are registered on it, and get
-        our defaults where neither a file nor the program has set them.
-    :param url: goes before ``transport_url`` of the configuration.
+    :param conf: any ``ConfigOpts``, private or global; options of oslo.messaging are registered on it, with defaults of
+        this library for options that neither a file nor the program has set.
+    :param url: overrides ``transport_url`` of the configuration.
     :raises ConfigError: the URL cannot be parsed, or its driver cannot be loaded.
     """
     try:
@@ -69,7 +69,7 @@ def get_transport(conf: cfg.ConfigOpts, url: str | None = None) -> oslo_messagin
         _set_defaults(conf, None, {"control_exchange": CONTROL_EXCHANGE})
         transport = oslo_messaging.get_rpc_transport(conf, parsed)
     except (ValueError, oslo_messaging.InvalidTransportURL):
-        # What the parser says has a part of the password in it.
+        # The parser's message contains a part of the password.
         raise ConfigError(f"transport_url: {_without_password(url or conf.transport_url)}: {_URL_HINT}") from None
     except oslo_messaging.DriverLoadFailure as error:
         raise ConfigError(f"transport_url: {_without_password(url or conf.transport_url)}: {error}") from error
@@ -82,10 +82,10 @@ def get_transport(conf: cfg.ConfigOpts, url: str | None = None) -> oslo_messagin
 
 
 def renew_transports() -> None:
-    """Give each transport of :func:`get_transport` a driver of this process, after a fork.
+    """Replace the driver of each transport of :func:`get_transport` after a fork.
 
-    The inherited one has the parent's connections, which two processes cannot share, and waits for greenthreads that do
-    not exist here. Consumers that were started before the fork stay the parent's.
+    The inherited driver has connections of the parent, which two processes cannot share, and waits for greenthreads
+    that do not exist in the child. Consumers started before the fork remain in the parent.
     """
     LocalDriver.reset_brokers()
     for transport in list(_transports):
@@ -95,7 +95,7 @@ def renew_transports() -> None:
 
 
 def _without_password(url: str) -> str:
-    """Return a URL, right or wrong, without what stands between its first user and its last host."""
+    """Return a URL, valid or not, without the text between its first user and its last host."""
     return re.sub(r"^((?:[^:]*://)?[^:]*):.*@", r"\1:***@", url, flags=re.DOTALL)
 
 
@@ -106,11 +106,11 @@ def _set_defaults(conf: cfg.ConfigOpts, group: str | None, values: dict[str, Any
 
 
 def _register_private_options(conf: cfg.ConfigOpts) -> None:
-    """Register the two groups that oslo.messaging reads from every conf but registers on the global one only."""
+    """Register the two groups that oslo.messaging reads from each conf but registers on the global one only."""
     try:
         from oslo_messaging._metrics.client import oslo_messaging_metrics
         from oslo_messaging._tracing.client import oslo_messaging_tracing
-    except ImportError:  # moved or mended in a later release; the bound in pyproject keeps that away from users
+    except ImportError:  # a later release may move or fix them; pyproject has an upper bound of the version
         LOG.warning("oslo.messaging no longer has its private option groups; calls may fail with NoSuchOptError")
         return
     conf.register_opts(oslo_messaging_tracing, "oslo_messaging_tracing")
@@ -120,12 +120,12 @@ def _register_private_options(conf: cfg.ConfigOpts) -> None:
 class Client:
     """Calls and casts to one topic.
 
-    The time allowed for a call doubles, per method, with each timeout up to ``max_timeout``, and goes back to what the
-    answers need.
+    The timeout of a call doubles, per method, with each expiry up to ``max_timeout``, and decreases again with the
+    measured response time.
 
-    :param version: version of the server's API that messages ask for.
-    :param timeout: seconds that a call may take, from now to the answer, with or without a broker.
-    :param max_timeout: upper bound of the doubled time, in seconds.
+    :param version: version of the server's API that messages request.
+    :param timeout: seconds from the call to the answer, with or without a broker.
+    :param max_timeout: upper bound of the doubled timeout, in seconds.
     """
 
     def __init__(
@@ -142,13 +142,13 @@ class Client:
         self._transport = transport
         self._timeout = timeout
         self._max_timeout = max_timeout
-        self._allowed: dict[str, float] = {}
+        self._timeouts: dict[str, float] = {}
         enforces_timeouts = getattr(transport._driver, "enforces_timeouts", False)
         self._run = _run_with_driver_timeout if enforces_timeouts else run_with_deadline
         self._rpc = oslo_messaging.get_rpc_client(
             transport, Target(topic=topic, version=version), serializer=ContextSerializer()
         )
-        # Casts differ in few ways, and what oslo.messaging prepares for one serves all that are alike.
+        # Casts have few combinations of settings; each combination reuses one prepared client of oslo.messaging.
         self._prepare_cast = functools.lru_cache(maxsize=_PREPARED_CASTS_MAX)(self._prepare)
 
     def call(
@@ -164,13 +164,13 @@ class Client:
     ) -> Any:
         """Call a method and return its answer.
 
-        :param server: host of the one server to ask; any server of the topic otherwise.
-        :param timeout: seconds for this call alone, without doubling.
-        :param version: instead of the client's.
-        :raises ServerUnavailable: no answer in time, no broker, or (at once) nobody who consumes the topic.
-        :raises RemoteError: the method raised; ``exc_type`` and ``value`` tell what.
+        :param server: host of the server to call; default: any server of the topic.
+        :param timeout: seconds for this call only, without doubling.
+        :param version: overrides the client's.
+        :raises ServerUnavailable: no answer in time, no broker, or (at once) no consumer of the topic.
+        :raises RemoteError: the method raised; see ``exc_type`` and ``value``.
         """
-        allowed = timeout or self._allowed.get(method, self._timeout)
+        allowed = timeout or self._timeouts.get(method, self._timeout)
         rpc = self._prepare(server=server, version=version, timeout=allowed, transport_options=_MANDATORY)
         message = Message("call", self.topic, method, version or self._version, arguments)
         started = time.monotonic()
@@ -179,10 +179,10 @@ class Client:
                 message.result = self._run(allowed, f"{self.topic}.{method}", rpc.call, context, method, **arguments)
             except TimeoutError as error:
                 if timeout is None:
-                    self._allowed[method] = min(2 * allowed, self._max_timeout)
+                    self._timeouts[method] = min(2 * allowed, self._max_timeout)
                 raise ServerUnavailable(str(error)) from error
         if timeout is None:
-            self._allowed[method] = max(self._timeout, min(allowed, 2 * (time.monotonic() - started)))
+            self._timeouts[method] = max(self._timeout, min(allowed, 2 * (time.monotonic() - started)))
         return message.result
 
     def cast(
@@ -197,14 +197,14 @@ class Client:
         version: str | None = None,
         **arguments: Any,
     ) -> None:
-        """Send a message nobody answers; returns when the broker has it.
+        """Send a message without an answer; return when the broker has accepted it.
 
-        :param server: host of the one server to tell.
-        :param fanout: tell all servers of the topic.
-        :param at_least_once: for a message that matters: it is an error when there is no queue to put it into. After an
-            error send it again; it may arrive twice.
-        :raises ServerUnavailable: the broker did not take it within the client's ``timeout``, or nobody consumes the
-            topic and ``at_least_once`` is asked for.
+        :param server: host of the receiving server; default: any server of the topic.
+        :param fanout: send to all servers of the topic.
+        :param at_least_once: raise an error if no queue exists for the message. Repeat the cast after an error; the
+            message may then arrive twice.
+        :raises ServerUnavailable: the broker did not accept it within the client's ``timeout``, or the topic has no
+            consumer and ``at_least_once`` is set.
         """
         options = _MANDATORY if at_least_once else None
         rpc = self._prepare_cast(server=server, fanout=fanout or None, version=version, transport_options=options)
@@ -219,38 +219,38 @@ class Client:
 
 
 class _AbandonedError(Exception):
-    """Thrown into the driver when nobody waits for it any longer.
+    """Raised in the driver after the deadline of the caller.
 
-    An ``Exception``, unlike ``eventlet.Timeout``: the driver's pool counts its connections right for those only.
+    Unlike ``eventlet.Timeout`` it is an ``Exception``: only then the driver's pool counts its connections correctly.
     """
 
 
 def _run_with_driver_timeout(timeout: float, what: str, send: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
-    """Run a call or cast of a driver that keeps its deadline.
+    """Run a call or cast of a driver that enforces timeouts.
 
     :raises TimeoutError: the deadline passed.
-    :raises ServerUnavailable: the broker refused.
+    :raises ServerUnavailable: the broker has refused it.
     """
     with _translate_errors(timeout, what):
         return send(*args, **kwargs)
 
 
 def run_with_deadline(timeout: float, what: str, send: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
-    """Run a call or cast with a deadline of our own; otherwise like :func:`_run_with_driver_timeout`.
+    """Run a call or cast under a deadline, for any driver; otherwise like :func:`_run_with_driver_timeout`.
 
-    The driver's timeout covers the wait for the reply alone: without a broker it tries to connect for ever, and it may
-    hold on to a lock while it is interrupted. So it runs, and is left to end, in a greenlet of its own.
+    The driver's timeout covers only the wait for the reply: without a broker it connects for ever, and it may hold a
+    lock while it is interrupted. So it runs in its own greenlet, which may end later than the caller returns.
     """
     sender = _Sender(send, args, kwargs)
     try:
         with _translate_errors(timeout, what), time_limit(timeout):
             return sender.wait()
     finally:
-        sender.abandon(_AbandonedError(f"{what}: the caller waits no longer"))
+        sender.abandon(_AbandonedError(f"{what}: the deadline has passed"))
 
 
 class _Sender:
-    """A greenlet that sends, begun at once: a spawned one waits for its turn, which costs a cast some percent."""
+    """A greenlet that sends and starts immediately; the scheduling of a spawned one costs a cast some percent."""
 
     def __init__(self, send: Callable[..., Any], args: Any, kwargs: Any) -> None:
         self._work = functools.partial(send, *args, **kwargs)
@@ -260,18 +260,18 @@ class _Sender:
         self._greenlet = greenlet.greenlet(self._run)
 
     def wait(self) -> Any:
-        """Send, and return the answer."""
+        """Send and return the answer."""
         self._caller = greenlet.getcurrent()
-        # Control comes back when it is done, or by whoever interrupts the caller.
+        # Control returns when it has finished, or when the caller is interrupted.
         self._greenlet.switch()
         if self._error is not None:
             raise self._error
         return self._answer
 
     def abandon(self, error: Exception) -> None:
-        """Interrupt it, if it is still at work; the caller is not woken any more."""
+        """Interrupt the greenlet if it has not finished; it does not wake its caller any more."""
         self._caller = None
-        if self._greenlet:  # begun, and not at its end
+        if self._greenlet:  # started and not finished
             eventlet.kill(self._greenlet, error)
 
     def _run(self) -> None:
@@ -279,7 +279,7 @@ class _Sender:
             self._answer = self._work()
         except Exception as error:
             self._error = error
-        # As long as it never waited, it ends into its caller; the hub makes itself the parent of who waits.
+        # A greenlet that never waited returns to its caller; otherwise the hub is its parent.
         if greenlet.getcurrent().parent is not self._caller:
             eventlet.hubs.get_hub().schedule_call_global(0, self._wake)
 
@@ -295,22 +295,22 @@ def _translate_errors(timeout: float, what: str) -> Iterator[None]:
     except RemoteError:
         raise
     except Exception as error:
-        # A server whose own backend refuses a connection, or is late, is neither away nor late itself.
+        # Connection and timeout errors of the server's own backends are no such errors of the server.
         if remote := _remote_error(error):
             raise remote from error
         if isinstance(error, TimeoutError | oslo_messaging.MessagingTimeout):
             raise TimeoutError(f"{what}: no answer within {timeout:.3g} s") from None
         if isinstance(error, oslo_messaging.MessageUndeliverable):
-            raise ServerUnavailable(f"{what}: nobody consumes this topic") from error
+            raise ServerUnavailable(f"{what}: this topic has no consumer") from error
         if isinstance(error, BROKER_ERRORS):
             raise ServerUnavailable(f"{what}: {error}") from error
         raise RemoteError(type(error).__name__, str(error), []) from error
 
 
 def _remote_error(error: Exception) -> RemoteError | None:
-    """Return what a built-in error of the remote method should have been: the drivers raise it as itself.
+    """Return a ``RemoteError`` for a built-in error of the remote method, which the drivers raise unchanged.
 
-    Its text ends with the trace from over there (``deserialize_remote_exception`` of oslo.messaging).
+    Its text ends with the remote traceback (``deserialize_remote_exception`` of oslo.messaging).
     """
     value, found, trace = str(error.args[0] if error.args else "").partition("\nTraceback ")
     return RemoteError(type(error).__name__, value, [trace]) if found else None

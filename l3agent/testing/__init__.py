@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""For tests of agents built on this library: services run for the time of a block, waits that do not sleep, and fakes
-with a memory that fail when told to.
+"""Helpers for tests of agents: services run for the duration of a block, polling waits, and stateful fakes.
 
-Fakes stand for what is outside: :class:`FakePlugin` for the server, :class:`FakeDataplane` for the data plane. The
-agent between them is the real one. ``l3agent.testing.fixtures`` has the rest as fixtures of pytest.
+The fakes replace the peers of an agent: :class:`FakePlugin` the server, :class:`FakeDataplane` the data plane. They
+fail on request. ``l3agent.testing.fixtures`` has pytest fixtures.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Failures that a fake is told to have."""
+"""Scheduled failures of a fake."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from collections import defaultdict, deque
 
 
 class Failures:
-    """Errors to raise, by the name of what shall fail."""
+    """Errors to raise, by the name of the operation."""
 
     def __init__(self) -> None:
-        self._planned: defaultdict[str, deque[BaseException]] = defaultdict(deque)
+        self._scheduled: defaultdict[str, deque[BaseException]] = defaultdict(deque)
 
     def schedule(self, name: str, error: BaseException, times: int) -> None:
-        """Have the next ``times`` uses of ``name`` fail, after those planned before."""
-        self._planned[name].extend([error] * times)
+        """Schedule an error for the next ``times`` uses of an operation, after the errors scheduled before."""
+        self._scheduled[name].extend([error] * times)
 
     def raise_next(self, name: str) -> None:
-        """Raise the error that is next for this name, if any."""
-        if self._planned[name]:
-            raise self._planned[name].popleft()
+        """Raise the next error scheduled for an operation, if any."""
+        if self._scheduled[name]:
+            raise self._scheduled[name].popleft()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A data plane that is a dictionary."""
+"""Fake data plane: a dictionary of states."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from l3agent.testing.failures import Failures
 
 
 class FakeDataplane:
-    """Stands for :class:`l3agent.agent.dataplane_client.DataplaneClient`: remembers states, fails on demand.
+    """Replaces :class:`l3agent.agent.dataplane_client.DataplaneClient`: stores states, fails on request.
 
-    :param states: what exists already.
-    :param delay: seconds that one state takes; can be changed at any time.
+    :param states: initial states.
+    :param delay: duration of one state's reconciliation in seconds; may be changed at any time.
     """
 
     connected = True
@@ -30,37 +30,37 @@ class FakeDataplane:
         self.states: dict[Key, State] = dict(states or {})
         self.delay = delay
         self.pid = 1
-        #: What was asked for and carried out, in order.
+        #: Applied states, in order.
         self.applied: list[tuple[Key, State | None]] = []
-        #: Keys that were asked for while the same key was in work: a worker too many.
+        #: Keys requested while the same key was being processed, which the agent must prevent.
         self.collisions: list[Key] = []
-        #: Keys that are not repaired until they are brought again.
+        #: Keys whose drift is not repaired until their next reconciliation.
         self.unmanaged: set[Key] = set()
         self._processing: set[Key] = set()
         self._failures = Failures()
         self._callbacks: list[Callable[[], None]] = []
 
     def fail_next(self, error: BaseException, times: int = 1, *, operation: str = "reconcile") -> None:
-        """Have the next requests fail; an ``ApplyError`` is reported, as the kernel's refusal of a state is."""
+        """Schedule an error of the next requests; an ``ApplyError`` becomes the error of a report."""
         self._failures.schedule(operation, error, times)
 
     def restart(self) -> None:
-        """Be another process from now on; the states stand."""
+        """Simulate a restart: another process id, the same states."""
         self.pid += 1
         for callback in self._callbacks:
             eventlet.spawn_n(callback)
 
     def on_new_process(self, callback: Callable[[], None]) -> None:
-        """Call back after :meth:`restart`."""
+        """Register a function to call after :meth:`restart`."""
         self._callbacks.append(callback)
 
     def stats(self, timeout: float = 1.0) -> dict[str, Any]:
-        """Return counters as the data plane does."""
+        """Return counters in the form of the data plane's."""
         self._failures.raise_next("stats")
         return {"repair_operations": 0, "batches": {}, "operations": {"add": len(self.applied)}, "limits": {}}
 
     def inventory(self) -> dict[str, list[str]]:
-        """Return the ids of what exists, by kind."""
+        """Return the ids of the states, by kind."""
         self._failures.raise_next("inventory")
         found: dict[str, list[str]] = {"router": [], "host": [], "network": []}
         for kind, state_id in self.states:
@@ -68,22 +68,22 @@ class FakeDataplane:
         return found
 
     def unmanage(self, keys: Iterable[Key]) -> None:
-        """Remember what is repaired no more."""
+        """Record the keys whose drift is not repaired any more."""
         self._failures.raise_next("unmanage")
         self.unmanaged.update(keys)
 
     def invalidate(self, keys: Iterable[Key] | None = None) -> None:
-        """Do nothing: nothing is known here but what is there."""
+        """Do nothing: there is no snapshot."""
         self._failures.raise_next("invalidate")
 
     def inspect(self, key: Key, state: State | None) -> dict[str, list[dict[str, Any]]]:
-        """Return what is wanted and what is there; here it is one entry."""
+        """Return the desired and actual entries; each state has one entry."""
         self._failures.raise_next("inspect")
         name = {"kind": "namespace", "name": " ".join(key), "loopback": True}
         return {"desired": [name] if state else [], "actual": [name] if key in self.states else []}
 
     def reconcile(self, states: Iterable[tuple[Key, State | None]], *, dry_run: bool = False) -> list[Report]:
-        """Remember states, or forget them."""
+        """Store states; remove absent ones."""
         return [self._reconcile(key, state, dry_run) for key, state in states]
 
     def _reconcile(self, key: Key, state: State | None, dry_run: bool) -> Report:

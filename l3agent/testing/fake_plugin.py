@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A server that is a dictionary of payloads."""
+"""Fake server: a dictionary of payloads."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ L3_TOPIC, REPORTS_TOPIC, AGENT_TOPIC = "q-l3-plugin", "q-reports-plugin", "l3_ag
 
 
 class FakePlugin:
-    """Stands for the server: a service and its endpoint, over any transport.
+    """Replaces the server: a service and its endpoint, over any transport.
 
-    :param transport: where it consumes ``q-l3-plugin`` and ``q-reports-plugin``.
-    :param routers: payloads it knows, by id; changed at any time.
+    :param transport: transport of the consumers of ``q-l3-plugin`` and ``q-reports-plugin``.
+    :param routers: initial payloads; ``self.routers`` has them by id and may be changed at any time.
     """
 
     target = Target(version="1.13")
 
     def __init__(self, transport: Any, routers: Iterable[Mapping[str, Any]] = ()) -> None:
         self.routers: dict[str, Mapping[str, Any]] = {router["id"]: router for router in routers}
-        #: Calls that came, in order: method and arguments.
+        #: Received calls, in order: method and arguments.
         self.calls: list[tuple[str, dict[str, Any]]] = []
-        #: Last status told of each floating IP, by its id.
+        #: Last reported status of each floating IP, by its id.
         self.fip_statuses: dict[str, str] = {}
         self._last_router: dict[str, str] = {}
-        #: The answer to the next state reports.
+        #: Answer to the next state reports.
         self.report_answer = "alive"
-        #: Seconds that a method takes, by its name.
+        #: Duration of each method in seconds, by name.
         self.delays: dict[str, float] = {}
         self._failures = Failures()
         self._transport = transport
@@ -41,20 +41,20 @@ class FakePlugin:
     # As a service
 
     def start(self) -> None:
-        """Consume."""
+        """Start to consume."""
         self._connection = Connection(self._transport, host="server")
         for topic in (L3_TOPIC, REPORTS_TOPIC):
             self._connection.create_consumer(topic, [self])
         self._connection.consume_in_threads()
 
     def stop(self) -> None:
-        """Consume no more: calls get no answer."""
+        """Stop to consume: calls get no answer."""
         if self._connection is not None:
             self._connection.close()
             self._connection = None
 
     def wait(self) -> None:
-        """Return at once."""
+        """Return: ``stop`` has waited."""
 
     def reset(self) -> None:
         """Do nothing."""
@@ -62,7 +62,7 @@ class FakePlugin:
     # For tests
 
     def fail_next(self, method: str, error: BaseException, times: int = 1) -> None:
-        """Have the next calls of a method fail."""
+        """Schedule an error of the next calls of a method."""
         self._failures.schedule(method, error, times)
 
     def cast_to_agents(self, method: str, *, topic: str = AGENT_TOPIC, version: str = "1.0", **arguments: Any) -> None:
@@ -73,24 +73,24 @@ class FakePlugin:
         """Return the arguments of all calls of one method, in order."""
         return [arguments for name, arguments in self.calls if name == method]
 
-    # What agents call
+    # RPC methods
 
     def get_router_ids(self, context: Any, **arguments: Any) -> list[str]:
         """Return all ids."""
-        # Read before the delay: a slow server answers with what was when it was asked.
+        # Read before the delay: a slow server answers with the values at the time of the call.
         found = list(self.routers)
         self._record_call("get_router_ids", arguments)
         return found
 
     def sync_routers(self, context: Any, **arguments: Any) -> list[Mapping[str, Any]]:
-        """Return the payloads of the ids asked for."""
+        """Return the payloads of the requested ids."""
         wanted = arguments["router_ids"]
         found = [self.routers[router_id] for router_id in wanted if router_id in self.routers]
         self._record_call("sync_routers", arguments)
         return found
 
     def update_floatingip_statuses(self, context: Any, **arguments: Any) -> None:
-        """Remember statuses; as Neutron, set DOWN what was on the router last and is on none now."""
+        """Store statuses; as Neutron, set DOWN floating IPs that were on the router last and are on none now."""
         self._record_call("update_floatingip_statuses", arguments)
         router_id, statuses = arguments["router_id"], arguments["fip_statuses"]
         self.fip_statuses.update(statuses)
@@ -106,12 +106,12 @@ class FakePlugin:
         return ["L3_ROUTER_NAT"]
 
     def get_host_ha_router_count(self, context: Any, **arguments: Any) -> int:
-        """Return how many HA routers there are: none."""
+        """Return the number of HA routers: 0."""
         self._record_call("get_host_ha_router_count", arguments)
         return 0
 
     def report_state(self, context: Any, **arguments: Any) -> str:
-        """Take a report."""
+        """Record a state report."""
         self._record_call("report_state", arguments)
         return self.report_answer
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fixtures of pytest. In a ``conftest.py``: ``pytest_plugins = ["l3agent.testing.fixtures"]``."""
+"""Pytest fixtures. In a ``conftest.py``: ``pytest_plugins = ["l3agent.testing.fixtures"]``."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from l3agent.testing import leaks, transports
 
 @pytest.fixture
 def local_transport() -> Iterator[Any]:
-    """A ``local://`` transport of the test's own."""
+    """Provide a ``local://`` transport that no other test shares."""
     with transports.local_transport() as transport:
         yield transport
 
 
 @pytest.fixture
 def no_leaked_greenthreads() -> Iterator[None]:
-    """Fail the test when greenthreads that it began are left behind."""
+    """Fail the test if greenthreads that it started outlive it."""
     with leaks.no_leaked_greenthreads():
         yield

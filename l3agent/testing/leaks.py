@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Greenthreads that a test leaves behind: they go on in the tests after it, where nobody expects them."""
+"""Detection of greenthreads that outlive a test and would disturb later ones."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from l3agent.testing.running import wait_until
 
 @contextmanager
 def no_leaked_greenthreads(timeout: float = 1.0) -> Iterator[None]:
-    """Make sure that the block ends all greenthreads that it begins.
+    """Check that all greenthreads that the block starts have ended.
 
-    :param timeout: seconds they have to end after the block.
-    :raises AssertionError: some live on; the message has the stack of each.
+    :param timeout: seconds for them to end after the block.
+    :raises AssertionError: greenthreads are left; the message has the stack of each.
     """
     before = _alive()
     yield
@@ -27,7 +27,7 @@ def no_leaked_greenthreads(timeout: float = 1.0) -> Iterator[None]:
         wait_until(lambda: not _alive() - before, timeout)
     except TimeoutError:
         leaked = "\n".join(map(_stack, _alive() - before))
-        raise AssertionError(f"greenthreads that were left behind:\n{leaked}") from None
+        raise AssertionError(f"leaked greenthreads:\n{leaked}") from None
 
 
 def _alive() -> set[greenlet.greenlet]:
@@ -36,4 +36,4 @@ def _alive() -> set[greenlet.greenlet]:
 
 
 def _stack(leaked: greenlet.greenlet) -> str:
-    return "".join(traceback.format_stack(leaked.gr_frame)) if leaked.gr_frame else f"{leaked!r}, not begun"
+    return "".join(traceback.format_stack(leaked.gr_frame)) if leaked.gr_frame else f"{leaked!r}, not started"

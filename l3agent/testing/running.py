@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Services for the time of a block, and waiting for what they do."""
+"""Runs services for the duration of a block, and waits for conditions."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ import eventlet
 
 from l3agent.service.services import ServiceLike, Services
 
-_LOOK_S = 0.005
+_POLL_INTERVAL_S = 0.005
 
 _T = TypeVar("_T")
 
 
 @contextmanager
 def running(*services: ServiceLike, timeout: float = 10.0) -> Iterator[Services]:
-    """Start services in order, and stop them in reverse order when the block ends.
+    """Start services in order, and stop them in reverse order at the end of the block.
 
-    :param timeout: seconds for all to start, and again for all to stop.
-    :raises TimeoutError: they did not start in time.
+    :param timeout: seconds for the start of all, and again for the stop of all.
+    :raises TimeoutError: the services have not started in time.
     """
     container = Services(stop_timeout=timeout)
     for service in services:
@@ -36,14 +36,14 @@ def running(*services: ServiceLike, timeout: float = 10.0) -> Iterator[Services]
 
 
 def wait_until(predicate: Callable[[], _T], timeout: float = 10.0) -> _T:
-    """Wait until a predicate says something true, and return that.
+    """Poll a predicate until its result is true, and return the result.
 
     :param timeout: seconds.
-    :raises TimeoutError: it did not.
+    :raises TimeoutError: the result is still false.
     """
     deadline = time.monotonic() + timeout
     while not (result := predicate()):
         if time.monotonic() > deadline:
             raise TimeoutError(f"still {result!r} after {timeout:g} s")
-        eventlet.sleep(_LOOK_S)
+        eventlet.sleep(_POLL_INTERVAL_S)
     return result

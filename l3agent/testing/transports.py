@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Messages without a broker, for one test."""
+"""Transport without a broker for one test."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from l3agent.rpc import get_transport
 
 @contextmanager
 def local_transport(conf: cfg.ConfigOpts | None = None) -> Iterator[Any]:
-    """Give a ``local://`` transport that nobody else uses.
+    """Provide a ``local://`` transport with a unique name.
 
-    :param conf: options for it; some of its own when left out.
+    :param conf: options of the transport; default: a new ``ConfigOpts``.
     """
     if conf is None:
         conf = cfg.ConfigOpts()

@@ -30,7 +30,7 @@ from tests.support.rabbit import Rabbit, free_ports
 from tests.support.readme_tables import beside
 
 OSLO, OURS = "oslo.messaging", "ours"
-HEADING = "## Beside oslo.messaging"
+HEADING = "## Comparison with oslo.messaging"
 TIMEOUT_S = 1.0
 
 
@@ -101,43 +101,43 @@ def private_options(library: str) -> str:
     try:
         client(library, private, "topic").cast(admin_context(), "echo", value=1)
     except cfg.NoSuchOptError:
-        return "every message is a NoSuchOptError"
-    return "is enough"
+        return "every message raises NoSuchOptError"
+    return "is sufficient"
 
 
 def call_without_a_broker(library: str) -> str:
-    asking = client(library, transport(library, f"rabbit://127.0.0.1:{free_ports(1)[0]}/"), "topic")
+    caller = client(library, transport(library, f"rabbit://127.0.0.1:{free_ports(1)[0]}/"), "topic")
     with eventlet.Timeout({OSLO: 3 * TIMEOUT_S, OURS: 60}[library], False):
         with suppress(ServerUnavailable, oslo_messaging.MessagingTimeout):
-            asking.call(admin_context(), "echo", timeout=TIMEOUT_S, value=1)
+            caller.call(admin_context(), "echo", timeout=TIMEOUT_S, value=1)
         return "ends at its timeout"
     return "blocks beyond its timeout"
 
 
-def call_that_nobody_consumes(library: str, rabbit: Rabbit) -> str:
-    asking = client(library, transport(library, rabbit.url), str(uuid.uuid4()))
+def call_without_a_consumer(library: str, rabbit: Rabbit) -> str:
+    caller = client(library, transport(library, rabbit.url), str(uuid.uuid4()))
     try:
-        asking.call(admin_context(), "echo", timeout={OSLO: 2 * TIMEOUT_S, OURS: 60}[library], value=1)
+        caller.call(admin_context(), "echo", timeout={OSLO: 2 * TIMEOUT_S, OURS: 60}[library], value=1)
     except oslo_messaging.MessagingTimeout:
-        return "waits for all of its timeout"
+        return "fails at its timeout"
     except ServerUnavailable as error:
-        return "is refused at once" if "nobody consumes" in str(error) else str(error)
+        return "fails at once" if "has no consumer" in str(error) else str(error)
     return "is answered"
 
 
 def deleted_exchange(library: str, rabbit: Rabbit) -> str:
     connected, topic = transport(library, rabbit.url), str(uuid.uuid4())
     with serving(library, connected, topic, Endpoint()):
-        asking = client(library, connected, topic)
-        asking.call(admin_context(), "echo", timeout=30, value=1)
+        caller = client(library, connected, topic)
+        caller.call(admin_context(), "echo", timeout=30, value=1)
         with amqp.Connection(f"127.0.0.1:{rabbit.port}") as connection:
             connection.channel().exchange_delete({OSLO: "openstack", OURS: "neutron"}[library])
         for _ in range({OSLO: 3, OURS: 60}[library]):
             with suppress(oslo_messaging.MessagingException, ServerUnavailable):
-                asking.call(admin_context(), "echo", timeout=1, value=1)
-                return "receives again after a call that fails"
+                caller.call(admin_context(), "echo", timeout=1, value=1)
+                return "receives again after one failed call"
             eventlet.sleep(0.5)
-    return "receives nothing until it connects again"
+    return "receives nothing until it reconnects"
 
 
 def transport_before_a_fork(library: str, rabbit: Rabbit) -> str:
@@ -157,25 +157,25 @@ def transport_before_a_fork(library: str, rabbit: Rabbit) -> str:
 def two_servers_of_a_topic(library: str) -> str:
     hosts, connected = [Endpoint(), Endpoint()], transport(library, in_process(library))
     with serving(library, connected, "topic", hosts[0]), serving(library, connected, "topic", hosts[1], "node2"):
-        asking = client(library, connected, "topic")
+        caller = client(library, connected, "topic")
         for value in range(10):
-            asking.cast(admin_context(), "echo", value=value)
+            caller.cast(admin_context(), "echo", value=value)
         wait_until(lambda: sum(len(host.got) for host in hosts) == 10)
-    return "take turns" if len(hosts[0].got) == len(hosts[1].got) else "do not share evenly"
+    return "receive in rotation" if len(hosts[0].got) == len(hosts[1].got) else "receive unequal shares"
 
 
 def call_in_process(library: str) -> str:
     connected, times = transport(library, in_process(library)), []
     with serving(library, connected, "topic", Endpoint()):
-        asking = client(library, connected, "topic")
+        caller = client(library, connected, "topic")
         for value in range(5):
             begun = time.monotonic()
-            asking.call(admin_context(), "echo", value=value)
+            caller.call(admin_context(), "echo", value=value)
             times.append(time.monotonic() - begun)
-    return "waits for a poll every 50 ms" if statistics.median(times) > 0.04 else "is handed over at once"
+    return "waits for a poll every 50 ms" if statistics.median(times) > 0.04 else "is delivered at once"
 
 
-def what_callers_reach(library: str) -> str:
+def callable_methods(library: str) -> str:
     conf = cfg.ConfigOpts()
     conf([])
     connected = transport(library, in_process(library))
@@ -183,16 +183,16 @@ def what_callers_reach(library: str) -> str:
         try:
             client(library, connected, "topic").call(admin_context(), "stop", timeout=30)
         except RemoteError:
-            return "are its RPC"
-    return "are all of it, `stop` too"
+            return "are its RPC methods"
+    return "are all methods, also `stop`"
 
 
 #: The rows, by what the README calls them.
 ROWS: dict[str, Callable[..., str]] = {
-    "a `ConfigOpts` of one's own": private_options,
+    "a private `ConfigOpts`": private_options,
     "a call without a broker": call_without_a_broker,
-    "a call that nobody consumes": call_that_nobody_consumes,
-    "the methods of a manager that callers reach": what_callers_reach,
+    "a call without a consumer": call_without_a_consumer,
+    "the callable methods of a manager": callable_methods,
     "a server whose exchange is deleted": deleted_exchange,
     "a transport that the parent used before the fork": transport_before_a_fork,
     "a call in one process": call_in_process,

@@ -113,7 +113,7 @@ def test_a_failing_router_that_is_paused_is_not_tried_again_until_the_resume(
     wait_until(lambda: serving.router_info[R1].status == "error")
     serving.maintenance.pause(R1)
     wait_until(lambda: serving.queue.counts() == {"waiting": 0, "processing": 0, "retrying": 0, "suspended": 1})
-    dataplane._failures._planned.clear()
+    dataplane._failures._scheduled.clear()
     eventlet.sleep(0.3)  # longer than any retry of this agent
     assert floating(dataplane, R1) == []
     serving.maintenance.resume(R1)

@@ -150,7 +150,7 @@ def test_a_version_that_the_endpoint_does_not_have_is_refused(listen: Any, clien
 
 def test_what_nobody_listens_for_is_refused_at_once_when_it_matters(listen: Any, client: Client) -> None:
     for send in (client.call, partial(client.cast, at_least_once=True)):
-        with eventlet.Timeout(4), pytest.raises(ServerUnavailable, match=r"topic.echo: nobody consumes this topic"):
+        with eventlet.Timeout(4), pytest.raises(ServerUnavailable, match=r"topic.echo: this topic has no consumer"):
             send(CONTEXT, "echo", value=1)
     endpoint, _ = listen()
     client.cast(CONTEXT, "keep", at_least_once=True, value="taken")
@@ -271,7 +271,7 @@ def test_a_close_stops_every_consumer_before_it_waits_for_work_in_hand(conf: cfg
         try:
             another.cast(CONTEXT, "keep", at_least_once=True, value="too late")
         except ServerUnavailable as error:
-            return "nobody consumes" in str(error)
+            return "has no consumer" in str(error)
         return False
 
     wait_until(refused)
@@ -361,7 +361,7 @@ def test_notifications_wait_for_a_listener_and_the_oldest_go_when_there_are_too_
     listener = notifications.listen(endpoint)
     wait_until(lambda: len(endpoint.got) == 3)
     assert [event for _, event, _ in endpoint.got] == ["c", "d", "e"]
-    assert caplog.text.count("only the last 3 notifications are kept") == 1
+    assert caplog.text.count("storing the last 3 notifications only") == 1
     listener.stop()
     listener.wait()
     notifications.send("while none listens")

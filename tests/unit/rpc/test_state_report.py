@@ -118,4 +118,4 @@ def test_a_server_that_is_not_there_is_a_warning_only(
     reporter: StateReporter, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert reporter.report() is None
-    assert "nobody consumes this topic" in caplog.text
+    assert "this topic has no consumer" in caplog.text

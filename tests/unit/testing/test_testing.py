@@ -131,7 +131,7 @@ def test_the_fixtures_are_there_for_pytest(pytester: pytest.Pytester) -> None:
     )
     result = pytester.runpytest_subprocess("-p", "no:cacheprovider")
     result.assert_outcomes(passed=2, errors=1)
-    result.stdout.fnmatch_lines(["*greenthreads that were left behind*"])
+    result.stdout.fnmatch_lines(["*leaked greenthreads*"])
 
 
 def test_the_plugin_remembers_and_fails_when_told_to() -> None:
