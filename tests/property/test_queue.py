@@ -44,7 +44,7 @@ class QueueMachine(RuleBasedStateMachine):
         self.versions = itertools.count(1)
         self.suspended: set[str] = set()
 
-    # The server changes, and says so.
+    # The server changes, and sends a notification.
 
     @rule(router=ROUTERS)
     def change(self, router: str) -> None:
@@ -56,11 +56,11 @@ class QueueMachine(RuleBasedStateMachine):
         self.server.pop(router, None)
         self.queue.add(router, Action.DELETE, PRIORITY_RPC)
 
-    # A full sync: asked for at one time, answered at another.
+    # A full sync: requested at one time, answered at another.
 
     @precondition(lambda self: len(self.fetches) < 2)
     @rule()
-    def ask_for_all(self) -> None:
+    def request_full_sync(self) -> None:
         fetch = self.queue.track_fetch()
         self.fetches.append((fetch, fetch.__enter__(), dict(self.server)))
 
@@ -74,17 +74,17 @@ class QueueMachine(RuleBasedStateMachine):
             self.queue.add(router, Action.DELETE, PRIORITY_FULL_SYNC, sequence=sequence)
         fetch.__exit__(None, None, None)
 
-    # Workers: take, fetch, and succeed or fail.
+    # Workers: start, fetch, and succeed or fail.
 
-    def is_one_to_be_had(self) -> bool:
-        """Tell whether a worker would get a router: any that needs no answer, others while they may wait for one."""
+    def can_start_update(self) -> bool:
+        """Return True if a worker can start a router: without a fetch, or while another fetch is permitted."""
         fetching = sum(self.queue.processing(router).needs_fetch for router in self.workers)
         waiting = [self.queue._dirty[router] for router in self.queue._slots]
         return any(not update.needs_fetch or fetching < self.fetching for update in waiting)
 
-    @precondition(lambda self: self.is_one_to_be_had())
+    @precondition(lambda self: self.can_start_update())
     @rule()
-    def take(self) -> None:
+    def start_update(self) -> None:
         work = self.queue.each_update_to_next_router()
         with eventlet.Timeout(0.2):
             update = work.__enter__()
@@ -94,7 +94,7 @@ class QueueMachine(RuleBasedStateMachine):
         assert update.id not in self.suspended, "a router that is suspended is in a worker"
         self.workers[update.id] = work
 
-    @precondition(lambda self: self.is_one_to_be_had())
+    @precondition(lambda self: self.can_start_update())
     @rule()
     def work_off_one(self) -> None:
         with (
@@ -164,7 +164,7 @@ class QueueMachine(RuleBasedStateMachine):
     # Laws
 
     @invariant()
-    def a_router_is_waiting_or_failed_or_in_work_and_counted_once(self) -> None:
+    def each_router_is_counted_once(self) -> None:
         counts = self.queue.counts()
         assert counts["processing"] == len(self.workers)
         assert sum(counts.values()) <= len(ALL) + len(self.workers)

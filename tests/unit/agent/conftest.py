@@ -75,7 +75,7 @@ def service_of(conf: cfg.ConfigOpts, transport: Any) -> ServiceOf:
 
 @pytest.fixture
 def agent(make_agent: MakeAgent, service_of: ServiceOf, plugin: FakePlugin) -> Iterator[L3NATAgent]:
-    """An agent at work, with its server."""
+    """Return a running agent, with its server."""
     agent = make_agent()
     with running(plugin, service_of(agent)):
         yield agent
@@ -83,7 +83,7 @@ def agent(make_agent: MakeAgent, service_of: ServiceOf, plugin: FakePlugin) -> I
 
 @pytest.fixture(autouse=True)
 def failure_logs_end_with_their_test(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Counts of failures are logged up to two minutes later: those of one test are no lines of the next one."""
+    """Discard failure counts, which are logged up to two minutes later, in the next test."""
     logs = []
     summarise = FailureLog._summarise
 

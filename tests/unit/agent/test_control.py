@@ -47,7 +47,7 @@ def path() -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
-def ask(path: Path, *lines: Any) -> list[Any]:
+def request(path: Path, *lines: Any) -> list[Any]:
     with socket.socket(socket.AF_UNIX) as client:
         client.connect(str(path))
         client.sendall(
@@ -69,7 +69,7 @@ def control(path: Path) -> Iterator[ControlSocket]:
 
 
 def test_requests_are_answered_line_by_line(control: ControlSocket, path: Path) -> None:
-    assert ask(path, {"op": "echo", "name": "a"}, {"op": "echo", "name": "b"}) == [{"you": "a"}, {"you": "b"}]
+    assert request(path, {"op": "echo", "name": "a"}, {"op": "echo", "name": "b"}) == [{"you": "a"}, {"you": "b"}]
 
 
 @pytest.mark.parametrize(
@@ -78,17 +78,17 @@ def test_requests_are_answered_line_by_line(control: ControlSocket, path: Path) 
 def test_what_is_no_request_gets_an_error_that_names_the_operations(
     control: ControlSocket, path: Path, line: Any
 ) -> None:
-    [answer] = ask(path, line)
+    [answer] = request(path, line)
     assert "echo, refuse" in answer["error"]
-    assert ask(path, {"op": "echo", "name": "still here"})
+    assert request(path, {"op": "echo", "name": "still here"})
 
 
-def test_an_error_of_ours_is_told_as_it_is(control: ControlSocket, path: Path) -> None:
-    assert ask(path, {"op": "refuse"}) == [{"error": "gone", "kind": "TransientError"}]
+def test_an_error_of_this_project_is_returned_unchanged(control: ControlSocket, path: Path) -> None:
+    assert request(path, {"op": "refuse"}) == [{"error": "gone", "kind": "TransientError"}]
 
 
 def test_a_bug_in_an_operation_costs_one_answer(control: ControlSocket, path: Path) -> None:
-    assert "KeyError" in ask(path, {"op": "echo"})[0]["error"]
+    assert "KeyError" in request(path, {"op": "echo"})[0]["error"]
 
 
 def test_an_operation_may_take_longer_than_its_answer_may_take_to_be_read(
@@ -101,7 +101,7 @@ def test_an_operation_may_take_longer_than_its_answer_may_take_to_be_read(
         return {"done": True}
 
     with running(ControlSocket(str(path), {"long": long})):
-        assert ask(path, {"op": "long"}) == [{"done": True}]
+        assert request(path, {"op": "long"}) == [{"done": True}]
 
 
 @pytest.mark.parametrize(("limit", "request_"), [("_IDLE_S", None), ("_SEND_S", {"op": "much"})])
@@ -126,7 +126,7 @@ def test_idle_connections_do_not_delay_a_request(control: ControlSocket, path: P
         one.connect(str(path))
         eventlet.sleep(0)
     with eventlet.Timeout(30):
-        assert ask(path, {"op": "echo", "name": "a"}) == [{"you": "a"}]
+        assert request(path, {"op": "echo", "name": "a"}) == [{"you": "a"}]
     assert idle[0].recv(1) == b""
     assert len(control._admission) <= 32
     for one in idle:
@@ -161,7 +161,7 @@ def test_a_user_that_is_neither_root_nor_the_agents_is_refused_whatever_the_mode
     control: ControlSocket, path: Path
 ) -> None:
     if os.geteuid() != 0:
-        pytest.skip("only root can be somebody else")
+        pytest.skip("only root can change its user")
     path.parent.chmod(0o711)
     path.chmod(0o666)
     code = (
@@ -176,7 +176,7 @@ def test_a_user_that_is_neither_root_nor_the_agents_is_refused_whatever_the_mode
         "kind": "PermissionMissing",
     }
     assert process.wait(10) == 0
-    assert ask(path, {"op": "echo", "name": "still here"})
+    assert request(path, {"op": "echo", "name": "still here"})
 
 
 def test_only_the_user_of_the_agent_can_open_it(control: ControlSocket, path: Path) -> None:
@@ -189,7 +189,7 @@ def test_a_socket_left_by_a_dead_agent_is_replaced_and_ours_is_removed(path: Pat
         left.bind(str(name))
         left.close()
     with running(ControlSocket(str(path), {"ping": lambda request: {}})):
-        assert ask(path, {"op": "ping"}) == [{}]
+        assert request(path, {"op": "ping"}) == [{}]
     assert os.listdir(path.parent) == []
 
 
@@ -198,7 +198,7 @@ def test_the_socket_of_an_agent_that_lives_is_left_to_it(control: ControlSocket,
     with pytest.raises(AlreadyRunning, match=f"another l3-agent listens on {path}"):
         second.start()
     second.stop()
-    assert ask(path, {"op": "echo", "name": "still here"})
+    assert request(path, {"op": "echo", "name": "still here"})
     assert os.listdir(path.parent) == [path.name]
 
 
@@ -225,7 +225,7 @@ def test_a_socket_that_took_the_place_of_ours_is_not_removed_at_the_stop(path: P
 
 def test_a_socket_of_another_user_is_not_taken(path: Path) -> None:
     if os.geteuid() != 0:
-        pytest.skip("only root can be somebody else")
+        pytest.skip("only root can change its user")
     path.parent.chmod(0o777)
     with running(ControlSocket(str(path), {"ping": lambda request: {}})):
         code = (
@@ -237,12 +237,12 @@ def test_a_socket_of_another_user_is_not_taken(path: Path) -> None:
             "except PermissionMissing as exc: print(exc)\n"
         )
         argv = [sys.executable, "-W", "ignore", "-c", code]
-        said = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+        output = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
         assert (
-            said.stdout
+            output.stdout
             == f"{path}: belongs to another user, whose l3-agent may be running; if it is not, remove the file\n"
-        ), said.stderr
-        assert ask(path, {"op": "ping"}) == [{}]
+        ), output.stderr
+        assert request(path, {"op": "ping"}) == [{}]
 
 
 def test_a_folder_that_cannot_be_is_a_wrong_configuration(tmp_path: Path) -> None:
@@ -386,7 +386,7 @@ def test_a_refused_router_loses_the_floating_ips_that_it_has_no_more(
     wait_until(lambda: plugin.fip_statuses)
     assert plugin.fip_statuses == {stays["id"]: "ERROR", moves["id"]: "ERROR", goes["id"]: "DOWN"}
     assert all(goes["id"] not in call["fip_statuses"] for call in plugin.called("update_floatingip_statuses")[1:])
-    # Where not even their list can be read, all stays as it was.
+    # If the list of floating IPs is unreadable, the router remains unchanged.
     plugin.routers = {R1: a_router(id=R1, _floatingips="nonsense", _interfaces="rubbish")}
     updates = len(plugin.called("sync_routers"))
     agent.routers_updated(None, [R1])

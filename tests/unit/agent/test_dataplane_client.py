@@ -27,7 +27,7 @@ R1: Key = ("router", "c0000000-0000-4000-8000-000000000000")
 
 
 class Peer:
-    """The other end of the socket: answers as it is told to."""
+    """The peer of the client, with configurable answers."""
 
     def __init__(self, path: Path, pid: int = 1, version: str = __version__) -> None:
         self.path, self.pid, self.version, self.process = str(path), pid, version, "first"
@@ -134,12 +134,12 @@ def test_reports_come_back_for_the_states_sent(client: DataplaneClient, peer: Pe
 
 
 def test_a_slow_request_does_not_hold_up_another(client: DataplaneClient, peer: Peer) -> None:
-    client._timeout, let_go = 10, eventlet.Event()
-    peer.answers["reconcile"] = lambda args: let_go.wait()
+    client._timeout, release = 10, eventlet.Event()
+    peer.answers["reconcile"] = lambda args: release.wait()
     slow = eventlet.spawn(client.reconcile, [(R1, None)])
     wait_until(lambda: "reconcile" in peer.requests)
     assert client.inventory() == {"router": [], "host": [], "network": []}
-    let_go.send([])
+    release.send([])
     assert slow.wait() == []
 
 
@@ -188,7 +188,7 @@ def test_a_request_waits_for_the_connection_that_is_being_made(path: Path, peer:
     again.close()
 
 
-def test_a_request_with_nobody_there_fails_within_its_deadline(path: Path) -> None:
+def test_a_request_without_a_listener_fails_within_its_deadline(path: Path) -> None:
     client = DataplaneClient(str(path), timeout=0.1)
     client.start()
     with pytest.raises(DataplaneUnavailable):
@@ -196,7 +196,7 @@ def test_a_request_with_nobody_there_fails_within_its_deadline(path: Path) -> No
     client.stop()
 
 
-def test_an_error_of_an_operation_is_told_with_its_reason(client: DataplaneClient, peer: Peer) -> None:
+def test_an_error_of_an_operation_is_returned_with_its_reason(client: DataplaneClient, peer: Peer) -> None:
     peer.answers["inventory"] = OSError("no netlink")
     with pytest.raises(ApplyError, match="OSError: no netlink"):
         client.inventory()
@@ -256,7 +256,7 @@ def test_nonsense_from_the_other_end_costs_only_the_connection(client: Dataplane
 
 
 def test_a_sender_killed_in_mid_frame_costs_only_the_connection(client: DataplaneClient, peer: Peer) -> None:
-    """A frame larger than the socket's buffer is stuck half-way until the peer has run."""
+    """Kill the sender while its frame, larger than the buffer of the socket, is sent in part."""
     request = eventlet.spawn(client.reconcile, [(("router", "x" * 1000), None)] * 2000)
     eventlet.sleep(0)
     request.kill()
@@ -332,7 +332,7 @@ def test_the_process_inherits_neither_environment_nor_sockets(path: Path) -> Non
 
 
 @pytest.mark.parametrize(("status", "error"), [(77, PermissionMissing), (78, ConfigError)])
-def test_a_process_that_ends_at_once_says_why_by_its_status(path: Path, status: int, error: Any) -> None:
+def test_the_status_of_a_process_that_exits_at_once_gives_the_reason(path: Path, status: int, error: Any) -> None:
     client = DataplaneClient(str(path), timeout=10, process=child(path, f"sys.exit({status})"))
     with pytest.raises(error, match=f"status {status}"):
         client.start()

@@ -21,11 +21,11 @@ IDS = [f"c{number:07x}-0000-4000-8000-000000000000" for number in range(8)]
 ROUTERS = {router_id: a_router(id=router_id) for router_id in IDS}
 
 
-def here(dataplane: FakeDataplane) -> set[str]:
+def local_ids(dataplane: FakeDataplane) -> set[str]:
     return {router_id for kind, router_id in dataplane.states if kind == "router"}
 
 
-def settle(agent: L3NATAgent) -> None:
+def wait_idle(agent: L3NATAgent) -> None:
     wait_until(lambda: agent.full_sync.in_sync and not any(agent.queue.counts().values()), timeout=30)
 
 
@@ -33,7 +33,7 @@ def resync(agent: L3NATAgent) -> None:
     before = agent.full_sync.completed
     agent.full_sync.request("test")
     wait_until(lambda: agent.full_sync.completed > before)
-    settle(agent)
+    wait_idle(agent)
 
 
 @pytest.fixture
@@ -46,11 +46,11 @@ def warnings(caplog: pytest.LogCaptureFixture) -> Callable[[], list[logging.LogR
 def full(
     make_agent: MakeAgent, service_of: ServiceOf, plugin: FakePlugin, dataplane: FakeDataplane
 ) -> Iterator[L3NATAgent]:
-    """An agent that serves eight routers."""
+    """Return an agent that serves eight routers."""
     plugin.routers = dict(ROUTERS)
     with running(plugin, service_of(agent := make_agent())):
-        wait_until(lambda: here(dataplane) == set(IDS))
-        settle(agent)
+        wait_until(lambda: local_ids(dataplane) == set(IDS))
+        wait_idle(agent)
         yield agent
 
 
@@ -68,7 +68,7 @@ def test_an_invalid_element_costs_one_line_and_the_other_routers_are_processed(
     plugin.routers[IDS[0]] = a_router(id=IDS[0], gw_port=None)
     resync(full)
     assert router_state(dataplane, IDS[0]).gateway is None
-    assert here(dataplane) == set(IDS)
+    assert local_ids(dataplane) == set(IDS)
     assert len(warnings()) == 1 and "sync_routers: 1 elements ignored" in warnings()[0].getMessage()
     assert not any(one.exc_info for one in warnings())
     assert not full.queue.failures()
@@ -86,7 +86,7 @@ def test_a_router_whose_payload_may_be_the_rejected_one_is_kept(
     resync(full)
     full.routers_updated(None, [IDS[0], IDS[1]])
     wait_until(lambda: full.queue.failures().get(IDS[0]))
-    assert here(dataplane) == set(IDS)
+    assert local_ids(dataplane) == set(IDS)
     assert not any(one.exc_info for one in warnings())
     plugin.sync_routers = real
     wait_until(lambda: not full.queue.failures())
@@ -107,7 +107,7 @@ def test_an_answer_that_is_no_list_is_a_warning_without_traceback_and_asked_for_
     plugin.routers[IDS[0]] = a_router(id=IDS[0], gw_port=None)
     resync(full)
     wait_until(lambda: router_state(dataplane, IDS[0]).gateway is None)
-    assert here(dataplane) == set(IDS)
+    assert local_ids(dataplane) == set(IDS)
     assert len(warnings()) == 1 and f"{method}: the server answered {answer!r}" in warnings()[0].getMessage()
     assert not any(one.exc_info for one in warnings())
 
@@ -135,12 +135,12 @@ def test_an_id_that_is_no_uuid_is_rejected_once_and_never_retried(
         before = len(warnings())
         plugin.cast_to_agents(method, **arguments)
         wait_until(lambda before=before: len(warnings()) > before)  # type: ignore[misc]
-        settle(full)
+        wait_idle(full)
         assert len(warnings()) == before + 1, method
     plugin.cast_to_agents("network_update", topic=NETWORK_UPDATE_TOPIC, version="1.4", network={})
     eventlet.sleep(0.05)
     assert not any(one.exc_info for one in warnings())
-    assert here(dataplane) == set(IDS) and not full.queue.failures()
+    assert local_ids(dataplane) == set(IDS) and not full.queue.failures()
 
 
 @pytest.mark.feature("sync.mass-delete-guard")
@@ -151,10 +151,10 @@ def test_a_node_that_an_answer_wiped_asks_again_soon_without_the_periodic_sync(
     full.mass_delete_guard.confirm_interval = 0.05
     plugin.routers = {}
     full.full_sync.request("test")
-    wait_until(lambda: not here(dataplane))
-    settle(full)
+    wait_until(lambda: not local_ids(dataplane))
+    wait_idle(full)
     plugin.routers = dict(ROUTERS)
-    wait_until(lambda: full.periodic_sync_routers_task(None) or here(dataplane) == set(IDS), timeout=10)
+    wait_until(lambda: full.periodic_sync_routers_task(None) or local_ids(dataplane) == set(IDS), timeout=10)
 
 
 def test_follow_ups_back_off_to_the_periodic_sync_and_end_when_the_server_has_recovered() -> None:

@@ -15,7 +15,7 @@ from l3agent.testing import FakeDataplane, FakePlugin, running, wait_until
 from tests.support.agents import FOREIGN_STATE, MakeAgent, ServiceOf, router_state
 from tests.support.payloads import a_floating_ip, a_gateway, a_router
 
-# None of those that routers() makes.
+# None of the ids of routers().
 R1, R2, R3 = (f"cffffff{number}-0000-4000-8000-000000000000" for number in (1, 2, 3))
 
 
@@ -23,11 +23,11 @@ def routers(count: int) -> list[dict[str, Any]]:
     return [a_router(id=f"c{number:07x}-0000-4000-8000-000000000000") for number in range(count)]
 
 
-def settle(agent: L3NATAgent) -> None:
+def wait_idle(agent: L3NATAgent) -> None:
     wait_until(lambda: agent.full_sync.in_sync and not any(agent.queue.counts().values()), timeout=30)
 
 
-def here(dataplane: FakeDataplane) -> set[str]:
+def local_ids(dataplane: FakeDataplane) -> set[str]:
     return {router_id for kind, router_id in dataplane.states if kind == "router"}
 
 
@@ -38,15 +38,15 @@ def serve(plugin: FakePlugin, *payloads: dict[str, Any]) -> None:
 def test_a_deleted_router_goes_although_all_others_wait_for_a_silent_server(
     agent: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane
 ) -> None:
-    settle(agent)
+    wait_idle(agent)
     serve(plugin, *(a_router(id=f"{number:08x}-0000-4000-8000-000000000000") for number in range(1, 21)))
     dataplane.states[("router", R1)] = FOREIGN_STATE
     plugin.delays["sync_routers"] = 60.0
     agent.routers_updated(None, list(plugin.routers))
     wait_until(lambda: len(agent.in_flight) > 1)
     agent.router_deleted(None, R1)
-    wait_until(lambda: R1 not in here(dataplane))
-    assert len(agent.in_flight) > 1 and not here(dataplane)
+    wait_until(lambda: R1 not in local_ids(dataplane))
+    assert len(agent.in_flight) > 1 and not local_ids(dataplane)
 
 
 # Full sync
@@ -57,13 +57,13 @@ def test_a_started_agent_brings_the_node_in_sync(
 ) -> None:
     serve(plugin, a_router(id=R1), a_router(id=R2))
     with running(plugin, service_of(agent := make_agent())):
-        settle(agent)
-        assert here(dataplane) == {R1, R2}
+        wait_idle(agent)
+        assert local_ids(dataplane) == {R1, R2}
         assert agent.full_sync.completed == 1
 
 
 def test_the_server_gets_a_state_report_before_it_is_asked_for_routers(agent: L3NATAgent, plugin: FakePlugin) -> None:
-    settle(agent)
+    wait_idle(agent)
     methods = [method for method, _ in plugin.calls]
     assert methods.index("report_state") < methods.index("get_router_ids")
 
@@ -79,8 +79,8 @@ def test_what_the_server_does_not_name_is_removed_after_a_complete_sync(
     plugin.fail_next("sync_routers", ValueError("no database"), times=3)
     agent = L3NATAgent(conf, "node1", dataplane=dataplane, transport=transport)
     with running(plugin, service_of(agent)):
-        settle(agent)
-    assert here(dataplane) == {R2}
+        wait_idle(agent)
+    assert local_ids(dataplane) == {R2}
     assert ("host", "vm1") in dataplane.states
 
 
@@ -91,22 +91,22 @@ def test_nothing_is_removed_while_the_server_does_not_answer(
     agent = make_agent()
     with running(service_of(agent)):
         eventlet.sleep(0.2)
-        assert here(dataplane) == {R1}
+        assert local_ids(dataplane) == {R1}
         assert not agent.full_sync.in_sync
 
 
 def test_a_router_added_while_a_full_sync_runs_is_not_removed_by_it(
     agent: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane
 ) -> None:
-    settle(agent)
+    wait_idle(agent)
     plugin.delays["get_router_ids"] = 0.2
     agent.full_sync.request("test")
     wait_until(lambda: len(plugin.called("get_router_ids")) == 2)
     serve(plugin, a_router(id=R1))
     agent.routers_updated(None, [R1])
-    wait_until(lambda: R1 in here(dataplane))
-    settle(agent)
-    assert R1 in here(dataplane)
+    wait_until(lambda: R1 in local_ids(dataplane))
+    wait_idle(agent)
+    assert R1 in local_ids(dataplane)
 
 
 @pytest.mark.feature("sync.priority")
@@ -120,7 +120,7 @@ def test_updates_overtake_a_full_sync(
         wait_until(lambda: agent.queue.counts()["waiting"] > 10)
         serve(plugin, *routers(20), a_router(id=R3))
         agent.routers_updated(None, [R3])
-        settle(agent)
+        wait_idle(agent)
     order = [router_id for (_, router_id), _ in dataplane.applied]
     assert order.index(R3) < 12
 
@@ -130,7 +130,7 @@ def test_updates_overtake_a_full_sync(
 def test_whatever_may_have_cost_an_update_brings_a_full_sync(
     agent: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane, trigger: str
 ) -> None:
-    settle(agent)
+    wait_idle(agent)
     serve(plugin, a_router(id=R1))
     if trigger == "agent_updated":
         plugin.cast_to_agents("agent_updated", payload={"admin_state_up": True})
@@ -140,19 +140,19 @@ def test_whatever_may_have_cost_an_update_brings_a_full_sync(
         plugin.report_answer = "revived"
         agent.report_state()
         plugin.report_answer = "alive"
-    wait_until(lambda: here(dataplane) == {R1})
+    wait_until(lambda: local_ids(dataplane) == {R1})
 
 
 @pytest.mark.feature("sync.rate")
 def test_one_broker_lost_by_both_consumers_brings_one_full_sync(
     agent: L3NATAgent, plugin: FakePlugin, conf: cfg.ConfigOpts
 ) -> None:
-    settle(agent)
+    wait_idle(agent)
     conf.set_override("resync_jitter", 0.2, group="l3agent")
     before = agent.full_sync.completed
     agent.connection_lost()
     agent.connection_lost()
-    settle(agent)
+    wait_idle(agent)
     assert agent.full_sync.completed == before + 1
 
 
@@ -163,21 +163,21 @@ def test_a_healthy_agent_asks_for_everything_now_and_then(
     conf.set_override("resync_interval", 0.2, group="l3agent")
     agent = make_agent()
     with running(plugin, service_of(agent)):
-        settle(agent)
+        wait_idle(agent)
         # The cast got lost.
         serve(plugin, a_router(id=R1))
-        wait_until(lambda: agent.periodic_sync_routers_task(None) or here(dataplane) == {R1})
+        wait_until(lambda: agent.periodic_sync_routers_task(None) or local_ids(dataplane) == {R1})
 
 
-def test_without_an_interval_nobody_asks_a_healthy_agent_to(
+def test_without_an_interval_a_healthy_agent_has_no_periodic_full_sync(
     make_agent: MakeAgent, service_of: ServiceOf, plugin: FakePlugin, conf: cfg.ConfigOpts
 ) -> None:
     conf.set_override("resync_interval", 0, group="l3agent")
     agent = make_agent()
     with running(plugin, service_of(agent)):
-        settle(agent)
+        wait_idle(agent)
         agent.periodic_sync_routers_task(None)
-        settle(agent)
+        wait_idle(agent)
         assert len(plugin.called("get_router_ids")) == 1
 
 
@@ -203,27 +203,27 @@ def test_a_full_sync_goes_on_from_the_chunk_that_failed(
 
     agent.plugin.sync_routers = sync_routers
     with running(plugin, service_of(agent)):
-        settle(agent)
+        wait_idle(agent)
     assert [len(ids) for ids in asked] == [256, 256, 128, 64, 128, 152]
     assert asked[0] + asked[3] + asked[4] + asked[5] == [router["id"] for router in routers(600)]
-    assert len(here(dataplane)) == 600
+    assert len(local_ids(dataplane)) == 600
 
 
-# What the server says
+# Notifications of the server
 
 
 def test_a_router_is_made_changed_and_removed_by_casts(
     agent: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane
 ) -> None:
-    settle(agent)
+    wait_idle(agent)
     serve(plugin, a_router(id=R1))
     plugin.cast_to_agents("routers_updated", routers=[R1])
-    wait_until(lambda: here(dataplane) == {R1})
+    wait_until(lambda: local_ids(dataplane) == {R1})
     serve(plugin, a_router(id=R1, gw_port=None))
     plugin.cast_to_agents("routers_updated", routers=[{"id": R1, "old": "form"}])
     wait_until(lambda: router_state(dataplane, R1).gateway is None)
     plugin.cast_to_agents("router_deleted", router_id=R1)
-    wait_until(lambda: not here(dataplane) and not agent.router_info)
+    wait_until(lambda: not local_ids(dataplane) and not agent.router_info)
     assert agent.routers.recent_removals[-1]["id"] == R1
 
 
@@ -232,8 +232,8 @@ def test_a_changed_network_updates_the_routers_on_it_and_no_others(
 ) -> None:
     serve(plugin, a_router(id=R1, gw_port=a_gateway()), a_router(id=R2, gw_port=None))
     agent.connection_lost()
-    wait_until(lambda: here(dataplane) == {R1, R2})
-    settle(agent)
+    wait_until(lambda: local_ids(dataplane) == {R1, R2})
+    wait_idle(agent)
     before = len(plugin.called("sync_routers"))
     serve(plugin, a_router(id=R1, gw_port=a_gateway(mtu=1400)))
     network = {"id": a_gateway()["network_id"], "mtu": 1400}
@@ -264,33 +264,33 @@ def test_what_concerns_distributed_routers_is_taken_and_ignored(
 def test_a_router_that_moves_away_is_removed_and_one_that_comes_is_made(
     agent: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane
 ) -> None:
-    settle(agent)
+    wait_idle(agent)
     serve(plugin, a_router(id=R1))
     client = Client(plugin._transport, "l3_agent", timeout=1)
     client.call(admin_context(), "router_added_to_agent", payload=[R1])
-    wait_until(lambda: here(dataplane) == {R1})
+    wait_until(lambda: local_ids(dataplane) == {R1})
     plugin.cast_to_agents("router_removed_from_agent", payload={"router_id": R1})
-    wait_until(lambda: not here(dataplane))
+    wait_until(lambda: not local_ids(dataplane))
 
 
 @pytest.mark.feature("sync.removal")
 def test_a_router_missing_from_the_answer_is_removed(
     agent: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane
 ) -> None:
-    settle(agent)
+    wait_idle(agent)
     serve(plugin, a_router(id=R1))
     agent.routers_updated(None, [R1])
-    wait_until(lambda: here(dataplane) == {R1})
+    wait_until(lambda: local_ids(dataplane) == {R1})
     serve(plugin)
     agent.routers_updated(None, [R1])
-    wait_until(lambda: not here(dataplane))
+    wait_until(lambda: not local_ids(dataplane))
 
 
 @pytest.mark.feature("process.calls")
 def test_an_endpoint_answers_at_once_while_all_workers_are_busy(
     agent: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane
 ) -> None:
-    settle(agent)
+    wait_idle(agent)
     serve(plugin, *routers(30))
     dataplane.delay = 1.0
     agent.routers_updated(None, [router["id"] for router in routers(30)])
@@ -313,18 +313,18 @@ def test_eight_workers_and_never_two_on_one_router(
     conf: cfg.ConfigOpts,
     workers: Any,
 ) -> None:
-    """Eight unless option ``router_workers`` says otherwise."""
+    """Expect the value of option ``router_workers``, eight by default."""
     if workers:
         conf.set_override("router_workers", workers, group="l3agent")
     serve(plugin, *routers(20))
     dataplane.delay, busy = 0.02, set()
     with running(plugin, service_of(agent := make_agent())):
-        settle(agent)
+        wait_idle(agent)
         for _ in range(10):
             agent.routers_updated(None, [router["id"] for router in routers(20)])
             eventlet.sleep(0.01)
             busy.add(len(agent.in_flight))
-        settle(agent)
+        wait_idle(agent)
     assert max(busy) == (workers or 8)
     assert dataplane.collisions == []
 
@@ -337,17 +337,17 @@ def test_it_is_ready_when_a_full_sync_was_completed(
     plugin.delays["get_router_ids"] = 0.2
     with running(plugin, service := service_of(agent := make_agent())) as services:
         assert not service.ready() and services.list_not_ready() == ["neutron-l3-agent"]
-        settle(agent)
+        wait_idle(agent)
         assert service.ready() and services.list_not_ready() == []
 
 
 @pytest.mark.feature("sync.rate")
 def test_a_burst_of_one_hundred_updates_costs_few_calls(agent: L3NATAgent, plugin: FakePlugin) -> None:
-    settle(agent)
+    wait_idle(agent)
     serve(plugin, *routers(100))
     plugin.delays["sync_routers"] = 0.01
     agent.routers_updated(None, [router["id"] for router in routers(100)])
-    settle(agent)
+    wait_idle(agent)
     assert len(agent.router_info) == 100
     assert len(plugin.called("sync_routers")) <= 5
     assert sum(len(call["router_ids"]) for call in plugin.called("sync_routers")) == 100
@@ -357,7 +357,7 @@ def test_a_burst_of_one_hundred_updates_costs_few_calls(agent: L3NATAgent, plugi
 def test_a_server_is_asked_for_less_at_a_time_when_it_fails_and_for_more_when_it_answers_soon(
     agent: L3NATAgent, plugin: FakePlugin
 ) -> None:
-    settle(agent)
+    wait_idle(agent)
     serve(plugin, *routers(100))
     answered, most = [], 4
     original = plugin.sync_routers
@@ -370,12 +370,12 @@ def test_a_server_is_asked_for_less_at_a_time_when_it_fails_and_for_more_when_it
 
     plugin.sync_routers = choking
     agent.routers_updated(None, [router["id"] for router in routers(100)])
-    settle(agent)
+    wait_idle(agent)
     assert len(agent.router_info) == 100
     assert max(answered) <= 4
     most = 1000
     agent.routers_updated(None, [router["id"] for router in routers(100)])
-    settle(agent)
+    wait_idle(agent)
     assert max(answered) > 8
 
 
@@ -396,29 +396,29 @@ def test_a_worker_that_dies_is_logged_and_replaced_and_its_router_tried_again(
     caplog: pytest.LogCaptureFixture,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    settle(agent)
+    wait_idle(agent)
     serve(plugin, *routers(20))
     dataplane.fail_next(SystemExit("gone"), times=4)
     dataplane.fail_next(ZeroDivisionError("bug"), times=4)
     dataplane.fail_next(eventlet.Timeout(), times=4)
     agent.routers_updated(None, [router["id"] for router in routers(20)])
-    settle(agent)
-    assert len(here(dataplane)) == 20
+    wait_idle(agent)
+    assert len(local_ids(dataplane)) == 20
     # One traceback for each cause.
     assert len([record for record in caplog.records if "the worker failed" in record.message and record.exc_info]) == 3
-    said = capfd.readouterr().err
-    assert "Traceback" not in said, said
+    output = capfd.readouterr().err
+    assert "Traceback" not in output, output
 
 
 @pytest.mark.feature("sync.isolation")
 def test_one_bad_router_does_not_stop_the_others(
     agent: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane
 ) -> None:
-    settle(agent)
+    wait_idle(agent)
     serve(plugin, *routers(5), a_router(id=R3, _interfaces="nonsense"))
     agent.routers_updated(None, [*plugin.routers])
-    settle(agent)
-    assert len(here(dataplane)) == 5
+    wait_idle(agent)
+    assert len(local_ids(dataplane)) == 5
     assert agent.router_info[R3].status == "error"
     assert "_interfaces" in str(agent.router_info[R3].error)
 
@@ -426,39 +426,39 @@ def test_one_bad_router_does_not_stop_the_others(
 def test_an_invalid_router_is_not_tried_again_until_its_next_update(
     agent: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane
 ) -> None:
-    settle(agent)
+    wait_idle(agent)
     serve(plugin, a_router(id=R1, _interfaces="nonsense"))
     agent.routers_updated(None, [R1])
-    settle(agent)
+    wait_idle(agent)
     eventlet.sleep(0.2)
     assert len(plugin.called("sync_routers")) == 1
     serve(plugin, a_router(id=R1))
     agent.routers_updated(None, [R1])
-    wait_until(lambda: here(dataplane) == {R1})
+    wait_until(lambda: local_ids(dataplane) == {R1})
 
 
 def test_a_router_that_becomes_incompatible_is_removed(
     agent: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane
 ) -> None:
-    settle(agent)
+    wait_idle(agent)
     serve(plugin, a_router(id=R1))
     agent.routers_updated(None, [R1])
-    wait_until(lambda: here(dataplane) == {R1})
+    wait_until(lambda: local_ids(dataplane) == {R1})
     serve(plugin, a_router(id=R1, distributed=True))
     agent.routers_updated(None, [R1])
-    wait_until(lambda: not here(dataplane) and not agent.router_info)
+    wait_until(lambda: not local_ids(dataplane) and not agent.router_info)
 
 
 @pytest.mark.parametrize("error", [ApplyError("RTM_NEWLINK: no"), DataplaneUnavailable("gone")])
 def test_what_failed_in_the_data_plane_is_tried_again_for_ever(
     agent: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane, error: Any
 ) -> None:
-    settle(agent)
+    wait_idle(agent)
     serve(plugin, a_router(id=R1))
     dataplane.fail_next(error, times=10)
     agent.routers_updated(None, [R1])
     wait_until(lambda: agent.queue.counts()["retrying"] and agent.router_info[R1].status == "error")
-    wait_until(lambda: here(dataplane) == {R1})
+    wait_until(lambda: local_ids(dataplane) == {R1})
     assert agent.router_info[R1].status == "active"
     assert len(plugin.called("sync_routers")) == 1
 
@@ -466,7 +466,7 @@ def test_what_failed_in_the_data_plane_is_tried_again_for_ever(
 def test_a_router_the_server_cannot_answer_for_does_not_hold_up_the_others(
     agent: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane
 ) -> None:
-    settle(agent)
+    wait_idle(agent)
     serve(plugin, *routers(40))
     bad = routers(40)[3]["id"]
     real = plugin.sync_routers
@@ -478,20 +478,20 @@ def test_a_router_the_server_cannot_answer_for_does_not_hold_up_the_others(
 
     plugin.sync_routers = sync_routers
     agent.routers_updated(None, [router["id"] for router in routers(40)])
-    wait_until(lambda: len(here(dataplane)) == 39)
+    wait_until(lambda: len(local_ids(dataplane)) == 39)
 
 
 def test_a_slow_answer_older_than_a_deletion_does_not_bring_the_router_back(
     agent: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane
 ) -> None:
-    settle(agent)
+    wait_idle(agent)
     serve(plugin, a_router(id=R1), a_router(id=R2))
     plugin.delays["sync_routers"] = 0.1
     agent.full_sync.request("test")
     wait_until(lambda: plugin.called("sync_routers"))
     agent.router_deleted(None, R1)
-    settle(agent)
-    assert here(dataplane) == {R2}
+    wait_idle(agent)
+    assert local_ids(dataplane) == {R2}
 
 
 def test_a_new_data_plane_process_gets_all_routers_without_asking_the_server(
@@ -499,12 +499,12 @@ def test_a_new_data_plane_process_gets_all_routers_without_asking_the_server(
 ) -> None:
     serve(plugin, *routers(5))
     agent.full_sync.request("test")
-    wait_until(lambda: len(here(dataplane)) == 5)
-    settle(agent)
+    wait_until(lambda: len(local_ids(dataplane)) == 5)
+    wait_idle(agent)
     calls = len(plugin.calls)
     dataplane.states.clear()
     dataplane.restart()
-    wait_until(lambda: len(here(dataplane)) == 5)
+    wait_until(lambda: len(local_ids(dataplane)) == 5)
     assert len(plugin.calls) == calls
 
 
@@ -516,7 +516,7 @@ def fips(*addresses: int, status: str = "DOWN") -> list[dict[str, Any]]:
 
 
 def test_the_server_learns_that_floating_ips_are_up_and_down(agent: L3NATAgent, plugin: FakePlugin) -> None:
-    settle(agent)
+    wait_idle(agent)
     serve(plugin, a_router(id=R1, _floatingips=fips(101, 102)))
     agent.routers_updated(None, [R1])
     wait_until(lambda: plugin.fip_statuses == {"fip101": "ACTIVE", "fip102": "ACTIVE"})
@@ -526,12 +526,12 @@ def test_the_server_learns_that_floating_ips_are_up_and_down(agent: L3NATAgent, 
     assert len(plugin.called("update_floatingip_statuses")) == 2
 
 
-def test_a_restarted_agent_does_not_tell_the_server_what_it_knows(
+def test_a_restarted_agent_reports_no_known_status_again(
     make_agent: MakeAgent, service_of: ServiceOf, plugin: FakePlugin
 ) -> None:
     serve(plugin, a_router(id=R1, _floatingips=fips(101, status="ACTIVE")))
     with running(plugin, service_of(agent := make_agent())):
-        settle(agent)
+        wait_idle(agent)
         eventlet.sleep(0.05)
     assert not plugin.called("update_floatingip_statuses")
 
@@ -540,7 +540,7 @@ def test_a_restarted_agent_does_not_tell_the_server_what_it_knows(
 def test_floating_ips_of_a_router_that_fails_are_in_error_until_it_works(
     agent: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane
 ) -> None:
-    settle(agent)
+    wait_idle(agent)
     serve(plugin, a_router(id=R1, _floatingips=fips(101, status="ACTIVE")))
     dataplane.fail_next(ApplyError("no"), times=3)
     agent.routers_updated(None, [R1])
@@ -549,14 +549,14 @@ def test_floating_ips_of_a_router_that_fails_are_in_error_until_it_works(
 
 
 def test_a_floating_ip_that_moves_between_routers_here_ends_active(agent: L3NATAgent, plugin: FakePlugin) -> None:
-    settle(agent)
+    wait_idle(agent)
     serve(plugin, a_router(id=R1, _floatingips=fips(101)), a_router(id=R2))
     agent.routers_updated(None, [R1, R2])
     wait_until(lambda: plugin.fip_statuses == {"fip101": "ACTIVE"})
     serve(plugin, a_router(id=R1), a_router(id=R2, _floatingips=fips(101, status="ACTIVE")))
     for order in ([R2], [R1]):
         agent.routers_updated(None, order)
-        settle(agent)
+        wait_idle(agent)
     wait_until(lambda: not agent._fip_statuses._pending)
     assert plugin.fip_statuses == {"fip101": "ACTIVE"}
 
@@ -564,7 +564,7 @@ def test_a_floating_ip_that_moves_between_routers_here_ends_active(agent: L3NATA
 def test_a_failed_status_call_is_repeated_without_the_router(
     agent: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane
 ) -> None:
-    settle(agent)
+    wait_idle(agent)
     plugin.fail_next("update_floatingip_statuses", ValueError("deadlock"), times=3)
     serve(plugin, a_router(id=R1, _floatingips=fips(101)))
     agent.routers_updated(None, [R1])
@@ -576,11 +576,11 @@ def test_a_failed_status_call_is_repeated_without_the_router(
 
 
 def test_a_state_report_counts_what_is_here(agent: L3NATAgent, plugin: FakePlugin) -> None:
-    settle(agent)
+    wait_idle(agent)
     serve(plugin, a_router(id=R1, _floatingips=fips(101)), a_router(id=R2, gw_port=None))
     agent.routers_updated(None, [R1, R2])
     wait_until(lambda: len(agent.router_info) == 2)
-    settle(agent)
+    wait_idle(agent)
     agent.report_state()
     state = plugin.called("report_state")[-1]["agent_state"]["agent_state"]
     assert (state["binary"], state["topic"], state["agent_type"]) == ("neutron-l3-agent", "l3_agent", "L3 agent")
@@ -605,7 +605,7 @@ def test_a_stopping_agent_finishes_what_is_in_the_data_plane_and_takes_nothing_n
     dataplane.delay = 0.1
     with running(plugin, service_of(agent := make_agent())):
         wait_until(lambda: len(agent.in_flight) == 8)
-    assert len(here(dataplane)) == 8
+    assert len(local_ids(dataplane)) == 8
     assert agent.pool.running() == 0 or not agent.routers.in_kernel_work
 
 
@@ -615,5 +615,5 @@ def test_a_stopping_agent_removes_nothing(
 ) -> None:
     serve(plugin, *routers(3))
     with running(plugin, service_of(agent := make_agent())):
-        settle(agent)
-    assert len(here(dataplane)) == 3
+        wait_idle(agent)
+    assert len(local_ids(dataplane)) == 3

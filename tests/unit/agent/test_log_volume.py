@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How many lines an agent with 1,000 routers logs. Ten minutes are ten seconds here: all intervals are a sixtieth."""
+"""Number of log lines of an agent with 1,000 routers. Ten minutes are ten seconds: all intervals are a sixtieth."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def thousand(plugin: FakePlugin) -> None:
     }
 
 
-def settle(agent: L3NATAgent) -> None:
+def wait_idle(agent: L3NATAgent) -> None:
     wait_until(lambda: agent.full_sync.in_sync and not any(agent.queue.counts().values()), timeout=60)
 
 
@@ -52,21 +52,21 @@ def test_an_idle_full_sync_of_a_thousand_routers_is_one_line(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     with running(plugin, service_of(agent := make_agent())):
-        settle(agent)
+        wait_idle(agent)
         assert len(dataplane.states) == ROUTERS
         caplog.clear()
         agent.full_sync.request("the last one was long ago")
-        settle(agent)
+        wait_idle(agent)
         assert len(lines()) == 1, lines()[:10]
         assert "Full sync complete (the last one was long ago): 1000 routers" in lines()[0]
-        # What was requested, and what repairs something, is told.
+        # Requested updates and repairs are logged.
         caplog.clear()
         router_id = next(iter(plugin.routers))
         plugin.cast_to_agents("routers_updated", routers=[router_id])
         wait_until(lambda: any(f"router {router_id} updated" in one for one in lines()))
         dataplane.states.pop(("router", router_id))
         agent.full_sync.request("test")
-        settle(agent)
+        wait_idle(agent)
         assert len([one for one in lines() if f"router {router_id} updated" in one]) == 2
 
 
@@ -97,7 +97,7 @@ def test_a_data_plane_that_is_absent_for_ten_minutes_is_few_lines(
             failures = agent.queue.failures()
     finally:
         dataplane.stop()
-    # Eight workers, each of which waits five seconds for the connection.
+    # Each of eight workers waits five seconds for the connection.
     assert len(failures) > ROUTERS // 4 and all("nothing.sock" in one.reason for one in failures.values())
     assert len(found) <= 50, found
     assert any("more failures" in one for one in found)

@@ -83,7 +83,9 @@ def test_a_router_deleted_while_it_is_paused_goes_at_the_resume(
     assert not serving.maintenance.paused
 
 
-def test_a_pause_waits_for_the_work_in_hand(serving: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane) -> None:
+def test_a_pause_waits_for_the_update_in_progress(
+    serving: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane
+) -> None:
     dataplane.delay = 0.2
     plugin.routers[R1] = payload(R1, 7)
     serving.routers_updated(None, [R1])
@@ -92,7 +94,7 @@ def test_a_pause_waits_for_the_work_in_hand(serving: L3NATAgent, plugin: FakePlu
     assert floating(dataplane, R1) == ["203.0.113.7"] and not serving.routers.in_kernel_work
 
 
-def test_a_router_whose_removal_is_in_hand_cannot_be_paused(
+def test_a_router_whose_removal_is_in_progress_cannot_be_paused(
     serving: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane
 ) -> None:
     dataplane.delay = 0.2
@@ -151,7 +153,7 @@ def test_a_pause_survives_a_restart_of_the_agent(
 
 
 @pytest.mark.parametrize("text", ["", "{", "7", '"abc', '"abc"', "null"])
-def test_a_damaged_file_of_pauses_is_said_and_pauses_nothing(
+def test_a_damaged_file_of_pauses_is_logged_and_pauses_no_router(
     make_agent: MakeAgent, conf: cfg.ConfigOpts, text: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "l3-agent-paused.json").write_text(text)
@@ -200,16 +202,16 @@ def test_a_drain_finishes_what_waits_and_takes_no_more(
 
 
 @pytest.mark.feature("operation.drain")
-def test_the_server_is_told_of_a_drain_and_of_its_end(serving: L3NATAgent, plugin: FakePlugin) -> None:
-    def told() -> Any:
+def test_state_reports_contain_a_drain_until_its_end(serving: L3NATAgent, plugin: FakePlugin) -> None:
+    def reports() -> Any:
         serving.registration.report()
         return plugin.called("report_state")[-1]["agent_state"]["agent_state"]["configurations"].get("admin")
 
-    assert told() is None
+    assert reports() is None
     serving.maintenance.drain()
-    wait_until(lambda: told() == "drained")
+    wait_until(lambda: reports() == "drained")
     serving.maintenance.undrain()
-    assert told() is None
+    assert reports() is None
 
 
 def test_a_paused_router_stays_paused_after_a_drain(

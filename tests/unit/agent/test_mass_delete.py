@@ -34,7 +34,7 @@ def guard(clock: Clock) -> MassDeleteGuard:
     return MassDeleteGuard(share=0.25, confirm_interval=30, clock=clock)
 
 
-def here(dataplane: FakeDataplane) -> set[str]:
+def local_ids(dataplane: FakeDataplane) -> set[str]:
     return {router_id for kind, router_id in dataplane.states if kind == "router"}
 
 
@@ -42,12 +42,12 @@ def here(dataplane: FakeDataplane) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    ("gone", "of", "may_go"),
+    ("gone", "of", "allowed"),
     [("a", 2, "a"), ("a", 100, "a"), ("abc", 12, "abc"), ("abcd", 12, ""), ("ab", 4, ""), ("ab", 2, ""), ("a", 1, "")],
 )
-def test_few_go_at_once_many_or_all_wait(guard: MassDeleteGuard, gone: str, of: int, may_go: str) -> None:
-    assert guard.filter(set(gone), of) == set(may_go)
-    assert bool(guard.held) is (may_go == "")
+def test_few_are_removed_at_once_many_or_all_are_held(guard: MassDeleteGuard, gone: str, of: int, allowed: str) -> None:
+    assert guard.filter(set(gone), of) == set(allowed)
+    assert bool(guard.held) is (allowed == "")
 
 
 def test_a_second_answer_in_time_confirms_what_both_leave_out(guard: MassDeleteGuard, clock: Clock) -> None:
@@ -74,7 +74,7 @@ def test_without_a_delay_all_go_at_once() -> None:
     assert all(guard.allow_one(1) for _ in range(10))
 
 
-def test_of_routers_missing_one_by_one_only_so_many_go_in_a_time(guard: MassDeleteGuard, clock: Clock) -> None:
+def test_single_missing_routers_have_a_removal_budget(guard: MassDeleteGuard, clock: Clock) -> None:
     assert [guard.allow_one(12) for _ in range(5)] == [True, True, True, False, False]
     clock.now = 31
     assert guard.allow_one(12)
@@ -85,7 +85,7 @@ def test_of_routers_missing_one_by_one_only_so_many_go_in_a_time(guard: MassDele
 
 @pytest.fixture
 def node(conf: cfg.ConfigOpts, transport: Any) -> Node:
-    """An agent with eight routers that the server knows."""
+    """Return an agent with eight routers of the server."""
     conf.set_override("mass_delete_confirm_interval", 0.5, group="l3agent")
     plugin, dataplane = FakePlugin(transport, ROUTERS), FakeDataplane()
     agent = L3NATAgent(conf, "node1", dataplane=dataplane, transport=transport)
@@ -96,23 +96,23 @@ def node(conf: cfg.ConfigOpts, transport: Any) -> Node:
 def full_node(node: Node, service_of: ServiceOf) -> Iterator[Node]:
     agent, plugin, dataplane = node
     with running(plugin, service_of(agent)):
-        wait_until(lambda: agent.full_sync.in_sync and here(dataplane) == IDS)
+        wait_until(lambda: agent.full_sync.in_sync and local_ids(dataplane) == IDS)
         yield node
 
 
 @pytest.mark.feature("sync.mass-delete-guard")
 @pytest.mark.parametrize("left", [0, 3], ids=["empty", "shrunken"])
-def test_an_answer_that_would_wipe_the_node_is_held_said_and_confirmed(
+def test_an_answer_that_would_wipe_the_node_is_held_logged_and_confirmed(
     full_node: Node, caplog: pytest.LogCaptureFixture, left: int
 ) -> None:
     agent, plugin, dataplane = full_node
     plugin.routers = {router["id"]: router for router in ROUTERS[:left]}
     agent.agent_updated(None, {"admin_state_up": False})
     wait_until(lambda: agent.mass_delete_guard.held)
-    assert here(dataplane) == IDS
+    assert local_ids(dataplane) == IDS
     assert not agent.full_sync.in_sync
     assert len([one for one in caplog.records if "mass_delete_share" in one.getMessage()]) == 1
-    wait_until(lambda: here(dataplane) == set(plugin.routers))
+    wait_until(lambda: local_ids(dataplane) == set(plugin.routers))
     wait_until(lambda: agent.full_sync.in_sync)
     assert (len(agent.mass_delete_guard.held), agent.mass_delete_guard.suspected_answers) == (0, 1)
 
@@ -126,7 +126,7 @@ def test_an_answer_that_was_wrong_costs_nothing(full_node: Node) -> None:
     plugin.routers = known
     before = agent.full_sync.completed
     wait_until(lambda: agent.full_sync.completed > before and agent.full_sync.in_sync)
-    assert here(dataplane) == IDS
+    assert local_ids(dataplane) == IDS
     assert all(state is not None for _, state in dataplane.applied)
 
 
@@ -135,11 +135,11 @@ def test_orphans_are_found_at_every_full_sync_not_only_the_first(full_node: Node
     agent, _, dataplane = full_node
     dataplane.states[("router", "orphan")] = FOREIGN_STATE
     agent.full_sync.request("test")
-    wait_until(lambda: here(dataplane) == IDS)
+    wait_until(lambda: local_ids(dataplane) == IDS)
 
 
 @pytest.mark.feature("sync.orphans")
-def test_orphans_have_a_time_of_grace_and_are_listed_meanwhile(
+def test_orphans_have_a_grace_period_and_are_listed_meanwhile(
     conf: cfg.ConfigOpts, transport: Any, service_of: ServiceOf
 ) -> None:
     conf.set_override("orphan_grace_period", 1, group="l3agent")
@@ -149,12 +149,14 @@ def test_orphans_have_a_time_of_grace_and_are_listed_meanwhile(
     dataplane.states[("router", "orphan")] = FOREIGN_STATE
     with running(plugin, service_of(agent)):
         wait_until(lambda: agent.orphans.ages())
-        assert agent.orphans.ages().keys() == {"orphan"} and "orphan" in here(dataplane)
-        wait_until(lambda: agent.full_sync.completed > 1 and here(dataplane) == IDS)
+        assert agent.orphans.ages().keys() == {"orphan"} and "orphan" in local_ids(dataplane)
+        wait_until(lambda: agent.full_sync.completed > 1 and local_ids(dataplane) == IDS)
         assert agent.orphans.ages() == {}
 
 
-def test_orphans_in_doubt_go_in_the_end(conf: cfg.ConfigOpts, transport: Any, service_of: ServiceOf) -> None:
+def test_suspicious_removals_of_orphans_are_confirmed_in_the_end(
+    conf: cfg.ConfigOpts, transport: Any, service_of: ServiceOf
+) -> None:
     conf.set_override("orphan_grace_period", 0.3, group="l3agent")
     conf.set_override("mass_delete_confirm_interval", 0.5, group="l3agent")
     plugin, dataplane = FakePlugin(transport), FakeDataplane()
@@ -162,8 +164,8 @@ def test_orphans_in_doubt_go_in_the_end(conf: cfg.ConfigOpts, transport: Any, se
     dataplane.states |= {("router", router_id): FOREIGN_STATE for router_id in IDS}
     with running(plugin, service_of(agent)):
         wait_until(lambda: agent.mass_delete_guard.held)
-        assert here(dataplane) == IDS
-        wait_until(lambda: not here(dataplane), timeout=30)
+        assert local_ids(dataplane) == IDS
+        wait_until(lambda: not local_ids(dataplane), timeout=30)
 
 
 @pytest.mark.feature("sync.orphans")
@@ -182,7 +184,7 @@ def test_orphans_may_be_listed_only_and_one_that_the_server_names_is_none(
         agent.full_sync.request("test")
         wait_until(lambda: agent.full_sync.completed > 1 and agent.full_sync.in_sync)
         assert agent.orphans.ages().keys() == {"orphan"}
-        assert here(dataplane) == IDS | {"orphan"}
+        assert local_ids(dataplane) == IDS | {"orphan"}
 
 
 def test_orphans_that_stay_are_not_suspicious(
@@ -207,21 +209,21 @@ def test_orphans_that_stay_are_not_suspicious(
 
 
 @pytest.mark.feature("sync.mass-delete-guard")
-def test_routers_asked_for_one_by_one_and_missing_are_bounded_too(full_node: Node) -> None:
+def test_removals_of_single_missing_routers_are_bounded(full_node: Node) -> None:
     agent, plugin, dataplane = full_node
     plugin.routers = {}
     agent.routers_updated(None, sorted(IDS))
     wait_until(lambda: agent.mass_delete_guard.held)
-    assert len(here(dataplane)) == 6
-    wait_until(lambda: not here(dataplane))
+    assert len(local_ids(dataplane)) == 6
+    wait_until(lambda: not local_ids(dataplane))
 
 
-def test_what_the_server_says_of_a_router_by_name_is_never_suspicious(full_node: Node) -> None:
+def test_a_notification_that_names_a_router_is_never_suspicious(full_node: Node) -> None:
     agent, plugin, dataplane = full_node
     plugin.routers = {}
     for router_id in IDS:
         agent.router_deleted(None, router_id)
-    wait_until(lambda: not here(dataplane), timeout=5)
+    wait_until(lambda: not local_ids(dataplane), timeout=5)
     assert agent.mass_delete_guard.suspected_answers == 0
 
 
@@ -235,7 +237,7 @@ def test_important_routers_go_first(conf: cfg.ConfigOpts, transport: Any, servic
     plugin, dataplane = FakePlugin(transport, [*inner, ROUTERS[4], busy]), FakeDataplane()
     agent = L3NATAgent(conf, "node1", dataplane=dataplane, transport=transport)
     with running(plugin, service_of(agent)):
-        wait_until(lambda: len(here(dataplane)) == 5)
+        wait_until(lambda: len(local_ids(dataplane)) == 5)
     order = [router_id for (_, router_id), _ in dataplane.applied]
     assert order[:2] == [busy["id"], ROUTERS[4]["id"]]
 
@@ -248,6 +250,6 @@ def test_a_stop_removes_the_routers_only_when_asked_to(
     agent, plugin, dataplane = node
     conf.set_override("cleanup_on_shutdown", remove)
     with running(plugin, service_of(agent)):
-        wait_until(lambda: here(dataplane) == IDS)
+        wait_until(lambda: local_ids(dataplane) == IDS)
         wait_until(lambda: agent.full_sync.in_sync)
-    assert here(dataplane) == (set() if remove else IDS)
+    assert local_ids(dataplane) == (set() if remove else IDS)

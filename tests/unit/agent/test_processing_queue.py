@@ -45,15 +45,15 @@ def test_some_workers_do_only_what_needs_no_answer(clock: Clock) -> None:
         notice(queue, router_id)
     asking = queue.each_update_to_next_router()
     assert asking.__enter__().id == "a"
-    # The others wait; one that is to be deleted goes by them, and so does one whose answer came along with that of a.
+    # The others wait; a deletion overtakes them, and so does an update whose answer came with that of a.
     notice(queue, "d", Action.DELETE)
-    assert take(queue).id == "d"
+    assert next_update(queue).id == "d"
     with pytest.raises(eventlet.Timeout):
-        take(queue)
+        next_update(queue)
     with queue.track_fetch() as sequence:
         queue.set_answer("c", {"name": "c"}, sequence)
-    assert take(queue).resource == {"name": "c"}
-    waiting = eventlet.spawn(take, queue)
+    assert next_update(queue).resource == {"name": "c"}
+    waiting = eventlet.spawn(next_update, queue)
     eventlet.sleep(0)
     with queue.track_fetch() as sequence:
         queue.set_answer("a", {"name": "a"}, sequence)
@@ -67,12 +67,12 @@ def test_some_workers_do_only_what_needs_no_answer(clock: Clock) -> None:
     notice(queue, "c", Action.DELETE)
     notice(queue, "b", Action.DELETE)
     notice(queue, "c")
-    assert take(queue).id == "b"
+    assert next_update(queue).id == "b"
     with pytest.raises(eventlet.Timeout):
-        take(queue)
+        next_update(queue)
 
 
-def take(queue: ResourceProcessingQueue) -> ResourceUpdate:
+def next_update(queue: ResourceProcessingQueue) -> ResourceUpdate:
     """Process the next update at once and return it."""
     with eventlet.Timeout(1), queue.each_update_to_next_router() as update:
         return update
@@ -92,36 +92,36 @@ def test_updates_of_one_router_are_one() -> None:
     queue = ResourceProcessingQueue(retry_min=1, retry_max=8)
     for _ in range(100):
         notice(queue)
-    assert take(queue).id == "r1"
+    assert next_update(queue).id == "r1"
     assert is_empty(queue)
 
 
 def test_the_last_word_on_a_router_counts(queue: ResourceProcessingQueue) -> None:
     notice(queue)
     notice(queue, action=Action.DELETE)
-    assert take(queue).action is Action.DELETE
+    assert next_update(queue).action is Action.DELETE
 
 
-def test_what_the_server_says_now_goes_before_a_full_sync(queue: ResourceProcessingQueue) -> None:
+def test_notifications_precede_a_full_sync(queue: ResourceProcessingQueue) -> None:
     notice(queue, "r1", priority=PRIORITY_FULL_SYNC)
     notice(queue, "r2", priority=PRIORITY_FULL_SYNC)
     notice(queue, "r3")
-    assert [take(queue).id for _ in range(3)] == ["r3", "r1", "r2"]
+    assert [next_update(queue).id for _ in range(3)] == ["r3", "r1", "r2"]
 
 
 def test_a_notice_lifts_a_router_out_of_the_full_sync(queue: ResourceProcessingQueue) -> None:
     notice(queue, "r1", priority=PRIORITY_FULL_SYNC)
     notice(queue, "r2", priority=PRIORITY_FULL_SYNC)
     notice(queue, "r2")
-    assert [take(queue).id for _ in range(2)] == ["r2", "r1"]
+    assert [next_update(queue).id for _ in range(2)] == ["r2", "r1"]
     assert is_empty(queue)
 
 
-def test_a_router_in_work_is_not_given_to_a_second_worker(queue: ResourceProcessingQueue) -> None:
+def test_a_router_is_never_given_to_a_second_worker(queue: ResourceProcessingQueue) -> None:
     notice(queue)
     with queue.each_update_to_next_router():
         notice(queue)
-        second = eventlet.spawn(take, queue)
+        second = eventlet.spawn(next_update, queue)
         eventlet.sleep(0)
         assert not second.dead
         assert queue.counts() == {"waiting": 0, "processing": 1, "retrying": 0, "suspended": 0}
@@ -129,7 +129,7 @@ def test_a_router_in_work_is_not_given_to_a_second_worker(queue: ResourceProcess
 
 
 def test_a_worker_waits_until_there_is_work(queue: ResourceProcessingQueue) -> None:
-    worker = eventlet.spawn(take, queue)
+    worker = eventlet.spawn(next_update, queue)
     eventlet.sleep(0)
     notice(queue)
     assert worker.wait().id == "r1"
@@ -154,7 +154,7 @@ def test_a_success_forgets_the_failures(queue: ResourceProcessingQueue, clock: C
     for _ in range(3):
         fail(queue)
         clock.now += 8
-    take(queue)
+    next_update(queue)
     notice(queue)
     fail(queue)
     assert queue.seconds_to_retry("r1") == 1
@@ -165,7 +165,7 @@ def test_a_notice_about_a_failed_router_is_worked_on_at_once(queue: ResourceProc
     fail(queue)
     notice(queue)
     assert queue.counts() == {"waiting": 1, "processing": 0, "retrying": 0, "suspended": 0}
-    take(queue)
+    next_update(queue)
     assert is_empty(queue)
 
 
@@ -173,7 +173,7 @@ def test_a_failing_router_does_not_delay_the_others(queue: ResourceProcessingQue
     notice(queue, "bad")
     fail(queue)
     notice(queue, "good")
-    assert take(queue).id == "good"
+    assert next_update(queue).id == "good"
 
 
 def test_a_worker_that_waits_already_takes_a_retry_when_it_is_due() -> None:
@@ -181,7 +181,7 @@ def test_a_worker_that_waits_already_takes_a_retry_when_it_is_due() -> None:
     notice(queue)
     waiting = []
     with pytest.raises(ZeroDivisionError), queue.each_update_to_next_router():
-        waiting.append(eventlet.spawn(take, queue))
+        waiting.append(eventlet.spawn(next_update, queue))
         eventlet.sleep(0)
         raise ZeroDivisionError
     assert waiting[0].wait().id == "r1"
@@ -203,14 +203,14 @@ def test_data_asked_for_before_a_notice_does_not_answer_it(queue: ResourceProces
     with queue.track_fetch() as sequence:
         notice(queue)
         assert not payload(queue, sequence)
-    assert take(queue).needs_fetch
+    assert next_update(queue).needs_fetch
 
 
 def test_data_asked_for_after_a_notice_answers_it(queue: ResourceProcessingQueue) -> None:
     notice(queue)
     with queue.track_fetch() as sequence:
         assert payload(queue, sequence)
-    assert take(queue).resource == {"name": "new"}
+    assert next_update(queue).resource == {"name": "new"}
     assert is_empty(queue)
 
 
@@ -218,12 +218,12 @@ def test_data_asked_for_after_a_notice_answers_it(queue: ResourceProcessingQueue
 def test_data_older_than_what_was_processed_meanwhile_is_dropped(queue: ResourceProcessingQueue) -> None:
     with queue.track_fetch() as sequence:
         notice(queue, action=Action.DELETE)
-        take(queue)
+        next_update(queue)
         assert not payload(queue, sequence)
     assert is_empty(queue)
 
 
-def test_data_that_comes_while_newer_data_is_in_work_is_dropped(queue: ResourceProcessingQueue) -> None:
+def test_data_older_than_the_update_in_progress_is_dropped(queue: ResourceProcessingQueue) -> None:
     with queue.track_fetch() as old:
         notice(queue)
         with queue.each_update_to_next_router() as update:
@@ -247,14 +247,14 @@ def test_a_notice_after_the_fetch_of_a_worker_runs_the_router_again(queue: Resou
     with queue.each_update_to_next_router() as update, queue.track_fetch() as sequence:
         notice(queue)
         queue.set_answer(update.id, {}, sequence)
-    assert take(queue).needs_fetch
+    assert next_update(queue).needs_fetch
 
 
 def test_an_answer_to_a_call_older_than_the_notice_is_not_attached(queue: ResourceProcessingQueue) -> None:
     with queue.track_fetch() as sequence:
         notice(queue)
         queue.set_answer("r1", {"name": "old"}, sequence)
-    assert take(queue).needs_fetch
+    assert next_update(queue).needs_fetch
 
 
 def test_a_retry_keeps_the_data_it_has(queue: ResourceProcessingQueue, clock: Clock) -> None:
@@ -267,7 +267,7 @@ def test_a_retry_keeps_the_data_it_has(queue: ResourceProcessingQueue, clock: Cl
         queue.set_answer(update.id, {"name": "new"}, sequence)
         raise ZeroDivisionError
     clock.now += 1
-    assert take(queue).resource == {"name": "new"}
+    assert next_update(queue).resource == {"name": "new"}
 
 
 def test_a_router_the_server_does_not_name_is_missing(queue: ResourceProcessingQueue) -> None:
@@ -281,7 +281,7 @@ def test_nothing_is_remembered_of_routers_when_no_fetch_is_under_way(queue: Reso
     with queue.track_fetch():
         for number in range(10):
             notice(queue, f"r{number}")
-            take(queue)
+            next_update(queue)
         assert len(queue._finished) == 10
     assert not queue._finished
 
@@ -291,7 +291,7 @@ def test_reapplying_never_replaces_what_is_newer(queue: ResourceProcessingQueue)
         pass
     notice(queue)
     assert not queue.add("r1", Action.REAPPLY, PRIORITY_FULL_SYNC, sequence=sequence)
-    assert take(queue).action is Action.UPDATE
+    assert next_update(queue).action is Action.UPDATE
 
 
 def test_those_who_will_need_a_fetch_are_named_in_the_order_they_are_taken(queue: ResourceProcessingQueue) -> None:

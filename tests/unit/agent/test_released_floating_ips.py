@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the server learns of floating IPs that leave a router, and of those of a router that leaves this node."""
+"""Reported statuses of floating IPs that leave a router, and of a router that leaves this node."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def serve(plugin: FakePlugin, *payloads: dict[str, Any]) -> None:
     plugin.routers = {payload["id"]: payload for payload in payloads}
 
 
-def settle(agent: L3NATAgent) -> None:
+def wait_idle(agent: L3NATAgent) -> None:
     wait_until(lambda: agent.full_sync.in_sync and not any(agent.queue.counts().values()), timeout=30)
     wait_until(agent.statuses_flushed)
 
@@ -36,12 +36,12 @@ def reports(plugin: FakePlugin) -> list[Any]:
 
 @pytest.fixture
 def served(agent: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane) -> L3NATAgent:
-    """An agent with three routers; of one the floating IPs are ACTIVE."""
-    settle(agent)
+    """Return an agent with three routers, one with ACTIVE floating IPs."""
+    wait_idle(agent)
     serve(plugin, a_router(id=R1, _floatingips=fips(101, 102)), a_router(id=R2), a_router(id=R3))
     agent.routers_updated(None, [R1, R2, R3])
     wait_until(lambda: plugin.fip_statuses == {"fip101": "ACTIVE", "fip102": "ACTIVE"})
-    settle(agent)
+    wait_idle(agent)
     plugin.calls.clear()
     dataplane.applied.clear()
     return agent
@@ -76,7 +76,7 @@ def test_a_router_that_is_served_no_more_has_its_floating_ips_down_before_it_goe
     serve(plugin, a_router(id=R2), a_router(id=R3))
     how(served, plugin)
     wait_until(lambda: ("router", R1) not in dataplane.states)
-    settle(served)
+    wait_idle(served)
     assert reports(plugin) == [(R1, {"fip101": "DOWN", "fip102": "DOWN"})]
     assert present == [True]
 
@@ -100,7 +100,7 @@ def test_a_removal_that_fails_reports_once_and_no_error_afterwards(
     serve(plugin, a_router(id=R2), a_router(id=R3))
     unscheduled(served, plugin)
     wait_until(lambda: ("router", R1) not in dataplane.states)
-    settle(served)
+    wait_idle(served)
     assert reports(plugin) == [(R1, {"fip101": "DOWN", "fip102": "DOWN"})]
 
 
@@ -127,13 +127,13 @@ def test_of_a_deleted_router_nothing_is_reported(
 def test_nothing_is_reported_that_another_node_may_serve_since_an_interruption(
     served: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane
 ) -> None:
-    """The server considered this agent dead for a while, and has given its router to another node."""
+    """Reschedule the router to another node while the server considers this agent dead."""
     serve(plugin, a_router(id=R2), a_router(id=R3))
     plugin.report_answer = "revived"
     served.report_state()
     plugin.report_answer = "alive"
     wait_until(lambda: ("router", R1) not in dataplane.states)
-    settle(served)
+    wait_idle(served)
     assert reports(plugin) == []
 
 
@@ -142,11 +142,11 @@ def test_nothing_is_reported_of_a_router_known_from_before_a_restart(
 ) -> None:
     serve(plugin, a_router(id=R1, _floatingips=fips(101)), a_router(id=R2), a_router(id=R3))
     with running(plugin, service_of(agent := make_agent())):
-        settle(agent)
+        wait_idle(agent)
     plugin.calls.clear()
     serve(plugin, a_router(id=R2), a_router(id=R3))
     with running(plugin, service_of(agent := make_agent())):
-        settle(agent)
+        wait_idle(agent)
         wait_until(lambda: ("router", R1) not in dataplane.states)
     assert reports(plugin) == []
 
@@ -156,7 +156,7 @@ def test_a_floating_ip_that_another_router_here_has_by_now_is_not_reported_down(
 ) -> None:
     serve(plugin, a_router(id=R2, _floatingips=fips(101, status="ACTIVE")), a_router(id=R3))
     served.routers_updated(None, [R2])
-    settle(served)
+    wait_idle(served)
     unscheduled(served, plugin)
     wait_until(lambda: ("router", R1) not in dataplane.states)
     assert reports(plugin) == [(R2, {"fip101": "ACTIVE"}), (R1, {"fip102": "DOWN"})]
@@ -168,6 +168,6 @@ def test_a_floating_ip_that_leaves_is_not_named_and_the_server_sets_it_down(
 ) -> None:
     serve(plugin, a_router(id=R1, _floatingips=fips(*stays, status="ACTIVE")), a_router(id=R2), a_router(id=R3))
     served.routers_updated(None, [R1])
-    settle(served)
+    wait_idle(served)
     assert reports(plugin) == [(R1, {f"fip{number}": "ACTIVE" for number in stays})]
     assert plugin.fip_statuses == {"fip101": "ACTIVE" if stays else "DOWN", "fip102": "DOWN"}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One router once more: all that is done for it is told, and nothing of others."""
+"""Replay of one router: all its log lines and operations, and none of other routers."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def changed(router_id: str) -> dict[str, Any]:
 
 
 @pytest.mark.feature("operation.pause")
-def test_what_the_server_says_now_is_done_and_told_line_by_line(
+def test_a_replay_applies_the_current_payload_and_returns_its_log_lines(
     serving: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane
 ) -> None:
     plugin.routers |= {R1: changed(R1)}
@@ -78,8 +78,8 @@ def test_the_log_has_no_more_than_usual(serving: L3NATAgent, plugin: FakePlugin,
     assert any(" DEBUG " in line for line in answer["log"])
     assert {one.levelname for one in written.records if one.name.startswith("l3agent")} == {"INFO"}
     assert written.filters == [] and logging.getLogger("l3agent").level == logging.NOTSET
-    other.debug("what others say")
-    assert written.records[-1].getMessage() == "what others say"
+    other.debug("of another router")
+    assert written.records[-1].getMessage() == "of another router"
 
 
 def test_two_at_a_time_leave_the_level_as_it_was(
@@ -87,8 +87,8 @@ def test_two_at_a_time_leave_the_level_as_it_was(
 ) -> None:
     plugin.routers |= {R1: changed(R1), R2: changed(R2)}
     dataplane.delay = 0.1
-    told = [eventlet.spawn(replay, serving, one, 5) for one in (R1, R2)]
-    assert [any(" DEBUG " in line for line in one.wait()["log"]) for one in told] == [True, True]
+    results = [eventlet.spawn(replay, serving, one, 5) for one in (R1, R2)]
+    assert [any(" DEBUG " in line for line in one.wait()["log"]) for one in results] == [True, True]
     assert logging.getLogger("l3agent").level == logging.NOTSET and written.filters == []
 
 
@@ -98,13 +98,13 @@ def test_a_paused_router_is_refused(serving: L3NATAgent) -> None:
         replay(serving, R2, 5)
 
 
-def test_a_failure_is_told(serving: L3NATAgent, dataplane: FakeDataplane) -> None:
+def test_a_failure_is_returned(serving: L3NATAgent, dataplane: FakeDataplane) -> None:
     dataplane.fail_next(ApplyError("the kernel has had enough"))
     answer = replay(serving, R1, 5)
     assert answer["result"] == "retry" and "the kernel has had enough" in answer["error"]
 
 
-def test_work_that_was_in_hand_is_not_taken_for_it(
+def test_an_update_in_progress_before_it_is_not_its_result(
     serving: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane
 ) -> None:
     dataplane.delay = 0.2

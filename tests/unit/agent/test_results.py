@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is told of each update: the one line of the log, its request, and those who count."""
+"""Results of updates: one log line each, its request id, and the observers."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ R1 = "cffffff1-0000-4000-8000-000000000000"
 
 
 @pytest.fixture
-def told(agent: L3NATAgent) -> list[UpdateResult]:
-    """All outcomes from a point at which the agent is in sync."""
+def results(agent: L3NATAgent) -> list[UpdateResult]:
+    """Return all results after the agent is in sync."""
     wait_until(lambda: agent.full_sync.in_sync)
     outcomes: list[UpdateResult] = []
     agent.results.observers.append(outcomes.append)
@@ -42,13 +42,13 @@ def test_an_update_is_one_line_with_its_times_and_the_request_of_the_server(
     agent: L3NATAgent,
     plugin: FakePlugin,
     transport: Any,
-    told: list[UpdateResult],
+    results: list[UpdateResult],
     lines: Callable[[], list[logging.LogRecord]],
 ) -> None:
     plugin.routers = {R1: a_router(id=R1)}
     context = admin_context()
     Client(transport, "l3_agent").cast(context, "routers_updated", fanout=True, routers=[R1])
-    wait_until(lambda: told)
+    wait_until(lambda: results)
     line: Any
     [line] = lines()
     assert line.levelname == "INFO"
@@ -61,61 +61,61 @@ def test_an_update_is_one_line_with_its_times_and_the_request_of_the_server(
 
 
 def test_of_two_requests_for_one_router_the_later_one_is_named(
-    agent: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane, told: list[UpdateResult]
+    agent: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane, results: list[UpdateResult]
 ) -> None:
     plugin.routers = {R1: a_router(id=R1)}
     first, second = admin_context(), admin_context()
     agent.routers_updated(first, [R1])
     agent.routers_updated(second, [R1])
-    agent.full_sync.request("nobody asks")
-    wait_until(lambda: told)
-    assert [one.context.request_id for one in told[:1]] == [second.request_id]
+    agent.full_sync.request("without a request")
+    wait_until(lambda: results)
+    assert [one.context.request_id for one in results[:1]] == [second.request_id]
 
 
-def test_a_removal_says_so(
-    agent: L3NATAgent, plugin: FakePlugin, told: list[UpdateResult], lines: Callable[[], list[logging.LogRecord]]
+def test_a_removal_is_logged_as_one(
+    agent: L3NATAgent, plugin: FakePlugin, results: list[UpdateResult], lines: Callable[[], list[logging.LogRecord]]
 ) -> None:
     plugin.routers = {R1: a_router(id=R1)}
     agent.routers_updated(None, [R1])
-    wait_until(lambda: told)
+    wait_until(lambda: results)
     agent.router_deleted(None, R1)
-    wait_until(lambda: len(told) == 2)
-    assert [one.action for one in told] == ["update", "delete"]
+    wait_until(lambda: len(results) == 2)
+    assert [one.action for one in results] == ["update", "delete"]
     assert f"router {R1} removed: 1 operations" in lines()[-1].getMessage()
 
 
 @pytest.mark.parametrize("error", [ApplyError("no room"), DataplaneUnavailable("gone"), RuntimeError("a bug")])
 def test_a_failure_is_kept_with_its_request_until_newer_ones_push_it_out(
-    agent: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane, told: list[UpdateResult], error: Any
+    agent: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane, results: list[UpdateResult], error: Any
 ) -> None:
     plugin.routers = {R1: a_router(id=R1)}
     dataplane.fail_next(error)
     context = admin_context()
     agent.routers_updated(context, [R1])
-    wait_until(lambda: len(told) == 2)
-    assert [one.status for one in told] == ["retry", "ok"]
+    wait_until(lambda: len(results) == 2)
+    assert [one.status for one in results] == ["retry", "ok"]
     [kept] = agent.results.errors
     assert (kept["router"], kept["name"], kept["request_id"]) == (R1, "r1", context.request_id)
     assert str(error) in kept["error"]
 
 
-def test_a_refused_router_is_an_outcome_too(agent: L3NATAgent, plugin: FakePlugin, told: list[UpdateResult]) -> None:
+def test_a_rejected_payload_has_a_result(agent: L3NATAgent, plugin: FakePlugin, results: list[UpdateResult]) -> None:
     plugin.routers = {R1: a_router(id=R1, _interfaces="nonsense")}
     agent.routers_updated(None, [R1])
-    wait_until(lambda: told)
-    assert told[0].status == "rejected" and "nonsense" in str(told[0].error)
+    wait_until(lambda: results)
+    assert results[0].status == "rejected" and "nonsense" in str(results[0].error)
 
 
 def test_an_update_that_changes_nothing_and_finds_something_to_do_was_unasked(
-    agent: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane, told: list[UpdateResult]
+    agent: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane, results: list[UpdateResult]
 ) -> None:
     plugin.routers = {R1: a_router(id=R1)}
     for number in (1, 2, 3):
         agent.routers_updated(None, [R1])
-        wait_until(lambda number=number: len(told) == number)  # type: ignore[misc]
+        wait_until(lambda number=number: len(results) == number)  # type: ignore[misc]
         if number == 2:
-            dataplane.states.clear()  # somebody has changed the kernel
-    assert [(one.drift_repair, one.operations) for one in told] == [(False, 1), (True, 0), (True, 1)]
+            dataplane.states.clear()  # another program has changed the kernel
+    assert [(one.drift_repair, one.operations) for one in results] == [(False, 1), (True, 0), (True, 1)]
 
 
 def test_only_the_last_failures_are_kept() -> None:
@@ -126,7 +126,7 @@ def test_only_the_last_failures_are_kept() -> None:
 
 
 def test_a_worker_that_waits_for_the_server_is_not_stuck_a_restart_would_not_help(
-    agent: L3NATAgent, plugin: FakePlugin, told: list[UpdateResult]
+    agent: L3NATAgent, plugin: FakePlugin, results: list[UpdateResult]
 ) -> None:
     plugin.routers = {R1: a_router(id=R1)}
     plugin.delays["sync_routers"] = 2.0
@@ -136,17 +136,17 @@ def test_a_worker_that_waits_for_the_server_is_not_stuck_a_restart_would_not_hel
     eventlet.sleep(0.4)
     assert agent.in_flight.ages()[R1] > 0.3 and agent.healthy()
     (work,) = agent.in_flight._work.values()
-    while not told and work.progress_at == work.started_at:
+    while not results and work.progress_at == work.started_at:
         assert agent.healthy()
         eventlet.sleep(0.01)
     # With the answer its time begins anew.
     assert work.progress_at - work.started_at > 0.3
-    wait_until(lambda: told)
+    wait_until(lambda: results)
 
 
 @pytest.mark.feature("process.readiness")
 def test_a_worker_that_is_busy_for_longer_than_all_its_deadlines_is_stuck(
-    agent: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane, conf: cfg.ConfigOpts, told: list[UpdateResult]
+    agent: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane, conf: cfg.ConfigOpts, results: list[UpdateResult]
 ) -> None:
     plugin.routers = {R1: a_router(id=R1)}
     dataplane.delay = 3.0
@@ -157,5 +157,5 @@ def test_a_worker_that_is_busy_for_longer_than_all_its_deadlines_is_stuck(
     # While it waits for the server it is not.
     wait_until(lambda: not agent.healthy())
     assert R1 in agent.stuck()[0]
-    wait_until(lambda: told)
+    wait_until(lambda: results)
     assert agent.healthy()

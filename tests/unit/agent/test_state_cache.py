@@ -45,7 +45,7 @@ def loaded(path: Path, host: str = "node1") -> list[Any]:
     return list(StateCache(str(path), host, interval=1).load())
 
 
-def here(dataplane: FakeDataplane) -> set[str]:
+def local_ids(dataplane: FakeDataplane) -> set[str]:
     return {router_id for kind, router_id in dataplane.states if kind == "router"}
 
 
@@ -80,9 +80,7 @@ def test_damaged_bytes_cost_one_router(
 
 @pytest.mark.feature("process.without-server")
 @pytest.mark.parametrize("content", ["", "nonsense\n", '{"l3agent_routers": 2, "host": "node1"}\n', b"\xff\xfe\n"])
-def test_a_file_that_is_none_of_ours_is_said_and_ignored(
-    path: Path, content: Any, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_foreign_file_is_logged_and_ignored(path: Path, content: Any, caplog: pytest.LogCaptureFixture) -> None:
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     assert loaded(path) == []
     assert "is ignored" in caplog.text
@@ -93,7 +91,7 @@ def test_the_file_of_another_node_is_ignored(path: Path, remember: Callable[...,
     assert loaded(path, "node2") == []
 
 
-def test_a_file_that_cannot_be_written_is_said_and_the_former_one_stays(
+def test_a_failed_write_is_logged_and_keeps_the_former_file(
     path: Path, remember: Callable[..., None], caplog: pytest.LogCaptureFixture
 ) -> None:
     remember(a_router(id=R1))
@@ -102,7 +100,7 @@ def test_a_file_that_cannot_be_written_is_said_and_the_former_one_stays(
     state_cache.store(R2, a_router(id=R2))
     state_cache.write()
     state_cache.write()
-    assert caplog.text.count(str(path)) == 2, "each failure is said once, and names the file twice"
+    assert caplog.text.count(str(path)) == 2, "each failure is logged once, and names the file twice"
     assert [payload["id"] for payload in loaded(path)] == [R1]
     path.with_name(path.name + ".new").rmdir()
     state_cache.write()
@@ -155,7 +153,7 @@ def test_without_a_server_the_routers_of_the_last_time_are_served(
     dataplane.states[("router", R1)] = FOREIGN_STATE
     dataplane.states[("router", "unknown")] = FOREIGN_STATE
     with running(service_of(agent := make_agent())):
-        wait_until(lambda: here(dataplane) == {R1, R2, "unknown"})
+        wait_until(lambda: local_ids(dataplane) == {R1, R2, "unknown"})
         wait_until(lambda: dataplane.states[("router", R1)] == desired_state(a_router(id=R1)))
         assert {info.status for info in agent.router_info.values()} <= {"active", "pending"}
         assert agent.full_sync.completed == 0
@@ -170,7 +168,7 @@ def test_without_a_broker_too(
     remember: Callable[..., None],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The start waits for it, and does not come to its end."""
+    """Start without a broker, for which the start waits."""
     monkeypatch.setattr("l3agent.agent.l3_agent._BROKER_S", 0.1)
     transport = get_transport(conf, "rabbit://127.0.0.1:1/")
     Client(transport, "registers the option")
@@ -184,7 +182,7 @@ def test_without_a_broker_too(
     services = Services()
     services.add(service)
     try:
-        wait_until(lambda: here(dataplane) == {R1, R2}, timeout=30)
+        wait_until(lambda: local_ids(dataplane) == {R1, R2}, timeout=30)
         assert dataplane.states[("router", R1)] == desired_state(a_router(id=R1))
         assert service.conn is not None and not service.conn.connected and agent.full_sync.completed == 0
     finally:
@@ -198,7 +196,7 @@ def test_what_the_kernel_has_is_brought_in_order_before_the_server_answers(
     dataplane: FakeDataplane,
     remember: Callable[..., None],
 ) -> None:
-    """What it does not have waits: the server may have moved it elsewhere while this node was away."""
+    """Hold routers that the kernel lacks: the server may have moved them while this node was down."""
     remember(a_router(id=R1), a_router(id=R2))
     dataplane.states[("router", R1)] = FOREIGN_STATE
     plugin.routers = {R1: a_router(id=R1)}
@@ -235,11 +233,11 @@ def test_what_is_remembered_is_checked_like_an_answer(
 ) -> None:
     remember(a_router(id=R1, _interfaces="nonsense"), a_router(id=R2, ha=True), a_router(id=R3))
     with running(service_of(make_agent())):
-        wait_until(lambda: here(dataplane) == {R3})
+        wait_until(lambda: local_ids(dataplane) == {R3})
     assert "_interfaces" in caplog.text
 
 
-def test_floating_ips_known_from_before_are_not_told_again(
+def test_statuses_of_restored_floating_ips_are_not_reported_again(
     make_agent: MakeAgent,
     service_of: ServiceOf,
     plugin: FakePlugin,
@@ -276,7 +274,7 @@ def test_an_answer_older_than_what_is_known_is_asked_for_again(
     wait_until(lambda: agent.full_sync.in_sync)
     plugin.routers = {R1: a_router(id=R1, revision_number=7)}
     agent.routers_updated(None, [R1])
-    wait_until(lambda: here(dataplane) == {R1})
+    wait_until(lambda: local_ids(dataplane) == {R1})
     real, old = plugin.sync_routers, [a_router(id=R1, gw_port=None, revision_number=6)]
     plugin.sync_routers = lambda context, **arguments: [old.pop()] if old else real(context, **arguments)
     agent.routers_updated(None, [R1])
@@ -288,11 +286,11 @@ def test_an_answer_older_than_what_is_known_is_asked_for_again(
 def test_the_same_older_answer_twice_is_the_truth(
     agent: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane
 ) -> None:
-    """A database put back to yesterday's."""
+    """Restore an older database in the server."""
     wait_until(lambda: agent.full_sync.in_sync)
     plugin.routers = {R1: a_router(id=R1, revision_number=7)}
     agent.routers_updated(None, [R1])
-    wait_until(lambda: here(dataplane) == {R1})
+    wait_until(lambda: local_ids(dataplane) == {R1})
     plugin.routers = {R1: a_router(id=R1, gw_port=None, revision_number=6)}
     agent.routers_updated(None, [R1])
     wait_until(lambda: router_state(dataplane, R1).gateway is None)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What of a router is skipped or not served: logged once per change, shown, and told to the server."""
+"""Skipped and unserved parts of a router: logged once per change, shown, and reported to the server."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ FORWARDING = [{"floating_ip_address": "203.0.113.135"}]
 
 
 def update(agent: L3NATAgent, plugin: FakePlugin, **changes: Any) -> None:
-    """Have the router processed once more, and by nothing else."""
+    """Process the router once more, without other updates."""
     wait_until(lambda: agent.full_sync.in_sync and not any(agent.queue.counts().values()))
     plugin.routers = {R1: a_router(id=R1, **changes)}
     before = agent.router_info[R1].updates if R1 in agent.router_info else 0
@@ -44,12 +44,12 @@ def test_skipped_floating_ips_are_error_and_the_others_active(
     wait_until(lambda: plugin.fip_statuses == {GOOD["id"]: "ACTIVE", TWIN["id"]: "ERROR"})
     assert agent.router_info[R1].status == "active"
     assert len(router_state(dataplane, R1).floating_ips) == 1
-    # It is told once; the payload says what the server knows.
-    told = len(plugin.called("update_floatingip_statuses"))
+    # It is reported once; the payload has the status in the server.
+    reports = len(plugin.called("update_floatingip_statuses"))
     update(agent, plugin, _floatingips=[GOOD | {"status": "ACTIVE"}, TWIN | {"status": "ERROR"}])
     update(agent, plugin, _floatingips=[TWIN | {"status": "ERROR"}])
     wait_until(lambda: plugin.fip_statuses[TWIN["id"]] == "ACTIVE")
-    assert plugin.called("update_floatingip_statuses")[told]["fip_statuses"][TWIN["id"]] == "ACTIVE"
+    assert plugin.called("update_floatingip_statuses")[reports]["fip_statuses"][TWIN["id"]] == "ACTIVE"
 
 
 def test_a_router_without_a_usable_gateway_has_its_floating_ips_in_error(agent: L3NATAgent, plugin: FakePlugin) -> None:
@@ -57,7 +57,7 @@ def test_a_router_without_a_usable_gateway_has_its_floating_ips_in_error(agent: 
     wait_until(lambda: plugin.fip_statuses == {GOOD["id"]: "ERROR"})
 
 
-def test_what_is_recalled_at_a_start_is_not_told_again() -> None:
+def test_statuses_restored_at_start_are_not_reported_again() -> None:
     payload = a_router(id=R1, _floatingips=[GOOD, TWIN])
     info = RouterInfo(R1)
     info.restore(payload, desired_state(payload))

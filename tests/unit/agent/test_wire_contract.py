@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What crosses the wire, by name, version and arguments: to today's servers, and to those of Mitaka."""
+"""RPC messages by name, version and arguments, to current servers and to servers of Mitaka."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LEGACY = legacy_payload()["id"]
 HERE = Path(__file__).parent
 
 
-def here(dataplane: FakeDataplane) -> set[str]:
+def local_ids(dataplane: FakeDataplane) -> set[str]:
     return {router_id for kind, router_id in dataplane.states if kind == "router"}
 
 
@@ -103,7 +103,7 @@ def test_another_error_of_such_a_method_is_an_error() -> None:
 # Server to agent
 
 
-def test_a_method_nobody_knows_and_a_version_too_new_are_answered_as_the_real_agent_does(
+def test_an_unknown_method_and_a_newer_version_are_answered_as_by_neutron_l3_agent(
     agent: L3NATAgent, plugin: FakePlugin
 ) -> None:
     client = Client(plugin._transport, "l3_agent", timeout=5)
@@ -129,7 +129,7 @@ def test_a_router_with_another_type_is_removed_and_taken_again(
     for there, change in ((True, {}), (False, {"ha": True}), (True, {}), (False, {"distributed": True}), (True, {})):
         plugin.routers = {R1: a_router(id=R1) | change}
         agent.routers_updated(None, [R1])
-        wait_until(lambda expected={R1} if there else set(): here(dataplane) == expected)  # type: ignore[misc]
+        wait_until(lambda expected={R1} if there else set(): local_ids(dataplane) == expected)  # type: ignore[misc]
     assert not [record for record in caplog.records if record.levelname == "ERROR"]
 
 
@@ -138,18 +138,18 @@ def test_a_router_with_another_type_is_removed_and_taken_again(
 def test_a_router_of_another_kind_that_was_never_served_here_is_left_alone_and_named(
     make_agent: MakeAgent, service_of: ServiceOf, plugin: FakePlugin, dataplane: FakeDataplane, kind: str
 ) -> None:
-    """As on a node of neutron-l3-agent that is taken over while HA routers run on it."""
+    """Build a node of neutron-l3-agent that is taken over while HA routers run on it."""
     dataplane.states[("router", R1)] = built = FOREIGN_STATE
     plugin.routers = {R1: a_router(id=R1) | {kind: True}, R2: a_router(id=R2)}
     with running(plugin, service_of(agent := make_agent())):
         wait_until(lambda: agent.full_sync.in_sync)
         agent.routers_updated(None, [R1])
-        wait_until(lambda: agent.full_sync.in_sync and here(dataplane) == {R1, R2})
+        wait_until(lambda: agent.full_sync.in_sync and local_ids(dataplane) == {R1, R2})
         assert dataplane.states[("router", R1)] is built
         assert agent.router_info[R1].status == "error" and kind in str(agent.router_info[R1].error)
-        # Gone from this node by the server's word, it goes here too.
+        # Unscheduled by the server: the namespace is removed.
         agent.router_removed_from_agent(None, {"router_id": R1})
-        wait_until(lambda: here(dataplane) == {R2} and R1 not in agent.router_info)
+        wait_until(lambda: local_ids(dataplane) == {R2} and R1 not in agent.router_info)
 
 
 def test_a_router_that_was_never_served_here_outlasts_a_cleanup_at_the_end_and_has_its_time_of_grace(
@@ -160,7 +160,7 @@ def test_a_router_that_was_never_served_here_outlasts_a_cleanup_at_the_end_and_h
     dataplane.states[("router", R1)] = built = FOREIGN_STATE
     plugin.routers = {R1: a_router(id=R1) | {"ha": True}, R2: a_router(id=R2)}
     with running(plugin, service_of(agent := make_agent())):
-        wait_until(lambda: agent.full_sync.in_sync and here(dataplane) == {R1, R2})
+        wait_until(lambda: agent.full_sync.in_sync and local_ids(dataplane) == {R1, R2})
         del plugin.routers[R1]
         agent.full_sync.request("test")
         wait_until(lambda: agent.full_sync.completed > 1 and agent.full_sync.in_sync)
@@ -177,7 +177,7 @@ def test_routers_of_another_kind_as_real_servers_send_them_are_refused(kind: str
 
 
 @pytest.mark.parametrize(("count", "rebooted"), [(2, True), (2, False), (0, True)])
-def test_after_a_reboot_ha_ports_are_told_down_before_the_first_report(
+def test_after_a_reboot_ha_ports_are_reported_down_before_the_first_state_report(
     make_agent: MakeAgent,
     service_of: ServiceOf,
     plugin: FakePlugin,
@@ -186,12 +186,12 @@ def test_after_a_reboot_ha_ports_are_told_down_before_the_first_report(
     count: int,
     rebooted: bool,
 ) -> None:
-    told = []
+    reports = []
     monkeypatch.setattr(plugin, "get_host_ha_router_count", lambda context, host: count, raising=False)
     monkeypatch.setattr(
         plugin,
         "update_all_ha_network_port_statuses",
-        lambda context, host: told.append((host, len(plugin.called("report_state")))),
+        lambda context, host: reports.append((host, len(plugin.called("report_state")))),
         raising=False,
     )
     if not rebooted:
@@ -199,7 +199,7 @@ def test_after_a_reboot_ha_ports_are_told_down_before_the_first_report(
     agent = make_agent()
     with running(plugin, service_of(agent)):
         wait_until(lambda: agent.full_sync.completed)
-    assert told == ([("node1", 0)] if count and rebooted else [])
+    assert reports == ([("node1", 0)] if count and rebooted else [])
 
 
 def test_internal_only_routers_are_removed_when_they_are_not_wanted(
@@ -208,18 +208,18 @@ def test_internal_only_routers_are_removed_when_they_are_not_wanted(
     wait_until(lambda: agent.full_sync.in_sync)
     plugin.routers = {R1: a_router(id=R1, gw_port=None), R2: a_router(id=R2)}
     agent.routers_updated(None, [R1, R2])
-    wait_until(lambda: here(dataplane) == {R1, R2})
+    wait_until(lambda: local_ids(dataplane) == {R1, R2})
     conf.set_override("handle_internal_only_routers", False)
     agent.full_sync.request("test")
-    wait_until(lambda: here(dataplane) == {R2})
+    wait_until(lambda: local_ids(dataplane) == {R2})
 
 
-def test_a_floating_ip_that_moves_to_another_port_is_told_active(
+def test_a_floating_ip_that_moves_to_another_port_is_reported_active(
     agent: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane
 ) -> None:
     wait_until(lambda: agent.full_sync.in_sync)
     for fixed in ("10.0.0.5", "10.0.0.6"):
-        fip = a_floating_ip("203.0.113.99", fixed)  # the server has it DOWN until it is told
+        fip = a_floating_ip("203.0.113.99", fixed)  # DOWN in the server until a report
         plugin.routers = {R1: a_router(id=R1, _floatingips=[fip])}
         plugin.fip_statuses.clear()
         agent.routers_updated(None, [R1])
@@ -228,7 +228,7 @@ def test_a_floating_ip_that_moves_to_another_port_is_told_active(
         assert str(pair.fixed) == fixed
 
 
-def test_many_floating_ips_of_a_router_are_told_in_one_call(agent: L3NATAgent, plugin: FakePlugin) -> None:
+def test_many_floating_ips_of_a_router_are_reported_in_one_call(agent: L3NATAgent, plugin: FakePlugin) -> None:
     wait_until(lambda: agent.full_sync.in_sync)
     fips = [a_floating_ip(f"203.0.113.{number}", f"10.0.0.{number}") for number in range(20, 120)]
     plugin.routers = {R1: a_router(id=R1, _floatingips=fips)}
@@ -241,7 +241,7 @@ def test_many_floating_ips_of_a_router_are_told_in_one_call(agent: L3NATAgent, p
 
 
 class MitakaServer:
-    """What neutron-server 8 answers: versions 1.9 of the L3 API and 1.1 of state reports, keys of that time."""
+    """Return the answers of neutron-server 8: versions 1.9 of the L3 API and 1.1 of state reports, and their keys."""
 
     class Reports:
         target = Target(version="1.1")
@@ -337,7 +337,7 @@ def test_an_agent_serves_a_server_of_mitaka(
 
 
 @pytest.mark.feature("process.old-servers")
-def test_what_mitaka_lacks_is_tried_once_and_reports_go_on(
+def test_methods_that_mitaka_lacks_are_called_once_and_reports_continue(
     old_cloud: L3NATAgent, mitaka: MitakaServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     for _ in range(3):
@@ -359,10 +359,10 @@ def test_casts_of_mitaka_are_understood(old_cloud: L3NATAgent, mitaka: MitakaSer
     client = Client(mitaka.transport, "l3_agent", timeout=5)
     mitaka.routers.append(a_router(id=R2))
     client.cast(admin_context(), "routers_updated", version="1.1", server="node1", routers=[a_router(id=R2)])
-    wait_until(lambda: here(dataplane) == {LEGACY, R2})
+    wait_until(lambda: local_ids(dataplane) == {LEGACY, R2})
     client.cast(admin_context(), "fipnamespace_delete_on_ext_net", version="1.3", fanout=True, ext_net_id="n")
     client.cast(admin_context(), "router_deleted", version="1.0", fanout=True, router_id=R2)
-    wait_until(lambda: here(dataplane) == {LEGACY})
+    wait_until(lambda: local_ids(dataplane) == {LEGACY})
 
 
 def test_states_of_ha_routers_are_cast_which_old_servers_take_as_well(
