@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``l3-agentctl cleanup``: all that is ours goes, nothing else does, and never beside a running agent."""
+"""``l3-agentctl cleanup`` removes all objects of l3agent and no others, and refuses beside a running agent."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from tests.support.states import namespace
 
 pytestmark = pytest.mark.kernel
 
-# A router of neutron-l3-agent looks like ours but for the table in it.
+# A router of neutron-l3-agent differs from a router of l3agent by its table only.
 _OF_ANOTHER_AGENT = f"qrouter-{uuid.UUID(int=7)}"
 _CLEANUP = [sys.executable, "-m", "l3agent.cli.main", "cleanup"]
 
 
 @pytest.fixture
 def trial(sandbox: Sandbox, folder: Path) -> Dataplane:
-    """Two routers and a host in the kernel, beside a namespace and a bridge of somebody else."""
+    """Create two routers and a host, and a namespace and a bridge of another program."""
     dataplane = Dataplane(sandbox, folder)
     dataplane.start()
     states = [_router(1), _router(2), HostState("vm1", _port(3, "eth0"), frozenset())]
@@ -44,15 +44,15 @@ def test_cleanup_removes_all_of_ours_and_nothing_else(trial: Dataplane) -> None:
     trial.stop()
     sandbox = trial.sandbox
     before = sandbox.namespaces()
-    said = _cleanup(sandbox, "--dry-run")
-    assert (said.returncode, sandbox.namespaces()) == (0, before)
-    assert said.stdout.count("would remove router") == 2 and said.stdout.count("would remove host") == 1
-    said = _cleanup(sandbox)
-    assert said.returncode == 0, said.stderr
+    done = _cleanup(sandbox, "--dry-run")
+    assert (done.returncode, sandbox.namespaces()) == (0, before)
+    assert done.stdout.count("would remove router") == 2 and done.stdout.count("would remove host") == 1
+    done = _cleanup(sandbox)
+    assert done.returncode == 0, done.stderr
     assert sandbox.namespaces() == {"foreign", _OF_ANOTHER_AGENT}
     assert {link["ifname"] for link in sandbox.json("ip -j link")} == {"lo", "brforeign"}
-    said = _cleanup(sandbox)
-    assert (said.returncode, said.stdout) == (0, "no objects of l3agent on this machine\n")
+    done = _cleanup(sandbox)
+    assert (done.returncode, done.stdout) == (0, "no objects of l3agent on this machine\n")
 
 
 @pytest.mark.openvswitch
@@ -61,13 +61,13 @@ def test_cleanup_removes_ports_of_open_vswitch_too() -> None:
         state, _, _ = a_router()
         node.build(state)
         node.ovs.vsctl("add-port", "br-int", "foreign", "--", "set", "Interface", "foreign", "type=internal")
-        # What is left of a router whose namespace went by itself.
+        # Left over from a router whose namespace another program removed.
         other, _, _ = a_router()
         node.build(other)
         node.dataplane.stop()
         node.sandbox.run(["ip", "netns", "delete", namespace(other)])
-        said = _cleanup(node.sandbox, "--config-file", str(node.dataplane.conf))
-        assert said.returncode == 0, said.stderr
+        done = _cleanup(node.sandbox, "--config-file", str(node.dataplane.conf))
+        assert done.returncode == 0, done.stderr
         assert node.ovs.ports() == {"foreign"}
         assert node.sandbox.namespaces() == set()
 
@@ -75,20 +75,20 @@ def test_cleanup_removes_ports_of_open_vswitch_too() -> None:
 def test_cleanup_refuses_while_a_data_plane_is_at_work(trial: Dataplane, folder: Path) -> None:
     before = trial.sandbox.namespaces()
     config = folder / "dataplane.conf"
-    said = _cleanup(trial.sandbox, "--config-file", str(config))
-    assert said.returncode == 1
-    assert len(said.stderr.splitlines()) == 1 and "is running" in said.stderr
-    said = _cleanup(trial.sandbox)  # one whose socket is elsewhere is met at the lock of the folder
-    assert said.returncode == 75
-    assert len(said.stderr.splitlines()) == 1 and "another data plane serves /run/netns" in said.stderr
+    done = _cleanup(trial.sandbox, "--config-file", str(config))
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1 and "is running" in done.stderr
+    done = _cleanup(trial.sandbox)  # one whose socket is elsewhere is met at the lock of the folder
+    assert done.returncode == 75
+    assert len(done.stderr.splitlines()) == 1 and "another data plane serves /run/netns" in done.stderr
     assert trial.sandbox.namespaces() == before
 
 
-def test_cleanup_without_root_says_so() -> None:
+def test_cleanup_without_root_is_refused() -> None:
     code = "import os; from l3agent.cli import main; os.geteuid() or os.seteuid(65534); exit(main.main(['cleanup']))"
-    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
-    assert said.returncode == 77
-    assert len(said.stderr.splitlines()) == 1 and "only root may remove" in said.stderr
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 77
+    assert len(done.stderr.splitlines()) == 1 and "only root may remove" in done.stderr
 
 
 def _router(number: int) -> RouterState:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``l3-agentctl`` with a real agent and a real data plane: what it shows is so, and what it does happens."""
+"""``l3-agentctl`` with a real agent and a real data plane: its output matches the kernel, its commands take effect."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _PATIENCE_S = 60
 
 
 class Node:
-    """An agent that serves the sample topology, and the command to see it."""
+    """An agent that serves the sample topology, and the command that controls it."""
 
     def __init__(self, folder: Path, machine: Dataplane) -> None:
         self.machine = machine
@@ -55,11 +55,11 @@ class Node:
         return [str(SCRIPTS / "l3-agentctl"), *command.split(), *self.where]
 
     def ctl(self, command: str, status: int = 0) -> str:
-        """Run a command to its end and return what it wrote."""
+        """Run a command to its end and return its output."""
         return self._run(command, status).stdout
 
     def refused(self, command: str, status: int = 1) -> str:
-        """Run a command that fails and return what it said of it."""
+        """Run a command that fails and return its error output."""
         return self._run(command, status).stderr
 
     def _run(self, command: str, status: int) -> subprocess.CompletedProcess[str]:
@@ -71,7 +71,7 @@ class Node:
         return json.loads(self.ctl(f"{command} --json", status))
 
     def inside(self, router_id: str, command: str) -> str:
-        """Run a command in the namespace of a router, as an operator would."""
+        """Run a command in the namespace of a router, as an operator does."""
         return self.machine.sandbox.run(command.split(), netns=namespace_name("router", router_id))
 
     def replace(self, old: str, new: str) -> None:
@@ -82,7 +82,7 @@ class Node:
 
 
 def _at_rest(status: dict[str, Any]) -> bool:
-    # Not "suspended": a paused router may have news.
+    # Not "suspended": a paused router may have a pending update.
     return status["in_sync"] and not any(status["queue"][one] for one in ("waiting", "processing", "retrying"))
 
 
@@ -98,7 +98,7 @@ def node(machine: Dataplane, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         print(node.agent.log.read_text(errors="replace"))
 
 
-# Looking
+# Commands that inspect
 
 
 @pytest.mark.feature("operation.introspection")
@@ -121,7 +121,7 @@ def test_a_terminal_gets_colour_and_lines_that_fit_unless_it_wants_none(node: No
 
 
 def _on_terminal(argv: list[str], columns: int, environ: dict[str, str]) -> str:
-    """Run a command on a terminal of its own and return what appeared there."""
+    """Run a command on a pseudo-terminal and return its output."""
     leader, follower = pty.openpty()
     ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     inherited = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "COLUMNS", "LINES")}
@@ -155,15 +155,15 @@ def test_watch_shows_it_again_and_again_until_ctrl_c(node: Node) -> None:
 
 @pytest.mark.feature("operation.introspection")
 def test_show_tells_what_the_kernel_has(node: Node) -> None:
-    told = node.ctl("show r1")
+    output = node.ctl("show r1")
     in_kernel = json.loads(node.inside(R1, "ip -j -4 address"))
     devices = {one["ifname"]: one for one in in_kernel if one["ifname"] != "lo"}
     for name, device in devices.items():
-        assert name in told
+        assert name in output
         for address in device["addr_info"]:
-            assert f"{address['local']}/{address['prefixlen']}" in told
-    assert re.search(r"floating IP +203\.0\.113\.100 +10\.0\.0\.5", told)
-    assert told.splitlines()[-1] == "desired against actual: no difference"
+            assert f"{address['local']}/{address['prefixlen']}" in output
+    assert re.search(r"floating IP +203\.0\.113\.100 +10\.0\.0\.5", output)
+    assert output.splitlines()[-1] == "desired against actual: no difference"
     router = node.json(f"show {R1[:8]}")
     assert router["plan"] == [] and router["desired"] == router["actual"]
 
@@ -174,7 +174,7 @@ def test_show_tells_which_processes_are_in_the_router(node: Node) -> None:
     visitor = sandbox.popen(["sleep", "600"], netns=namespace_name("router", R1))
     try:
         wait_until(lambda: "sleep 600" in sandbox.run(node.argv("show r1"), timeout=_PATIENCE_S), timeout=_PATIENCE_S)
-        # The sandbox has a pid namespace of its own: a process of the host could be there.
+        # The sandbox has its own pid namespace: processes of the host are not visible.
         assert "processes: not visible" in sandbox.run(node.argv("show r2"), timeout=_PATIENCE_S)
     finally:
         visitor.kill()
@@ -182,12 +182,12 @@ def test_show_tells_which_processes_are_in_the_router(node: Node) -> None:
 
 def test_the_trace_of_the_command_tells_the_way(node: Node) -> None:
     assert "source 10.0.0.6 becomes 203.0.113.10" in node.ctl("trace r1 10.0.0.6 203.0.113.1 443")
-    told = node.json("trace r1 203.0.113.1 203.0.113.100 22")
-    assert (told["verdict"], told["destination"]) == ("forwarded", "10.0.0.5")
+    output = node.json("trace r1 203.0.113.1 203.0.113.100 22")
+    assert (output["verdict"], output["destination"]) == ("forwarded", "10.0.0.5")
     assert node.json("trace r3 198.51.100.5 224.0.0.5", 1)["reason"].startswith("224.0.0.5 is multicast")
 
 
-def test_the_traffic_of_routers_is_told_by_device(node: Node) -> None:
+def test_the_traffic_of_routers_is_printed_by_device(node: Node) -> None:
     counters = node.json("traffic r1")[R1]
     assert counters["floating_ips"] is None
     assert {name[:3] for name in counters["devices"]} == {"qr-", "qg-"}
@@ -203,10 +203,10 @@ def test_the_graph_has_routers_networks_and_hosts(node: Node) -> None:
     assert node.ctl("graph --format mermaid").startswith("flowchart TB\n")
 
 
-def test_a_router_that_is_not_here_is_said(node: Node) -> None:
-    said = node.refused("show r9")
-    assert "r9: no such router on this node" in said
-    assert len(said.splitlines()) == 1
+def test_an_unknown_router_is_an_error(node: Node) -> None:
+    output = node.refused("show r9")
+    assert "r9: no such router on this node" in output
+    assert len(output.splitlines()) == 1
 
 
 def test_completion_works_in_a_real_bash(node: Node, tmp_path: Path) -> None:
@@ -235,7 +235,7 @@ def test_a_name_that_a_tenant_chose_is_never_run_by_the_shell(node: Node, tmp_pa
 
 
 def _completed(script: Path, *words: str, path: Path = SCRIPTS) -> list[str]:
-    """Return what bash offers for the last of the words."""
+    """Return the completions of bash for the last word."""
     code = (
         'source "$1"; shift; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); complete -p l3-agentctl >&2 && _l3_agentctl; '
         '((${#COMPREPLY[@]})) && printf "%s\\n" "${COMPREPLY[@]}"; true'
@@ -247,7 +247,7 @@ def _completed(script: Path, *words: str, path: Path = SCRIPTS) -> list[str]:
     return done.stdout.splitlines()
 
 
-# Acting
+# Commands that control
 
 
 @pytest.mark.feature("operation.plan")
@@ -276,8 +276,8 @@ def test_a_paused_router_is_left_alone_until_it_is_resumed(node: Node) -> None:
     wait_until(lambda: node.agent.status()["queue"]["suspended"] == 1, timeout=_PATIENCE_S)
     wait_until(lambda: "LOOPBACK,UP" in node.inside(R2, "ip link show lo"), timeout=_PATIENCE_S)
     assert "203.0.113.10" not in node.inside(R1, "ip address").replace("203.0.113.10/24", "")
-    told = node.ctl("show r1")
-    assert "- address 203.0.113.100/32" in told and "paused" in told
+    output = node.ctl("show r1")
+    assert "- address 203.0.113.100/32" in output and "paused" in output
     assert " paused " in node.ctl("status")
 
     assert node.agent.end() == 0
@@ -294,18 +294,18 @@ def test_a_paused_router_is_left_alone_until_it_is_resumed(node: Node) -> None:
 
 def test_a_replay_tells_all_of_one_router_and_the_log_of_the_agent_no_more_than_usual(node: Node) -> None:
     before = node.agent.log.read_text()
-    said = node.ctl("replay r1").splitlines()
-    assert any(f"DEBUG router {R1} updated: 0 operations, wait " in line for line in said)
-    assert not any(R2 in line for line in said)
-    assert re.fullmatch(r"update: ok, 0 operations; wait .* ms, fetch .* ms, .*", said[-1])
+    output = node.ctl("replay r1").splitlines()
+    assert any(f"DEBUG router {R1} updated: 0 operations, wait " in line for line in output)
+    assert not any(R2 in line for line in output)
+    assert re.fullmatch(r"update: ok, 0 operations; wait .* ms, fetch .* ms, .*", output[-1])
     assert " DEBUG " not in node.agent.log.read_text().removeprefix(before)
     with node.machine.paused():
-        said = node.refused("replay r1 --wait 1", 75)
-        assert said == f"l3-agentctl replay: router {R1}: not processed within 1 s\n"
+        output = node.refused("replay r1 --wait 1", 75)
+        assert output == f"l3-agentctl replay: router {R1}: not processed within 1 s\n"
     node.agent.wait_for(_at_rest, _PATIENCE_S)
 
 
-def test_an_agent_whose_data_plane_is_away_answers_and_says_so(node: Node) -> None:
+def test_an_agent_without_data_plane_answers_and_reports_it(node: Node) -> None:
     node.machine.kill()
     try:
         for command in ("plan", "show r1", "pause r1"):

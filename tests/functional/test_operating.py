@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The real agent as an operator runs it: once, with logs for machines, asked for a report, with secrets to keep."""
+"""The real agent in operation: --once, JSON logs, the SIGUSR2 report, and secrets that stay out of the log."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from l3agent.testing import wait_until
 from tests.support.processes import SCRIPTS, Agent, Dataplane, Options, write_conf
 from tests.support.sandbox import Sandbox
 
-#: No broker listens here: the port of the discard service, which nobody runs.
+#: No broker listens here: the port of the discard service, which is not installed.
 NO_BROKER = "127.0.0.1:9"
 SECRET = "s3cr3t-of-the-broker"
 
@@ -113,7 +113,7 @@ def test_json_lines_carry_the_fields_of_an_update_and_its_request(
     assert line["extra"]["update"] == "update" and line["extra"]["operations"] > 0
     assert line["extra"]["timings"].keys() == {"wait", "fetch", "observe", "plan", "apply"}
     assert line["levelname"] == "INFO" and line["hostname"]
-    # The same request is that of whoever told the agent: the server inside this process.
+    # The server inside this process logs the same request id as the agent.
     assert line["extra"]["router_id"] in agent.status()["routers"]
 
 

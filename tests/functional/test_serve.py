@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``l3-agentctl serve`` as a real process on a real broker."""
+"""``l3-agentctl serve`` as a process on a real broker."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ R1, R2, R3 = (stable_id("router", name) for name in ("r1", "r2", "r3"))
 
 
 class Server:
-    """The process, started by its command line."""
+    """The server process."""
 
     def __init__(self, folder: Path, *arguments: str) -> None:
         self._log = (folder / "serve.log").open("ab")
@@ -47,7 +47,7 @@ class Server:
 
 
 class Agent:
-    """The wire side of an agent."""
+    """An agent reduced to its RPC messages."""
 
     target = Target(version="1.4")
 
@@ -71,17 +71,17 @@ class Agent:
         )
 
     def join(self) -> set[str]:
-        """Report until somebody answers, and take over the routers."""
+        """Report until a server answers, and fetch the routers."""
         self.words.append(wait_until(self._reporter.report, 60))
-        return set(self.ask("get_router_ids", "1.9"))
+        return set(self.request("get_router_ids", "1.9"))
 
-    def ask(self, method: str, version: str, **arguments: Any) -> Any:
+    def request(self, method: str, version: str, **arguments: Any) -> Any:
         return self._plugin.call(admin_context(), method, version=version, host=self.host, **arguments)
 
-    def ask_patiently(self, method: str, version: str, **arguments: Any) -> Any:
-        """Ask a server that may not be back yet; None while it is not."""
+    def request_or_none(self, method: str, version: str, **arguments: Any) -> Any:
+        """Send a request; return None while no server answers."""
         try:
-            return self.ask(method, version, **arguments)
+            return self.request(method, version, **arguments)
         except ServerUnavailable:
             return None
 
@@ -137,7 +137,7 @@ def test_several_agents_on_one_broker_share_a_file(
     first, second = agent("node1"), agent("node2")
     assert first.join() == {R1, R2, R3}
     assert second.join() == set()
-    (router,) = first.ask("sync_routers", "1.0", router_ids=[R1])
+    (router,) = first.request("sync_routers", "1.0", router_ids=[R1])
     assert router["gw_port_host"] == "node1"
 
     text = topology_file.read_text()
@@ -187,7 +187,7 @@ def test_a_change_made_while_the_broker_was_away_reaches_the_agent(
     rabbit.stop()
     topology_file.write_text(topology_file.read_text().replace("mtu: 1450", "mtu: 1400"))
     rabbit.start()
-    # Who saw the loss asks for everything; who did not is told.
+    # An agent that detected the loss requests a full sync; the other one is notified.
     wait_until(lambda: first.lost or ("routers_updated", [R2]) in first.told, 120)
-    (router,) = wait_until(lambda: first.ask_patiently("sync_routers", "1.0", router_ids=[R2]), 120)
+    (router,) = wait_until(lambda: first.request_or_none("sync_routers", "1.0", router_ids=[R2]), 120)
     assert router["_interfaces"][0]["mtu"] == 1400

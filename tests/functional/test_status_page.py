@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The status page as a real browser shows it: Debian's Chromium, without a window."""
+"""The status page in a real browser: Debian's Chromium, headless."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.unit.ops.conftest import Site
 
 pytestmark = pytest.mark.browser
 
-#: What a tenant may call a router.
+#: A router name that a tenant may choose.
 HOSTILE = "<script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">"
 _ARGUMENTS = (
     "--headless",
@@ -36,7 +36,7 @@ _ARGUMENTS = (
     "--enable-logging=stderr",
     "--hide-scrollbars",
     "--window-size=1360,1500",
-    # Milliseconds of the page's own clock; fetches are waited for.
+    # Milliseconds of the page's virtual clock, which stops during fetches.
     "--virtual-time-budget=3000",
 )
 
@@ -63,7 +63,7 @@ class Shown(HTMLParser):
 
 
 def browse(port: int, *arguments: str) -> tuple[str, str]:
-    """Return the page after its script has run, and what the browser had to say."""
+    """Return the page after its script has run, and the log of the browser."""
     with tempfile.TemporaryDirectory() as folder:
         argv = [BROWSER, *_ARGUMENTS, f"--user-data-dir={folder}", *arguments, f"http://127.0.0.1:{port}/"]
         done = subprocess.run(argv, capture_output=True, text=True, timeout=120, check=True)
@@ -90,8 +90,8 @@ def test_the_page_shows_routers_topology_and_errors_and_what_tenants_wrote_is_te
     site.agent.routers_updated(context, ["c0000001-0000-4000-8000-000000000000"])
     wait_until(lambda: site.agent.router_info["c0000001-0000-4000-8000-000000000000"].status == "error")
     site.history.sample()
-    text, said = browse(site.http.port, "--dump-dom")
-    assert 'data-drawn="yes"' in text, said
+    text, output = browse(site.http.port, "--dump-dom")
+    assert 'data-drawn="yes"' in text, output
     shown = Shown(text)
     assert HOSTILE in shown.cells and "plain" in shown.cells
     assert "owned" not in re.findall(r"<title>(.*?)</title>", text)[0]
@@ -99,21 +99,21 @@ def test_the_page_shows_routers_topology_and_errors_and_what_tenants_wrote_is_te
     assert not [name for name, _ in shown.attributes if name.startswith("on")]
     assert [cell for cell in shown.cells if cell == "no room on the bridge"]
     assert context.request_id in shown.cells
-    # Two routers, one external network, two networks of tenants; the charts have axes and points.
+    # Two routers, one external network, two tenant networks; the charts have axes and points.
     picture = text[text.index('id="topology"') :].split("</svg>")[0]
     assert picture.count("<rect") == 5 and picture.count("<path") == 4
     assert "1 floating IP" in picture
     assert text[text.index('id="latency"') :].split("</svg>")[0].count("<circle") >= 1
     assert "in sync" in text or "synchronising" in text
-    assert not [line for line in said.splitlines() if "CONSOLE" in line], said
+    assert not [line for line in output.splitlines() if "CONSOLE" in line], output
 
 
 def test_a_thousand_routers_are_drawn_the_failed_ones_first(site: Site) -> None:
     routers = [a_router(id=f"c{number:07}-0000-4000-8000-000000000000", name=f"r{number}") for number in range(1000)]
     site.update(*routers)
     site.agent.router_info[routers[777]["id"]].failed("out of luck", 0.0)
-    text, said = browse(site.http.port, "--dump-dom")
-    assert 'data-drawn="yes"' in text, said
+    text, output = browse(site.http.port, "--dump-dom")
+    assert 'data-drawn="yes"' in text, output
     cells = Shown(text).cells
     assert cells[1] == "r777" and "out of luck" in cells
     assert "200 of 1000" in text and "12 of 1000" in text

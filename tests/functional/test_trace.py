@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``l3-agentctl trace`` against real packets: what it tells of a packet is what the kernel does with it.
+"""``l3-agentctl trace`` against real packets: the predicted path is the path in the kernel.
 
 Each case is sent for real (TCP to a listener, as in test_dataplane_traffic.py) and given to
 :mod:`l3agent.cli.packet_path`, from the entries that the real data plane sees at that moment.
@@ -26,11 +26,11 @@ pytestmark = pytest.mark.usefixtures("same_node")
 VM1, VM2, VM3 = "10.0.0.5", "10.0.0.6", "10.0.1.5"
 FIP1, FIP3 = "203.0.113.100", "203.0.113.101"
 OUTSIDE, OUTSIDE6 = "203.0.113.1", "2001:db8:ffff::1"
-BEHIND, NOBODY = "172.30.0.9", "10.0.1.200"
+BEHIND, UNUSED = "172.30.0.9", "10.0.1.200"
 
 
 class World:
-    """A router with two tenant networks and an external one, and machines on each."""
+    """A router with two tenant networks and an external network, and machines on each."""
 
     def __init__(self, machine: Dataplane) -> None:
         self.machine = machine
@@ -38,7 +38,7 @@ class World:
         self.blue = port(blue, "10.0.0.1/24", "2001:db8:1::1/64")
         self.red = port(red, "10.0.1.1/24")
         self.gateway = port(external, "203.0.113.10/24", "2001:db8:ffff::10/64", gateway=True)
-        # No default route: what is neither connected nor listed has nowhere to go.
+        # No default route: other destinations are unreachable.
         routes = [
             route("192.0.2.0/24", (self.gateway, OUTSIDE)),
             route("192.0.2.128/25", (self.red, VM3)),
@@ -60,14 +60,14 @@ class World:
         reports = machine.reconcile(*((key(state), state) for state in states))
         assert [report.error for report in reports] == [None] * len(states)
 
-    def look(self) -> Mapping[str, Any]:
-        """Return what the data plane sees of the router."""
+    def observe(self) -> Mapping[str, Any]:
+        """Return the router as the data plane observes it."""
         found: Mapping[str, Any] = self.machine.request("inspect", {"state": pack_state(key(self.router), self.router)})
         return found
 
     def find_path(self, source: str, destination: str, device: str | None = None) -> PacketPath:
         packet = Packet(ip_address(source), ip_address(destination), "tcp", PORT, device)
-        return find_path(self.look()["actual"], packet)
+        return find_path(self.observe()["actual"], packet)
 
     def run(self, command: str) -> None:
         """Run a command in the namespace of the router."""
@@ -88,13 +88,13 @@ def traffic(machine: Dataplane, world: World) -> Iterator[Traffic]:
 
 @dataclass(frozen=True)
 class Case:
-    """A packet that arrives: from whom, to which address, and who sees what source."""
+    """A packet that arrives: sender, destination address, receiver, and an expected step."""
 
     sender: str
     source: str
     to: str
     receiver: str
-    says: str
+    step_text: str
 
 
 ARRIVES = {
@@ -117,51 +117,51 @@ ARRIVES = {
 
 @pytest.mark.feature("operation.packet-trace")
 @pytest.mark.parametrize("case", ARRIVES.values(), ids=ARRIVES)
-def test_a_packet_that_is_said_to_arrive_does_and_with_the_addresses_told(
+def test_a_packet_predicted_to_arrive_does_with_the_predicted_addresses(
     case: Case, world: World, traffic: Traffic
 ) -> None:
-    told = world.find_path(case.source, case.to)
-    assert told.verdict == ("delivered" if case.receiver == "router" else "forwarded")
-    assert case.says in "\n".join(step.text for step in told.steps)
+    path = world.find_path(case.source, case.to)
+    assert path.verdict == ("delivered" if case.receiver == "router" else "forwarded")
+    assert case.step_text in "\n".join(step.text for step in path.steps)
     receiver = world.router if case.receiver == "router" else world.machines[case.receiver]
     connection = traffic.connect(world.machines[case.sender], case.to, source=case.source)
-    assert (connection.name, connection.seen) == (namespace(receiver), str(told.source))
+    assert (connection.name, connection.seen) == (namespace(receiver), str(path.source))
     own = [interface.ip for interface in receiver.port.addresses] if isinstance(receiver, HostState) else []
-    assert told.destination in own or case.receiver == "router"
+    assert path.destination in own or case.receiver == "router"
 
 
 @pytest.mark.feature("operation.packet-trace")
 def test_without_a_route_it_is_dropped(world: World, traffic: Traffic) -> None:
-    told = world.find_path(VM1, "8.8.8.8")
-    assert (told.verdict, told.reason.partition(";")[0]) == ("dropped", "no route to 8.8.8.8")
+    path = world.find_path(VM1, "8.8.8.8")
+    assert (path.verdict, path.reason.partition(";")[0]) == ("dropped", "no route to 8.8.8.8")
     assert not traffic.reaches(world.vm1, "8.8.8.8")
 
 
-def test_the_answers_of_a_machine_without_a_floating_ip_are_said_to_be_dropped(world: World, traffic: Traffic) -> None:
-    told = world.find_path(OUTSIDE, VM2)
-    assert told.verdict == "forwarded" and any(f"replies of {VM2} are dropped" in note for note in told.notes)
+def test_replies_of_a_machine_without_a_floating_ip_are_predicted_to_be_dropped(world: World, traffic: Traffic) -> None:
+    path = world.find_path(OUTSIDE, VM2)
+    assert path.verdict == "forwarded" and any(f"replies of {VM2} are dropped" in note for note in path.notes)
     assert not traffic.reaches(world.outside, VM2)
 
 
 def test_link_local_destinations_leave_by_no_gateway(world: World, traffic: Traffic) -> None:
     world.run(f"ip route add 169.254.0.0/16 via {OUTSIDE} dev {world.gateway.device}")
-    told = world.find_path(VM1, "169.254.169.254")
-    assert (told.verdict, told.reason.partition(" ")[0]) == ("dropped", "no")
+    path = world.find_path(VM1, "169.254.169.254")
+    assert (path.verdict, path.reason.partition(" ")[0]) == ("dropped", "no")
     assert not traffic.reaches(world.vm1, "169.254.169.254")
 
 
-def test_an_unknown_machine_on_a_connected_network_is_said_to_be_the_condition(world: World, traffic: Traffic) -> None:
-    told = world.find_path(VM1, NOBODY)
-    assert told.verdict == "forwarded" and any(f"machine {NOBODY} answers ARP" in note for note in told.notes)
-    assert not traffic.reaches(world.vm1, NOBODY)
+def test_an_unknown_machine_on_a_connected_network_is_noted_as_a_condition(world: World, traffic: Traffic) -> None:
+    path = world.find_path(VM1, UNUSED)
+    assert path.verdict == "forwarded" and any(f"machine {UNUSED} answers ARP" in note for note in path.notes)
+    assert not traffic.reaches(world.vm1, UNUSED)
 
 
-def test_a_router_that_does_not_forward_is_told_as_it_is_now(world: World, traffic: Traffic) -> None:
-    """No event tells of a changed setting, so it is read for each trace."""
+def test_a_router_that_does_not_forward_is_read_anew(world: World, traffic: Traffic) -> None:
+    """Read settings for each trace, as the kernel sends no event when one changes."""
     world.machine.request("unmanage", {"keys": [key(world.router)]})
     world.run("sysctl -qw net.ipv4.ip_forward=0")
-    told = world.find_path(VM1, VM3)
-    assert (told.verdict, told.reason) == ("dropped", "the router does not forward: sysctl net.ipv4.ip_forward is 0")
+    path = world.find_path(VM1, VM3)
+    assert (path.verdict, path.reason) == ("dropped", "the router does not forward: sysctl net.ipv4.ip_forward is 0")
     assert not traffic.reaches(world.vm1, VM3)
     assert traffic.connect(world.vm1, "10.0.1.1").name == namespace(world.router)
     assert world.find_path(VM1, "10.0.1.1").verdict == "delivered"

@@ -282,7 +282,7 @@ def test_the_status_tells_all_of_each_router(agent: L3NATAgent, plugin: FakePlug
 
 
 @pytest.mark.feature("sync.failed-list")
-def test_what_is_broken_is_listed_with_the_reason_and_the_next_try(
+def test_failures_are_listed_with_reason_and_next_attempt(
     agent: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane
 ) -> None:
     wait_until(lambda: agent.full_sync.in_sync)
@@ -300,7 +300,7 @@ def test_what_is_broken_is_listed_with_the_reason_and_the_next_try(
 
 
 @pytest.mark.feature("sync.failed-list")
-def test_a_router_that_cannot_be_fetched_is_broken_though_nothing_is_known_of_it(
+def test_a_router_that_cannot_be_fetched_is_listed_as_failed(
     agent: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane
 ) -> None:
     wait_until(lambda: agent.full_sync.in_sync)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``l3-agentctl check`` here, of a configuration and of a broker. Without root: tests/functional/test_demo.py."""
+"""``l3-agentctl check`` of this machine, a configuration and a broker. Without root: tests/functional/test_demo.py."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from l3agent.demo.samples import sample
 
 
 def checked(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, dict[str, dict[str, Any]]]:
-    """Return the exit status and the findings by what they are about."""
+    """Return the exit status and the findings by subject."""
     status = main.main(["check", "--json", *arguments])
     found = json.loads(capsys.readouterr().out)
     return status, {one["what"]: one for one in found}
@@ -106,7 +106,7 @@ type_drivers = vxlan
     ]
 
 
-def test_a_broker_that_is_not_there_fails_and_its_password_is_not_said(
+def test_an_absent_broker_fails_and_its_password_is_not_printed(
     capsys: pytest.CaptureFixture[str], written: Any
 ) -> None:
     with socket.socket() as free:
@@ -143,7 +143,7 @@ def test_a_folder_is_judged_by_who_asks(tmp_path: Path) -> None:
     assert "too long" in findings.check_state_path(str(deep)).text
 
 
-def test_the_way_to_the_data_plane_is_told(tmp_path: Path) -> None:
+def test_the_start_of_the_data_plane_is_checked(tmp_path: Path) -> None:
     nowhere = str(tmp_path / "dp.sock")
     assert findings.check_dataplane(nowhere, spawn=False, root_helper="", program=["l3-dataplane"]).exit_status == 69
     (tmp_path / "dp.sock").touch()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The topology as text, Mermaid and SVG; the picture itself was looked at, here is what it must contain."""
+"""The topology as text, Mermaid and SVG: elements that the output must contain."""
 
 from __future__ import annotations
 

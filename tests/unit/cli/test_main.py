@@ -26,7 +26,7 @@ from l3agent.testing import running
 
 EX_USAGE, EX_UNAVAILABLE, EX_TEMPFAIL, EX_NOPERM, EX_CONFIG = 64, 69, 75, 77, 78
 
-#: Right arguments of each command.
+#: Valid arguments of each command.
 RIGHT: dict[str, list[str]] = {
     "status": [],
     "show": ["r1"],
@@ -53,14 +53,14 @@ READS_FILES = [*ASKS_THE_AGENT, "serve", "cleanup", "release"]
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """A folder with a short name, for sockets."""
+    """Return a directory with a short path, for sockets."""
     path = Path(tempfile.mkdtemp(prefix="l3-"))
     yield path
     shutil.rmtree(path)
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
-    """Return exit status and what it said on stderr; nothing may be said on stdout."""
+    """Return exit status and stderr; assert that stdout is empty."""
     if arguments[:1] == ("serve",):  # it becomes another process
         argv = [sys.executable, "-m", "l3agent.cli.main", *arguments]
         done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
@@ -70,9 +70,9 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
         status = main.main(arguments)
     except SystemExit as exc:
         status = int(exc.code or 0)
-    said = capsys.readouterr()
-    assert not said.out
-    return status, said.err
+    stderr = capsys.readouterr()
+    assert not stderr.out
+    return status, stderr.err
 
 
 def one_line(found: tuple[int, str], status: int, *words: str) -> None:
@@ -162,8 +162,8 @@ def test_a_configuration_file_that_is_missing(capsys: pytest.CaptureFixture[str]
 
 
 @pytest.mark.feature("operation.fault-injection")
-def test_without_permission_each_command_says_what_is_missing(folder: Path) -> None:
-    """One process, which gives up root when all is imported, stands for many: it tries every command."""
+def test_without_permission_each_command_names_the_missing_privilege(folder: Path) -> None:
+    """Run every command in one process, which drops root after the imports, instead of one process per command."""
     if os.geteuid() != 0:
         pytest.skip("only root can give it up")
     folder.chmod(0o755)
@@ -188,18 +188,18 @@ print(json.dumps(found))
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert set(found) == {*ASKS_THE_AGENT, *FOR_ROOT}
-    for name, (status, said) in found.items():
-        one_line((status, said), EX_NOPERM, "root" if name in FOR_ROOT else "run this as the user of l3-agent")
+    for name, (status, stderr) in found.items():
+        one_line((status, stderr), EX_NOPERM, "root" if name in FOR_ROOT else "run this as the user of l3-agent")
 
 
 @pytest.mark.parametrize("name", RIGHT)
 def test_help_has_an_example(capsys: pytest.CaptureFixture[str], name: str) -> None:
     with pytest.raises(SystemExit) as ended:
         main.main([name, "--help"])
-    said = capsys.readouterr().out
+    stderr = capsys.readouterr().out
     assert ended.value.code == 0
-    assert f"examples:\n  l3-agentctl {name}" in said
-    assert all(len(line) <= 120 for line in said.splitlines())
+    assert f"examples:\n  l3-agentctl {name}" in stderr
+    assert all(len(line) <= 120 for line in stderr.splitlines())
 
 
 def test_the_help_of_serve_names_all_that_the_server_takes_besides_options_of_logging() -> None:

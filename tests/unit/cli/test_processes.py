@@ -18,7 +18,7 @@ PIN, INITIAL = "/proc/self/ns/net", 0xEFFFFFFC
 
 @pytest.fixture
 def host(monkeypatch: pytest.MonkeyPatch) -> set[str]:
-    """The host's pid namespace, where the entries of /proc in the returned set cannot be read."""
+    """Simulate the host's pid namespace; the entries of /proc in the returned set cannot be read."""
     unreadable: set[str] = set()
     real = os.stat
 

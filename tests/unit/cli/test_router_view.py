@@ -40,7 +40,7 @@ FLOATING = Element("floating_dnat", IPv4Address("203.0.113.100"), IPv4Address("1
 ROUTE = KernelRoute(ip_network("0.0.0.0/0"), frozenset((NextHop("qg-1", IPv4Address("203.0.113.1")),)))
 
 
-def test_what_is_missing_and_what_should_not_be_there_is_told_with_the_cure() -> None:
+def test_missing_and_unexpected_entries_are_listed_with_the_repair() -> None:
     found = router({ADDRESS, FLOATING}, {FLOATING, ROUTE}, plan=["ip address add"], paused=True)
     lines = list(router_lines(found, Screen()))
     assert lines[0] == "router 4d2a  r1  active, paused"
@@ -52,7 +52,7 @@ def test_what_is_missing_and_what_should_not_be_there_is_told_with_the_cure() ->
     ]
 
 
-def test_no_difference_is_said_and_so_is_one_that_cannot_be_known() -> None:
+def test_no_difference_and_no_desired_state_are_reported() -> None:
     assert list(router_lines(router({ADDRESS}, {ADDRESS}), Screen()))[-1].endswith("no difference")
     unknown = router((), {ADDRESS}, plan=None, error="mac: 7: no")
     lines = list(router_lines(unknown, Screen()))

@@ -28,7 +28,7 @@ def text(found: dict[str, Any], before: dict[str, Any] | None = None, width: int
     return "\n".join(status_lines(found, Screen(width=width), before))
 
 
-def test_routers_that_need_a_person_come_first() -> None:
+def test_routers_in_error_come_first() -> None:
     routers = {
         "a": entry("fine"), "b": entry("kept", paused=True), "c": entry("bad", "error", error="no", retry_in=4.0),
     }  # fmt: skip
@@ -42,31 +42,31 @@ def test_routers_that_need_a_person_come_first() -> None:
     assert sum("not fetched" in line for line in lines) == 1
 
 
-def test_the_queue_the_workers_and_the_data_plane_are_told() -> None:
-    told = text(status())
+def test_queue_workers_and_data_plane_are_printed() -> None:
+    text_shown = text(status())
     for words in ("node1: in sync", "3 waiting, 1 processing", "1 of 8 busy", "data plane  1, pid 7", "2 full syncs"):
-        assert words in told
+        assert words in text_shown
 
 
 def test_the_reason_for_not_serving_is_in_the_first_lines() -> None:
     away = {"connected": False, "pid": None, "version": None, "reason": "no socket\x1b[2J"}
     found = status(dataplane=away, admin="draining", full_syncs=0)
     assert not_serving_reasons(found) == ["no data plane", "no full sync completed yet", "draining"]
-    told = text(found)
-    assert "node1: not serving: no data plane, no full sync completed yet, draining" in told
-    assert "data plane  not connected: no socket?[2J" in told
+    text_shown = text(found)
+    assert "node1: not serving: no data plane, no full sync completed yet, draining" in text_shown
+    assert "data plane  not connected: no socket?[2J" in text_shown
     assert not_serving_reasons(status()) == []
 
 
-def test_routers_held_for_a_second_answer_are_told() -> None:
+def test_routers_held_for_a_second_answer_are_printed() -> None:
     assert "2 routers missing from the server's answer" in text(status(mass_delete={"held": ["a", "b"]}))
 
 
-def test_a_paused_router_that_is_not_known_any_more_is_told() -> None:
+def test_a_paused_router_that_is_not_on_this_node_is_printed() -> None:
     assert "paused      4d2a: not on this node" in text(status(paused=["4d2a"]))
 
 
-def test_orphans_are_told_once_and_not_that_they_go() -> None:
+def test_orphans_are_printed() -> None:
     lines = [line for line in text(status(orphans={"b": 3.0, "a": 0.5})).splitlines() if line.startswith("orphans")]
     assert lines == ["orphans     a, b: unknown to the server"]
 

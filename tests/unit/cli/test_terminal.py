@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tables that fit, colour only where somebody looks, and nothing that a terminal would obey."""
+"""Tables fit the terminal, colour is used on terminals only, and control characters are replaced."""
 
 from __future__ import annotations
 

@@ -21,12 +21,12 @@ def test_devices_and_floating_ips_are_listed_below_their_router() -> None:
     ]
 
 
-def test_it_says_why_there_are_no_floating_ips() -> None:
+def test_the_reason_for_missing_floating_ips_is_printed() -> None:
     lines = list(traffic_lines({"a": {"name": "r1", "devices": DEVICES, "floating_ips": None}}, Screen()))
     assert lines[-1] == "floating IPs are not counted: [dataplane] count_traffic is off"
 
 
-def test_a_router_without_counters_says_why() -> None:
+def test_a_router_without_counters_has_its_reason() -> None:
     lines = list(traffic_lines({"a": {"name": "r1", "error": "it is not in the kernel"}}, Screen()))
     assert [line.strip() for line in lines[1:]] == ["router r1", "it is not in the kernel"]
 

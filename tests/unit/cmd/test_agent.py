@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an operator sees who starts ``l3-agent`` wrongly: one line on stderr and a status, at once."""
+"""Invalid invocations of ``l3-agent``: one line on stderr and an exit status, at once."""
 
 from __future__ import annotations
 

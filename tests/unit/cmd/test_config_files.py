@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The configuration files that are read without ``--config-file``, and where they are named."""
+"""The default configuration files, and the output that names them."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give fi
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A directory of root's below others of root's; in a user namespace with one user all files are trusted."""
+    """Return a directory whose parents all belong to root; skip in a user namespace with one user."""
     monkeypatch.setattr(trust, "_has_one_user", lambda: False)
     path = tmp_path / "etc"
     path.mkdir(mode=0o755)

@@ -60,7 +60,7 @@ def serving(shown: Pages, **settings: Any) -> Iterator[HttpServer]:
 
 
 class Site:
-    """An agent at work, its server, its data plane, and its pages served over HTTP."""
+    """A running agent with its server and data plane, and its pages over HTTP."""
 
     def __init__(self, folder: Path, name: str) -> None:
         conf = cfg.ConfigOpts()
@@ -110,7 +110,7 @@ class Site:
         return request(self.http.port, path)
 
     def update(self, *routers: Any) -> None:
-        """Have routers processed, and nothing left to do."""
+        """Send an update of routers and wait until all are processed."""
         self.plugin.routers |= {router["id"]: router for router in routers}
         self.agent.routers_updated(None, [router["id"] for router in routers])
         wait_until(lambda: not any(self.agent.queue.counts().values()))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The HTTP server against the clients one would rather not have; the agent beside it must not notice."""
+"""The HTTP server against slow, silent and hostile clients; none of them blocks the agent."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def server() -> Iterator[HttpServer]:
 
 @pytest.fixture
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Requests that may take half a second."""
+    """Shorten the deadline of a request to half a second."""
     monkeypatch.setattr(http, "_REQUEST_S", 0.5)
 
 
@@ -44,7 +44,7 @@ def test_a_page_and_its_head(server: HttpServer) -> None:
 
 
 @pytest.mark.parametrize("path", ["/none", "/../etc/passwd", "/%2e%2e/", "/metrics%00"])
-def test_what_is_not_there_is_said(server: HttpServer, path: str) -> None:
+def test_an_unknown_path_is_named_as_such(server: HttpServer, path: str) -> None:
     assert request(server.port, path).status == 404
 
 
@@ -95,7 +95,7 @@ def test_names_of_this_machine_are(server: HttpServer, host: str) -> None:
 def test_what_is_no_request_is_refused_and_the_next_one_is_answered(
     server: HttpServer, data: bytes, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    # It may hang up while we are still talking, or answer as it did before there were headers.
+    # The server may close the connection early, or answer in the form of HTTP/0.9.
     with suppress(OSError, IndexError, ValueError):
         assert raw(server.port, data).status in (400, 414, 431)
     assert request(server.port, "/").status == 200
@@ -146,13 +146,13 @@ def test_a_crowd_takes_a_bounded_number_of_places_and_goes(short: None, server: 
     assert len(server._clients.admission) <= 16
     late: list[float] = []
 
-    def look() -> None:
+    def read_state() -> None:
         while True:
             started = time.monotonic()
             eventlet.sleep(0.01)
             late.append(time.monotonic() - started)
 
-    looker = eventlet.spawn(look)
+    looker = eventlet.spawn(read_state)
     assert request(server.port, "/").status == 200
     wait_until(lambda: len(late) > 1)  # the hub runs
     looker.kill()
@@ -196,7 +196,7 @@ def test_an_address_is_an_ip_address(address: str) -> None:
         HttpServer(address, 0, PAGES)
 
 
-def test_a_port_that_is_taken_is_said(server: HttpServer) -> None:
+def test_a_port_in_use_is_an_error(server: HttpServer) -> None:
     with pytest.raises(ConfigError, match=rf"port {server.port}: Address already in use"):
         HttpServer("127.0.0.1", server.port, PAGES).start()
 

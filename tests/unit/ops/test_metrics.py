@@ -14,7 +14,7 @@ from tests.unit.ops.conftest import Site
 
 R1 = "cffffff1-0000-4000-8000-000000000000"
 
-#: Names, kinds and labels that dashboards rely on.
+#: Names, kinds and labels on which dashboards depend.
 TABLE = {
     "l3agent_build_info": ("gauge", {"version", "eventlet"}),
     "l3agent_routers": ("gauge", {"status"}),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Alerts and dashboard: every metric and label value that they name exists."""
+"""Every metric and label value in alerts and dashboard exists."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def queries() -> Iterator[str]:
 
 @pytest.fixture
 def names(site: Site) -> set[str]:
-    """All series of an agent that has done something."""
+    """Return the names of all series of an agent that has processed a router."""
     site.dataplane.stats = lambda timeout=1.0: {
         "batches": {"ip": {"ok": 1, "refused": 0}},
         "operations": {"add": 1},
@@ -71,7 +71,7 @@ def test_metrics_that_an_annotation_names_exist(names: set[str]) -> None:
 def test_every_metric_that_the_dashboard_names_exists(names: set[str]) -> None:
     found = set().union(*(named(query) for query in queries()))
     assert found - names == set()
-    # And nothing that can be seen is left out.
+    # Every metric of the agent is on the dashboard.
     ours = {re.sub(r"_(bucket|sum|count)$", "", name) for name in names if name.startswith("l3agent_")}
     assert ours - {re.sub(r"_(bucket|sum|count)$", "", name) for name in found} == set()
 
