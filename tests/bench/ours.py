@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Routers made by the real data-plane process, asked through its socket as the agent asks it: one request a router."""
+"""Routers of the real data-plane process, by requests through its socket like those of the agent: one per router."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class DataplaneProcess:
         self._begin()
 
     def reconnect(self) -> None:
-        """Be another client, as an agent that was restarted is."""
+        """Connect as another client, like an agent that was restarted."""
         self._socket.close()
         self._frames = msgpack.Unpacker(raw=False)
         self._socket = _connected(self._path)
@@ -114,7 +114,7 @@ class DataplaneProcess:
     def bring(
         self, routers: Sequence[RouterState], *, at_a_time: int, operations: int | None = None, absent: bool = False
     ) -> list[Mapping[str, float]]:
-        """Bring routers about, or remove them, with so many requests under way; return the phases of each."""
+        """Apply or remove routers with ``at_a_time`` requests under way; return the phases of each."""
         waiting = [self._frame(one.id, None if absent else one) for one in reversed(routers)]
         phases: list[Mapping[str, float]] = []
         under_way = 0
@@ -152,7 +152,7 @@ class DataplaneProcess:
 
     def _frame(self, router_id: str, router: RouterState | None) -> bytes:
         wire = pack_state(("router", router_id), router)
-        # As the agent asks: it keeps the first lines of a plan.
+        # As the agent does: it keeps the first lines of a plan.
         frame: bytes = msgpack.packb((next(self._ids), "reconcile", {"states": [wire], "lines": 10}))
         return frame
 

@@ -28,7 +28,7 @@ def an_unreachable_next_hop(world: World) -> RouterState:
 
 
 def a_port_on_what_is_no_bridge(world: World) -> RouterState:
-    """Its pair is made; then it cannot be plugged in."""
+    """Refuse the bridge port after the veth pair was created."""
     more = port(new_id(), "10.0.7.1/24")
     world.machine.sandbox.run(["ip", "link", "add", bridge(more.network_id), "up", "type", "veth"])
     return replace(world.router, ports=world.router.ports | {more})

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A router that is built: everything a state says is in the kernel, and saying it again moves nothing."""
+"""A router that is built: the kernel holds all entries of the state, and applying it again changes nothing."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def built(machine: Dataplane, state: RouterState) -> RouterState:
 
 
 def crowded() -> tuple[RouterState, Port, Port, Port]:
-    """A router with some of everything; its blue, red and gateway ports."""
+    """Return a router with entries of each kind; its blue, red and gateway ports."""
     blue = port(new_id(), "10.0.0.1/24", "10.0.7.1/25", "2001:db8:1::1/64", mtu=1450)
     red = port(new_id(), "10.0.1.254/23")
     gateway = port(new_id(), "203.0.113.10/24", "2001:db8:ffff::10/64", gateway=True, mtu=1400)
@@ -145,7 +145,7 @@ def test_routes_are_there_in_both_families(machine: Dataplane, made: Any) -> Non
     }
 
 
-def test_the_maps_translate_as_the_state_says(machine: Dataplane, made: Any) -> None:
+def test_the_maps_translate_as_in_the_state(machine: Dataplane, made: Any) -> None:
     state, blue, red, gateway = made
     facts = observed(machine.sandbox, namespace(state))
     assert facts.dnat == {"203.0.113.100": "10.0.0.5", "203.0.113.101": "10.0.1.5"}
@@ -221,7 +221,7 @@ def _kill(dataplane: Dataplane) -> None:
     dataplane.start()
 
 
-def test_a_dry_run_says_the_same_operations_and_carries_none_out(machine: Dataplane) -> None:
+def test_a_dry_run_lists_the_same_operations_and_applies_none(machine: Dataplane) -> None:
     state, *_ = crowded()
     before = machine.sandbox.run(["ip", "link"])
     (planned,) = machine.reconcile((key(state), state), dry_run=True)

@@ -51,7 +51,7 @@ class World:
         self.fips = {"203.0.113.100": "10.0.0.5", "203.0.113.101": "10.0.1.5"}
         self.state = router(self.blue, self.red, gateway=self.gateway, routes=self.routes, fips=self.fips)
 
-    def settle(self, *states: RouterState | HostState) -> None:
+    def apply_until_unchanged(self, *states: RouterState | HostState) -> None:
         reports = self.machine.reconcile(*((key(state), state) for state in states))
         assert [report.error for report in reports] == [None] * len(states)
 
@@ -123,7 +123,7 @@ def routes_come_change_and_go(world: World) -> RouterState:
 
 
 def no_ipv4_address_under_an_ipv4_route(world: World) -> RouterState:
-    """With the last IPv4 address of a device the kernel takes all IPv4 routes of it, those that stay too."""
+    """With the last IPv4 address of a device the kernel removes all IPv4 routes of it, desired ones too."""
     on_link = route("198.51.100.0/24", (world.blue, None))
     routes = _without_device(world.routes, world.blue) | {on_link}
     only_ipv6 = world.with_blue(addresses=frozenset({ip_interface("2001:db8:1::1/64")}))
@@ -215,15 +215,15 @@ def meaning(machine: Dataplane, state: RouterState) -> dict[str, Any]:
 
 def fresh(machine: Dataplane, state: RouterState) -> dict[str, Any]:
     """Build a state from nothing, look at it, and take it away."""
-    gone(machine, state)
+    wait_until_removed(machine, state)
     (report,) = machine.reconcile((key(state), state))
     assert report.error is None
     found = meaning(machine, state)
-    gone(machine, state)
+    wait_until_removed(machine, state)
     return found
 
 
-def gone(machine: Dataplane, state: RouterState) -> None:
+def wait_until_removed(machine: Dataplane, state: RouterState) -> None:
     (report,) = machine.reconcile((key(state), None))
     assert report.error is None
 
@@ -232,16 +232,16 @@ def gone(machine: Dataplane, state: RouterState) -> None:
 def world(machine: Dataplane) -> Iterator[World]:
     world = World(machine)
     yield world
-    gone(machine, world.state)
+    wait_until_removed(machine, world.state)
 
 
 @pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__.replace("_", "-"))
 def test_a_change_and_its_way_back_end_like_a_fresh_build(machine: Dataplane, world: World, change: Change) -> None:
     changed = change(world)
     before, wanted = fresh(machine, world.state), fresh(machine, changed)
-    world.settle(world.state)
+    world.apply_until_unchanged(world.state)
     for state, expected in ((changed, wanted), (world.state, before), (changed, wanted)):
-        world.settle(state)
+        world.apply_until_unchanged(state)
         assert meaning(machine, state) == expected
         assert machine.reconcile((key(state), state))[0].operations == ()
 
@@ -258,7 +258,7 @@ def test_flows_that_have_nothing_to_do_with_a_change_survive_it(
     vm, other = host(world.red.network_id, "10.0.1.6/24", routes=to_red), host(world.red.network_id, "10.0.1.8/24")
     far = host(world.red.network_id, "10.0.1.9/24", routes=to_red)
     outside = host(world.gateway.network_id, "203.0.113.1/24")
-    world.settle(world.state, vm, other, far, outside)
+    world.apply_until_unchanged(world.state, vm, other, far, outside)
     with Traffic(machine.sandbox) as traffic:
         traffic.listen(outside)
         flow = traffic.connect(vm, "203.0.113.1")
@@ -266,7 +266,7 @@ def test_flows_that_have_nothing_to_do_with_a_change_survive_it(
         if change in (another_gateway_address, no_snat):
             return
         with nothing_lost(machine.sandbox, [outside, far], [(vm, "203.0.113.1"), (vm, "10.0.1.9")]):
-            world.settle(change(world))
+            world.apply_until_unchanged(change(world))
         assert traffic.alive(flow)
     machine.reconcile(*((key(one), None) for one in (vm, other, far, outside)))
 
@@ -303,14 +303,14 @@ def leftovers(machine: Dataplane, state: RouterState) -> list[str]:
     return found + [one for one in machine.sandbox.namespaces() if one == namespace(state)]
 
 
-def test_a_removed_router_takes_its_taps_along_and_the_bridges_that_nobody_uses(machine: Dataplane) -> None:
+def test_the_taps_and_unused_bridges_of_a_removed_router_are_deleted(machine: Dataplane) -> None:
     world = World(machine)
     other = router(port(world.blue.network_id, "10.0.0.2/24"))
-    world.settle(world.state, other)
-    gone(machine, world.state)
+    world.apply_until_unchanged(world.state, other)
+    wait_until_removed(machine, world.state)
     assert namespace(world.state) not in machine.sandbox.namespaces()
     wait_until(lambda: leftovers(machine, world.state) == [bridge(world.blue.network_id)], timeout=10)
-    gone(machine, other)
+    wait_until_removed(machine, other)
     wait_until(lambda: leftovers(machine, world.state) == [], timeout=10)
 
 
@@ -334,25 +334,25 @@ def test_the_bridges_of_many_that_go_at_once_go_too(machine: Dataplane) -> None:
 
 
 @pytest.mark.parametrize("command", ["ip netns delete NS", "ip link set TAP nomaster", "ip link delete TAP"])
-def test_a_bridge_goes_whose_port_somebody_took_before(unrepaired: Dataplane, command: str) -> None:
+def test_a_bridge_whose_port_another_program_removed_is_deleted(unrepaired: Dataplane, command: str) -> None:
     state = router(inner := port(new_id(), "10.0.0.1/24"))
     (report,) = unrepaired.reconcile((key(state), state))
     assert report.error is None
     unrepaired.sandbox.run(command.replace("NS", namespace(state)).replace("TAP", tap(inner)).split())
-    gone(unrepaired, state)
+    wait_until_removed(unrepaired, state)
     name = bridge(inner.network_id)
     wait_until(lambda: name not in links(unrepaired), timeout=20)
 
 
-def test_a_router_goes_although_somebody_is_inside_its_namespace(machine: Dataplane) -> None:
+def test_a_router_is_removed_with_a_process_inside_its_namespace(machine: Dataplane) -> None:
     """An operator's shell keeps the namespace alive; its devices must not stay in the tenants' networks."""
     world = World(machine)
-    world.settle(world.state)
+    world.apply_until_unchanged(world.state)
     shell = machine.sandbox.popen(["cat"], netns=namespace(world.state), stdin=-1, stdout=-1)
     shell.entrance.stdin.write(b"in\n")
     shell.entrance.stdin.flush()
     assert shell.entrance.stdout.readline() == b"in\n"
-    gone(machine, world.state)
+    wait_until_removed(machine, world.state)
     try:
         wait_until(lambda: leftovers(machine, world.state) == [], timeout=10)
     finally:
@@ -361,13 +361,13 @@ def test_a_router_goes_although_somebody_is_inside_its_namespace(machine: Datapl
 
 def test_a_router_that_is_removed_is_there_again_at_once(machine: Dataplane) -> None:
     world = World(machine)
-    world.settle(world.state)
+    world.apply_until_unchanged(world.state)
     wanted = meaning(machine, world.state)
     for _ in range(10):
         reports = machine.reconcile((key(world.state), None), (key(world.state), world.state))
         assert [report.error for report in reports] == [None, None]
         assert meaning(machine, world.state) == wanted
-    gone(machine, world.state)
+    wait_until_removed(machine, world.state)
 
 
 def test_what_does_not_exist_is_removed_without_a_word(machine: Dataplane) -> None:
@@ -379,9 +379,9 @@ def test_what_does_not_exist_is_removed_without_a_word(machine: Dataplane) -> No
 def test_a_plain_file_in_the_place_of_a_namespace_is_healed(machine: Dataplane) -> None:
     world = World(machine)
     machine.sandbox.run(["touch", f"/run/netns/{namespace(world.state)}"])
-    world.settle(world.state)
+    world.apply_until_unchanged(world.state)
     assert meaning(machine, world.state)["dnat"] == world.fips
-    gone(machine, world.state)
+    wait_until_removed(machine, world.state)
     machine.sandbox.run(["touch", f"/run/netns/{namespace(world.state)}"])
-    gone(machine, world.state)
+    wait_until_removed(machine, world.state)
     assert namespace(world.state) not in machine.sandbox.namespaces()

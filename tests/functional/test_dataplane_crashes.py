@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Killed after any of its sends, the data plane leaves what its successor recognises, completes and tells."""
+"""Killed after any of its sends, the data plane leaves state that its successor recognises, completes and announces."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def world(mortal: Mortal) -> World:
 
 @pytest.fixture
 def frames(world: World) -> Iterator[Program]:
-    """What is announced on the external network."""
+    """Capture announcements on the external network."""
     with capture(world.machine.sandbox, bridge(world.gateway.network_id), "arp") as frames:
         yield frames
 
@@ -47,7 +47,7 @@ def an_address_outside(state: RouterState) -> str | None:
 
 
 def completed(mortal: Mortal, state: RouterState, frames: Program) -> object:
-    """Have the state brought about by the new process; return what the kernel holds then."""
+    """Apply the state with the new process; return the kernel state after that."""
     address = an_address_outside(state)
     before = announced(frames, str(address))
     (report,) = mortal.reconcile((key(state), state))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Somebody's hands: what is ours is brought back by one reconcile, what is not ours is never touched."""
+"""Changes by an operator: one reconcile restores our entries and never touches foreign ones."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 
 from l3agent.model.states import NetworkState, Port, RouterState
 from l3agent.testing import wait_until
-from tests.functional.test_dataplane_changes import gone, leftovers, meaning
+from tests.functional.test_dataplane_changes import leftovers, meaning, wait_until_removed
 from tests.support.kernel import rules
 from tests.support.processes import Dataplane
 from tests.support.states import bridge, floating_ips, key, namespace, new_id, port, route, router, tap
@@ -41,7 +41,7 @@ class World:
         return self._typed(command, None)
 
     def _typed(self, command: str, netns: str | None) -> str:
-        """Type a command to its end before the data plane hears of its beginning."""
+        """Run a command to its end before the data plane receives its first event."""
         with self.machine.paused() if self.machine.status is None else nullcontext():
             return self.machine.sandbox.run(["sh", "-c", self._filled(command)], netns=netns)
 
@@ -99,7 +99,7 @@ def world(machine: Dataplane) -> Iterator[World]:
     world = a_world(machine)
     world.reconcile()
     yield world
-    gone(machine, world.state)
+    wait_until_removed(machine, world.state)
 
 
 INSIDE = [
@@ -160,7 +160,7 @@ INSIDE = [
     "nft add set ip l3agent more '{ type ipv4_addr; }'",
     "nft add table ip l3agent '{ flags dormant; }'",
 ]
-#: What no event tells of.
+#: Changes without an event.
 SETTINGS = [
     "net.ipv4.ip_forward=0",
     "net.ipv4.conf.all.arp_ignore=0",
@@ -231,7 +231,7 @@ def test_hands_are_undone_by_the_next_process_too(dataplane: Dataplane) -> None:
     assert world.reconcile() == ()
 
 
-def test_a_foreign_device_whose_name_is_no_text_harms_nobody(world: World) -> None:
+def test_a_foreign_device_whose_name_is_no_text_is_harmless(world: World) -> None:
     name = "\"$(printf 'mine\\377')\""
     world.outside(f"ip link add {name} type bridge")
     try:
@@ -330,7 +330,7 @@ def test_nothing_foreign_is_touched_by_change_repair_and_removal(dataplane: Data
     for state in (NetworkState(world.inner.network_id, None), None):
         (report,) = dataplane.reconcile((("network", world.inner.network_id), state))
         assert (report.error, report.operations) == (None, ())
-    gone(dataplane, world.state)
+    wait_until_removed(dataplane, world.state)
     wait_until(lambda: leftovers(dataplane, world.state) == [bridge(world.inner.network_id)], timeout=10)
     assert foreign_outside(world) == before[-6:]
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Somebody's hands again: what is ours is brought back without being asked, by what the kernel tells."""
+"""Changes by an operator: events of the kernel lead to the repair of our entries without a request."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from l3agent.testing import wait_until
-from tests.functional.test_dataplane_changes import CHANGES, Change, gone
+from tests.functional.test_dataplane_changes import CHANGES, Change, wait_until_removed
 from tests.functional.test_dataplane_changes import World as Changing
 from tests.functional.test_dataplane_drift import (
     FOREIGN_INSIDE,
@@ -40,7 +40,7 @@ def world(machine: Dataplane) -> Iterator[World]:
     world = a_world(machine)
     world.reconcile()
     yield world
-    gone(machine, world.state)
+    wait_until_removed(machine, world.state)
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def stats(machine: Dataplane) -> dict[str, int]:
 
 
 class Looks:
-    """Counts looks at routers; whatever happened before the count has been heard, for a mark of ours has."""
+    """Counts observations of routers; all events before the count were read, since that of a mark of ours was."""
 
     def __init__(self, machine: Dataplane) -> None:
         self._mark = a_world(machine)
@@ -70,7 +70,7 @@ class Looks:
         return before["observations"] if stats(machine)["observations"] == before["observations"] + 1 else -1
 
     def close(self) -> None:
-        gone(self._mark.machine, self._mark.state)
+        wait_until_removed(self._mark.machine, self._mark.state)
 
 
 # ---- what is undone -----------------------------------------------------------------------------------------------
@@ -102,7 +102,7 @@ def test_settings_are_restored_without_an_event_and_without_a_request(world: Wor
 
 
 def same(world: World, before: object) -> bool:
-    """Tell whether all is as before; while it is mended, something may not be there to be asked."""
+    """Return True if all is as before; during a repair, an object to query may be missing."""
     try:
         return world.everything() == before
     except (SandboxError, ValueError, AssertionError):
@@ -111,7 +111,7 @@ def same(world: World, before: object) -> bool:
 
 @pytest.mark.feature("operation.drift")
 def test_each_of_many_hands_is_undone(world: World) -> None:
-    """How soon is measured by ``python -m tests.bench repair``."""
+    """The time is measured by ``python -m tests.bench repair``."""
     with ip_events(world.machine.sandbox, world.namespace) as events:
         # Another address each time: the same again and again would be a fight.
         addresses = [f"10.0.0.{number}/24" for number in range(101, 110)]
@@ -142,7 +142,7 @@ def test_events_that_were_lost_lead_to_a_look_at_everything(machine: Dataplane) 
         wait_until(partial(same, world, as_it_was), timeout=_PATIENCE_S)
     assert stats(machine)["lost_events"] > lost
     for world in worlds:
-        gone(machine, world.state)
+        wait_until_removed(machine, world.state)
 
 
 # ---- what costs no look -------------------------------------------------------------------------------------------
@@ -154,7 +154,7 @@ def test_what_we_do_ourselves_costs_no_look(machine: Dataplane, looks: Looks, ch
     for state in (world.state, change(world), world.state):
         assert machine.reconcile((key(world.state), state))[0].error is None
         assert looks.count() == (before := before + 1)
-    gone(machine, world.state)
+    wait_until_removed(machine, world.state)
 
 
 def test_what_is_not_ours_costs_no_look(world: World, looks: Looks) -> None:
@@ -167,7 +167,7 @@ def test_what_is_not_ours_costs_no_look(world: World, looks: Looks) -> None:
 # ---- a fight ------------------------------------------------------------------------------------------------------
 
 
-def test_a_fight_is_said_and_not_fought_at_full_speed(world: World) -> None:
+def test_a_repair_that_is_reverted_is_logged_and_backs_off(world: World) -> None:
     machine, before, counted = world.machine, world.everything(), stats(world.machine)["repairs"]
     fighter = "while :; do ip address delete 10.0.0.1/24 dev QR 2>/dev/null; sleep 0.01; done"
     by_the_clock = ["sh", "-c", 'timeout 4 sh -c "$0" || true', fighter.replace("QR", world.inner.device)]

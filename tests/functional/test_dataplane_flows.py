@@ -47,7 +47,7 @@ def test_flows_of_what_goes_end_and_all_others_live(machine: Dataplane, traffic:
     ways = [(machines[begin], to) for begin, to in set(connections) - gone]
     with nothing_lost(machine.sandbox, [world.vm5, world.vm6, world.vm7, world.outside], ways):
         world.reconcile(change(world))
-    # Looked at before anybody sends again: a packet of a dropped flow would be the first of a new one.
+    # Read before the next packet is sent: a packet of a dropped flow would be the first of a new one.
     assert world.flows() & set(connections) == set(connections) - gone
     for way, connection in connections.items():
         assert traffic.dead(connection) if way in gone else traffic.alive(connection), way

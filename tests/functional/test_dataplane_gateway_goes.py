@@ -33,7 +33,7 @@ def the_gateway_gone_and_an_interface(world: World) -> RouterState:
 
 @contextmanager
 def pings(sandbox: Sandbox, *machines: HostState) -> Iterator[None]:
-    """Have machines ping the outside all the time, each in one flow, also while the gateway goes."""
+    """Ping the outside from machines continuously, each in one flow, also during the removal of the gateway."""
     command = ["ping", "-n", "-q", "-i", "0.02", OUTSIDE]
     running = [Program(sandbox, command, namespace(machine)) for machine in machines]
     try:
@@ -63,7 +63,7 @@ def test_nothing_leaves_untranslated_after_any_send(mortal: Mortal, change: Chan
             mortal.start()
 
     def speak() -> None:
-        """Have machines without a floating IP send something outside; answers are not waited for."""
+        """Send packets outside from machines without a floating IP; do not wait for answers."""
         for machine in (world.vm7, world.vm8):
             command = ["sh", "-c", f"ping -c 1 -W 0.2 {OUTSIDE} || :"]
             mortal.sandbox.run(command, netns=namespace(machine))

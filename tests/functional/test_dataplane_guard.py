@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where source NAT applies, no IPv4 packet leaves with the address of a tenant, tracked or not."""
+"""With source NAT, no IPv4 packet leaves with the address of a tenant, tracked or not."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ table ip raw { chain prerouting { type filter hook prerouting priority raw; udp 
 
 
 class World:
-    """A router with source NAT, two machines inside, of which one has a floating IP, and one outside."""
+    """A router with source NAT, two machines inside, one of them with a floating IP, and one outside."""
 
     def __init__(self, machine: Dataplane) -> None:
         self.machine = machine
@@ -69,7 +69,7 @@ class World:
         self.shell(machine, f"echo > /dev/udp/{to}/{number}")
 
     def send_stray(self, machine: HostState, source: str, to: str) -> int:
-        """Have a machine send what conntrack does not track, and wait for the answer to something else."""
+        """Send packets that conntrack does not track from a machine, and wait for the answer to a tracked one."""
         count = int(self.shell(machine, f"{sys.executable} -I {_SCRIPT} {source} {to}"))
         assert self.ping(machine, OUTSIDE6 if ":" in to else OUTSIDE)
         return count
@@ -86,7 +86,7 @@ def world(machine: Dataplane) -> World:
 
 @pytest.fixture
 def frames(world: World) -> Iterator[Program]:
-    """What is seen outside: ``-v`` has two lines for a packet, addresses are in the second."""
+    """Packets captured outside: ``-v`` has two lines for a packet, addresses are in the second."""
     assert world.ping(world.without, OUTSIDE)
     with capture(world.machine.sandbox, world.external, "ip or ip6") as frames:
         yield frames
@@ -166,5 +166,5 @@ def test_the_rules_of_the_previous_release_are_replaced_and_no_packet_is_lost(wo
         world.reconcile(world.router)
         assert world.everything() == before
     for one in pings:
-        said, _ = one.entrance.communicate(timeout=60)
-        assert "1000 received" in said, said
+        output, _ = one.entrance.communicate(timeout=60)
+        assert "1000 received" in output, output

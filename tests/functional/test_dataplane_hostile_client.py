@@ -58,7 +58,7 @@ def test_a_frame_without_bounds_costs_little(machine: Dataplane, frame: bytes) -
 
 
 @pytest.mark.feature("dataplane.hostile-client")
-def test_what_a_client_says_is_short_and_legible_in_the_log(machine: Dataplane) -> None:
+def test_input_of_a_client_is_short_and_legible_in_the_log(machine: Dataplane) -> None:
     for name in ("x" * 4000, "\x1b[31mred\nforged line"):
         with pytest.raises(AssertionError, match="unknown operation"):
             machine.request(name, {})

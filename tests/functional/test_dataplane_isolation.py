@@ -169,6 +169,6 @@ def _routes_and_addresses(sandbox: Sandbox) -> list[object]:
 
 
 def _datagrams(sandbox: Sandbox) -> int:
-    """Return how many datagrams reached the node, for nobody listens on that port (snmp_counter of the kernel)."""
+    """Return how many datagrams reached the node, since no socket has that port (snmp_counter of the kernel)."""
     lines = [line.split() for line in sandbox.run(["cat", "/proc/net/snmp"]).splitlines() if line.startswith("Udp:")]
     return int(lines[1][lines[0].index("NoPorts")])

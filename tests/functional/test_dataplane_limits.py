@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a host runs out of is said before it happens, and clearly when it does."""
+"""Limits of a host are logged before they are hit, and clearly reported when they are."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_files_of_settings_stay_open_only_where_descriptors_are_plenty(sandbox: 
     machine.hang_up()
 
 
-def test_a_full_bridge_is_said_in_words() -> None:
+def test_the_error_of_a_full_bridge_has_advice() -> None:
     """The refusal is made up: it takes minutes to fill a bridge."""
     link = Link("qr-1", "fa:16:3e:00:00:01", 1500, True, "tap1", "brq1")
     batch = [(b"", Operation("add", link))]
@@ -87,7 +87,7 @@ def test_the_counters_tell_what_is_used(dataplane: Dataplane) -> None:
 
 
 @pytest.mark.feature("dataplane.batches")
-def test_the_counters_tell_what_was_sent_and_what_was_mended(dataplane: Dataplane) -> None:
+def test_the_counters_have_batches_and_repairs(dataplane: Dataplane) -> None:
     world = a_world(dataplane)
     world.reconcile()
     stats = dataplane.request("stats", {})

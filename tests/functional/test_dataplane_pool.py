@@ -30,7 +30,7 @@ def pooling(sandbox: Sandbox, folder: Path) -> Dataplane:
 
 
 def ready(dataplane: Dataplane) -> int:
-    """Return how many namespaces the process has open besides those that are pinned and its own."""
+    """Return how many namespaces the process has open besides pinned ones and its own."""
     folder = Path(f"/proc/{dataplane.pid}/fd")
     found = set[str]()
     for one in folder.iterdir():
@@ -49,7 +49,7 @@ def test_the_pool_is_filled_without_names_and_filled_again(pooling: Dataplane) -
     pooling.hang_up()
 
 
-def test_a_router_from_the_pool_is_like_one_without_and_says_the_same(pooling: Dataplane) -> None:
+def test_a_router_from_the_pool_equals_one_without_and_has_the_same_report(pooling: Dataplane) -> None:
     wait_until(lambda: ready(pooling) == _SIZE, timeout=10)
     world = a_world(pooling)
     operations, pooled = world.reconcile(), world.everything()

@@ -63,7 +63,7 @@ def test_bytes_that_are_no_frame_end_that_connection_only(dataplane: Dataplane) 
     assert dataplane.request("hello", {})["version"]
 
 
-def test_a_second_client_is_told_that_the_data_plane_is_taken(dataplane: Dataplane) -> None:
+def test_a_second_client_is_refused_as_busy(dataplane: Dataplane) -> None:
     dataplane.request("hello", {})
     with socket.socket(socket.AF_UNIX) as second:
         second.connect(str(dataplane.socket_path))
@@ -109,7 +109,7 @@ def test_no_log_is_written_where_another_user_could_have_it_lead_elsewhere(datap
     foreign.mkdir()
     os.chown(foreign, 65534, 65534)
     conf = folder / "second.conf"
-    for option, status, told in (
+    for option, status, output in (
         (
             f"log_file = {foreign}/dataplane.log",
             78,
@@ -123,7 +123,7 @@ def test_no_log_is_written_where_another_user_could_have_it_lead_elsewhere(datap
             [str(SCRIPTS / "l3-dataplane"), "--config-file", str(conf)], stderr=subprocess.PIPE, text=True
         )
         assert second.wait(20) == status
-        assert told in second.entrance.stderr.read()
+        assert output in second.entrance.stderr.read()
         second.entrance.stderr.close()
     assert list(foreign.iterdir()) == []
 
@@ -191,7 +191,7 @@ def test_the_debug_log_tells_all_that_is_done_to_a_router_repairs_too(sandbox: S
     lost = f"ip -n qrouter-{state.id} address add 10.0.0.1/24 broadcast 10.0.0.255 dev {inner.device}"
     sandbox.run(["ip", "-n", f"qrouter-{state.id}", "address", "delete", "10.0.0.1/24", "dev", inner.device])
     wait_until(lambda: dataplane.log.read_text().count(f" router {state.id}: {lost} ") == 2)
-    told = dataplane.log.read_text()
-    at = [told.index(f" router {state.id}: {line} ") for line in built.operations]
+    output = dataplane.log.read_text()
+    at = [output.index(f" router {state.id}: {line} ") for line in built.operations]
     assert at == sorted(at) and len(at) > 5
     dataplane.hang_up()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the data plane says no to, and how: refused states, requests and clients that are not right, starts."""
+"""Refusals of the data plane: invalid states, requests and clients, and starts."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Client:
         self.socket.connect(str(path))
         self._frames = msgpack.Unpacker(raw=False)
 
-    def ask(self, request: Any) -> Any:
+    def request(self, request: Any) -> Any:
         self.socket.sendall(msgpack.packb(request))
         return self.read()
 
@@ -93,7 +93,9 @@ def refusals() -> dict[str, tuple[RouterState, str, str]]:
 
 
 @pytest.mark.parametrize("name", refusals())
-def test_the_step_is_named_with_the_words_of_the_kernel_and_others_go_on(machine: Dataplane, name: str) -> None:
+def test_a_refusal_has_the_operation_and_the_message_of_the_kernel_and_other_states_are_applied(
+    machine: Dataplane, name: str
+) -> None:
     refused, line, reason = refusals()[name]
     before, _ = small()
     after, _ = small()
@@ -130,11 +132,11 @@ def test_what_was_right_beside_a_refused_route_is_in_place(machine: Dataplane) -
     assert machine.reconcile((key(state), state))[0].error is None
 
 
-# ---- states that it takes from nobody ------------------------------------------------------------------------------
+# ---- states that it takes from no client ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("field", ["device", "mtu", "mac", "id", "network_id", "addresses"])
-def test_a_state_that_no_agent_of_ours_asks_for_is_refused_and_the_others_go_on(machine: Dataplane, field: str) -> None:
+def test_an_invalid_state_is_refused_and_the_others_are_applied(machine: Dataplane, field: str) -> None:
     before, _ = small()
     after, _ = small()
     wrong: dict[str, Any] = {"device": "mgmt0", "mtu": 70000, "mac": "01:00:5e:00:00:01", "id": new_id()}
@@ -245,11 +247,11 @@ REQUESTS: list[Any] = [
 def test_a_request_that_is_not_right_gets_an_error_and_the_next_is_answered(machine: Dataplane, request_: Any) -> None:
     machine.hang_up()
     with Client(machine.socket_path) as client:
-        number, error, result = client.ask(request_)
+        number, error, result = client.request(request_)
         assert number == (1 if isinstance(request_, list) and request_[:1] == [1] else 0)
         assert result is None
         assert error["type"] and error["message"]
-        number, error, result = client.ask([2, "hello", {}])
+        number, error, result = client.request([2, "hello", {}])
         assert (number, error) == (2, None)
     assert machine.status is None
 
@@ -281,9 +283,9 @@ def test_a_port_with_a_wrong_value_is_an_error_of_that_router_or_request(
     wire = {"kind": "router", "id": router_id, "state": BODY | {"ports": [wrong]}}
     sound, _ = small()
     with Client(machine.socket_path) as client:
-        _, error, result = client.ask([1, "reconcile", {"states": [wire, pack_state(key(sound), sound)]}])
+        _, error, result = client.request([1, "reconcile", {"states": [wire, pack_state(key(sound), sound)]}])
         assert error is not None or (result[0]["error"] and result[1]["error"] is None)
-        assert client.ask([2, "hello", {}])[:2] == [2, None]
+        assert client.request([2, "hello", {}])[:2] == [2, None]
     machine.reconcile((("router", router_id), None), (key(sound), None))
     assert "UP" in machine.sandbox.json("ip -j link show dev lo")[0]["flags"]
 
@@ -301,14 +303,14 @@ def test_a_new_client_is_accepted_at_once_after_the_first_was_killed(machine: Da
     machine.hang_up()
     for _ in range(20):
         with Client(machine.socket_path) as client:
-            assert client.ask([1, "hello", {}])[1] is None
+            assert client.request([1, "hello", {}])[1] is None
             # A request that is not read yet does not keep a dead client alive.
             client.socket.sendall(msgpack.packb([2, "inventory", {}]) * 20)
             holder = subprocess.Popen(["sleep", "60"], pass_fds=[client.socket.fileno()])
         holder.kill()
         holder.wait()
         with Client(machine.socket_path) as successor:
-            assert successor.ask([1, "hello", {}])[:2] == [1, None]
+            assert successor.request([1, "hello", {}])[:2] == [1, None]
 
 
 def as_nobody(machine_or_sandbox: Dataplane | Sandbox, *command: str) -> subprocess.CompletedProcess[str]:
@@ -327,7 +329,7 @@ print(client.recv(4096))
 """
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can change its user id")
 def test_another_user_cannot_connect_and_is_refused_even_when_the_mode_lets_him(machine: Dataplane) -> None:
     path = machine.socket_path
     command = ["/usr/bin/python3", "-c", _CONNECT, str(path)]
@@ -395,14 +397,14 @@ sys.exit(main())
 """
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can change its user id")
 def test_without_root_it_is_one_line_and_status_77(machine: Dataplane, folder: Path) -> None:
     folder.chmod(0o777)
     conf = folder / "l3.conf"
     conf.write_text(
         f"[dataplane]\nsocket = {folder}/other.sock\nnetns_path = {folder}/netns\nallow_private_netns_path = true\n"
     )
-    # Loaded as root, then run as nobody: the folder of the environment may be closed to others (tox makes it so).
+    # Loaded as root, then run unprivileged: the folder of the environment may be closed to others (as by tox).
     argv = machine.sandbox.argv([sys.executable, "-c", _RUN_AS_NOBODY, "--config-file", str(conf)])
     done = subprocess.run(argv, capture_output=True, text=True, timeout=20, check=False)
     assert done.returncode == 77
@@ -411,7 +413,7 @@ def test_without_root_it_is_one_line_and_status_77(machine: Dataplane, folder: P
 
 
 def connected(path: Path) -> Client | None:
-    """Return a client; None while nobody listens, though the socket may have its name already."""
+    """Return a client; None while no process listens, though the socket may have its name already."""
     try:
         return Client(path)
     except OSError:
@@ -426,7 +428,7 @@ def test_with_exit_with_client_it_goes_when_its_client_does(machine: Dataplane, 
     argv = [str(SCRIPTS / "l3-dataplane"), "--config-file", str(conf), "--exit-with-client"]
     process = machine.sandbox.popen(argv, stderr=subprocess.DEVNULL)
     with wait_until(lambda: connected(path), timeout=60) as client:
-        assert client.ask([1, "hello", {}])[1] is None
+        assert client.request([1, "hello", {}])[1] is None
         client.socket.sendall(msgpack.packb([2, "inventory", {}]) * 20)
         holder = subprocess.Popen(["sleep", "60"], pass_fds=[client.socket.fileno()])
     holder.send_signal(signal.SIGKILL if how == "is killed" else signal.SIGTERM)

@@ -17,11 +17,11 @@ from l3agent.testing import wait_until
 from tests.support.processes import SCRIPTS, Dataplane, last_lines
 from tests.support.sandbox import NOBODY, Inside, Sandbox
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can change its user id")
 
 _STARTS = 8
 
-# As soon as the socket has its name, a link to somebody else's file takes its place.
+# As soon as the socket has its name, a link to another user's file takes its place.
 # It is loaded as root: the folder of the interpreter may be closed to others.
 _RIVAL = f"""
 import os, sys
@@ -50,14 +50,14 @@ def started(sandbox: Sandbox, folder: Path, path: Path) -> Inside:
 
 
 def listens(folder: Path, process: Inside, times: int = 1) -> None:
-    """Wait until a data plane has said so."""
+    """Wait until a data plane has logged it."""
     log = folder / "log"
     wait_until(lambda: log.read_text().count("listens on") == times or process.entrance.poll() is not None, timeout=60)
     assert process.entrance.poll() is None, last_lines(log)
 
 
 @pytest.mark.feature("dataplane.privilege")
-def test_a_link_that_takes_the_place_of_the_socket_gives_nobody_a_file_and_it_is_born_as_it_stays(
+def test_a_symlink_in_the_place_of_the_socket_changes_no_file_and_the_socket_is_created_with_its_final_mode(
     sandbox: Sandbox, folder: Path, agent_folder: Path
 ) -> None:
     path, target = agent_folder / "dp.sock", folder / "shadow"

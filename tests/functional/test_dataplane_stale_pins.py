@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What other programs leave in the place of a namespace never blocks a router.
+"""Objects that other programs leave in the place of a namespace never block a router.
 
 The process has the capabilities that the systemd unit gives it, so it may not read a file of mode 0.
 """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What stands is not looked at again; what somebody or something changed is, whatever tells of it or fails to."""
+"""An applied state is not observed again; a changed one is, with or without an event."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from l3agent.model.states import Report, RouterState
 from l3agent.model.wire import pack_state, unpack_report
-from tests.functional.test_dataplane_changes import gone
+from tests.functional.test_dataplane_changes import wait_until_removed
 from tests.functional.test_dataplane_drift import FIP, World, world
 from tests.functional.test_dataplane_events import _LINK_EVENTS
 from tests.support.kernel import observed
@@ -36,7 +36,7 @@ def addresses(world: World, device: str) -> set[str]:
     return {str(one["local"]) for link in links for one in link["addr_info"]}
 
 
-def test_a_setting_that_a_look_finds_wrong_is_mended_when_the_router_is_asked_for(world: World) -> None:
+def test_a_wrong_setting_found_by_inspect_is_repaired_by_the_next_request(world: World) -> None:
     world.machine.request("unmanage", {"keys": [key(world.state)]})
     world.inside("sysctl -qw net.ipv4.ip_forward=0")
     found = world.machine.request("inspect", {"state": pack_state(key(world.state), world.state)})
@@ -75,7 +75,7 @@ def test_a_change_at_the_moment_when_events_are_lost_begins_with_a_look(world: W
     assert ANOTHER in addresses(world, world.gateway.device)
 
 
-def test_what_a_refused_change_did_is_known_to_whoever_asks_for_what_stood_before(world: World) -> None:
+def test_the_effects_of_a_refused_change_are_undone_by_a_request_for_the_former_state(world: World) -> None:
     refused = replace(
         with_another(world), routes=world.state.routes | {route("172.31.0.0/24", (world.inner, "192.0.2.99"))}
     )
@@ -87,8 +87,8 @@ def test_what_a_refused_change_did_is_known_to_whoever_asks_for_what_stood_befor
     assert world.everything() == before
 
 
-def test_a_bridge_that_somebody_deletes_all_the_time_is_no_defect_of_ours(machine: Dataplane) -> None:
-    """Between the making of the bridge and its use; what can be said of it is what the kernel said."""
+def test_a_bridge_that_another_program_keeps_deleting_is_an_error_with_its_cause(machine: Dataplane) -> None:
+    """Delete it between its creation and its use; the error has the message of the kernel."""
     network = new_id()
     goes_on = machine.log.with_name("fight")
     goes_on.touch()
@@ -104,4 +104,4 @@ def test_a_bridge_that_somebody_deletes_all_the_time_is_no_defect_of_ours(machin
     for state in states:
         assert brought(machine, state).error is None
         assert observed(machine.sandbox, f"qrouter-{state.id}").addresses
-        gone(machine, state)
+        wait_until_removed(machine, state)

@@ -155,9 +155,9 @@ def test_traffic_is_shared_among_several_next_hops(
 ) -> None:
     """The kernel chooses by source and destination: with 16 sources all take one way once in 32768 runs at most."""
     # Where source NAT is on, no answer leaves with the IPv4 address of a tenant.
-    settle(machine, replace(world.router1, snat=False))
+    apply_until_unchanged(machine, replace(world.router1, snat=False))
     used = {traffic.connect(world.outside, target, source=one).name for one in sources}
-    settle(machine, world.router1)
+    apply_until_unchanged(machine, world.router1)
     assert used == {namespace(hop) for hop in world.hops}
 
 
@@ -167,7 +167,7 @@ def test_without_snat_the_outside_sees_the_machine_itself(machine: Dataplane, wo
         port(network, "10.3.0.1/24"), gateway=gateway, routes=[route("0.0.0.0/0", (gateway, OUTSIDE))], snat=False
     )
     vm = host(network, "10.3.0.5/24", routes={"0.0.0.0/0": "10.3.0.1"})
-    settle(machine, state, vm)
+    apply_until_unchanged(machine, state, vm)
     traffic.listen(vm)
     assert traffic.connect(vm, OUTSIDE).seen == "10.3.0.5"
     assert traffic.connect(world.outside, "10.3.0.5").seen == OUTSIDE
@@ -184,7 +184,7 @@ def test_a_gateway_outside_its_subnet_carries_traffic(machine: Dataplane, world:
     )
     vm = host(network, "10.4.0.5/24", routes={"0.0.0.0/0": "10.4.0.1"})
     other = host(network, "10.4.0.6/24", routes={"0.0.0.0/0": "10.4.0.1"})
-    settle(machine, state, vm, other)
+    apply_until_unchanged(machine, state, vm, other)
     traffic.listen(vm)
     assert traffic.connect(other, OUTSIDE).seen == "198.51.100.10"
     assert traffic.connect(vm, OUTSIDE).seen == "198.51.100.100"
@@ -208,7 +208,9 @@ def test_established_flows_survive_a_restart_of_the_data_plane(
 # ---- a real card (one end of a veth pair stands for it) -----------------------------------------------------------
 
 
-def test_a_card_joins_the_network_and_is_let_go_when_the_network_is(machine: Dataplane, traffic: Traffic) -> None:
+def test_a_physical_port_joins_the_network_and_leaves_it_when_the_network_is_removed(
+    machine: Dataplane, traffic: Traffic
+) -> None:
     sandbox = machine.sandbox
     machine.name_nics("card0")
     sandbox.run(["ip", "link", "add", "card0", "type", "veth", "peer", "name", "wire0"])
@@ -225,7 +227,7 @@ def test_a_card_joins_the_network_and_is_let_go_when_the_network_is(machine: Dat
     assert report.error is None
     assert sandbox.json("ip -j link show dev card0")[0]["master"] == bridge(network)
     assert machine.reconcile(wire)[0].operations == ()
-    settle(machine, state, vm)
+    apply_until_unchanged(machine, state, vm)
     traffic.listen(vm)
     sandbox.run(["ping", "-c1", "-W2", FIP1], netns="elsewhere")
     assert machine.reconcile((("network", network), None))[0].error is None
@@ -237,7 +239,7 @@ def test_a_card_joins_the_network_and_is_let_go_when_the_network_is(machine: Dat
     sandbox.run(["ip", "netns", "delete", "elsewhere"])
 
 
-def test_a_card_that_is_not_there_is_said(machine: Dataplane) -> None:
+def test_a_missing_physical_port_is_an_error(machine: Dataplane) -> None:
     network = new_id()
     machine.name_nics("eth77")
     (report,) = machine.reconcile((("network", network), NetworkState(network, "eth77")))
@@ -272,6 +274,6 @@ def test_another_card_takes_the_place_of_the_former_also_after_one_that_is_not_t
         sandbox.run(["ip", "link", "delete", f"card{number}"])
 
 
-def settle(machine: Dataplane, *states: object) -> None:
+def apply_until_unchanged(machine: Dataplane, *states: object) -> None:
     reports = machine.reconcile(*((key(state), state) for state in states))  # type: ignore[arg-type]
     assert [report.error for report in reports] == [None] * len(states)

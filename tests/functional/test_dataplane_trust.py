@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the agent's user can have l3-dataplane do by files and arguments: nothing that only root may do."""
+"""Files and arguments of the agent's user give l3-dataplane no action that only root may do."""
 
 from __future__ import annotations
 

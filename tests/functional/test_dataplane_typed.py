@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The plan is what an operator would type: typed by hand, it does the same, and nothing is left to do."""
+"""The plan is shell commands: typed by an operator, they have the same effect, and leave an empty plan."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ State = RouterState | HostState
 
 @pytest.fixture(scope="module")
 def machine() -> Iterator[Dataplane]:
-    """A data plane that lets hands do: what is typed here is not what was asked for."""
+    """Start a data plane that repairs no drift: typed commands differ from the requested state."""
     with a_machine(repair_drift=False) as machine:
         yield machine
 
@@ -78,7 +78,7 @@ def test_a_typed_build_of_the_captured_router_leaves_nothing_to_do(machine: Data
     machine.reconcile((key(state), None))
 
 
-def test_a_typed_build_takes_the_place_of_a_tap_that_is_in_the_way(machine: Dataplane) -> None:
+def test_a_typed_build_replaces_a_stray_tap(machine: Dataplane) -> None:
     inner = port(new_id(), "10.0.0.1/24")
     state = router(inner)
     machine.sandbox.run(["ip", "link", "add", tap(inner), "type", "veth", "peer", "name", f"x{tap(inner)[3:]}"])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A namespace in which IPv6 is disabled: IPv4 is served, IPv6 is left out, and comes as soon as it is enabled."""
+"""A namespace without IPv6: IPv4 is served, IPv6 is left out, and is configured as soon as it is enabled."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.support.processes import Dataplane
 from tests.support.states import floating_ips, key, namespace, new_id, port, route, router
 
 
-def test_a_router_without_ipv6_addresses_is_served_and_no_line_says_that_any_are_missing(machine: Dataplane) -> None:
+def test_a_router_without_ipv6_addresses_is_served_without_a_line_about_missing_ones(machine: Dataplane) -> None:
     state = router(port(new_id(), "10.0.0.1/24"), gateway=port(new_id(), "203.0.113.10/24", gateway=True))
     _disable_ipv6_before(machine, state)
     assert _build(machine, state) != ()
@@ -54,7 +54,7 @@ def test_ipv4_of_a_router_with_both_families_works_and_ipv6_follows_when_it_is_e
 
 
 def _disable_ipv6_before(machine: Dataplane, state: RouterState) -> None:
-    """Make the namespace as it is on a node where new ones begin without IPv6."""
+    """Create the namespace like one of a node where new namespaces have IPv6 disabled."""
     machine.sandbox.run(["ip", "netns", "add", namespace(state)])
     _set_ipv6(machine, state, enabled=False)
 

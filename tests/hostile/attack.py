@@ -32,7 +32,7 @@ _DEFECT = re.compile(r"Traceback|internal error|Segmentation|Exception in thread
 
 @dataclass
 class Costs:
-    """What was measured while the attack ran; memory in MB, times in seconds."""
+    """Measurements during the attack; memory in MB, times in seconds."""
 
     pss_max: float = 0.0
     #: Time until the data plane answers a second client, and the time of its thread on a CPU meanwhile.
@@ -41,8 +41,8 @@ class Costs:
 
 
 @dataclass
-class Outcome:
-    """What an attack came to; ``faults`` is empty where nothing happened that must not."""
+class AttackResult:
+    """Result of an attack; ``faults`` is empty if nothing forbidden happened."""
 
     sent: dict[str, int]
     seconds: float
@@ -54,7 +54,7 @@ class Outcome:
     faults: list[str] = field(default_factory=list)
 
 
-def attack(frames: int, seed: int) -> Outcome:
+def attack(frames: int, seed: int) -> AttackResult:
     """Send frames to a data plane in a sandbox of its own and compare the node before and after."""
     folder = Path(tempfile.mkdtemp(prefix="l3-"))
     try:
@@ -69,7 +69,7 @@ def attack(frames: int, seed: int) -> Outcome:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _attack(node: Node, frames: int, seed: int) -> Outcome:
+def _attack(node: Node, frames: int, seed: int) -> AttackResult:
     machine, pid = node.dataplane, node.dataplane.pid
     before, pss_before = _settled(node), pss_mb(pid)
     started = time.monotonic()
@@ -88,7 +88,7 @@ def _attack(node: Node, frames: int, seed: int) -> Outcome:
     if re.search(rb"[\x00-\x08\x0b-\x1f\x7f]", log):
         faults.append("the log has control characters")
     after = 0.0 if machine.status is not None else pss_mb(pid)
-    return Outcome(sent, seconds, pss_before, after, watch.costs, log.count(b"\n"), len(log), faults)
+    return AttackResult(sent, seconds, pss_before, after, watch.costs, log.count(b"\n"), len(log), faults)
 
 
 def _settled(node: Node) -> Facts:
@@ -114,10 +114,10 @@ def _run_client(node: Node, frames: int, seed: int) -> dict[str, int]:
         text=True,
         stdin=subprocess.DEVNULL,
     )
-    said, _ = client.entrance.communicate()
+    output, _ = client.entrance.communicate()
     if client.entrance.returncode:
         return {}
-    found: dict[str, int] = json.loads(said)
+    found: dict[str, int] = json.loads(output)
     return found
 
 
@@ -131,13 +131,13 @@ def _remove_everything(machine: Dataplane) -> None:
 
 
 class _Watch:
-    """Looks at the memory of a data plane, and how soon it answers another client; use it as a context manager."""
+    """Measures the memory of a data plane, and the time to its answer to another client; a context manager."""
 
     def __init__(self, machine: Dataplane) -> None:
         self.costs = Costs()
         self._pid, self._path = machine.pid, str(machine.socket_path)
-        self._over = threading.Event()
-        self._threads = [threading.Thread(target=one) for one in (self._weigh, self._ask)]
+        self._stop = threading.Event()
+        self._threads = [threading.Thread(target=one) for one in (self._weigh, self._request)]
 
     def __enter__(self) -> _Watch:
         for thread in self._threads:
@@ -145,19 +145,19 @@ class _Watch:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        self._over.set()
+        self._stop.set()
         for thread in self._threads:
             thread.join()
 
     def _weigh(self) -> None:
-        while not self._over.wait(_PAUSE_S):
+        while not self._stop.wait(_PAUSE_S):
             try:
                 self.costs.pss_max = max(self.costs.pss_max, pss_mb(self._pid))
             except OSError:
                 return
 
-    def _ask(self) -> None:
-        while not self._over.wait(_PAUSE_S):
+    def _request(self) -> None:
+        while not self._stop.wait(_PAUSE_S):
             try:
                 cpu, began = cpu_seconds(self._pid), time.monotonic()
                 with socket.socket(socket.AF_UNIX) as client:
@@ -169,7 +169,7 @@ class _Watch:
                 self.costs.answer_max = max(self.costs.answer_max, time.monotonic() - began)
                 self.costs.blocked_max = max(self.costs.blocked_max, cpu_seconds(self._pid) - cpu)
             except OSError:
-                # Closed before the request was sent: it said Busy.
+                # Closed before the request was sent: the answer was Busy.
                 continue
 
 

@@ -25,7 +25,7 @@ from tests.hostile.frames import Frame, Frames
 _PATIENCE_S = 120.0
 #: Seconds for which answers to frames that end a connection are awaited.
 _END_S = 0.005
-#: One burst in so many is sent without reading the answers, or is followed by a hang-up at once.
+#: One burst in this number is sent without reading the answers, or is followed by a hang-up at once.
 _UNREAD, _HANG_UP = 2000, 20
 _MOST_FRAMES = 32
 _READ_BYTES = 1 << 20

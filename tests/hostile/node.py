@@ -60,7 +60,7 @@ class Node:
         }
 
     def _put_files(self) -> None:
-        """Have files of root, and an /etc of this sandbox, so that other programs of the machine do not change it."""
+        """Create files of root, and an /etc of this sandbox, so that other programs of the machine do not change it."""
         roots = self._folder / "roots"
         roots.mkdir()
         for name, mode in (("shadow", 0o600), ("logging.conf", 0o644), ("program", 0o755)):

@@ -118,7 +118,7 @@ class Guest:
 
     @property
     def output(self) -> str:
-        """What the guest wrote to its console so far."""
+        """Return the console output of the guest so far."""
         return self._output.read_text(errors="replace")
 
     def wait(self, timeout: float) -> int | None:
@@ -140,8 +140,8 @@ class Guest:
 def _run(argv: list[str], *, cwd: Path | None = None, input: bytes | None = None) -> str:
     done = subprocess.run(argv, capture_output=True, cwd=cwd, input=input, timeout=180, check=False)
     if done.returncode:
-        said = done.stderr.decode(errors="replace").strip()
-        raise PreparationError(f"{shlex.join(argv)}: status {done.returncode}: {said}")
+        output = done.stderr.decode(errors="replace").strip()
+        raise PreparationError(f"{shlex.join(argv)}: status {done.returncode}: {output}")
     return done.stdout.decode(errors="replace")
 
 

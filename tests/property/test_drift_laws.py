@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The laws of hearing: what is as wanted concerns nobody, what is not concerns the one whose it is."""
+"""Laws of events: those of the desired state affect no key, others affect the key of their entries."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ DRIVER = load_driver("bridge")
 NSID = 7
 
 
-class Standing:
-    """A router that stands, and what the kernel would tell of it."""
+class AppliedRouter:
+    """An applied router, and the events of the kernel about it."""
 
     def __init__(self, state: RouterState) -> None:
         self.key: Key = ("router", state.id)
@@ -72,7 +72,7 @@ class Standing:
         right = {"name": link.tap, "mtu": link.mtu, "up": True, "master": self.bridges[link.bridge]}
         return None, _link_event(self.taps[link.tap], **(right | other))
 
-    def all_as_wanted(self) -> list[Notice]:
+    def all_as_desired(self) -> list[Notice]:
         addresses = [
             (NSID, AddressEvent(False, self.devices[one.device], one.interface)) for one in self.of(DeviceAddress)
         ]
@@ -80,29 +80,29 @@ class Standing:
         return [*addresses, *bridges, *map(self.inner, self.links), *map(self.outer, self.links)]
 
 
-def _link_event(index: int, **told: Any) -> LinkEvent:
-    (event,) = route_events(rtnl.set_link(index=index, **told))
+def _link_event(index: int, **attributes: Any) -> LinkEvent:
+    (event,) = route_events(rtnl.set_link(index=index, **attributes))
     assert isinstance(event, LinkEvent)
     return event
 
 
-standing = router_states().map(Standing)
+applied_routers = router_states().map(AppliedRouter)
 
 
-@given(standing)
-def test_what_is_as_wanted_concerns_nobody(router: Standing) -> None:
-    assert router.find_affected(*router.all_as_wanted()) == set()
+@given(applied_routers)
+def test_events_of_the_desired_state_affect_no_key(router: AppliedRouter) -> None:
+    assert router.find_affected(*router.all_as_desired()) == set()
 
 
-@given(standing, st.data())
-def test_whatever_goes_concerns_its_router(router: Standing, data: st.DataObject) -> None:
+@given(applied_routers, st.data())
+def test_any_removal_affects_its_router(router: AppliedRouter, data: st.DataObject) -> None:
     goes: list[Notice] = [(None, PinRemoved(namespace_name(*router.key))), (NSID, RulesEvent()), (None, EventsLost())]
     for one in router.desired:
         goes += _removals(router, one)
     assert router.find_affected(data.draw(st.sampled_from(goes))) == {router.key}
 
 
-def _removals(router: Standing, entry: Entry) -> list[Notice]:
+def _removals(router: AppliedRouter, entry: Entry) -> list[Notice]:
     match entry:
         case DeviceAddress(device, interface):
             return [(NSID, AddressEvent(True, router.devices[device], interface))]
@@ -133,16 +133,16 @@ def _removals(router: Standing, entry: Entry) -> list[Notice]:
             return []
 
 
-@given(standing)
-def test_what_comes_where_only_ours_should_be_concerns_its_router(router: Standing) -> None:
+@given(applied_routers)
+def test_additions_to_our_devices_affect_their_router(router: AppliedRouter) -> None:
     stray = NSID, AddressEvent(False, next(iter(router.devices.values()), 0), ip_interface("198.51.100.77/32"))
     assert router.find_affected(stray) == ({router.key} if router.devices else set())
     assert router.find_affected((NSID, _link_event(99, name="qr-stray", up=True))) == {router.key}
 
 
-@given(standing)
-def test_what_is_not_ours_concerns_nobody(router: Standing) -> None:
-    elsewhere = [(NSID + 1, event) for number, event in router.all_as_wanted() if number == NSID]
+@given(applied_routers)
+def test_foreign_events_affect_no_key(router: AppliedRouter) -> None:
+    elsewhere = [(NSID + 1, event) for number, event in router.all_as_desired() if number == NSID]
     foreign: list[Notice] = [
         (NSID, AddressEvent(False, 99, ip_interface("198.51.100.77/32"))),
         (NSID, _link_event(99, name="mine0", up=False)),
@@ -155,35 +155,35 @@ def test_what_is_not_ours_concerns_nobody(router: Standing) -> None:
     assert router.find_affected(*foreign) == set()
 
 
-@given(standing)
-def test_of_what_a_plan_touches_only_the_last_word_counts(router: Standing) -> None:
+@given(applied_routers)
+def test_of_links_that_a_plan_touches_only_the_last_event_counts(router: AppliedRouter) -> None:
     plan = diff(router.desired, frozenset())
     born = [event for link in router.links for event in (router.inner(link, up=False), router.outer(link, up=False))]
-    as_wanted = router.all_as_wanted()
-    assert router.find_affected(*born, *as_wanted, plans=[plan]) == set()
-    assert router.find_affected(*as_wanted, *born, plans=[plan]) == ({router.key} if born else set())
+    as_desired = router.all_as_desired()
+    assert router.find_affected(*born, *as_desired, plans=[plan]) == set()
+    assert router.find_affected(*as_desired, *born, plans=[plan]) == ({router.key} if born else set())
 
 
-@given(standing)
-def test_what_is_not_wanted_any_more_is_not_heard(router: Standing) -> None:
+@given(applied_routers)
+def test_events_of_removed_states_affect_no_key(router: AppliedRouter) -> None:
     router.applied.begin(router.key, None)
-    assert router.find_affected(*router.all_as_wanted(), (NSID, RulesEvent()), (None, EventsLost())) == set()
+    assert router.find_affected(*router.all_as_desired(), (NSID, RulesEvent()), (None, EventsLost())) == set()
     assert router.applied.keys() == []
 
 
-@given(standing, st.data())
-def test_a_bridge_that_is_not_as_it_should_be_has_to_be_looked_for(router: Standing, data: st.DataObject) -> None:
-    """Whoever is plugged in next must not take a bridge that got another name, or went down, for the right one."""
+@given(applied_routers, st.data())
+def test_the_index_of_a_changed_bridge_is_dropped(router: AppliedRouter, data: st.DataObject) -> None:
+    """The next port must not use a bridge that got another name, or went down."""
     if not router.bridges:
         return
     name, index = data.draw(st.sampled_from(sorted(router.bridges.items())))
-    told = data.draw(st.sampled_from([{"name": "other0", "up": True}, {"name": name, "up": False}]))
-    assert router.find_affected((None, _link_event(index, **told))) == {router.key}
+    attributes = data.draw(st.sampled_from([{"name": "other0", "up": True}, {"name": name, "up": False}]))
+    assert router.find_affected((None, _link_event(index, **attributes))) == {router.key}
     assert name not in router.applied.indexes
 
 
-@given(standing)
-def test_what_is_led_on_to_another_state_has_to_be_looked_at_until_it_stands(router: Standing) -> None:
+@given(applied_routers)
+def test_a_state_has_no_snapshot_during_an_in_place_change(router: AppliedRouter) -> None:
     applied, key = router.applied, router.key
     state = applied.state(key)
     assert isinstance(state, RouterState)

@@ -67,7 +67,7 @@ class FakeKernel:
         return {one for one in self.entries if isinstance(one, kind)}
 
     def forwards(self) -> bool:
-        """Tell whether a packet could cross the router now: a link is up."""
+        """Return True if a packet could cross the router now: a link is up."""
         return any(isinstance(one, Link) and one.up for one in self.entries)
 
     def _refuse_unless_possible(self, operation: Operation) -> None:

@@ -24,7 +24,7 @@ class Requester:
 def test_an_unexpected_error_is_answered_as_internal_and_logged_with_its_place(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """No frame is known that causes one: a defect stands in for it."""
+    """Simulate a defect, since no frame is known that causes one."""
 
     def defect(resources: Any, args: Mapping[str, Any]) -> object:
         raise ZeroDivisionError("a defect")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How full the neighbour table is, from statistics of each CPU."""
+"""Use of the neighbour table, from statistics of each CPU."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ _STATS64, _AF_SPEC, _INET6_CONF, _CACHEINFO = 23, 26, 2, 5
 
 
 def link(index: int, *, packets: int = 0, timer: int = 0, disabled: int = 1, alias: str = "") -> bytes:
-    """Return what the kernel says of a link, with its counters and timers."""
+    """Return the message of a link, with its counters and timers."""
     settings = [0] * 26 + [disabled]
     inet6 = attribute(_CACHEINFO, pack("=4I", 0, 0, timer, 0)) + attribute(_INET6_CONF, pack("=27i", *settings))
     body = pack("=BxHiII", 0, 0, index, 0, 0) + text(3, f"tap{index}") + (text(20, alias) if alias else b"")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""When something is looked at again."""
+"""Due times of observations after changes and repairs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ OTHER: Key = ("router", "b")
 
 
 def repaired(repairs: Repairs, now: float, *operations: str, error: str | None = None) -> float:
-    """Have a repair happen as soon as it is due; return when that was."""
+    """Make a repair at its due time; return that time."""
     repairs.mark(KEY, now)
     now += repairs.wait(now) or 0
     assert repairs.next_due(now) == KEY

@@ -21,7 +21,7 @@ def header(kind: int, number: int, body: bytes, flags: int = 0) -> bytes:
 
 
 def acknowledged(number: int, code: int = 0, reason: str = "") -> bytes:
-    """Return an acknowledgement (code 0) or an error, with the reason in words as NETLINK_EXT_ACK sends it."""
+    """Return an acknowledgement (code 0) or an error, with the reason as text like NETLINK_EXT_ACK."""
     words = reason.encode() + b"\0"
     attribute = pack("=HH", 4 + len(words), 1) + words + bytes(-len(words) % 4) if reason else b""
     return header(ERROR, number, pack("=i", -code) + bytes(16) + attribute)
@@ -38,7 +38,7 @@ def done(number: int, code: int = 0, flags: int = 0) -> bytes:
 
 
 class Kernel:
-    """The other end: answers each request as it is told to, with the numbers of the request."""
+    """The other end: answers each request with a prepared answer and the numbers of the request."""
 
     def __init__(self, end: socket.socket) -> None:
         self._end = end
@@ -84,7 +84,7 @@ def test_only_the_last_message_of_a_batch_is_acknowledged(pair: tuple[NetlinkSoc
     assert [bool(flags & ACK) for _, flags, _, _, _ in messages(kernel.requests[0])] == [False, False, True]
 
 
-def test_the_first_refusal_is_told_with_its_place_and_the_words_of_the_kernel(
+def test_the_first_refusal_has_its_position_and_the_message_of_the_kernel(
     pair: tuple[NetlinkSocket, Kernel],
 ) -> None:
     one, kernel = pair
@@ -170,7 +170,7 @@ def test_a_dump_that_was_interrupted_is_asked_for_again(pair: tuple[NetlinkSocke
     assert [link.name for link in rtnl.parse_links(one.dump(rtnl.dump_links()))] == ["whole"]
 
 
-def test_a_dump_that_is_always_interrupted_is_an_error_that_says_so(pair: tuple[NetlinkSocket, Kernel]) -> None:
+def test_a_dump_that_is_always_interrupted_is_an_error_with_this_cause(pair: tuple[NetlinkSocket, Kernel]) -> None:
     one, kernel = pair
     kernel.answers = [lambda n: [done(n[0], flags=DUMP_INTERRUPTED)]] * 5
     with pytest.raises(ApplyError, match="interrupted"):
@@ -199,7 +199,7 @@ def test_a_dump_that_fails_at_its_beginning_or_end_is_an_error(
 # ---- nf_tables ----------------------------------------------------------------------------------------------------
 
 
-def test_the_step_of_a_refused_batch_is_told_by_its_place(pair: tuple[NetlinkSocket, Kernel]) -> None:
+def test_the_operation_of_a_refused_batch_is_found_by_its_position(pair: tuple[NetlinkSocket, Kernel]) -> None:
     one, kernel = pair
     parts = [nft_table.delete_table(), *nft_table.new_table()]
     # The batch begins with a message of its own: the first step has the second number.
@@ -215,7 +215,7 @@ def test_a_batch_refused_as_a_whole_is_an_error_without_a_step(pair: tuple[Netli
     with pytest.raises(KernelRefused) as caught:
         one.nft_batch(list(nft_table.new_table()))
     assert (caught.value.number, caught.value.code) == (0, errno.EBUSY)
-    # What the kernel said after that is not taken for the answer of the next one.
+    # A late answer of the kernel is not taken for that of the next query.
     one.nft_batch(list(nft_table.new_table()))
 
 
