@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Checks names, docstrings, comments and texts of Python modules against a stop list.
 
-``python -m tests.support.language [--exceptions] [path ...]`` prints ``file:line: word: what to use instead``; without
-``--exceptions`` the docstrings and comments of the modules listed in :data:`PROSE_EXCEPTIONS` are left out.
+``python -m tests.support.language [path ...]`` prints ``file:line: word: what to use instead``.
 """
 
 from __future__ import annotations
@@ -20,29 +19,21 @@ from tests.support import stop_list
 
 ROOT = Path(__file__).parents[2]
 
-#: Modules whose docstrings and comments are not checked, although their names and texts are. Reason for each of them:
-#: rewritten by the backends change.
-PROSE_EXCEPTIONS: frozenset[str] = frozenset()
-
 _PROSE = [
     (re.compile(rf"(?<![\w-])(?:{words})(?![\w-])", re.IGNORECASE), hint) for words, hint in stop_list.PROSE.items()
 ]
-_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
+_WORD = re.compile(r"[A-Z]+(?![a-z])\d*|[A-Z]?[a-z]+\d*|\d+")
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
 _Documented = ast.Module | ast.ClassDef | _Function
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Finding:
-    """A word or name to replace.
-
-    :param is_prose: whether it stands in a docstring or a comment.
-    """
+    """A word or name to replace, and what to use instead."""
 
     line: int
     word: str
     hint: str
-    is_prose: bool = False
 
 
 def check_source(source: str) -> list[Finding]:
@@ -51,20 +42,9 @@ def check_source(source: str) -> list[Finding]:
     return sorted({*_check_names(tree), *_check_docstrings(tree), *_check_texts(tree), *_check_comments(source)})
 
 
-def check_file(path: Path, *, exceptions: bool = False) -> list[Finding]:
-    """Return the findings in a module.
-
-    :param exceptions: check the prose of listed modules as well.
-    """
-    findings = check_source(path.read_text(encoding="utf-8"))
-    if exceptions or not is_exception(path):
-        return findings
-    return [finding for finding in findings if not finding.is_prose]
-
-
-def is_exception(path: Path) -> bool:
-    """Return True if the module is listed in :data:`PROSE_EXCEPTIONS`."""
-    return path.is_relative_to(ROOT) and path.relative_to(ROOT).as_posix() in PROSE_EXCEPTIONS
+def check_file(path: Path) -> list[Finding]:
+    """Return the findings in a module."""
+    return check_source(path.read_text(encoding="utf-8"))
 
 
 # ---- names ----------------------------------------------------------------------------------------------------------
@@ -123,15 +103,15 @@ def _check_docstrings(tree: ast.Module) -> Iterator[Finding]:
         if not isinstance(node, _Documented) or (docstring := _docstring(node)) is None:
             continue
         text, line = str(docstring.value), docstring.lineno
-        yield from _check_text(text, line, is_prose=True)
+        yield from _check_text(text, line)
         opening = re.match(r"\s*([A-Za-z]+)", text)
         if opening is None:
             continue
         first = opening[1]
         if first in stop_list.OPENINGS:
-            yield Finding(line, f"{first} ...", stop_list.OPENINGS[first], is_prose=True)
+            yield Finding(line, f"{first} ...", stop_list.OPENINGS[first])
         elif isinstance(node, _Function) and not _is_property(node) and not _is_imperative(first):
-            yield Finding(line, f"{first} ...", "imperative mood, as in Return ...", is_prose=True)
+            yield Finding(line, f"{first} ...", "imperative mood, as in Return ...")
 
 
 def _docstring(node: _Documented) -> ast.Constant | None:
@@ -162,19 +142,19 @@ def _check_texts(tree: ast.Module) -> Iterator[Finding]:
         if (hint := stop_list.OLD_STRINGS.get(node.value)) is not None:
             yield Finding(node.lineno, repr(node.value), hint)
         elif not node.value.isidentifier():
-            yield from _check_text(node.value, node.lineno, is_prose=False)
+            yield from _check_text(node.value, node.lineno)
 
 
 def _check_comments(source: str) -> Iterator[Finding]:
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         if token.type == tokenize.COMMENT:
-            yield from _check_text(token.string, token.start[0], is_prose=True)
+            yield from _check_text(token.string, token.start[0])
 
 
-def _check_text(text: str, line: int, *, is_prose: bool) -> Iterator[Finding]:
+def _check_text(text: str, line: int) -> Iterator[Finding]:
     for words, hint in _PROSE:
         for found in words.finditer(text):
-            yield Finding(line + text.count("\n", 0, found.start()), found[0], hint, is_prose)
+            yield Finding(line + text.count("\n", 0, found.start()), found[0], hint)
 
 
 # ---- command line ---------------------------------------------------------------------------------------------------
@@ -187,11 +167,10 @@ def modules(paths: Iterable[Path]) -> list[Path]:
 
 def main(arguments: list[str]) -> int:
     """Print the findings; return 1 if there are some, else 0."""
-    exceptions = "--exceptions" in arguments
-    paths = [Path(argument).resolve() for argument in arguments if argument != "--exceptions"] or [ROOT / "l3agent"]
+    paths = [Path(argument).resolve() for argument in arguments] or [ROOT / "l3agent"]
     count = 0
     for path in modules(paths):
-        for finding in check_file(path, exceptions=exceptions):
+        for finding in check_file(path):
             shown = path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
             print(f"{shown}:{finding.line}: {finding.word}: {finding.hint}")
             count += 1

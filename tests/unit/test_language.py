@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from tests.support.language import PROSE_EXCEPTIONS, ROOT, check_file, check_source, is_exception, modules
+from tests.support.language import ROOT, check_file, check_source, modules
 
 PACKAGE = ROOT / "l3agent"
 #: The short form of the stop list, for files of any type.
@@ -83,13 +83,6 @@ def test_a_former_name_of_an_option_stands_in_the_table_of_renamed_options_only(
     assert words('RENAMED_OPTS = {("agent", "orphan_grace"): ("agent", "orphan_grace_period")}') == []
 
 
-def test_a_finding_is_prose_or_a_name() -> None:
-    findings = check_source('"""Nobody."""\n# Nobody.\ncrew = "nobody reads"\n')
-    assert {(finding.line, finding.is_prose) for finding in findings} == {(1, True), (2, True), (3, False)}
-
-
-# The engineers still rename: this becomes part of the default run when they are done.
-@pytest.mark.skip(reason="packages are being renamed")
 def test_the_package_uses_the_words_of_the_field() -> None:
     found = [
         f"{path.relative_to(ROOT)}:{finding.line}: {finding.word}: {finding.hint}"
@@ -99,20 +92,8 @@ def test_the_package_uses_the_words_of_the_field() -> None:
     assert found == []
 
 
-def test_each_exception_is_still_needed() -> None:
-    """Remove a module from the list once its prose is rewritten."""
-    assert all(listed.startswith(("l3agent/agent/", "l3agent/dataplane/")) for listed in PROSE_EXCEPTIONS)
-    unneeded = [
-        listed
-        for listed in PROSE_EXCEPTIONS
-        if not any(finding.is_prose for finding in check_file(ROOT / listed, exceptions=True))
-    ]
-    assert unneeded == []
-
-
-@pytest.mark.skip(reason="packages are being renamed")
 def test_no_file_of_the_package_has_a_word_of_the_short_list() -> None:
-    files = [path for path in PACKAGE.rglob("*") if path.is_file() and path.suffix != ".pyc" and not is_exception(path)]
+    files = [path for path in PACKAGE.rglob("*") if path.is_file() and path.suffix != ".pyc"]
     found = [
         f"{path}:{number}: {line.strip()}"
         for path in files
