@@ -269,7 +269,7 @@ def _make_namespace(kernel: Kernel, plan: Plan, seen: Observed, run: Run) -> Gen
 
 def _remaining(plan: Plan, ready: frozenset[Entry], has_ipv6: bool) -> Plan:
     """Return the plan without entries that a pooled namespace has, and without IPv6 where it has none."""
-    plan = plan.without(ready)
+    plan = plan.without_additions(ready)
     return plan if has_ipv6 else plan.without_ipv6()
 
 

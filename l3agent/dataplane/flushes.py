@@ -30,7 +30,7 @@ def without_addresses(plan: Plan, edges: Collection[PendingFlush]) -> Plan:
     """Return the plan without the floating addresses whose flows could not be dropped."""
     missing = {edge.original for edge in edges}
     addresses = [one.entry for one in plan.of(DeviceAddress) if isinstance(one.entry, DeviceAddress)]
-    return plan.without({one for one in addresses if one.interface.ip in missing})
+    return plan.without_additions({one for one in addresses if one.interface.ip in missing})
 
 
 def apply_flushes(kernel: Kernel, handle: NamespaceHandle, edges: Sequence[PendingFlush], seen: Observed) -> None:

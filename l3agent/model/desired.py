@@ -54,9 +54,9 @@ def desired_state(
     served = [*internal, *([gateway] if gateway else ())]
     own = frozenset(interface.ip for one in served for interface in one.port.addresses)
     floating = floating_ips(router, has_gateway=gateway is not None, own=own, warnings=warnings)
-    taken = own | {pair.floating for pair in floating.served}
+    addresses = own | {pair.floating for pair in floating.served}
     external = gateway.port if gateway else None
-    found = routes(router, [one.port for one in served], external, taken, ipv6_gateway, warnings)
+    found = routes(router, [one.port for one in served], external, addresses, ipv6_gateway, warnings)
     features = unserved_features(router, gateway, internal, metadata_proxy=metadata_proxy)
     nat_address = gateway.nat_address if gateway else None
     return RouterState(

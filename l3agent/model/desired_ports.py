@@ -165,7 +165,7 @@ class _Claims:
         #: Disjoint address ranges by IP version, in order: first and last address, label of the port, network.
         self._spans: dict[int, list[tuple[int, int, str, Network]]] = {4: [], 6: []}
 
-    def overlap(self, network: Network, label: str) -> str | None:
+    def claim_network(self, network: Network, label: str) -> str | None:
         """Return the network of another port that overlaps; claim the network for ``label`` if there is none.
 
         Two networks are nested or disjoint, so overlapping networks are adjacent in the ordered list.
@@ -207,7 +207,7 @@ def _claim_addresses(draft: _Draft, claims: _Claims, warnings: list[str]) -> set
     for interface in sorted(draft.addresses, key=_address_order):
         if interface.ip in accepted:
             warnings.append(f"address {interface} of {draft.label} skipped: the port has {accepted[interface.ip]}")
-        elif other := claims.overlap(interface.network, draft.label):
+        elif other := claims.claim_network(interface.network, draft.label):
             network = interface.network
             warnings.append(f"address {interface} of {draft.label} skipped: {network} overlaps {other}")
         else:

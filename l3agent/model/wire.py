@@ -195,10 +195,10 @@ def _unpack_change(before: Mapping[str, Any], state: State, after: Mapping[str, 
         return state
     old, new = dict(before["state"]), dict(after["state"])
     if isinstance(state, RouterState):
-        gone, come = _difference(old.pop("floating_ips"), new.pop("floating_ips"))
+        removed, added = _difference(old.pop("floating_ips"), new.pop("floating_ips"))
         if old == new:
-            left = state.floating_ips - _unpack_floating_ips(gone)
-            return replace(state, floating_ips=left | _unpack_floating_ips(come))
+            left = state.floating_ips - _unpack_floating_ips(removed)
+            return replace(state, floating_ips=left | _unpack_floating_ips(added))
     return unpack_state(after)[1]
 
 
@@ -237,11 +237,11 @@ def _unpack_floating_ips(packed: bytes) -> frozenset[FloatingIP]:
 
 def _difference(before: bytes, after: bytes) -> tuple[bytes, bytes]:
     """Return the differing middle parts of two rows of pairs, without their common prefix and suffix."""
-    most = min(len(before), len(after)) // _FIP_BYTES
-    head = bisect_left(range(most), True, key=lambda n: _prefix(before, n + 1) != _prefix(after, n + 1))
+    pairs = min(len(before), len(after)) // _FIP_BYTES
+    head = bisect_left(range(pairs), True, key=lambda n: _prefix(before, n + 1) != _prefix(after, n + 1))
     left, right = before[head * _FIP_BYTES :], after[head * _FIP_BYTES :]
-    most -= head
-    tail = bisect_left(range(most), True, key=lambda n: _suffix(left, n + 1) != _suffix(right, n + 1))
+    pairs -= head
+    tail = bisect_left(range(pairs), True, key=lambda n: _suffix(left, n + 1) != _suffix(right, n + 1))
     return left[: len(left) - tail * _FIP_BYTES], right[: len(right) - tail * _FIP_BYTES]
 
 

@@ -220,8 +220,8 @@ def _new_set(name: str, number: int, key_type: int, key_length: int, has_value: 
         body += be32(6, _TYPE_IPADDR) + be32(7, 4)
     # User data of the set for nft (libnftnl; type, length, value): byte order of printed keys.
     order = _HOST_ORDER if key_type == _TYPE_IFNAME else _NETWORK_ORDER
-    notes = pack("=BBI", 0, 4, order) + (pack("=BBI", 1, 4, _NETWORK_ORDER) if has_value else b"")
-    body += be32(10, number) + attribute(13, notes)
+    user_data = pack("=BBI", 0, 4, order) + (pack("=BBI", 1, 4, _NETWORK_ORDER) if has_value else b"")
+    body += be32(10, number) + attribute(13, user_data)
     if name in _COUNTING:
         # Expression of each new element (NFTA_SET_EXPR).
         body += nested(17, text(1, "counter"), nested(2))

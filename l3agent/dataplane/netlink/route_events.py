@@ -90,16 +90,16 @@ def route_events(data: bytes) -> Iterator[Event]:
     """Yield the events in received rtnetlink messages; ignore other messages."""
     for kind, flags, _, start, end in messages(data):
         # Types form groups of four (RTM_FAM): new, delete, get, set.
-        gone = kind & 3 == 1
+        is_removal = kind & 3 == 1
         raw = HEADER.pack(end - start + 16, kind & ~3, flags, 0, 0) + data[start:end]
         if kind in (rtnl.NEWLINK, rtnl.DELLINK) and data[start] != rtnl.AF_BRIDGE:
-            yield LinkEvent(gone, unpack_from("=i", data, start + 4)[0], _link_name(data, start, end), raw)
+            yield LinkEvent(is_removal, unpack_from("=i", data, start + 4)[0], _link_name(data, start, end), raw)
         elif kind in (rtnl.NEWADDR, rtnl.DELADDR):
             for index, interface in rtnl.parse_addresses(raw):
-                yield AddressEvent(gone, index, interface)
+                yield AddressEvent(is_removal, index, interface)
         elif kind in (NEWROUTE, DELROUTE):
             for destination, ours in parse_destinations(raw):
-                yield RouteEvent(gone, destination, ours)
+                yield RouteEvent(is_removal, destination, ours)
 
 
 def rules_events(data: bytes) -> Iterator[Event]:
@@ -131,15 +131,15 @@ def route_filter(port: int) -> bytes:
     routes with the protocols of ip-route(8) and of neutron-l3-agent, which may have replaced one of ours, removed
     connected routes, and all default routes except those from router advertisements.
     """
-    links, gone, come, drop, default, keep = 10, 12, 19, 25, 26, 28
+    links, removed, added, drop, default, keep = 10, 12, 19, 25, 26, 28
     return _program(
         (_LOAD_WORD, 0, 0, _PORT_AT),
         (_EQUAL, drop - 2, 0, _in_network_order("=I", port)),
         (_LOAD_HALF, 0, 0, _TYPE_AT),
         (_EQUAL, links - 4, 0, _in_network_order("=H", rtnl.NEWLINK)),
         (_EQUAL, links - 5, 0, _in_network_order("=H", rtnl.DELLINK)),
-        (_EQUAL, come - 6, 0, _in_network_order("=H", NEWROUTE)),
-        (_EQUAL, gone - 7, 0, _in_network_order("=H", DELROUTE)),
+        (_EQUAL, added - 6, 0, _in_network_order("=H", NEWROUTE)),
+        (_EQUAL, removed - 7, 0, _in_network_order("=H", DELROUTE)),
         (_EQUAL, keep - 8, 0, _in_network_order("=H", rtnl.NEWADDR)),
         (_EQUAL, keep - 9, 0, _in_network_order("=H", rtnl.DELADDR)),
         (_RETURN, 0, 0, 0),

@@ -202,5 +202,5 @@ def pairs(value: Any) -> dict[str, str]:
 
 def _apply_difference(old: Mapping[str, str], difference: Mapping[str, str]) -> dict[str, str]:
     """Return a map after an update, which contains removed pairs with their old value and other pairs with the new."""
-    gone = {key for key, value in difference.items() if old.get(key) == value}
-    return {key: value for key, value in {**old, **difference}.items() if key not in gone}
+    removed = {key for key, value in difference.items() if old.get(key) == value}
+    return {key: value for key, value in {**old, **difference}.items() if key not in removed}

@@ -74,8 +74,8 @@ def commands(operation: Operation, namespace: str | None) -> list[str]:
         case NeutronRoute(destination):
             family = " -6" if destination.version == 6 else ""
             return [f"ip{family} -n {namespace} route delete {destination} protocol static"]
-        case NeutronRules() as gone:
-            return [f"{enter} nft '{_neutron_rules(gone)}'"]
+        case NeutronRules() as removed:
+            return [f"{enter} nft '{_neutron_rules(removed)}'"]
         case PendingFlush() as edge:
             return _edge(edge, enter, add)
 
@@ -112,8 +112,8 @@ def _switch_port(port: SwitchPort, previous: object) -> list[str]:
     if isinstance(previous, SwitchPort) and previous.has_device and previous.bridge == port.bridge:
         alive = f" -- clear Port {port.name} vlan_mode trunks" if previous.is_stuck else ""
         return [f"ovs-vsctl {interface}{alive if previous.has_tag else dead}"]
-    gone = f"del-port {port.name} -- " if isinstance(previous, SwitchPort) else ""
-    return [f"ovs-vsctl {gone}add-port {port.bridge} {port.name}{dead} -- {interface}"]
+    removed = f"del-port {port.name} -- " if isinstance(previous, SwitchPort) else ""
+    return [f"ovs-vsctl {removed}add-port {port.bridge} {port.name}{dead} -- {interface}"]
 
 
 def _link(link: Link, previous: object, namespace: str | None) -> list[str]:
@@ -237,11 +237,11 @@ def _element(element: Element, previous: object, enter: str, add: bool) -> list[
     return [f"{enter} nft '{delete + '; ' if previous is not None else ''}{new}'"]
 
 
-def _neutron_rules(gone: NeutronRules) -> str:
-    place = f"{gone.family} {gone.table}"
-    rules = (f"delete rule {place} {chain} handle {handle}" for chain, handle in gone.rules)
-    flushed = (f"flush chain {place} {chain}" for chain in gone.chains)
-    deleted = (f"delete chain {place} {chain}" for chain in gone.chains)
+def _neutron_rules(removed: NeutronRules) -> str:
+    place = f"{removed.family} {removed.table}"
+    rules = (f"delete rule {place} {chain} handle {handle}" for chain, handle in removed.rules)
+    flushed = (f"flush chain {place} {chain}" for chain in removed.chains)
+    deleted = (f"delete chain {place} {chain}" for chain in removed.chains)
     return "; ".join((*rules, *flushed, *deleted))
 
 
@@ -249,7 +249,7 @@ def _neutron_rules(gone: NeutronRules) -> str:
 _ONLY_SOURCE = "sed -n '/ -g /!s/^-A/-D/p'"
 
 
-def _leaving(enter: str) -> str:
+def _filter_leaving(enter: str) -> str:
     """Return the filter that converts listed entries without NAT that leave through the gateway to deletions."""
     is_leaving = f"{enter} ip route get ${{to%% *}} | grep -q ' dev qg-'"
     each = f'while read -r one; do to=${{one#* -d }}; {is_leaving} && echo "$one"; done'
@@ -277,7 +277,7 @@ def _deletions(edge: PendingFlush, enter: str) -> list[str]:
             left = str(edge.original)
             return [f"{conntrack} -D --orig-dst {left} --reply-src {left}"]
         case "without_nat":
-            return [f"{conntrack} -L -o save --orig-src {edge.network} | {_leaving(enter)} | {conntrack} -R -"]
+            return [f"{conntrack} -L -o save --orig-src {edge.network} | {_filter_leaving(enter)} | {conntrack} -R -"]
         case "address":
             return [f"{conntrack} -D --orig-dst {edge.original}", f"{conntrack} -D --reply-dst {edge.original}"]
         case "gateway_snat":

@@ -133,7 +133,7 @@ class Plan:
         """Return the plan without the additions that a namespace without IPv6 refuses."""
         return Plan(tuple(one for one in self.operations if one.verb == "remove" or not needs_ipv6(one.entry)))
 
-    def without(self, existing: Collection[Entry]) -> Plan:
+    def without_additions(self, existing: Collection[Entry]) -> Plan:
         """Return the plan without the additions of existing entries."""
         if not existing:
             return self

@@ -135,7 +135,7 @@ def host_messages(plan: Plan, *, namespace_fd: int | None, bridge_index: Mapping
             case Link() as link if operation.verb == "change" and link.up and isinstance(operation.previous, Link):
                 if not operation.previous.is_isolated:
                     made.isolation.append((rtnl.isolate(link.tap, alias=TAP_ALIAS), operation))
-                made.additions.append((_changed_tap(link, operation.previous, bridge_index), operation))
+                made.additions.append((_update_tap(link, operation.previous, bridge_index), operation))
             case StrayTap(name):
                 made.early_removals.append((rtnl.delete_link(name=name), operation))
             case PhysicalPort() as port if operation.verb == "remove":
@@ -165,7 +165,7 @@ def _tap_up(link: Link, bridge_index: Mapping[str, int]) -> bytes:
     return rtnl.set_link(name=link.tap, master=master, up=True)
 
 
-def _changed_tap(link: Link, previous: Link, bridge_index: Mapping[str, int]) -> bytes:
+def _update_tap(link: Link, previous: Link, bridge_index: Mapping[str, int]) -> bytes:
     return rtnl.set_link(
         name=link.tap,
         up=True,
@@ -189,10 +189,10 @@ def rule_messages(plan: Plan) -> Batch:
     for operation in plan.of(Element):
         assert isinstance(operation.entry, Element)
         by_name.setdefault(operation.entry.name, []).append(operation)
-    for name, mine in by_name.items():
-        for part in _parts([one for one in mine if one.verb != "add"]):
+    for name, operations in by_name.items():
+        for part in _parts([one for one in operations if one.verb != "add"]):
             made.append((nft.delete_elements(name, map(_element_key, part)), part[0]))
-        for part in _parts([one for one in mine if one.verb != "remove"]):
+        for part in _parts([one for one in operations if one.verb != "remove"]):
             made.append((nft.new_elements(name, [(_element_key(one), _element_value(one)) for one in part]), part[0]))
     for operation in plan.of(NeutronRules):
         if isinstance(operation.entry, NeutronRules):
@@ -208,13 +208,13 @@ def _parts(elements: Sequence[T]) -> Iterator[Sequence[T]]:
     return (elements[at : at + nft.MAX_ELEMENTS] for at in range(0, len(elements), nft.MAX_ELEMENTS))
 
 
-def _neutron_rules(gone: NeutronRules) -> list[bytes]:
+def _neutron_rules(removed: NeutronRules) -> list[bytes]:
     """Return the messages that remove rules of Neutron: jumps to a chain first, then the chain."""
-    place = gone.family, gone.table
+    place = removed.family, removed.table
     return [
-        *(iptables.delete_rule(*place, chain, handle) for chain, handle in gone.rules),
-        *(iptables.flush_chain(*place, chain) for chain in gone.chains),
-        *(iptables.delete_chain(*place, chain) for chain in gone.chains),
+        *(iptables.delete_rule(*place, chain, handle) for chain, handle in removed.rules),
+        *(iptables.flush_chain(*place, chain) for chain in removed.chains),
+        *(iptables.delete_chain(*place, chain) for chain in removed.chains),
     ]
 
 
@@ -292,7 +292,7 @@ def _namespace_messages(
         case Link() as link if operation.verb == "remove":
             made.removals.append((rtnl.delete_link(index=index[link.device]), operation))
         case Link() as link if link.up:
-            made.additions.append((_brought_up(link, operation.previous, index[link.device]), operation))
+            made.additions.append((_set_up_link(link, operation.previous, index[link.device]), operation))
         case AcceptRA(device) if operation.verb == "remove":
             routers = [hop.via for hop in advertised if hop.device == device and hop.via is not None]
             made.removals += [(routes.delete_ra_default(index[device], via), operation) for via in routers]
@@ -303,7 +303,7 @@ def _namespace_messages(
         case ConnectedRoute(device, network, source):
             made.connected_routes.append((routes.connected_route(network, index[device], source), operation))
         case KernelRoute() as route if operation.verb == "remove":
-            made.removals.append((_deleted_route(route, index), operation))
+            made.removals.append((_delete_route(route, index), operation))
         case KernelRoute() as route:
             made.additions.append((_new_route(route, index), operation))
         case _:
@@ -315,14 +315,14 @@ def _new_route(route: KernelRoute, index: Mapping[str, int]) -> bytes:
     return routes.new_route(route.destination, hops, route.protocol, onlink=route.onlink)
 
 
-def _deleted_route(route: KernelRoute, index: Mapping[str, int]) -> bytes:
+def _delete_route(route: KernelRoute, index: Mapping[str, int]) -> bytes:
     if (route.protocol, route.metric) == (routes.ROUTE_PROTOCOL, None):
         return routes.delete_route(route.destination)
     hops = [(index[hop.device], hop.via) for hop in route.hops]
     return routes.delete_default(route.destination, hops, route.protocol, route.metric)
 
 
-def _brought_up(link: Link, previous: object, index: int) -> bytes:
+def _set_up_link(link: Link, previous: object, index: int) -> bytes:
     if not isinstance(previous, Link):
         # A device that is moved in has the properties that ovs-vswitchd gave it.
         mac, mtu = (link.mac, link.mtu) if link.is_ovs_internal else (None, None)

@@ -21,8 +21,8 @@ from l3agent.model.names import GATEWAY_DEVICE, INTERNAL_DEVICE
 def removed_mappings(wanted: set[Entry], present: set[Entry]) -> set[PendingFlush]:
     """Return the edges of removed mappings and interfaces, and the edges that the journal already contains."""
     edges = {entry for entry in present if isinstance(entry, PendingFlush)}
-    gone = present - wanted
-    if not gone:
+    removed = present - wanted
+    if not removed:
         return edges
     known: set[object] = {
         address
@@ -31,7 +31,7 @@ def removed_mappings(wanted: set[Entry], present: set[Entry]) -> set[PendingFlus
         for address in (entry.key, entry.value)
     }
     known |= {entry.interface.ip for entry in wanted if isinstance(entry, DeviceAddress)}
-    for entry in gone:
+    for entry in removed:
         match entry:
             case Element("floating_dnat", IPv4Address() as floating, IPv4Address() as fixed):
                 edges.add(PendingFlush("floating_dnat", floating, fixed))
@@ -95,22 +95,22 @@ def _gateway_addresses(entries: Collection[Entry]) -> set[object]:
 
 def _without_address(missing: set[Entry], wanted: set[Entry], present: set[Entry]) -> set[IPv4Address]:
     """Return the floating addresses that the gateway device still lacks, for example after an interrupted plan."""
-    if not (come := _gateway_addresses(missing)):
+    if not (missing_addresses := _gateway_addresses(missing)):
         return set()
     floating = {
         entry.key
         for entry in wanted
         if isinstance(entry, Element) and entry.name == "floating_dnat" and isinstance(entry.key, IPv4Address)
     }
-    return (floating & come) - _gateway_addresses(present)
+    return (floating & missing_addresses) - _gateway_addresses(present)
 
 
-def _added_floating_ips(come: list[Element], present: set[Entry]) -> set[IPv4Address]:
+def _added_floating_ips(additions: list[Element], present: set[Entry]) -> set[IPv4Address]:
     """Return the added floating addresses that no rule translates yet.
 
     neutron-l3-agent adds floating addresses to the gateway device after its rules, so its rules translate them.
     """
-    added = {entry.key for entry in come if entry.name == "floating_dnat" and isinstance(entry.key, IPv4Address)}
+    added = {entry.key for entry in additions if entry.name == "floating_dnat" and isinstance(entry.key, IPv4Address)}
     if not added:
         return set()
     translated: set[object] = {
@@ -121,12 +121,12 @@ def _added_floating_ips(come: list[Element], present: set[Entry]) -> set[IPv4Add
     return added - translated
 
 
-def _added_snat(come: list[Element], wanted: set[Entry], present: set[Entry]) -> set[PendingFlush]:
+def _added_snat(additions: list[Element], wanted: set[Entry], present: set[Entry]) -> set[PendingFlush]:
     """Return the edges of enabled SNAT: the entries of each tenant network that leave through the gateway.
 
     There are none if SNAT was enabled before, with any address or gateway, or by neutron-l3-agent.
     """
-    if not any(entry.name == "gateway_snat" for entry in come):
+    if not any(entry.name == "gateway_snat" for entry in additions):
         return set()
     if any(
         isinstance(one, NeutronRules) or (isinstance(one, Element) and one.name == "gateway_snat") for one in present

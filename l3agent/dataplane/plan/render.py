@@ -103,11 +103,11 @@ def changed_entries(
         return None
     if new.gateway is None or replace(old, floating_ips=new.floating_ips) != new:
         return entries(key, old, driver, counting=counting), entries(key, new, driver, counting=counting)
-    gone, come = old.floating_ips - new.floating_ips, new.floating_ips - old.floating_ips
+    removed, added = old.floating_ips - new.floating_ips, new.floating_ips - old.floating_ips
     device, namespace = new.gateway.device, Namespace(namespace_name(*key))
     return (
-        frozenset((namespace, *_floating_ips(gone, device, counting))),
-        frozenset((namespace, *_floating_ips(come, device, counting))),
+        frozenset((namespace, *_floating_ips(removed, device, counting))),
+        frozenset((namespace, *_floating_ips(added, device, counting))),
     )
 
 
