@@ -26,7 +26,7 @@ REQUIRE_ALL = os.environ.get("CI") == "true" or os.environ.get("L3AGENT_REQUIRE_
 #: The fixture that needs a part of the machine, and the part.
 _NEEDS = {"sandbox": "kernel", "machine": "kernel", "rabbit": "broker", "rabbit_node": "broker"}
 # Tests of these run greenthreads. Not of l3agent.service: oslo.service has SIGALRM for itself.
-_WATCHED = ("tests/unit/rpc", "tests/unit/agent", "tests/unit/standalone")
+_WATCHED = ("tests/unit/rpc", "tests/unit/agent", "tests/unit/ops", "tests/unit/standalone")
 _HUB_SECONDS = 5
 #: Seconds for each of setup, call and teardown of a test.
 _PHASE_SECONDS = 240

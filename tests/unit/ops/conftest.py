@@ -26,6 +26,14 @@ from l3agent.rpc.observers import on_result
 from l3agent.service import Service
 from l3agent.service.services import Services
 from l3agent.testing import FakeDataplane, FakePlugin, running, wait_until
+from tests.unit.agent.conftest import agent as agent
+from tests.unit.agent.conftest import conf as conf
+from tests.unit.agent.conftest import dataplane as dataplane
+from tests.unit.agent.conftest import failure_logs_end_with_their_test as failure_logs_end_with_their_test
+from tests.unit.agent.conftest import make_agent as make_agent
+from tests.unit.agent.conftest import plugin as plugin
+from tests.unit.agent.conftest import service_of as service_of
+from tests.unit.agent.conftest import transport as transport
 
 
 @dataclass
