@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The example of the README, as a reader would run it."""
+"""The example of the README, run as a user runs it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ README = HERE.parents[1] / "README.md"
 
 @pytest.fixture
 def program(tmp_path: Path) -> Iterator[Path]:
-    """What stands in the README, in a file."""
+    """Write the example of the README to a file."""
     section = README.read_text().partition("## Use the library")[2]
     (example,) = re.findall(r"```python\n(.*?)```", section.partition("\n## ")[0], flags=re.DOTALL)
     path = tmp_path / "heartbeat.py"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An agent of another kind, as its own program, over a real broker."""
+"""Another type of agent as its own program, over a real broker."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ HERE = Path(__file__).parent / "link_state"
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The agent as pip installs it: its console script in ``bin``, its sample in ``share/link-state-agent``."""
+    """Install the agent with pip: its console script in ``bin``, its sample in ``share/link-state-agent``."""
     folder = tmp_path_factory.mktemp("installed")
     shutil.copytree(HERE, folder / "source")
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", "--no-build-isolation"]
@@ -36,7 +36,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Links:
-    """What the kernel would show in ``/sys/class/net``."""
+    """Fake ``/sys/class/net``."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -50,10 +50,10 @@ class Links:
 
 class Observer:
     def __init__(self) -> None:
-        self.heard: list[tuple[str, str, str | None]] = []
+        self.changes: list[tuple[str, str, str | None]] = []
 
     def link_changed(self, context: Any, host: str, name: str, state: str | None) -> None:
-        self.heard.append((host, name, state))
+        self.changes.append((host, name, state))
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def links(tmp_path: Path) -> Links:
 
 @pytest.fixture
 def sample(installed: Path, rabbit: Rabbit, links: Links, tmp_path: Path) -> Path:
-    """The agent's own sample, with what differs here."""
+    """Write the agent's own sample with the options of the test."""
     text = (installed / "share" / "link-state-agent" / "link-state-agent.conf").read_text()
     text = text.replace("rabbit://guest:guest@127.0.0.1:5672/", rabbit.url).replace("#host = node1", "host = node1")
     text = text.replace("control_exchange = link-state", f"control_exchange = link-state-{uuid.uuid4()}")
@@ -112,15 +112,15 @@ def test_it_answers_calls_tells_of_changes_and_stops_in_order(sample: Path, star
     listening.consume_in_threads()
     process = start()
 
-    wait_until(lambda: len(observer.heard) == 2, timeout=120)
-    assert observer.heard == [("node1", "eth0", "up"), ("node1", "eth1", "down")]
+    wait_until(lambda: len(observer.changes) == 2, timeout=120)
+    assert observer.changes == [("node1", "eth0", "up"), ("node1", "eth1", "down")]
     client = Client(transport, "link_state", timeout=60)
-    # It may have told of its links before its queues are there.
+    # The agent may have cast its links before the queues exist.
     assert wait_until(lambda: links_or_none(client), timeout=60) == {"eth0": "up", "eth1": "down"}
     assert client.call(admin_context(), "get_links", server="node1") == {"eth0": "up", "eth1": "down"}
     links.put("eth1", "up")
-    wait_until(lambda: len(observer.heard) == 3, timeout=60)
-    assert observer.heard[2] == ("node1", "eth1", "up")
+    wait_until(lambda: len(observer.changes) == 3, timeout=60)
+    assert observer.changes[2] == ("node1", "eth1", "up")
 
     process.send_signal(signal.SIGTERM)
     with eventlet.Timeout(60):

@@ -42,11 +42,11 @@ def test_a_dhcp_agent_runs_with_two_import_lines_changed(rabbit: Rabbit, tmp_pat
     try:
         assert process.stdout is not None
         with eventlet.Timeout(60):
-            said = [process.stdout.readline().strip() for _ in range(4)]
-            assert said[0] == "manager on node1, conf is a ConfigOpts"
-            assert "intervals 0.5 7.0 5" in said
-            while "periodic_resync" not in said or "DHCP agent started" not in said or said.count("report") < 2:
-                said.append(process.stdout.readline().strip())
+            lines = [process.stdout.readline().strip() for _ in range(4)]
+            assert lines[0] == "manager on node1, conf is a ConfigOpts"
+            assert "intervals 0.5 7.0 5" in lines
+            while "periodic_resync" not in lines or "DHCP agent started" not in lines or lines.count("report") < 2:
+                lines.append(process.stdout.readline().strip())
             client = Client(transport, "dhcp_agent", timeout=30)
             port = {"port": {"id": "p", "network_id": "n"}}
             assert client.call(admin_context(), "port_update_end", server="node1", payload=port) == {"n": 1}

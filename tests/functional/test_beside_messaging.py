@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Each cell of the README's table of oslo.messaging and ours is what is observed; each row is a fault that is cured."""
+"""Each cell of the README's comparison with oslo.messaging is observed, and the cells of each row differ."""
 
 from __future__ import annotations
 
@@ -187,7 +187,7 @@ def callable_methods(library: str) -> str:
     return "are all methods, also `stop`"
 
 
-#: The rows, by what the README calls them.
+#: The rows of the README, by name.
 ROWS: dict[str, Callable[..., str]] = {
     "a private `ConfigOpts`": private_options,
     "a call without a broker": call_without_a_broker,
@@ -205,7 +205,7 @@ def test_the_table_has_a_row_for_each_observation_and_no_other() -> None:
 
 
 @pytest.mark.parametrize("row", ROWS)
-def test_each_row_is_a_fault_of_the_original_that_is_cured(row: str) -> None:
+def test_each_row_has_different_cells(row: str) -> None:
     cells = beside("rpc/README.md", HEADING, OSLO, OURS)[row]
     assert cells[OSLO] != cells[OURS]
 
@@ -217,7 +217,7 @@ def _rows() -> list[Any]:
 
 @pytest.mark.parametrize("library", [OSLO, OURS])
 @pytest.mark.parametrize("row", _rows())
-def test_each_cell_is_what_is_observed(row: str, library: str, request: pytest.FixtureRequest) -> None:
+def test_each_cell_is_observed(row: str, library: str, request: pytest.FixtureRequest) -> None:
     observe = ROWS[row]
     needs = {name: request.getfixturevalue(name) for name in inspect.signature(observe).parameters if name != "library"}
     assert observe(library, **needs) == beside("rpc/README.md", HEADING, OSLO, OURS)[row][library]

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the broker has taken it keeps, through SIGKILL.
+"""A broker keeps accepted messages through SIGKILL.
 
 ``python -m tests.bench.library outages`` does this with 10,000 casts and five kills; ``--queues`` chooses the settings.
 
 A quorum queue that is a few seconds old when its node is killed may stay without a leader for ever, and keeps the
 consumer's channel waiting (RabbitMQ 3.10 on a single node; issue 10070 of rabbitmq-server; ``ra:trigger_election`` ends
-it). Those of an agent are days old, so the test lets them age.
+it). The queues of an agent are days old, so the test waits until they have aged.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def test_no_cast_is_lost_when_the_broker_is_killed(rabbit: Rabbit, queues: str) 
 
 
 def test_a_queue_that_others_declared_otherwise_is_a_configuration_error(rabbit: Rabbit) -> None:
-    """Neutron's services and ours fit each other by default; who changes one of them must change both."""
+    """The defaults of Neutron's services and of this library match; a change of one requires a change of both."""
     topic = f"shared-{uuid.uuid4()}"
 
     def consume(**options: bool) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The RPC half of the library over a real broker that comes and goes."""
+"""The RPC library over a real broker with outages."""
 
 from __future__ import annotations
 
@@ -101,8 +101,8 @@ def test_the_servers_own_trouble_is_no_trouble_with_the_broker(
     assert error.value.exc_type == name and "no database" in error.value.value
 
 
-def test_a_caller_that_wants_to_hear_that_work_goes_on_hears_it(consume: Any, rabbit: Rabbit) -> None:
-    """Neutron's own clients do not ask for it; whoever uses oslo.messaging's client may."""
+def test_a_caller_with_a_monitor_timeout_receives_heartbeats(consume: Any, rabbit: Rabbit) -> None:
+    """Neutron's clients do not request it; other users of oslo.messaging's client may."""
     consume()
     conf = cfg.ConfigOpts()
     conf([])
@@ -113,7 +113,7 @@ def test_a_caller_that_wants_to_hear_that_work_goes_on_hears_it(consume: Any, ra
         transport.cleanup()
 
 
-def test_a_call_that_nobody_consumes_fails_at_once(client: Client) -> None:
+def test_a_call_without_a_consumer_fails_at_once(client: Client) -> None:
     before = time.monotonic()
     with pytest.raises(ServerUnavailable, match="this topic has no consumer"):
         client.call(CONTEXT, "echo", server="no-such-node", timeout=60, value=1)
@@ -161,7 +161,7 @@ def test_consumers_tell_when_the_broker_is_back_and_calls_keep_their_deadline_wh
         with pytest.raises(ServerUnavailable):
             what(CONTEXT, "echo", value="lost")
         assert time.monotonic() - before < 30
-    # More than the driver's pool has connections: one that is given up must not use up a place for good.
+    # More calls than the driver's pool has connections: an abandoned call must release its connection.
     for _ in range(35):
         with pytest.raises(ServerUnavailable):
             client.call(CONTEXT, "echo", timeout=0.05, value="lost")
@@ -186,13 +186,13 @@ def test_a_consumer_closes_soon_without_its_broker(consume: Any, rabbit: Rabbit)
 
 
 @pytest.mark.parametrize(
-    ("right", "wrong", "said"),
+    ("right", "wrong", "reason"),
     [(":guest@", ":other@", "ACCESS_REFUSED - Login was refused"), ("/", "/elsewhere", "vhost elsewhere not found")],
     ids=["password", "virtual host"],
 )
-def test_a_broker_that_does_not_take_us_is_said_in_one_line(rabbit: Rabbit, right: str, wrong: str, said: str) -> None:
+def test_a_refused_connection_is_one_line_of_error(rabbit: Rabbit, right: str, wrong: str, reason: str) -> None:
     head, _, tail = rabbit.url.rpartition(right)
-    with pytest.raises(ServerUnavailable, match=f"transport_url: the broker refuses the connection: .*{said}"):
+    with pytest.raises(ServerUnavailable, match=f"transport_url: the broker refuses the connection: .*{reason}"):
         Consumer(f"{head}{wrong}{tail}", "node1")
 
 
@@ -201,13 +201,11 @@ def _delete_exchange(rabbit: Rabbit, name: str) -> None:
         connection.channel().exchange_delete(name)
 
 
-def test_a_deleted_exchange_is_declared_again_after_a_call_that_fails_and_that_is_told(
-    rabbit: Rabbit, client: Client
-) -> None:
+def test_a_deleted_exchange_is_declared_again_after_a_failed_call_and_reported(rabbit: Rabbit, client: Client) -> None:
     consumer = Consumer(rabbit.url, "node1")
     try:
         reporting = Client(consumer.transport, "reports", timeout=10)
-        with pytest.raises(ServerUnavailable):  # no server: not the consumer's trouble
+        with pytest.raises(ServerUnavailable):  # no server is a failure of the caller only
             reporting.call(CONTEXT, "report")
         client.cast(CONTEXT, "echo", server="node1", value="before")
         wait_until(lambda: "before" in consumer.endpoint.got)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A trace from the field becomes a test: what one agent wrote down is said again to another, and does the same."""
+"""A trace is replayed: the messages that one agent recorded have the same effect on another."""
 
 from __future__ import annotations
 
@@ -53,15 +53,15 @@ def test_a_trace_from_the_field_is_replayed_and_makes_the_same_router(
     expected = field.facts()
     agent.kill()
     assert dataplane.sandbox.namespaces()
-    said = traced(path, BUILD.context)
-    assert [event["cast"] for event in said.events if "cast" in event] == [one["cast"] for one, _ in BUILD.casts()]
-    assert said.calls("sync_routers") and said.calls("report_state")
+    entries = traced(path, BUILD.context)
+    assert [event["cast"] for event in entries.events if "cast" in event] == [one["cast"] for one, _ in BUILD.casts()]
+    assert entries.calls("sync_routers") and entries.calls("report_state")
 
-    # The same node, empty: the server names nothing.
-    test = stage_of(said.host, state_cache_interval=0)
+    # The same node without routers: the server returns none.
+    test = stage_of(entries.host, state_cache_interval=0)
     agent = test.start_agent([])
     wait_until(lambda: not dataplane.sandbox.namespaces(), timeout=30)
-    test.replay(agent, said, paced=True)
+    test.replay(agent, entries, paced=True)
     wait_until(lambda: observed(dataplane.sandbox, NAMESPACE) == expected, timeout=10)
 
 
@@ -78,7 +78,7 @@ def test_a_trace_has_no_secrets_and_is_for_its_owner_only(
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert not [word for word in (*hidden.values(), "_context_") if word in text]
     answers = [json.loads(line) for line in text.splitlines() if '"sync_routers"' in line]
-    [told] = answers[-1]["result"]
-    # What is needed to replay it stays, and the same is called the same.
-    assert told["id"] == router["id"] and told["gw_port"]["mac_address"] == router["gw_port"]["mac_address"]
-    assert told["gw_port_host"] == json.loads(text.splitlines()[0])["host"] == answers[-1]["args"]["host"]
+    [redacted] = answers[-1]["result"]
+    # Values that a replay needs are unchanged, and equal values have equal replacements.
+    assert redacted["id"] == router["id"] and redacted["gw_port"]["mac_address"] == router["gw_port"]["mac_address"]
+    assert redacted["gw_port_host"] == json.loads(text.splitlines()[0])["host"] == answers[-1]["args"]["host"]

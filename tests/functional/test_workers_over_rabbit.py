@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Forked workers over a real broker: a signal to the process group loses no call, and a transport outlives the fork."""
+"""Forked workers over a real broker: a signal to their group loses no call, and a transport works after the fork."""
 
 from __future__ import annotations
 
@@ -23,6 +23,6 @@ def peer(rabbit: Rabbit) -> Iterator[Peer]:
 
 @pytest.mark.parametrize("number", SIGNALS)
 def test_a_signal_to_the_process_group_loses_no_call(rabbit: Rabbit, peer: Peer, number: signal.Signals) -> None:
-    """The transport was used before the fork, too: each worker calls the peer over it, and so does the parent."""
+    """Use the transport before the fork; then the parent and each worker call the peer over it."""
     run = signal_during_calls(rabbit.url, peer, number, calls=2)
     assert (run.status, run.lost, len(run.answers)) == (0, [], 2)

@@ -20,7 +20,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from tests.suites.outcomes import FAILED, PASSED, Outcomes, Result, load
+from tests.suites.results import FAILED, PASSED, Result, ResultsByTest, load
 
 MODULES = ("oslo_messaging.tests.functional.test_functional", "oslo_messaging.tests.functional.notify.test_logger")
 #: Processes at a time: most of the suite is waiting.
@@ -35,14 +35,14 @@ LEAST = 28
 
 
 class _Claims(str):
-    """A URL that says of itself to be RabbitMQ's: two tests are skipped for any other, whatever it can do."""
+    """A URL with the prefix ``rabbit://``: two tests are skipped for other prefixes, regardless of features."""
 
     def startswith(self, prefix: Any, *bounds: Any) -> bool:
         return prefix == "rabbit://" or super().startswith(prefix, *bounds)
 
 
 def run_here(outcomes: Path, wanted: list[str]) -> None:
-    """Run tests in this process, and write what became of them to a file, as JSON."""
+    """Run tests in this process, and write their results to a file, as JSON."""
     from oslo_messaging.tests.functional import utils
 
     set_up = utils.SkipIfNoTransportURL.setUp
@@ -61,7 +61,7 @@ def run_here(outcomes: Path, wanted: list[str]) -> None:
 # ---- the process that compares ---------------------------------------------------------------------------------
 
 
-def run(url: str, wanted: list[str]) -> Outcomes:
+def run(url: str, wanted: list[str]) -> ResultsByTest:
     """Run tests in a process of their own."""
     environment = {**os.environ, "RPC_TRANSPORT_URL": url, "NOTIFY_TRANSPORT_URL": url}
     with tempfile.TemporaryDirectory(prefix="l3-suite-") as folder:
@@ -71,7 +71,7 @@ def run(url: str, wanted: list[str]) -> Outcomes:
             process = subprocess.Popen(argv, env=environment, stdout=output, stderr=output, start_new_session=True)
         try:
             process.wait(timeout=_DEADLINE_S)
-            outcomes: Outcomes = json.loads(file.read_text())
+            outcomes: ResultsByTest = json.loads(file.read_text())
         except subprocess.TimeoutExpired:
             return dict.fromkeys(wanted, (FAILED, f"hangs: not done within {_DEADLINE_S} s"))
         except (ValueError, OSError):
@@ -84,16 +84,16 @@ def run(url: str, wanted: list[str]) -> Outcomes:
 
 
 def shares(tests: list[str]) -> tuple[list[list[str]], list[list[str]]]:
-    """Divide the tests: those that may run beside each other, and those that use one port of the machine."""
+    """Divide the tests into groups that may run in parallel, and tests that use a fixed port of the machine."""
     alone = [test for test in tests if "Metrics" in test]
     slow = [test for test in tests if "test_logger" in test or "CallTestCase" in test]
     rest = [test for test in tests if test not in alone and test not in slow]
     return [*([test] for test in slow), rest[::2], rest[1::2]], [[test] for test in alone]
 
 
-def run_all(urls: dict[str, str], tests: list[str]) -> dict[str, Outcomes]:
-    """Run all tests over each transport; what fails runs once more, alone: the suite has waits of 0.5 s."""
-    outcomes: dict[str, Outcomes] = {name: {} for name in urls}
+def run_all(urls: dict[str, str], tests: list[str]) -> dict[str, ResultsByTest]:
+    """Run all tests over each transport; repeat failed ones alone, since the suite has timeouts of 0.5 s."""
+    outcomes: dict[str, ResultsByTest] = {name: {} for name in urls}
     beside, alone = shares(tests)
     with ThreadPoolExecutor(_PARALLEL) as pool:
         runs = [(name, pool.submit(run, url, share)) for share in beside for name, url in urls.items()]
@@ -107,7 +107,7 @@ def run_all(urls: dict[str, str], tests: list[str]) -> dict[str, Outcomes]:
 
 
 def main() -> int:
-    """Run the suite over both, and compare."""
+    """Run the suite over both transports, and compare the results."""
     if sys.argv[1:2] == ["--run"]:
         run_here(Path(sys.argv[2]), sys.argv[3:])
     import tests.support.rabbit as rabbits  # not in a process that runs tests
@@ -122,7 +122,7 @@ def main() -> int:
     return compare(outcomes["rabbit"], outcomes["local"])
 
 
-def compare(rabbit: Outcomes, local: Outcomes) -> int:
+def compare(rabbit: ResultsByTest, local: ResultsByTest) -> int:
     """Print the outcomes; return 1 if a test that passes over RabbitMQ does not pass over ``local://``."""
     worse = [test for test, (outcome, _) in rabbit.items() if outcome == PASSED and local[test][0] != PASSED]
     for test in rabbit:

@@ -4,7 +4,7 @@
 ``python -m tests.suites.service`` puts the classes of ``l3agent.service`` in the places of oslo.service's and runs each
 test in a process of its own, several at a time. Tests that must fail or hang are those of ``service-differences.txt``,
 each with its outcome and the reason; any other outcome makes the exit status 1. ``python -m tests.suites.service TEST``
-runs single tests and prints what they say.
+runs single tests and prints their output.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
-from tests.suites.outcomes import FAILED, HANGS, PASSED, Outcomes, Result, load
+from tests.suites.results import FAILED, HANGS, PASSED, Result, ResultsByTest, load
 
 MODULES = ("service", "threadgroup", "loopingcall")
 DIFFERENCES = Path(__file__).with_name("service-differences.txt")
 #: Seconds for one test.
 DEADLINE_S = 60
-#: The most tests of a module that may be listed.
+#: Maximum number of listed tests per module.
 MOST = {"service": 5}
-#: Tests there are today; fewer would mean that they were not found.
+#: Minimum number of tests per module; fewer mean that they were not found.
 LEAST = {"service": 36, "threadgroup": 13, "loopingcall": 31}
-#: These pass, whatever is listed.
+#: Tests that must pass and may not be listed.
 REQUIRED = (
     "test_parent_signal_sighup",
     "test_no_fork",
@@ -50,7 +50,7 @@ _PARALLEL = 6
 
 
 def put_in_place() -> None:
-    """Put our classes in the places of those of the same name."""
+    """Replace the classes of oslo.service by ours of the same name."""
     import l3agent.service as ours  # first: it chooses the backend
 
     # isort: split
@@ -77,7 +77,7 @@ def load_tests() -> dict[str, unittest.TestCase]:
 
 
 def run_here(outcome: Path, wanted: str) -> None:
-    """Run one test in this process, and write what became of it to a file, as JSON."""
+    """Run one test in this process, and write its result to a file, as JSON."""
     result = Result()
     load_tests()[wanted].run(result)
     ((found, why),) = result.outcomes.values()
@@ -90,7 +90,7 @@ def run_here(outcome: Path, wanted: str) -> None:
 
 
 def run(test: str) -> tuple[str, str]:
-    """Run one test in a process of its own; return the outcome and what it said."""
+    """Run one test in its own process; return its result and its output."""
     mark = f"L3AGENT_SUITE={uuid.uuid4()}"
     with tempfile.TemporaryDirectory(prefix="l3-suite-") as folder:
         file, log = Path(folder, "outcome"), Path(folder, "log")
@@ -132,14 +132,14 @@ def _marked(mark: str) -> list[int]:
     return marked
 
 
-def differences() -> Outcomes:
-    """Return the tests that must not pass: a line each, with the test, the outcome and the reason."""
+def differences() -> ResultsByTest:
+    """Return the tests that must not pass, each with the result and the reason."""
     lines = [line for line in DIFFERENCES.read_text().splitlines() if line and not line.startswith("#")]
     return {test: (outcome, why) for test, outcome, why in (line.split(maxsplit=2) for line in lines)}
 
 
-def complaints(outcomes: Outcomes, expected: Outcomes) -> list[str]:
-    """Return what is wrong with the outcomes, a line each."""
+def complaints(outcomes: ResultsByTest, expected: ResultsByTest) -> list[str]:
+    """Return the unexpected results, one line each."""
     listed, found = Counter(map(_module, expected)), Counter(map(_module, outcomes))
     wrong = [
         f"{module}: {found[module]} tests, at least {least} expected"
@@ -165,14 +165,14 @@ def _module(test: str) -> str:
 
 
 def main() -> int:
-    """Run all tests, or those that are named."""
+    """Run all tests, or the named ones."""
     if sys.argv[1:2] == ["--run"]:
         run_here(Path(sys.argv[2]), sys.argv[3])
     if sys.argv[1:]:
         print(*(f"{test}: {' '.join(run(test))}" for test in sys.argv[1:]), sep="\n")
         return 0
     listed = differences()
-    # Those that hang come first: they take longest.
+    # Tests that hang take longest, so they start first.
     tests = sorted(load_tests(), key=lambda test: listed.get(test, ("", ""))[0] != HANGS)
     with ThreadPoolExecutor(_PARALLEL) as pool:
         outcomes = dict(zip(tests, pool.map(run, tests), strict=True))

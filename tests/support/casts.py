@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Casts that must not be lost, while their broker is killed again and again, and the account of each."""
+"""Sends casts that must not be lost while their broker is killed repeatedly, and counts arrivals."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from l3agent.rpc import Client, Connection, admin_context, get_transport
 from l3agent.testing import wait_until
 from tests.support.rabbit import Rabbit
 
-#: What makes a broker keep what it has taken, by name; see ``l3agent.rpc``.
+#: Settings with which a broker keeps accepted messages, by name; see ``l3agent.rpc``.
 RELIABLE: dict[str, dict[str, bool]] = {
     "durable": {"amqp_durable_queues": True},
     "quorum": {"rabbit_quorum_queue": True},
@@ -29,20 +29,20 @@ _SENDERS = 8
 
 @dataclass
 class Account:
-    """What became of the casts."""
+    """Results of the casts."""
 
     sent: int = 0
-    #: Casts that were refused, and sent again.
+    #: Number of casts that were refused and repeated.
     refused: int = 0
-    #: How often each number arrived.
+    #: Number of arrivals of each cast.
     arrived: Counter[int] = field(default_factory=Counter)
 
     def lost(self) -> int:
-        """Return how many casts the client took and nobody got."""
+        """Return the number of accepted casts that never arrived."""
         return self.sent - len(self.arrived)
 
     def twice(self) -> int:
-        """Return how many arrived more than once."""
+        """Return the number of casts that arrived more than once."""
         return sum(count > 1 for count in self.arrived.values())
 
 
@@ -69,10 +69,10 @@ def cast_through_outages(
     :param options: of ``[oslo_messaging_rabbit]``.
     :param age: seconds that the queues have existed when the first cast is sent.
     :param timeout: seconds for all; on two idle cores there go 100 to 200 casts a second, and a broker is away for 10.
-    :raises TimeoutError: not all were sent in time; it says how many were.
+    :raises TimeoutError: not all were sent in time; the message has the number.
     """
     account = Account()
-    # Names of its own: an exchange and a queue stay as they were declared first, and refuse to be declared otherwise.
+    # Unique names: an exchange or queue cannot be declared again with other settings.
     name = f"casts-{uuid.uuid4()}"
     conf = _configured(options, name)
     receiving, sending = get_transport(conf, rabbit.url), get_transport(conf, rabbit.url)
@@ -88,7 +88,7 @@ def cast_through_outages(
             _kill_meanwhile(rabbit, account, casts, kills, timeout)
             for sender in senders:
                 sender.wait()
-        _settle(account)
+        _wait_arrived(account)
     except TimeoutError as error:
         raise TimeoutError(f"{error}: {account.sent} were, {len(account.arrived)} arrived") from error
     finally:
@@ -130,8 +130,8 @@ def _send(client: Client, numbers: object, account: Account, at_least_once: bool
         account.sent += 1
 
 
-def _settle(account: Account, quiet: float = 20, timeout: float = 90) -> None:
-    """Wait until all have arrived, or nothing more came for ``quiet`` seconds: a consumer may need them to be back."""
+def _wait_arrived(account: Account, quiet: float = 20, timeout: float = 90) -> None:
+    """Wait until all have arrived, or none for ``quiet`` seconds, which a consumer may need to reconnect."""
     with eventlet.Timeout(timeout, False):
         before = -1
         while account.lost() and before != (before := len(account.arrived)):

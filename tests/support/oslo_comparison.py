@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is observed of oslo.service and of ours, in the same situation: the cells of the README's table.
+"""Observations of oslo.service and this library in the same situation: the cells of the README's table.
 
-Each function makes a situation and returns, in the words of the table, what it saw. Those that need a process run
+Each function creates a situation and returns the text of the cell. Functions that need a process run
 ``service_program.py``: the same service under either launcher.
 """
 
@@ -36,12 +36,12 @@ _CLASSES: dict[str, Any] = {
 
 Start = Callable[..., Process]
 
-#: Seconds that each gets to do what ours does. Nothing is said of how soon: ours may be kept waiting by a busy machine.
+#: Seconds to wait for an event. Ours has a long deadline, since a busy machine may delay it.
 PATIENCE_S = {OSLO: 2.0, OURS: 60.0}
 
 
 class Recorded(oslo.Service):  # type: ignore[misc]
-    """Writes down what is done to it, in a log that several share."""
+    """Records its calls in a log, which several services share."""
 
     def __init__(self, log: list[str], name: str = "", *, starting: float = 0, stop: Any = None) -> None:
         super().__init__()
@@ -105,7 +105,7 @@ def _raise() -> None:
 
 
 def _others_stop(library: str, stop: Callable[[], None]) -> str:
-    """Have one service fail to stop while another, that would be next, waits for its turn."""
+    """Make one service fail to stop, and observe the next one."""
     log: list[str] = []
     failing, other = Recorded(log, "failing", stop=stop), Recorded(log, "other")
     settings = {"stop_timeout": 0.1} if library == OURS else {}
@@ -121,7 +121,7 @@ def _others_stop(library: str, stop: Callable[[], None]) -> str:
 
 
 def work_in_progress(library: str) -> str:
-    """Have a thread of a service be busy when the container stops."""
+    """Stop a container while a thread of a service is busy."""
     done: list[int] = []
     service = oslo.Service() if library == OSLO else _service()
     container = _containing(library, service)
@@ -140,7 +140,7 @@ def _service() -> Any:
 
 
 def timer(library: str) -> str:
-    """Run a timer of 50 ms beside somebody who holds the hub, and look where its calls fall between two beats."""
+    """Run a timer of 50 ms beside a greenthread that blocks the hub, and check the times of its calls."""
     group, calls = _CLASSES[library].ThreadGroup(), list[float]()
     begin = time.monotonic()
     group.add_timer(0.05, lambda: calls.append(time.monotonic() - begin))
@@ -159,7 +159,7 @@ def _hold_the_hub(seconds: float) -> None:
 
 
 def no_subclass(library: str) -> str:
-    """Hand over something with the four methods."""
+    """Launch an object with the four methods."""
     conf = cfg.ConfigOpts()
     conf([])
     service = SimpleNamespace(start=lambda: None, stop=lambda: None, wait=lambda: None, reset=lambda: None)
@@ -244,25 +244,25 @@ def sighup_in_the_foreground(library: str, start: Start) -> str:
     process.signal(signal.SIGHUP)
     try:
         process.line("reset second", timeout=PATIENCE_S[library])
-        heard = "options reloaded"
+        result = "options reloaded"
     except TimeoutError:
-        heard = "ignored"
+        result = "ignored"
     process.signal(signal.SIGTERM)
-    return f"{heard}; the next SIGTERM {'stops' if process.status() == 0 else 'kills'}"
+    return f"{result}; the next SIGTERM {'stops' if process.status() == 0 else 'kills'}"
 
 
 def messages_to_systemd(library: str, start: Start, service_manager: ServiceManager) -> str:
-    # Fed seldom: its queue has ten places, and who is not listened to would wait for one.
-    process = start(library=library.partition(".")[0], TICK="1", TELL="1", WATCHDOG_USEC="3000000")
-    ready = f"READY=1 {'after' if service_manager.told() == 'STARTED=1' else 'before'} the start"
+    # A long watchdog interval: the queue of the socket has ten places, and a sender waits when it is full.
+    process = start(library=library.partition(".")[0], TICK="1", NOTIFY="1", WATCHDOG_USEC="3000000")
+    ready = f"READY=1 {'after' if service_manager.receive() == 'STARTED=1' else 'before'} the start"
     process.line("started")
-    heard = service_manager.told_within(1)
+    messages = service_manager.receive_within(1)
     process.signal(signal.SIGHUP)
     process.line("reset first")
     process.signal(signal.SIGTERM)
     process.status()
-    heard += service_manager.told_within(0.2)
-    others = [word for word in ("WATCHDOG", "RELOADING", "STOPPING") if any(word in one for one in heard)]
+    messages += service_manager.receive_within(0.2)
+    others = [word for word in ("WATCHDOG", "RELOADING", "STOPPING") if any(word in one for one in messages)]
     return ", ".join([ready, *others])
 
 
@@ -315,7 +315,7 @@ def start_that_hangs(library: str, start: Start) -> str:
     return "is not logged"
 
 
-#: The rows, by what the README calls them.
+#: The rows of the README, by name.
 ROWS: dict[str, Callable[..., str]] = {
     "eleven services": eleven_services,
     "several services start": order_of_start,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A RabbitMQ node of our own: free ports, own files, own cookie, own epmd; the broker of the machine is not touched."""
+"""A private RabbitMQ node with its own ports, files, cookie and epmd; the broker of the machine is not affected."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.support.sandbox import Sandbox, end_group, kill_family
 
 # The scripts themselves: the one in /usr/sbin changes to the user and the folders of the machine's broker.
 SCRIPTS = Path("/usr/lib/rabbitmq/bin")
-# By a program, because a socket of ours does not reach into a sandbox.
+# A program, since a socket of this process does not reach into a sandbox.
 _HELLO = r"exec 3<> /dev/tcp/$1/$0 && printf 'AMQP\0\0\t\1' >&3 && head -c 1 <&3"
 
 
@@ -50,7 +50,7 @@ class Rabbit:
             "RABBITMQ_LOG_BASE": str(folder / "log"),
             "RABBITMQ_GENERATED_CONFIG_DIR": str(folder / "generated"),
             "RABBITMQ_PID_FILE": str(folder / "pid"),
-            # Few schedulers that do not spin: the machine is small and other tests want it.
+            # Few schedulers without busy waiting, since other tests need the CPU.
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "+S 2:2 +sbwt none -kernel inet_dist_use_interface {127,0,0,1}",
         }
         self._epmd = subprocess.Popen(
@@ -63,13 +63,13 @@ class Rabbit:
 
     @property
     def url(self) -> str:
-        """Where oslo.messaging finds the node."""
+        """Return the transport URL of the node."""
         host = f"[{self._address}]" if ":" in self._address else self._address
         return f"rabbit://guest:guest@{host}:{self.port}/"
 
     @property
     def running(self) -> bool:
-        """Tell whether the node was started and lives."""
+        """Return True if the node was started and is alive."""
         return self._server is not None and self._server.poll() is None
 
     def start(self, timeout: float = 120) -> None:
@@ -92,7 +92,7 @@ class Rabbit:
             raise RuntimeError(f"rabbitmq-server not ready after {timeout} s: {self._last_log_lines()}") from exc
 
     def stop(self, timeout: float = 60) -> None:
-        """Stop the node in good order, as an operator would."""
+        """Stop the node in an orderly way, as an operator does."""
         end_group(self._started(), timeout)
         self._server = None
 
@@ -102,7 +102,7 @@ class Rabbit:
         self._server = None
 
     def close(self) -> None:
-        """End everything that was started here."""
+        """End all processes started by this object."""
         if self._server is not None:
             self.kill()
         kill_family(self._epmd)
@@ -113,8 +113,8 @@ class Rabbit:
         return self._server
 
     def _speaks_amqp(self) -> bool:
-        """Say hello as AMQP 0-9-1 does; a node that is ready answers with a method frame (type 1)."""
-        # Not by the timeout of ``run``: under monkey patching it is not the TimeoutExpired that can be caught here.
+        """Send the protocol header of AMQP 0-9-1; a node that is ready answers with a method frame (type 1)."""
+        # No timeout of ``run``: under monkey patching it raises another TimeoutExpired than the one imported here.
         hello = ["timeout", "2", "bash", "-c", _HELLO, str(self.port), self._address]
         answer = subprocess.run(self._entered(hello), capture_output=True, check=False)
         return answer.stdout == b"\x01"
@@ -125,7 +125,7 @@ class Rabbit:
 
 
 def free_ports(count: int) -> list[int]:
-    """Return TCP ports of the loopback that nobody uses at the moment."""
+    """Return unused TCP ports of the loopback."""
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
     ports = [server.getsockname()[1] for server in sockets]
     for server in sockets:

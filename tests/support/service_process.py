@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``service_program.py`` as a process that can be signalled and listened to."""
+"""Runs ``service_program.py`` as a process, sends it signals and reads its output."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PROGRAM = Path(__file__).with_name("service_program.py")
 
 
 class Process:
-    """The program, and what it said.
+    """The program and its output.
 
     :param folder: for its configuration, its log, and the socket ``notify`` of its service manager.
     :param terminal: run it in the foreground of a terminal.
@@ -35,7 +35,7 @@ class Process:
         **environment: str,
     ) -> None:
         self.folder = folder
-        # Short only where the deadline is what is tested.
+        # Short only in tests of the deadline.
         self._stop_timeout = {"hanging_stop": "1", "stuck_stop": "1", "long_stop": "300"}.get(mode, "10")
         self.configure("first")
         reader, writer = os.openpty() if terminal else os.pipe()
@@ -53,7 +53,7 @@ class Process:
                 start_new_session=not terminal,
             )
         os.close(writer)
-        self._said = os.fdopen(reader)
+        self._output = os.fdopen(reader)
 
     def configure(self, word: str, **options: str) -> None:
         values = {"word": word, "graceful_shutdown_timeout": self._stop_timeout, "use_stderr": "true", **options}
@@ -66,35 +66,35 @@ class Process:
         return (self.folder / "log").read_text()
 
     def line(self, what: str, timeout: float = 60) -> tuple[int, float]:
-        """Wait until the program says this; return the process that said it, and when."""
+        """Wait for a line of output; return the process that wrote it, and the time."""
         try:
             with eventlet.Timeout(timeout):
                 for line in self._lines():
-                    said, pid, moment = line.rsplit(maxsplit=2)
-                    if said == what:
+                    text, pid, moment = line.rsplit(maxsplit=2)
+                    if text == what:
                         return int(pid), float(moment)
         except eventlet.Timeout:
-            raise TimeoutError(f"never said: {what}\n{self.log}") from None
-        raise AssertionError(f"ended without saying: {what}\n{self.log}")
+            raise TimeoutError(f"no line: {what}\n{self.log}") from None
+        raise AssertionError(f"ended without a line: {what}\n{self.log}")
 
     def pids(self, *what: str, timeout: float = 60) -> set[int]:
-        """Wait until the program said all of these, in any order; return the processes that did."""
+        """Wait for lines of output, in any order; return the processes that wrote them."""
         found: dict[str, int] = {}
-        with eventlet.Timeout(timeout, TimeoutError(f"never said all of: {what}\n{self.log}")):
+        with eventlet.Timeout(timeout, TimeoutError(f"not all lines: {what}\n{self.log}")):
             for line in self._lines():
-                said, pid, _ = line.rsplit(maxsplit=2)
-                if said in what:
-                    found[said] = int(pid)
+                text, pid, _ = line.rsplit(maxsplit=2)
+                if text in what:
+                    found[text] = int(pid)
                 if len(found) == len(what):
                     return set(found.values())
-        raise AssertionError(f"ended without saying all of: {what}\n{self.log}")
+        raise AssertionError(f"ended without all lines: {what}\n{self.log}")
 
     def _lines(self) -> Iterator[str]:
-        with suppress(OSError):  # how a terminal tells that its program has ended
-            yield from iter(self._said.readline, "")
+        with suppress(OSError):  # a terminal raises it when its program has ended
+            yield from iter(self._output.readline, "")
 
     def signal(self, number: int) -> float:
-        """Send a signal; return when."""
+        """Send a signal; return the time."""
         moment = time.monotonic()
         self.process.send_signal(number)
         return moment
@@ -113,4 +113,4 @@ class Process:
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.kill()
         self.process.wait()
-        self._said.close()
+        self._output.close()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A program around one service that says on stdout what happens to it, and when. Run by tests.
+"""Program with one service that reports its events and their times on stdout. Tests run it.
 
 ``python service_program.py ours|oslo MODE WORKERS [--config-file FILE]``: the same service, an unchanged subclass of
 oslo.service's, under our launcher or under the original one.
@@ -39,12 +39,12 @@ _STOP_S = {"slow_stop": 1, "long_stop": 300}
 _ERRORS = {"error": RuntimeError("broken"), "config": ConfigError("x: wrong"), "permission": PermissionMissing("no")}
 
 
-def say(what: str) -> None:
+def report(what: str) -> None:
     os.write(1, f"{what} {os.getpid()} {time.monotonic()}\n".encode())  # in one piece: workers share the pipe
 
 
-def tell(what: str) -> None:
-    """Send a word of our own to the service manager, whose queue says what came before it and what after."""
+def notify(what: str) -> None:
+    """Send a message to the service manager, which marks a position in its queue."""
     with _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM) as sock:
         sock.connect(_SERVICE_MANAGER)
         sock.send(what.encode())
@@ -61,27 +61,27 @@ class Program(oslo.Service):  # type: ignore[misc]
         self.started = True
         eventlet.sleep(0.1)
         if self.mode in _ERRORS:
-            say("starting")
+            report("starting")
             raise _ERRORS[self.mode]
         if self.mode == "hanging_start":
-            say("starting")
+            report("starting")
             eventlet.sleep(60)
         if self.mode == "crash":
             self.tg.add_thread(lambda: 1 / 0)
         if self.mode == "facts":
-            say(f"first {ours.is_first_worker()}, frozen {gc.get_freeze_count() > 0}, word {self.word}")
-        say("started")
-        if "TELL" in os.environ:
-            tell("STARTED=1")
+            report(f"first {ours.is_first_worker()}, frozen {gc.get_freeze_count() > 0}, word {self.word}")
+        report("started")
+        if "NOTIFY" in os.environ:
+            notify("STARTED=1")
         if self.mode == "block":
             eventlet.spawn_after(0.1, hold_the_hub)
 
     def stop(self) -> None:
         if not self.started:
-            say("stop in the parent")
+            report("stop in the parent")
             super().stop()
             return
-        say("stop")
+        report("stop")
         if self.mode == "hanging_stop":
             self.tg.add_thread(eventlet.sleep, 60)
             eventlet.sleep(60)
@@ -90,7 +90,7 @@ class Program(oslo.Service):  # type: ignore[misc]
         if self.mode in _STOP_S:
             eventlet.sleep(_STOP_S[self.mode])
         super().stop()
-        say("stopped")
+        report("stopped")
         return
 
     def healthy(self) -> bool:
@@ -99,13 +99,13 @@ class Program(oslo.Service):  # type: ignore[misc]
     def reset(self) -> None:
         self.word = self.conf.word
         if not self.started:
-            say("reset in the parent")
+            report("reset in the parent")
             return
-        say(f"reset {self.conf.word}")
+        report(f"reset {self.conf.word}")
         if self.conf.word == "block":
-            tell("BLOCK=1")
+            notify("BLOCK=1")
             hold_the_hub()
-            tell("BLOCK=0")
+            notify("BLOCK=0")
 
 
 def hold_the_hub() -> None:
@@ -113,12 +113,12 @@ def hold_the_hub() -> None:
 
 
 def run_programs() -> None:
-    """Run programs that fail, and report which statuses they had."""
-    say(f"statuses {sorted({subprocess.run(['false'], check=False).returncode for _ in range(20)})}")
+    """Run programs that fail, and report their exit statuses."""
+    report(f"statuses {sorted({subprocess.run(['false'], check=False).returncode for _ in range(20)})}")
 
 
 def tick() -> None:
-    """Keep the hub from being idle: what a test wants to see may need a signal that the original hears too."""
+    """Keep the hub from being idle, so that oslo.service processes signals, too."""
     while True:
         eventlet.sleep(0.02)
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A service of two workers over RabbitMQ that gets a signal, as a whole process group, in the middle of a call.
+"""A service of two workers over RabbitMQ whose process group gets a signal during a call.
 
 ``python -m tests.support.workers URL`` is the program: a service on the topic ``workers``. Before it forks,
 it uses its transport, by a call to the topic ``peer``. ``python -m tests.support.workers --times 20`` runs
-it 20 times for each signal, with a broker of its own, and prints what became of each call.
+it 20 times for each signal, with a broker of its own, and prints the result of each call.
 """
 
 from __future__ import annotations
@@ -43,20 +43,20 @@ _DEADLINE_S = 60
 
 
 class Working(Manager):
-    """What each worker serves."""
+    """The endpoint of each worker."""
 
     target = Target(version="1.0")
     transport: Any = None
 
     def work(self, context: Any, seconds: float) -> int:
-        """Take some time; return the process that did it."""
+        """Sleep; return the process id."""
         Client(self.transport, PEER_TOPIC, timeout=_DEADLINE_S).call(admin_context(), "begun", pid=os.getpid())
         eventlet.sleep(seconds)
         return os.getpid()
 
 
 def program(url: str) -> int:
-    """Be the service."""
+    """Run the service."""
     conf = cfg.ConfigOpts()
     conf([], default_config_files=[])
     transport = get_transport(conf, url)
@@ -67,7 +67,7 @@ def program(url: str) -> int:
 
 
 class Peer:
-    """The other end: what the program calls, and who calls it."""
+    """The peer: endpoint and client of the program."""
 
     target = Target(version="1.0")
 
@@ -82,11 +82,11 @@ class Peer:
         self.client = Client(self.transport, TOPIC, timeout=_DEADLINE_S)
 
     def begun(self, context: Any, pid: int) -> None:
-        """Hear that a process uses its transport."""
+        """Record that a process uses its transport."""
         self.begun_by.append(pid)
 
     def close(self) -> None:
-        """Leave the broker."""
+        """Disconnect from the broker."""
         self.connection.close()
         with eventlet.Timeout(10, False):
             self.transport.cleanup()
@@ -94,7 +94,7 @@ class Peer:
 
 @dataclass
 class Run:
-    """What became of the calls of one run."""
+    """Results of the calls of one run."""
 
     status: int
     answers: list[int] = field(default_factory=list)
@@ -143,7 +143,7 @@ def _call(peer: Peer, run: Run) -> None:
 
 
 def main() -> int:
-    """Run as the arguments say."""
+    """Run the program or the test, depending on the arguments."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("url", nargs="?", help="be the program, over this broker")
     parser.add_argument("--times", type=int, default=20, help="runs of each signal (default: %(default)s)")

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``link-state-agent``: tells which links of a node are up, on request and whenever one changes.
+"""``link-state-agent``: reports the state of the links of a node, on request and on each change.
 
 * ``get_links()`` on the topic ``link_state`` (or ``link_state.<host>``) returns ``{name: state}``;
-* ``link_changed(host, name, state)`` is cast to the topic ``link_observer``; ``state`` is None for a link that is gone.
+* ``link_changed(host, name, state)`` is cast to the topic ``link_observer``; ``state`` is None for a deleted link.
 """
 
 import eventlet
@@ -44,40 +44,40 @@ class LinkStateManager(Manager):
         self.observers = Client(transport, "link_observer", timeout=10)
 
     def init_host(self):
-        """Refuse to start where there is nothing to watch: exit status 78."""
+        """Check that the folder exists; else the exit status is 78."""
         if not Path(self.conf.link_state.folder).is_dir():
             raise ConfigError(f"[link_state] folder: {self.conf.link_state.folder}: no such folder")
 
     def initialize_service_hook(self, service):
-        """Watch in a thread of the service: when it dies it begins again, when the service stops it ends."""
+        """Watch in a thread of the service, which is restarted on errors and ends with the service."""
         service.tg.add_thread(restart_on_crash(self.watch))
 
     def get_links(self, context):
-        """Return the links as they are now (RPC)."""
+        """Return the current links (RPC)."""
         return self.read()
 
     def read(self):
-        """Read the files in a native thread: a driver may take its time to answer, and all else would wait."""
+        """Read the files in a native thread, since a slow driver would block the hub."""
         return tpool.execute(read_links, self.conf.link_state.folder)
 
     def watch(self):
-        """Tell of each change."""
+        """Cast each change."""
         while True:
             before, self.links = self.links, self.read()
             for name in sorted(before.keys() | self.links.keys()):
                 if before.get(name) != self.links.get(name):
-                    self.tell(name, self.links.get(name))
+                    self.cast_change(name, self.links.get(name))
             eventlet.sleep(self.conf.link_state.interval)
 
-    def tell(self, name, state):
-        """Cast one change; nobody may be there to hear of it."""
+    def cast_change(self, name, state):
+        """Cast one change; there may be no listener."""
         LOG.info("Link %s is %s", name, state or "gone")
         try:
             self.observers.cast(
                 admin_context(), "link_changed", at_least_once=True, host=self.host, name=name, state=state
             )
         except ServerUnavailable as error:
-            LOG.warning("Not told: %s", error)
+            LOG.warning("Not cast: %s", error)
 
 
 def main(argv=None):

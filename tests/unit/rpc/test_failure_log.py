@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Failures of one cause are few lines, whoever repeats them."""
+"""Failures of one cause are few lines in the log."""
 
 from __future__ import annotations
 

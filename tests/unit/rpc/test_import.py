@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What importing the library does and does not do, in a process of its own."""
+"""Effects of importing the library, each in its own process."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The driver behind local://, seen through oslo.messaging as its users see it."""
+"""The driver of local://, through the interface of oslo.messaging."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ def test_a_version_that_the_endpoint_does_not_have_is_refused(listen: Any, clien
     assert error.value.exc_type == "UnsupportedVersion"
 
 
-def test_what_nobody_listens_for_is_refused_at_once_when_it_matters(listen: Any, client: Client) -> None:
+def test_an_at_least_once_message_without_a_listener_is_refused_at_once(listen: Any, client: Client) -> None:
     for send in (client.call, partial(client.cast, at_least_once=True)):
         with eventlet.Timeout(4), pytest.raises(ServerUnavailable, match=r"topic.echo: this topic has no consumer"):
             send(CONTEXT, "echo", value=1)
@@ -158,7 +158,7 @@ def test_what_nobody_listens_for_is_refused_at_once_when_it_matters(listen: Any,
 
 
 def test_a_call_whose_caller_is_gone_is_not_begun(listen: Any, client: Client, conf: cfg.ConfigOpts) -> None:
-    """As a broker drops a message whose time to live is over: here it waits in the server, not in the broker."""
+    """A broker drops a message after its time to live; here the message waits in the server."""
     listen(topic="another")  # registers the option
     conf.set_override("executor_thread_pool_size", 1)
     endpoint, _ = listen()
@@ -186,7 +186,7 @@ def test_the_driver_itself_keeps_the_timeout(conf: cfg.ConfigOpts, url: str) -> 
         rpc.call({}, "echo", value=1)
 
 
-def test_a_cast_that_nobody_listens_for_is_lost(listen: Any, client: Client) -> None:
+def test_a_cast_without_a_listener_is_lost(listen: Any, client: Client) -> None:
     client.cast(CONTEXT, "keep", value="early")
     endpoint, _ = listen()
     client.cast(CONTEXT, "keep", value="in time")
@@ -241,13 +241,13 @@ def test_a_closed_consumer_gets_nothing_and_closes_within_milliseconds(listen: A
         before = time.monotonic()
         connection.close()
         times.append(time.monotonic() - before)
-    assert min(times) < 0.05  # the best: a machine that others use too may keep any of them waiting
+    assert min(times) < 0.05  # the minimum: a busy machine may delay any of them
     client.cast(CONTEXT, "keep", value=1)
     eventlet.sleep(0.01)
     assert endpoint.got == []
 
 
-def test_a_close_lets_the_message_in_hand_be_answered(listen: Any, client: Client) -> None:
+def test_close_waits_for_the_answer_to_a_message_in_flight(listen: Any, client: Client) -> None:
     _, connection = listen()
     caller = eventlet.spawn(client.call, CONTEXT, "late", seconds=0.05)
     eventlet.sleep(0.01)
@@ -256,7 +256,7 @@ def test_a_close_lets_the_message_in_hand_be_answered(listen: Any, client: Clien
         assert caller.wait() == "late"
 
 
-def test_a_close_stops_every_consumer_before_it_waits_for_work_in_hand(conf: cfg.ConfigOpts, url: str) -> None:
+def test_close_stops_all_consumers_before_it_waits_for_messages_in_flight(conf: cfg.ConfigOpts, url: str) -> None:
     endpoint, transport = Endpoint(), get_transport(conf, url)
     connection = Connection(transport, host="node1")
     for topic in ("one", "another"):
@@ -291,7 +291,7 @@ def test_an_idle_consumer_costs_nothing(listen: Any) -> None:
 
 
 class Notified:
-    """The endpoint of a listener, and what it got."""
+    """The endpoint of a listener, with the received messages."""
 
     def __init__(self) -> None:
         self.got: list[Any] = []

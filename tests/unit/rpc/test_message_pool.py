@@ -9,7 +9,7 @@ import pytest
 from l3agent.rpc.message_pool import MessagePool
 
 
-def test_so_many_are_in_work_at_a_time_and_the_others_come_in_turn() -> None:
+def test_messages_beyond_the_maximum_wait_in_order() -> None:
     pool, begun, go_on = MessagePool(2), list[int](), eventlet.Event()
 
     def work(number: int) -> None:
@@ -40,7 +40,7 @@ def test_one_that_dies_of_whatever_does_not_cost_the_next(error: BaseException) 
     assert done == ["next"]
 
 
-def test_a_stop_waits_for_what_is_in_work() -> None:
+def test_shutdown_waits_for_messages_in_flight() -> None:
     pool, done = MessagePool(1), list[str]()
     pool.submit(lambda: (eventlet.sleep(0.05), done.append("done")))
     pool.shutdown(wait=False)

@@ -26,35 +26,35 @@ class Endpoint:
 
 
 def _broken(*_: Any) -> None:
-    """Listen, and fail: no message may suffer from that."""
+    """Raise an error, which must not affect the message."""
     raise LookupError
 
 
 @pytest.fixture
-def told() -> Iterator[tuple[Client, Connection, list[tuple[str, str, str]]]]:
+def messages() -> Iterator[tuple[Client, Connection, list[tuple[str, str, str]]]]:
     conf = cfg.ConfigOpts()
     conf([])
     transport = get_transport(conf, "local:///traffic")
     on_result(transport, _broken)
     on_message(transport, _broken)
-    heard: list[tuple[str, str, str]] = []
-    on_result(transport, lambda *message: heard.append(message))
+    results: list[tuple[str, str, str]] = []
+    on_result(transport, lambda *message: results.append(message))
     connection = Connection(transport, host="here")
     connection.create_consumer("topic", [Endpoint()])
     assert not connection.connected
     connection.consume_in_threads()
     assert connection.connected
-    yield Client(transport, "topic", timeout=1), connection, heard
+    yield Client(transport, "topic", timeout=1), connection, results
     connection.close()
     assert not connection.connected
 
 
-def test_each_message_is_told_at_both_ends_with_its_result(told: Any) -> None:
-    client, _, heard = told
+def test_observers_of_both_ends_get_each_message_with_its_result(messages: Any) -> None:
+    client, _, results = messages
     client.call(admin_context(), "ping")
     with pytest.raises(RemoteError):
         client.call(admin_context(), "fail")
-    assert sorted(heard) == [
+    assert sorted(results) == [
         ("fail", "in", "error"),
         ("fail", "out", "error"),
         ("ping", "in", "ok"),
@@ -62,23 +62,23 @@ def test_each_message_is_told_at_both_ends_with_its_result(told: Any) -> None:
     ]
 
 
-def test_a_method_that_nobody_has_gets_no_name_here(told: Any) -> None:
-    client, _, heard = told
+def test_unknown_methods_share_one_name(messages: Any) -> None:
+    client, _, results = messages
     with pytest.raises(RemoteError):
         client.call(admin_context(), "made_up_by_whoever_reaches_the_broker")
-    assert (UNKNOWN_METHOD, "in", "error") in heard
+    assert (UNKNOWN_METHOD, "in", "error") in results
 
 
-def test_no_answer_is_told(told: Any) -> None:
-    client, connection, heard = told
+def test_a_missing_answer_is_reported_as_unavailable(messages: Any) -> None:
+    client, connection, results = messages
     connection.close()
     with pytest.raises(ServerUnavailable):
         client.call(admin_context(), "ping", timeout=0.1)
-    assert heard == [("ping", "out", "unavailable")]
+    assert results == [("ping", "out", "unavailable")]
 
 
-def test_what_failed_is_recorded_with_its_reason(told: Any) -> None:
-    client, connection, _ = told
+def test_what_failed_is_recorded_with_its_reason(messages: Any) -> None:
+    client, connection, _ = messages
     recorded: list[Message] = []
     on_message(client._transport, recorded.append)
     assert client.call(admin_context(), "ping") == "pong"

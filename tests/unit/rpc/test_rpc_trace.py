@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The recorder of messages: what it writes, for whom, and when it ends. With an agent: functional/test_rpc_trace.py."""
+"""The trace of messages: contents, permissions and end. With an agent: functional/test_rpc_trace.py."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ def test_private_values_are_replaced_by_the_same_ones_and_secrets_by_none(tmp_pa
     trace = RpcTrace(str(path), "node1", limit=10_000, redacted=PRIVATE)
     arguments = {"ship": "Pequod", "crew": [{"captain": "Ahab", "password": "w", "auth_token": ""}], "depth": 7}
     trace.write(Message("call", "sea", "sail", "1.2", arguments, {"ship": "Pequod", "captain": "Pequod"}))
-    header, said = entries(path)
+    header, written = entries(path)
     assert header == {"l3agent_rpc_trace": 1, "host": "host-1"}
-    assert (said["call"], said["topic"], said["version"]) == ("sail", "sea", "1.2")
-    assert said["args"] == {
+    assert (written["call"], written["topic"], written["version"]) == ("sail", "sea", "1.2")
+    assert written["args"] == {
         "ship": "ship-2",
         "crew": [{"captain": "person-3", "password": "***", "auth_token": "***"}],
         "depth": 7,
     }
-    assert said["result"] == {"ship": "ship-2", "captain": "person-4"}
+    assert written["result"] == {"ship": "ship-2", "captain": "person-4"}
 
 
-def test_the_three_kinds_of_messages_are_told_apart(tmp_path: Path) -> None:
+def test_the_three_kinds_of_messages_differ(tmp_path: Path) -> None:
     path = tmp_path / "trace"
     trace = RpcTrace(str(path), "node1", limit=10_000, redacted={})
     for kind in ("call", "cast", "in"):

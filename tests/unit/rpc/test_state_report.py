@@ -13,7 +13,7 @@ from l3agent.rpc import Connection, StateReporter, Target, get_transport
 
 
 class Server:
-    """The report-state callback of a server: keeps what it is told, answers as it is told to."""
+    """The report-state callback of a server: stores reports and returns a given answer."""
 
     target = Target(version="1.1")
 
@@ -68,7 +68,7 @@ def reporter(transport: Any, revived: list[str]) -> StateReporter:
     )
 
 
-def test_a_report_says_who_and_how(server: Server, reporter: StateReporter) -> None:
+def test_a_report_has_identity_and_state(server: Server, reporter: StateReporter) -> None:
     assert reporter.report() == "alive"
     report = server.reports[0]
     assert uuid.UUID(report.pop("uuid"))

@@ -24,7 +24,7 @@ Call = Callable[..., Any]
 
 
 class ScriptedTransport:
-    """Stands for a driver: each call does what comes next in its script."""
+    """Replaces a driver: each call runs the next step of a script."""
 
     def __init__(self, conf: cfg.ConfigOpts) -> None:
         self.conf = conf
@@ -51,7 +51,7 @@ def scripted(conf: cfg.ConfigOpts, monkeypatch: pytest.MonkeyPatch) -> Iterator[
     transport = get_transport(conf, f"local:///{uuid.uuid4()}")
     script = ScriptedTransport(conf)
     monkeypatch.setattr(transport, "_send", script._send)
-    monkeypatch.setattr(transport._driver, "enforces_timeouts", False)  # like all drivers but this one
+    monkeypatch.setattr(transport._driver, "enforces_timeouts", False)  # as in all other drivers
     yield Client(transport, "topic", timeout=0.1, max_timeout=0.4), script
 
 
@@ -99,7 +99,7 @@ def test_a_bad_url_is_a_configuration_error_that_keeps_the_password(conf: cfg.Co
 @pytest.mark.parametrize(
     "form", ["rabbit://user:{}@host/", "rabbit://one:pw1@a,user:{}@host:56/v", "rabbit://user:{}@"]
 )
-def test_a_password_that_makes_the_url_unreadable_is_not_said_and_how_to_write_it_is(
+def test_the_error_for_an_invalid_url_has_no_password_but_a_hint(
     conf: cfg.ConfigOpts, form: str, password: str
 ) -> None:
     with pytest.raises(ConfigError, match=r"^transport_url: rabbit://(user|one):\*\*\*@") as error:
@@ -165,7 +165,7 @@ def test_a_timeout_given_with_the_call_is_kept_and_leaves_the_others_alone(scrip
 
 
 def test_a_driver_that_blocks_and_holds_on_does_not_hold_the_caller(scripted: Any) -> None:
-    """As the rabbit driver does without a broker: it waits for a lock even while it is interrupted."""
+    """Wait for a lock even while interrupted, as the rabbit driver does without a broker."""
     client, transport = scripted
 
     def hold_on() -> None:
@@ -183,7 +183,7 @@ def test_a_driver_that_blocks_and_holds_on_does_not_hold_the_caller(scripted: An
 
 
 def test_what_the_driver_sees_at_the_deadline_is_an_exception(scripted: Any) -> None:
-    """Its pool counts a connection as gone for an ``Exception`` only; others would use the pool up."""
+    """Its pool releases a connection for an ``Exception`` only; other errors would exhaust the pool."""
     client, transport = scripted
     seen: list[BaseException] = []
 

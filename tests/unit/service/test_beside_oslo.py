@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Each cell of the README's table of oslo.service and ours is what is observed; each row is a fault that is cured."""
+"""Each cell of the README's comparison with oslo.service is observed, and the cells of each row differ."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ def test_the_table_has_a_row_for_each_observation_and_no_other() -> None:
 
 
 @pytest.mark.parametrize("row", ROWS)
-def test_each_row_is_a_fault_of_the_original_that_is_cured(row: str) -> None:
+def test_each_row_has_different_cells(row: str) -> None:
     assert _table()[row][OSLO] != _table()[row][OURS]
 
 
 @pytest.mark.parametrize("library", [OSLO, OURS])
 @pytest.mark.parametrize("row", _rows())
-def test_each_cell_is_what_is_observed(row: str, library: str, request: pytest.FixtureRequest) -> None:
+def test_each_cell_is_observed(row: str, library: str, request: pytest.FixtureRequest) -> None:
     observe = ROWS[row]
     needs = {name: request.getfixturevalue(name) for name in inspect.signature(observe).parameters if name != "library"}
     assert observe(library, **needs) == _table()[row][library]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What users of oslo.service 4.8 rely on, as rules of our own words: each holds for the original and for ours."""
+"""Rules that users of oslo.service 4.8 rely on; each holds for the original and for ours."""
 
 from __future__ import annotations
 
@@ -223,7 +223,7 @@ def test_timers_are_stopped_together(group: Any) -> None:
     assert not any(timer._running for timer in timers)
 
 
-def test_a_dynamic_timer_waits_as_long_as_its_function_says(group: Any) -> None:
+def test_a_dynamic_timer_waits_for_the_time_that_its_function_returns(group: Any) -> None:
     calls: list[float] = []
 
     def call() -> float:

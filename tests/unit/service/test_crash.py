@@ -14,7 +14,7 @@ from l3agent.testing import wait_until
 
 
 class Dying:
-    """Dies each time it is called, of what comes next, and ends in peace when nothing is left."""
+    """Raises the next error at each call, and returns when none is left."""
 
     def __init__(self, *errors: BaseException) -> None:
         self.errors = list(errors)
@@ -95,11 +95,11 @@ def test_a_graceful_stop_does_not_wait_for_what_begins_again_for_ever(caplog: py
         eventlet.sleep(60)
 
     group.add_thread(restart_on_crash(serve))
-    group.add_thread(lambda: (eventlet.sleep(0.05), done.append("work in hand")))
+    group.add_thread(lambda: (eventlet.sleep(0.05), done.append("work in progress")))
     eventlet.sleep(0)
     with eventlet.Timeout(20):
         assert group.stop(graceful=True, timeout=30) == []
-    assert done == ["work in hand"]
+    assert done == ["work in progress"]
     assert not caplog.text
 
 

@@ -41,20 +41,20 @@ def test_these_tests_run_on_the_hub_that_was_asked_for() -> None:
 def test_a_block_is_logged_with_its_stack_and_not_interrupted(
     watch: HubMonitor, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """In one of ten tries: a machine that others use too holds the hub up in other places."""
+    """Retry up to ten times: on a busy machine the hub may be delayed in other places."""
 
-    def is_said() -> bool:
+    def is_reported() -> bool:
         caplog.clear()
         before = watch.blocks
         assert hold(0.4) == "not interrupted"
-        eventlet.sleep(0.1)  # what a native thread found is logged by the greenthread
+        eventlet.sleep(0.1)  # the greenthread logs the stack that the native thread has captured
         return watch.blocks > before and "in hold\n" in caplog.text and "test_hub_monitor.py" in caplog.text
 
-    assert any(is_said() for _ in range(10))
+    assert any(is_reported() for _ in range(10))
 
 
 def test_a_block_recorded_after_its_end_keeps_its_duration(caplog: pytest.LogCaptureFixture) -> None:
-    """The native thread saw the probe late by 1.5 s and was held up; meanwhile the hub measured and went on."""
+    """Delay the native thread after it has found the probe 1.5 s late; meanwhile the hub measures and continues."""
     watch = HubMonitor(limit=1.0)
     watch._due = hub_monitor._now()
     watch._stack = ("the stack\n", watch._due - 5, 1.5)
@@ -72,7 +72,7 @@ def test_the_lag_is_measured(watch: HubMonitor) -> None:
 
 
 def test_waiting_is_no_block(watch: HubMonitor) -> None:
-    """In one of ten tries: a machine that others use too holds the hub up by itself."""
+    """Retry up to ten times: a busy machine delays the hub by itself."""
 
     def blocks_of_a_wait() -> int:
         before = watch.blocks
@@ -114,7 +114,7 @@ for_ever()
 """
 
 
-def test_a_block_that_never_ends_is_said_on_stderr() -> None:
+def test_a_block_without_end_is_written_to_stderr() -> None:
     with subprocess.Popen([sys.executable, "-c", _STUCK], stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         try:

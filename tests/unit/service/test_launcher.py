@@ -21,10 +21,10 @@ from tests.support.service_manager import ServiceManager
 from tests.support.service_process import Process
 
 Start = Callable[..., Process]
-AT_ONCE_S = 0.05  # the best of several: a machine that others use too may keep any of them waiting
+AT_ONCE_S = 0.05  # the minimum of several: a busy machine may delay any of them
 TRIES = 20
 _METHODS = dict.fromkeys(("start", "stop", "wait", "reset"), lambda: None)
-SOON_S = 30  # one alone; the hub of itself would take up to 60 s
+SOON_S = 30  # only one; an idle hub wakes up after up to 60 s
 
 
 def test_a_second_signal_kills_at_once_even_when_the_hub_is_stuck(start: Start) -> None:
@@ -54,13 +54,13 @@ def test_a_signal_interrupts_a_start_that_hangs(start: Start) -> None:
 
 
 @pytest.mark.parametrize(("mode", "status"), [("error", 1), ("permission", 77), ("config", 78), ("crash", 70)])
-def test_the_exit_status_says_why(start: Start, mode: str, status: int) -> None:
+def test_the_exit_status_depends_on_the_error(start: Start, mode: str, status: int) -> None:
     process = start(mode)
     process.line("stopped")
     assert process.status() == status
 
 
-def test_a_wrong_configuration_is_said_without_a_traceback(start: Start) -> None:
+def test_a_configuration_error_is_logged_without_a_traceback(start: Start) -> None:
     process = start("config")
     process.status()
     assert "x: wrong" in process.log
@@ -69,7 +69,7 @@ def test_a_wrong_configuration_is_said_without_a_traceback(start: Start) -> None
 
 @pytest.mark.parametrize("hub", ["epolls", "poll", "asyncio"])
 def test_signals_act_within_50_ms_on_an_idle_hub(start: Start, hub: str) -> None:
-    """Nothing is open and no timer runs: of itself the hub would wake after up to 60 s."""
+    """Nothing is open and no timer runs: an idle hub wakes up after up to 60 s."""
     process = start(EVENTLET_HUB=hub)
     process.line("started")
     assert any(_time_of_a_reset(process, number) < AT_ONCE_S for number in range(TRIES))
@@ -102,14 +102,14 @@ def test_sigusr2_shows_greenthreads_services_and_options_and_keeps_secrets(start
     wait_until(lambda: "transport_url" in process.log or "graceful_shutdown_timeout = 1" in process.log)
     assert "1 Program = started" in process.log
     assert "max_lag_s" in process.log
-    assert "services.py" in process.log  # where the service is parked
+    assert "services.py" in process.log  # the method in which the service waits
     assert "word = first" in process.log
     process.signal(signal.SIGTERM)
     assert process.status() == 0
 
 
 @pytest.mark.feature("process.sighup")
-def test_hang_up_says_which_options_changed_and_which_need_a_restart(start: Start) -> None:
+def test_sighup_logs_changed_options_and_options_that_need_a_restart(start: Start) -> None:
     process = start()
     process.line("started")
     process.configure("second", fixed="moved")
@@ -125,7 +125,7 @@ def test_hang_up_says_which_options_changed_and_which_need_a_restart(start: Star
 
 
 @pytest.mark.feature("process.sighup")
-def test_hang_up_opens_log_files_again(start: Start, tmp_path: Path) -> None:
+def test_sighup_reopens_log_files(start: Start, tmp_path: Path) -> None:
     process = start(OS_DEFAULT__LOG_FILE=str(tmp_path / "program.log"))
     process.line("started")
     wait_until((tmp_path / "program.log").exists, timeout=60)
@@ -139,7 +139,7 @@ def test_hang_up_opens_log_files_again(start: Start, tmp_path: Path) -> None:
 
 
 @pytest.mark.feature("process.sighup")
-def test_hang_up_works_each_time_while_a_start_takes_long(
+def test_sighup_works_repeatedly_during_a_long_start(
     start: Start, service_manager: ServiceManager, tmp_path: Path
 ) -> None:
     log = tmp_path / "program.log"
@@ -153,10 +153,10 @@ def test_hang_up_works_each_time_while_a_start_takes_long(
         wait_until(log.exists, timeout=60)
     process.signal(signal.SIGTERM)
     assert process.status() == 0
-    assert [one.split("\n")[0] for one in service_manager.told_within(0.5)] == ["RELOADING=1"] * 2 + ["STOPPING=1"]
+    assert [one.split("\n")[0] for one in service_manager.receive_within(0.5)] == ["RELOADING=1"] * 2 + ["STOPPING=1"]
 
 
-def test_hang_up_with_reload_begins_a_start_that_takes_long_anew(start: Start, service_manager: ServiceManager) -> None:
+def test_sighup_with_reload_restarts_a_long_start(start: Start, service_manager: ServiceManager) -> None:
     process = start("reload hanging_start")
     for _ in range(3):
         process.line("starting")
@@ -165,18 +165,18 @@ def test_hang_up_with_reload_begins_a_start_that_takes_long_anew(start: Start, s
     process.line("starting")
     process.signal(signal.SIGTERM)
     assert process.status() == 0
-    assert [one.split("\n")[0] for one in service_manager.told_within(0.5)] == ["RELOADING=1"] * 3 + ["STOPPING=1"]
+    assert [one.split("\n")[0] for one in service_manager.receive_within(0.5)] == ["RELOADING=1"] * 3 + ["STOPPING=1"]
 
 
-def test_hang_up_with_reload_is_over_when_all_have_started_again(start: Start, service_manager: ServiceManager) -> None:
+def test_sighup_with_reload_ends_when_all_have_started_again(start: Start, service_manager: ServiceManager) -> None:
     process = start("reload")
-    service_manager.told("READY")
+    service_manager.receive("READY")
     process.signal(signal.SIGHUP)
-    service_manager.told("RELOADING")
-    service_manager.told("READY")
-    heard = time.monotonic()
+    service_manager.receive("RELOADING")
+    service_manager.receive("READY")
+    ready_at = time.monotonic()
     process.line("started")
-    assert process.line("started")[1] < heard
+    assert process.line("started")[1] < ready_at
 
 
 def test_a_configuration_that_cannot_be_read_leaves_all_as_it_was(start: Start) -> None:
@@ -193,54 +193,52 @@ def test_a_configuration_that_cannot_be_read_leaves_all_as_it_was(start: Start) 
 
 
 @pytest.mark.feature("process.readiness")
-def test_the_service_manager_hears_all_of_a_life_and_only_what_is_true(
-    start: Start, service_manager: ServiceManager
-) -> None:
+def test_the_service_manager_receives_each_state_in_order(start: Start, service_manager: ServiceManager) -> None:
     interval = 0.6
     process = start(WATCHDOG_USEC=str(int(interval * 1e6)))
-    ready = service_manager.told()
-    heard = time.monotonic()
+    ready = service_manager.receive()
+    ready_at = time.monotonic()
     assert ready == "READY=1\nSTATUS=running, 1 services"
-    assert process.line("started")[1] < heard
+    assert process.line("started")[1] < ready_at
     for _ in range(2):
-        service_manager.told("WATCHDOG=1")
+        service_manager.receive("WATCHDOG=1")
 
     process.configure("sick")
     process.signal(signal.SIGHUP)
-    # The health is looked at meanwhile: what it finds may come before or after the end of the reload.
-    reloading, ready, status = service_manager.told_all("RELOADING", "READY", "STATUS")
+    # The health is checked concurrently: its result may arrive before or after the end of the reload.
+    reloading, ready, status = service_manager.receive_all("RELOADING", "READY", "STATUS")
     assert reloading.startswith("RELOADING=1\nMONOTONIC_USEC=")
     assert (ready, status) == ("READY=1", "STATUS=not healthy: Program, 1 services")
-    assert service_manager.told_within(2 * interval) == []
+    assert service_manager.receive_within(2 * interval) == []
 
     process.configure("well")
     process.signal(signal.SIGHUP)
-    assert service_manager.told_all("WATCHDOG", "STATUS")[1] == "STATUS=running, 1 services"
+    assert service_manager.receive_all("WATCHDOG", "STATUS")[1] == "STATUS=running, 1 services"
 
     process.configure("block")
     process.signal(signal.SIGHUP)
-    service_manager.told("BLOCK=1")
-    assert service_manager.told() == "BLOCK=0"  # the block is longer than the interval
-    service_manager.told("WATCHDOG")
-    # The feeding and the report both follow the block, in no certain order.
+    service_manager.receive("BLOCK=1")
+    assert service_manager.receive() == "BLOCK=0"  # the block is longer than the interval
+    service_manager.receive("WATCHDOG")
+    # The watchdog notification and the report both follow the block, in any order.
     wait_until(lambda: "in hold_the_hub" in process.log, timeout=60)
 
     process.signal(signal.SIGTERM)
-    assert service_manager.told("STOPPING") == "STOPPING=1\nSTATUS=stopping"
+    assert service_manager.receive("STOPPING") == "STOPPING=1\nSTATUS=stopping"
     assert process.status() == 0
 
 
 def test_a_start_that_fails_is_never_reported_as_ready(start: Start, service_manager: ServiceManager) -> None:
     start("error")
-    assert service_manager.told().startswith("STOPPING=1")
+    assert service_manager.receive().startswith("STOPPING=1")
 
 
 def test_a_start_that_does_not_return_is_named_once_in_the_log_and_the_status(
     start: Start, service_manager: ServiceManager
 ) -> None:
     process = start("hanging_start", START_TIMEOUT="0.5")
-    assert service_manager.told() == "STATUS=starting, Program has not started within 0.5 s"
-    assert service_manager.told_within(2) == []
+    assert service_manager.receive() == "STATUS=starting, Program has not started within 0.5 s"
+    assert service_manager.receive_within(2) == []
     wait_until(lambda: "The start of Program has not returned within 0.5 s" in process.log, timeout=60)
     assert process.log.count("has not returned") == 1
 
@@ -276,9 +274,9 @@ def test_workers_each_run_the_service(start: Start) -> None:
 @pytest.mark.forks
 def test_workers_are_reported_as_ready_when_all_have_started(start: Start, service_manager: ServiceManager) -> None:
     process = start(workers=2)
-    assert service_manager.told() == "READY=1\nSTATUS=running, 2 workers"
-    heard = time.monotonic()
-    assert max(process.line("started")[1] for _ in range(2)) < heard
+    assert service_manager.receive() == "READY=1\nSTATUS=running, 2 workers"
+    ready_at = time.monotonic()
+    assert max(process.line("started")[1] for _ in range(2)) < ready_at
 
 
 @pytest.mark.forks
@@ -292,7 +290,7 @@ def test_a_worker_that_dies_is_replaced(start: Start) -> None:
 
 
 @pytest.mark.forks
-def test_hang_up_reaches_each_worker(start: Start) -> None:
+def test_sighup_reaches_each_worker(start: Start) -> None:
     process = start(workers=2)
     pids = {process.line("started")[0] for _ in range(2)}
     process.configure("second")
@@ -303,7 +301,7 @@ def test_hang_up_reaches_each_worker(start: Start) -> None:
 
 
 @pytest.mark.forks
-def test_hang_up_with_reload_replaces_the_workers(start: Start) -> None:
+def test_sighup_with_reload_replaces_the_workers(start: Start) -> None:
     process = start("reload", workers=2)
     pids = {process.line("started")[0] for _ in range(2)}
     process.signal(signal.SIGHUP)
@@ -322,7 +320,7 @@ def test_a_report_is_asked_of_all_workers(start: Start) -> None:
 
 
 @pytest.mark.forks
-def test_workers_that_cannot_start_come_back_at_one_a_second_and_signals_are_heard_meanwhile(start: Start) -> None:
+def test_failing_workers_are_replaced_once_per_second_and_signals_are_processed(start: Start) -> None:
     process = start("error", workers=2)
     starts = [process.line("starting")[1] for _ in range(6)]
     assert max(starts) - min(starts) > 1.5
@@ -332,13 +330,13 @@ def test_workers_that_cannot_start_come_back_at_one_a_second_and_signals_are_hea
 
 @pytest.mark.forks
 def test_workers_that_cannot_start_are_never_reported_as_ready(start: Start, service_manager: ServiceManager) -> None:
-    """Not in the moments either in which all have died and none is there."""
+    """This includes the intervals in which all have died and none is replaced yet."""
     process = start("error", workers=2)
     for _ in range(6):
         process.line("starting")
     process.signal(signal.SIGTERM)
     assert process.status() == 0
-    assert service_manager.told().startswith("STOPPING=1")
+    assert service_manager.receive().startswith("STOPPING=1")
 
 
 @pytest.mark.forks
@@ -353,12 +351,12 @@ def test_the_watchdog_is_fed_while_each_worker_is_healthy(start: Start, service_
     interval = 0.6
     process = start(workers=2, WATCHDOG_USEC=str(int(interval * 1e6)))
     pid = min(process.line("started")[0] for _ in range(2))
-    service_manager.told("WATCHDOG")
+    service_manager.receive("WATCHDOG")
     os.kill(pid, signal.SIGSTOP)
-    # What was fed before may still be on its way.
-    assert any(service_manager.told_within(2 * interval) == [] for _ in range(5))
+    # An earlier notification may still be in the queue.
+    assert any(service_manager.receive_within(2 * interval) == [] for _ in range(5))
     os.kill(pid, signal.SIGCONT)
-    assert service_manager.told("WATCHDOG")
+    assert service_manager.receive("WATCHDOG")
 
 
 @pytest.mark.forks

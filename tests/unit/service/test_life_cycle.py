@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The life cycle as ``l3agent.service`` tells it, line by line, with real signals to this process."""
+"""The life cycle as in the docstring of ``l3agent.service``, line by line, with real signals to this process."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.support.service_manager import ServiceManager
 
 
 class Recorded:
-    """Writes what is done to it into a log that all of a test share."""
+    """Records its calls in a log that all services of a test share."""
 
     def __init__(self, name: str, log: list[str]) -> None:
         self.name, self.log = name, log
@@ -88,7 +88,7 @@ def life(monkeypatch: pytest.MonkeyPatch) -> Iterator[Life]:
 STOPS = ["stop c", "stop b", "stop a"]
 
 
-def test_line_1_nothing_runs_until_somebody_waits(life: Life) -> None:
+def test_line_1_nothing_starts_before_wait(life: Life) -> None:
     assert life.log == []
 
 
@@ -107,20 +107,20 @@ def test_line_3_ready_when_all_have_started_and_the_watchdog_while_all_are_healt
     life = Life()
     life.services[2].in_start = lambda: eventlet.sleep(0.1)
     life.services[0].is_ready = False
-    assert service_manager.told_within(0.05) == []
+    assert service_manager.receive_within(0.05) == []
     life.begin()
-    assert service_manager.told() == "STATUS=starting, not ready: Recorded"
-    assert service_manager.told_within(0.3) == []
+    assert service_manager.receive() == "STATUS=starting, not ready: Recorded"
+    assert service_manager.receive_within(0.3) == []
     life.services[0].is_ready = True
-    assert service_manager.told() == "READY=1\nSTATUS=running, 3 services"
-    assert service_manager.told("WATCHDOG=1")
+    assert service_manager.receive() == "READY=1\nSTATUS=running, 3 services"
+    assert service_manager.receive("WATCHDOG=1")
     life.services[1].well = False
-    service_manager.told("STATUS=not healthy: Recorded")
-    assert service_manager.told_within(0.3) == []
+    service_manager.receive("STATUS=not healthy: Recorded")
+    assert service_manager.receive_within(0.3) == []
     life.close()
 
 
-def test_line_3_a_service_that_is_not_ready_holds_the_others_up_for_so_long_only(
+def test_line_3_a_service_that_is_not_ready_delays_the_others_for_a_limited_time(
     service_manager: ServiceManager, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
 ) -> None:
     monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
@@ -130,9 +130,9 @@ def test_line_3_a_service_that_is_not_ready_holds_the_others_up_for_so_long_only
     life.services[0].is_ready = False
     life.begin()
     os.kill(os.getpid(), signal.SIGHUP)  # the end of a reload is not the end of the start
-    assert service_manager.told("READY") == "READY=1\nSTATUS=not ready: Recorded, 3 services"
+    assert service_manager.receive("READY") == "READY=1\nSTATUS=not ready: Recorded, 3 services"
     life.services[0].is_ready = True
-    assert service_manager.told("STATUS") == "STATUS=running, 3 services"
+    assert service_manager.receive("STATUS") == "STATUS=running, 3 services"
     life.close()
 
 
@@ -192,7 +192,7 @@ def test_line_7_a_thread_that_dies_stops_all_unless_it_is_restarted(life: Life) 
 def test_line_8_a_signal_stops_all_in_reverse_order_each_under_its_own_guard(
     life: Life, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
 ) -> None:
-    """That the second one kills shows ``test_a_second_signal_kills_at_once_even_when_the_hub_is_stuck``."""
+    """The kill by a second signal is tested by ``test_a_second_signal_kills_at_once_even_when_the_hub_is_stuck``."""
 
     def fail(graceful: bool) -> None:
         raise RuntimeError("x")
@@ -206,7 +206,7 @@ def test_line_8_a_signal_stops_all_in_reverse_order_each_under_its_own_guard(
 
 
 @pytest.mark.feature("process.graceful-stop")
-def test_line_9_work_in_hand_is_waited_for_until_the_deadline_and_then_killed_and_named(
+def test_line_9_work_in_progress_has_until_the_deadline_and_is_then_killed_and_named(
     life: Life, caplog: pytest.LogCaptureFixture
 ) -> None:
     life.launcher.services.stop_timeout = 0.5
@@ -224,7 +224,7 @@ def test_line_9_work_in_hand_is_waited_for_until_the_deadline_and_then_killed_an
 
 
 def test_line_10_the_exit_status_is_0_when_all_went_well(life: Life) -> None:
-    """The others are in lines 4, 7, 8 and 9."""
+    """Lines 4, 7, 8 and 9 test the other statuses."""
     life.begin()
     os.kill(os.getpid(), signal.SIGTERM)
     assert life.status() == 0

@@ -23,7 +23,7 @@ from l3agent.testing import running, wait_until
 
 COMPONENTS = {name: value for name, value in EventletBackend.get_service_components().items() if name[0] != "_"}
 
-#: Parameters whose default differs, and why; the tests below show what follows.
+#: Parameters whose default differs, with the reason; the tests below show the consequences.
 DIFFERENT = {
     "ThreadGroup.__init__ thread_pool_size": "unlimited: an eleventh thread would make its caller wait",
     "Service.stop graceful": "with a manager a stop drains; without one the default is the original's",
@@ -38,7 +38,7 @@ def our(name: str) -> Any:
 
 
 def functions(thing: Any) -> dict[str, Any]:
-    """Return what of a class or function users call, by name."""
+    """Return the public callables of a class or function, by name."""
     if not inspect.isclass(thing):
         return {"": thing}
     names = [name for name in dir(thing) if name[0] != "_" and inspect.isfunction(getattr(thing, name))]
@@ -72,7 +72,7 @@ def conf() -> cfg.ConfigOpts:
 
 
 class Waiting(Service):
-    """Records its life."""
+    """Records its calls."""
 
     def __init__(self) -> None:
         super().__init__(threads=2)
@@ -128,7 +128,7 @@ def test_wait_of_a_service_is_called_when_it_runs_after_each_reset_and_after_the
     wait_until(lambda: waiting.log == ["start", "wait"])
     launcher.restart()
     wait_until(lambda: waiting.log == ["start", "wait", "reset", "wait"])
-    assert len(waiting.tg.threads) == 1  # the service goes on
+    assert len(waiting.tg.threads) == 1  # the service continues
     launcher.stop()
     assert waiting.log[4:] == ["stop", "wait"]
     with eventlet.Timeout(30):
@@ -159,7 +159,7 @@ def test_several_workers_need_the_other_launcher(conf: cfg.ConfigOpts, waiting: 
     assert waiting.log == []
 
 
-def test_the_port_of_the_backdoor_is_told_to_the_service(conf: cfg.ConfigOpts, waiting: Waiting) -> None:
+def test_the_service_gets_the_port_of_the_backdoor(conf: cfg.ConfigOpts, waiting: Waiting) -> None:
     conf.register_opts(oslo.list_opts()[0][1])
     conf.set_override("backdoor_port", "0")
     launcher = Launcher(conf)
@@ -180,11 +180,11 @@ def test_a_handler_of_the_signal_handler_is_called_while_the_hub_is_idle(
     launcher = ours.launch(conf, waiting)
     ended = eventlet.spawn(launcher.wait)
     wait_until(lambda: "wait" in waiting.log)
-    heard: list[int] = []
-    ours.SignalHandler().add_handler("SIGUSR1", lambda signo, frame: heard.append(signo))
+    received: list[int] = []
+    ours.SignalHandler().add_handler("SIGUSR1", lambda signo, frame: received.append(signo))
     try:
         os.kill(os.getpid(), signal.SIGUSR1)
-        wait_until(lambda: heard == [signal.SIGUSR1])
+        wait_until(lambda: received == [signal.SIGUSR1])
     finally:
         ours.SignalHandler().clear()
         launcher.stop()
@@ -217,7 +217,7 @@ def test_a_manager_gets_its_arguments_by_name(conf: cfg.ConfigOpts) -> None:
             super().__init__(None, host)
 
     class Bare:
-        """A manager that has none of the hooks."""
+        """A manager without any hook."""
 
         def __init__(self, **named: Any) -> None:
             self.named = named

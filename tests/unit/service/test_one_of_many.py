@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a node does once is done by one worker of a service."""
+"""Work that a node does once runs in one worker of a service."""
 
 from __future__ import annotations
 

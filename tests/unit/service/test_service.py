@@ -20,7 +20,7 @@ from l3agent.testing import running, wait_until
 
 
 class Recorder(Manager):
-    """Writes down what is done to it."""
+    """Records its calls."""
 
     target = Target(version="1.1")
 
@@ -136,13 +136,13 @@ def test_timers_run_the_report_and_the_periodic_tasks(service: Service) -> None:
 
 
 def test_a_task_runs_at_its_spacing_however_long_the_periodic_interval_is(service: Service) -> None:
-    """In the original a task with a spacing of 1 s runs every 40 s, since nobody looks more often."""
+    """In the original a task with a spacing of 1 s runs every 40 s, the interval of its timer."""
     service.periodic_interval = 40
     service.start()
     wait_until(lambda: service.manager.log.count("tick True") > 3)
 
 
-def test_tasks_run_when_their_spacing_says(conf: cfg.ConfigOpts, transport: Any) -> None:
+def test_tasks_run_at_their_spacing(conf: cfg.ConfigOpts, transport: Any) -> None:
     class Tasks(Manager):
         def __init__(self, conf: cfg.ConfigOpts, host: str) -> None:
             super().__init__(conf, host)
@@ -178,7 +178,7 @@ def test_tasks_run_when_their_spacing_says(conf: cfg.ConfigOpts, transport: Any)
     log = ran()
     assert (log.count("late"), log.count("at once")) == (0, 1)
     assert log.count("external") >= 3
-    # The tasks that another process may do are left to it.
+    # Tasks for another process do not run.
     assert "external" not in ran(run_external_periodic_tasks=False)
 
 
@@ -223,7 +223,7 @@ def test_stop_takes_no_more_messages_and_then_stops_the_manager(service: Service
     assert service.manager.log[-1] == "stop True"
 
 
-def test_stop_lets_the_message_in_hand_be_worked_off(service: Service, client: Client) -> None:
+def test_stop_waits_for_the_message_in_flight(service: Service, client: Client) -> None:
     service.start()
     client.cast(admin_context(), "work", seconds=0.1)
     eventlet.sleep(0.01)
@@ -244,10 +244,10 @@ def test_stop_ends_within_the_deadline_and_kills_what_is_left(
     assert "Killed after" in caplog.text
 
 
-def test_a_message_in_hand_has_all_of_the_deadline(
+def test_a_message_in_flight_may_use_the_whole_deadline(
     service: Service, client: Client, conf: cfg.ConfigOpts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Leaving the broker has a shorter one of its own, for a broker that is gone."""
+    """The disconnect has a shorter deadline, for an unreachable broker."""
     monkeypatch.setattr("l3agent.rpc.connection.DISCONNECT_TIMEOUT_S", 0.1)
     service.start()
     client.cast(admin_context(), "work", seconds=0.5)
@@ -284,9 +284,7 @@ def test_what_did_not_come_to_its_end_makes_the_exit_status_1(
     assert "1 messages in flight were not processed" in caplog.text
 
 
-def test_a_report_that_the_server_does_not_answer_keeps_nobody_from_the_end(
-    service: Service, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_unanswered_report_does_not_delay_the_stop(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     reports: list[int] = []
 
     def report() -> None:
@@ -365,6 +363,8 @@ def test_create_takes_a_manager_by_its_dotted_path(conf: cfg.ConfigOpts) -> None
         ({"binary": "x", "manager": "no.such.Class"}, "no.such.Class"),
     ],
 )
-def test_create_says_what_is_missing(conf: cfg.ConfigOpts, arguments: dict[str, Any], said: str) -> None:
+def test_the_error_of_create_names_the_missing_argument(
+    conf: cfg.ConfigOpts, arguments: dict[str, Any], said: str
+) -> None:
     with pytest.raises(ConfigError, match=said):
         Service.create(**arguments, conf=conf)

@@ -16,7 +16,7 @@ from l3agent.testing import wait_until
 
 
 class Recorded:
-    """A service that writes into a shared log what is done to it, and does as told."""
+    """A service that records its calls in a shared log and runs given functions."""
 
     def __init__(self, log: list[str], name: str, *, start: Any = None, stop: Any = None, reset: Any = None) -> None:
         self.log, self.binary, self.runs = log, name, False
@@ -65,7 +65,7 @@ def started(services: Services) -> None:
 
 
 def failed(services: Services) -> int:
-    """Return the status that ``wait`` ends with."""
+    """Return the status of the SystemExit that ``wait`` raises."""
     with eventlet.Timeout(30), pytest.raises(SystemExit) as exit_:
         services.wait()
     assert isinstance(exit_.value.code, int)
@@ -89,7 +89,7 @@ def test_services_stop_in_reverse_order(services: Services, log: list[str]) -> N
 
 
 def test_any_number_of_services_can_be_parked(services: Services, log: list[str]) -> None:
-    """The original container waits for ever in the eleventh ``add``."""
+    """In the original container the eleventh ``add`` blocks for ever."""
     with eventlet.Timeout(30):
         for number in range(100):
             services.add(Recorded(log, str(number)))
@@ -160,7 +160,7 @@ def test_a_thread_that_dies_ends_the_services_with_status_70(services: Services,
 
 
 def test_a_thread_of_an_unchanged_service_of_oslo_that_dies_is_not_silent(services: Services) -> None:
-    """In the original container its traceback goes to stderr, and the service lives on half dead."""
+    """In the original container its traceback goes to stderr, and the service continues without the thread."""
     theirs = oslo_service.Service()
     services.add(theirs)
     started(services)

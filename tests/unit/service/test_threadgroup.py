@@ -71,7 +71,7 @@ def test_a_stop_kills_at_once(group: ThreadGroup) -> None:
     assert not group.threads
 
 
-def test_a_graceful_stop_lets_work_in_hand_end(group: ThreadGroup) -> None:
+def test_a_graceful_stop_waits_for_work_in_progress(group: ThreadGroup) -> None:
     done: list[str] = []
     group.add_thread(lambda: (eventlet.sleep(0.05), done.append("thread")))
     group.add_timer(60, lambda: (eventlet.sleep(0.05), done.append("timer")))
@@ -100,7 +100,7 @@ def test_a_stop_from_a_thread_of_the_group_spares_that_thread(group: ThreadGroup
 
 
 def test_a_timer_keeps_its_beat_when_a_call_takes_longer(group: ThreadGroup) -> None:
-    """The original calls again at once, 0.1 s beside the beat, and stays there."""
+    """The original calls again at once, 0.1 s off the schedule, and keeps the offset."""
     calls: list[float] = []
     begin = time.monotonic()
 
@@ -132,7 +132,9 @@ def test_a_timer_stops_at_once(group: ThreadGroup) -> None:
     assert timer._thread is None
 
 
-def test_a_timer_that_fails_is_a_crash_unless_it_shall_go_on(group: ThreadGroup, crashes: list[BaseException]) -> None:
+def test_an_error_of_a_timer_is_a_crash_unless_stop_on_exception_is_false(
+    group: ThreadGroup, crashes: list[BaseException]
+) -> None:
     calls: list[int] = []
 
     def fail() -> None:

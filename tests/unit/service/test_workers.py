@@ -46,7 +46,7 @@ def test_a_worker_that_was_asked_to_stop_twice_is_killed_only_by_a_signal_after_
     pid = min(_started(process))
     os.kill(pid, signal.SIGTERM)  # an operator
     assert process.line("stop")[0] == pid
-    process.signal(signal.SIGTERM)  # the parent passes it on
+    process.signal(signal.SIGTERM)  # the parent forwards it
     assert {process.line("stopped")[0] for _ in range(2)} >= {pid}
     assert process.status() == 0
 
@@ -100,5 +100,5 @@ def test_the_parent_leaves_the_statuses_of_its_other_children_alone(start: Start
 
 def test_a_start_that_does_not_return_is_named_with_its_worker(start: Start, service_manager: ServiceManager) -> None:
     process = start("hanging_start", workers=2, START_TIMEOUT="0.5")
-    assert service_manager.told("STATUS=starting, not started within 0.5 s: Program (worker ")
+    assert service_manager.receive("STATUS=starting, not started within 0.5 s: Program (worker ")
     wait_until(lambda: "The start of Program has not returned within 0.5 s" in process.log, timeout=60)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What users of the library test with."""
+"""The test helpers for users of the library."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ pytest_plugins = ["pytester"]
 
 
 class Lazy:
-    """A service that takes its time, to start or to stop."""
+    """A service with a slow start or stop."""
 
     def __init__(self, start: float = 0, stop: float = 0) -> None:
         self.log: list[str] = []
@@ -66,7 +66,7 @@ def test_a_start_that_takes_too_long_is_an_error() -> None:
         pass
 
 
-def test_wait_until_returns_what_the_predicate_said_or_tells_what_it_says_still() -> None:
+def test_wait_until_returns_the_result_or_raises_with_the_last_one() -> None:
     answers = iter([0, "", "yes"])
     assert wait_until(lambda: next(answers)) == "yes"
     before = time.monotonic()
@@ -134,7 +134,7 @@ def test_the_fixtures_are_there_for_pytest(pytester: pytest.Pytester) -> None:
     result.stdout.fnmatch_lines(["*leaked greenthreads*"])
 
 
-def test_the_plugin_remembers_and_fails_when_told_to() -> None:
+def test_the_fake_plugin_stores_calls_and_fails_on_request() -> None:
     conf = cfg.ConfigOpts()
     conf([])
     transport = get_transport(conf, "local:///fake-plugin")
@@ -149,7 +149,7 @@ def test_the_plugin_remembers_and_fails_when_told_to() -> None:
         assert plugin.called("sync_routers") == [{"router_ids": ["r1"]}] * 3
 
 
-def test_the_dataplane_remembers_and_fails_when_told_to() -> None:
+def test_the_fake_dataplane_stores_states_and_fails_on_request() -> None:
     dataplane = FakeDataplane()
     key: Key = ("router", "r1")
     state: Any = object()

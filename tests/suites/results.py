@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The tests of an installed package, one by one, and what became of each."""
+"""Runs the tests of an installed package, and records the result of each."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 PASSED, FAILED, SKIPPED, HANGS = "passed", "failed", "skipped", "hangs"
 
 #: By test id: the outcome, and the reason.
-Outcomes = dict[str, tuple[str, str]]
+ResultsByTest = dict[str, tuple[str, str]]
 
 
 class Result(unittest.TestResult):
@@ -18,7 +18,7 @@ class Result(unittest.TestResult):
 
     def __init__(self) -> None:
         super().__init__()
-        self.outcomes: Outcomes = {}
+        self.outcomes: ResultsByTest = {}
 
     def stopTest(self, test: unittest.TestCase) -> None:
         super().stopTest(test)
