@@ -89,7 +89,7 @@ def test_the_page_shows_routers_topology_and_errors_and_what_tenants_wrote_is_te
     site.dataplane.fail_next(ApplyError("no room on the bridge"), times=10_000)
     site.agent.routers_updated(context, ["c0000001-0000-4000-8000-000000000000"])
     wait_until(lambda: site.agent.router_info["c0000001-0000-4000-8000-000000000000"].status == "error")
-    site.history.sample()
+    site.history.record_sample()
     text, output = browse(site.http.port, "--dump-dom")
     assert 'data-drawn="yes"' in text, output
     shown = Shown(text)
@@ -111,7 +111,7 @@ def test_the_page_shows_routers_topology_and_errors_and_what_tenants_wrote_is_te
 def test_a_thousand_routers_are_drawn_the_failed_ones_first(site: Site) -> None:
     routers = [a_router(id=f"c{number:07}-0000-4000-8000-000000000000", name=f"r{number}") for number in range(1000)]
     site.update(*routers)
-    site.agent.router_info[routers[777]["id"]].failed("out of luck", 0.0)
+    site.agent.router_info[routers[777]["id"]].record_failure("out of luck", 0.0)
     text, output = browse(site.http.port, "--dump-dom")
     assert 'data-drawn="yes"' in text, output
     cells = Shown(text).cells
