@@ -23,7 +23,7 @@ class Orphans:
         self._found: dict[str, float] = {}
 
     def find_expired(self, orphans: Set[str]) -> set[str]:
-        """Return the orphans whose grace period has expired; discard the records of all others that are not given.
+        """Return the orphans whose grace period has expired; record new orphans, discard the records of former ones.
 
         :param orphans: all orphans that a complete full sync found.
         """

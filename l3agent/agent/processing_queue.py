@@ -127,7 +127,7 @@ class ResourceProcessingQueue:
 
     @contextmanager
     def track_fetch(self) -> Iterator[int]:
-        """Return a context manager for a call to the server and the :meth:`add` of its answer: the number of its data.
+        """Yield the sequence number for the data of a call to the server; the block includes :meth:`add` of its answer.
 
         While a fetch lasts the queue records the updates that finish, so that the older answer does not revert them.
         """

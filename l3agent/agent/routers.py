@@ -94,7 +94,7 @@ class Routers:
         self.in_kernel_work: dict[Any, str] = {}
 
     def desired_state(self, router_id: str, payload: Mapping[str, Any]) -> RouterState:
-        """Return the state of a payload.
+        """Return the desired state of a payload.
 
         :raises InvalidRouter: the payload breaks the contract, or is that of another router.
         :raises RouterNotCompatible: the router is of a kind that this agent does not serve.
