@@ -23,7 +23,7 @@ _DOWN_S = 5.0
 
 
 class StatusSender(Protocol):
-    """See :meth:`l3agent.agent.plugin_api.L3PluginApi.update_floatingip_statuses`."""
+    """Type of :meth:`l3agent.agent.plugin_api.L3PluginApi.update_floatingip_statuses`."""
 
     def __call__(self, router_id: str, statuses: Mapping[str, str], *, timeout: float | None = None) -> None:
         """Call the server with the id of a router and statuses by id of the floating IP."""

@@ -24,7 +24,7 @@ def run_in_native_thread(call: Callable[..., R], *args: Any, **kwargs: Any) -> R
 
 
 def use_native_locks() -> None:
-    """Give the cached properties of ``ipaddress`` native locks. Idempotent.
+    """Replace the locks of the cached properties of ``ipaddress`` by native ones. Idempotent.
 
     Before Python 3.12 each has one lock for all networks of the process, and eventlet replaces existing locks with
     green ones when it patches. A native thread that holds one cannot wake a greenthread, which then waits forever. No

@@ -183,13 +183,13 @@ class ResourceProcessingQueue:
     # Suspension
 
     def suspend(self, router_id: str) -> None:
-        """Give a router to no worker until :meth:`resume`; keep the updates that arrive meanwhile."""
+        """Withhold a router from workers until :meth:`resume`; keep the updates that arrive meanwhile."""
         self._suspended.add(router_id)
         self._slots.pop(router_id, None)
         self._due.pop(router_id, None)
 
     def resume(self, router_id: str) -> None:
-        """Give a router to workers again; schedule its pending update."""
+        """End the suspension of a router; schedule its pending update."""
         self._suspended.discard(router_id)
         if router_id in self._dirty:
             self._schedule(router_id)
@@ -291,7 +291,7 @@ class ResourceProcessingQueue:
             self._wake_workers()
 
     def _schedule(self, router_id: str) -> None:
-        """Give a router a slot in a heap; keep the slot it has unless the new one has a better priority."""
+        """Push a router to a heap; keep its slot unless its priority improves or its need of a fetch changes."""
         if router_id in self._processing:
             return
         self._due.pop(router_id, None)

@@ -139,7 +139,7 @@ class StateCache:
 
 
 def _compress(line: str) -> bytes:
-    """Return a line compressed, at the level that costs an update 0.1 ms."""
+    """Return a line compressed at a level that takes 0.1 ms per update."""
     return zlib.compress(line.encode(), level=1)
 
 

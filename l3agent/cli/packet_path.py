@@ -305,7 +305,7 @@ def _find_new_source(
 def _apply_guard(
     router: RouterEntries, device: str | None, packet: Packet, out: str, translated: bool, result: PacketPath
 ) -> None:
-    """Evaluate chain guard, and note its effect on the replies to a packet that enters."""
+    """Evaluate chain guard, and record its effect on the replies to a packet that enters."""
     if result.source.version == 6:
         return
     if router.is_external(out) and router.intact and result.destination in _LINK_LOCAL:

@@ -6,7 +6,7 @@ so a thread of its own does it; and a process that is killed leaves few for the 
 (with one socket kept for each of 200 routers its successor had to wait 9 s for the lock).
 
 It sends the frames of a device in one system call: every call gives up the interpreter's lock and has to wait for it
-again, against the kernel thread meanwhile (thirteen calls a router made a build 2 ms longer).
+again, against the kernel thread meanwhile (thirteen calls per router made a build 2 ms longer).
 """
 
 from __future__ import annotations

@@ -62,7 +62,7 @@ class KernelStateChanged(ApplyError):
 def apply_plan(
     kernel: Kernel, plan: Plan, seen: Observed, namespace: str | None, run: Run
 ) -> Generator[Wait, None, None]:
-    """Make the kernel follow a plan.
+    """Apply a plan to the kernel.
 
     ``run`` may send on the sockets of the namespace in another thread; the order stays the same.
 

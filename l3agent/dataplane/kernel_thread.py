@@ -100,7 +100,7 @@ class KernelThread:
         return len(self._suspended) < _MAX_SUSPENDED
 
     def serve(self, requester: Requester, request: Any) -> None:
-        """Execute one request until it has to wait; what its answer need not wait for is done after it."""
+        """Execute one request until it has to wait; then check limits and, if due, yield to the other threads."""
         resources = self._resources
         if resources.drift.is_overdue():
             self._repair()
@@ -121,7 +121,7 @@ class KernelThread:
         self._resources.drift.read_events()
 
     def resume(self) -> None:
-        """Continue the requests whose wait is over."""
+        """Continue suspended requests whose wait has ended."""
         suspended, self._suspended = self._suspended, []
         for wait, step in suspended:
             if wait.done:

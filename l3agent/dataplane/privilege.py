@@ -56,9 +56,9 @@ def _preallocate_descriptors() -> None:
 
 @contextmanager
 def impersonate(user: int, group: int) -> Iterator[None]:
-    """Give the calling thread the rights of another user for files, so that a symlink leads to no file of a third user.
+    """Set the file system ids of the calling thread to another user, so that a symlink leads to no file of a third one.
 
-    Other threads keep their rights, but lose supplementary groups, which they do not need.
+    Other threads keep their ids, but lose supplementary groups, which they do not need.
 
     :raises OSError: this user namespace has no such user or group.
     """

@@ -171,7 +171,7 @@ class Reconciler:
             self._drift.begin(key, None)
 
     def release(self) -> Generator[Wait, None, dict[str, str | None]]:
-        """Hand routers whose rules neutron-l3-agent has added back to it; return by id why not, or None."""
+        """Release the routers whose rules neutron-l3-agent has added; return the reason of a failure by id, or None."""
         yield from self.turns.wait_for_all()
         routers = self.inventory(marked=True)["router"]
         return {one: hand_back(self._kernel, namespace_name("router", one)) for one in routers}

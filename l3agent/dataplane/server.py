@@ -219,7 +219,7 @@ class DataplaneServer:
         return 0.0 if self._is_behind() else min(seconds, max(0.0, time_left))
 
     def _is_behind(self) -> bool:
-        """Return True if a request that was received may be begun now."""
+        """Return True if a received request waits and may be executed now."""
         client = self._client
         return (
             client is not None

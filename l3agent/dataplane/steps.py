@@ -81,7 +81,7 @@ class Steps:
         return observe(self._kernel, self._switch, job.key, desired, partial(self.run, job), network, known)
 
     def apply_plan(self, job: Job, plan: Plan, seen: Observed) -> Generator[Wait, None, None]:
-        """Make the kernel follow a plan; raises what :func:`l3agent.dataplane.apply.apply_plan` does."""
+        """Apply a plan to the kernel; raise the errors of :func:`l3agent.dataplane.apply.apply_plan`."""
         with job.timed("apply"):
             yield from apply_plan(self._kernel, plan, seen, job.namespace, partial(self.run, job))
         self._kernel.counters.count_plan(plan)

@@ -52,7 +52,7 @@ class Turns:
 
     @property
     def descriptor(self) -> int:
-        """Becomes readable when a task is done."""
+        """Descriptor that becomes readable when a task is done."""
         return self._offload.descriptor
 
     def clear(self) -> None:
@@ -77,7 +77,7 @@ class Turns:
             del self._latest[key]
 
     def cancel(self, key: Key) -> None:
-        """Make the request under way for a key end as soon as possible."""
+        """Cancel the request in progress for a key: it ends at its next check."""
         self._latest.pop(key, None)
 
     def is_latest(self, key: Key, turn: object) -> bool:

@@ -30,7 +30,7 @@ class Dataplane(Protocol):
     """The part of :class:`l3agent.agent.dataplane_client.DataplaneClient` that this module uses."""
 
     def reconcile(self, states: Sequence[tuple[Key, State | None]]) -> list[Report]:
-        """Bring states into the kernel; return one report per state, in their order."""
+        """Apply states to the kernel; return one report per state, in their order."""
 
     def inventory(self) -> dict[str, list[str]]:
         """Return the ids of the objects in the kernel, by kind."""

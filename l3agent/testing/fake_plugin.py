@@ -54,7 +54,7 @@ class FakePlugin:
             self._connection = None
 
     def wait(self) -> None:
-        """Return: ``stop`` has waited."""
+        """Return immediately: ``stop`` has waited."""
 
     def reset(self) -> None:
         """Do nothing."""

@@ -186,16 +186,22 @@ OLD_STRINGS = {
 
 #: First words of a docstring.
 OPENINGS = {
+    "Ask": "Request ..., Query ...",
     "Be": "verb of the field",
     "Have": "verb of the field",
+    "Go": "verb of the field",
     "How": "noun phrase, or Return ...",
     "Know": "Record ...",
     "Let": "Allow ..., Release ...",
+    "Look": "Inspect ..., Observe ...",
     "Nobody": "concrete subject",
     "Note": "Record ...",
     "Notice": "Record ...",
+    "Remember": "Record ...",
     "Say": "Return ...",
+    "See": "Check ..., Ensure ...",
     "Something": "concrete subject",
+    "Take": "Receive ..., Claim ..., Start ...",
     "Tell": "Return True if ..., Notify ...",
     "What": "noun phrase, or Return ...",
     "Where": "noun phrase, or Return ...",

@@ -93,7 +93,7 @@ class LinkSettings:
         self._known.pop(index, None)
 
     def retain(self, indexes: Container[int]) -> None:
-        """Forget all other links."""
+        """Discard the settings of all links except these."""
         self._known = {index: known for index, known in self._known.items() if index in indexes}
 
 

@@ -40,7 +40,7 @@ class Repairs:
         self.repaired = 0
 
     def mark(self, key: Key, now: float) -> None:
-        """Schedule an observation of a key; it waits for the pause of a flapping repair."""
+        """Schedule an observation of a key, after the back-off of a flapping repair."""
         flapping = self._flapping.get(key)
         self._due.setdefault(key, now if flapping is None else max(now, flapping.last + flapping.pause))
 

@@ -112,7 +112,7 @@ def leaves_room(descriptor: int) -> bool:
 
 
 def are_plenty(descriptor: int) -> bool:
-    """Return True if a descriptor may be kept that only saves time: more than half of the numbers are still free."""
+    """Return True if more than half of the descriptor numbers are free, so that a cached descriptor may be kept."""
     return descriptor < descriptor_limit() // 2
 
 
