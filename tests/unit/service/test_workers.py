@@ -37,7 +37,7 @@ def test_a_second_signal_to_the_process_group_kills_at_once(start: Start) -> Non
     wait_until(lambda: process.log.count("SIGINT: stopping, time limit 300 s; a second signal kills") == 3, timeout=60)
     process.signal_group(signal.SIGINT)
     assert process.status() == -signal.SIGINT
-    with pytest.raises(AssertionError, match="ended without saying"):
+    with pytest.raises(AssertionError, match="ended without a line"):
         process.line("stopped")
 
 
