@@ -37,11 +37,11 @@ def write_report(conf: cfg.ConfigOpts, sections: dict[str, Callable[[], dict[str
     :param conf: source of the options in the report; secrets are masked. oslo.reports itself uses the global object.
     :param sections: additional sections, by title: a function that returns names and values.
     """
-    LOG.info("SIGUSR2: writing a Guru Meditation Report")
+    LOG.info("SIGUSR2: writing a report")
     try:
         _output(conf, _format(conf, sections))
     except Exception:  # an error in a report does not end the process
-        LOG.exception("Cannot write the Guru Meditation Report")
+        LOG.exception("Cannot write the report")
 
 
 def _format(conf: cfg.ConfigOpts, sections: dict[str, Callable[[], dict[str, Any]]]) -> str:
