@@ -14,7 +14,7 @@ PRIORITY_FULL_SYNC = 1
 
 
 class Action(enum.Enum):
-    """Action of an update."""
+    """The action of a worker on a router."""
 
     UPDATE = "update"
     DELETE = "delete"

@@ -242,7 +242,7 @@ def _reconcile(resources: Resources, args: Mapping[str, Any]) -> Step:
 def _read_all(
     resources: Resources, wires: Sequence[Mapping[str, Any]], dry_run: bool
 ) -> Generator[Wait, None, list[tuple[Key, State | InvalidState | None, object]]]:
-    """Return each key with its state, or why that is refused, and its turn.
+    """Return key, state (an error if it is invalid, None for a removal) and turn of each wire form.
 
     A large state is read in another thread; its turn begins now, since a newer request may be read sooner.
     """

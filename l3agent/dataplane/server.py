@@ -41,10 +41,10 @@ _READ, _WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 
 
 class AgentConnection:
-    """A connected agent. Nothing here blocks: answers that it does not read wait in a buffer, until it is dropped.
+    """A connected agent. No method blocks: answers that the agent does not read wait in a buffer.
 
     :ivar is_broken: the connection failed and is to be dropped.
-    :ivar is_behind: there may be requests that are received and not begun yet.
+    :ivar is_behind: received requests may wait for execution.
     """
 
     def __init__(self, connection: socket.socket) -> None:

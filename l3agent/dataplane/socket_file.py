@@ -28,14 +28,14 @@ _BACKLOG = 4
 class SocketFile:
     """A listening socket that only one user (and root) can reach.
 
-    It is made with the rights of that user, who may swap files there at any moment: so it belongs to the user from its
-    birth, and no symlink leads to a file of another user.
+    It is created with the file system ids of that user, who may replace files there at any moment: so the user owns it
+    from the start, and no symlink leads to a file of another user.
 
     :param path: of its file.
     :param author: the user, where an untrusted file names the path; None for the owner of its directory.
     :ivar user: id of the user.
     :raises AlreadyRunning: another process listens there.
-    :raises ConfigError: it cannot be made.
+    :raises ConfigError: it cannot be created.
     """
 
     def __init__(self, path: str, author: int | None) -> None:

@@ -127,7 +127,7 @@ class NotificationListener(base.Listener):  # type: ignore[misc]
             self.on_incoming_callback(batch)
 
     def stop(self) -> None:
-        """Stop to listen and deliver a partial batch."""
+        """Stop listening; deliver a partial batch."""
         for queue in self._queues:
             queue.unsubscribe(self)
         self._deliver_batch()

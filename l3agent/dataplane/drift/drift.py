@@ -132,7 +132,7 @@ class Drift:
             self._buffered[key] = []
 
     def discard_events(self, key: Key) -> None:
-        """Stop buffering events for a key."""
+        """Discard the buffered events of a key, and buffer no more."""
         self._buffered.pop(key, None)
 
     def read_events(self, plans: Sequence[Plan] = ()) -> None:

@@ -200,7 +200,7 @@ class NetlinkSocket:
         return bytes(memoryview(self._thread_buffer.data)[:size])
 
     def _wait(self, first: int, last: int, begin: int, ignore: frozenset[int]) -> None:
-        """Wait for the acknowledgement of the last message, or for an error of all of them, which has ``begin``."""
+        """Wait for the acknowledgement of message ``last``, or for an error of the whole batch (number ``begin``)."""
         refused: KernelRefused | None = None
         while True:
             data = self._receive()
