@@ -18,7 +18,7 @@ from tests.support.sandbox import NOBODY, Inside, Sandbox
 
 pytestmark = [
     pytest.mark.kernel,
-    pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user"),
+    pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become another user"),
     pytest.mark.skipif(shutil.which("sudo") is None, reason="sudo is not installed"),
 ]
 

@@ -11,7 +11,7 @@ from tests.hostile.attack import attack
 
 pytestmark = [
     pytest.mark.kernel,
-    pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user"),
+    pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become another user"),
 ]
 
 

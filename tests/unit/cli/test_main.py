@@ -165,7 +165,7 @@ def test_a_configuration_file_that_is_missing(capsys: pytest.CaptureFixture[str]
 def test_without_permission_each_command_names_the_missing_privilege(folder: Path) -> None:
     """Run every command in one process, which drops root after the imports, instead of one process per command."""
     if os.geteuid() != 0:
-        pytest.skip("only root can give it up")
+        pytest.skip("needs root, to give it up")
     folder.chmod(0o755)
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(folder / "s"))

@@ -9,7 +9,7 @@ import pytest
 from l3agent.cmd import trust
 from l3agent.cmd.trust import is_trusted
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to give files to another user")
 
 
 @pytest.fixture
