@@ -78,7 +78,7 @@ class _Dropped(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class _NextHop:
+class _RouteHop:
     """A next hop of a route; on link if ``via`` is None.
 
     :param is_learned: True for a default route by router advertisements, whose next hop only the kernel has.
@@ -104,12 +104,12 @@ class RouterEntries:
             (entry["device"], ip_interface(entry["interface"])) for entry in _of_kind(found, "address")
         ]
         self._routes = [
-            _NextHop(ip_network(entry["destination"]), hop["device"], ip_address(hop["via"]) if hop["via"] else None)
+            _RouteHop(ip_network(entry["destination"]), hop["device"], ip_address(hop["via"]) if hop["via"] else None)
             for entry in _of_kind(found, "route")
             for hop in entry["hops"]
         ]
         self._routes += [
-            _NextHop(ip_network("::/0"), one["device"], None, True) for one in _of_kind(found, "accept_ra")
+            _RouteHop(ip_network("::/0"), one["device"], None, True) for one in _of_kind(found, "accept_ra")
         ]
         self._elements = {(one["name"], one["key"]): one["value"] for one in _of_kind(found, "element")}
 
@@ -151,7 +151,7 @@ class RouterEntries:
             return behind[0].device
         return next((device for device in sorted(self.up) if self.is_external(device)), None)
 
-    def next_hops(self, address: Address) -> list[_NextHop]:
+    def next_hops(self, address: Address) -> list[_RouteHop]:
         """Return the next hops of the longest matching prefix, without those on a device that is down."""
         usable = [hop for hop in (*self._connected(), *self._routes) if self.up.get(hop.device)]
         fitting = [hop for hop in usable if address in hop.destination]
@@ -161,10 +161,10 @@ class RouterEntries:
         connected = [hop for hop in best if hop in self._connected()]
         return sorted(set(connected or best), key=lambda hop: (hop.device, str(hop.via)))
 
-    def _connected(self) -> Iterator[_NextHop]:
+    def _connected(self) -> Iterator[_RouteHop]:
         for device, one in self.addresses:
             if not one.ip.is_link_local and one.network.prefixlen < one.max_prefixlen:
-                yield _NextHop(one.network, device, None)
+                yield _RouteHop(one.network, device, None)
 
 
 def find_path(entries: Iterable[Mapping[str, Any]], packet: Packet) -> PacketPath:
@@ -238,7 +238,7 @@ def _translate_destination(router: RouterEntries, device: str | None, result: Pa
     return True
 
 
-def _find_route(router: RouterEntries, device: str | None, packet: Packet, result: PacketPath) -> list[_NextHop]:
+def _find_route(router: RouterEntries, device: str | None, packet: Packet, result: PacketPath) -> list[_RouteHop]:
     """Return the next hops; empty if the packet is delivered to the router itself."""
     destination = result.destination
     if (owner := router.owner(destination)) is not None:
@@ -270,7 +270,7 @@ def _find_route(router: RouterEntries, device: str | None, packet: Packet, resul
 
 
 def _translate_source(
-    router: RouterEntries, device: str | None, next_hops: list[_NextHop], translated: bool, result: PacketPath
+    router: RouterEntries, device: str | None, next_hops: list[_RouteHop], translated: bool, result: PacketPath
 ) -> None:
     if result.source.version == 6:
         return
@@ -324,7 +324,7 @@ def _apply_guard(
         )
 
 
-def _add_exits(device: str | None, next_hops: list[_NextHop], translated: bool, result: PacketPath) -> None:
+def _add_exits(device: str | None, next_hops: list[_RouteHop], translated: bool, result: PacketPath) -> None:
     result.devices = sorted({hop.device for hop in next_hops})
     for hop in next_hops:
         neighbour = "the advertising router" if hop.is_learned else hop.via or result.destination

@@ -241,7 +241,7 @@ def run_with_deadline(timeout: float, what: str, send: Callable[..., Any], /, *a
     The driver's timeout covers only the wait for the reply: without a broker it connects for ever, and it may hold a
     lock while it is interrupted. So it runs in its own greenlet, which may end later than the caller returns.
     """
-    sender = _Sender(send, args, kwargs)
+    sender = _SendGreenlet(send, args, kwargs)
     try:
         with _translate_errors(timeout, what), time_limit(timeout):
             return sender.wait()
@@ -249,7 +249,7 @@ def run_with_deadline(timeout: float, what: str, send: Callable[..., Any], /, *a
         sender.abandon(_AbandonedError(f"{what}: the deadline has passed"))
 
 
-class _Sender:
+class _SendGreenlet:
     """A greenlet that sends and starts immediately; the scheduling of a spawned one costs a cast some percent."""
 
     def __init__(self, send: Callable[..., Any], args: Any, kwargs: Any) -> None:

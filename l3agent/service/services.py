@@ -58,7 +58,7 @@ class ServiceLike(Protocol):
 
 
 @dataclass(slots=True)
-class _Run:
+class _ServiceRun:
     """One service in the container.
 
     :param previous_started: event ``started`` of the previous service.
@@ -93,7 +93,7 @@ class Services:
         self.tg = ThreadGroup(on_crash=self._on_crash)
         self.done = Event()
         self._exit_status = Event()
-        self._runs: list[_Run] = []
+        self._runs: list[_ServiceRun] = []
         self._stopping = Semaphore()
 
     def add(self, service: ServiceLike) -> None:
@@ -106,7 +106,7 @@ class Services:
         self._run(service)
 
     def _run(self, service: ServiceLike) -> None:
-        run = _Run(service, self._runs[-1].started if self._runs else _sent_event())
+        run = _ServiceRun(service, self._runs[-1].started if self._runs else _sent_event())
         self._runs.append(run)
         self._handle_crashes(service)
         run.thread = self.tg.add_thread(self._run_in_order, run)
@@ -118,7 +118,7 @@ class Services:
         if isinstance(group, ThreadGroup):
             group.on_crash = self._on_crash
 
-    def _run_in_order(self, run: _Run) -> None:
+    def _run_in_order(self, run: _ServiceRun) -> None:
         run.previous_started.wait()
         run.called_at = time.monotonic()
         _start(run.service)

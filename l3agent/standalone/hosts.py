@@ -26,7 +26,7 @@ _RETRY_MIN_S, _RETRY_MAX_S = 0.5, 30.0
 _BATCH = 16
 
 
-class Dataplane(Protocol):
+class HostDataplane(Protocol):
     """The part of :class:`l3agent.agent.dataplane_client.DataplaneClient` that this module uses."""
 
     def reconcile(self, states: Sequence[tuple[Key, State | None]]) -> list[Report]:
@@ -73,7 +73,7 @@ class SimulatedHosts:
     Hosts and networks of an earlier run are removed once.
     """
 
-    def __init__(self, dataplane: Dataplane, topology: Topology) -> None:
+    def __init__(self, dataplane: HostDataplane, topology: Topology) -> None:
         self._dataplane = dataplane
         self._desired = simulated_states(topology)
         self._applied: dict[Key, State] = {}

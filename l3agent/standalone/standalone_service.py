@@ -18,7 +18,7 @@ from l3agent.standalone.bindings import BindingsFile
 from l3agent.standalone.endpoints import L3_TOPIC, REPORTS_TOPIC, L3Endpoint, ReportsEndpoint
 from l3agent.standalone.entities import Topology
 from l3agent.standalone.faults import NO_FAULTS, Faults
-from l3agent.standalone.hosts import Dataplane, SimulatedHosts
+from l3agent.standalone.hosts import HostDataplane, SimulatedHosts
 from l3agent.standalone.l3_plugin import Plugin
 from l3agent.standalone.notifier import Notifier
 from l3agent.standalone.watch import TopologyWatch
@@ -48,7 +48,7 @@ class StandaloneService:
         transport: Any,
         path: str | Path,
         *,
-        dataplane: Dataplane | None = None,
+        dataplane: HostDataplane | None = None,
         watch_interval: float = 1.0,
         host: str = "standalone",
         bindings: BindingsFile | None = None,

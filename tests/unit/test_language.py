@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import ast
 import re
+from collections import Counter
 
 import pytest
 
@@ -101,3 +103,10 @@ def test_no_file_of_the_package_has_a_word_of_the_short_list() -> None:
         if _WORDS.search(line)
     ]
     assert found == []
+
+
+def test_no_two_classes_share_a_name() -> None:
+    trees = [ast.parse(path.read_text(encoding="utf-8")) for path in modules([PACKAGE])]
+    classes = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
+    names = Counter(node.name.lstrip("_") for node in classes)
+    assert [name for name, count in names.items() if count > 1] == []

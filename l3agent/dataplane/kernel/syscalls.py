@@ -89,7 +89,7 @@ class _Part(ctypes.Structure):
     _fields_ = (("base", ctypes.c_char_p), ("length", ctypes.c_size_t))
 
 
-class _Message(ctypes.Structure):
+class _MessageHeader(ctypes.Structure):
     """struct msghdr."""
 
     _fields_ = (
@@ -106,7 +106,7 @@ class _Message(ctypes.Structure):
 class _CountedMessage(ctypes.Structure):
     """struct mmsghdr."""
 
-    _fields_ = (("message", _Message), ("sent", ctypes.c_uint))
+    _fields_ = (("message", _MessageHeader), ("sent", ctypes.c_uint))
 
 
 def send_frames(packet: socket.socket, device: str, frames: Sequence[bytes]) -> None:
@@ -122,7 +122,7 @@ def send_frames(packet: socket.socket, device: str, frames: Sequence[bytes]) -> 
     parts = (_Part * len(frames))(*(_Part(frame, len(frame)) for frame in frames))
     messages = (_CountedMessage * len(frames))()
     for message, part in zip(messages, parts, strict=True):
-        message.message = _Message(address, len(address), ctypes.pointer(part), 1, None, 0, 0)
+        message.message = _MessageHeader(address, len(address), ctypes.pointer(part), 1, None, 0, 0)
     _check(_libc.sendmmsg(packet.fileno(), messages, len(frames), 0), f"sendmmsg through {device}")
 
 

@@ -34,7 +34,7 @@ class Tls(NamedTuple):
     authority: str = ""
 
 
-class Connection:
+class OvsdbConnection:
     """Connection for requests and notifications; used by a single thread.
 
     :param remote: address of the server, for example ``tcp:127.0.0.1:6640`` or ``unix:/run/openvswitch/db.sock``.

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from l3agent.dataplane.ovsdb.jsonrpc import Connection, Tls
+from l3agent.dataplane.ovsdb.jsonrpc import OvsdbConnection, Tls
 from l3agent.dataplane.ovsdb.ports import Changes
 from l3agent.dataplane.ovsdb.rows import COLUMNS, DEAD_VLAN, PortRow, Rows
 from l3agent.dataplane.ovsdb.transact import Transaction, check_bridges, first_error
@@ -159,7 +159,7 @@ class OvsdbThread:
     # ---- the thread ------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
-        connection = Connection(self._remote, self._tls)
+        connection = OvsdbConnection(self._remote, self._tls)
         while True:
             try:
                 self._run_once(connection)
@@ -172,7 +172,7 @@ class OvsdbThread:
                 self._waiting, self._sent = [], None
                 time.sleep(1)
 
-    def _run_once(self, connection: Connection) -> None:
+    def _run_once(self, connection: OvsdbConnection) -> None:
         connection.run()
         self._check_connection(connection)
         while (message := connection.receive()) is not None:
@@ -182,7 +182,7 @@ class OvsdbThread:
         self._send(connection)
         connection.wait(self._wakeup_fd, self._next_deadline())
 
-    def _check_connection(self, connection: Connection) -> None:
+    def _check_connection(self, connection: OvsdbConnection) -> None:
         """Detect a new or lost connection."""
         if connection.session_number == self._session:
             return
@@ -250,7 +250,7 @@ class OvsdbThread:
         except Empty:
             pass
 
-    def _send(self, connection: Connection) -> None:
+    def _send(self, connection: OvsdbConnection) -> None:
         """Send all waiting submissions as one transaction, unless a transaction is in flight."""
         while self._connected and self._sent is None and self._waiting:
             count = 1 if self._waiting[0].alone else _MAX_SUBMISSIONS
@@ -297,7 +297,7 @@ class OvsdbThread:
                 self._retried_interfaces[port.name] = found.rows[1], now + _RETRY_S
         return transaction.add(operation, rows, retried=retried, removed_before=submission.removed_before)
 
-    def _finish_applied(self, connection: Connection) -> None:
+    def _finish_applied(self, connection: OvsdbConnection) -> None:
         """Finish the submissions that ovs-vswitchd has applied; fail those past their deadline."""
         if self._committed:
             current = self._loaded_rows().current
