@@ -39,6 +39,7 @@ from l3agent.dataplane.plan.entries import (
     StrayTap,
     Sysctl,
     Table,
+    select,
 )
 from l3agent.dataplane.slices import Run
 from l3agent.exceptions import ApplyError
@@ -108,7 +109,7 @@ def observe(
     if namespace is not None:
         seen.handle = kernel.find(namespace)
         if seen.handle is not None:
-            sysctls = [entry for entry in desired if isinstance(entry, Sysctl)]
+            sysctls = select(desired, Sysctl)
             seen.entries |= kernel.read_sysctls(seen.handle, sysctls)
             links = yield from _observe_inside(kernel, seen, seen.handle, desired, run)
     if known is None or seen.handle is not None or not _record_known_bridges(seen, desired, known):
@@ -132,7 +133,7 @@ def _observe_inside(
     names = {info.index: info.name for info in infos}
     seen.entries.add(Namespace(handle.name, loopback=any(info.name == "lo" and info.up for info in infos)))
     ours = [info for info in infos if info.name.startswith(OUR_PREFIXES)]
-    wanted = {entry.device: entry for entry in desired if isinstance(entry, Link)}
+    wanted = {link.device: link for link in select(desired, Link)}
     links = [_ignore_unspecified(link, wanted.get(link.device)) for link in _read_outer_ends(kernel, seen, ours)]
     if any(not entry.offload for entry in wanted.values()):
         links = kernel.call_inside(handle, lambda: [replace(one, offload=_has_offload(one)) for one in links])
@@ -335,7 +336,7 @@ def _decode_text(raw: bytes) -> str:
 
 
 def _observe_to_move_in(kernel: Kernel, seen: Observed, desired: frozenset[Entry]) -> None:
-    names = [entry.device for entry in desired if isinstance(entry, Link) and entry.is_ovs_internal]
+    names = [link.device for link in select(desired, Link) if link.is_ovs_internal]
     seen.to_move_in = {
         info.name for info in _query_links(kernel, [rtnl.get_link(name=name) for name in names]) if info is not None
     }
@@ -343,7 +344,7 @@ def _observe_to_move_in(kernel: Kernel, seen: Observed, desired: frozenset[Entry
 
 def _record_known_bridges(seen: Observed, desired: frozenset[Entry], known: Mapping[str, int]) -> bool:
     """Record the desired bridges and return True, if the indexes of all of them are known."""
-    bridges = [entry for entry in desired if isinstance(entry, Bridge)]
+    bridges = select(desired, Bridge)
     if not bridges or not all(entry.name in known for entry in bridges):
         return False
     seen.bridges = {entry.name: known[entry.name] for entry in bridges}
@@ -353,8 +354,8 @@ def _record_known_bridges(seen: Observed, desired: frozenset[Entry], known: Mapp
 
 def _observe_host(kernel: Kernel, seen: Observed, desired: frozenset[Entry], links: list[Link]) -> None:
     """Query the desired bridges, and the devices with the name of a desired tap whose other end is elsewhere."""
-    wanted_links = [entry for entry in desired if isinstance(entry, Link)]
-    wanted_bridges = {entry.name: entry for entry in desired if isinstance(entry, Bridge)}
+    wanted_links = select(desired, Link)
+    wanted_bridges = {bridge.name: bridge for bridge in select(desired, Bridge)}
     # A bridge with one of our ports was observed with that port.
     for info in _query_links(kernel, [rtnl.get_link(name=name) for name in wanted_bridges if name not in seen.bridges]):
         if info is not None:

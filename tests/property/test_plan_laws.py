@@ -58,11 +58,14 @@ def entry_sets(draw: st.DrawFn) -> frozenset[Entry]:
 
 
 def _possible(wanted: frozenset[Entry]) -> frozenset[Entry]:
-    """Leave out what no kernel can hold twice: drawn addresses and destinations may clash under one key."""
+    """Leave out what no kernel can hold: two entries of one identity, connected routes without their address."""
     kept: dict[tuple[type, object], Entry] = {}
     for entry in wanted:
         kept.setdefault((type(entry), entry.identity()), entry)
-    return frozenset(kept.values())
+    connected = {(one.device, one.interface.network) for one in kept.values() if isinstance(one, DeviceAddress)}
+    return frozenset(
+        one for one in kept.values() if not isinstance(one, ConnectedRoute) or (one.device, one.network) in connected
+    )
 
 
 @given(router_states(), router_states(), st.booleans())

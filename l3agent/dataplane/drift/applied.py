@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv6Interface
+from itertools import chain
 
 from l3agent.dataplane.kernel.listener import EventsLost, Notice, PinRemoved
 from l3agent.dataplane.netlink import rtnl
@@ -35,6 +36,7 @@ from l3agent.dataplane.plan.entries import (
     Namespace,
     PhysicalPort,
     SwitchPort,
+    select,
 )
 from l3agent.model.states import HostState, Key, RouterState, State
 
@@ -190,7 +192,8 @@ class AppliedStates:
         :param seen: the last observation, with the indexes of devices created since.
         """
         self._forget(key)
-        ours = {entry.device for entry in desired if isinstance(entry, Link)}
+        links = select(desired, Link)
+        ours = {link.device for link in links}
         location = self._locations[key] = _Location(state)
         if seen.handle is not None:
             location.namespace, location.nsid = seen.handle.name, seen.handle.nsid
@@ -199,11 +202,11 @@ class AppliedStates:
             self._by_pin[seen.handle.name] = key
             if location.nsid is not None:
                 self._by_nsid[location.nsid] = key
-        for entry in desired:
-            if isinstance(entry, Link | Bridge | PhysicalPort):
-                name = _host_name(entry)
-                location.outside[name] = entry
-                self._users.setdefault(name, set()).add(key)
+        outer: list[Link | Bridge | PhysicalPort] = [*links, *select(desired, Bridge), *select(desired, PhysicalPort)]
+        for entry in outer:
+            name = _host_name(entry)
+            location.outside[name] = entry
+            self._users.setdefault(name, set()).add(key)
         self._port_counts.update(_bridges_of(location))
         for name, index in (*seen.bridges.items(), *seen.taps.items()):
             self._set_index(name, index)
@@ -376,7 +379,7 @@ def _host_name(entry: Link | Bridge | PhysicalPort) -> str:
 def _touched_links(plan: Plan) -> set[str]:
     """Return the names of links that a plan makes or changes."""
     names: set[str] = set()
-    for operation in plan.of(Namespace, Link, Bridge, PhysicalPort):
+    for operation in chain.from_iterable(map(plan.of, (Namespace, Link, Bridge, PhysicalPort))):
         match operation.entry:
             case Namespace():
                 names.add("lo")

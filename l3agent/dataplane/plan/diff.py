@@ -13,6 +13,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import compress
+from operator import attrgetter
 from typing import Any, Literal
 
 from l3agent.dataplane.plan.entries import (
@@ -92,6 +94,9 @@ class Operation:
     previous: Entry | None = None
 
 
+_ENTRY = attrgetter("entry")
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """Ordered operations for one state."""
@@ -115,7 +120,9 @@ class Plan:
         found = [self._by_kind[kind] for kind in kinds if kind in self._by_kind]
         if len(found) < 2:
             return found[0] if found else ()
-        return [operation for operation in self.operations if isinstance(operation.entry, kinds)]
+        # Without bytecode per operation: a plan may have 100,000, and all threads wait for the caller.
+        types = map(type, map(_ENTRY, self.operations))
+        return list(compress(self.operations, map(frozenset(kinds).__contains__, types)))
 
     def adds(self, kind: type) -> bool:
         """Return True if the plan adds or changes an entry of a type."""
@@ -160,7 +167,8 @@ class Plan:
         return any(
             operation.verb != "add"
             and not (isinstance(entry := operation.entry, DeviceAddress) and _is_host(entry.interface))
-            for operation in self.of(SwitchPort, Link, DeviceAddress)
+            for kind in (SwitchPort, Link, DeviceAddress)
+            for operation in self.of(kind)
         )
 
 

@@ -3,13 +3,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Collection, Hashable
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network
-from typing import Literal
+from itertools import compress, repeat
+from operator import is_
+from typing import Literal, TypeVar
 
 from l3agent.dataplane.netlink.routes import PROTOCOL_RA, ROUTE_PROTOCOL
 from l3agent.model.states import Interface, Network, NextHop
+
+E = TypeVar("E")
 
 
 @dataclass(frozen=True, slots=True)
@@ -356,6 +360,14 @@ Entry = (
     | NeutronRules
     | PendingFlush
 )
+
+
+def select(entries: Collection[Entry], kind: type[E]) -> list[E]:
+    """Return the entries of a kind.
+
+    It runs no bytecode per entry: a state may have 100,000 of them, and other states wait for the kernel thread.
+    """
+    return list(compress(entries, map(is_, map(type, entries), repeat(kind))))  # type: ignore[arg-type]
 
 
 def needs_ipv6(entry: Entry) -> bool:
