@@ -95,7 +95,7 @@ def test_the_content_of_a_directory_is_kept(restricted: Dataplane) -> None:
     _leave(restricted, state, "a directory with content")
     _reconcile(restricted, state, state)
     _is_built(restricted, state)
-    (aside,) = re.findall(rf"\S*/\.stale-{namespace(state)}-\S+", restricted.log.read_text())
+    (aside,) = re.findall(rf"\S*/\.stale-{namespace(state)}-\w+", restricted.log.read_text())
     restricted.sandbox.run(["test", "-f", f"{aside}/sub/file"])
 
 

@@ -48,5 +48,5 @@ def test_a_queue_that_others_declared_otherwise_is_a_configuration_error(rabbit:
             connection.close()
 
     consume()
-    with pytest.raises(ConfigError, match="need the same amqp_durable_queues and rabbit_quorum_queue"):
+    with pytest.raises(ConfigError, match="need the same values of amqp_durable_queues and rabbit_quorum_queue"):
         consume(rabbit_quorum_queue=True)
