@@ -84,7 +84,8 @@ def apply_plan(
         _send_or_raise(kernel, handle.route, encode.replacements(plan, seen.devices), namespace, ignore=_ALREADY_GONE)
     # Left-overs of an unpinned namespace, which the kernel may be dismantling at this moment.
     sender.send(kernel.host, outside.early_removals, ignore=_ALREADY_GONE)
-    refused = sender.isolate(outside.isolation)
+    refused = sender.send(kernel.host, outside.creations)
+    refused += sender.isolate([one for one in outside.isolation if one[1] not in refused])
     refused += sender.send(kernel.host, [one for one in outside.additions if one[1] not in refused])
     if refused:
         plan, first = _without_links(plan, refused), None
@@ -118,7 +119,7 @@ class _Sender:
         return []
 
     def isolate(self, batch: encode.Batch) -> list[Operation]:
-        """Create devices in the node's own namespace, or correct them; return the operations that were refused."""
+        """Have the host stack ignore created or corrected devices; return the operations that were refused."""
         refused = self.send(self.kernel.host, batch)
         for operation in dict.fromkeys(operation for _, operation in batch):
             if operation not in refused:
@@ -275,6 +276,7 @@ def _remaining(plan: Plan, ready: frozenset[Entry], has_ipv6: bool) -> Plan:
 
 def _make_bridges(kernel: Kernel, plan: Plan, seen: Observed) -> None:
     made = encode.bridge_messages(plan)
+    _send_or_raise(kernel, kernel.host, made.creations, None)
     _send_or_raise(kernel, kernel.host, made.isolation, None)
     for operation in dict.fromkeys(operation for _, operation in made.isolation):
         _disable_ipv6(kernel, operation)

@@ -56,6 +56,29 @@ def test_the_tap_of_a_virtual_machine_is_left_alone(machine: Dataplane, kind: st
 
 
 @pytest.mark.feature("dataplane.privilege")
+@pytest.mark.parametrize("kind", ["tun", "veth"])
+def test_a_device_that_stops_a_creation_is_left_alone(machine: Dataplane, kind: str) -> None:
+    """Nothing is observed before the build: the bridge is known from another router."""
+    network = new_id()
+    assert brought(machine, router(port(network, "10.0.0.1/24"))) is None
+    inner = port(network, "10.0.0.2/24")
+    name = tap(inner)
+    make = (
+        f"ip tuntap add dev {name} mode tap"
+        if kind == "tun"
+        else f"ip link add {name} type veth peer name vm{name[-4:]}"
+    )
+    files = ("ipv4.conf.%s.arp_ignore", "ipv4.conf.%s.rp_filter", "ipv6.conf.%s.disable_ipv6")
+    settings = ["sysctl", *(f"net.{file % name}" for file in files)]
+    machine.sandbox.run(["sh", "-ec", f"{make}; ip link set {name} up"])
+    before = link(machine, name), machine.sandbox.run(settings)
+    for _ in range(2):
+        error = brought(machine, router(inner))
+        assert error is not None and name in error
+        assert (link(machine, name), machine.sandbox.run(settings)) == before
+
+
+@pytest.mark.feature("dataplane.privilege")
 def test_a_bridge_of_another_program_gets_no_port(machine: Dataplane) -> None:
     network = new_id()
     name = device_name(BRIDGE_DEVICE, network)

@@ -49,14 +49,17 @@ class Batches:
     """Messages for one socket, each with its operation, so that an error can name the operation.
 
     :param early_removals: removals that precede all additions; a missing object is not an error.
-    :param isolation: creation or correction of devices of the host namespace that are down, so that the host stack
-        ignores them; the sender disables their IPv6 in /proc before it sends the other messages.
+    :param creations: creation of devices of the host namespace. A device whose creation is refused exists already and
+        may be foreign: no other message names it.
+    :param isolation: settings by which the host stack ignores created or corrected devices while they are down; the
+        sender disables their IPv6 in /proc before it sends the additions.
     :param connected_routes: restored connected routes, on which other routes may depend; EEXIST is not an error.
     :param additions: additions and changes.
     :param removals: removals; a missing object is not an error.
     """
 
     early_removals: Batch = field(default_factory=list)
+    creations: Batch = field(default_factory=list)
     isolation: Batch = field(default_factory=list)
     connected_routes: Batch = field(default_factory=list)
     additions: Batch = field(default_factory=list)
@@ -70,7 +73,7 @@ def bridge_messages(plan: Plan) -> Batches:
         bridge, previous = operation.entry, operation.previous
         assert isinstance(bridge, Bridge)
         if not isinstance(previous, Bridge):
-            made.isolation.append((rtnl.new_bridge(bridge.name, bridge_mac(bridge.network_id)), operation))
+            made.creations.append((rtnl.new_bridge(bridge.name, bridge_mac(bridge.network_id)), operation))
         if not (isinstance(previous, Bridge) and previous.is_isolated):
             made.isolation.append((rtnl.isolate(bridge.name), operation))
         alias = None if isinstance(previous, Bridge) and previous.is_marked else bridge_alias(bridge.network_id)
@@ -130,7 +133,8 @@ def host_messages(plan: Plan, *, namespace_fd: int | None, bridge_index: Mapping
                 if operation.verb == "add" and namespace_fd is not None:
                     made.additions.append((rtnl.set_link(name=link.device, namespace_fd=namespace_fd), operation))
             case Link() as link if operation.verb == "add" and namespace_fd is not None:
-                made.isolation += [(one, operation) for one in _new_link(link, namespace_fd)]
+                made.creations.append((_new_link(link, namespace_fd), operation))
+                made.isolation.append((rtnl.isolate(link.tap, alias=TAP_ALIAS), operation))
                 made.additions.append((_tap_up(link, bridge_index), operation))
             case Link() as link if operation.verb == "change" and link.up and isinstance(operation.previous, Link):
                 if not operation.previous.is_isolated:
@@ -153,11 +157,8 @@ def _physical_port(port: PhysicalPort, master: int) -> list[bytes]:
     return [rtnl.set_link(index=master, alias=alias), rtnl.set_link(name=port.interface, master=master, up=True)]
 
 
-def _new_link(link: Link, namespace_fd: int) -> list[bytes]:
-    return [
-        rtnl.new_veth(link.tap, link.device, mac=link.mac, mtu=link.mtu, namespace_fd=namespace_fd),
-        rtnl.isolate(link.tap, alias=TAP_ALIAS),
-    ]
+def _new_link(link: Link, namespace_fd: int) -> bytes:
+    return rtnl.new_veth(link.tap, link.device, mac=link.mac, mtu=link.mtu, namespace_fd=namespace_fd)
 
 
 def _tap_up(link: Link, bridge_index: Mapping[str, int]) -> bytes:

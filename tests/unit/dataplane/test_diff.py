@@ -175,6 +175,7 @@ def test_a_device_of_the_node_is_isolated_before_it_comes_up() -> None:
     link = Link("qr-a", "fa:16:3e:00:00:01", 1500, True, "tapa", "brqn")
     plan = diff({Namespace("ns"), Bridge("brqn", "n"), link}, set())
     for made in (encode.bridge_messages(plan), encode.host_messages(plan, namespace_fd=3, bridge_index={"brqn": 4})):
-        flags = [unpack_from("=I", message, 24)[0] for message, _ in made.isolation]  # ifi_flags behind nlmsghdr
+        before = [*made.creations, *made.isolation]
+        flags = [unpack_from("=I", message, 24)[0] for message, _ in before]  # ifi_flags behind nlmsghdr
         assert flags == [0, 0]
         assert [operation.entry for _, operation in made.additions] == [made.isolation[0][1].entry]
