@@ -13,12 +13,7 @@ from typing import Any, Protocol
 
 from oslo_log import log as logging
 
-from l3agent.agent.server_answers import (
-    IdAnswer,
-    RouterAnswer,
-    id_answer,
-    router_answer,
-)
+from l3agent.agent.server_answers import IdAnswer, RouterAnswer, id_answer, router_answer
 from l3agent.rpc import RemoteError, is_unknown_method
 from l3agent.rpc.context import admin_context
 

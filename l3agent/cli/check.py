@@ -12,12 +12,7 @@ from typing import Any
 
 from l3agent.cli import findings
 from l3agent.cli.findings import Finding, failure
-from l3agent.cli.parser import (
-    Commands,
-    add_config_options,
-    add_json_option,
-    echo_answer,
-)
+from l3agent.cli.parser import Commands, add_config_options, add_json_option, echo_answer
 from l3agent.cli.terminal import Screen
 from l3agent.cmd.config_files import describe_sources
 from l3agent.cmd.dataplane_command import dataplane_program

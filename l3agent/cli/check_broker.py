@@ -24,12 +24,7 @@ import oslo_messaging
 from oslo_log import log as logging
 
 from l3agent.agent.plugin_api import TOPIC, L3PluginApi
-from l3agent.cmd.neutron_options import (
-    ineffective_options,
-    legacy_transport_url,
-    requested_features,
-    unknown_options,
-)
+from l3agent.cmd.neutron_options import ineffective_options, legacy_transport_url, requested_features, unknown_options
 from l3agent.cmd.startup import load_config
 from l3agent.exceptions import ConfigError, ServerUnavailable
 from l3agent.rpc import Client, RemoteError, get_transport

@@ -13,14 +13,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from html import escape
 
-from l3agent.cli.graph import (
-    ExternalNetwork,
-    HostNode,
-    InternalNetwork,
-    RouterNode,
-    Topology,
-    external_networks,
-)
+from l3agent.cli.graph import ExternalNetwork, HostNode, InternalNetwork, RouterNode, Topology, external_networks
 
 _PAGE = 1400
 _MARGIN, _GAP = 32, 28

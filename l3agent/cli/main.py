@@ -13,21 +13,9 @@ import os
 import sys
 from collections.abc import Sequence
 
-from l3agent.cli import (
-    check,
-    node,
-    operate,
-    query,
-)
+from l3agent.cli import check, node, operate, query
 from l3agent.cli.completion import completion_script
-from l3agent.cli.parser import (
-    Commands,
-    Parser,
-    add_agent_options,
-    echo,
-    make_parser,
-    read_configuration,
-)
+from l3agent.cli.parser import Commands, Parser, add_agent_options, echo, make_parser, read_configuration
 from l3agent.cli.query import router_names
 from l3agent.cmd.config_files import describe_sources
 from l3agent.exceptions import (

@@ -12,12 +12,7 @@ from oslo_config import cfg
 
 from l3agent.cli.cleanup import remove_all, require_stopped
 from l3agent.cli.findings import check_ovsdb
-from l3agent.cli.parser import (
-    Commands,
-    add_config_options,
-    control_socket_path,
-    read_configuration,
-)
+from l3agent.cli.parser import Commands, add_config_options, control_socket_path, read_configuration
 from l3agent.cli.release import release
 from l3agent.demo import run
 from l3agent.exceptions import PermissionMissing

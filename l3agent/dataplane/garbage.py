@@ -11,13 +11,7 @@ from l3agent.dataplane.netlink import rtnl
 from l3agent.dataplane.observe import filter_unused, unused_bridges
 from l3agent.dataplane.ownership import is_our_tap
 from l3agent.dataplane.plan.diff import Plan
-from l3agent.dataplane.plan.entries import (
-    Bridge,
-    Entry,
-    Link,
-    Namespace,
-    PhysicalPort,
-)
+from l3agent.dataplane.plan.entries import Bridge, Entry, Link, Namespace, PhysicalPort
 
 #: Seconds after a removal during which a bridge may still lose its last port: namespaces go in the background.
 _BRIDGE_CHECK_S = 5.0

@@ -6,13 +6,7 @@ from __future__ import annotations
 import logging
 
 from l3agent.dataplane.kernel.namespaces import Kernel, NamespaceHandle
-from l3agent.dataplane.plan.entries import (
-    AcceptRA,
-    ConnectedRoute,
-    DeviceAddress,
-    Entry,
-    needs_ipv6,
-)
+from l3agent.dataplane.plan.entries import AcceptRA, ConnectedRoute, DeviceAddress, Entry, needs_ipv6
 from l3agent.model.states import Key
 
 LOG = logging.getLogger(__name__)

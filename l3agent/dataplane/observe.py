@@ -12,12 +12,7 @@ from l3agent.dataplane import takeover
 from l3agent.dataplane.kernel import syscalls
 from l3agent.dataplane.kernel.namespaces import Kernel, NamespaceHandle, read_fingerprint
 from l3agent.dataplane.kernel.sockets import NetlinkSocket
-from l3agent.dataplane.netlink import (
-    nft,
-    nft_table,
-    routes,
-    rtnl,
-)
+from l3agent.dataplane.netlink import nft, nft_table, routes, rtnl
 from l3agent.dataplane.ovsdb.ports import Ports, Wait, observed_ports
 from l3agent.dataplane.ownership import foreign_device_message, foreign_taps, is_foreign_bridge
 from l3agent.dataplane.plan.encode import is_marked, parse_bridge_alias

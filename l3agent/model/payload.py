@@ -16,13 +16,7 @@ from typing import Any
 
 from l3agent.exceptions import InvalidRouter, Unroutable
 from l3agent.model.states import Address, Network
-from l3agent.model.validators import (
-    is_id,
-    is_mac,
-    is_routable,
-    is_unicast,
-    is_unicast_mac,
-)
+from l3agent.model.validators import is_id, is_mac, is_routable, is_unicast, is_unicast_mac
 
 #: Maximum length of a value in a label; a UUID and every address are shorter.
 _MAX_CHARACTERS = 60

@@ -66,14 +66,7 @@ from __future__ import annotations
 from l3agent.rpc import backend as backend  # first, since later imports fix the backend
 
 # isort: split
-from oslo_service.service import (
-    ServiceBase,
-    ServiceWrapper,
-    SignalExit,
-    SignalHandler,
-    Singleton,
-    list_opts,
-)
+from oslo_service.service import ServiceBase, ServiceWrapper, SignalExit, SignalHandler, Singleton, list_opts
 
 from l3agent.service.crash import restart_on_crash
 from l3agent.service.launcher import ProcessLauncher, ServiceLauncher, launch

@@ -15,19 +15,7 @@ from l3agent.model.states import HostState, Port, Route, RouterState
 from l3agent.testing import wait_until
 from tests.support.kernel import observed
 from tests.support.processes import Dataplane, a_machine
-from tests.support.states import (
-    bridge,
-    floating_ips,
-    host,
-    key,
-    mac_of,
-    namespace,
-    new_id,
-    port,
-    route,
-    router,
-    tap,
-)
+from tests.support.states import bridge, floating_ips, host, key, mac_of, namespace, new_id, port, route, router, tap
 from tests.support.traffic import Traffic
 from tests.support.unbroken import nothing_lost
 

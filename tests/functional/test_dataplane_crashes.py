@@ -11,16 +11,7 @@ from l3agent.model.states import NetworkState, RouterState
 from l3agent.testing import wait_until
 from tests.functional.test_dataplane_changes import leftovers, meaning
 from tests.support.crashes import Mortal
-from tests.support.flows import (
-    CHANGES,
-    FIRST,
-    FLOWS,
-    OUTSIDE,
-    Change,
-    World,
-    a_floating_ip_removed,
-    snat_switched_off,
-)
+from tests.support.flows import CHANGES, FIRST, FLOWS, OUTSIDE, Change, World, a_floating_ip_removed, snat_switched_off
 from tests.support.kernel import observed
 from tests.support.states import bridge, key, namespace, new_id
 from tests.support.watch import Program, capture

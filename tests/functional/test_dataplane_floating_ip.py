@@ -13,17 +13,7 @@ from l3agent.model.states import HostState, Port, RouterState
 from l3agent.testing import wait_until
 from tests.support.kernel import observed
 from tests.support.processes import Dataplane
-from tests.support.states import (
-    bridge,
-    floating_ips,
-    host,
-    key,
-    namespace,
-    new_id,
-    port,
-    route,
-    router,
-)
+from tests.support.states import bridge, floating_ips, host, key, namespace, new_id, port, route, router
 from tests.support.watch import GENERATION, capture, ip_events, nft_events
 
 #: How often an address is announced (``send_arp_for_ha``).

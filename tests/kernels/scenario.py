@@ -14,16 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from tests.support import neutron_router
-from tests.support.flows import (
-    CHANGES,
-    FIRST,
-    FLOWS,
-    OF_FIRST,
-    OUTSIDE,
-    SECOND,
-    World,
-    a_floating_ip_removed,
-)
+from tests.support.flows import CHANGES, FIRST, FLOWS, OF_FIRST, OUTSIDE, SECOND, World, a_floating_ip_removed
 from tests.support.processes import Dataplane, a_machine, last_lines
 from tests.support.states import floating_ips, host, key, namespace
 from tests.support.traffic import Traffic

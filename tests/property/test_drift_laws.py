@@ -14,25 +14,12 @@ from hypothesis import strategies as st
 from l3agent.dataplane.drift.applied import AppliedStates, Snapshot
 from l3agent.dataplane.kernel.listener import EventsLost, Notice, PinRemoved
 from l3agent.dataplane.netlink import rtnl
-from l3agent.dataplane.netlink.route_events import (
-    AddressEvent,
-    LinkEvent,
-    RouteEvent,
-    RulesEvent,
-    route_events,
-)
+from l3agent.dataplane.netlink.route_events import AddressEvent, LinkEvent, RouteEvent, RulesEvent, route_events
 from l3agent.dataplane.observe import Observed
 from l3agent.dataplane.plan.diff import diff
 from l3agent.dataplane.plan.drivers import load_driver
 from l3agent.dataplane.plan.encode import bridge_mac
-from l3agent.dataplane.plan.entries import (
-    Bridge,
-    ConnectedRoute,
-    DeviceAddress,
-    Entry,
-    KernelRoute,
-    Link,
-)
+from l3agent.dataplane.plan.entries import Bridge, ConnectedRoute, DeviceAddress, Entry, KernelRoute, Link
 from l3agent.dataplane.plan.render import entries
 from l3agent.model.names import namespace_name
 from l3agent.model.states import Key, RouterState

@@ -11,12 +11,7 @@ from typing import Any
 import pytest
 from oslo_config import cfg
 
-from l3agent.cmd.neutron_options import (
-    ineffective_options,
-    legacy_transport_url,
-    reason_for,
-    unknown_options,
-)
+from l3agent.cmd.neutron_options import ineffective_options, legacy_transport_url, reason_for, unknown_options
 from l3agent.cmd.startup import load_config
 from l3agent.conf import list_opts
 from l3agent.exceptions import ConfigError

@@ -15,12 +15,7 @@ from itertools import chain
 
 from l3agent.dataplane.kernel.listener import EventsLost, Notice, PinRemoved
 from l3agent.dataplane.netlink import rtnl
-from l3agent.dataplane.netlink.route_events import (
-    AddressEvent,
-    Event,
-    LinkEvent,
-    RouteEvent,
-)
+from l3agent.dataplane.netlink.route_events import AddressEvent, Event, LinkEvent, RouteEvent
 from l3agent.dataplane.netlink.rtnl import LinkInfo
 from l3agent.dataplane.observe import OUR_PREFIXES, Observed
 from l3agent.dataplane.ovsdb.ports import Changes, Ports, normalise

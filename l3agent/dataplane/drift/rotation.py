@@ -19,12 +19,7 @@ from l3agent.dataplane.kernel import syscalls
 from l3agent.dataplane.kernel.namespaces import Kernel, NamespaceHandle
 from l3agent.dataplane.netlink import rtnl
 from l3agent.dataplane.observe import OUR_PREFIXES, accepts_ra, device_settings
-from l3agent.dataplane.plan.entries import (
-    AcceptRA,
-    DeviceSettings,
-    Entry,
-    Sysctl,
-)
+from l3agent.dataplane.plan.entries import AcceptRA, DeviceSettings, Entry, Sysctl
 from l3agent.dataplane.turns import Turns
 from l3agent.exceptions import ApplyError
 from l3agent.model.states import Key

@@ -15,13 +15,7 @@ from l3agent.dataplane.kernel import syscalls
 from l3agent.dataplane.kernel.flows import supports_deletion_filter
 from l3agent.dataplane.kernel.netns import own_namespace
 from l3agent.dataplane.kernel.sockets import NETLINK_NETFILTER, NETLINK_ROUTE, NetlinkSocket
-from l3agent.dataplane.netlink import (
-    conntrack,
-    nft,
-    nft_table,
-    nsid,
-    rtnl,
-)
+from l3agent.dataplane.netlink import conntrack, nft, nft_table, nsid, rtnl
 from l3agent.exceptions import ApplyError
 
 #: linux/netlink.h

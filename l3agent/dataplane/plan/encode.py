@@ -8,13 +8,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from l3agent.dataplane.netlink import (
-    iptables,
-    nft,
-    nft_table,
-    routes,
-    rtnl,
-)
+from l3agent.dataplane.netlink import iptables, nft, nft_table, routes, rtnl
 from l3agent.dataplane.plan.diff import Operation, Plan
 from l3agent.dataplane.plan.entries import (
     AcceptRA,

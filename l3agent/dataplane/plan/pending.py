@@ -7,14 +7,7 @@ from collections.abc import Collection
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Interface
 
-from l3agent.dataplane.plan.entries import (
-    DeviceAddress,
-    Element,
-    Entry,
-    Namespace,
-    NeutronRules,
-    PendingFlush,
-)
+from l3agent.dataplane.plan.entries import DeviceAddress, Element, Entry, Namespace, NeutronRules, PendingFlush
 from l3agent.model.names import GATEWAY_DEVICE, INTERNAL_DEVICE
 
 

@@ -8,13 +8,7 @@ from struct import iter_unpack, pack, pack_into
 
 import pytest
 
-from l3agent.dataplane.netlink import (
-    nft,
-    nft_table,
-    nsid,
-    routes,
-    rtnl,
-)
+from l3agent.dataplane.netlink import nft, nft_table, nsid, routes, rtnl
 from l3agent.dataplane.netlink.message import message
 from l3agent.dataplane.netlink.route_events import (
     AddressEvent,

@@ -3,14 +3,7 @@ from __future__ import annotations
 
 import pytest
 
-from l3agent.model.names import (
-    BRIDGE_DEVICE,
-    GATEWAY_DEVICE,
-    INTERNAL_DEVICE,
-    TAP_DEVICE,
-    device_name,
-    namespace_name,
-)
+from l3agent.model.names import BRIDGE_DEVICE, GATEWAY_DEVICE, INTERNAL_DEVICE, TAP_DEVICE, device_name, namespace_name
 
 ID = "03dbf1c2-f799-4cb3-bbac-6a264f0e0375"
 

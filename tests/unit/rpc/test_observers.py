@@ -9,12 +9,7 @@ from oslo_config import cfg
 
 from l3agent.exceptions import ServerUnavailable
 from l3agent.rpc import Client, Connection, RemoteError, admin_context, get_transport
-from l3agent.rpc.observers import (
-    UNKNOWN_METHOD,
-    Message,
-    on_message,
-    on_result,
-)
+from l3agent.rpc.observers import UNKNOWN_METHOD, Message, on_message, on_result
 
 
 class Endpoint:

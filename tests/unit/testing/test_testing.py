@@ -14,14 +14,7 @@ from l3agent.exceptions import ApplyError, ServerUnavailable
 from l3agent.model.states import Key
 from l3agent.rpc import Client, Connection, RemoteError, admin_context, get_transport
 from l3agent.service import Manager, Service
-from l3agent.testing import (
-    FakeDataplane,
-    FakePlugin,
-    local_transport,
-    no_leaked_greenthreads,
-    running,
-    wait_until,
-)
+from l3agent.testing import FakeDataplane, FakePlugin, local_transport, no_leaked_greenthreads, running, wait_until
 
 pytest_plugins = ["pytester"]
 
