@@ -6,9 +6,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping
 
+from l3agent.dataplane.bridges import filter_unused, unused_bridges
 from l3agent.dataplane.kernel.namespaces import Kernel
 from l3agent.dataplane.netlink import rtnl
-from l3agent.dataplane.observe import filter_unused, unused_bridges
 from l3agent.dataplane.ownership import is_our_tap
 from l3agent.dataplane.plan.diff import Plan
 from l3agent.dataplane.plan.entries import Bridge, Entry, Link, Namespace, PhysicalPort

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Generator, Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from ipaddress import IPv4Address
@@ -41,8 +41,6 @@ from l3agent.exceptions import ApplyError
 from l3agent.model.names import GATEWAY_DEVICE, HOST_DEVICE, INTERNAL_DEVICE, namespace_name
 from l3agent.model.states import Key
 
-#: Maximum number of bridges queried individually; each takes two calls.
-_MAX_SINGLE_QUERIES = 32
 #: Minimum bytes of an address or a route in a dump.
 _ENTRY_BYTES = 60
 #: Stands for the MTU of a link whose two ends differ.
@@ -253,11 +251,11 @@ def _read_outer_ends(kernel: Kernel, seen: Observed, infos: list[rtnl.LinkInfo])
     """Return links with their taps and bridges, queried by index: two calls for all of them."""
     single = [info for info in infos if not info.link]
     infos = [info for info in infos if info.link]
-    found = _query_links(kernel, [rtnl.get_link(index=info.link) for info in infos])
+    found = query_links(kernel, [rtnl.get_link(index=info.link) for info in infos])
     # An index is valid in one namespace: it is that of another device if another program moved the tap away.
     taps = [tap if tap and tap.link == info.index else None for info, tap in zip(infos, found, strict=True)]
     seen.taps = {tap.name: tap.index for tap in taps if tap}
-    masters = _query_links(kernel, [rtnl.get_link(index=tap.master) for tap in taps if tap and tap.master])
+    masters = query_links(kernel, [rtnl.get_link(index=tap.master) for tap in taps if tap and tap.master])
     bridge_names = {}
     for master in masters:
         if master is not None:
@@ -333,7 +331,7 @@ def _decode_text(raw: bytes) -> str:
 def _observe_to_move_in(kernel: Kernel, seen: Observed, desired: frozenset[Entry]) -> None:
     names = [link.device for link in select(desired, Link) if link.is_ovs_internal]
     seen.to_move_in = {
-        info.name for info in _query_links(kernel, [rtnl.get_link(name=name) for name in names]) if info is not None
+        info.name for info in query_links(kernel, [rtnl.get_link(name=name) for name in names]) if info is not None
     }
 
 
@@ -352,7 +350,7 @@ def _observe_host(kernel: Kernel, seen: Observed, desired: frozenset[Entry], lin
     wanted_links = select(desired, Link)
     wanted_bridges = {bridge.name: bridge for bridge in select(desired, Bridge)}
     # A bridge with one of our ports was observed with that port.
-    for info in _query_links(kernel, [rtnl.get_link(name=name) for name in wanted_bridges if name not in seen.bridges]):
+    for info in query_links(kernel, [rtnl.get_link(name=name) for name in wanted_bridges if name not in seen.bridges]):
         if info is not None:
             seen.add_bridge(info)
     plugged = {(link.tap, link.bridge) for link in links}
@@ -371,7 +369,7 @@ def _observe_host(kernel: Kernel, seen: Observed, desired: frozenset[Entry], lin
             seen.entries.add(replace(entry, up=bridge.up, is_isolated=bridge.is_isolated, is_marked=marks))
     paired = {link.tap for link in links}
     missing = {link.tap: link.device for link in wanted_links if link.tap not in paired and not link.is_ovs_internal}
-    stray = [info for info in _query_links(kernel, [rtnl.get_link(name=tap) for tap in missing]) if info is not None]
+    stray = [info for info in query_links(kernel, [rtnl.get_link(name=tap) for tap in missing]) if info is not None]
     foreign = foreign_taps(kernel, stray)
     seen.refused |= {missing[name]: foreign_device_message(name) for name in foreign}
     seen.entries |= {StrayTap(info.name) for info in stray if info.name not in foreign}
@@ -379,36 +377,15 @@ def _observe_host(kernel: Kernel, seen: Observed, desired: frozenset[Entry], lin
 
 def _observe_physical_port(kernel: Kernel, seen: Observed, name: str) -> None:
     """Find the physical port of a network: the interface in the alias of its bridge, if it is a port there."""
-    (bridge,) = _query_links(kernel, [rtnl.get_link(name=name)])
+    (bridge,) = query_links(kernel, [rtnl.get_link(name=name)])
     if bridge is None or (ours := parse_bridge_alias(bridge.alias)) is None:
         return
     network_id, interface = ours
-    (port,) = _query_links(kernel, [rtnl.get_link(name=interface)]) if interface else (None,)
+    (port,) = query_links(kernel, [rtnl.get_link(name=interface)]) if interface else (None,)
     if port is not None and port.master == bridge.index:
         seen.entries.add(PhysicalPort(interface, name, network_id))
 
 
-def unused_bridges(kernel: Kernel) -> list[str]:
-    """Return the names of our bridges without ports."""
-    links = rtnl.parse_links(kernel.host.dump(rtnl.dump_links()))
-    used = {info.master for info in links}
-    return [info.name for info in links if parse_bridge_alias(info.alias) is not None and info.index not in used]
-
-
-def filter_unused(kernel: Kernel, names: Collection[str]) -> list[str]:
-    """Return our bridges without ports among the named ones; more than a few are found by one dump of all links."""
-    if len(names) > _MAX_SINGLE_QUERIES:
-        return [name for name in unused_bridges(kernel) if name in names]
-    bridges = (info for info in _query_links(kernel, [rtnl.get_link(name=name) for name in names]) if info is not None)
-    ours = [info for info in bridges if parse_bridge_alias(info.alias) is not None]
-    return [info.name for info in ours if not rtnl.parse_links(kernel.host.dump(rtnl.dump_links(master=info.index)))]
-
-
-def list_networks(kernel: Kernel) -> list[str]:
-    """Return the ids of the networks whose bridges are marked as ours."""
-    links = rtnl.parse_links(kernel.host.dump(rtnl.dump_links()))
-    return sorted(ours[0] for info in links if (ours := parse_bridge_alias(info.alias)) is not None)
-
-
-def _query_links(kernel: Kernel, requests: Iterable[bytes]) -> list[rtnl.LinkInfo | None]:
+def query_links(kernel: Kernel, requests: Iterable[bytes]) -> list[rtnl.LinkInfo | None]:
+    """Return the link of the host namespace that each request names, None for a missing one."""
     return [next(iter(rtnl.parse_links(answer)), None) for answer in kernel.host.query(list(requests))]

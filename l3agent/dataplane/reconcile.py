@@ -15,6 +15,7 @@ from typing import Any
 from l3agent.dataplane.announcements import Announcements
 from l3agent.dataplane.announcer import Announcer
 from l3agent.dataplane.apply import KernelStateChanged
+from l3agent.dataplane.bridges import list_networks
 from l3agent.dataplane.drift.applied import Snapshot
 from l3agent.dataplane.drift.drift import Drift
 from l3agent.dataplane.garbage import GarbageCollector
@@ -22,7 +23,7 @@ from l3agent.dataplane.ipv6 import filter_supported, log_missing
 from l3agent.dataplane.job import Job
 from l3agent.dataplane.kernel.namespaces import Kernel
 from l3agent.dataplane.kernel.traffic_counters import traffic
-from l3agent.dataplane.observe import Observed, list_networks
+from l3agent.dataplane.observe import Observed
 from l3agent.dataplane.ovsdb.ports import Switch, Wait
 from l3agent.dataplane.plan.as_json import entries_to_json
 from l3agent.dataplane.plan.commands import commands
