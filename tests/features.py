@@ -15,6 +15,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.support.documents import anchor_of
+
 TESTS = Path(__file__).parent
 TABLE = TESTS / "FEATURES.md"
 #: States of a row, and the symbol of each in the table.
@@ -148,7 +150,7 @@ def render(areas: Sequence[Area], marked: Sequence[Mark]) -> str:
     lines = [_HEAD.rstrip("\n")]
     for area in areas:
         counts = (sum(row.state == state for row in area.rows) for state in STATES)
-        lines.append(f"| [{area.title}](#{_anchor(area.title)}) | {' | '.join(map(str, counts))} |")
+        lines.append(f"| [{area.title}](#{anchor_of(area.title)}) | {' | '.join(map(str, counts))} |")
     for area in areas:
         lines += ["", f"## {area.title}", "", "| state | feature | neutron-l3-agent | tests |", "|---|---|---|---|"]
         lines += [_render_row(row, marked) for row in area.rows]
@@ -160,11 +162,6 @@ def _render_row(row: Row, marked: Sequence[Mark]) -> str:
     links = "<br>".join(f"[{path}::{test}]({path})" for path, test in tests)
     note = f" {row.note}" if row.note else ""
     return f"| {STATES[row.state]} | `{row.id}`: {row.title}.{note} | {row.neutron} | {links} |"
-
-
-def _anchor(title: str) -> str:
-    """Return the anchor that GitHub gives a heading."""
-    return title.lower().replace(" ", "-")
 
 
 def main() -> int:

@@ -26,8 +26,8 @@ from l3agent.exceptions import ServerUnavailable
 from l3agent.rpc import Client, Connection, RemoteError, admin_context, get_transport
 from l3agent.service import Manager
 from l3agent.testing import wait_until
+from tests.support.documents import beside
 from tests.support.rabbit import Rabbit, free_ports
-from tests.support.readme_tables import beside
 
 OSLO, OURS = "oslo.messaging", "ours"
 HEADING = "## Comparison with oslo.messaging"

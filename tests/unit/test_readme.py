@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.documents import anchor_of
+
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted(
     path
@@ -16,6 +18,10 @@ DOCUMENTS = sorted(
     for path in ROOT.glob(pattern)
 )
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
+#: A path of this repository in running text; untracked ones, such as .venv, are not.
+_PATH = re.compile(r"`((?:l3agent|tests|etc|\.ci|\.github)/[\w./-]+|\.importlinter)`")
+#: Documents that name no path in running text.
+WITHOUT_PATHS = {ROOT / "tests" / "FEATURES.md", ROOT / "tests" / "bench" / "README.md"}
 #: The longest that README.md may be, in lines.
 MAX_LINES = 150
 #: A question of a new reader, and a text that answers it.
@@ -39,11 +45,6 @@ def anchors(document: Path) -> set[str]:
     """Return the anchors of a document, as GitHub derives them from headings."""
     text = re.sub(r"```.*?```", "", document.read_text(), flags=re.DOTALL)
     return {anchor_of(heading) for heading in re.findall(r"^#+ (.+)$", text, re.MULTILINE)}
-
-
-def anchor_of(heading: str) -> str:
-    """Return the anchor of a heading."""
-    return re.sub(r"[^\w\- ]", "", heading.lstrip("# ").lower()).replace(" ", "-")
 
 
 def target(document: Path, link: str) -> tuple[Path, str]:
@@ -77,11 +78,8 @@ def test_each_question_is_answered_one_link_from_the_first_page(question: str) -
     assert QUESTIONS[question] in section
 
 
-def test_every_path_that_a_document_names_exists() -> None:
-    named = {
-        path
-        for document in DOCUMENTS
-        for path in re.findall(r"`((?:etc|tests|l3agent)/[\w./-]+)`", document.read_text())
-    }
-    assert named
-    assert {path for path in named if not (ROOT / path).exists()} == set()
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_each_path_that_a_document_names_exists(document: Path) -> None:
+    paths = _PATH.findall(document.read_text())
+    assert bool(paths) == (document not in WITHOUT_PATHS)
+    assert [path for path in paths if not (ROOT / path).exists()] == []

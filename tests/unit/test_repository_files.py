@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The files for contributors and operators are complete: issue forms, change log, links, paths."""
+"""The files for contributors and operators are complete: issue forms, change log, style guide."""
 
 from __future__ import annotations
 
@@ -13,8 +13,6 @@ from l3agent import __version__
 
 ROOT = Path(__file__).parents[2]
 GITHUB = ROOT / ".github"
-#: A path of this repository in running text; what git has not, such as .venv, is none.
-_PATH = re.compile(r"`((?:l3agent|tests|etc|\.ci|\.github)/[\w./-]+|\.importlinter)`")
 
 
 @pytest.mark.parametrize("form", sorted(path.name for path in (GITHUB / "ISSUE_TEMPLATE").glob("*.yml")))
@@ -34,13 +32,6 @@ def test_an_issue_form_is_well_formed(form: str) -> None:
 def test_the_change_log_begins_with_this_release() -> None:
     releases = re.findall(r"^## (\S+?),", (ROOT / "etc" / "CHANGELOG.md").read_text(), re.MULTILINE)
     assert releases[0] == __version__
-
-
-@pytest.mark.parametrize("name", ["etc/CHANGELOG.md", ".github/CONTRIBUTING.md", ".github/SECURITY.md"])
-def test_every_path_that_is_named_exists(name: str) -> None:
-    paths = _PATH.findall((ROOT / name).read_text())
-    assert paths
-    assert [path for path in paths if not (ROOT / path).exists()] == []
 
 
 def test_the_style_guide_has_ten_pairs() -> None:

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from tests.support.documents import beside
 from tests.support.oslo_comparison import OSLO, OURS, ROWS
-from tests.support.readme_tables import beside
 
 FORKS = {
     "a worker that cannot start",

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tables of the READMEs whose cells tests look at."""
+"""Markdown documents: anchors of headings, and tables of the READMEs whose cells tests check."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 PACKAGE = Path(__file__).parents[2] / "l3agent"
@@ -17,3 +18,8 @@ def beside(readme: str, heading: str, original: str, ours: str) -> dict[str, dic
     lines = [line for line in section.splitlines() if line.startswith("|")]
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
     return {name: {original: theirs, ours: own} for name, theirs, own in cells}
+
+
+def anchor_of(heading: str) -> str:
+    """Return the anchor that GitHub gives a heading."""
+    return re.sub(r"[^\w\- ]", "", heading.lstrip("# ").lower()).replace(" ", "-")
