@@ -119,7 +119,7 @@ class _Sender:
         return []
 
     def isolate(self, batch: encode.Batch) -> list[Operation]:
-        """Have the host stack ignore created or corrected devices; return the operations that were refused."""
+        """Make the host stack ignore created or corrected devices; return the operations that were refused."""
         refused = self.send(self.kernel.host, batch)
         for operation in dict.fromkeys(operation for _, operation in batch):
             if operation not in refused:
