@@ -58,7 +58,7 @@ def describe_entry(entry: Mapping[str, Any]) -> str:
             faults = {"without its mark": not entry["is_marked"], "open to the node": not entry["is_isolated"]}
             return f"bridge {entry['name']} {_state(entry)}{_list_faults(faults)}"
         case "physical_port":
-            return f"card {entry['interface']} on {entry['bridge']}"
+            return f"physical port {entry['interface']} on {entry['bridge']}"
         case "link":
             mtu = entry["mtu"] or "differs between its ends"
             where = f"{entry['tap'] or 'no tap'} on {entry['bridge'] or 'no bridge'}"

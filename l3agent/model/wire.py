@@ -150,7 +150,7 @@ def _unpack_body(key: Key, body: Mapping[str, Any]) -> State:
     if kind == "network":
         interface = body["interface"]
         if interface is not None and (type(interface) is not str or not is_device(interface)):
-            raise InvalidState("interface", interface, "expected the name of a network card")
+            raise InvalidState("interface", interface, "expected the name of a physical interface")
         return NetworkState(state_id, interface)
     routes = frozenset(_unpack_route(one, (HOST_DEVICE,)) for one in body["routes"])
     return HostState(state_id, _unpack_port(body["port"], HOST_DEVICE), routes)

@@ -2,8 +2,8 @@
 """Reads what changes without an event of the kernel: settings of namespaces and devices, each at least once a minute.
 
 One link dump has the settings of all devices of a namespace (IFLA_AF_SPEC); those of the namespace itself are read from
-/proc. Devices in the node's own namespace are read by a dump of their own. What is not as it should be is marked for
-the observation that events lead to as well.
+/proc. One more dump has the devices in the host namespace. A state that differs is marked for observation, as after an
+event.
 """
 
 from __future__ import annotations
