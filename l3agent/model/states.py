@@ -20,6 +20,8 @@ Kind = Literal["router", "network", "host"]
 Key = tuple[Kind, str]
 #: Minimum MTU of a link with IPv6 (RFC 8200 section 5).
 IPV6_MTU_MIN = 1280
+#: Numbers of the kernel's own routing tables (``RT_TABLE_*`` in ``linux/rtnetlink.h``).
+DEFAULT_TABLE, MAIN_TABLE, LOCAL_TABLE = 253, 254, 255
 
 
 def is_network_or_broadcast(address: Address, network: Network) -> bool:
@@ -58,10 +60,39 @@ class NextHop:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A route of the main table; several next hops make a multipath route."""
+    """A route; several next hops make a multipath route.
+
+    :param table: number of the routing table.
+    """
 
     destination: Network
     hops: frozenset[NextHop]
+    table: int = MAIN_TABLE
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyRule:
+    """A rule that selects a routing table (ip-rule(8)).
+
+    :param priority: rules apply in ascending order; the main table has 32766.
+    :param table: number of the selected table, which is none of the kernel's own.
+    :param source: network of the source address; None: any source, of both families.
+    :param device: incoming device; None: any. At least one of ``source`` and ``device`` is given.
+    """
+
+    priority: int
+    table: int
+    source: Network | None
+    device: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbour:
+    """A permanent neighbour entry: the MAC address of an address on the link of a device (ip-neighbour(8))."""
+
+    device: str
+    address: Address
+    mac: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +110,8 @@ class RouterState:
     :param gateway: the port on the external network; ``ports`` does not contain it.
     :param nat_address: IPv4 address of the gateway port that SNAT translates to; None if there is none.
     :param snat: traffic of tenants leaves with ``nat_address`` as its source.
+    :param rules: rules that select a table other than the main table.
+    :param neighbours: permanent neighbour entries.
     :param warnings: one sorted line per part of the payload that is skipped or not served; not compared.
     :param unserved_features: features of the router that this agent does not serve; not compared.
     :param unserved_floating_ips: ids of the associated floating IPs that are skipped; not compared.
@@ -91,6 +124,8 @@ class RouterState:
     floating_ips: frozenset[FloatingIP]
     nat_address: IPv4Address | None
     snat: bool
+    rules: frozenset[PolicyRule] = frozenset()
+    neighbours: frozenset[Neighbour] = frozenset()
     warnings: tuple[str, ...] = field(default=(), compare=False)
     unserved_features: frozenset[str] = field(default=frozenset(), compare=False)
     unserved_floating_ips: frozenset[str] = field(default=frozenset(), compare=False)

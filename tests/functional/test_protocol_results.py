@@ -11,28 +11,27 @@ from l3agent.model.wire import pack_state
 from tests.support.processes import Dataplane
 from tests.support.states import key, new_id, port, router
 
-#: The names in the results of each protocol number. Add an entry with each number.
-RESULTS: dict[int, dict[str, object]] = {
-    1: {
-        "stats": [
-            "applied_states",
-            "batches",
-            "limits",
-            "lost_events",
-            "observations",
-            "operations",
-            "overflows",
-            "repair_operations",
-            "repairs",
-            "rotation_reads",
-        ],
-        "inventory": ["host", "network", "router"],
-        "traffic": ["devices", "floating_ips"],
-        "inspect": ["actual", "desired"],
-        "unmanage": None,
-        "invalidate": None,
-    }
+_NAMES: dict[str, object] = {
+    "stats": [
+        "applied_states",
+        "batches",
+        "limits",
+        "lost_events",
+        "observations",
+        "operations",
+        "overflows",
+        "repair_operations",
+        "repairs",
+        "rotation_reads",
+    ],
+    "inventory": ["host", "network", "router"],
+    "traffic": ["devices", "floating_ips"],
+    "inspect": ["actual", "desired"],
+    "unmanage": None,
+    "invalidate": None,
 }
+#: The names in the results of each protocol number. Add an entry with each number.
+RESULTS = {1: _NAMES, 2: _NAMES}
 
 
 def test_a_change_of_a_result_raises_the_protocol_number(machine: Dataplane) -> None:

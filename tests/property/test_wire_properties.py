@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from l3agent.model.states import HostState, Key, Kind, NetworkState, Report, RouterState, State
 from l3agent.model.wire import StateReader, pack_report, pack_state, unpack_report, unpack_state
-from tests.support.strategies import host_states, network_states, router_states
+from tests.support.strategies import host_states, neighbours, network_states, policy_rules, router_states, tables
 
 KIND: dict[type, Kind] = {RouterState: "router", NetworkState: "network", HostState: "host"}
 
@@ -30,12 +30,33 @@ def test_a_state_crosses_the_socket_unchanged(state: State) -> None:
     assert unpack_state(msgpack.unpackb(msgpack.packb(pack_state(key, state)))) == (key, state)
 
 
+@st.composite
+def states_with_policy(draw: st.DrawFn) -> RouterState:
+    """Routers with policy rules, permanent neighbours, and routes in other tables."""
+    state = draw(router_states().filter(lambda one: one.all_ports()))
+    devices = [port.device for port in state.all_ports()]
+    return replace(
+        state,
+        routes=frozenset(replace(one, table=draw(st.just(one.table) | tables)) for one in state.routes),
+        rules=draw(st.frozensets(policy_rules(devices), max_size=3)),
+        neighbours=draw(neighbours(devices)),
+    )
+
+
+@given(states_with_policy())
+def test_rules_neighbours_and_tables_cross_the_socket_unchanged(state: RouterState) -> None:
+    key: Key = ("router", state.id)
+    wire = pack_state(key, state)
+    assert unpack_state(msgpack.unpackb(msgpack.packb(wire))) == (key, state)
+    assert wire == pack_state(key, replace(state))
+
+
 @given(st.sampled_from(["router", "network", "host"]), st.uuids().map(str))
 def test_an_absent_state_crosses_the_socket_unchanged(kind: Kind, state_id: str) -> None:
     assert unpack_state(msgpack.unpackb(msgpack.packb(pack_state((kind, state_id), None)))) == ((kind, state_id), None)
 
 
-@given(router_states(), st.lists(router_states(), max_size=3), st.data())
+@given(router_states() | states_with_policy(), st.lists(router_states() | states_with_policy(), max_size=3), st.data())
 def test_a_reader_that_knows_former_forms_reads_the_same(
     first: RouterState, others: list[RouterState], data: st.DataObject
 ) -> None:

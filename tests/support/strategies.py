@@ -12,7 +12,18 @@ from typing import Any
 from hypothesis import strategies as st
 
 from l3agent.model.names import GATEWAY_DEVICE, HOST_DEVICE, INTERNAL_DEVICE, device_name
-from l3agent.model.states import FloatingIP, HostState, Interface, NetworkState, NextHop, Port, Route, RouterState
+from l3agent.model.states import (
+    FloatingIP,
+    HostState,
+    Interface,
+    Neighbour,
+    NetworkState,
+    NextHop,
+    PolicyRule,
+    Port,
+    Route,
+    RouterState,
+)
 from tests.support.payloads import a_fixed_ip, a_floating_ip, a_gateway, a_port, a_router, a_subnet, legacy_payload
 
 # Damaged payloads
@@ -133,6 +144,27 @@ def routes(draw: st.DrawFn, devices: list[str]) -> Route:
     vias = st.none() | family.map(lambda other: ip_interface(other).ip)
     hops = st.builds(NextHop, st.sampled_from(devices), vias)
     return Route(ip_network(interface.network), draw(st.frozensets(hops, min_size=1, max_size=3)))
+
+
+# The kernel's own tables are 253 to 255.
+tables = st.integers(1, 252) | st.integers(256, 2**32 - 1)
+
+
+@st.composite
+def policy_rules(draw: st.DrawFn, devices: list[str]) -> PolicyRule:
+    source = draw(st.none() | (interfaces4 | interfaces6).map(lambda one: ip_network(one.network)))
+    incoming = st.sampled_from(devices)
+    device = draw(incoming if source is None else st.none() | incoming)
+    return PolicyRule(draw(st.integers(1, 32765)), draw(tables), source, device)
+
+
+def neighbours(devices: list[str]) -> st.SearchStrategy[frozenset[Neighbour]]:
+    """Permanent neighbours, with one MAC address for each address at a device."""
+    ips = (interfaces4 | interfaces6).map(lambda one: one.ip)
+    keys = st.tuples(st.sampled_from(devices), ips)
+    return st.dictionaries(keys, macs, max_size=3).map(
+        lambda found: frozenset(Neighbour(*key, mac) for key, mac in found.items())
+    )
 
 
 @st.composite

@@ -27,6 +27,7 @@ from l3agent.dataplane.plan.entries import (
 )
 from l3agent.model.names import namespace_name
 from l3agent.model.states import (
+    MAIN_TABLE,
     Address,
     FloatingIP,
     HostState,
@@ -192,6 +193,8 @@ def _address(device: str, interface: Interface) -> Iterator[Entry]:
 def _router_routes(state: RouterState) -> Iterator[Entry]:
     """Yield the routes of a router; default routes through its gateway have the protocol of neutron-l3-agent."""
     for route in state.routes:
+        if route.table != MAIN_TABLE:
+            continue  # the kernel's routes have no table yet
         if route.destination.prefixlen or state.gateway is None or _devices(route) != {state.gateway.device}:
             yield KernelRoute(route.destination, route.hops)
         else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from dataclasses import replace
 from ipaddress import IPv4Address, ip_interface, ip_network
 from typing import Any
 
@@ -13,11 +14,26 @@ import msgpack
 from l3agent.agent.dataplane_client import DataplaneClient
 from l3agent.dataplane.kernel_thread import OPERATIONS
 from l3agent.model.protocol import PROTOCOL
-from l3agent.model.states import FloatingIP, HostState, Key, NetworkState, NextHop, Port, Report, Route, RouterState
+from l3agent.model.states import (
+    FloatingIP,
+    HostState,
+    Key,
+    Neighbour,
+    NetworkState,
+    NextHop,
+    PolicyRule,
+    Port,
+    Report,
+    Route,
+    RouterState,
+)
 from l3agent.model.wire import pack_report, pack_state, unpack_report, unpack_state
 
 #: Digest of the wire format by protocol number. Add a line with each number; the last one is that of this code.
-DIGESTS = {1: "b0cabee748d12e1ac2b4ac58c7fc0640865089f1612343f10a5e274188e1cdc0"}
+DIGESTS = {
+    1: "b0cabee748d12e1ac2b4ac58c7fc0640865089f1612343f10a5e274188e1cdc0",
+    2: "28e80dad9a8a1f6e93d812abe3802ef226033679a3a517b1383a13ec430e5ccb",
+}
 
 R1, R2 = (f"c000000{n}-0000-4000-8000-000000000000" for n in (1, 2))
 NETWORK = "a0000000-0000-4000-8000-000000000000"
@@ -84,10 +100,18 @@ def _states() -> list[tuple[Key, RouterState | HostState | NetworkState | None]]
         id=R1,
         ports=frozenset({inner}),
         gateway=outer,
-        routes=frozenset({_route("0.0.0.0/0", outer, "203.0.113.1"), _route("192.0.2.0/24", inner, None)}),
+        routes=frozenset(
+            {
+                _route("0.0.0.0/0", outer, "203.0.113.1"),
+                _route("192.0.2.0/24", inner, None),
+                replace(_route("0.0.0.0/0", inner, "10.0.0.2"), table=16),
+            }
+        ),
         floating_ips=frozenset({FloatingIP(IPv4Address("203.0.113.7"), IPv4Address("10.0.0.7"))}),
         nat_address=IPv4Address("203.0.113.5"),
         snat=True,
+        rules=frozenset({PolicyRule(100, 16, ip_network("10.0.0.0/24"), inner.device)}),
+        neighbours=frozenset({Neighbour(inner.device, IPv4Address("10.0.0.7"), "02:00:00:00:00:01")}),
     )
     plugged = _port("eth0", "3", "10.0.0.7/24")
     host = HostState("h1", plugged, frozenset({_route("::/0", plugged, "2001:db8::1")}))

@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 import copy
-from ipaddress import ip_address
+from dataclasses import replace
+from ipaddress import ip_address, ip_network
 from typing import Any
 
 import pytest
 
 from l3agent.exceptions import InvalidState
-from l3agent.model.states import NetworkState
+from l3agent.model.states import Neighbour, NetworkState, PolicyRule
 from l3agent.model.wire import StateReader, pack_state, unpack_state
 from tests.support.states import host, key, new_id, port, route, router
 
@@ -28,6 +29,7 @@ NETWORK = NetworkState(new_id(), "card0")
 ID, NETWORK_ID, DEVICE, MAC, MTU, ADDRESSES = range(6)
 WRONG_IDS = ["", "short", "../../etc/passwd", "g0000000-0000", "a" * 37, "a0000000-0000\n", 7, None]
 WRONG_IPV4 = ["0.0.0.0", "127.0.0.1", "224.0.0.1", "239.255.255.255", "255.255.255.255"]
+WRONG_TABLES = [0, -1, 253, 254, 255, 2**32, 10**40, True, 16.5, "16", None]
 WRONG_IPV6 = ["::", "::1", "ff02::1", "::ffff:10.0.0.1"]
 
 
@@ -172,8 +174,78 @@ def test_floating_ips_are_pairs_in_bytes(wrong: Any) -> None:
         [packed("224.0.0.0"), 4, [[INNER.device, None]]],
         [packed("ff00::"), 8, [[INNER.device, None]]],
         ["10.9.0.0", 24, [[INNER.device, None]]],
+        *([packed("10.9.0.0"), 24, [[INNER.device, None]], one] for one in WRONG_TABLES),
     ],
     ids=repr,
 )
 def test_a_route_goes_through_a_device_of_its_state_to_where_packets_can_go(wrong: Any) -> None:
     refused(changed(pack_state(key(ROUTER), ROUTER), ("state", "routes", 0), wrong))
+
+
+RULE = [100, 16, [packed("10.0.0.0"), 24], INNER.device]
+PRIORITY, TABLE, SOURCE, INCOMING = range(4)
+
+
+def test_rules_neighbours_and_tables_are_right_as_they_are() -> None:
+    networks = (None, ip_network("10.0.0.0/24"), ip_network("2001:db8:1::/64"), ip_network("0.0.0.0/0"))
+    rules = {PolicyRule(n + 1, 16, one, INNER.device) for n, one in enumerate(networks)}
+    rules |= {PolicyRule(32765, 2**32 - 1, ip_network("10.0.0.0/24"), None)}
+    found = {
+        Neighbour(INNER.device, ip_address(one), "02:00:00:00:00:01") for one in ("10.0.0.7", "fe80::1", "fd00::1")
+    }
+    routes = {replace(one, table=16) for one in ROUTER.routes}
+    state = replace(ROUTER, rules=frozenset(rules), neighbours=frozenset(found), routes=ROUTER.routes | routes)
+    assert unpack_state(pack_state(key(state), state)) == (key(state), state)
+
+
+def test_a_state_without_rules_neighbours_and_tables_has_no_bytes_for_them() -> None:
+    body = pack_state(key(ROUTER), ROUTER)["state"]
+    assert not {"rules", "neighbours"} & body.keys()
+    assert all(len(one) == 3 for one in body["routes"])
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        *((PRIORITY, one) for one in (0, -1, 32766, 32767, 2**32, 10**40, True, 1.5, "1", None)),
+        *((TABLE, one) for one in WRONG_TABLES),
+        *((SOURCE, [packed(one), 32]) for one in ("224.0.0.1", "127.0.0.1")),
+        *((SOURCE, [packed(one), 128]) for one in ("::1", "ff02::1", "fe80::1")),
+        *((SOURCE, [packed("10.0.0.1"), one]) for one in (24, 33, -1, True, None, "24")),
+        *((SOURCE, [one, 24]) for one in ("10.0.0.0", b"", b"12345", 7, None)),
+        *((INCOMING, one) for one in ("lo", "eth1", "", "qr-ffffffff-ff", 7)),
+    ],
+    ids=repr,
+)
+def test_a_rule_selects_a_table_of_ours_for_packets_of_the_state(place: int, value: Any) -> None:
+    wire = pack_state(key(ROUTER), ROUTER)
+    refused(changed(changed(wire, ("state", "rules"), [RULE]), ("state", "rules", 0, place), value))
+
+
+def test_a_rule_for_all_packets_is_refused() -> None:
+    refused(changed(pack_state(key(ROUTER), ROUTER), ("state", "rules"), [[100, 16, None, None]]))
+
+
+def neighbour(device: bytes = INNER.device.encode(), address: str = "10.0.0.7", mac: str = "020000000001") -> bytes:
+    """Return the row of a neighbour."""
+    found = ip_address(address).packed
+    return device.ljust(16, b"\0") + (bytes(10) + b"\xff\xff" + found)[-16:] + bytes.fromhex(mac)
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        "",
+        [],
+        neighbour()[:-1],
+        neighbour() + b"\0",
+        *(neighbour(device=one) for one in (b"lo", b"eth1", b"", b"qr-\xff", INNER.device.encode() + b"\0x")),
+        *(neighbour(address=one) for one in (*WRONG_IPV4, "::", "::1", "ff02::1")),
+        *(neighbour(mac=one) for one in ("01005e000001", "000000000000", "ffffffffffff")),
+        neighbour() + neighbour(mac="020000000002"),
+        neighbour() * 2,
+    ],
+    ids=repr,
+)
+def test_a_neighbour_is_a_machine_at_a_device_of_its_state(rows: Any) -> None:
+    refused(changed(pack_state(key(ROUTER), ROUTER), ("state", "neighbours"), rows))
