@@ -110,9 +110,7 @@ class KernelThread:
         if requester.connected:
             self._advance(_execute(resources, requester, request))
         resources.limits.check(resources.drift.max_ports)
-        now = time.monotonic()
-        self._yield_at = now + _IDLE_S
-        if now > self._yielded_at + _MAX_BUSY_S:
+        if (now := time.monotonic()) > self._yielded_at + _MAX_BUSY_S:
             self._yield_to_threads(now)
 
     def read_events(self) -> None:
@@ -164,6 +162,8 @@ class KernelThread:
                 self._suspended.append((wait, step))
                 break
         self._resources.reconciler.run_deferred()
+        # Requests, resumed ones and repairs alike may have added announcements.
+        self._yield_at = time.monotonic() + _IDLE_S
 
     def _next_garbage_run(self) -> float:
         return max(self._resources.garbage.next_run(), self._garbage_at)

@@ -14,7 +14,7 @@ from l3agent.testing import wait_until
 from tests.support.kernel import observed
 from tests.support.processes import Dataplane
 from tests.support.states import bridge, floating_ips, host, key, namespace, new_id, port, route, router
-from tests.support.watch import GENERATION, capture, ip_events, nft_events
+from tests.support.watch import GENERATION, Program, capture, ip_events, nft_events
 
 #: How often an address is announced (``send_arp_for_ha``).
 REPEATS = 3
@@ -111,16 +111,27 @@ def arp(lines: list[str], address: str) -> list[str]:
     return [line for line in lines if f"Request who-has {address} tell {address}," in line]
 
 
+def wait_for_announcements(frames: Program, address: str, count: int = REPEATS) -> None:
+    """Wait until an IPv4 address was announced a number of times.
+
+    :raises AssertionError: it was not; the message has the frames that were captured.
+    """
+    try:
+        wait_until(lambda: len(arp(frames.lines(), address)) >= count, timeout=30)
+    except TimeoutError as exc:
+        raise AssertionError("\n".join([f"{address}: expected {count} frames, captured", *frames.lines()])) from exc
+
+
 @pytest.mark.feature("router.gratuitous-arp")
 def test_each_repeat_is_one_gratuitous_arp_from_the_gateway(machine: Dataplane) -> None:
     state, _, gateway = a_router({})
     reconcile(machine, state)
     with capture(machine.sandbox, bridge(gateway.network_id), "arp") as frames:
         reconcile(machine, with_fips(state, {SECOND: "10.0.0.6"}))
-        wait_until(lambda: len(arp(frames.lines(), SECOND)) >= REPEATS, timeout=30)
+        wait_for_announcements(frames, SECOND)
         # When all of a later address are out, one too many of the first would be as well.
         reconcile(machine, with_fips(state, {SECOND: "10.0.0.6", THIRD: "10.0.0.7"}))
-        wait_until(lambda: len(arp(frames.lines(), THIRD)) >= REPEATS, timeout=30)
+        wait_for_announcements(frames, THIRD)
         announced = arp(frames.lines(), SECOND)
     assert len(announced) == REPEATS
     for line in announced:
@@ -161,7 +172,7 @@ def test_nothing_is_announced_after_its_removal(machine: Dataplane) -> None:
     with capture(machine.sandbox, bridge(gateway.network_id), "arp") as frames:
         reconcile(machine, with_fips(state, {FIRST: "10.0.0.5"}))
         reconcile(machine, with_fips(state, {SECOND: "10.0.0.5"}))
-        wait_until(lambda: len(arp(frames.lines(), SECOND)) == REPEATS, timeout=30)
+        wait_for_announcements(frames, SECOND)
         lines = frames.lines()
     assert not arp(lines[lines.index(arp(lines, SECOND)[0]) :], FIRST)
 
@@ -176,7 +187,7 @@ def test_a_removed_router_announces_no_more(machine: Dataplane) -> None:
         reconcile(machine, state)
         assert machine.reconcile((key(state), None))[0].error is None
         reconcile(machine, with_fips(other, {SECOND: "10.0.0.5"}))
-        wait_until(lambda: len(arp(frames.lines(), SECOND)) == REPEATS, timeout=30)
+        wait_for_announcements(frames, SECOND)
         lines = frames.lines()
     assert not arp(lines[lines.index(arp(lines, SECOND)[0]) :], FIRST)
 
@@ -212,7 +223,7 @@ def test_a_new_address_is_announced_although_something_else_is_refused(machine: 
     with capture(machine.sandbox, bridge(gateway.network_id), "arp") as frames:
         (report,) = machine.reconcile((key(refused), refused))
         assert report.error is not None and "172.30.0.0/24" in report.error
-        wait_until(lambda: len(arp(frames.lines(), FIRST)) == REPEATS, timeout=30)
+        wait_for_announcements(frames, FIRST)
 
 
 def test_a_new_process_announces_what_its_predecessor_may_not_have(dataplane: Dataplane) -> None:
@@ -223,4 +234,16 @@ def test_a_new_process_announces_what_its_predecessor_may_not_have(dataplane: Da
     with capture(dataplane.sandbox, bridge(gateway.network_id), "arp") as frames:
         assert reconcile(dataplane, state) == [()]
         for address in (FIRST, "203.0.113.10"):
-            wait_until(lambda at=address: len(arp(frames.lines(), at)) == REPEATS, timeout=30)
+            wait_for_announcements(frames, address)
+
+
+def test_a_repaired_address_is_announced_without_a_further_request(machine: Dataplane) -> None:
+    network = new_id()
+    gateway = port(network, "203.0.113.10/24", gateway=True)
+    state = router(gateway=gateway, fips={FIRST: "10.0.0.5"})
+    reconcile(machine, router(gateway=port(network, "203.0.113.11/24", gateway=True)))
+    with capture(machine.sandbox, bridge(network), "arp") as frames:
+        reconcile(machine, state)
+        wait_for_announcements(frames, FIRST)
+        machine.sandbox.run(["ip", "address", "delete", f"{FIRST}/32", "dev", gateway.device], netns=namespace(state))
+        wait_for_announcements(frames, FIRST, 2 * REPEATS)
