@@ -149,7 +149,7 @@ def test_a_request_without_an_answer_ends_at_its_deadline_and_leaves_nothing_beh
     peer.silent = True
     with pytest.raises(DataplaneUnavailable, match=r"did not answer inventory within 0\.3 s"):
         client.inventory()
-    assert not client._waiting
+    assert not client._pending
     peer.silent = False
     assert client.inventory()
 

@@ -12,7 +12,7 @@ import eventlet
 import pytest
 from oslo_config import cfg
 
-from l3agent.agent import dataplane_client as dataplane_client
+from l3agent.agent import dataplane_client, dataplane_connector
 from l3agent.agent.l3_agent import L3NATAgent
 from l3agent.rpc import failure_log
 from l3agent.testing import FakeDataplane, FakePlugin, running, wait_until
@@ -83,7 +83,7 @@ def test_a_data_plane_that_is_absent_for_ten_minutes_is_few_lines(
 ) -> None:
     scaled = {"first": failure_log.FIRST_S * _SCALE, "then": failure_log.THEN_S * _SCALE}
     monkeypatch.setattr(failure_log.FailureLog.__init__, "__kwdefaults__", scaled)
-    monkeypatch.setattr(dataplane_client, "_CONNECTING_S", 5 * _SCALE)
+    monkeypatch.setattr(dataplane_connector, "_CONNECTING_S", 5 * _SCALE)
     conf.set_override("retry_min", 1 * _SCALE, group="l3agent")
     conf.set_override("retry_max", 60 * _SCALE, group="l3agent")
     # The real client; nothing listens.
