@@ -5,7 +5,7 @@ It follows the first packet of a new flow: input device, destination translation
 and why it is dropped. Replies take the reverse path, through connection tracking. Only entries that l3agent creates are
 considered; rules, routes and filters of other programs are not.
 
-Source: the order of the hooks in nft(8), the rules of :mod:`l3agent.dataplane.netlink.nft`; RFC 1812 5.2 and 5.3 on
+Source: the order of the hooks in nft(8), the rules of :mod:`l3agent.dataplane.netlink.tables`; RFC 1812 5.2 and 5.3 on
 forwarding, RFC 4291 2.5.6 on link-local addresses; ``ip_route_input_slow`` of Linux 6.x on martians.
 """
 

@@ -12,7 +12,9 @@ from l3agent.dataplane import takeover
 from l3agent.dataplane.kernel import syscalls
 from l3agent.dataplane.kernel.namespaces import Kernel, NamespaceHandle, read_fingerprint
 from l3agent.dataplane.kernel.sockets import NetlinkSocket
-from l3agent.dataplane.netlink import nft, nft_table, routes, rtnl
+from l3agent.dataplane.netlink import nft, routes, rtnl, tables
+from l3agent.dataplane.netlink.nft_types import Value
+from l3agent.dataplane.netlink.ruleset import NftTable
 from l3agent.dataplane.ovsdb.ports import Ports, Wait, observed_ports
 from l3agent.dataplane.ownership import foreign_device_message, foreign_taps, is_foreign_bridge
 from l3agent.dataplane.plan.encode import is_marked, parse_bridge_alias
@@ -297,32 +299,31 @@ def _read_table(kernel: Kernel, handle: NamespaceHandle) -> frozenset[Entry]:
 def _read_rules(kernel: Kernel, netfilter: NetlinkSocket, *, found: bool) -> Iterator[Entry]:
     if found:
         yield from takeover.neutron_rules(netfilter)
-    fingerprint = read_fingerprint(netfilter)
+    for table in tables.declared(counting=kernel.counting).values():
+        yield from _read_rules_of(table, kernel, netfilter)
+
+
+def _pending_flush(key: Value) -> PendingFlush:
+    match key:
+        case str() as cause, IPv4Address() as original, IPv4Address() as translated:
+            return PendingFlush(cause, original, translated)
+    raise AssertionError(f"not a key of the journal: {key}")
+
+
+def _read_rules_of(table: NftTable, kernel: Kernel, netfilter: NetlinkSocket) -> Iterator[Entry]:
+    fingerprint = read_fingerprint(netfilter, table)
     if not fingerprint:
         return
-    intact = fingerprint == kernel.intact_table
-    for name, kind in nft_table.sets(counting=kernel.counting).items():
-        for key, value in nft.parse_elements(netfilter.dump(nft.dump_elements(name))).items():
-            element = _decode_element(name, kind, key, value)
-            intact = intact and element is not None
-            if element is not None:
-                yield element
-    yield Table(kernel.counting, intact)
-
-
-def _decode_element(name: str, kind: tuple[int, int, bool], key: bytes, value: bytes | None) -> Entry | None:
-    """Return the entry of an element, None for a foreign one (of another type, or a catch-all)."""
-    _, key_length, has_value = kind
-    if (len(key), None if value is None else len(value)) != (key_length, 4 if has_value else None):
-        return None
-    if name == "pending_flush":
-        return PendingFlush(_decode_text(key[:-8]), IPv4Address(key[-8:-4]), IPv4Address(key[-4:]))
-    left = IPv4Address(key) if len(key) == 4 else _decode_text(key)
-    return Element(name, left, None if value is None else IPv4Address(value))
-
-
-def _decode_text(raw: bytes) -> str:
-    return raw.rstrip(b"\0").decode(errors="replace")
+    intact = fingerprint == kernel.intact_tables[table.name]
+    for declared in table.sets:
+        for element in nft.decode_elements(declared, netfilter.dump(nft.dump_elements(table, declared.name))):
+            if element is None:
+                intact = False
+            elif declared is tables.PENDING_FLUSH:
+                yield _pending_flush(element[0])
+            else:
+                yield Element(declared.name, *element)
+    yield Table(kernel.counting, intact, table.name)
 
 
 # ---- the host namespace --------------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ from ipaddress import IPv4Address
 from l3agent.dataplane.kernel import syscalls
 from l3agent.dataplane.kernel.namespaces import Kernel
 from l3agent.dataplane.kernel.sockets import NetlinkSocket
-from l3agent.dataplane.netlink import iptables, nft_table, rtnl
+from l3agent.dataplane.netlink import iptables, rtnl, ruleset, tables
 from l3agent.dataplane.netlink.iptables import Chain, Rule
 from l3agent.dataplane.plan.entries import NeutronRules, Sysctl
 from l3agent.exceptions import ApplyError
@@ -65,12 +65,12 @@ def _hand_back(kernel: Kernel, name: str) -> str | None:
     if handle is None:
         return None
     kernel.write_sysctls(handle, _KERNEL_DEFAULTS)
-    handle.netfilter.nft_batch(nft_table.mark_packets_without_scope())
+    handle.netfilter.nft_batch(ruleset.replace_chain(tables.ROUTER, tables.HAND_OVER))
     links = rtnl.parse_links(handle.route.dump(rtnl.dump_links()))
     devices = {info.name for info in links if info.name.startswith((GATEWAY_DEVICE, INTERNAL_DEVICE))}
     if not _has_neutron_rules(handle.netfilter, devices):
         return "the rules of neutron-l3-agent are incomplete; ours stay"
-    handle.netfilter.nft_batch([nft_table.delete_table()])
+    handle.netfilter.nft_batch([ruleset.delete_table(tables.ROUTER)])
     return None
 
 

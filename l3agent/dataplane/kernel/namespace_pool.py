@@ -17,7 +17,7 @@ from l3agent.dataplane.kernel.closer import DeferredCloser
 from l3agent.dataplane.kernel.netns import enter, own_namespace
 from l3agent.dataplane.kernel.sockets import NETLINK_NETFILTER, NETLINK_ROUTE, NetlinkSocket
 from l3agent.dataplane.kernel.sysctl import SysctlFiles
-from l3agent.dataplane.netlink import nft_table, rtnl
+from l3agent.dataplane.netlink import rtnl, ruleset
 from l3agent.dataplane.plan.entries import Entry, Sysctl, Table
 from l3agent.exceptions import ApplyError
 
@@ -108,7 +108,7 @@ class NamespacePool:
             preset: set[Entry] = {one for one in self._sysctls if self._write_sysctl(one)}
         try:
             pooled.route.batch(rtnl.set_link(index=rtnl.LOOPBACK, up=True))
-            pooled.netfilter.nft_batch(list(nft_table.new_table(counting=self._table.counting)))
+            pooled.netfilter.nft_batch(list(ruleset.new_table(self._table.declared)))
             links = rtnl.parse_links(pooled.route.dump(rtnl.dump_links()))
         except Exception:
             self._closer.close(pooled.close)

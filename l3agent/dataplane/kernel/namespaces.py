@@ -23,7 +23,8 @@ from l3agent.dataplane.kernel.netns import enter, own_namespace
 from l3agent.dataplane.kernel.pins import Pins, identity
 from l3agent.dataplane.kernel.sockets import NETLINK_NETFILTER, NETLINK_ROUTE, NetlinkSocket
 from l3agent.dataplane.kernel.sysctl import SysctlFiles
-from l3agent.dataplane.netlink import nft, nft_table, nsid
+from l3agent.dataplane.netlink import nft, nsid, ruleset, tables
+from l3agent.dataplane.netlink.ruleset import NftTable
 from l3agent.dataplane.plan.entries import Entry, Sysctl
 from l3agent.exceptions import ApplyError
 from l3agent.model.names import HOST_NAMESPACE, ROUTER_NAMESPACE
@@ -34,7 +35,6 @@ C = TypeVar("C")
 R = TypeVar("R")
 #: More than the text of any setting that is read.
 _SETTING_BYTES = 64
-Fingerprint = frozenset[tuple[int, int, bytes]]
 
 
 @dataclass
@@ -125,7 +125,8 @@ class Kernel:
         self._unknown_settings: set[str] = set()
         #: Conntrack entries can be deleted by a filter.
         self.deletes_by_filter = True
-        self.intact_table = self._read_reference_table()
+        #: Fingerprint of each table that this process may write, by name.
+        self.intact_tables = self._read_reference_tables()
 
     # ---- namespaces ------------------------------------------------------------------------------------------
 
@@ -158,7 +159,7 @@ class Kernel:
         except OSError:
             return False
         try:
-            return bool(read_fingerprint(netfilter))
+            return bool(read_fingerprint(netfilter, tables.ROUTER))
         finally:
             self._closer.close(netfilter.close)
 
@@ -353,7 +354,7 @@ class Kernel:
         except FileNotFoundError:
             return sysctl
 
-    def _read_reference_table(self) -> Fingerprint:
+    def _read_reference_tables(self) -> dict[str, nft.Fingerprint]:
         """Return the fingerprint of an intact table: write one into a scratch namespace and read it back.
 
         The namespace also serves to detect the features of this kernel.
@@ -363,16 +364,17 @@ class Kernel:
         try:
             self.has_ipv6 = scratch.has_ipv6
             self.deletes_by_filter = supports_deletion_filter(scratch.netfilter)
-            scratch.netfilter.nft_batch(list(nft_table.new_table(counting=self.counting)))
-            return read_fingerprint(scratch.netfilter)
+            declared = tables.declared(counting=self.counting)
+            for table in declared.values():
+                scratch.netfilter.nft_batch(list(ruleset.new_table(table)))
+            return {name: read_fingerprint(scratch.netfilter, table) for name, table in declared.items()}
         finally:
             self._closer.close(scratch.close)
 
 
-def read_fingerprint(netfilter: NetlinkSocket) -> Fingerprint:
-    """Return the fingerprint of our table in a namespace, without elements; empty without the table."""
-    parts = (nft.dump_tables(), nft.dump_chains(), nft.dump_sets(), nft.dump_rules())
-    return nft.fingerprint(*map(netfilter.dump, parts))
+def read_fingerprint(netfilter: NetlinkSocket, table: NftTable) -> nft.Fingerprint:
+    """Return the fingerprint of a table in a namespace, without elements; empty without the table."""
+    return nft.fingerprint(table, *map(netfilter.dump, nft.dump_table(table)))
 
 
 def _is_utf_8(name: str) -> bool:

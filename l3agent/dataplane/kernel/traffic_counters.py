@@ -7,8 +7,7 @@ from ipaddress import IPv4Address
 from typing import Any
 
 from l3agent.dataplane.kernel.namespaces import Kernel, NamespaceHandle
-from l3agent.dataplane.netlink import nft, rtnl
-from l3agent.dataplane.netlink.nft_table import TRAFFIC_IN, TRAFFIC_OUT
+from l3agent.dataplane.netlink import nft, rtnl, tables
 from l3agent.dataplane.observe import OUR_PREFIXES
 
 
@@ -38,6 +37,7 @@ def _devices(handle: NamespaceHandle) -> dict[str, dict[str, tuple[int, int]]]:
 
 def _floating_ips(handle: NamespaceHandle) -> dict[str, dict[str, tuple[int, int]]]:
     received, sent = (
-        nft.parse_counters(handle.netfilter.dump(nft.dump_elements(name))) for name in (TRAFFIC_IN, TRAFFIC_OUT)
+        nft.parse_counters(handle.netfilter.dump(nft.dump_elements(tables.COUNTING_ROUTER, one.name)))
+        for one in (tables.TRAFFIC_IN, tables.TRAFFIC_OUT)
     )
     return {str(IPv4Address(key)): {"in": received[key], "out": sent.get(key, (0, 0))} for key in sorted(received)}

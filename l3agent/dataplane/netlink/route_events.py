@@ -11,9 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from struct import pack, unpack_from
 
-from l3agent.dataplane.netlink import rtnl
+from l3agent.dataplane.netlink import rtnl, tables
 from l3agent.dataplane.netlink.message import HEADER, attributes, messages
-from l3agent.dataplane.netlink.nft import TABLE
 from l3agent.dataplane.netlink.routes import (
     DELROUTE,
     MAIN_TABLE,
@@ -34,7 +33,6 @@ NETFILTER_GROUPS = (7,)
 
 _IFINFO_SIZE, _IFNAME = 16, 3
 _NFT_SUBSYSTEM, _NFT_NEW_GENERATION = 10, 15
-_FAMILY_IP = 2
 
 # Classic BPF (linux/bpf_common.h): load from an offset of the message, compare, return the length to keep.
 _LOAD_WORD, _LOAD_HALF, _LOAD_BYTE, _EQUAL, _RETURN = 0x20, 0x28, 0x30, 0x15, 0x06
@@ -103,13 +101,13 @@ def route_events(data: bytes) -> Iterator[Event]:
 
 
 def rules_events(data: bytes) -> Iterator[Event]:
-    """Yield an event for each message about our table."""
-    table = TABLE.encode() + b"\0"
+    """Yield an event for each message about one of our tables."""
     for kind, _, _, start, end in messages(data):
-        if kind >> 8 != _NFT_SUBSYSTEM or kind & 0xFF == _NFT_NEW_GENERATION or data[start] != _FAMILY_IP:
+        if kind >> 8 != _NFT_SUBSYSTEM or kind & 0xFF == _NFT_NEW_GENERATION:
             continue
         # Attribute 1 is the name of the table in every message but that of the generation.
-        if any(what == 1 and data[first:last] == table for what, first, last in attributes(data, start + 4, end)):
+        names = [data[first:last] for what, first, last in attributes(data, start + 4, end) if what == 1]
+        if names and (data[start], names[0]) in tables.IDENTITIES:
             yield RulesEvent()
 
 

@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import IPv4Interface
 
-from l3agent.dataplane.netlink import nft
-from l3agent.dataplane.netlink.nft_table import TRAFFIC_IN, TRAFFIC_OUT
+from l3agent.dataplane.netlink import nft_types, tables
 from l3agent.dataplane.netlink.routes import PROTOCOL_BOOT, PROTOCOL_RA, PROTOCOL_STATIC, ROUTE_PROTOCOL
+from l3agent.dataplane.netlink.ruleset import table_text
 from l3agent.dataplane.plan.diff import Operation
 from l3agent.dataplane.plan.encode import TAP_ALIAS, bridge_alias, bridge_mac
 from l3agent.dataplane.plan.entries import (
@@ -67,8 +68,8 @@ def commands(operation: Operation, namespace: str | None) -> list[str]:
             return _address(address, operation.previous, inside, add)
         case KernelRoute() as route:
             return [_route(route, inside, add)]
-        case Table(counting):
-            return _table(enter, exists, add, counting)
+        case Table() as table:
+            return _table(table, enter, exists, add)
         case Element() as element:
             return _element(element, operation.previous, enter, add)
         case NeutronRoute(destination):
@@ -185,55 +186,25 @@ def _route(route: KernelRoute, inside: str, add: bool) -> str:
     return f"{command} {'replace' if add else 'delete'} {route.destination} protocol {protocol} {ways}{metric}"
 
 
-_RULES = f"""\
-add table ip {nft.TABLE}; \
-add map ip {nft.TABLE} floating_dnat {{ type ipv4_addr : ipv4_addr; }}; \
-add map ip {nft.TABLE} floating_snat {{ type ipv4_addr : ipv4_addr; }}; \
-add map ip {nft.TABLE} gateway_snat {{ type ifname : ipv4_addr; }}; \
-add map ip {nft.TABLE} hairpin_snat {{ type ifname : ipv4_addr; }}; \
-add set ip {nft.TABLE} external {{ type ifname; }}; \
-add set ip {nft.TABLE} pending_flush {{ type ifname . ipv4_addr . ipv4_addr; }}; \
-add set ip {nft.TABLE} guarded {{ type ifname; }}; \
-add set ip {nft.TABLE} gateway_addresses {{ type ipv4_addr; }}; \
-add chain ip {nft.TABLE} prerouting {{ type nat hook prerouting priority -100; }}; \
-add chain ip {nft.TABLE} output {{ type nat hook output priority -100; }}; \
-add chain ip {nft.TABLE} postrouting {{ type nat hook postrouting priority 100; }}; \
-add chain ip {nft.TABLE} guard {{ type filter hook postrouting priority 101; }}; \
-add rule ip {nft.TABLE} prerouting dnat to ip daddr map @floating_dnat; \
-add rule ip {nft.TABLE} output dnat to ip daddr map @floating_dnat; \
-add rule ip {nft.TABLE} postrouting oifname != @external ct status and dnat == 0 accept; \
-add rule ip {nft.TABLE} postrouting snat to ip saddr map @floating_snat fully-random; \
-add rule ip {nft.TABLE} postrouting snat to oifname map @gateway_snat fully-random; \
-add rule ip {nft.TABLE} postrouting ct status and dnat != 0 snat to iifname map @hairpin_snat fully-random; \
-add rule ip {nft.TABLE} guard ip daddr 169.254.0.0/16 oifname @external drop; \
-add rule ip {nft.TABLE} guard ct status snat,dnat accept; \
-add rule ip {nft.TABLE} guard oifname @guarded ip saddr != @gateway_addresses drop"""
-
-
-_COUNTING_RULES = f"""; \
-add set ip {nft.TABLE} {TRAFFIC_IN} {{ type ipv4_addr; counter; }}; \
-add set ip {nft.TABLE} {TRAFFIC_OUT} {{ type ipv4_addr; counter; }}; \
-add chain ip {nft.TABLE} count_in {{ type filter hook prerouting priority -300; }}; \
-add chain ip {nft.TABLE} count_out {{ type filter hook postrouting priority 300; }}; \
-add rule ip {nft.TABLE} count_in iifname @external ip daddr @{TRAFFIC_IN}; \
-add rule ip {nft.TABLE} count_out oifname @external ip saddr @{TRAFFIC_OUT}"""
-
-
-def _table(enter: str, exists: bool, add: bool, counting: bool) -> list[str]:
-    delete = f"delete table ip {nft.TABLE}"
+def _table(table: Table, enter: str, exists: bool, add: bool) -> list[str]:
+    delete = f"delete table {table.declared.family} {table.name}"
     if not add:
         return [f"{enter} nft '{delete}'"]
-    return [f"{enter} nft '{delete + '; ' if exists else ''}{_RULES}{_COUNTING_RULES if counting else ''}'"]
+    # First the lines of the table without counters, then the lines for the counters.
+    without_counters = replace(table, counting=False).declared
+    lines = dict.fromkeys((*table_text(without_counters), *table_text(table.declared)))
+    return [f"{enter} nft '{'; '.join([delete, *lines] if exists else lines)}'"]
 
 
 def _element(element: Element, previous: object, enter: str, add: bool) -> list[str]:
-    place = f"element ip {nft.TABLE} {element.name}"
-    left = f'"{element.key}"' if isinstance(element.key, str) else str(element.key)
-    delete = f"delete {place} {{ {left} }}"
+    table, declared = tables.find_set(element.name)
+    place = f"element {table.family} {table.name} {element.name}"
+    key = nft_types.text(declared.key, element.key)
+    delete = f"delete {place} {{ {key} }}"
     if not add:
         return [f"{enter} nft '{delete}'"]
-    value = "" if element.value is None else f" : {element.value!s}"
-    new = f"add {place} {{ {left}{value} }}"
+    value = "" if element.value is None else f" : {nft_types.text(declared.value, element.value)}"
+    new = f"add {place} {{ {key}{value} }}"
     return [f"{enter} nft '{delete + '; ' if previous is not None else ''}{new}'"]
 
 
@@ -256,8 +227,16 @@ def _filter_leaving(enter: str) -> str:
     return f"sed -n '/ -[gn] /!s/^-A/-D/p' | {each}"
 
 
+_JOURNAL = f"element {tables.ROUTER.family} {tables.ROUTER.name} {tables.PENDING_FLUSH.name}"
+
+
+def _journal(edge: PendingFlush) -> str:
+    """Return the element of an edge in the journal."""
+    return f"{_JOURNAL} {{ {nft_types.text(tables.PENDING_FLUSH.key, edge.key)} }}"
+
+
 def _edge(edge: PendingFlush, enter: str, add: bool) -> list[str]:
-    journal = f'element ip {nft.TABLE} pending_flush {{ "{edge.cause}" . {edge.original!s} . {edge.translated!s} }}'
+    journal = _journal(edge)
     if add:
         return [f"{enter} nft 'add {journal}'"]
     return [*_deletions(edge, enter), *([f"{enter} nft 'delete {journal}'"] if edge.is_journalled else ())]

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from ipaddress import IPv4Address
 from itertools import compress
 from operator import attrgetter
 from typing import Any, Literal
@@ -193,7 +194,7 @@ def diff(desired: Iterable[Entry], observed: Iterable[Entry]) -> Plan:
     stays = any(isinstance(entry, Namespace) for entry in wanted)
     flush = removed_mappings(wanted, present) if stays else set()
     removed_links = _removed_links(wanted, present) if stays else {}
-    present = _without_broken_table(wanted, present)
+    present = _without_broken_tables(wanted, present, stays)
     if stays:
         flush = drop_needless_journal(flush | added_mappings(wanted, present), wanted, present)
     present = _without_devices_of_ports(wanted, present)
@@ -237,10 +238,14 @@ def _without_kernel_made(missing: set[Entry], wanted: set[Entry], present: set[E
     ]
 
 
-def _without_broken_table(wanted: set[Entry], present: set[Entry]) -> set[Entry]:
-    if any(isinstance(entry, Table) for entry in wanted - present):
-        return {entry for entry in present if not isinstance(entry, Element | PendingFlush)}
-    return present
+def _without_broken_tables(wanted: set[Entry], present: set[Entry], stays: bool) -> set[Entry]:
+    """Leave out the elements of tables that are written anew or, if the namespace stays, removed."""
+    changed = {entry.name for entry in wanted - present if isinstance(entry, Table)}
+    if stays:
+        changed |= {entry.name for entry in present - wanted if isinstance(entry, Table)}
+    if not changed:
+        return present
+    return {one for one in present if not (isinstance(one, Element | PendingFlush) and one.table.name in changed)}
 
 
 def _without_devices_of_ports(wanted: set[Entry], present: set[Entry]) -> set[Entry]:
@@ -321,7 +326,7 @@ def _order_in_kind(entry: Entry) -> tuple[Any, ...]:
             leans = all(hop.via is not None for hop in hops)
             return leans, destination.version, int(destination.network_address), destination.prefixlen
         case Element(name, left):
-            return name, left if isinstance(left, str) else int(left)
+            return name, int(left) if isinstance(left, IPv4Address) else left
         case PendingFlush(what, left, right):
             # Before elements, with which it shares a place.
             return "", what, int(left), int(right)

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from l3agent.dataplane.netlink import iptables, nft, nft_table, routes, rtnl
+from l3agent.dataplane.netlink import iptables, nft, nft_types, routes, rtnl, ruleset, tables
 from l3agent.dataplane.plan.diff import Operation, Plan
 from l3agent.dataplane.plan.entries import (
     AcceptRA,
@@ -109,7 +109,8 @@ def bridge_mac(network_id: str) -> str:
 
 def delete_journal(done: Sequence[PendingFlush]) -> list[bytes]:
     """Return the messages that delete edges from the journal."""
-    return [nft.delete_elements("pending_flush", map(_journal_key, part)) for part in _parts(done)]
+    name = tables.PENDING_FLUSH.name
+    return [nft.delete_elements(tables.ROUTER, name, map(_journal_key, part)) for part in _parts(done)]
 
 
 # ---- host namespace --------------------------------------------------------------------------------------------
@@ -176,25 +177,39 @@ def rule_messages(plan: Plan) -> Batch:
     """Return the atomic nf_tables batch; additions to a map share few messages, and so do removals."""
     made: Batch = []
     for operation in plan.of(Table):
+        table = operation.entry
+        assert isinstance(table, Table)
         if operation.verb != "add":
-            made.append((nft_table.delete_table(), operation))
-        if operation.verb != "remove" and isinstance(operation.entry, Table):
-            made += [(one, operation) for one in nft_table.new_table(counting=operation.entry.counting)]
-    by_name: dict[str, list[Operation]] = {}
+            made.append((ruleset.delete_table(table.declared), operation))
+        if operation.verb != "remove":
+            made += [(one, operation) for one in ruleset.new_table(table.declared)]
+    by_name: dict[str, list[tuple[Element, Operation]]] = {}
     for operation in plan.of(Element):
-        assert isinstance(operation.entry, Element)
-        by_name.setdefault(operation.entry.name, []).append(operation)
+        element = operation.entry
+        assert isinstance(element, Element)
+        by_name.setdefault(element.name, []).append((element, operation))
     for name, operations in by_name.items():
-        for part in _parts([one for one in operations if one.verb != "add"]):
-            made.append((nft.delete_elements(name, map(_element_key, part)), part[0]))
-        for part in _parts([one for one in operations if one.verb != "remove"]):
-            made.append((nft.new_elements(name, [(_element_key(one), _element_value(one)) for one in part]), part[0]))
+        made += _element_messages(name, operations)
     for operation in plan.of(NeutronRules):
         if isinstance(operation.entry, NeutronRules):
             made += [(one, operation) for one in _neutron_rules(operation.entry)]
     for part in _parts([one for one in plan.of(PendingFlush) if one.verb == "add"]):
         edges = [(_journal_key(one.entry), None) for one in part if isinstance(one.entry, PendingFlush)]
-        made.append((nft.new_elements("pending_flush", edges), part[0]))
+        made.append((nft.new_elements(tables.ROUTER, tables.PENDING_FLUSH.name, edges), part[0]))
+    return made
+
+
+def _element_messages(name: str, operations: list[tuple[Element, Operation]]) -> Batch:
+    """Return the messages for one map or set: removals, then additions."""
+    made: Batch = []
+    table, declared = tables.find_set(name)
+    encode_key = nft_types.encoder(declared.key, interval=declared.interval)
+    for part in _parts([one for one in operations if one[1].verb != "add"]):
+        made.append((nft.delete_elements(table, name, [encode_key(one.key) for one, _ in part]), part[0][1]))
+    encode_value = nft_types.encoder(declared.value) if declared.value else lambda _: None
+    for part in _parts([one for one in operations if one[1].verb != "remove"]):
+        elements = [(encode_key(one.key), encode_value(one.value)) for one, _ in part]
+        made.append((nft.new_elements(table, name, elements), part[0][1]))
     return made
 
 
@@ -213,19 +228,11 @@ def _neutron_rules(removed: NeutronRules) -> list[bytes]:
     ]
 
 
-def _element_key(operation: Operation) -> bytes:
-    assert isinstance(operation.entry, Element)
-    left = operation.entry.key
-    return nft.device_key(left) if isinstance(left, str) else left.packed
-
-
-def _element_value(operation: Operation) -> bytes | None:
-    assert isinstance(operation.entry, Element)
-    return None if operation.entry.value is None else operation.entry.value.packed
+_encode_journal_key = nft_types.encoder(tables.PENDING_FLUSH.key)
 
 
 def _journal_key(edge: PendingFlush) -> bytes:
-    return nft.device_key(edge.cause) + edge.original.packed + edge.translated.packed
+    return _encode_journal_key(edge.key)
 
 
 # ---- router or host namespace ----------------------------------------------------------------------------------

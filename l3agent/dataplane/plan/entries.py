@@ -10,7 +10,10 @@ from itertools import compress, repeat
 from operator import is_
 from typing import Literal, TypeVar
 
+from l3agent.dataplane.netlink import tables
+from l3agent.dataplane.netlink.nft_types import Value
 from l3agent.dataplane.netlink.routes import PROTOCOL_RA, ROUTE_PROTOCOL
+from l3agent.dataplane.netlink.ruleset import NftTable
 from l3agent.model.states import Interface, Network, NextHop
 
 E = TypeVar("E")
@@ -243,7 +246,7 @@ class KernelRoute:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """The nf_tables table of a router without its elements.
+    """An nf_tables table without its elements (:mod:`l3agent.dataplane.netlink.tables`).
 
     :param counting: the table counts the traffic of floating IPs.
     :param is_intact: the rules equal the rules that this release writes.
@@ -251,23 +254,34 @@ class Table:
 
     counting: bool = False
     is_intact: bool = True
+    name: str = tables.ROUTER.name
+
+    @property
+    def declared(self) -> NftTable:
+        """The declaration of the table."""
+        return tables.declared(counting=self.counting)[self.name]
 
     def identity(self) -> Hashable:
         """Return the identity of the object among entries of its type."""
-        return ()
+        return self.name
 
 
 @dataclass(frozen=True, slots=True)
 class Element:
-    """An element of a map or set of the table; ``value`` is None in a set."""
+    """An element of a map or set of a table; ``value`` is None in a set."""
 
     name: str
-    key: IPv4Address | str
-    value: IPv4Address | None
+    key: Value
+    value: Value | None
+
+    @property
+    def table(self) -> NftTable:
+        """The table of the element."""
+        return tables.find_set(self.name)[0]
 
     def __hash__(self) -> int:
         # Within one state of a map the key determines the value.
-        return hash((self.name, self.key if isinstance(self.key, str) else int(self.key)))
+        return hash((self.name, int(self.key) if isinstance(self.key, IPv4Address) else self.key))
 
     def identity(self) -> Hashable:
         """Return the identity of the object among entries of its type."""
@@ -330,6 +344,16 @@ class PendingFlush:
     original: IPv4Address
     translated: IPv4Address = NO_ADDRESS
     is_journalled: bool = True
+
+    @property
+    def table(self) -> NftTable:
+        """The table of the journal."""
+        return tables.ROUTER
+
+    @property
+    def key(self) -> tuple[str, IPv4Address, IPv4Address]:
+        """The key of the element of the journal."""
+        return self.cause, self.original, self.translated
 
     @property
     def network(self) -> IPv4Network:

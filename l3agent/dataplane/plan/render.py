@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import lru_cache
 from ipaddress import IPv4Interface, IPv6Interface, IPv6Network
 
-from l3agent.dataplane.netlink.nft_table import TRAFFIC_IN, TRAFFIC_OUT
+from l3agent.dataplane.netlink import tables
 from l3agent.dataplane.netlink.routes import PROTOCOL_STATIC
 from l3agent.dataplane.plan.drivers import InterfaceDriver
 from l3agent.dataplane.plan.entries import (
@@ -145,27 +145,27 @@ def _router(key: Key, state: RouterState, driver: InterfaceDriver, counting: boo
 
 
 def _translations(state: RouterState, gateway: Port, counting: bool) -> Iterator[Entry]:
-    yield Element("external", gateway.device, None)
+    yield Element(tables.EXTERNAL.name, gateway.device, None)
     if state.nat_address is not None:
         if state.snat:
-            yield Element("gateway_snat", gateway.device, state.nat_address)
-            yield Element("guarded", gateway.device, None)
+            yield Element(tables.GATEWAY_SNAT.name, gateway.device, state.nat_address)
+            yield Element(tables.GUARDED.name, gateway.device, None)
             for interface in gateway.addresses:
                 if isinstance(interface, IPv4Interface):
-                    yield Element("gateway_addresses", interface.ip, None)
+                    yield Element(tables.GATEWAY_ADDRESSES.name, interface.ip, None)
         for port in state.ports:
-            yield Element("hairpin_snat", port.device, state.nat_address)
+            yield Element(tables.HAIRPIN_SNAT.name, port.device, state.nat_address)
     yield from _floating_ips(state.floating_ips, gateway.device, counting)
 
 
 def _floating_ips(floating_ips: frozenset[FloatingIP], gateway: str, counting: bool) -> Iterator[Entry]:
     for fip in floating_ips:
-        yield Element("floating_dnat", fip.floating, fip.fixed)
-        yield Element("floating_snat", fip.fixed, fip.floating)
+        yield Element(tables.FLOATING_DNAT.name, fip.floating, fip.fixed)
+        yield Element(tables.FLOATING_SNAT.name, fip.fixed, fip.floating)
         yield DeviceAddress(gateway, IPv4Interface((fip.floating.packed, 32)))
         if counting:
-            yield Element(TRAFFIC_IN, fip.floating, None)
-            yield Element(TRAFFIC_OUT, fip.floating, None)
+            yield Element(tables.TRAFFIC_IN.name, fip.floating, None)
+            yield Element(tables.TRAFFIC_OUT.name, fip.floating, None)
 
 
 def _host(key: Key, state: HostState, driver: InterfaceDriver) -> Iterator[Entry]:

@@ -7,12 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from l3agent.dataplane.netlink import nft, nft_table
+from l3agent.dataplane.netlink import nf_tables as nf
+from l3agent.dataplane.netlink import nft
 from l3agent.dataplane.netlink.message import ACK, be32, messages, nested, text
+from l3agent.dataplane.netlink.nft_types import device_key
+from l3agent.dataplane.netlink.ruleset import new_table
+from l3agent.dataplane.netlink.tables import COUNTING_ROUTER, ROUTER
 
 
 def whole_table(*, counting: bool = False) -> list[bytes]:
-    return list(nft_table.new_table(counting=counting))
+    return list(new_table(COUNTING_ROUTER if counting else ROUTER))
 
 
 keys = st.binary(min_size=4, max_size=4)
@@ -20,21 +24,21 @@ keys = st.binary(min_size=4, max_size=4)
 
 @given(st.dictionaries(keys, keys, min_size=1, max_size=6))
 def test_elements_of_a_map_are_read_back(elements: dict[bytes, bytes]) -> None:
-    assert nft.parse_elements(nft.new_elements("floating_dnat", elements.items())) == elements
+    assert nft.parse_elements(nft.new_elements(ROUTER, "floating_dnat", elements.items())) == elements
 
 
 @given(st.sets(st.sampled_from(["qg-a", "qg-b", "a" * 15]), min_size=1))
 def test_elements_of_a_set_are_read_back(devices: set[str]) -> None:
-    listed = [(nft.device_key(device), None) for device in devices]
-    assert nft.parse_elements(nft.new_elements("external", listed)) == dict(listed)
+    listed = [(device_key(device), None) for device in devices]
+    assert nft.parse_elements(nft.new_elements(ROUTER, "external", listed)) == dict(listed)
 
 
 def test_a_device_is_a_key_of_sixteen_bytes() -> None:
-    assert nft.device_key("qg-a") == b"qg-a" + bytes(12)
+    assert device_key("qg-a") == b"qg-a" + bytes(12)
 
 
 def test_the_element_that_catches_all_has_the_empty_key() -> None:
-    data = nft.new_elements("floating_dnat", [(b"\1\2\3\4", b"\5\6\7\x08")])
+    data = nft.new_elements(ROUTER, "floating_dnat", [(b"\1\2\3\4", b"\5\6\7\x08")])
     # The key attribute (type 1) becomes the flags (type 3) that stand in its place.
     at = data.index(b"\1\2\3\4") - 8
     catch_all = data[: at + 2] + b"\3\0" + data[at + 4 :]
@@ -43,8 +47,8 @@ def test_the_element_that_catches_all_has_the_empty_key() -> None:
 
 @given(st.data())
 def test_a_cut_dump_of_elements_is_read_up_to_the_cut(data: st.DataObject) -> None:
-    first = nft.new_elements("floating_dnat", [(b"\1\1\1\1", b"\2\2\2\2")])
-    whole = first + nft.new_elements("floating_dnat", [(b"\3\3\3\3", b"\4\4\4\4")])
+    first = nft.new_elements(ROUTER, "floating_dnat", [(b"\1\1\1\1", b"\2\2\2\2")])
+    whole = first + nft.new_elements(ROUTER, "floating_dnat", [(b"\3\3\3\3", b"\4\4\4\4")])
     part = whole[: data.draw(st.integers(0, len(whole)))]
     assert nft.parse_elements(part).items() <= nft.parse_elements(whole).items()
 
@@ -53,14 +57,14 @@ def test_a_cut_dump_of_elements_is_read_up_to_the_cut(data: st.DataObject) -> No
 
 
 def test_the_fingerprint_is_the_same_for_the_same_table() -> None:
-    assert nft.fingerprint(*whole_table()) == nft.fingerprint(b"".join(whole_table()))
-    assert nft.fingerprint() == frozenset()
+    assert nft.fingerprint(ROUTER, *whole_table()) == nft.fingerprint(ROUTER, b"".join(whole_table()))
+    assert nft.fingerprint(ROUTER) == frozenset()
 
 
-@pytest.mark.parametrize("place", range(len(nft_table.new_table(counting=True))))
+@pytest.mark.parametrize("place", range(len(new_table(COUNTING_ROUTER))))
 def test_no_part_of_the_table_can_be_missing_unnoticed(place: int) -> None:
     parts = whole_table(counting=True)
-    assert nft.fingerprint(*parts[:place], *parts[place + 1 :]) != nft.fingerprint(*parts)
+    assert nft.fingerprint(ROUTER, *parts[:place], *parts[place + 1 :]) != nft.fingerprint(ROUTER, *parts)
 
 
 def test_a_set_that_does_not_count_is_noticed() -> None:
@@ -72,13 +76,13 @@ def test_a_set_that_does_not_count_is_noticed() -> None:
         (length,) = unpack_from("=I", parts[at])
         silent = pack("=I", length - len(counting)) + parts[at][4 : -len(counting)]
         assert parts[at].endswith(counting)
-        assert nft.fingerprint(*parts[:at], silent, *parts[at + 1 :]) != nft.fingerprint(*parts)
+        assert nft.fingerprint(ROUTER, *parts[:at], silent, *parts[at + 1 :]) != nft.fingerprint(ROUTER, *parts)
 
 
 def test_rules_cannot_change_places_unnoticed() -> None:
     parts = whole_table()
     parts[-1], parts[-2] = parts[-2], parts[-1]
-    assert nft.fingerprint(*parts) != nft.fingerprint(*whole_table())
+    assert nft.fingerprint(ROUTER, *parts) != nft.fingerprint(ROUTER, *whole_table())
 
 
 def test_a_rule_more_a_chain_more_and_a_set_more_are_noticed() -> None:
@@ -87,20 +91,20 @@ def test_a_rule_more_a_chain_more_and_a_set_more_are_noticed() -> None:
         more = one.replace(b"external\0", b"internal\0").replace(b"output\0", b"outpux\0")
         kind = {kind & 0xFF for kind, *_ in messages(one)}
         if kind == {6} or more != one:
-            assert nft.fingerprint(*parts, more) != nft.fingerprint(*parts)
+            assert nft.fingerprint(ROUTER, *parts, more) != nft.fingerprint(ROUTER, *parts)
 
 
 def test_a_flag_of_the_table_is_noticed() -> None:
     parts = whole_table()
-    dormant = nft.request(nft.NEWTABLE, text(1, nft.TABLE) + be32(2, 1))
-    assert nft.fingerprint(dormant, *parts[1:]) != nft.fingerprint(*parts)
+    dormant = ROUTER.request(nf.NFT_MSG_NEWTABLE, text(1, ROUTER.name) + be32(2, 1))
+    assert nft.fingerprint(ROUTER, dormant, *parts[1:]) != nft.fingerprint(ROUTER, *parts)
 
 
 def test_another_table_is_no_part_of_it() -> None:
     parts = whole_table()
     foreign = [one.replace(b"l3agent\0", b"l3other\0") for one in parts]
-    assert nft.fingerprint(*parts, *foreign) == nft.fingerprint(*parts)
-    assert nft.fingerprint(*foreign) == frozenset()
+    assert nft.fingerprint(ROUTER, *parts, *foreign) == nft.fingerprint(ROUTER, *parts)
+    assert nft.fingerprint(ROUTER, *foreign) == frozenset()
 
 
 @given(st.data())
@@ -114,7 +118,8 @@ def test_a_changed_byte_of_a_rule_is_noticed(data: st.DataObject) -> None:
     changed = bytearray(parts[place])
     changed[at] ^= data.draw(st.integers(1, 255))
     assert start < at
-    assert nft.fingerprint(*parts[:place], bytes(changed), *parts[place + 1 :]) != nft.fingerprint(*parts)
+    whole = nft.fingerprint(ROUTER, *parts)
+    assert nft.fingerprint(ROUTER, *parts[:place], bytes(changed), *parts[place + 1 :]) != whole
 
 
 # ---- batches ------------------------------------------------------------------------------------------------------

@@ -8,8 +8,9 @@ from struct import iter_unpack, pack, pack_into
 
 import pytest
 
-from l3agent.dataplane.netlink import nft, nft_table, nsid, routes, rtnl
+from l3agent.dataplane.netlink import nft, nsid, routes, rtnl, ruleset, tables
 from l3agent.dataplane.netlink.message import message
+from l3agent.dataplane.netlink.nft_types import device_key
 from l3agent.dataplane.netlink.route_events import (
     AddressEvent,
     LinkEvent,
@@ -86,7 +87,7 @@ def test_what_concerns_nobody_is_not_heard(what: str) -> None:
 
 
 def test_rules_are_heard_unless_we_changed_them() -> None:
-    event = nft_table.delete_table()
+    event = ruleset.delete_table(tables.ROUTER)
     assert keeps(rules_filter(OURS), told(event))
     assert not keeps(rules_filter(OURS), told(event, OURS))
 
@@ -113,7 +114,7 @@ def test_a_route_by_hand_is_heard_and_told_from_ours() -> None:
 
 
 def test_only_messages_about_our_table_tell_of_rules() -> None:
-    element = nft.new_elements("external", [(nft.device_key("qg-1"), None)])
+    element = nft.new_elements(tables.ROUTER, "external", [(device_key("qg-1"), None)])
     assert list(rules_events(element)) == [RulesEvent()]
     assert list(rules_events(element.replace(b"l3agent\0", b"another\0"))) == []
     other_family = bytearray(element)
@@ -127,7 +128,7 @@ def test_only_messages_about_our_table_tell_of_rules() -> None:
 def test_what_is_cut_off_is_left_out(cut: int) -> None:
     for data in KEPT.values():
         list(route_events(data[:cut]))
-    list(rules_events(nft_table.delete_table()[:cut]))
+    list(rules_events(ruleset.delete_table(tables.ROUTER)[:cut]))
 
 
 def test_the_number_of_a_namespace_is_read() -> None:

@@ -11,7 +11,7 @@ from struct import pack, pack_into
 import pytest
 
 from l3agent.dataplane.kernel.sockets import NETLINK_ROUTE, KernelRefused, NetlinkSocket
-from l3agent.dataplane.netlink import nft, nft_table, rtnl
+from l3agent.dataplane.netlink import nft, rtnl, ruleset, tables
 from l3agent.dataplane.netlink.message import ACK, DONE, DUMP_INTERRUPTED, ERROR, HEADER, messages
 from l3agent.exceptions import ApplyError
 
@@ -183,7 +183,7 @@ def test_a_dump_of_what_does_not_exist_is_empty(
 ) -> None:
     one, kernel = pair
     kernel.answers = [lambda n: [answer(n[0], errno.ENOENT)]]
-    assert one.dump(nft.dump_rules()) == b""
+    assert one.dump(nft.dump_table(tables.ROUTER)[-1]) == b""
 
 
 @pytest.mark.parametrize("answer", [acknowledged, done])
@@ -201,7 +201,7 @@ def test_a_dump_that_fails_at_its_beginning_or_end_is_an_error(
 
 def test_the_operation_of_a_refused_batch_is_found_by_its_position(pair: tuple[NetlinkSocket, Kernel]) -> None:
     one, kernel = pair
-    parts = [nft_table.delete_table(), *nft_table.new_table()]
+    parts = [ruleset.delete_table(tables.ROUTER), *ruleset.new_table(tables.ROUTER)]
     # The batch begins with a message of its own: the first step has the second number.
     kernel.answers = [lambda n: [acknowledged(n[1], errno.ENOENT), acknowledged(n[len(parts)])]]
     with pytest.raises(KernelRefused) as caught:
@@ -213,10 +213,10 @@ def test_a_batch_refused_as_a_whole_is_an_error_without_a_step(pair: tuple[Netli
     one, kernel = pair
     kernel.answers = [lambda n: [acknowledged(n[0], errno.EBUSY), acknowledged(n[-2])], lambda n: [acknowledged(n[-2])]]
     with pytest.raises(KernelRefused) as caught:
-        one.nft_batch(list(nft_table.new_table()))
+        one.nft_batch(list(ruleset.new_table(tables.ROUTER)))
     assert (caught.value.number, caught.value.code) == (0, errno.EBUSY)
     # A late answer of the kernel is not taken for that of the next query.
-    one.nft_batch(list(nft_table.new_table()))
+    one.nft_batch(list(ruleset.new_table(tables.ROUTER)))
 
 
 def test_nothing_is_sent_for_nothing(pair: tuple[NetlinkSocket, Kernel]) -> None:

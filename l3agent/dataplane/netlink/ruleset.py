@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Declarations of tables, and their derived forms: the requests that create a table, and its text for nft(8).
+
+The other derived forms are the fingerprint and the elements (:mod:`.nft`). :mod:`.tables` has the tables themselves.
+
+Source: linux/netfilter/nf_tables.h, nft(8); the user data of sets is that of libnftnl.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from struct import pack
+from typing import Literal
+
+from l3agent.dataplane.netlink import nf_tables as nf
+from l3agent.dataplane.netlink import nft_types
+from l3agent.dataplane.netlink.message import APPEND, CREATE, attribute, be32, message, nested, text
+from l3agent.dataplane.netlink.nft_expressions import VERDICTS, Counter, NftSet, Rule
+
+_FAMILIES = {"ip": nf.NFPROTO_IPV4, "ip6": nf.NFPROTO_IPV6, "inet": nf.NFPROTO_INET}
+_HOOKS = {
+    nf.NF_INET_PRE_ROUTING: "prerouting",
+    nf.NF_INET_LOCAL_IN: "input",
+    nf.NF_INET_FORWARD: "forward",
+    nf.NF_INET_LOCAL_OUT: "output",
+    nf.NF_INET_POST_ROUTING: "postrouting",
+}
+#: NFTNL_UDATA_SET_KEYBYTEORDER and NFTNL_UDATA_SET_DATABYTEORDER: type, length, value in host byte order.
+_KEY_ORDER, _DATA_ORDER = 0, 1
+
+#: Constructs that nft 1.0.6 cannot read; tables with one are compared by dumps instead of text. There is none.
+WITHOUT_TEXT: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class NftChain:
+    """A base chain.
+
+    :param hook: NF_INET_*.
+    :param priority: NF_IP_PRI_*, or an offset from it.
+    :param policy: NF_ACCEPT or NF_DROP.
+    """
+
+    name: str
+    type: Literal["filter", "nat"]
+    hook: int
+    priority: int
+    rules: tuple[Rule, ...]
+    policy: int = nf.NF_ACCEPT
+
+
+@dataclass(frozen=True, eq=False)
+class NftTable:
+    """A table without elements. Compared by identity: each table is declared once."""
+
+    family: Literal["ip", "ip6", "inet"]
+    name: str
+    sets: tuple[NftSet, ...]
+    chains: tuple[NftChain, ...]
+
+    @property
+    def nfgenmsg(self) -> bytes:
+        """The header of messages about the table."""
+        return bytes((_FAMILIES[self.family], 0, 0, 0))
+
+    def set(self, name: str) -> NftSet:
+        """Return a set by name."""
+        return next(one for one in self.sets if one.name == name)
+
+    def request(self, kind: int, body: bytes, flags: int = 0) -> bytes:
+        """Return a message of the family of the table."""
+        return message(nf.NFNL_SUBSYS_NFTABLES << 8 | kind, flags, self.nfgenmsg + body)
+
+
+# ---- requests --------------------------------------------------------------------------------------------------
+
+
+@cache
+def new_table(table: NftTable) -> tuple[bytes, ...]:
+    """Return the requests that create a table: sets, chains, then rules; equal in all namespaces."""
+    return (
+        table.request(nf.NFT_MSG_NEWTABLE, text(nf.NFTA_TABLE_NAME, table.name), CREATE),
+        *(_new_set(table, one, number) for number, one in enumerate(table.sets, start=1)),
+        *(_new_chain(table, chain) for chain in table.chains),
+        *(rule for chain in table.chains for rule in _new_rules(table, chain)),
+    )
+
+
+@cache
+def delete_table(table: NftTable) -> bytes:
+    """Return a request that deletes a table with its content."""
+    return table.request(nf.NFT_MSG_DELTABLE, text(nf.NFTA_TABLE_NAME, table.name))
+
+
+def replace_chain(table: NftTable, chain: NftChain) -> list[bytes]:
+    """Return the requests that add a chain to a table that exists, or replace its rules."""
+    place = text(nf.NFTA_RULE_TABLE, table.name) + text(nf.NFTA_RULE_CHAIN, chain.name)
+    return [_new_chain(table, chain), table.request(nf.NFT_MSG_DELRULE, place), *_new_rules(table, chain)]
+
+
+def _new_set(table: NftTable, one: NftSet, number: int) -> bytes:
+    flags = (nf.NFT_SET_MAP if one.value else 0) | (nf.NFT_SET_INTERVAL if one.interval else 0)
+    is_concatenated_interval = one.interval and len(one.key) > 1
+    body = text(nf.NFTA_SET_TABLE, table.name) + text(nf.NFTA_SET_NAME, one.name)
+    body += be32(nf.NFTA_SET_FLAGS, flags | (nf.NFT_SET_CONCAT if is_concatenated_interval else 0))
+    body += be32(nf.NFTA_SET_KEY_TYPE, nft_types.number(one.key)) + be32(nf.NFTA_SET_KEY_LEN, nft_types.size(one.key))
+    user_data = pack("=BBI", _KEY_ORDER, 4, nft_types.order(one.key))
+    if one.value:
+        body += be32(nf.NFTA_SET_DATA_TYPE, nft_types.number(one.value))
+        body += be32(nf.NFTA_SET_DATA_LEN, nft_types.size(one.value))
+        user_data += pack("=BBI", _DATA_ORDER, 4, nft_types.order(one.value))
+    if is_concatenated_interval:
+        fields = (nested(nf.NFTA_LIST_ELEM, be32(nf.NFTA_SET_FIELD_LEN, field.size)) for field in one.key)
+        body += nested(nf.NFTA_SET_DESC, nested(nf.NFTA_SET_DESC_CONCAT, *fields))
+    body += be32(nf.NFTA_SET_ID, number) + attribute(nf.NFTA_SET_USERDATA, user_data)
+    if one.counter:
+        body += nested(nf.NFTA_SET_EXPR, text(nf.NFTA_EXPR_NAME, "counter"), nested(nf.NFTA_EXPR_DATA))
+    return table.request(nf.NFT_MSG_NEWSET, body, CREATE)
+
+
+def _new_chain(table: NftTable, chain: NftChain) -> bytes:
+    priority = attribute(nf.NFTA_HOOK_PRIORITY, pack(">i", chain.priority))
+    body = text(nf.NFTA_CHAIN_TABLE, table.name) + text(nf.NFTA_CHAIN_NAME, chain.name)
+    body += nested(nf.NFTA_CHAIN_HOOK, be32(nf.NFTA_HOOK_HOOKNUM, chain.hook), priority)
+    body += be32(nf.NFTA_CHAIN_POLICY, chain.policy) + text(nf.NFTA_CHAIN_TYPE, chain.type)
+    return table.request(nf.NFT_MSG_NEWCHAIN, body, CREATE)
+
+
+def _new_rules(table: NftTable, chain: NftChain) -> Iterator[bytes]:
+    place = text(nf.NFTA_RULE_TABLE, table.name) + text(nf.NFTA_RULE_CHAIN, chain.name)
+    for rule in chain.rules:
+        expressions = nested(nf.NFTA_RULE_EXPRESSIONS, *(expression.encode() for expression in rule))
+        yield table.request(nf.NFT_MSG_NEWRULE, place + expressions, CREATE | APPEND)
+
+
+# ---- text ------------------------------------------------------------------------------------------------------
+
+
+@cache
+def table_text(table: NftTable) -> tuple[str, ...]:
+    """Return the commands of nft(8) that create a table, in the order of the requests."""
+    place = f"{table.family} {table.name}"
+    return (
+        f"add table {place}",
+        *(f"add {'map' if one.value else 'set'} {place} {one.name} {{ {_set_text(one)}; }}" for one in table.sets),
+        *(f"add chain {place} {chain.name} {{ {_chain_text(chain)}; }}" for chain in table.chains),
+        *(
+            f"add rule {place} {chain.name} {' '.join(expression.text() for expression in rule)}"
+            for chain in table.chains
+            for rule in chain.rules
+        ),
+    )
+
+
+def _set_text(one: NftSet) -> str:
+    value = f" : {nft_types.type_text(one.value)}" if one.value else ""
+    flags = "; flags interval" if one.interval else ""
+    return f"type {nft_types.type_text(one.key)}{value}{flags}{f'; {Counter().text()}' if one.counter else ''}"
+
+
+def _chain_text(chain: NftChain) -> str:
+    policy = "" if chain.policy == nf.NF_ACCEPT else f"; policy {VERDICTS[chain.policy]}"
+    return f"type {chain.type} hook {_HOOKS[chain.hook]} priority {chain.priority}{policy}"
