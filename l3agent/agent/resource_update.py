@@ -53,3 +53,12 @@ class ResourceUpdate:
         """Return this update with the answer of the server; None makes the router missing."""
         action = Action.MISSING if resource is None else Action.UPDATE
         return replace(self, action=action, resource=resource, sequence=sequence)
+
+    def coalesce(self, earlier: ResourceUpdate) -> ResourceUpdate:
+        """Return this update with the place of an earlier one of the same router, which it replaces."""
+        return replace(
+            self,
+            priority=min(self.priority, earlier.priority),
+            created_at=min(self.created_at, earlier.created_at),
+            context=self.context or earlier.context,
+        )

@@ -79,7 +79,7 @@ class QueueMachine(RuleBasedStateMachine):
     def can_start_update(self) -> bool:
         """Return True if a worker can start a router: without a fetch, or while another fetch is permitted."""
         fetching = sum(self.queue.processing(router).needs_fetch for router in self.workers)
-        waiting = [self.queue._dirty[router] for router in self.queue._slots]
+        waiting = [self.queue._pending[router] for router in self.queue._waiting]
         return any(not update.needs_fetch or fetching < self.fetching for update in waiting)
 
     @precondition(lambda self: self.can_start_update())
@@ -170,6 +170,13 @@ class QueueMachine(RuleBasedStateMachine):
         assert sum(counts.values()) <= len(ALL) + len(self.workers)
 
     @invariant()
+    def each_router_is_in_the_tables_of_one_state(self) -> None:
+        pending, processing = self.queue._pending.keys(), self.queue._processing.keys()
+        waiting, retrying = set(self.queue._waiting), self.queue._retries._scheduled.keys()
+        assert not waiting & retrying and waiting | retrying <= pending
+        assert not processing & (waiting | retrying), "a second worker may start a router"
+
+    @invariant()
     def no_retry_is_further_away_than_the_bound(self) -> None:
         assert all(self.queue.seconds_to_retry(router) <= RETRY_MAX for router in ALL)
 
@@ -189,7 +196,7 @@ class QueueMachine(RuleBasedStateMachine):
                 self.work_off_one()
         assert self.kernel == self.server
         assert not any(self.queue.counts().values())
-        assert not self.queue._finished, "stale records of finished updates"
+        assert not self.queue._window, "stale records of finished updates"
 
 
 QueueMachine.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)

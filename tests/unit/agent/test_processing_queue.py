@@ -282,8 +282,8 @@ def test_nothing_is_remembered_of_routers_when_no_fetch_is_under_way(queue: Reso
         for number in range(10):
             notice(queue, f"r{number}")
             next_update(queue)
-        assert len(queue._finished) == 10
-    assert not queue._finished
+        assert len(queue._window) == 10
+    assert not queue._window
 
 
 def test_reapplying_never_replaces_what_is_newer(queue: ResourceProcessingQueue) -> None:
