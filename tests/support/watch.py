@@ -8,6 +8,7 @@ mark is seen and ends when the last is. No time has to be waited out.
 from __future__ import annotations
 
 import itertools
+import os
 import signal
 import subprocess
 import tempfile
@@ -31,8 +32,8 @@ class Program:
     """A program whose output is read while it runs."""
 
     def __init__(self, sandbox: Sandbox, command: list[str], netns: str | None) -> None:
-        # A file, for a full pipe would stop the program; appending, for the two processes share one place in it.
-        self._output = tempfile.TemporaryFile("a+b")  # noqa: SIM115
+        # A file, for a full pipe would stop the program.
+        self._output = tempfile.TemporaryFile()  # noqa: SIM115
         self._process: Inside = sandbox.popen(
             ["stdbuf", "-oL", *command],
             netns=netns,
@@ -43,9 +44,10 @@ class Program:
 
     def lines(self) -> list[str]:
         """Return the complete lines so far."""
-        self._output.seek(0)
-        text = self._output.read().decode()
-        return text[: text.rfind("\n") + 1].splitlines()
+        # The processes share the file offset: with a seek of this one, the program would overwrite its own lines.
+        descriptor = self._output.fileno()
+        written = os.pread(descriptor, os.fstat(descriptor).st_size, 0)
+        return written[: written.rfind(b"\n") + 1].decode().splitlines()
 
     def close(self) -> None:
         """End it."""
