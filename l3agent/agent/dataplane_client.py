@@ -131,13 +131,15 @@ class DataplaneClient:
         counters: dict[str, Any] = self._request("stats", {}, timeout)
         return counters
 
-    def traffic(self, router_id: str) -> dict[str, Any] | None:
-        """Return the counters of a router (see :mod:`l3agent.dataplane.kernel.traffic_counters`); None if it is absent.
+    def traffic(self, key: Key) -> dict[str, Any] | None:
+        """Return the counters of a namespace; None if it is absent.
+
+        See :mod:`l3agent.dataplane.kernel.traffic_counters`.
 
         :raises DataplaneUnavailable: no answer.
         :raises ApplyError: the kernel cannot be read.
         """
-        found: dict[str, Any] | None = self._request("traffic", {"id": router_id})
+        found: dict[str, Any] | None = self._request("traffic", {"kind": key[0], "id": key[1]})
         return found
 
     def unmanage(self, keys: Iterable[Key]) -> None:

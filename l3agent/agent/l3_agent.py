@@ -32,6 +32,7 @@ from l3agent.agent.server_answers import notified_ids
 from l3agent.agent.state_cache import StateCache
 from l3agent.agent.warm_start import WarmStart
 from l3agent.exceptions import TransientError
+from l3agent.model.router_keys import router_ids
 from l3agent.rpc import Client, FailureLog, Target
 from l3agent.service import Manager, Service
 
@@ -349,9 +350,9 @@ class L3NATAgent(DistributedRouterCasts, Manager):
         eventlet.spawn_after(self.conf.l3agent.retry_min, self._enqueue, router_id, Action.UPDATE)
 
     def _local_routers(self) -> set[str]:
-        return self.router_info.keys() | set(self.dataplane.inventory()["router"])
+        return self.router_info.keys() | router_ids(self.dataplane.inventory())
 
     def _report_ha_ports_down(self) -> None:
         """Report the HA ports of this node down after a reboot, when the kernel has no router."""
-        if not self.dataplane.inventory()["router"]:
+        if not router_ids(self.dataplane.inventory()):
             self.plugin.update_all_ha_network_port_statuses()

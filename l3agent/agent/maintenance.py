@@ -80,7 +80,7 @@ class Maintenance:
                     eventlet.sleep(_POLL_S)
             if router_id not in self._routers.info:
                 raise L3AgentError(f"router {router_id}: was just removed from this node")
-            self._dataplane.unmanage([("router", router_id)])
+            self._dataplane.unmanage(self._routers.keys(router_id))
             self._write(self.paused | {router_id})
         except BaseException:
             self._queue.resume(router_id)

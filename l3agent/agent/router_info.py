@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from l3agent.model.states import FloatingIP, Report, RouterState
+from l3agent.model.router_keys import router_keys
+from l3agent.model.states import FloatingIP, Key, Report, RouterState
 
 #: Statuses of a floating IP in the API of the server.
 ACTIVE, DOWN, ERROR = "ACTIVE", "DOWN", "ERROR"
@@ -27,6 +28,7 @@ class RouterInfo:
     """A router of this node, from its first update to its removal.
 
     :param state: the last valid desired state; None before the first.
+    :param former_keys: keys of former states that the kernel may still have; they are removed with the next request.
     :param sequence: sequence number of the payload of ``state`` (see the queue).
     :param floating_ips: last status by id of the floating IP, received from or reported to the server; "" if unknown.
     :param has_lost_floating_ips: True if floating IPs left since the last report; a report of the others makes the
@@ -41,6 +43,7 @@ class RouterInfo:
     id: str
     name: str = ""
     state: RouterState | None = None
+    former_keys: tuple[Key, ...] = ()
     sequence: int = 0
     floating_ips: dict[str, str] = field(default_factory=dict)
     has_lost_floating_ips: bool = False
@@ -71,7 +74,8 @@ class RouterInfo:
         """Return the rank (see :func:`importance`)."""
         if self.state is None:
             return UNKNOWN
-        return 0 if self.state.floating_ips else 1 if self.state.gateway else 2
+        namespaces = self.state.namespaces
+        return 0 if any(one.floating_ips for one in namespaces) else 1 if self.state.gateway else 2
 
     def set_desired(self, payload: Mapping[str, Any], state: RouterState, sequence: int) -> list[str]:
         """Set the desired state and its payload; return the new warnings."""
@@ -79,6 +83,8 @@ class RouterInfo:
         floating_ips = _floating_ip_statuses(payload)
         if self.state is not None:
             former_warnings = frozenset(self.state.warnings)
+            # They stay until a request has succeeded, however many states follow one another.
+            self.former_keys = router_keys(self.id, self.state, self.former_keys)
             self.has_lost_floating_ips |= not self.floating_ips.keys() <= floating_ips.keys()
             # A floating IP that is new here has the status of its former node; our ERROR may have crossed the answer.
             # Both must be reported.
@@ -100,6 +106,7 @@ class RouterInfo:
     def record_success(self, report: Report, timings: Mapping[str, float], now: float) -> None:
         """Record that the kernel has the desired state; the status stays ``error`` if the last payload was rejected."""
         self.status, self.error = ("active", None) if self.rejection is None else ("error", self.rejection)
+        self.former_keys = ()
         self.updates += 1
         self.operations, self.count = report.operations, report.count
         self.timings, self.updated_at = dict(timings), now
@@ -109,7 +116,9 @@ class RouterInfo:
         self.has_lost_floating_ips |= not self.floating_ips.keys() <= named.keys()
         self.floating_ips = {fip_id: status for fip_id, status in self.floating_ips.items() if fip_id in named}
         if self.state is not None:
-            self.state = replace(self.state, floating_ips=self.state.floating_ips & set(named.values()))
+            kept = set(named.values())
+            namespaces = (replace(one, floating_ips=one.floating_ips & kept) for one in self.state.namespaces)
+            self.state = replace(self.state, namespaces=tuple(namespaces))
 
     def record_rejection(self, error: str, now: float) -> None:
         """Record that the last payload was rejected; ``state`` is an older one until the next payload."""

@@ -32,6 +32,7 @@ from l3agent.exceptions import (
     TransientError,
 )
 from l3agent.model.desired import desired_state, floating_ips_by_id
+from l3agent.model.router_keys import merge_reports, requests, router_keys
 from l3agent.model.states import FloatingIP, Key, Report, RouterState, State
 
 LOG = logging.getLogger(__name__)
@@ -132,6 +133,12 @@ class Routers:
         info = self.info.get(router_id)
         return UNKNOWN if info is None else info.rank
 
+    def keys(self, router_id: str) -> tuple[Key, ...]:
+        """Return the keys that a router may have in the data plane."""
+        info = self.info.get(router_id)
+        state, former = (None, ()) if info is None else (info.state, info.former_keys)
+        return router_keys(router_id, state, former)
+
     # Steps
 
     def update(self, update: ResourceUpdate, timings: dict[str, float]) -> UpdateResult:
@@ -228,10 +235,11 @@ class Routers:
             self._state_cache.retain_floating_ips(info.id, kept)
 
     def _reconcile(self, router_id: str, state: RouterState | None, timings: dict[str, float]) -> Report:
-        """Send a state to the data plane; record and raise a failure."""
+        """Send all keys of a router to the data plane; record and raise a failure."""
         self.in_kernel_work[eventlet.getcurrent()] = router_id
         try:
-            [report] = self._dataplane.reconcile([(("router", router_id), state)])
+            reports = self._dataplane.reconcile(requests(router_id, state, self.keys(router_id)))
+            report = merge_reports(router_id, reports)
             if report.error:
                 raise ApplyError(report.error)
         except TransientError as exc:

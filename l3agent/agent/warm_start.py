@@ -17,6 +17,7 @@ from l3agent.agent.router_info import RouterInfo
 from l3agent.agent.routers import Dataplane, Routers
 from l3agent.agent.state_cache import StateCache
 from l3agent.exceptions import RouterError, TransientError
+from l3agent.model.router_keys import router_ids
 from l3agent.rpc import FailureLog
 
 LOG = logging.getLogger(__name__)
@@ -73,7 +74,7 @@ class WarmStart:
     def _wait_for_inventory(self) -> set[str]:
         while self._is_needed():
             try:
-                return set(self._dataplane.inventory()["router"])
+                return router_ids(self._dataplane.inventory())
             except TransientError as exc:
                 self._failures.warning(str(exc), "State cache: the restored routers wait for the data plane: %s", exc)
                 eventlet.sleep(self._retry_interval)

@@ -21,13 +21,14 @@ from typing import Any
 import msgpack
 
 from l3agent.exceptions import ConfigError, L3AgentError, PermissionMissing, TransientError
+from l3agent.model.names import NAMESPACES
 from l3agent.model.states import Key, Kind, Report
 from l3agent.model.wire import pack_state, unpack_report
 from l3agent.ops.control_client import call_agent
 
 _START_S, _REQUEST_S, _SETTLE_S = 15.0, 120.0, 5.0
 #: Networks last: the data plane removes only bridges without ports.
-_ORDER: tuple[Kind, ...] = ("router", "host", "network")
+_ORDER: tuple[Kind, ...] = (*NAMESPACES, "network")
 _CONFIG = """\
 [DEFAULT]
 state_path = {folder}

@@ -35,7 +35,7 @@ from l3agent.dataplane.kernel.namespaces import Kernel
 from l3agent.dataplane.kernel_thread import KernelThread, Resources
 from l3agent.dataplane.log_limit import LineLimit
 from l3agent.dataplane.plan.drivers import load_driver
-from l3agent.dataplane.plan.render import ROUTER_SYSCTLS
+from l3agent.dataplane.plan.render import SYSCTLS
 from l3agent.dataplane.reconcile import Reconciler
 from l3agent.dataplane.server import DataplaneServer
 from l3agent.dataplane.socket_file import SocketFile
@@ -201,7 +201,7 @@ def _resources(conf: Any, uplinks: Uplinks | None) -> Resources:
     )
     switch = _open_vswitch(conf) if driver_name(conf.interface_driver) == "openvswitch" else None
     counting = conf.dataplane.count_traffic
-    pool = NamespacePool(conf.dataplane.pool_size, ROUTER_SYSCTLS, closer, counting=counting)
+    pool = NamespacePool(conf.dataplane.pool_size, SYSCTLS["router"], closer, counting=counting)
     kernel = Kernel(conf.dataplane.netns_path, closer, pool, counting=counting)
     announcer = Announcer(conf.send_arp_for_ha, conf.dataplane.announce_interval, closer.close)
     listener = Listener(conf.dataplane.netns_path) if conf.dataplane.repair_drift else None

@@ -11,7 +11,8 @@ from l3agent.dataplane.kernel.namespaces import Kernel, NamespaceHandle
 from l3agent.dataplane.plan.diff import Plan
 from l3agent.dataplane.plan.entries import DeviceAddress, Entry, Link
 from l3agent.dataplane.plan.render import link_local
-from l3agent.model.states import Address, Port, RouterState, State
+from l3agent.model.names import ROUTER_KINDS
+from l3agent.model.states import Address, NamespaceState, Port, State
 
 
 class Announcements:
@@ -32,7 +33,7 @@ class Announcements:
         self, handle: NamespaceHandle, state: State | None, plan: Plan, present: Iterable[Entry]
     ) -> None:
         """Announce what is new and present; at first sight of a namespace that was found, announce all of it."""
-        if not isinstance(state, RouterState):
+        if not isinstance(state, NamespaceState) or state.kind not in ROUTER_KINDS:
             self._announcer.withdraw(handle.name)
             return
         if not plan and not handle.is_newly_adopted:
@@ -63,7 +64,7 @@ class Announcements:
                 )
 
 
-def _addresses(state: RouterState, port: Port) -> set[Address]:
+def _addresses(state: NamespaceState, port: Port) -> set[Address]:
     """Return the addresses of a port that neighbours resolve, floating IPs included."""
     own: set[Address] = {interface.ip for interface in port.addresses}
     return own | {fip.floating for fip in state.floating_ips} if port is state.gateway else own

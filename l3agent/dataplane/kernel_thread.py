@@ -26,6 +26,7 @@ from l3agent.dataplane.reconcile import Reconciler
 from l3agent.dataplane.slices import INLINE_ENTRIES
 from l3agent.exceptions import InvalidState, L3AgentError
 from l3agent.model.escape import shorten
+from l3agent.model.names import ROUTER_KINDS
 from l3agent.model.protocol import PROTOCOL
 from l3agent.model.states import Key, NetworkState, Report, State
 from l3agent.model.wire import StateReader, entry_count, pack_report, unpack_key, unpack_state
@@ -273,7 +274,7 @@ def _read(resources: Resources, wire: Mapping[str, Any], dry_run: bool) -> tuple
         key, state = unpack_state(wire) if dry_run else resources.reader.read(wire)
     except InvalidState as exc:
         return unpack_key(wire), exc
-    if state is None or key[0] == "router":
+    if state is None or key[0] in ROUTER_KINDS:
         return key, state
     if resources.nic_refusal is None:
         # It would move a NIC of this machine, or a device with the name of that of a simulated host.
@@ -297,8 +298,7 @@ def _stats(resources: Resources, _: Mapping[str, Any]) -> object:
 
 
 def _traffic(resources: Resources, args: Mapping[str, Any]) -> object:
-    _, router_id = unpack_key({"kind": "router", "id": args["id"]})
-    return resources.reconciler.traffic(router_id)
+    return resources.reconciler.traffic(unpack_key(args))
 
 
 def _release(resources: Resources, _: Mapping[str, Any]) -> object:

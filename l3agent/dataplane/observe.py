@@ -40,7 +40,7 @@ from l3agent.dataplane.plan.entries import (
 )
 from l3agent.dataplane.slices import Run
 from l3agent.exceptions import ApplyError
-from l3agent.model.names import GATEWAY_DEVICE, HOST_DEVICE, INTERNAL_DEVICE, namespace_name
+from l3agent.model.names import DEVICE_PREFIXES, GATEWAY_DEVICE, namespace_name
 from l3agent.model.states import Key
 
 #: Minimum bytes of an address or a route in a dump.
@@ -48,7 +48,7 @@ _ENTRY_BYTES = 60
 #: Stands for the MTU of a link whose two ends differ.
 _MTU_MISMATCH = 0
 #: Prefixes of the names of our devices inside a namespace.
-OUR_PREFIXES = (INTERNAL_DEVICE, GATEWAY_DEVICE, HOST_DEVICE)
+OUR_PREFIXES = DEVICE_PREFIXES
 
 
 @dataclass

@@ -35,7 +35,7 @@ from l3agent.dataplane.steps import Steps
 from l3agent.dataplane.takeover import hand_back
 from l3agent.dataplane.turns import Superseded, Turns
 from l3agent.exceptions import ApplyError
-from l3agent.model.names import HOST_NAMESPACE, ROUTER_NAMESPACE, namespace_name
+from l3agent.model.names import NAMESPACES, ROUTER_KINDS, namespace_name, parse_namespace
 from l3agent.model.states import Key, Report, State
 
 LOG = logging.getLogger(__name__)
@@ -135,19 +135,15 @@ class Reconciler:
 
         :param marked: leave out routers whose namespace does not hold our table: another agent may have made them.
         """
-        names = self._kernel.names()
-        routers = [name for name in names if name.startswith(ROUTER_NAMESPACE)]
-        ours = [
-            name.removeprefix(ROUTER_NAMESPACE) for name in routers if not marked or self._kernel.holds_our_table(name)
-        ]
+        found: dict[str, list[str]] = {kind: [] for kind in NAMESPACES}
+        for name in self._kernel.names():
+            kind, state_id = parse_namespace(name) or (None, "")
+            if kind is not None and not (marked and kind in ROUTER_KINDS and not self._kernel.holds_our_table(name)):
+                found[kind].append(state_id)
         # The ports of a removed namespace stay until the database of the switch can be reached again.
-        ports = self._switch.owners() if self._switch else []
-        ours += [one for one in sorted(ports) if ROUTER_NAMESPACE + one not in routers]
-        return {
-            "router": ours,
-            "host": [name.removeprefix(HOST_NAMESPACE) for name in names if name.startswith(HOST_NAMESPACE)],
-            "network": list_networks(self._kernel),
-        }
+        owners = self._switch.owners() if self._switch else ()
+        found["router"] += sorted(set(owners) - set(found["router"]))
+        return found | {"network": list_networks(self._kernel)}
 
     def inspect(
         self, key: Key, state: State | None
@@ -174,12 +170,16 @@ class Reconciler:
     def release(self) -> Generator[Wait, None, dict[str, str | None]]:
         """Release the routers whose rules neutron-l3-agent has added; return the reason of a failure by id, or None."""
         yield from self.turns.wait_for_all()
-        routers = self.inventory(marked=True)["router"]
-        return {one: hand_back(self._kernel, namespace_name("router", one)) for one in routers}
+        found: dict[str, str | None] = {}
+        inventory = self.inventory(marked=True)
+        for kind in ROUTER_KINDS:
+            for one in inventory[kind]:
+                failure = hand_back(self._kernel, namespace_name(kind, one))
+                found[one] = found.get(one) or failure
+        return found
 
-    def traffic(self, router_id: str) -> Generator[Wait, None, dict[str, object] | None]:
-        """Return the counters of a router (see :func:`l3agent.dataplane.kernel.traffic_counters.traffic`)."""
-        key: Key = ("router", router_id)
+    def traffic(self, key: Key) -> Generator[Wait, None, dict[str, object] | None]:
+        """Return the counters of a namespace (see :func:`l3agent.dataplane.kernel.traffic_counters.traffic`)."""
         yield from self.turns.wait(key)
         size = entry_count(self._drift.state(key)) if self._kernel.counting else 0
         return (yield from self.turns.run(key, None, size, lambda: traffic(self._kernel, namespace_name(*key))))

@@ -25,7 +25,7 @@ from l3agent.model.desired_floating_ips import floating_ips
 from l3agent.model.desired_ports import usable_ports
 from l3agent.model.desired_routes import routes
 from l3agent.model.payload import Node, skip_warning
-from l3agent.model.states import FloatingIP, RouterState
+from l3agent.model.states import FloatingIP, NamespaceState, RouterState
 from l3agent.model.unserved import unserved_features
 
 
@@ -36,7 +36,7 @@ def desired_state(
     ipv6_gateway: IPv6Address | None = None,
     metadata_proxy: bool = False,
 ) -> RouterState:
-    """Return the desired state of a router.
+    """Return the desired state of a router: the states of all its namespaces.
 
     :param payload: one element of the server's answer to ``sync_routers``; unknown keys are ignored.
     :param handle_internal_only_routers: also serve routers without a gateway.
@@ -59,14 +59,19 @@ def desired_state(
     found = routes(router, [one.port for one in served], external, addresses, ipv6_gateway, warnings)
     features = unserved_features(router, gateway, internal, metadata_proxy=metadata_proxy)
     nat_address = gateway.nat_address if gateway else None
-    return RouterState(
-        id=router_id,
+    namespace = NamespaceState(
+        "router",
+        router_id,
         ports=frozenset(one.port for one in internal),
         gateway=external,
         routes=found,
         floating_ips=floating.served,
         nat_address=nat_address,
         snat=_snat_enabled(router, warnings) and nat_address is not None,
+    )
+    return RouterState(
+        router_id,
+        (namespace,),
         warnings=tuple(sorted({*warnings, *features.values()})),
         unserved_features=frozenset(features),
         unserved_floating_ips=floating.unserved,

@@ -1,6 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
 """Desired states as immutable values; addresses are values of :mod:`ipaddress`.
 
+A state is what one owner has in one namespace. A router has one or more, each with its own key; the data plane works on
+one key at a time::
+
+    payload -> desired_state() -> RouterState            the agent: one per router
+                                    |
+                                    +-- NamespaceState   one per namespace, in order; e.g. ("router", id)
+                                    +-- NamespaceState   ...
+                                          |
+                                          v  router_keys.requests()
+                     [(key, state), (key, None), ...]    one request
+                                          |
+                                          v              the data plane: observe, diff, apply per key
+                     [Report(key), Report(key), ...]
+                                          |
+                                          v  router_keys.merge_reports()
+                                       Report            the result of the router
+
+Simulated hosts are namespace states of kind ``host``. The bridge of a network in the host namespace is a
+:class:`NetworkState`.
+
 The values are valid (:mod:`l3agent.model.desired` and :mod:`l3agent.model.wire` check them). States that mean the same
 are equal.
 """
@@ -15,7 +35,9 @@ from typing import Literal
 Address = IPv4Address | IPv6Address
 Interface = IPv4Interface | IPv6Interface
 Network = IPv4Network | IPv6Network
-Kind = Literal["router", "network", "host"]
+#: Kind of a namespace. Each has a row in the table of :mod:`l3agent.model.names`.
+NamespaceKind = Literal["router", "host"]
+Kind = NamespaceKind | Literal["network"]
 #: Identity of a state: ("router", uuid), ("network", uuid) or ("host", name).
 Key = tuple[Kind, str]
 #: Minimum MTU of a link with IPv6 (RFC 8200 section 5).
@@ -104,31 +126,35 @@ class FloatingIP:
 
 
 @dataclass(frozen=True, slots=True)
-class RouterState:
-    """A legacy router.
+class NamespaceState:
+    """Parts that one owner has in one network namespace. An empty field is an absent part.
 
+    Parts that no router has yet have their place here
+    too, as further fields: a veth pair to another namespace, and programs that run inside.
+
+    :param kind: determines the names of the namespace and of its devices (:mod:`l3agent.model.names`).
     :param gateway: the port on the external network; ``ports`` does not contain it.
+    :param rules: rules that select a table other than the main table.
+    :param neighbours: permanent neighbour entries, one for each address at a device.
     :param nat_address: IPv4 address of the gateway port that SNAT translates to; None if there is none.
     :param snat: traffic of tenants leaves with ``nat_address`` as its source.
-    :param rules: rules that select a table other than the main table.
-    :param neighbours: permanent neighbour entries.
-    :param warnings: one sorted line per part of the payload that is skipped or not served; not compared.
-    :param unserved_features: features of the router that this agent does not serve; not compared.
-    :param unserved_floating_ips: ids of the associated floating IPs that are skipped; not compared.
     """
 
+    kind: NamespaceKind
     id: str
-    ports: frozenset[Port]
-    gateway: Port | None
-    routes: frozenset[Route]
-    floating_ips: frozenset[FloatingIP]
-    nat_address: IPv4Address | None
-    snat: bool
+    ports: frozenset[Port] = frozenset()
+    gateway: Port | None = None
+    routes: frozenset[Route] = frozenset()
     rules: frozenset[PolicyRule] = frozenset()
     neighbours: frozenset[Neighbour] = frozenset()
-    warnings: tuple[str, ...] = field(default=(), compare=False)
-    unserved_features: frozenset[str] = field(default=frozenset(), compare=False)
-    unserved_floating_ips: frozenset[str] = field(default=frozenset(), compare=False)
+    floating_ips: frozenset[FloatingIP] = frozenset()
+    nat_address: IPv4Address | None = None
+    snat: bool = False
+
+    @property
+    def key(self) -> Key:
+        """Return the identity: no two states of a node have the same key."""
+        return self.kind, self.id
 
     def all_ports(self) -> frozenset[Port]:
         """Return the internal ports and the gateway."""
@@ -143,21 +169,54 @@ class NetworkState:
     interface: str | None
 
 
+#: State of one key.
+State = NamespaceState | NetworkState
+
+
 @dataclass(frozen=True, slots=True)
-class HostState:
-    """A namespace that simulates a virtual machine or an external host (standalone mode)."""
+class RouterState:
+    """A router: what it has in each of its namespaces, and what is not served.
+
+    :param namespaces: in the order in which they are applied; no two have the same key.
+    :param warnings: one sorted line per part of the payload that is skipped or not served; not compared.
+    :param unserved_features: features of the router that this agent does not serve; not compared.
+    :param unserved_floating_ips: ids of the associated floating IPs that are skipped; not compared.
+    """
 
     id: str
-    port: Port
-    routes: frozenset[Route]
+    namespaces: tuple[NamespaceState, ...]
+    warnings: tuple[str, ...] = field(default=(), compare=False)
+    unserved_features: frozenset[str] = field(default=frozenset(), compare=False)
+    unserved_floating_ips: frozenset[str] = field(default=frozenset(), compare=False)
 
+    @property
+    def gateway(self) -> Port | None:
+        """The first gateway port, None if there is none."""
+        return next((one.gateway for one in self.namespaces if one.gateway is not None), None)
 
-State = RouterState | NetworkState | HostState
+    @property
+    def snat(self) -> bool:
+        """True if a namespace translates the source of tenants' traffic."""
+        return any(one.snat for one in self.namespaces)
+
+    @property
+    def routes(self) -> frozenset[Route]:
+        """The routes of all namespaces."""
+        return frozenset(route for one in self.namespaces for route in one.routes)
+
+    @property
+    def floating_ips(self) -> frozenset[FloatingIP]:
+        """The floating IPs of all namespaces."""
+        return frozenset(fip for one in self.namespaces for fip in one.floating_ips)
+
+    def all_ports(self) -> frozenset[Port]:
+        """Return the ports in all namespaces, gateways included."""
+        return frozenset(port for one in self.namespaces for port in one.all_ports())
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Result of applying one state.
+    """Result of applying one state, or all states of a router (:func:`l3agent.model.router_keys.merge_reports`).
 
     :param operations: the plan as command lines; with ``dry_run`` they were not applied. A long plan is cut to its
         first lines unless the request includes all.

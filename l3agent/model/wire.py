@@ -12,29 +12,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
-from ipaddress import IPv4Address
 from typing import Any
 
 from l3agent.exceptions import InvalidState
-from l3agent.model.names import GATEWAY_DEVICE, HOST_DEVICE, INTERNAL_DEVICE
-from l3agent.model.states import HostState, Key, NetworkState, Report, RouterState, State
-from l3agent.model.validators import is_device, is_id, is_name, is_unicast
-from l3agent.model.wire_fields import pack_port, pack_routes, pack_rules, unpack_port, unpack_route, unpack_rule
-from l3agent.model.wire_rows import (
-    FIP_BYTES,
-    NEIGHBOUR_BYTES,
-    difference,
-    pack_floating_ips,
-    pack_neighbours,
-    unpack_floating_ips,
-    unpack_neighbours,
-)
+from l3agent.model.names import NAMESPACES
+from l3agent.model.states import Key, Kind, NamespaceState, NetworkState, Report, State
+from l3agent.model.validators import is_device, is_id
+from l3agent.model.wire_fields import INVALID_ID
+from l3agent.model.wire_namespace import pack_namespace, unpack_namespace
+from l3agent.model.wire_rows import FIP_BYTES, NEIGHBOUR_BYTES, difference, unpack_floating_ips
 
 #: Maximum size of a request: 80,000 routes, or half a million floating IPs.
 FRAME_BYTES = 4 << 20
 #: A file name has at most 255 bytes, including the prefix of a namespace.
 _ID_BYTES = 200
-_ID = "expected 11 to 36 hexadecimal digits and hyphens"
+_KINDS: tuple[Kind, ...] = (*NAMESPACES, "network")
 
 
 def pack_state(key: Key, state: State | None) -> dict[str, Any]:
@@ -44,23 +36,10 @@ def pack_state(key: Key, state: State | None) -> dict[str, Any]:
     match state:
         case None:
             body = None
-        case RouterState():
-            body = {
-                "ports": sorted(map(pack_port, state.ports)),
-                "gateway": None if state.gateway is None else pack_port(state.gateway),
-                "routes": pack_routes(state.routes),
-                "floating_ips": pack_floating_ips(state.floating_ips),
-                "nat_address": None if state.nat_address is None else state.nat_address.packed,
-                "snat": state.snat,
-            }
-            if state.rules:
-                body["rules"] = pack_rules(state.rules)
-            if state.neighbours:
-                body["neighbours"] = pack_neighbours(state.neighbours)
+        case NamespaceState():
+            body = pack_namespace(state)
         case NetworkState():
             body = {"interface": state.interface}
-        case HostState():
-            body = {"port": pack_port(state.port), "routes": pack_routes(state.routes)}
     return {"kind": kind, "id": state_id, "state": body}
 
 
@@ -97,7 +76,7 @@ def unpack_key(wire: Mapping[str, Any]) -> Key:
     :raises ValueError, KeyError, TypeError: the structure is not that of a key.
     """
     kind, state_id = wire["kind"], str(wire["id"])
-    if kind not in ("router", "network", "host"):
+    if kind not in _KINDS:
         raise ValueError(f"unknown kind of state {kind!r}")
     if not 0 < len(state_id.encode()) <= _ID_BYTES or "/" in state_id or "\0" in state_id:
         raise ValueError(f"{kind} {state_id!r}: expected an id that is valid in a file name")
@@ -118,33 +97,14 @@ def entry_count(wire: object) -> int:
 
 def _unpack_body(key: Key, body: Mapping[str, Any]) -> State:
     kind, state_id = key
-    if not (is_name if kind == "host" else is_id)(state_id):
-        raise InvalidState(f"{kind}: id", state_id, "expected a name of letters and digits" if kind == "host" else _ID)
-    if kind == "router":
-        ports = frozenset(unpack_port(one, INTERNAL_DEVICE) for one in body["ports"])
-        gateway = None if body["gateway"] is None else unpack_port(body["gateway"], GATEWAY_DEVICE)
-        devices = {port.device for port in (*ports, *([gateway] if gateway else ()))}
-        nat = body["nat_address"]
-        if nat is not None and (type(nat) is not bytes or len(nat) != 4 or not is_unicast(nat)):
-            raise InvalidState("nat_address", nat, "expected the bytes of a unicast IPv4 address")
-        return RouterState(
-            id=state_id,
-            ports=ports,
-            gateway=gateway,
-            routes=frozenset(unpack_route(one, devices) for one in body["routes"]),
-            floating_ips=unpack_floating_ips(body["floating_ips"]),
-            nat_address=None if nat is None else IPv4Address(nat),
-            snat=bool(body["snat"]),
-            rules=frozenset(unpack_rule(one, devices) for one in body.get("rules", ())),
-            neighbours=unpack_neighbours(body.get("neighbours", b""), devices),
-        )
-    if kind == "network":
-        interface = body["interface"]
-        if interface is not None and (type(interface) is not str or not is_device(interface)):
-            raise InvalidState("interface", interface, "expected the name of a physical interface")
-        return NetworkState(state_id, interface)
-    routes = frozenset(unpack_route(one, (HOST_DEVICE,)) for one in body["routes"])
-    return HostState(state_id, unpack_port(body["port"], HOST_DEVICE), routes)
+    if kind != "network":
+        return unpack_namespace(kind, state_id, body)
+    if not is_id(state_id):
+        raise InvalidState(f"{kind}: id", state_id, INVALID_ID)
+    interface = body["interface"]
+    if interface is not None and (type(interface) is not str or not is_device(interface)):
+        raise InvalidState("interface", interface, "expected the name of a physical interface")
+    return NetworkState(state_id, interface)
 
 
 class StateReader:
@@ -185,7 +145,7 @@ def _unpack_change(before: Mapping[str, Any], state: State, after: Mapping[str, 
     if after == before:
         return state
     old, new = dict(before["state"]), dict(after["state"])
-    if isinstance(state, RouterState):
+    if isinstance(state, NamespaceState):
         removed, added = difference(old.pop("floating_ips"), new.pop("floating_ips"), FIP_BYTES)
         if old == new:
             left = state.floating_ips - unpack_floating_ips(removed)

@@ -8,7 +8,7 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6
 from typing import Any
 
 from l3agent.exceptions import InvalidState
-from l3agent.model.names import HOST_DEVICE, device_name
+from l3agent.model.names import port_device
 from l3agent.model.states import (
     DEFAULT_TABLE,
     LOCAL_TABLE,
@@ -30,7 +30,7 @@ from l3agent.model.validators import (
     is_unicast_mac,
 )
 
-_ID = "expected 11 to 36 hexadecimal digits and hyphens"
+INVALID_ID = "expected 11 to 36 hexadecimal digits and hyphens"
 #: The kernel's own rules have priorities 0 (local), 32766 (main) and 32767 (default); ours precede the main table.
 _PRIORITY_MAX = 32765
 #: ``RTA_TABLE`` and ``FRA_TABLE`` have 32 bits (``linux/rtnetlink.h``, ``linux/fib_rules.h``).
@@ -48,11 +48,11 @@ def unpack_port(wire: list[Any], prefix: str) -> Port:
     """Return a port whose device name follows from its id, or is the device of a host."""
     port_id, network_id, device, mac, mtu, addresses = wire
     if type(port_id) is not str or not is_id(port_id):
-        raise InvalidState("port: id", port_id, _ID)
-    if device != (name := HOST_DEVICE if prefix == HOST_DEVICE else device_name(prefix, port_id)):
+        raise InvalidState("port: id", port_id, INVALID_ID)
+    if device != (name := port_device(prefix, port_id)):
         raise InvalidState(f"port {port_id}: device", device, f"expected {name}")
     if type(network_id) is not str or not is_id(network_id):
-        raise InvalidState(f"port {port_id}: network", network_id, _ID)
+        raise InvalidState(f"port {port_id}: network", network_id, INVALID_ID)
     if type(mac) is not str or not is_unicast_mac(mac):
         raise InvalidState(f"port {port_id}: MAC address", mac, "expected a unicast MAC address in lower case")
     if mtu is not None and (type(mtu) is not int or not MTU_MIN <= mtu <= MTU_MAX):

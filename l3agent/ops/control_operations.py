@@ -71,7 +71,7 @@ def _resync(agent: L3NATAgent, dataplane: DataplaneClient, router_id: str | None
 
     :raises DataplaneUnavailable: the data plane does not answer.
     """
-    dataplane.invalidate(None if router_id is None else [("router", router_id)])
+    dataplane.invalidate(None if router_id is None else agent.routers.keys(router_id))
     if router_id is None:
         agent.full_sync.request("requested by an operator")
     else:

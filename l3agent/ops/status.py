@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping
+from itertools import islice
 from typing import Any
 
 from l3agent import __version__
@@ -12,7 +13,8 @@ from l3agent.agent.dataplane_client import DataplaneClient
 from l3agent.agent.l3_agent import L3NATAgent
 from l3agent.agent.router_info import RouterInfo
 from l3agent.exceptions import ApplyError, L3AgentError
-from l3agent.model.states import Key, RouterState, State
+from l3agent.model.router_keys import merge_counters, merge_inspections, merge_reports, requests
+from l3agent.model.states import Report, RouterState
 from l3agent.model.unserved import FEATURES
 
 #: Operations of the last update shown per router; all operations of a thousand new routers would be 4 MB.
@@ -73,8 +75,7 @@ def plans(agent: L3NATAgent, dataplane: DataplaneClient, router_id: str | None) 
     :raises L3AgentError: the router is not on this node.
     """
     infos = list(agent.router_info.values()) if router_id is None else [_find_router(agent, router_id)]
-    states: list[tuple[Key, State | None]] = [(("router", info.id), info.state) for info in infos if info.state]
-    reports = dataplane.reconcile(states, dry_run=True) if states else []
+    reports = _plan_reports(agent, dataplane, [info for info in infos if info.state])
     failed = {info.id: info.error or "not fetched yet" for info in infos if info.state is None}
     failed |= {info.id: info.rejection for info in infos if info.rejection}
     failed |= {report.id: report.error for report in reports if report.error}
@@ -88,7 +89,8 @@ def show(agent: L3NATAgent, dataplane: DataplaneClient, router_id: str) -> dict[
     :raises L3AgentError: the router is not on this node.
     """
     info = _find_router(agent, router_id)
-    found = dataplane.inspect(("router", info.id), info.state)
+    states = requests(info.id, info.state, agent.routers.keys(info.id))
+    found = merge_inspections([dataplane.inspect(key, state) for key, state in states])
     plan = plans(agent, dataplane, router_id) if info.state else {"plans": {}}
     warnings = _warnings(info, None)
     return {"id": info.id, **_router_status(agent, info), **warnings, **found, "plan": plan["plans"].get(info.id)}
@@ -104,13 +106,14 @@ def traffic(agent: L3NATAgent, dataplane: DataplaneClient, router_id: str | None
     :raises L3AgentError: the router is not on this node.
     """
     infos = list(agent.router_info.values()) if router_id is None else [_find_router(agent, router_id)]
-    # One request per router, so that requests of workers are served between them.
-    return {info.id: {"name": info.name, **_counters(dataplane, info.id)} for info in infos}
+    # One request per namespace, so that requests of workers are served between them.
+    return {info.id: {"name": info.name, **_counters(agent, dataplane, info.id)} for info in infos}
 
 
-def _counters(dataplane: DataplaneClient, router_id: str) -> dict[str, Any]:
+def _counters(agent: L3NATAgent, dataplane: DataplaneClient, router_id: str) -> dict[str, Any]:
     try:
-        return dataplane.traffic(router_id) or {"error": "no namespace in the kernel"}
+        counters = merge_counters(dataplane.traffic(key) for key in agent.routers.keys(router_id))
+        return counters or {"error": "no namespace in the kernel"}
     except ApplyError as exc:
         return {"error": str(exc)}
 
@@ -123,6 +126,14 @@ def topology(agent: L3NATAgent, hosts: Iterable[Mapping[str, Any]], names: Mappi
     """
     routers = [describe_topology(info) for info in agent.router_info.values()]
     return {"host": agent.host, "routers": routers, "hosts": list(hosts), "networks": dict(names)}
+
+
+def _plan_reports(agent: L3NATAgent, dataplane: DataplaneClient, infos: Iterable[RouterInfo]) -> list[Report]:
+    """Return one report of a dry run for each router; all keys of all routers are in one request."""
+    by_router = {info.id: requests(info.id, info.state, agent.routers.keys(info.id)) for info in infos}
+    states = [one for several in by_router.values() for one in several]
+    reports = iter(dataplane.reconcile(states, dry_run=True) if states else ())
+    return [merge_reports(one, list(islice(reports, len(several)))) for one, several in by_router.items()]
 
 
 def _find_router(agent: L3NATAgent, router_id: str) -> RouterInfo:
@@ -185,8 +196,8 @@ def _warnings(info: RouterInfo, limit: int | None) -> dict[str, Any]:
 def describe_topology(info: RouterInfo) -> dict[str, Any]:
     """Return the ports, addresses, routes and floating IPs in the desired state of a router."""
     state = info.state
-    gateway = None if state is None else state.gateway
-    ports = [] if state is None else sorted(state.all_ports(), key=lambda port: (port is not gateway, port.device))
+    gateways = set() if state is None else {one.gateway for one in state.namespaces}
+    ports = [] if state is None else sorted(state.all_ports(), key=lambda port: (port not in gateways, port.device))
     return {
         "id": info.id,
         "name": info.name,
@@ -195,7 +206,7 @@ def describe_topology(info: RouterInfo) -> dict[str, Any]:
             {
                 "device": port.device,
                 "network": port.network_id,
-                "gateway": port is gateway,
+                "gateway": port in gateways,
                 "addresses": sorted(map(str, port.addresses)),
             }
             for port in ports

@@ -16,7 +16,18 @@ from oslo_log import log as logging
 
 from l3agent.exceptions import TransientError
 from l3agent.model.names import HOST_DEVICE
-from l3agent.model.states import Address, HostState, Key, Network, NetworkState, NextHop, Port, Report, Route, State
+from l3agent.model.states import (
+    Address,
+    Key,
+    NamespaceState,
+    Network,
+    NetworkState,
+    NextHop,
+    Port,
+    Report,
+    Route,
+    State,
+)
 from l3agent.standalone.entities import Host, Topology
 
 LOG = logging.getLogger(__name__)
@@ -49,7 +60,7 @@ def simulated_states(topology: Topology) -> dict[Key, State]:
     return states | {("host", host.name): _host_state(host) for host in topology.hosts}
 
 
-def _host_state(host: Host) -> HostState:
+def _host_state(host: Host) -> NamespaceState:
     hops: dict[Network, set[NextHop]] = defaultdict(set)
     for route in host.routes:
         hops[route.destination].add(NextHop(HOST_DEVICE, route.nexthop))
@@ -57,7 +68,7 @@ def _host_state(host: Host) -> HostState:
             hops[ip_network(route.nexthop)].add(NextHop(HOST_DEVICE, None))
     port = Port(host.port_id, host.network.id, HOST_DEVICE, host.mac, host.network.mtu, frozenset(host.addresses))
     routes = frozenset(Route(destination, frozenset(members)) for destination, members in hops.items())
-    return HostState(host.name, port, routes)
+    return NamespaceState("host", host.name, frozenset({port}), routes=routes)
 
 
 def _is_neighbour(address: Address, host: Host) -> bool:

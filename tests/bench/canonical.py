@@ -12,7 +12,7 @@ from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface
 
 from l3agent.model.names import GATEWAY_DEVICE, INTERNAL_DEVICE, device_name
-from l3agent.model.states import FloatingIP, Interface, NextHop, Port, Route, RouterState
+from l3agent.model.states import FloatingIP, Interface, NamespaceState, NextHop, Port, Route
 
 #: Routers share these in turn; a Linux bridge takes 1023 ports.
 EXTERNAL_NETWORKS = 6
@@ -24,7 +24,7 @@ _INSIDE = IPv4Network("10.0.0.0/16")
 _FIRST_FIXED = IPv4Address("10.0.1.0")
 
 
-def router(tribe: int, number: int, floating_ips: int) -> RouterState:
+def router(tribe: int, number: int, floating_ips: int) -> NamespaceState:
     """Return a router of a tribe, with this many floating IPs."""
     prefix = f"{tribe:02x}{number:06x}"
     place = number // EXTERNAL_NETWORKS
@@ -44,8 +44,9 @@ def router(tribe: int, number: int, floating_ips: int) -> RouterState:
         GATEWAY_DEVICE,
         (IPv4Interface((own, _OUTSIDE.prefixlen)), IPv6Interface((IPv6Address("fd01::10") + place, 64))),
     )
-    return RouterState(
-        id=f"{prefix}-0000-4000-8000-000000000000",
+    return NamespaceState(
+        "router",
+        f"{prefix}-0000-4000-8000-000000000000",
         ports=frozenset((internal,)),
         gateway=gateway,
         routes=frozenset((_route("0.0.0.0/0", gateway, _OUTSIDE[1]), *map(_extra_route, [internal] * 3, range(3)))),
@@ -55,7 +56,7 @@ def router(tribe: int, number: int, floating_ips: int) -> RouterState:
     )
 
 
-def seed(routers: Iterable[RouterState]) -> RouterState:
+def seed(routers: Iterable[NamespaceState]) -> NamespaceState:
     """Return a router that has a port without addresses on every network of others: their bridges are there then."""
     ports = [port for router in routers for port in router.all_ports()]
     networks = sorted({port.network_id for port in ports})
@@ -65,10 +66,10 @@ def seed(routers: Iterable[RouterState]) -> RouterState:
         for place, network in enumerate(networks)
     ]
     router_id = f"{prefix}ffffff-0000-4000-8000-000000000000"
-    return RouterState(router_id, frozenset(made), None, frozenset(), frozenset(), None, False)
+    return NamespaceState("router", router_id, frozenset(made))
 
 
-def with_one_more(router: RouterState) -> tuple[RouterState, FloatingIP]:
+def with_one_more(router: NamespaceState) -> tuple[NamespaceState, FloatingIP]:
     """Return the router with one more floating IP, and that floating IP."""
     assert router.nat_address is not None
     count = len(router.floating_ips)

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from l3agent.model.names import TAP_DEVICE
-from l3agent.model.states import FloatingIP, RouterState
+from l3agent.model.states import FloatingIP, NamespaceState
 
 _WORKER = Path(__file__).with_name("checkout_worker.py")
 
@@ -38,7 +38,7 @@ class Checkout:
         if not (self._path / "tests" / "bench" / "ours.py").is_file():
             raise SystemExit(f"{path}: not a checkout of l3agent with tests/bench")
 
-    def start(self, routers: Iterable[RouterState]) -> None:
+    def start(self, routers: Iterable[NamespaceState]) -> None:
         """Start the worker, and with it the data plane; only the number of the routers counts."""
         # -P: the directory of the script stays out of sys.path.
         argv = [sys.executable, "-P", str(_WORKER), *map(str, (self.tribe, len(list(routers)), self._floating_ips))]
@@ -59,29 +59,29 @@ class Checkout:
         """Return the CPU seconds of the data plane so far."""
         return self._request("cpu")["wall"]
 
-    def build(self, router: RouterState) -> Mapping[str, float]:
+    def build(self, router: NamespaceState) -> Mapping[str, float]:
         """Make a router where there is none."""
         return self._request("build", router)
 
-    def look(self, router: RouterState) -> Mapping[str, float]:
+    def look(self, router: NamespaceState) -> Mapping[str, float]:
         """Find that a router is as it should be."""
         return self._request("look", router)
 
-    def add(self, router: RouterState, _: FloatingIP) -> Mapping[str, float]:
+    def add(self, router: NamespaceState, _: FloatingIP) -> Mapping[str, float]:
         """Add one floating IP."""
         return self._request("add", router)
 
-    def remove(self, router: RouterState, _: FloatingIP) -> Mapping[str, float]:
+    def remove(self, router: NamespaceState, _: FloatingIP) -> Mapping[str, float]:
         """Remove that floating IP."""
         return self._request("remove", router)
 
-    def delete(self, router: RouterState) -> Mapping[str, float]:
+    def delete(self, router: NamespaceState) -> Mapping[str, float]:
         """Remove a router."""
         return self._request("delete", router)
 
     # ---- private ---------------------------------------------------------------------------------------------
 
-    def _request(self, operation: str, router: RouterState | None = None) -> Mapping[str, float]:
+    def _request(self, operation: str, router: NamespaceState | None = None) -> Mapping[str, float]:
         # The number of a router is in its id, behind its tribe.
         number = None if router is None else int(router.id[2:8], 16)
         assert self._process.stdin is not None

@@ -18,7 +18,7 @@ from typing import Any
 
 from l3agent.dataplane.kernel.netns import enter, own_namespace
 from l3agent.model.names import BRIDGE_DEVICE, device_name
-from l3agent.model.states import RouterState
+from l3agent.model.states import NamespaceState
 from tests.bench.canonical import router
 from tests.bench.ours import DataplaneProcess
 
@@ -62,7 +62,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     return report
 
 
-def _client(number: int, one: RouterState) -> int:
+def _client(number: int, one: NamespaceState) -> int:
     """Make a namespace on the external network of a router, and one that answers for the last fixed address."""
     assert one.gateway is not None
     (internal,) = one.ports
@@ -88,7 +88,7 @@ def _client(number: int, one: RouterState) -> int:
         return os.dup(pin.fileno())
 
 
-def _flows(home: int, client: int, one: RouterState, count: int) -> tuple[float, float]:
+def _flows(home: int, client: int, one: NamespaceState, count: int) -> tuple[float, float]:
     """Send the first packets of new flows; return wall and CPU seconds a flow."""
     last = max(one.floating_ips, key=lambda fip: fip.fixed)
     with enter(home, client):

@@ -12,7 +12,7 @@ import time
 from statistics import median
 from typing import Any
 
-from l3agent.model.states import FloatingIP, RouterState
+from l3agent.model.states import FloatingIP, NamespaceState
 from tests.bench.canonical import router, with_one_more
 from tests.bench.floor import Floor
 from tests.bench.measure import Way
@@ -73,7 +73,7 @@ def _measure(ways: list[Way], options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def _do(way: Way, operation: str, state: RouterState, fip: FloatingIP) -> float:
+def _do(way: Way, operation: str, state: NamespaceState, fip: FloatingIP) -> float:
     started = time.perf_counter()
     phases = way.add(state, fip) if operation == "add" else way.remove(state, fip)
     return (phases or {}).get("wall", time.perf_counter() - started)

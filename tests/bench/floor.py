@@ -35,7 +35,7 @@ from l3agent.dataplane.plan.drivers import load_driver
 from l3agent.dataplane.plan.entries import PendingFlush
 from l3agent.dataplane.plan.render import entries
 from l3agent.model.names import BRIDGE_DEVICE, TAP_DEVICE, device_name
-from l3agent.model.states import FloatingIP, Port, RouterState
+from l3agent.model.states import FloatingIP, NamespaceState, Port
 
 _SOURCE = Path(__file__).with_name("floor.c")
 #: What stands for the descriptor of the new namespace (see floor.c).
@@ -58,7 +58,7 @@ class Floor:
         """Say what it needs and this machine has not."""
         return None if shutil.which("cc") else "no C compiler: install the package gcc"
 
-    def start(self, routers: Iterable[RouterState]) -> None:
+    def start(self, routers: Iterable[NamespaceState]) -> None:
         """Compile, start, and make the bridges."""
         folder = Path(tempfile.mkdtemp(prefix="bench-floor-", dir="/run"))
         program, pins = folder / "floor", folder / "netns"
@@ -76,45 +76,45 @@ class Floor:
 
     # ---- the operations --------------------------------------------------------------------------------------
 
-    def build(self, router: RouterState) -> Mapping[str, float]:
+    def build(self, router: NamespaceState) -> Mapping[str, float]:
         """Make a router where there is none."""
         plan = self._plan(router, None)
         outside = b"".join(_veth(port, socket.if_nametoindex(_bridge(port))) for port in _in_order(router))
         rules = nft.batch([body for body, _ in encode.rule_messages(plan)], 1)[0]
         return self._tell(b"b", router, _batch(outside), _inside(plan, _indexes(router)), rules)
 
-    def look(self, router: RouterState) -> Mapping[str, float]:
+    def look(self, router: NamespaceState) -> Mapping[str, float]:
         """Ask whether the rules are those of the last time."""
         asked = nft.get_generation()
         return self._tell(b"s", router, b"", asked[:6] + pack("=HI", 1 | ACK, 1) + asked[12:])
 
-    def add(self, router: RouterState, fip: FloatingIP) -> Mapping[str, float]:
+    def add(self, router: NamespaceState, fip: FloatingIP) -> Mapping[str, float]:
         """Bring one more floating IP: two map elements and an address."""
         return self._change(router, replace(router, floating_ips=router.floating_ips - {fip}))
 
-    def remove(self, router: RouterState, fip: FloatingIP) -> Mapping[str, float]:
+    def remove(self, router: NamespaceState, fip: FloatingIP) -> Mapping[str, float]:
         """Take one floating IP away; its flows are not looked for."""
         return self._change(router, replace(router, floating_ips=router.floating_ips | {fip}))
 
-    def delete(self, router: RouterState) -> Mapping[str, float]:
+    def delete(self, router: NamespaceState) -> Mapping[str, float]:
         """Close, drop the pin, and let the kernel do the rest."""
         return self._tell(b"d", router)
 
     # ---- private ---------------------------------------------------------------------------------------------
 
-    def _plan(self, router: RouterState, before: RouterState | None) -> Plan:
+    def _plan(self, router: NamespaceState, before: NamespaceState | None) -> Plan:
         key = ("router", router.id)
         present = entries(key, before, self._driver) if before else frozenset()
         made = diff(entries(key, router, self._driver), present)
         # That flows must be dropped is not journalled here, nor are they dropped.
         return Plan(tuple(one for one in made.operations if not isinstance(one.entry, PendingFlush)))
 
-    def _change(self, router: RouterState, before: RouterState) -> Mapping[str, float]:
+    def _change(self, router: NamespaceState, before: NamespaceState) -> Mapping[str, float]:
         plan = self._plan(router, before)
         rules = nft.batch([body for body, _ in encode.rule_messages(plan)], 1)[0]
         return self._tell(b"s", router, _inside(plan, _indexes(router)), rules)
 
-    def _tell(self, command: bytes, router: RouterState, *batches: bytes) -> Mapping[str, float]:
+    def _tell(self, command: bytes, router: NamespaceState, *batches: bytes) -> Mapping[str, float]:
         assert self._process.stdin is not None and self._process.stdout is not None
         sizes = pack(f"={len(batches)}I", *map(len, batches))
         self._process.stdin.write(command + pack("=I", int(router.id[2:8], 16)) + sizes + b"".join(batches))
@@ -124,11 +124,11 @@ class Floor:
         return {"wall": unpack("=Q", answer)[0] / 1e9}
 
 
-def _in_order(router: RouterState) -> list[Port]:
+def _in_order(router: NamespaceState) -> list[Port]:
     return sorted(router.all_ports(), key=lambda port: port.device)
 
 
-def _indexes(router: RouterState) -> dict[str, int]:
+def _indexes(router: NamespaceState) -> dict[str, int]:
     """Return the indexes that the kernel gives the devices of a namespace that has only ``lo``."""
     return {port.device: index for index, port in enumerate(_in_order(router), start=2)}
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from l3agent.model.states import FloatingIP, RouterState
+from l3agent.model.states import FloatingIP, NamespaceState
 from tests.bench.canonical import with_one_more
 
 BUILD, FIRST, NO_OP = "build", "first look", "no-op"
@@ -34,17 +34,17 @@ class Way(Protocol):
     traces: tuple[str, ...]
     leftovers: tuple[str, ...]
 
-    def start(self, routers: Iterable[RouterState]) -> None: ...
+    def start(self, routers: Iterable[NamespaceState]) -> None: ...
     def cpu(self) -> float: ...
-    def build(self, router: RouterState) -> Phases: ...
-    def look(self, router: RouterState) -> Phases: ...
-    def add(self, router: RouterState, fip: FloatingIP) -> Phases: ...
-    def remove(self, router: RouterState, fip: FloatingIP) -> Phases: ...
-    def delete(self, router: RouterState) -> Phases: ...
+    def build(self, router: NamespaceState) -> Phases: ...
+    def look(self, router: NamespaceState) -> Phases: ...
+    def add(self, router: NamespaceState, fip: FloatingIP) -> Phases: ...
+    def remove(self, router: NamespaceState, fip: FloatingIP) -> Phases: ...
+    def delete(self, router: NamespaceState) -> Phases: ...
 
 
 #: A way and its routers.
-Crowd = tuple[Way, Sequence[RouterState]]
+Crowd = tuple[Way, Sequence[NamespaceState]]
 
 
 @dataclass
@@ -67,7 +67,7 @@ class Series:
 Measured = dict[str, dict[str, Series]]
 
 #: What an operation asks of a way; the last two are the router with one more floating IP, and that one.
-_CALLS: dict[str, Callable[[Way, RouterState, RouterState, FloatingIP], Phases]] = {
+_CALLS: dict[str, Callable[[Way, NamespaceState, NamespaceState, FloatingIP], Phases]] = {
     BUILD: lambda way, router, _, __: way.build(router),
     FIRST: lambda way, router, _, __: way.look(router),
     NO_OP: lambda way, router, _, __: way.look(router),
@@ -100,7 +100,7 @@ def _turns(crowds: Sequence[Crowd]) -> Iterator[Crowd]:
             yield way, routers[turn * len(routers) // turns : (turn + 1) * len(routers) // turns]
 
 
-def _take(way: Way, operation: str, routers: Sequence[RouterState], series: Series) -> float:
+def _take(way: Way, operation: str, routers: Sequence[NamespaceState], series: Series) -> float:
     """Do an operation on some routers and return the seconds it took."""
     call, cpu, total = _CALLS[operation], way.cpu(), 0.0
     for router in routers:
@@ -118,7 +118,7 @@ def _take(way: Way, operation: str, routers: Sequence[RouterState], series: Seri
     return total
 
 
-def _delete(way: Way, routers: Sequence[RouterState], series: Mapping[str, Series]) -> None:
+def _delete(way: Way, routers: Sequence[NamespaceState], series: Mapping[str, Series]) -> None:
     cpu, started = way.cpu(), time.perf_counter()
     series[DELETE].totals.append(_take(way, DELETE, routers, series[DELETE]))
     wait_until_gone(way.traces)

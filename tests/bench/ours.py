@@ -16,8 +16,8 @@ from typing import Any
 
 import msgpack
 
-from l3agent.model.names import ROUTER_NAMESPACE, TAP_DEVICE
-from l3agent.model.states import FloatingIP, RouterState
+from l3agent.model.names import TAP_DEVICE, namespace_name
+from l3agent.model.states import FloatingIP, NamespaceState
 from l3agent.model.wire import pack_state
 from tests.bench.canonical import seed
 
@@ -40,7 +40,7 @@ class DataplaneProcess:
         self._ids = itertools.count(1)
         self._frames = msgpack.Unpacker(raw=False)
 
-    def start(self, routers: Iterable[RouterState] = ()) -> None:
+    def start(self, routers: Iterable[NamespaceState] = ()) -> None:
         """Start the process in the namespaces of the caller, connect, and have the networks of some routers there."""
         folder = Path(tempfile.mkdtemp(prefix="bench-", dir="/run"))
         self._configuration = configuration = folder / "dataplane.conf"
@@ -91,28 +91,28 @@ class DataplaneProcess:
 
     # ---- the operations: the same call for all ---------------------------------------------------------------
 
-    def build(self, router: RouterState) -> Mapping[str, float]:
+    def build(self, router: NamespaceState) -> Mapping[str, float]:
         """Make a router where there is none."""
         return self._reconcile(router.id, router)
 
-    def look(self, router: RouterState) -> Mapping[str, float]:
+    def look(self, router: NamespaceState) -> Mapping[str, float]:
         """Find that a router is as it should be."""
         return self._reconcile(router.id, router, operations=0)
 
-    def add(self, router: RouterState, _: FloatingIP) -> Mapping[str, float]:
+    def add(self, router: NamespaceState, _: FloatingIP) -> Mapping[str, float]:
         """Bring one more floating IP: two map elements, an address, and a deletion of conntrack entries."""
         return self._reconcile(router.id, router, operations=4)
 
-    def remove(self, router: RouterState, _: FloatingIP) -> Mapping[str, float]:
+    def remove(self, router: NamespaceState, _: FloatingIP) -> Mapping[str, float]:
         """Take one floating IP away with its flows."""
         return self._reconcile(router.id, router, operations=5)
 
-    def delete(self, router: RouterState) -> Mapping[str, float]:
+    def delete(self, router: NamespaceState) -> Mapping[str, float]:
         """Remove a router; what is left to do for the kernel goes on afterwards."""
         return self._reconcile(router.id, None)
 
     def bring(
-        self, routers: Sequence[RouterState], *, at_a_time: int, operations: int | None = None, absent: bool = False
+        self, routers: Sequence[NamespaceState], *, at_a_time: int, operations: int | None = None, absent: bool = False
     ) -> list[Mapping[str, float]]:
         """Apply or remove routers with ``at_a_time`` requests under way; return the phases of each."""
         waiting = [self._frame(one.id, None if absent else one) for one in reversed(routers)]
@@ -127,9 +127,9 @@ class DataplaneProcess:
             phases.append(_checked(report, operations))
         return phases
 
-    def pin(self, router: RouterState) -> Path:
+    def pin(self, router: NamespaceState) -> Path:
         """Return the file of the namespace of a router."""
-        return Path(self._path).parent / "netns" / f"{ROUTER_NAMESPACE}{router.id}"
+        return Path(self._path).parent / "netns" / namespace_name(*router.key)
 
     def descriptors(self) -> int:
         """Return how many descriptors the process has open."""
@@ -144,13 +144,13 @@ class DataplaneProcess:
         self._frames = msgpack.Unpacker(raw=False)
 
     def _reconcile(
-        self, router_id: str, router: RouterState | None, operations: int | None = None
+        self, router_id: str, router: NamespaceState | None, operations: int | None = None
     ) -> Mapping[str, float]:
         self._socket.sendall(self._frame(router_id, router))
         (report,) = self._answer()
         return _checked(report, operations)
 
-    def _frame(self, router_id: str, router: RouterState | None) -> bytes:
+    def _frame(self, router_id: str, router: NamespaceState | None) -> bytes:
         wire = pack_state(("router", router_id), router)
         # As the agent does: it keeps the first lines of a plan.
         frame: bytes = msgpack.packb((next(self._ids), "reconcile", {"states": [wire], "lines": 10}))

@@ -17,7 +17,7 @@ from ipaddress import IPv4Interface
 from typing import Any
 
 from l3agent.model.names import BRIDGE_DEVICE, TAP_DEVICE, device_name, namespace_name
-from l3agent.model.states import FloatingIP, Interface, Port, Route, RouterState
+from l3agent.model.states import FloatingIP, Interface, NamespaceState, Port, Route
 
 _SYSCTLS = (
     "net.ipv4.ip_forward=1",
@@ -44,7 +44,7 @@ class ProcessPerStep:
         absent = [tool for tool in _TOOLS if shutil.which(tool) is None]
         return f"not installed: {', '.join(absent)}" if absent else None
 
-    def start(self, routers: Iterable[RouterState]) -> None:
+    def start(self, routers: Iterable[NamespaceState]) -> None:
         """Make the bridges."""
         for name in sorted({_bridge(port) for router in routers for port in router.all_ports()}):
             _run("ip", "link", "add", name, "type", "bridge", "mcast_snooping", "0")
@@ -57,7 +57,7 @@ class ProcessPerStep:
 
     # ---- the operations --------------------------------------------------------------------------------------
 
-    def build(self, router: RouterState) -> None:
+    def build(self, router: NamespaceState) -> None:
         """Make a router where there is none."""
         namespace = _namespace(router)
         self.make_namespace(namespace)
@@ -72,7 +72,7 @@ class ProcessPerStep:
             self.add_address(namespace, _gateway(router), _host(fip))
         self._apply_rules(router)
 
-    def look(self, router: RouterState) -> None:
+    def look(self, router: NamespaceState) -> None:
         """Find that a router is as it should be."""
         namespace = _namespace(router)
         self.list_links(namespace)
@@ -83,14 +83,14 @@ class ProcessPerStep:
         _inside(namespace, "ip6tables-save")
         assert rules.count("-j DNAT") == 2 * len(router.floating_ips), rules
 
-    def add(self, router: RouterState, fip: FloatingIP) -> None:
+    def add(self, router: NamespaceState, fip: FloatingIP) -> None:
         """Bring one more floating IP; ``router`` has it already."""
         namespace, device = _namespace(router), _gateway(router)
         self._apply_rules(router)
         self.list_addresses(namespace, device)
         self.add_address(namespace, device, _host(fip))
 
-    def remove(self, router: RouterState, fip: FloatingIP) -> None:
+    def remove(self, router: NamespaceState, fip: FloatingIP) -> None:
         """Take one floating IP away with its flows; ``router`` has it no more."""
         namespace, device = _namespace(router), _gateway(router)
         self._apply_rules(router)
@@ -100,7 +100,7 @@ class ProcessPerStep:
             # Status 1: there was no flow.
             _inside(namespace, "conntrack", "-D", direction, str(fip.floating), allowed=(0, 1))
 
-    def delete(self, router: RouterState) -> None:
+    def delete(self, router: NamespaceState) -> None:
         """Delete the devices and the namespace."""
         namespace = _namespace(router)
         for port in router.all_ports():
@@ -119,7 +119,7 @@ class ProcessPerStep:
         for interface in port.addresses:
             self.add_address(namespace, port.device, interface)
 
-    def _apply_rules(self, router: RouterState) -> None:
+    def _apply_rules(self, router: NamespaceState) -> None:
         namespace = _namespace(router)
         with open(f"/run/bench-{namespace}.lock", "w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
@@ -258,11 +258,11 @@ def _inside(namespace: str | None, *command: str, text: str | None = None, allow
     return _run(*enter, *command, text=text, allowed=allowed)
 
 
-def _namespace(router: RouterState) -> str:
+def _namespace(router: NamespaceState) -> str:
     return namespace_name("router", router.id)
 
 
-def _gateway(router: RouterState) -> str:
+def _gateway(router: NamespaceState) -> str:
     assert router.gateway is not None
     return router.gateway.device
 
@@ -291,7 +291,7 @@ _OWN = "bench-l3-"
 _METADATA = "-d 169.254.169.254/32 -i qr-+ -p tcp -m tcp --dport 80"
 
 
-def _rules(router: RouterState) -> str:
+def _rules(router: NamespaceState) -> str:
     """Return the four tables: every built-in chain jumps to one of ours, and ours have the rules."""
     contents = {
         "raw": [],
@@ -312,7 +312,7 @@ def _table(name: str, rules: list[str]) -> str:
     return "\n".join((f"*{name}", *chains, *jumps, *rules, "COMMIT", ""))
 
 
-def _nat_rules(router: RouterState) -> Iterable[str]:
+def _nat_rules(router: NamespaceState) -> Iterable[str]:
     gateway = _gateway(router)
     yield f"-A {_OWN}POSTROUTING ! -o {gateway} -m conntrack ! --ctstate DNAT -j ACCEPT"
     yield f"-A {_OWN}POSTROUTING -j {_OWN}snat"

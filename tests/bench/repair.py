@@ -14,7 +14,7 @@ from ipaddress import IPv4Address
 from statistics import median
 from typing import IO, Any
 
-from l3agent.model.states import RouterState
+from l3agent.model.states import NamespaceState
 from tests.bench.canonical import router
 from tests.bench.ours import DataplaneProcess
 
@@ -43,7 +43,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     return report
 
 
-def _lasted(ours: DataplaneProcess, victim: RouterState, times: int) -> list[float]:
+def _lasted(ours: DataplaneProcess, victim: NamespaceState, times: int) -> list[float]:
     (port,) = victim.ports
     inside = ["nsenter", f"--net={ours.pin(victim)}", "ip"]
     watch = [*inside, "-o", "-4", "-ts", "monitor", "address"]

@@ -12,7 +12,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from l3agent.model.states import RouterState
+from l3agent.model.states import NamespaceState
 from tests.bench.canonical import router
 from tests.bench.ours import DataplaneProcess
 
@@ -42,7 +42,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     return report
 
 
-def _asked(ours: DataplaneProcess, routers: Sequence[RouterState]) -> dict[str, float]:
+def _asked(ours: DataplaneProcess, routers: Sequence[NamespaceState]) -> dict[str, float]:
     ours.reconnect()
     cpu, started = ours.cpu(), time.perf_counter()
     phases = ours.bring(routers, at_a_time=_AT_A_TIME, operations=0)

@@ -13,7 +13,7 @@ from ipaddress import IPv4Address, IPv4Interface
 from typing import Any
 
 from l3agent.model.names import INTERNAL_DEVICE, device_name
-from l3agent.model.states import RouterState
+from l3agent.model.states import NamespaceState
 from tests.bench.canonical import router
 from tests.bench.ours import DataplaneProcess
 
@@ -64,7 +64,7 @@ def _cpu(ours: DataplaneProcess, seconds: float, *, rotation: bool = True) -> fl
     return ours.cpu() - before
 
 
-def _three_ports(two: RouterState) -> RouterState:
+def _three_ports(two: NamespaceState) -> NamespaceState:
     (first,) = two.ports
     third = replace(
         first,

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from l3agent.model.names import device_name
-from l3agent.model.states import HostState, Kind, Port, RouterState
+from l3agent.model.states import Kind, NamespaceState, Port
 from tests.support.ovs_node import a_node, a_router
 from tests.support.processes import Dataplane
 from tests.support.sandbox import Sandbox
@@ -30,7 +30,7 @@ def trial(sandbox: Sandbox, folder: Path) -> Dataplane:
     """Create two routers and a host, and a namespace and a bridge of another program."""
     dataplane = Dataplane(sandbox, folder)
     dataplane.start()
-    states = [_router(1), _router(2), HostState("vm1", _port(3, "eth0"), frozenset())]
+    states = [_router(1), _router(2), NamespaceState("host", "vm1", frozenset({_port(3, "eth0")}))]
     kinds: tuple[Kind, ...] = ("router", "router", "host")
     reports = dataplane.reconcile(*(((kind, state.id), state) for kind, state in zip(kinds, states, strict=True)))
     assert [report.error for report in reports] == [None] * 3
@@ -91,9 +91,9 @@ def test_cleanup_without_root_is_refused() -> None:
     assert len(done.stderr.splitlines()) == 1 and "only root may remove" in done.stderr
 
 
-def _router(number: int) -> RouterState:
+def _router(number: int) -> NamespaceState:
     ports = frozenset((_port(number, device_name("qr-", f"{number}" * 36)),))
-    return RouterState(str(uuid.UUID(int=number)), ports, None, frozenset(), frozenset(), None, False)
+    return NamespaceState("router", str(uuid.UUID(int=number)), ports)
 
 
 def _port(number: int, device: str) -> Port:

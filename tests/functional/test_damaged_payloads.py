@@ -9,18 +9,20 @@ import pytest
 from hypothesis import HealthCheck, assume, event, given, settings
 
 from l3agent.exceptions import RouterError
-from l3agent.model.desired import desired_state
-from l3agent.model.states import RouterState
+from l3agent.model.states import NamespaceState
 from tests.support.payloads import a_port, a_router
 from tests.support.processes import Dataplane
+from tests.support.states import desired_namespace
 from tests.support.strategies import damaged_payloads
 
 # Its port is in no damaged payload: two routers cannot own one.
-BYSTANDER = desired_state(a_router(id="b1000000-0000-4000-8000-000000000000", gw_port=None, _interfaces=[a_port(99)]))
+BYSTANDER = desired_namespace(
+    a_router(id="b1000000-0000-4000-8000-000000000000", gw_port=None, _interfaces=[a_port(99)])
+)
 
 
 @pytest.fixture(scope="module")
-def bystander(machine: Dataplane) -> RouterState:
+def bystander(machine: Dataplane) -> NamespaceState:
     """A router that is in order and has nothing to do with the others."""
     (report,) = machine.reconcile((("router", BYSTANDER.id), BYSTANDER))
     assert report.error is None
@@ -30,10 +32,10 @@ def bystander(machine: Dataplane) -> RouterState:
 @settings(max_examples=200, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
 @given(payload=damaged_payloads())
 def test_a_payload_that_is_accepted_is_built_and_the_others_go_on(
-    machine: Dataplane, bystander: RouterState, payload: Any
+    machine: Dataplane, bystander: NamespaceState, payload: Any
 ) -> None:
     try:
-        state = desired_state(payload)
+        state = desired_namespace(payload)
     except RouterError:
         assume(False)
     event("built")

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from l3agent.model.states import RouterState
+from l3agent.model.states import NamespaceState
 from tests.support.flows import FIRST, OF_FIRST, SECOND, World, a_floating_ip_removed
 from tests.support.kernel import observed
 from tests.support.processes import Dataplane
@@ -23,41 +23,41 @@ from tests.support.traffic import Traffic
 pytestmark = pytest.mark.kernel
 
 
-def an_unreachable_next_hop(world: World) -> RouterState:
+def an_unreachable_next_hop(world: World) -> NamespaceState:
     return replace(world.router, routes=world.router.routes | {route("172.30.0.0/24", (world.blue, "192.0.2.1"))})
 
 
-def a_port_on_what_is_no_bridge(world: World) -> RouterState:
+def a_port_on_what_is_no_bridge(world: World) -> NamespaceState:
     """Refuse the bridge port after the veth pair was created."""
     more = port(new_id(), "10.0.7.1/24")
     world.machine.sandbox.run(["ip", "link", "add", bridge(more.network_id), "up", "type", "veth"])
     return replace(world.router, ports=world.router.ports | {more})
 
 
-def a_gateway_on_what_is_no_bridge(world: World) -> RouterState:
+def a_gateway_on_what_is_no_bridge(world: World) -> NamespaceState:
     more = port(new_id(), "203.0.113.10/24", gateway=True)
     world.machine.sandbox.run(["ip", "link", "add", bridge(more.network_id), "up", "type", "veth"])
     return replace(world.router, gateway=more, routes=frozenset({route("0.0.0.0/0", (more, "203.0.113.1"))}))
 
 
-REFUSED: list[Callable[[World], RouterState]] = [
+REFUSED: list[Callable[[World], NamespaceState]] = [
     an_unreachable_next_hop,
     a_port_on_what_is_no_bridge,
     a_gateway_on_what_is_no_bridge,
 ]
 
 
-def links(machine: Dataplane, state: RouterState) -> dict[str, dict[str, Any]]:
+def links(machine: Dataplane, state: NamespaceState) -> dict[str, dict[str, Any]]:
     return {one["ifname"]: one for one in machine.sandbox.json("ip -j address", netns=namespace(state))}
 
 
-def addresses(machine: Dataplane, state: RouterState) -> set[str]:
+def addresses(machine: Dataplane, state: NamespaceState) -> set[str]:
     return {info["local"] for link in links(machine, state).values() for info in link["addr_info"]}
 
 
 @pytest.mark.feature("sync.isolation")
 @pytest.mark.parametrize("refused", REFUSED, ids=lambda one: one.__name__.replace("_", "-"))
-def test_what_should_go_goes_beside_a_refusal(machine: Dataplane, refused: Callable[[World], RouterState]) -> None:
+def test_what_should_go_goes_beside_a_refusal(machine: Dataplane, refused: Callable[[World], NamespaceState]) -> None:
     world = World(machine)
     wanted = replace(refused(world), floating_ips=a_floating_ip_removed(world).floating_ips)
     before = set(links(machine, world.router))

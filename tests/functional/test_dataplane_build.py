@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from l3agent.model.states import Port, RouterState
+from l3agent.model.states import NamespaceState, Port
 from tests.support.kernel import observed
 from tests.support.processes import Dataplane
 from tests.support.states import bridge, key, mac_of, namespace, new_id, port, route, router, tap
@@ -24,14 +24,14 @@ ROUTER_SYSCTLS = {
 }
 
 
-def built(machine: Dataplane, state: RouterState) -> RouterState:
+def built(machine: Dataplane, state: NamespaceState) -> NamespaceState:
     (report,) = machine.reconcile((key(state), state))
     assert report.error is None
     assert report.operations
     return state
 
 
-def crowded() -> tuple[RouterState, Port, Port, Port]:
+def crowded() -> tuple[NamespaceState, Port, Port, Port]:
     """Return a router with entries of each kind; its blue, red and gateway ports."""
     blue = port(new_id(), "10.0.0.1/24", "10.0.7.1/25", "2001:db8:1::1/64", mtu=1450)
     red = port(new_id(), "10.0.1.254/23")
@@ -50,13 +50,13 @@ def crowded() -> tuple[RouterState, Port, Port, Port]:
 
 
 @pytest.fixture(scope="module")
-def made(machine: Dataplane) -> tuple[RouterState, Port, Port, Port]:
+def made(machine: Dataplane) -> tuple[NamespaceState, Port, Port, Port]:
     state, blue, red, gateway = crowded()
     built(machine, state)
     return state, blue, red, gateway
 
 
-def inside(machine: Dataplane, state: RouterState, command: str) -> Any:
+def inside(machine: Dataplane, state: NamespaceState, command: str) -> Any:
     return machine.sandbox.json(command, netns=namespace(state))
 
 

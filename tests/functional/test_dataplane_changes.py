@@ -11,15 +11,28 @@ from typing import Any
 
 import pytest
 
-from l3agent.model.states import HostState, Port, Route, RouterState
+from l3agent.model.states import NamespaceState, Port, Route
 from l3agent.testing import wait_until
 from tests.support.kernel import observed
 from tests.support.processes import Dataplane, a_machine
-from tests.support.states import bridge, floating_ips, host, key, mac_of, namespace, new_id, port, route, router, tap
+from tests.support.states import (
+    bridge,
+    floating_ips,
+    host,
+    key,
+    mac_of,
+    namespace,
+    new_id,
+    only_port,
+    port,
+    route,
+    router,
+    tap,
+)
 from tests.support.traffic import Traffic
 from tests.support.unbroken import nothing_lost
 
-Change = Callable[["World"], RouterState]
+Change = Callable[["World"], NamespaceState]
 
 
 class World:
@@ -39,52 +52,52 @@ class World:
         self.fips = {"203.0.113.100": "10.0.0.5", "203.0.113.101": "10.0.1.5"}
         self.state = router(self.blue, self.red, gateway=self.gateway, routes=self.routes, fips=self.fips)
 
-    def apply_until_unchanged(self, *states: RouterState | HostState) -> None:
+    def apply_until_unchanged(self, *states: NamespaceState) -> None:
         reports = self.machine.reconcile(*((key(state), state) for state in states))
         assert [report.error for report in reports] == [None] * len(states)
 
-    def with_blue(self, **changes: Any) -> RouterState:
+    def with_blue(self, **changes: Any) -> NamespaceState:
         return replace(self.state, ports=frozenset({replace(self.blue, **changes), self.red}))
 
 
-def another_mac(world: World) -> RouterState:
+def another_mac(world: World) -> NamespaceState:
     return world.with_blue(mac="fa:16:3e:aa:bb:cc")
 
 
-def a_smaller_mtu(world: World) -> RouterState:
+def a_smaller_mtu(world: World) -> NamespaceState:
     return world.with_blue(mtu=1400)
 
 
-def a_larger_mtu(world: World) -> RouterState:
+def a_larger_mtu(world: World) -> NamespaceState:
     return world.with_blue(mtu=9000)
 
 
-def mac_and_mtu_of_the_gateway(world: World) -> RouterState:
+def mac_and_mtu_of_the_gateway(world: World) -> NamespaceState:
     return replace(world.state, gateway=replace(world.gateway, mac="fa:16:3e:aa:bb:cc", mtu=1450))
 
 
-def longer_prefixes(world: World) -> RouterState:
+def longer_prefixes(world: World) -> NamespaceState:
     return world.with_blue(addresses=frozenset(map(ip_interface, ("10.0.0.1/25", "2001:db8:1::1/80"))))
 
 
-def shorter_prefixes(world: World) -> RouterState:
+def shorter_prefixes(world: World) -> NamespaceState:
     return world.with_blue(addresses=frozenset(map(ip_interface, ("10.0.0.1/23", "2001:db8:1::1/48"))))
 
 
-def other_addresses_of_the_same_subnets(world: World) -> RouterState:
+def other_addresses_of_the_same_subnets(world: World) -> NamespaceState:
     return world.with_blue(addresses=frozenset(map(ip_interface, ("10.0.0.254/24", "2001:db8:1::fe/64"))))
 
 
-def more_addresses(world: World) -> RouterState:
+def more_addresses(world: World) -> NamespaceState:
     more = map(ip_interface, ("10.0.0.2/24", "10.0.9.1/24", "2001:db8:9::1/64"))
     return world.with_blue(addresses=world.blue.addresses | frozenset(more))
 
 
-def another_network(world: World) -> RouterState:
+def another_network(world: World) -> NamespaceState:
     return world.with_blue(network_id=new_id())
 
 
-def the_port_is_gone(world: World) -> RouterState:
+def the_port_is_gone(world: World) -> NamespaceState:
     routes = _without_device(world.routes, world.blue)
     return replace(
         world.state,
@@ -94,11 +107,11 @@ def the_port_is_gone(world: World) -> RouterState:
     )
 
 
-def a_port_more(world: World) -> RouterState:
+def a_port_more(world: World) -> NamespaceState:
     return replace(world.state, ports=world.state.ports | {port(new_id(), "10.0.2.1/24", "2001:db8:3::1/64")})
 
 
-def routes_come_change_and_go(world: World) -> RouterState:
+def routes_come_change_and_go(world: World) -> NamespaceState:
     routes = [
         route("0.0.0.0/0", (world.gateway, "203.0.113.2")),
         route("::/0", (world.gateway, "2001:db8:ffff::1"), (world.gateway, "2001:db8:ffff::2")),
@@ -110,7 +123,7 @@ def routes_come_change_and_go(world: World) -> RouterState:
     return replace(world.state, routes=frozenset(routes))
 
 
-def no_ipv4_address_under_an_ipv4_route(world: World) -> RouterState:
+def no_ipv4_address_under_an_ipv4_route(world: World) -> NamespaceState:
     """With the last IPv4 address of a device the kernel removes all IPv4 routes of it, desired ones too."""
     on_link = route("198.51.100.0/24", (world.blue, None))
     routes = _without_device(world.routes, world.blue) | {on_link}
@@ -118,7 +131,7 @@ def no_ipv4_address_under_an_ipv4_route(world: World) -> RouterState:
     return replace(only_ipv6, routes=frozenset(routes), floating_ips=floating_ips({"203.0.113.101": "10.0.1.5"}))
 
 
-def no_gateway(world: World) -> RouterState:
+def no_gateway(world: World) -> NamespaceState:
     return replace(
         world.state,
         gateway=None,
@@ -129,7 +142,7 @@ def no_gateway(world: World) -> RouterState:
     )
 
 
-def another_gateway_port_on_another_network(world: World) -> RouterState:
+def another_gateway_port_on_another_network(world: World) -> NamespaceState:
     gateway = port(new_id(), "203.0.113.77/24", "2001:db8:ffff::77/64", gateway=True)
     routes = [
         route("0.0.0.0/0", (gateway, "203.0.113.1")),
@@ -140,18 +153,18 @@ def another_gateway_port_on_another_network(world: World) -> RouterState:
     return replace(world.state, gateway=gateway, routes=frozenset(routes), nat_address=nat)
 
 
-def another_gateway_address(world: World) -> RouterState:
+def another_gateway_address(world: World) -> NamespaceState:
     addresses = frozenset(map(ip_interface, ("203.0.113.99/24", "2001:db8:ffff::99/64")))
     return replace(
         world.state, gateway=replace(world.gateway, addresses=addresses), nat_address=ip_interface("203.0.113.99").ip
     )
 
 
-def no_snat(world: World) -> RouterState:
+def no_snat(world: World) -> NamespaceState:
     return replace(world.state, snat=False)
 
 
-def other_floating_ips(world: World) -> RouterState:
+def other_floating_ips(world: World) -> NamespaceState:
     return replace(world.state, floating_ips=floating_ips({"203.0.113.100": "10.0.1.5", "203.0.113.150": "10.0.0.9"}))
 
 
@@ -182,7 +195,7 @@ CHANGES: list[Change] = [
 ]
 
 
-def meaning(machine: Dataplane, state: RouterState) -> dict[str, Any]:
+def meaning(machine: Dataplane, state: NamespaceState) -> dict[str, Any]:
     """Return all that a router is: what ``observed`` reads, and where its ports are plugged in and how."""
     outside = {link["ifname"]: link for link in machine.sandbox.json("ip -j link")}
     taps = {
@@ -201,7 +214,7 @@ def meaning(machine: Dataplane, state: RouterState) -> dict[str, Any]:
     return {**facts, "taps": taps, "flags": flags, "table": of_the_table}
 
 
-def fresh(machine: Dataplane, state: RouterState) -> dict[str, Any]:
+def fresh(machine: Dataplane, state: NamespaceState) -> dict[str, Any]:
     """Build a state from nothing, look at it, and take it away."""
     wait_until_removed(machine, state)
     (report,) = machine.reconcile((key(state), state))
@@ -211,7 +224,7 @@ def fresh(machine: Dataplane, state: RouterState) -> dict[str, Any]:
     return found
 
 
-def wait_until_removed(machine: Dataplane, state: RouterState) -> None:
+def wait_until_removed(machine: Dataplane, state: NamespaceState) -> None:
     (report,) = machine.reconcile((key(state), None))
     assert report.error is None
 
@@ -265,7 +278,8 @@ def test_flows_that_have_nothing_to_do_with_a_change_survive_it(
 def test_a_host_with_another_port_is_plugged_in_anew(machine: Dataplane) -> None:
     first = host(new_id(), "10.0.0.5/24", "2001:db8:1::5/64", routes={"0.0.0.0/0": "10.0.0.1", "::/0": "2001:db8:1::1"})
     new_port = new_id()
-    moved = replace(first, port=replace(first.port, id=new_port, network_id=new_id(), mac=mac_of(new_port)))
+    moved_port = replace(only_port(first), id=new_port, network_id=new_id(), mac=mac_of(new_port))
+    moved = replace(first, ports=frozenset({moved_port}))
     for state in (first, moved, first):
         (report,) = machine.reconcile((key(state), state))
         assert report.error is None
@@ -274,10 +288,10 @@ def test_a_host_with_another_port_is_plugged_in_anew(machine: Dataplane) -> None
         (inner,) = (
             link for link in machine.sandbox.json("ip -j addr", netns=namespace(state)) if link["ifname"] == "eth0"
         )
-        assert inner["address"] == state.port.mac
+        assert inner["address"] == only_port(state).mac
         assert {"10.0.0.5", "2001:db8:1::5"} <= {info["local"] for info in inner["addr_info"]}
-        (outer,) = machine.sandbox.json(f"ip -j link show dev {tap(state.port)}")
-        assert outer["master"] == bridge(state.port.network_id)
+        (outer,) = machine.sandbox.json(f"ip -j link show dev {tap(only_port(state))}")
+        assert outer["master"] == bridge(only_port(state).network_id)
         assert "10.0.0.1" in machine.sandbox.run(["ip", "route", "show", "default"], netns=namespace(state))
     machine.reconcile((key(first), None))
 
@@ -285,7 +299,7 @@ def test_a_host_with_another_port_is_plugged_in_anew(machine: Dataplane) -> None
 # ---- removal ------------------------------------------------------------------------------------------------------
 
 
-def leftovers(machine: Dataplane, state: RouterState) -> list[str]:
+def leftovers(machine: Dataplane, state: NamespaceState) -> list[str]:
     names = {tap(one) for one in state.all_ports()} | {bridge(one.network_id) for one in state.all_ports()}
     found = [link["ifname"] for link in machine.sandbox.json("ip -j link") if link["ifname"] in names]
     return found + [one for one in machine.sandbox.namespaces() if one == namespace(state)]
@@ -317,7 +331,7 @@ def test_the_bridges_of_many_that_go_at_once_go_too(machine: Dataplane) -> None:
     for wanted in (True, False):
         reports = machine.reconcile(*((key(one), one if wanted else None) for one in hosts))
         assert [report.error for report in reports] == [None] * len(hosts)
-    names = {bridge(one.port.network_id) for one in hosts}
+    names = {bridge(only_port(one).network_id) for one in hosts}
     wait_until(lambda: not names & links(machine), timeout=20)
 
 

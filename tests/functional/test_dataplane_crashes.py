@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from l3agent.model.states import NetworkState, RouterState
+from l3agent.model.states import NamespaceState, NetworkState
 from l3agent.testing import wait_until
 from tests.functional.test_dataplane_changes import leftovers, meaning
 from tests.support.crashes import Mortal
@@ -33,11 +33,11 @@ def announced(frames: Program, address: str) -> int:
     return sum(f"Request who-has {address} tell {address}," in line for line in frames.lines())
 
 
-def an_address_outside(state: RouterState) -> str | None:
+def an_address_outside(state: NamespaceState) -> str | None:
     return None if state.nat_address is None else str(state.nat_address)
 
 
-def completed(mortal: Mortal, state: RouterState, frames: Program) -> object:
+def completed(mortal: Mortal, state: NamespaceState, frames: Program) -> object:
     """Apply the state with the new process; return the kernel state after that."""
     address = an_address_outside(state)
     before = announced(frames, str(address))

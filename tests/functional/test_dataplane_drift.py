@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from l3agent.model.states import NetworkState, Port, RouterState
+from l3agent.model.states import NamespaceState, NetworkState, Port
 from l3agent.testing import wait_until
 from tests.functional.test_dataplane_changes import leftovers, meaning, wait_until_removed
 from tests.support.kernel import rules
@@ -26,7 +26,7 @@ class World:
     """A router with a gateway, built; ``inside`` runs a command in its namespace."""
 
     machine: Dataplane
-    state: RouterState
+    state: NamespaceState
     inner: Port
     gateway: Port
 

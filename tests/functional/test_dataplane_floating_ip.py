@@ -9,11 +9,11 @@ from collections.abc import Mapping
 
 import pytest
 
-from l3agent.model.states import HostState, Port, RouterState
+from l3agent.model.states import NamespaceState, Port
 from l3agent.testing import wait_until
 from tests.support.kernel import observed
 from tests.support.processes import Dataplane
-from tests.support.states import bridge, floating_ips, host, key, namespace, new_id, port, route, router
+from tests.support.states import bridge, floating_ips, host, key, namespace, new_id, only_port, port, route, router
 from tests.support.watch import GENERATION, Program, capture, ip_events, nft_events
 
 #: How often an address is announced (``send_arp_for_ha``).
@@ -21,18 +21,18 @@ REPEATS = 3
 FIRST, SECOND, THIRD = "203.0.113.100", "203.0.113.101", "203.0.113.102"
 
 
-def a_router(fips: Mapping[str, str], *addresses: str) -> tuple[RouterState, Port, Port]:
+def a_router(fips: Mapping[str, str], *addresses: str) -> tuple[NamespaceState, Port, Port]:
     inner = port(new_id(), "10.0.0.1/24")
     gateway = port(new_id(), "203.0.113.10/24", *addresses, gateway=True)
     default = route("0.0.0.0/0", (gateway, "203.0.113.1"))
     return router(inner, gateway=gateway, routes=[default], fips=fips), inner, gateway
 
 
-def with_fips(state: RouterState, fips: Mapping[str, str]) -> RouterState:
+def with_fips(state: NamespaceState, fips: Mapping[str, str]) -> NamespaceState:
     return dataclasses.replace(state, floating_ips=floating_ips(fips))
 
 
-def reconcile(machine: Dataplane, *states: RouterState | HostState) -> list[tuple[str, ...]]:
+def reconcile(machine: Dataplane, *states: NamespaceState) -> list[tuple[str, ...]]:
     reports = machine.reconcile(*((key(state), state) for state in states))
     assert [report.error for report in reports] == [None] * len(states)
     return [report.operations for report in reports]
@@ -209,8 +209,8 @@ def test_a_port_on_another_network_announces_itself_there(machine: Dataplane) ->
     reconcile(machine, state)
     other = host(new_id(), "10.0.0.9/24")
     reconcile(machine, other)
-    moved = dataclasses.replace(inner, network_id=other.port.network_id)
-    with capture(machine.sandbox, bridge(other.port.network_id), "arp") as frames:
+    moved = dataclasses.replace(inner, network_id=only_port(other).network_id)
+    with capture(machine.sandbox, bridge(only_port(other).network_id), "arp") as frames:
         reconcile(machine, dataclasses.replace(state, ports=frozenset({moved})))
         wait_until(lambda: arp(frames.lines(), "10.0.0.1"), timeout=30)
 

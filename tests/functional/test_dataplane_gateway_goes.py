@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 
-from l3agent.model.states import HostState, RouterState
+from l3agent.model.states import NamespaceState
 from tests.support.crashes import Mortal
 from tests.support.flows import OUTSIDE, Change, World, the_gateway_gone
 from tests.support.kernel import observed
@@ -20,19 +20,19 @@ from tests.support.watch import Program, capture
 pytestmark = pytest.mark.kernel
 
 
-def another_gateway(world: World) -> RouterState:
+def another_gateway(world: World) -> NamespaceState:
     gateway = port(new_id(), "203.0.113.77/24", gateway=True)
     (nat,) = {one.ip for one in gateway.addresses}
     routes = frozenset({route("0.0.0.0/0", (gateway, OUTSIDE))})
     return replace(world.router, gateway=gateway, routes=routes, floating_ips=frozenset(), nat_address=nat)
 
 
-def the_gateway_gone_and_an_interface(world: World) -> RouterState:
+def the_gateway_gone_and_an_interface(world: World) -> NamespaceState:
     return replace(the_gateway_gone(world), ports=frozenset({world.red}))
 
 
 @contextmanager
-def pings(sandbox: Sandbox, *machines: HostState) -> Iterator[None]:
+def pings(sandbox: Sandbox, *machines: NamespaceState) -> Iterator[None]:
     """Ping the outside from machines continuously, each in one flow, also during the removal of the gateway."""
     command = ["ping", "-n", "-q", "-i", "0.02", OUTSIDE]
     running = [Program(sandbox, command, namespace(machine)) for machine in machines]

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from l3agent.model.states import HostState, RouterState
+from l3agent.model.states import NamespaceState
 from l3agent.testing import wait_until
 from tests.support import stray
 from tests.support.kernel import observed, rules
 from tests.support.processes import Dataplane
-from tests.support.states import bridge, host, key, namespace, new_id, port, route, router
+from tests.support.states import bridge, host, key, namespace, new_id, only_port, port, route, router
 from tests.support.watch import Program, capture
 
 OUTSIDE, GATEWAY, FIP = "203.0.113.1", "203.0.113.10", "203.0.113.100"
@@ -54,21 +54,21 @@ class World:
         self.external = bridge(gateway.network_id)
         self.reconcile(self.router, self.with_fip, self.without, self.outside)
 
-    def reconcile(self, *states: RouterState | HostState) -> None:
+    def reconcile(self, *states: NamespaceState) -> None:
         reports = self.machine.reconcile(*((key(state), state) for state in states))
         assert [report.error for report in reports] == [None] * len(states)
 
-    def shell(self, at: RouterState | HostState, command: str) -> str:
+    def shell(self, at: NamespaceState, command: str) -> str:
         """Run a command of bash in a namespace and return what it wrote."""
         return self.machine.sandbox.run(["bash", "-ec", command], netns=namespace(at), timeout=60)
 
-    def ping(self, machine: HostState, to: str, *, seconds: float = 10) -> bool:
+    def ping(self, machine: NamespaceState, to: str, *, seconds: float = 10) -> bool:
         return "bytes from" in self.shell(machine, f"ping -c 1 -W {seconds} {to} || :")
 
-    def send_udp(self, machine: HostState, to: str, number: int) -> None:
+    def send_udp(self, machine: NamespaceState, to: str, number: int) -> None:
         self.shell(machine, f"echo > /dev/udp/{to}/{number}")
 
-    def send_stray(self, machine: HostState, source: str, to: str) -> int:
+    def send_stray(self, machine: NamespaceState, source: str, to: str) -> int:
         """Send packets that conntrack does not track from a machine, and wait for the answer to a tracked one."""
         count = int(self.shell(machine, f"{sys.executable} -I {_SCRIPT} {source} {to}"))
         assert self.ping(machine, OUTSIDE6 if ":" in to else OUTSIDE)
@@ -136,7 +136,7 @@ def test_link_local_destinations_leave_by_no_gateway(world: World, frames: Progr
         for to in (METADATA, "169.254.1.1"):
             world.send_udp(world.without, to, 80)
             world.ping(world.with_fip, to, seconds=0.1)
-        world.ping(world.with_fip, f"fe80::a9fe:a9fe%{world.with_fip.port.device}", seconds=0.1)
+        world.ping(world.with_fip, f"fe80::a9fe:a9fe%{only_port(world.with_fip).device}", seconds=0.1)
         assert world.ping(world.without, OUTSIDE)
     world.reconcile(world.router)
     assert [line for line in frames.lines() if "169.254." in line or "a9fe:a9fe" in line] == []

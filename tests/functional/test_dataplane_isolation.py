@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from l3agent.model.states import HostState, RouterState
+from l3agent.model.states import NamespaceState
 from l3agent.testing import wait_until
 from tests.support.ovs_node import a_node, a_router
 from tests.support.processes import Dataplane
 from tests.support.sandbox import Sandbox
-from tests.support.states import bridge, host, key, namespace, new_id, port, router, tap
+from tests.support.states import bridge, host, key, namespace, new_id, only_port, port, router, tap
 
 INTRUDER = str(Path(__file__).parents[1] / "support" / "intrude.py")
 CHECKSUMS = str(Path(__file__).parents[1] / "support" / "checksums.py")
@@ -40,7 +40,7 @@ def test_tenants_and_machines_outside_neither_configure_nor_reach_the_node(machi
     _build(machine, state, tenant, stranger)
     for network, intruder in ((inside, tenant), (outside, stranger)):
         _intrude(machine.sandbox, namespace(intruder), "eth0", bridge(network))
-    devices = [bridge(inside), bridge(outside), *map(tap, state.all_ports()), tap(tenant.port)]
+    devices = [bridge(inside), bridge(outside), *map(tap, state.all_ports()), tap(only_port(tenant))]
     assert {device: _settings(machine.sandbox, device) for device in devices} == dict.fromkeys(devices, ISOLATED)
     # Devices inside have IPv6, and what is on the same bridge is reached.
     for address in ("10.0.0.1", "2001:db8:1::1"):
@@ -53,7 +53,7 @@ def test_devices_of_an_older_release_are_corrected_with_what_the_node_has_taken_
     state, tenant = router(inner), host(network, "10.0.0.5/24")
     _build(machine, state, tenant)
     machine.kill()
-    devices = [bridge(network), tap(inner), tap(tenant.port)]
+    devices = [bridge(network), tap(inner), tap(only_port(tenant))]
     for device in devices:
         settings = (
             f"ipv6.conf.{device}.disable_ipv6",
@@ -130,7 +130,7 @@ def _give_address(sandbox: Sandbox) -> None:
     sandbox.run(["ip", "address", "add", f"{NODE}/32", "dev", "lo"])
 
 
-def _build(machine: Dataplane, *states: RouterState | HostState) -> None:
+def _build(machine: Dataplane, *states: NamespaceState) -> None:
     reports = machine.reconcile(*((key(state), state) for state in states))
     assert [report.error for report in reports] == [None] * len(states)
 

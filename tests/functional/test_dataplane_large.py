@@ -8,7 +8,7 @@ from ipaddress import IPv4Address
 
 import pytest
 
-from l3agent.model.states import RouterState
+from l3agent.model.states import NamespaceState
 from l3agent.model.wire import pack_state
 from l3agent.testing import wait_until
 from tests.functional.test_dataplane_changes import meaning
@@ -26,16 +26,16 @@ def many(count: int) -> dict[str, str]:
     return {str(IPv4Address(_FLOATING + n)): str(IPv4Address(_FIXED + n)) for n in range(count)}
 
 
-def large(count: int) -> RouterState:
+def large(count: int) -> NamespaceState:
     inner, gateway = port(new_id(), "10.0.0.1/16"), port(new_id(), "203.0.113.10/24", gateway=True)
     return router(inner, gateway=gateway, routes=[route("0.0.0.0/0", (gateway, "203.0.113.1"))], fips=many(count))
 
 
-def request(machine: Dataplane, state: RouterState, wanted: RouterState | None, **options: object) -> int:
+def request(machine: Dataplane, state: NamespaceState, wanted: NamespaceState | None, **options: object) -> int:
     return machine.send("reconcile", {"states": [pack_state(key(state), wanted)], "lines": 10, **options})
 
 
-def served_meanwhile(machine: Dataplane, number: int, other: RouterState) -> int:
+def served_meanwhile(machine: Dataplane, number: int, other: NamespaceState) -> int:
     """Return how many changes of another router were answered before a request was."""
     served = 0
     less = replace(other, floating_ips=frozenset())

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from l3agent.model.names import BRIDGE_DEVICE, TAP_DEVICE, device_name
-from l3agent.model.states import NetworkState, Port, RouterState
+from l3agent.model.states import NamespaceState, NetworkState, Port
 from l3agent.testing import wait_until
 from tests.support.kernel import observed
 from tests.support.processes import Dataplane
@@ -20,7 +20,7 @@ from tests.support.states import key, mac_of, namespace, new_id, port, router, t
 pytestmark = pytest.mark.kernel
 
 
-def brought(machine: Dataplane, state: RouterState | NetworkState) -> str | None:
+def brought(machine: Dataplane, state: NamespaceState | NetworkState) -> str | None:
     """Bring a state to the kernel and return the error."""
     kind = ("network", state.id) if isinstance(state, NetworkState) else key(state)
     return machine.reconcile((kind, state))[0].error
@@ -87,7 +87,7 @@ def test_a_bridge_of_another_program_gets_no_port(machine: Dataplane) -> None:
     for state in (router(port(network, "10.0.0.1/24")), NetworkState(network, "lo")):
         error = brought(machine, state)
         assert error is not None
-        if isinstance(state, RouterState):
+        if isinstance(state, NamespaceState):
             assert error == f"{name}: a device of this name exists and does not belong to l3agent; it stays unchanged"
     assert brought(machine, NetworkState(network, None)) is None
     assert link(machine, name) == before

@@ -15,15 +15,14 @@ from pathlib import Path
 import eventlet
 import pytest
 
-from l3agent.model.desired import desired_state
 from l3agent.model.names import GATEWAY_DEVICE, INTERNAL_DEVICE, device_name
-from l3agent.model.states import NextHop, Port, Route, RouterState
+from l3agent.model.states import NamespaceState, NextHop, Port, Route
 from l3agent.testing import wait_until
 from tests.support.kernel import observed
 from tests.support.payloads import a_router, legacy_payload
 from tests.support.processes import SCRIPTS, Dataplane, last_lines
 from tests.support.sandbox import Sandbox
-from tests.support.states import port, route, router
+from tests.support.states import desired_namespace, port, route, router
 
 ROUTER = legacy_payload()["id"]
 
@@ -73,10 +72,10 @@ def test_a_second_client_is_refused_as_busy(dataplane: Dataplane) -> None:
 
 
 def test_a_state_that_the_kernel_refuses_never_harms_the_others(dataplane: Dataplane) -> None:
-    sound = desired_state(a_router())
+    sound = desired_namespace(a_router())
     nowhere = Route(ip_network("172.30.0.0/24"), frozenset({NextHop("qr-a0000001-00", ip_address("192.0.2.1"))}))
     refused = dataclasses.replace(sound, routes=sound.routes | {nowhere})
-    good = desired_state(legacy_payload())
+    good = desired_namespace(legacy_payload())
     first, second = dataplane.reconcile((("router", refused.id), refused), (("router", good.id), good))
     assert first.error is not None and "172.30.0.0/24" in first.error
     assert second.error is None and second.operations
@@ -84,7 +83,7 @@ def test_a_state_that_the_kernel_refuses_never_harms_the_others(dataplane: Datap
 
 @pytest.mark.feature("process.stop-keeps-routers")
 def test_sigterm_ends_it_in_good_order_and_the_routers_stay(dataplane: Dataplane) -> None:
-    dataplane.reconcile((("router", ROUTER), desired_state(legacy_payload())))
+    dataplane.reconcile((("router", ROUTER), desired_namespace(legacy_payload())))
     assert dataplane.stop() == 0
     assert dataplane.sandbox.namespaces() == {f"qrouter-{ROUTER}"}
 
@@ -128,7 +127,7 @@ def test_no_log_is_written_where_another_user_could_have_it_lead_elsewhere(datap
     assert list(foreign.iterdir()) == []
 
 
-def many(count: int, variant: int) -> list[RouterState]:
+def many(count: int, variant: int) -> list[NamespaceState]:
     """Return routers with the same ids and ports each time; ``variant`` changes what else they have."""
     made = []
     for number in range(count):

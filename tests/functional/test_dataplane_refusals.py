@@ -16,7 +16,7 @@ from typing import Any
 import msgpack
 import pytest
 
-from l3agent.model.states import NetworkState, Port, RouterState
+from l3agent.model.states import NamespaceState, NetworkState, Port
 from l3agent.model.wire import pack_state
 from l3agent.testing import wait_until
 from tests.support.kernel import observed
@@ -56,16 +56,16 @@ class Client:
 # ---- states the kernel refuses ------------------------------------------------------------------------------------
 
 
-def small() -> tuple[RouterState, Port]:
+def small() -> tuple[NamespaceState, Port]:
     inner = port(new_id(), "10.0.0.1/24")
     return router(inner), inner
 
 
-def one_with(inner: Port, state: RouterState, **changes: Any) -> RouterState:
+def one_with(inner: Port, state: NamespaceState, **changes: Any) -> NamespaceState:
     return replace(state, ports=frozenset({replace(inner, **changes)}))
 
 
-def refusals() -> dict[str, tuple[RouterState, str, str]]:
+def refusals() -> dict[str, tuple[NamespaceState, str, str]]:
     """Return states that no kernel can bring about, the line that names the step, and the reason in its words."""
     state, inner = small()
     ns = namespace(state)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from l3agent.model.states import RouterState
+from l3agent.model.states import NamespaceState
 from tests.support.processes import Dataplane, a_machine
 from tests.support.states import key, namespace, new_id, port, router
 
@@ -108,17 +108,17 @@ def test_a_dry_run_removes_nothing(restricted: Dataplane) -> None:
     assert namespace(state) in restricted.sandbox.namespaces()
 
 
-def _leave(machine: Dataplane, state: RouterState, kind: str) -> None:
+def _leave(machine: Dataplane, state: NamespaceState, kind: str) -> None:
     places = [f"PIN=/run/netns/{namespace(state)}", "OTHER=/run/netns/other"]
     machine.sandbox.run(["env", *places, "sh", "-ec", KINDS[kind]])
 
 
-def _reconcile(machine: Dataplane, state: RouterState, wanted: RouterState | None) -> None:
+def _reconcile(machine: Dataplane, state: NamespaceState, wanted: NamespaceState | None) -> None:
     (report,) = machine.reconcile((key(state), wanted))
     assert report.error is None
 
 
-def _is_built(machine: Dataplane, state: RouterState) -> None:
+def _is_built(machine: Dataplane, state: NamespaceState) -> None:
     links = machine.sandbox.json("ip -j -4 address show", netns=namespace(state))
     found = {one["local"] for link in links for one in link.get("addr_info", ())}
     assert "10.0.0.1" in found

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from l3agent.model.states import Report, RouterState
+from l3agent.model.states import NamespaceState, Report
 from l3agent.model.wire import pack_state, unpack_report
 from tests.functional.test_dataplane_changes import wait_until_removed
 from tests.functional.test_dataplane_drift import FIP, World, world
@@ -22,11 +22,11 @@ __all__ = ["world"]
 ANOTHER = "203.0.113.101"
 
 
-def with_another(world: World) -> RouterState:
+def with_another(world: World) -> NamespaceState:
     return replace(world.state, floating_ips=floating_ips({FIP: "10.0.0.5", ANOTHER: "10.0.0.6"}))
 
 
-def brought(machine: Dataplane, state: RouterState) -> Report:
+def brought(machine: Dataplane, state: NamespaceState) -> Report:
     (report,) = machine.reconcile((key(state), state))
     return report
 

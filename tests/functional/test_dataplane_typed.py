@@ -8,8 +8,7 @@ from collections.abc import Iterable, Iterator
 import pytest
 
 from l3agent.dataplane.plan.encode import TAP_ALIAS
-from l3agent.model.desired import desired_state
-from l3agent.model.states import HostState, NetworkState, RouterState
+from l3agent.model.states import NamespaceState, NetworkState
 from l3agent.testing import wait_until
 from tests.functional.test_dataplane_changes import CHANGES, Change, World, leftovers, meaning
 from tests.support.flows import CHANGES as ENDINGS
@@ -19,10 +18,10 @@ from tests.support.flows import World as Flows
 from tests.support.kernel import rules
 from tests.support.payloads import legacy_payload
 from tests.support.processes import Dataplane, a_machine
-from tests.support.states import host, key, namespace, new_id, port, router, tap
+from tests.support.states import desired_namespace, host, key, namespace, new_id, port, router, tap
 from tests.support.traffic import Traffic
 
-State = RouterState | HostState
+State = NamespaceState
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +71,7 @@ def test_a_typed_build_leaves_nothing_to_do(machine: Dataplane) -> None:
 
 
 def test_a_typed_build_of_the_captured_router_leaves_nothing_to_do(machine: Dataplane) -> None:
-    state = desired_state(legacy_payload())
+    state = desired_namespace(legacy_payload())
     typed(machine, plan(machine, state, state))
     assert plan(machine, state, state) == ()
     machine.reconcile((key(state), None))

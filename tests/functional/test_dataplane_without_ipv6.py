@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from l3agent.model.states import RouterState
+from l3agent.model.states import NamespaceState
 from l3agent.testing import wait_until
 from tests.support.processes import Dataplane
 from tests.support.states import floating_ips, key, namespace, new_id, port, route, router
@@ -53,33 +53,33 @@ def test_ipv4_of_a_router_with_both_families_works_and_ipv6_follows_when_it_is_e
     assert "cannot be repaired" not in _log_of(machine, state)
 
 
-def _disable_ipv6_before(machine: Dataplane, state: RouterState) -> None:
+def _disable_ipv6_before(machine: Dataplane, state: NamespaceState) -> None:
     """Create the namespace like one of a node where new namespaces have IPv6 disabled."""
     machine.sandbox.run(["ip", "netns", "add", namespace(state)])
     _set_ipv6(machine, state, enabled=False)
 
 
-def _set_ipv6(machine: Dataplane, state: RouterState, *, enabled: bool) -> None:
+def _set_ipv6(machine: Dataplane, state: NamespaceState, *, enabled: bool) -> None:
     settings = [f"net.ipv6.conf.{place}.disable_ipv6={int(not enabled)}" for place in ("default", "all")]
     machine.sandbox.run(["sysctl", "-qw", *settings], netns=namespace(state))
 
 
-def _build(machine: Dataplane, state: RouterState) -> tuple[str, ...]:
+def _build(machine: Dataplane, state: NamespaceState) -> tuple[str, ...]:
     (report,) = machine.reconcile((key(state), state))
     assert report.error is None
     return report.operations
 
 
-def _addresses(machine: Dataplane, state: RouterState) -> set[str]:
+def _addresses(machine: Dataplane, state: NamespaceState) -> set[str]:
     """Return the addresses of a router but the link-local ones."""
     links: list[dict[str, Any]] = machine.sandbox.json("ip -j address", netns=namespace(state))
     found = (one for link in links if link.get("ifname") != "lo" for one in link.get("addr_info", ()))
     return {one["local"] for one in found if one["scope"] == "global"}
 
 
-def _has_default_route(machine: Dataplane, state: RouterState) -> bool:
+def _has_default_route(machine: Dataplane, state: NamespaceState) -> bool:
     return bool(machine.sandbox.json("ip -6 -j route show default", netns=namespace(state)))
 
 
-def _log_of(machine: Dataplane, state: RouterState) -> str:
+def _log_of(machine: Dataplane, state: NamespaceState) -> str:
     return "\n".join(line for line in machine.log.read_text().splitlines() if state.id in line)

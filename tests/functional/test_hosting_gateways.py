@@ -7,14 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from l3agent.model.desired import desired_state
 from l3agent.model.names import namespace_name
 from l3agent.standalone.hosts import simulated_states
 from l3agent.standalone.router_payload import router_payload
 from l3agent.standalone.topology import load
 from l3agent.testing import wait_until
 from tests.support.processes import Dataplane
-from tests.support.states import bridge
+from tests.support.states import bridge, desired_namespace
 
 pytestmark = pytest.mark.kernel
 
@@ -55,7 +54,7 @@ def test_traffic_leaves_by_the_gateways_of_hosting_providers(dataplane: Dataplan
     path.write_text(_TOPOLOGY)
     topology = load(path)
     (router,) = topology.routers
-    state = desired_state(router_payload(router, host="node1", status=lambda _: "DOWN"))
+    state = desired_namespace(router_payload(router, host="node1", status=lambda _: "DOWN"))
     states = {("router", router.id): state, **simulated_states(topology)}
     reports = dataplane.reconcile(*states.items())
     assert [report.error for report in reports] == [None] * len(states)

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from l3agent.model.desired import desired_state
 from l3agent.testing import wait_until
 from tests.support.payloads import a_fixed_ip, a_gateway, a_router, a_subnet
 from tests.support.processes import Dataplane
+from tests.support.states import desired_namespace
 
 NAMESPACE = f"qrouter-{a_router()['id']}"
 DEVICE = "qg-b0000000-00"
@@ -117,7 +117,7 @@ def bring(
     dataplane: Dataplane, router: Mapping[str, Any], *, ipv6_gateway: IPv6Address | None = None, changes: bool = True
 ) -> None:
     """Bring a router about, and see that nothing is left to do afterwards."""
-    state = desired_state(router, ipv6_gateway=ipv6_gateway)
+    state = desired_namespace(router, ipv6_gateway=ipv6_gateway)
     for expected in (changes, False):
         (report,) = dataplane.reconcile((("router", router["id"]), state))
         assert report.error is None

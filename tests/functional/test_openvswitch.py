@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from l3agent.model.states import RouterState
+from l3agent.model.states import NamespaceState
 from l3agent.testing import wait_until
 from tests.support.ovs_node import Node, a_node, a_router
 from tests.support.states import floating_ips, host, key, namespace, new_id, port, router
@@ -21,7 +21,7 @@ def node():
         yield node
 
 
-def with_another(state: RouterState) -> RouterState:
+def with_another(state: NamespaceState) -> NamespaceState:
     """Return the router with another floating IP than it has."""
     return replace(state, floating_ips=floating_ips({"203.0.113.101": "10.0.0.5"}))
 

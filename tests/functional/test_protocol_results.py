@@ -31,7 +31,7 @@ _NAMES: dict[str, object] = {
     "invalidate": None,
 }
 #: The names in the results of each protocol number. Add an entry with each number.
-RESULTS = {1: _NAMES, 2: _NAMES}
+RESULTS = dict.fromkeys((1, 2, 3), _NAMES)
 
 
 def test_a_change_of_a_result_raises_the_protocol_number(machine: Dataplane) -> None:
@@ -42,7 +42,7 @@ def test_a_change_of_a_result_raises_the_protocol_number(machine: Dataplane) -> 
     found = {
         "stats": names(machine.request("stats", {})),
         "inventory": names(machine.request("inventory", {})),
-        "traffic": names(machine.request("traffic", {"id": state.id})),
+        "traffic": names(machine.request("traffic", {"kind": "router", "id": state.id})),
         "inspect": names(machine.request("inspect", {"state": pack_state(key(state), state)})),
         "unmanage": names(machine.request("unmanage", {"keys": [key(state)]})),
         "invalidate": names(machine.request("invalidate", {"keys": None})),

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from l3agent.model.desired import desired_state
 from l3agent.model.states import Report
 from l3agent.testing import wait_until
 from tests.support.kernel import golden, observed, rules
 from tests.support.payloads import legacy_payload
 from tests.support.processes import Dataplane
+from tests.support.states import desired_namespace
 
 GOLDEN = Path(__file__).parents[1] / "scenarios" / "legacy" / "kernel.json"
 ROUTER = legacy_payload()["id"]
@@ -22,7 +22,7 @@ NAMESPACE = f"qrouter-{ROUTER}"
 
 
 def reconcile_legacy(dataplane: Dataplane) -> Report:
-    (report,) = dataplane.reconcile((KEY, desired_state(legacy_payload())))
+    (report,) = dataplane.reconcile((KEY, desired_namespace(legacy_payload())))
     assert report.error is None
     return report
 
@@ -74,7 +74,7 @@ def test_another_process_finds_nothing_to_change(dataplane: Dataplane) -> None:
 
 
 def test_a_dry_run_names_the_operations_and_carries_none_out(dataplane: Dataplane) -> None:
-    (report,) = dataplane.reconcile((KEY, desired_state(legacy_payload())), dry_run=True)
+    (report,) = dataplane.reconcile((KEY, desired_namespace(legacy_payload())), dry_run=True)
     assert report.operations
     assert dataplane.sandbox.namespaces() == set()
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from l3agent.model.states import HostState
+from l3agent.model.states import NamespaceState
 from l3agent.testing import wait_until
 from tests.support.crashes import Mortal
 from tests.support.kernel import RouterFacts, observed
@@ -40,7 +40,7 @@ class World:
         self.vm = host(blue.network_id, "10.0.0.77/24", routes=default)
         self.floating = host(blue.network_id, "10.0.0.215/24", routes=default)
         self.outside = host(self.router.gateway.network_id, f"{OUTSIDE}/24")
-        hosts: list[HostState] = [self.vm, self.floating, self.outside]
+        hosts: list[NamespaceState] = [self.vm, self.floating, self.outside]
         reports = machine.reconcile(*((key(one), one) for one in hosts))
         assert [report.error for report in reports] == [None] * 3
         build(machine.sandbox, self.router)

@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 
 from l3agent.cli.packet_path import Packet, PacketPath, find_path
-from l3agent.model.states import HostState, RouterState
+from l3agent.model.states import NamespaceState
 from l3agent.model.wire import pack_state
 from tests.support.processes import Dataplane
-from tests.support.states import host, key, namespace, new_id, port, route, router
+from tests.support.states import host, key, namespace, new_id, only_port, port, route, router
 from tests.support.traffic import PORT, Traffic
 
 pytestmark = pytest.mark.usefixtures("same_node")
@@ -53,10 +53,10 @@ class World:
             external, f"{OUTSIDE}/24", "192.0.2.1/32", f"{OUTSIDE6}/64",
             routes={"2001:db8:1::/64": "2001:db8:ffff::10", "10.0.0.0/16": "203.0.113.10"},
         )  # fmt: skip
-        self.machines: dict[str, HostState] = {
+        self.machines: dict[str, NamespaceState] = {
             "vm1": self.vm1, "vm2": self.vm2, "vm3": self.vm3, "outside": self.outside
         }  # fmt: skip
-        states: list[RouterState | HostState] = [self.router, *self.machines.values()]
+        states: list[NamespaceState] = [self.router, *self.machines.values()]
         reports = machine.reconcile(*((key(state), state) for state in states))
         assert [report.error for report in reports] == [None] * len(states)
 
@@ -126,7 +126,7 @@ def test_a_packet_predicted_to_arrive_does_with_the_predicted_addresses(
     receiver = world.router if case.receiver == "router" else world.machines[case.receiver]
     connection = traffic.connect(world.machines[case.sender], case.to, source=case.source)
     assert (connection.name, connection.seen) == (namespace(receiver), str(path.source))
-    own = [interface.ip for interface in receiver.port.addresses] if isinstance(receiver, HostState) else []
+    own = [] if isinstance(receiver, str) else [one.ip for one in only_port(receiver).addresses]
     assert path.destination in own or case.receiver == "router"
 
 

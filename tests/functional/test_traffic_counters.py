@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from l3agent.model.states import RouterState
+from l3agent.model.states import NamespaceState
 from tests.support.kernel import rules
 from tests.support.processes import Dataplane, a_machine
 from tests.support.sandbox import Inside
@@ -39,7 +39,7 @@ class World:
         reports = machine.reconcile(*((key(one), one) for one in (self.vm, self.other, self.outside)))
         assert [report.error for report in reports] == [None] * 3
 
-    def bring(self, state: RouterState) -> tuple[str, ...]:
+    def bring(self, state: NamespaceState) -> tuple[str, ...]:
         """Make the router as a state says; return what was done."""
         (report,) = self.machine.reconcile((key(state), state))
         assert report.error is None
@@ -58,7 +58,7 @@ class World:
 
     def counted(self) -> dict[str, Any]:
         """Return the counters of the router."""
-        found: dict[str, Any] = self.machine.request("traffic", {"id": self.router.id})
+        found: dict[str, Any] = self.machine.request("traffic", {"kind": "router", "id": self.router.id})
         return found
 
     def close(self) -> None:
@@ -175,4 +175,4 @@ def test_the_table_typed_by_hand_is_the_same() -> None:
 
 
 def test_a_router_that_is_not_there_has_no_counters(counting: Dataplane) -> None:
-    assert counting.request("traffic", {"id": new_id()}) is None
+    assert counting.request("traffic", {"kind": "router", "id": new_id()}) is None

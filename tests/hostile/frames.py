@@ -156,7 +156,7 @@ class Frames:
             ("inspect", {"state": self._state()}),
             ("release", {}),
             ("stats", {}),
-            ("traffic", {"id": pick(_ROUTERS)}),
+            ("traffic", {"kind": key[0], "id": key[1]}),
             ("reconcile", {"states": [self._state()], "dry_run": True, "lines": pick((0, 1, 1 << 30))}),
             ("reconcile", {"states": states, "dry_run": pick((False, True, True))}),
         ))  # fmt: skip
@@ -171,20 +171,32 @@ class Frames:
             return {"kind": kind, "id": pick(_NETWORKS), "state": {"interface": pick((None, NIC, "lo", "br0", "eth0"))}}
         if kind == "host":
             plugged = self._port("eth0", 5)
-            return {"kind": kind, "id": "h1", "state": {"port": plugged, "routes": [self._route("eth0", 1)]}}
+            body = self._namespace([plugged], None, [self._route("eth0", 1)])
+            return {"kind": kind, "id": "h1", "state": body}
         ports = [self._port("qr-", n) for n in range(self._random.randint(0, 3))]
         gateway = pick((None, self._port("qg-", 9)))
         devices = [one[2] for one in (*ports, *([gateway] if gateway else []))]
+        routes = [self._route(pick(devices), n) for n in range(self._random.randint(0, 3))] if devices else []
+        return {"kind": kind, "id": pick(_ROUTERS), "state": self._namespace(ports, gateway, routes)}
+
+    def _namespace(self, ports: list[Any], gateway: list[Any] | None, routes: list[Any]) -> dict[str, Any]:
+        pick = self._random.choice
         pair = bytes((203, 0, 113, self._random.randint(1, 254), 10, 0, 0, self._random.randint(1, 254)))
-        body = {
+        body: dict[str, Any] = {
             "ports": ports,
             "gateway": gateway,
-            "routes": [self._route(pick(devices), n) for n in range(self._random.randint(0, 3))] if devices else [],
+            "routes": routes,
             "floating_ips": pair * self._random.randint(0, 2) if gateway else b"",
             "nat_address": bytes((203, 0, 113, 9)) if gateway else None,
-            "snat": pick((True, False)),
+            "snat": gateway is not None and pick((True, False)),
         }
-        return {"kind": kind, "id": pick(_ROUTERS), "state": body}
+        if ports and pick((True, False)):
+            device = ports[0][2]
+            routes.append([*self._route(device, 4), pick((16, 2**32 - 1))])
+            body["rules"] = [[pick((1, 32765)), 16, pick((None, [bytes((10, 0, 0, 0)), 24])), device]]
+            mac = bytes((2, 0, 0, 0, 0, 1))
+            body["neighbours"] = device.encode().ljust(16, b"\0") + bytes(10) + b"\xff\xff" + bytes((10, 0, 0, 7)) + mac
+        return body
 
     def _port(self, prefix: str, number: int) -> list[Any]:
         port_id = self._random.choice(_PORTS)

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from l3agent.exceptions import InvalidRouter, RouterNotCompatible, RouterNotWanted
 from l3agent.model.desired import desired_state
-from l3agent.model.states import Key, RouterState
+from l3agent.model.states import RouterState
 from l3agent.model.wire import pack_state, unpack_state
 from tests.support.payloads import legacy_payload
+from tests.support.states import only_namespace
 from tests.support.strategies import damaged_payloads
 
 
@@ -50,9 +51,9 @@ def assert_sound(state: RouterState) -> None:
         for hop in route.hops:
             assert hop.device in devices
             assert hop.via is None or (hop.via.version == route.destination.version and hop.via not in addresses)
-    assert state.gateway is not None or not (state.floating_ips or state.snat or state.nat_address)
-    key: Key = ("router", state.id)
-    assert unpack_state(msgpack.unpackb(msgpack.packb(pack_state(key, state)))) == (key, state)
+    assert state.gateway is not None or not (state.floating_ips or state.snat or only_namespace(state).nat_address)
+    for one in state.namespaces:
+        assert unpack_state(msgpack.unpackb(msgpack.packb(pack_state(one.key, one)))) == (one.key, one)
 
 
 @given(st.randoms(use_true_random=False))

@@ -22,7 +22,7 @@ from l3agent.dataplane.plan.encode import bridge_mac
 from l3agent.dataplane.plan.entries import Bridge, ConnectedRoute, DeviceAddress, Entry, KernelRoute, Link
 from l3agent.dataplane.plan.render import entries
 from l3agent.model.names import namespace_name
-from l3agent.model.states import Key, RouterState
+from l3agent.model.states import Key, NamespaceState
 from tests.support.strategies import router_states
 
 DRIVER = load_driver("bridge")
@@ -32,7 +32,7 @@ NSID = 7
 class AppliedRouter:
     """An applied router, and the events of the kernel about it."""
 
-    def __init__(self, state: RouterState) -> None:
+    def __init__(self, state: NamespaceState) -> None:
         self.key: Key = ("router", state.id)
         self.desired = entries(self.key, state, DRIVER)
         self.links = [one for one in self.desired if isinstance(one, Link)]
@@ -173,7 +173,7 @@ def test_the_index_of_a_changed_bridge_is_dropped(router: AppliedRouter, data: s
 def test_a_state_has_no_snapshot_during_an_in_place_change(router: AppliedRouter) -> None:
     applied, key = router.applied, router.key
     state = applied.state(key)
-    assert isinstance(state, RouterState)
+    assert isinstance(state, NamespaceState)
     snapshot = Snapshot(state, Observed(), 1, 0.0)
     applied.set_snapshot(key, snapshot)
     assert applied.snapshot(key) is snapshot

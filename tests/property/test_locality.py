@@ -16,6 +16,7 @@ from l3agent.model.names import device_name
 from l3agent.model.states import FloatingIP, Port, Route, RouterState
 from tests.property.test_desired_properties import assert_sound
 from tests.support.payloads import a_fixed_ip, a_floating_ip, a_gateway, a_port, a_router, a_subnet
+from tests.support.states import only_namespace
 from tests.support.strategies import damage, places, values
 
 # Damage may give another valid value that excludes another part, which is then skipped by rule: no matter of this test.
@@ -67,7 +68,7 @@ def damaged_state(router: dict[str, Any]) -> RouterState:
 
 
 def kept_ports(state: RouterState) -> set[Port]:
-    return {port for port in SOUND.ports if port in state.ports}
+    return {port for port in SOUND.all_ports() if port in state.all_ports()}
 
 
 def kept_routes(state: RouterState) -> set[Route]:
@@ -84,9 +85,13 @@ def kept_floating_ips(state: RouterState) -> set[FloatingIP]:
 def test_a_damaged_port_costs_its_own_addresses_and_routes(router: dict[str, Any]) -> None:
     state = damaged_state(router)
     damaged = device_name("qr-", a_port(2)["id"])
-    assert (state.gateway, state.nat_address, state.snat) == (SOUND.gateway, SOUND.nat_address, True)
+    assert (state.gateway, only_namespace(state).nat_address, state.snat) == (
+        SOUND.gateway,
+        only_namespace(SOUND).nat_address,
+        True,
+    )
     assert state.floating_ips == SOUND.floating_ips and not state.unserved_floating_ips
-    assert kept_ports(state) >= {port for port in SOUND.ports if port.device != damaged}
+    assert kept_ports(state) >= {port for port in SOUND.all_ports() if port.device != damaged}
     assert kept_routes(state) >= {one for one in SOUND.routes if all(hop.device != damaged for hop in one.hops)}
 
 
@@ -95,7 +100,11 @@ def test_a_damaged_port_costs_its_own_addresses_and_routes(router: dict[str, Any
 @given(one_part_damaged("_floatingips"))
 def test_a_damaged_floating_ip_costs_itself(router: dict[str, Any]) -> None:
     state = damaged_state(router)
-    assert (state.ports, state.gateway, state.routes) == (SOUND.ports, SOUND.gateway, SOUND.routes)
+    assert (state.all_ports(), state.gateway, state.routes) == (
+        SOUND.all_ports(),
+        SOUND.gateway,
+        SOUND.routes,
+    )
     assert len(kept_floating_ips(state)) >= 2 and len(state.floating_ips) <= 3
     assert len(state.unserved_floating_ips) <= 1 and len(state.warnings) <= 1
     assert not state.unserved_floating_ips & {"floating 198.18.0.101", "floating 198.18.0.103"}
@@ -105,7 +114,11 @@ def test_a_damaged_floating_ip_costs_itself(router: dict[str, Any]) -> None:
 @given(one_part_damaged("routes"))
 def test_a_damaged_route_costs_itself(router: dict[str, Any]) -> None:
     state = damaged_state(router)
-    assert (state.ports, state.gateway, state.floating_ips) == (SOUND.ports, SOUND.gateway, SOUND.floating_ips)
+    assert (state.all_ports(), state.gateway, state.floating_ips) == (
+        SOUND.all_ports(),
+        SOUND.gateway,
+        SOUND.floating_ips,
+    )
     destinations = {route.destination for route in kept_routes(state)}
     # A route to everything is the tenant's to give, and takes the place of the default route.
     others = {route for route in SOUND.routes if str(route.destination) not in ("172.30.2.0/24", "0.0.0.0/0")}

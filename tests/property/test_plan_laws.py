@@ -28,7 +28,7 @@ from l3agent.dataplane.plan.entries import (
 )
 from l3agent.dataplane.plan.pending import removed_mappings
 from l3agent.dataplane.plan.render import changed_entries, entries
-from l3agent.model.states import Key, RouterState
+from l3agent.model.states import Key, NamespaceState
 from tests.support.fake_kernel import FakeKernel
 from tests.support.strategies import host_states, router_states
 
@@ -41,7 +41,7 @@ DRIVERS = (
 KEY: Key = ("router", "r")
 
 
-def rendered(state: RouterState | None, driver: InterfaceDriver = DRIVERS[0]) -> frozenset[Entry]:
+def rendered(state: NamespaceState | None, driver: InterfaceDriver = DRIVERS[0]) -> frozenset[Entry]:
     return entries(KEY, state, driver)
 
 
@@ -53,7 +53,7 @@ def entry_sets(draw: st.DrawFn) -> frozenset[Entry]:
     state = draw(st.none() | router_states())
     if state is None:
         return frozenset()
-    same = RouterState("r", state.ports, state.gateway, state.routes, state.floating_ips, state.nat_address, state.snat)
+    same = replace(state, id="r")
     return _possible(rendered(same, draw(st.sampled_from(DRIVERS))))
 
 
@@ -70,7 +70,7 @@ def _possible(wanted: frozenset[Entry]) -> frozenset[Entry]:
 
 @given(router_states(), router_states(), st.booleans())
 def test_a_change_known_from_two_states_is_the_one_that_a_look_would_find(
-    old: RouterState, drawn: RouterState, only_floating_ips: bool
+    old: NamespaceState, drawn: NamespaceState, only_floating_ips: bool
 ) -> None:
     old = replace(old, id="r")
     if only_floating_ips:

@@ -7,11 +7,9 @@ import msgpack
 from hypothesis import given
 from hypothesis import strategies as st
 
-from l3agent.model.states import HostState, Key, Kind, NetworkState, Report, RouterState, State
+from l3agent.model.states import Key, Kind, NamespaceState, Report, State
 from l3agent.model.wire import StateReader, pack_report, pack_state, unpack_report, unpack_state
 from tests.support.strategies import host_states, neighbours, network_states, policy_rules, router_states, tables
-
-KIND: dict[type, Kind] = {RouterState: "router", NetworkState: "network", HostState: "host"}
 
 reports = st.builds(
     Report,
@@ -26,12 +24,12 @@ reports = st.builds(
 
 @given(router_states() | network_states | host_states)
 def test_a_state_crosses_the_socket_unchanged(state: State) -> None:
-    key: Key = (KIND[type(state)], state.id)
+    key: Key = state.key if isinstance(state, NamespaceState) else ("network", state.id)
     assert unpack_state(msgpack.unpackb(msgpack.packb(pack_state(key, state)))) == (key, state)
 
 
 @st.composite
-def states_with_policy(draw: st.DrawFn) -> RouterState:
+def states_with_policy(draw: st.DrawFn) -> NamespaceState:
     """Routers with policy rules, permanent neighbours, and routes in other tables."""
     state = draw(router_states().filter(lambda one: one.all_ports()))
     devices = [port.device for port in state.all_ports()]
@@ -44,7 +42,7 @@ def states_with_policy(draw: st.DrawFn) -> RouterState:
 
 
 @given(states_with_policy())
-def test_rules_neighbours_and_tables_cross_the_socket_unchanged(state: RouterState) -> None:
+def test_rules_neighbours_and_tables_cross_the_socket_unchanged(state: NamespaceState) -> None:
     key: Key = ("router", state.id)
     wire = pack_state(key, state)
     assert unpack_state(msgpack.unpackb(msgpack.packb(wire))) == (key, state)
@@ -58,7 +56,7 @@ def test_an_absent_state_crosses_the_socket_unchanged(kind: Kind, state_id: str)
 
 @given(router_states() | states_with_policy(), st.lists(router_states() | states_with_policy(), max_size=3), st.data())
 def test_a_reader_that_knows_former_forms_reads_the_same(
-    first: RouterState, others: list[RouterState], data: st.DataObject
+    first: NamespaceState, others: list[NamespaceState], data: st.DataObject
 ) -> None:
     reader = StateReader()
     states = [first, *(replace(one, id=first.id) for one in others)]

@@ -21,6 +21,7 @@ from l3agent.dataplane.plan.entries import Bridge, Entry
 from l3agent.dataplane.plan.render import entries
 from l3agent.model.desired import desired_state
 from l3agent.model.names import namespace_name
+from tests.support.states import only_namespace
 
 FOLDER = Path(__file__).parent
 SCENARIOS = sorted(path.parent for path in FOLDER.glob("*/payload.json"))
@@ -55,4 +56,5 @@ def read(path: Path, driver: str) -> tuple[str, frozenset[Entry], tuple[str, ...
     """Return the id of the router of a payload, what the kernel should hold for it, and the notes."""
     (router,) = json.loads(path.read_text())
     state = desired_state(router)
-    return state.id, entries(("router", state.id), state, load_driver(driver)), state.warnings
+    namespace = only_namespace(state)
+    return state.id, entries(namespace.key, namespace, load_driver(driver)), state.warnings

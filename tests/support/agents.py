@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from l3agent.agent.dataplane_client import DataplaneClient
 from l3agent.agent.l3_agent import L3NATAgent
-from l3agent.model.states import RouterState
+from l3agent.model.states import NamespaceState
 from l3agent.service import Service
 from l3agent.testing import FakeDataplane, FakePlugin
 
@@ -21,12 +21,12 @@ Node = tuple[L3NATAgent, FakePlugin, FakeDataplane]
 FOREIGN_STATE: Any = object()
 
 
-def router_state(dataplane: FakeDataplane, router_id: str) -> RouterState:
+def router_state(dataplane: FakeDataplane, router_id: str) -> NamespaceState:
     """Return the state of a router in the data plane.
 
     :raises KeyError: there is none.
     """
-    return cast(RouterState, dataplane.states["router", router_id])
+    return cast(NamespaceState, dataplane.states["router", router_id])
 
 
 def as_client(dataplane: FakeDataplane) -> DataplaneClient:

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from ipaddress import IPv4Address, ip_interface
 
-from l3agent.model.states import HostState, RouterState
+from l3agent.model.states import NamespaceState
 from tests.support.processes import Dataplane
-from tests.support.states import floating_ips, host, key, namespace, new_id, port, route, router
+from tests.support.states import floating_ips, host, key, namespace, new_id, only_port, port, route, router
 from tests.support.traffic import Connection, Traffic
 
 OUTSIDE, GATEWAY = "203.0.113.1", "203.0.113.10"
@@ -45,7 +45,7 @@ class World:
         self.outside = host(self.gateway.network_id, f"{OUTSIDE}/24")
         self.reconcile(self.router, self.vm5, self.vm6, self.vm7, self.vm8, self.outside)
 
-    def reconcile(self, *states: RouterState | HostState) -> None:
+    def reconcile(self, *states: NamespaceState) -> None:
         reports = self.machine.reconcile(*((key(state), state) for state in states))
         errors = [report.error for report in reports]
         assert errors == [None] * len(states), errors
@@ -88,47 +88,47 @@ class World:
         name = namespace(self.router)
         self.machine.sandbox.run(["sh", "-e", "-c", "conntrack -F; conntrack -R -"], netns=name, input="".join(rows))
 
-    def _tenant(self, network: str, address: str) -> HostState:
+    def _tenant(self, network: str, address: str) -> NamespaceState:
         return host(network, f"{address}/24", routes={"0.0.0.0/0": f"{address.rpartition('.')[0]}.1"})
 
 
-def source(machine: HostState) -> str:
-    (interface,) = machine.port.addresses
+def source(machine: NamespaceState) -> str:
+    (interface,) = only_port(machine).addresses
     return str(interface.ip)
 
 
-def a_floating_ip_removed(world: World) -> RouterState:
+def a_floating_ip_removed(world: World) -> NamespaceState:
     return replace(world.router, floating_ips=floating_ips({SECOND: "10.0.1.6"}))
 
 
-def a_floating_ip_moved(world: World) -> RouterState:
+def a_floating_ip_moved(world: World) -> NamespaceState:
     return replace(world.router, floating_ips=floating_ips({SECOND: "10.0.1.6", FIRST: "10.0.0.7"}))
 
 
-def snat_switched_off(world: World) -> RouterState:
+def snat_switched_off(world: World) -> NamespaceState:
     return replace(world.router, snat=False)
 
 
-def another_address_of_the_gateway(world: World) -> RouterState:
+def another_address_of_the_gateway(world: World) -> NamespaceState:
     gateway = replace(world.gateway, addresses=frozenset({ip_interface("203.0.113.99/24")}))
     return replace(world.router, gateway=gateway, nat_address=IPv4Address("203.0.113.99"))
 
 
-def an_interface_gone(world: World) -> RouterState:
+def an_interface_gone(world: World) -> NamespaceState:
     return replace(a_floating_ip_removed(world), ports=frozenset({world.red}))
 
 
-def the_gateway_gone(world: World) -> RouterState:
+def the_gateway_gone(world: World) -> NamespaceState:
     without = replace(world.router, gateway=None, nat_address=None, snat=False)
     return replace(without, routes=frozenset(), floating_ips=frozenset())
 
 
-def a_longer_prefix(world: World) -> RouterState:
+def a_longer_prefix(world: World) -> NamespaceState:
     blue = replace(world.blue, addresses=frozenset({ip_interface("10.0.0.1/25")}))
     return replace(world.router, ports=frozenset({blue, world.red}))
 
 
-Change = Callable[[World], RouterState]
+Change = Callable[[World], NamespaceState]
 OF_FIRST = {(OUTSIDE, FIRST), ("10.0.0.5", OUTSIDE), ("10.0.0.7", FIRST), ("10.0.0.5", SECOND)}
 SOURCES = {("10.0.0.7", OUTSIDE), ("10.0.1.8", OUTSIDE)}
 TURNED = {("10.0.0.7", FIRST), ("10.0.1.8", SECOND)}

@@ -12,12 +12,11 @@ from collections.abc import Callable, Iterator
 from ipaddress import IPv4Interface
 from pathlib import Path
 
-from l3agent.model.desired import desired_state
-from l3agent.model.states import Port, RouterState
+from l3agent.model.states import NamespaceState, Port
 from tests.support import steady
 from tests.support.payloads import legacy_payload
 from tests.support.sandbox import Sandbox
-from tests.support.states import bridge, namespace, tap
+from tests.support.states import bridge, desired_namespace, namespace, tap
 from tests.support.waiting import poll
 from tests.support.watch import Program
 
@@ -35,12 +34,12 @@ _SETTINGS = (
 )
 
 
-def captured_router() -> RouterState:
+def captured_router() -> NamespaceState:
     """Return the captured router."""
-    return desired_state(legacy_payload())
+    return desired_namespace(legacy_payload())
 
 
-def build(sandbox: Sandbox, state: RouterState) -> None:
+def build(sandbox: Sandbox, state: NamespaceState) -> None:
     """Make the captured router as neutron-l3-agent does, with the linux bridge driver."""
     name = namespace(state)
     sandbox.run(["sh", "-e", "-c", "\n".join(_commands(state, name))], timeout=120)
@@ -48,7 +47,7 @@ def build(sandbox: Sandbox, state: RouterState) -> None:
 
 
 def put_rules(
-    sandbox: Sandbox, state: RouterState, *, skeleton: bool = False, pause: Callable[[], None] = lambda: None
+    sandbox: Sandbox, state: NamespaceState, *, skeleton: bool = False, pause: Callable[[], None] = lambda: None
 ) -> None:
     """Put the rules of neutron-l3-agent into a router, table by table in one step each.
 
@@ -63,13 +62,13 @@ def put_rules(
             pause()
 
 
-def rules(sandbox: Sandbox, state: RouterState) -> str:
+def rules(sandbox: Sandbox, state: NamespaceState) -> str:
     """Return the rules of a router as iptables prints them, without counters and times."""
     saved = "".join(sandbox.run([f"{program}-save"], netns=namespace(state)) for program in RULES)
     return re.sub(r" \[\d+:\d+\]$|^#.*\n", "", saved, flags=re.MULTILINE)
 
 
-def _commands(state: RouterState, name: str) -> Iterator[str]:
+def _commands(state: NamespaceState, name: str) -> Iterator[str]:
     yield f"ip netns add {name}"
     yield f"ip -n {name} link set lo up"
     yield from (f"ip netns exec {name} sysctl -qw {setting}" for setting in _SETTINGS)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from l3agent.model.states import Port, Report, RouterState
+from l3agent.model.states import NamespaceState, Port, Report
 from l3agent.model.wire import pack_state, unpack_report
 from l3agent.testing import wait_until
 from tests.support.openvswitch import OpenVSwitch
@@ -28,18 +28,18 @@ class Node:
     ovs: OpenVSwitch
     dataplane: Dataplane
 
-    def reconcile(self, state: RouterState) -> Report:
+    def reconcile(self, state: NamespaceState) -> Report:
         """Bring a router about, or not."""
         (report,) = self.dataplane.reconcile((key(state), state))
         return report
 
-    def build(self, state: RouterState) -> tuple[str, ...]:
+    def build(self, state: NamespaceState) -> tuple[str, ...]:
         """Bring a router about and return what that took."""
         report = self.reconcile(state)
         assert report.error is None, (report.error, last_lines(self.dataplane.log))
         return report.operations
 
-    def ask(self, *states: RouterState) -> list[int]:
+    def ask(self, *states: NamespaceState) -> list[int]:
         """Ask for routers, each by itself, and wait for no answer; return the numbers."""
         return [self.dataplane.send("reconcile", {"states": [pack_state(key(one), one)]}) for one in states]
 
@@ -47,7 +47,7 @@ class Node:
         """Return what became of one that was asked for."""
         return unpack_report(self.dataplane.answer(number)[0])
 
-    def remove(self, state: RouterState) -> Report:
+    def remove(self, state: NamespaceState) -> Report:
         """Remove a router."""
         (report,) = self.dataplane.reconcile((key(state), None))
         return report
@@ -60,7 +60,7 @@ class Node:
         """Return what the data plane says of the switch."""
         return dict(self.dataplane.request("stats", {})["switch"])
 
-    def device(self, state: RouterState, one: Port) -> dict[str, Any]:
+    def device(self, state: NamespaceState, one: Port) -> dict[str, Any]:
         """Return a device of a router as ``ip`` shows it, an empty one where there is none."""
         try:
             links = self.sandbox.json("ip -j -d link show", netns=namespace(state))
@@ -68,11 +68,11 @@ class Node:
             links = []
         return next((link for link in links if link["ifname"] == one.device), {"flags": []})
 
-    def identity(self, state: RouterState, one: Port) -> tuple[str, int]:
+    def identity(self, state: NamespaceState, one: Port) -> tuple[str, int]:
         """Return what is another one for a port, or a device, that is made anew."""
         return self.ovs.row("Port", one.device)["_uuid"], self.device(state, one)["ifindex"]
 
-    def is_right(self, state: RouterState, one: Port) -> bool:
+    def is_right(self, state: NamespaceState, one: Port) -> bool:
         """Tell whether a port and its device are as they should be."""
         try:
             ids = self.ovs.row("Interface", one.device)["external_ids"]
@@ -144,7 +144,7 @@ def a_node(**options: object) -> Iterator[Node]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def a_router(*, fips: Sequence[str] = ("203.0.113.100",)) -> tuple[RouterState, Port, Port]:
+def a_router(*, fips: Sequence[str] = ("203.0.113.100",)) -> tuple[NamespaceState, Port, Port]:
     """Return a router with its port inside and its gateway."""
     inner = port(new_id(), "10.0.0.1/24", "2001:db8:1::1/64", mtu=1450)
     gateway = port(new_id(), "203.0.113.10/24", gateway=True)

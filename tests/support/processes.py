@@ -25,7 +25,7 @@ from typing import Any
 import msgpack
 
 from l3agent.exceptions import TransientError
-from l3agent.model.states import Key, Report, State
+from l3agent.model.states import Key, Report, RouterState, State
 from l3agent.model.wire import pack_state, unpack_report
 from l3agent.ops.control_client import CONTROL_SOCKET, call_agent
 from tests.support.sandbox import Inside, Sandbox
@@ -133,9 +133,11 @@ class Dataplane:
 
     # The client: one at a time, so hang up before an agent comes.
 
-    def reconcile(self, *states: tuple[Key, State | None], dry_run: bool = False) -> list[Report]:
-        """Bring states to the kernel."""
-        packed = [pack_state(key, state) for key, state in states]
+    def reconcile(self, *states: tuple[Key, State | RouterState | None], dry_run: bool = False) -> list[Report]:
+        """Bring states to the kernel; a router stands for its only namespace."""
+        packed = [
+            pack_state(key, state.namespaces[0] if isinstance(state, RouterState) else state) for key, state in states
+        ]
         return [unpack_report(wire) for wire in self.request("reconcile", {"states": packed, "dry_run": dry_run})]
 
     def request(self, operation: str, arguments: Mapping[str, Any]) -> Any:

@@ -6,10 +6,12 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Mapping
 from ipaddress import IPv4Address, IPv4Interface, ip_address, ip_interface, ip_network
+from typing import Any
 
 from l3agent.dataplane.plan.drivers.bridge import BridgeDriver
+from l3agent.model.desired import desired_state
 from l3agent.model.names import GATEWAY_DEVICE, HOST_DEVICE, INTERNAL_DEVICE, device_name, namespace_name
-from l3agent.model.states import FloatingIP, HostState, Key, NextHop, Port, Route, RouterState
+from l3agent.model.states import FloatingIP, Key, NamespaceState, NextHop, Port, Route, RouterState
 
 _numbers = itertools.count(0xA0000001)
 
@@ -45,11 +47,12 @@ def router(
     routes: Iterable[Route] = (),
     fips: Mapping[str, str] | None = None,
     snat: bool = True,
-) -> RouterState:
+) -> NamespaceState:
     """Return a router; its first IPv4 address outside is the one that stands for it."""
     outside = [] if gateway is None else sorted(one.ip for one in gateway.addresses if isinstance(one, IPv4Interface))
-    return RouterState(
-        id=new_id(),
+    return NamespaceState(
+        "router",
+        new_id(),
         ports=frozenset(ports),
         gateway=gateway,
         routes=frozenset(routes),
@@ -64,21 +67,38 @@ def floating_ips(mappings: Mapping[str, str]) -> frozenset[FloatingIP]:
     return frozenset(FloatingIP(IPv4Address(one), IPv4Address(other)) for one, other in mappings.items())
 
 
-def host(network: str, *addresses: str, routes: Mapping[str, str | None] | None = None) -> HostState:
+def host(network: str, *addresses: str, routes: Mapping[str, str | None] | None = None) -> NamespaceState:
     """Return a stand-in for a machine with one device and routes by destination."""
     port_id = new_id()
     plugged = Port(port_id, network, HOST_DEVICE, mac_of(port_id), 1500, frozenset(map(ip_interface, addresses)))
     listed = frozenset(route(destination, (plugged, via)) for destination, via in (routes or {}).items())
-    return HostState(f"h{port_id[:8]}", plugged, listed)
+    return NamespaceState("host", f"h{port_id[:8]}", frozenset({plugged}), routes=listed)
 
 
-def key(state: RouterState | HostState) -> Key:
-    """Return the key of a state."""
-    return ("router" if isinstance(state, RouterState) else "host", state.id)
+def only_namespace(state: RouterState) -> NamespaceState:
+    """Return the state of the only namespace of a router."""
+    (found,) = state.namespaces
+    return found
 
 
-def namespace(state: RouterState | HostState | str) -> str:
-    """Return the name of the namespace of a state; a name stands for itself."""
+def desired_namespace(payload: Mapping[str, Any], **options: Any) -> NamespaceState:
+    """Return the desired state of the only namespace of a router."""
+    return only_namespace(desired_state(payload, **options))
+
+
+def only_port(state: NamespaceState) -> Port:
+    """Return the only port of a simulated host."""
+    (found,) = state.ports
+    return found
+
+
+def key(state: NamespaceState | RouterState) -> Key:
+    """Return the key of a state, or of the only one of a router."""
+    return only_namespace(state).key if isinstance(state, RouterState) else state.key
+
+
+def namespace(state: NamespaceState | RouterState | str) -> str:
+    """Return the name of the namespace of a state or of a router with one; a name stands for itself."""
     return state if isinstance(state, str) else namespace_name(*key(state))
 
 

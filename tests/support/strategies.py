@@ -14,15 +14,14 @@ from hypothesis import strategies as st
 from l3agent.model.names import GATEWAY_DEVICE, HOST_DEVICE, INTERNAL_DEVICE, device_name
 from l3agent.model.states import (
     FloatingIP,
-    HostState,
     Interface,
+    NamespaceState,
     Neighbour,
     NetworkState,
     NextHop,
     PolicyRule,
     Port,
     Route,
-    RouterState,
 )
 from tests.support.payloads import a_fixed_ip, a_floating_ip, a_gateway, a_port, a_router, a_subnet, legacy_payload
 
@@ -168,7 +167,7 @@ def neighbours(devices: list[str]) -> st.SearchStrategy[frozenset[Neighbour]]:
 
 
 @st.composite
-def router_states(draw: st.DrawFn) -> RouterState:
+def router_states(draw: st.DrawFn) -> NamespaceState:
     internal = draw(st.frozensets(ports(), max_size=3))
     gateway = draw(st.none() | ports(GATEWAY_DEVICE))
     devices = [port.device for port in internal] + ([gateway.device] if gateway else [])
@@ -178,8 +177,9 @@ def router_states(draw: st.DrawFn) -> RouterState:
     drawn = draw(st.lists(st.tuples(ipv4, ipv4), max_size=4, unique_by=sides)) if gateway else []
     own = {interface.ip for port in (*internal, *([gateway] if gateway else ())) for interface in port.addresses}
     floating = [pair for pair in drawn if pair[0] not in own]
-    return RouterState(
-        id=draw(uuids),
+    return NamespaceState(
+        "router",
+        draw(uuids),
         ports=internal,
         gateway=gateway,
         routes=draw(st.frozensets(routes(devices), max_size=4)) if devices else frozenset(),
@@ -190,4 +190,10 @@ def router_states(draw: st.DrawFn) -> RouterState:
 
 
 network_states = st.builds(NetworkState, uuids, st.none() | st.just("eth1"))
-host_states = st.builds(HostState, st.just("vm1"), ports(HOST_DEVICE), st.frozensets(routes([HOST_DEVICE]), max_size=3))
+host_states = st.builds(
+    NamespaceState,
+    st.just("host"),
+    st.just("vm1"),
+    ports(HOST_DEVICE).map(lambda one: frozenset({one})),
+    routes=st.frozensets(routes([HOST_DEVICE]), max_size=3),
+)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from l3agent.model.states import HostState, RouterState
+from l3agent.model.states import NamespaceState
 from tests.support import prober
 from tests.support.sandbox import Sandbox
 from tests.support.states import namespace
@@ -20,7 +20,7 @@ PORT = 7
 _PATIENCE_S, _IMPATIENCE_S = 20.0, 0.3
 
 #: What stands for it, or the name of its namespace.
-Machine = HostState | RouterState | str
+Machine = NamespaceState | str
 
 
 @dataclass

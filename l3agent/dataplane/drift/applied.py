@@ -33,7 +33,7 @@ from l3agent.dataplane.plan.entries import (
     SwitchPort,
     select,
 )
-from l3agent.model.states import HostState, Key, RouterState, State
+from l3agent.model.states import Key, NamespaceState, State
 
 Entries = frozenset[Entry]
 
@@ -354,9 +354,7 @@ def _full_id(state: State, entry: Link | Bridge | PhysicalPort) -> str | None:
     """Return the id of the port or network whose device an entry is."""
     if isinstance(entry, Bridge | PhysicalPort):
         return entry.network_id
-    ports = (
-        state.all_ports() if isinstance(state, RouterState) else [state.port] if isinstance(state, HostState) else []
-    )
+    ports = state.all_ports() if isinstance(state, NamespaceState) else ()
     return next((port.id for port in ports if port.device == entry.device), None)
 
 

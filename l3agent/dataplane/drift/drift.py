@@ -16,7 +16,7 @@ from l3agent.dataplane.ovsdb.ports import Changes, Ports
 from l3agent.dataplane.plan.diff import Plan
 from l3agent.dataplane.plan.drivers import InterfaceDriver
 from l3agent.dataplane.plan.entries import Entry, Link, Sysctl
-from l3agent.dataplane.plan.render import HOST_SYSCTLS, ROUTER_SYSCTLS, entries
+from l3agent.dataplane.plan.render import SYSCTLS, entries
 from l3agent.model.states import Key, Report, State
 
 #: Maximum age of a snapshot in seconds; an older one is not used, even without an event.
@@ -205,7 +205,7 @@ class Drift:
 
     def sysctls(self, key: Key) -> frozenset[Sysctl]:
         """Return the settings that the namespace of a state should have."""
-        return ROUTER_SYSCTLS if key[0] == "router" else HOST_SYSCTLS
+        return frozenset() if key[0] == "network" else SYSCTLS[key[0]]
 
     def mark(self, key: Key) -> None:
         """Schedule the observation and repair of a state, and drop its snapshot."""

@@ -27,7 +27,7 @@ from l3agent.dataplane.netlink import nft, nsid, ruleset, tables
 from l3agent.dataplane.netlink.ruleset import NftTable
 from l3agent.dataplane.plan.entries import Entry, Sysctl
 from l3agent.exceptions import ApplyError
-from l3agent.model.names import HOST_NAMESPACE, ROUTER_NAMESPACE
+from l3agent.model.names import is_router_namespace, parse_namespace
 
 LOG = logging.getLogger(__name__)
 
@@ -174,7 +174,7 @@ class Kernel:
 
     def create(self, name: str) -> NamespaceHandle:
         """Create a namespace, for a router from the pool if possible; pin it and keep its sockets open."""
-        pooled = (self._pool.acquire() if name.startswith(ROUTER_NAMESPACE) else None) or self._create_namespace()
+        pooled = (self._pool.acquire() if is_router_namespace(name) else None) or self._create_namespace()
         handle = self._make_handle(name, pooled)
         self._check_room(handle)
         try:
@@ -219,7 +219,7 @@ class Kernel:
 
     def our_nsids(self) -> frozenset[int]:
         """Return the nsids of all our namespaces, as seen from the host namespace."""
-        names = [name for name in self.names() if name.startswith((ROUTER_NAMESPACE, HOST_NAMESPACE))]
+        names = [name for name in self.names() if parse_namespace(name) is not None]
         return frozenset(number for name in names if (number := self._nsid_of(name)) is not None)
 
     def packet_socket(self, handle: NamespaceHandle) -> socket.socket:

@@ -9,10 +9,11 @@ from typing import Any
 from l3agent.dataplane.kernel.namespaces import Kernel, NamespaceHandle
 from l3agent.dataplane.netlink import nft, rtnl, tables
 from l3agent.dataplane.observe import OUR_PREFIXES
+from l3agent.model.names import is_router_namespace
 
 
 def traffic(kernel: Kernel, namespace: str) -> dict[str, Any] | None:
-    """Return the counters of a router; None where there is no such namespace.
+    """Return the counters of a namespace; None where there is no such namespace.
 
     ``devices``: by name, traffic ``in`` to the router and ``out`` of it, each as packets and bytes since the device
     was created. ``floating_ips``: by address, the same to and from outside, since the floating IP came to this router
@@ -22,7 +23,8 @@ def traffic(kernel: Kernel, namespace: str) -> dict[str, Any] | None:
     handle = kernel.find(namespace)
     if handle is None:
         return None
-    return {"devices": _devices(handle), "floating_ips": _floating_ips(handle) if kernel.counting else None}
+    counting = kernel.counting and is_router_namespace(namespace)
+    return {"devices": _devices(handle), "floating_ips": _floating_ips(handle) if counting else None}
 
 
 def _devices(handle: NamespaceHandle) -> dict[str, dict[str, tuple[int, int]]]:

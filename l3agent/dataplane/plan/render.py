@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import lru_cache
 from ipaddress import IPv4Interface, IPv6Interface, IPv6Network
@@ -25,18 +25,18 @@ from l3agent.dataplane.plan.entries import (
     Sysctl,
     Table,
 )
-from l3agent.model.names import namespace_name
+from l3agent.model.names import ROUTER_KINDS, namespace_name
 from l3agent.model.states import (
     MAIN_TABLE,
     Address,
     FloatingIP,
-    HostState,
     Interface,
     Key,
+    NamespaceKind,
+    NamespaceState,
     NetworkState,
     Port,
     Route,
-    RouterState,
     State,
 )
 
@@ -47,7 +47,7 @@ _EVERYTHING_IPV6 = IPv6Network("::/0")
 #: Settings of a router namespace, by path below /proc/sys (ip-sysctl and nf_conntrack-sysctl of the kernel
 #: documentation). A device answers for and announces only its own addresses; conntrack does not check TCP windows,
 #: because a router sees asymmetric paths; the kernel assigns no link-local address to new devices, the plan does.
-ROUTER_SYSCTLS = frozenset(
+_ROUTER_SYSCTLS = frozenset(
     (
         Sysctl("net/ipv4/ip_forward", "1"),
         Sysctl("net/ipv4/conf/all/promote_secondaries", "1"),
@@ -58,13 +58,17 @@ ROUTER_SYSCTLS = frozenset(
         Sysctl("net/netfilter/nf_conntrack_tcp_be_liberal", "1"),
     )
 )
-HOST_SYSCTLS = frozenset(
+_HOST_SYSCTLS = frozenset(
     (
         Sysctl("net/ipv4/conf/all/promote_secondaries", "1"),
         Sysctl("net/ipv6/conf/default/addr_gen_mode", "1"),
         Sysctl("net/ipv6/conf/default/accept_ra", "0"),
     )
 )
+
+
+#: Settings of a namespace, by kind.
+SYSCTLS: Mapping[NamespaceKind, frozenset[Sysctl]] = {"router": _ROUTER_SYSCTLS, "host": _HOST_SYSCTLS}
 
 
 def entries(key: Key, state: State | None, driver: InterfaceDriver, *, counting: bool = False) -> frozenset[Entry]:
@@ -75,30 +79,28 @@ def entries(key: Key, state: State | None, driver: InterfaceDriver, *, counting:
     match state:
         case None:
             return frozenset()
-        case RouterState():
-            return frozenset(_router(key, state, driver, counting))
-        case HostState():
-            return frozenset(_host(key, state, driver))
+        case NamespaceState():
+            return frozenset(_namespace(key, state, driver, counting))
         case NetworkState():
             return frozenset(driver.network(state))
 
 
 def entry_count(state: State | None) -> int:
     """Return the approximate number of entries of a state."""
-    if isinstance(state, RouterState):
-        return 3 * len(state.floating_ips) + len(state.routes)
-    return len(state.routes) if isinstance(state, HostState) else 0
+    if not isinstance(state, NamespaceState):
+        return 0
+    return 3 * len(state.floating_ips) + len(state.routes) + len(state.rules) + len(state.neighbours)
 
 
 def changed_entries(
     key: Key, old: State, new: State, driver: InterfaceDriver, *, counting: bool = False
 ) -> tuple[Entries, Entries] | None:
-    """Return the entries in which two states of a router may differ; None if their ports differ.
+    """Return the entries in which two states of a namespace may differ; None if their ports differ.
 
     Other programs share the host namespace, so changed ports require an observation. The cost of floating IPs depends
     on the number of differing ones only.
     """
-    if not isinstance(old, RouterState) or not isinstance(new, RouterState):
+    if not isinstance(old, NamespaceState) or not isinstance(new, NamespaceState):
         return None
     if (old.ports, old.gateway) != (new.ports, new.gateway):
         return None
@@ -113,11 +115,10 @@ def changed_entries(
 
 
 def outermost(key: Key, state: State, driver: InterfaceDriver) -> Entries:
-    """Return the entries of a router or host whose removal removes all others: namespace, links and switch ports."""
+    """Return the entries of a namespace state whose removal removes all others: namespace, links and switch ports."""
     if isinstance(state, NetworkState):
         return frozenset()
-    ports = state.all_ports() if isinstance(state, RouterState) else (state.port,)
-    found = (one for port in ports for one in driver.port(key, port))
+    found = (one for port in state.all_ports() for one in driver.port(key, port))
     return frozenset((Namespace(namespace_name(*key)), *(one for one in found if isinstance(one, Link | SwitchPort))))
 
 
@@ -129,14 +130,17 @@ def link_local(mac: str) -> IPv6Interface:
     return IPv6Interface((b"\xfe\x80" + bytes(6) + suffix, 64))
 
 
-def _router(key: Key, state: RouterState, driver: InterfaceDriver, counting: bool) -> Iterator[Entry]:
-    yield Namespace(namespace_name("router", state.id))
-    yield from ROUTER_SYSCTLS
-    yield Table(counting)
+def _namespace(key: Key, state: NamespaceState, driver: InterfaceDriver, counting: bool) -> Iterator[Entry]:
+    yield Namespace(namespace_name(*key))
+    yield from SYSCTLS[state.kind]
+    is_router = state.kind in ROUTER_KINDS
+    if is_router:
+        yield Table(counting)
     for port in state.all_ports():
         yield from _port(key, port, driver)
-        yield DeviceSettings(port.device)
-    yield from _router_routes(state)
+        if is_router:
+            yield DeviceSettings(port.device)
+    yield from _routes(state)
     if state.gateway is not None:
         yield from _translations(state, state.gateway, counting)
         if state.gateway.has_ipv6 and all(route.destination != _EVERYTHING_IPV6 for route in state.routes):
@@ -144,7 +148,7 @@ def _router(key: Key, state: RouterState, driver: InterfaceDriver, counting: boo
             yield AcceptRA(state.gateway.device)
 
 
-def _translations(state: RouterState, gateway: Port, counting: bool) -> Iterator[Entry]:
+def _translations(state: NamespaceState, gateway: Port, counting: bool) -> Iterator[Entry]:
     yield Element(tables.EXTERNAL.name, gateway.device, None)
     if state.nat_address is not None:
         if state.snat:
@@ -168,13 +172,6 @@ def _floating_ips(floating_ips: frozenset[FloatingIP], gateway: str, counting: b
             yield Element(tables.TRAFFIC_OUT.name, fip.floating, None)
 
 
-def _host(key: Key, state: HostState, driver: InterfaceDriver) -> Iterator[Entry]:
-    yield Namespace(namespace_name("host", state.id))
-    yield from HOST_SYSCTLS
-    yield from _port(key, state.port, driver)
-    yield from _routes(state.routes)
-
-
 def _port(key: Key, port: Port, driver: InterfaceDriver) -> Iterator[Entry]:
     yield from driver.port(key, port)
     if port.has_ipv6:
@@ -190,8 +187,8 @@ def _address(device: str, interface: Interface) -> Iterator[Entry]:
         yield ConnectedRoute(device, interface.network, source)
 
 
-def _router_routes(state: RouterState) -> Iterator[Entry]:
-    """Yield the routes of a router; default routes through its gateway have the protocol of neutron-l3-agent."""
+def _routes(state: NamespaceState) -> Iterator[Entry]:
+    """Yield the routes of a namespace; default routes through its gateway have the protocol of neutron-l3-agent."""
     for route in state.routes:
         if route.table != MAIN_TABLE:
             continue  # the kernel's routes have no table yet
@@ -211,8 +208,3 @@ def _is_connected(via: Address | None, gateway: Port) -> bool:
     if via is None or (via.version == 6 and via.is_link_local):
         return True
     return any(via in interface.network for interface in gateway.addresses)
-
-
-def _routes(routes: frozenset[Route]) -> Iterator[Entry]:
-    for route in routes:
-        yield KernelRoute(route.destination, route.hops)

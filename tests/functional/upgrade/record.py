@@ -33,8 +33,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from l3agent.conf import list_opts
-from l3agent.model.desired import desired_state
-from l3agent.model.states import HostState, RouterState
+from l3agent.model.states import NamespaceState
 from l3agent.testing import wait_until
 from tests.support.cloud import options
 from tests.support.neutron_server import NeutronServer
@@ -42,7 +41,7 @@ from tests.support.payloads import a_floating_ip, a_port, a_router, legacy_paylo
 from tests.support.processes import Agent, Dataplane
 from tests.support.rabbit import Rabbit
 from tests.support.sandbox import Sandbox
-from tests.support.states import host, key, namespace
+from tests.support.states import desired_namespace, host, key, namespace
 
 #: A floating IP of the captured router that is removed while the data plane is killed.
 REMOVED = a_floating_ip("203.0.113.7", "10.0.0.78")
@@ -70,8 +69,8 @@ def main() -> None:
 def record_kernel(machine: Dataplane, directory: Path) -> None:
     """Record plans, each on the machine that the plans before it have made."""
     captured = legacy_payload()
-    before = desired_state(captured | {"_floatingips": [*captured["_floatingips"], REMOVED]})
-    after, paused = desired_state(captured), desired_state(PAUSED)
+    before = desired_namespace(captured | {"_floatingips": [*captured["_floatingips"], REMOVED]})
+    after, paused = desired_namespace(captured), desired_namespace(PAUSED)
     (blue,) = {one.network_id for one in after.ports}
     default, default6 = {"0.0.0.0/0": "10.0.0.1"}, {"::/0": "2001:db8:1::"}
     states = [
@@ -100,7 +99,7 @@ def record_kernel(machine: Dataplane, directory: Path) -> None:
     write(directory / "paused.sh", [f"ip -n {namespace(paused)} {address}"])
 
 
-def plan(machine: Dataplane, state: RouterState | HostState) -> tuple[str, ...]:
+def plan(machine: Dataplane, state: NamespaceState) -> tuple[str, ...]:
     """Return the typed plan of a state."""
     (report,) = machine.reconcile((key(state), state), dry_run=True)
     assert report.error is None

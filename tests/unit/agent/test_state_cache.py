@@ -13,14 +13,14 @@ from oslo_config import cfg
 from l3agent.agent.l3_agent import STATE_CACHE_FILE, L3NATAgent
 from l3agent.agent.state_cache import StateCache
 from l3agent.exceptions import DataplaneUnavailable
-from l3agent.model.desired import desired_state
-from l3agent.model.states import RouterState
+from l3agent.model.states import NamespaceState
 from l3agent.rpc import Client, get_transport
 from l3agent.service import Service
 from l3agent.service.services import Services
 from l3agent.testing import FakeDataplane, FakePlugin, running, wait_until
 from tests.support.agents import FOREIGN_STATE, MakeAgent, ServiceOf, router_state
 from tests.support.payloads import a_floating_ip, a_router
+from tests.support.states import desired_namespace
 
 R1, R2, R3 = (f"cffffff{number}-0000-4000-8000-000000000000" for number in (1, 2, 3))
 
@@ -154,7 +154,7 @@ def test_without_a_server_the_routers_of_the_last_time_are_served(
     dataplane.states[("router", "unknown")] = FOREIGN_STATE
     with running(service_of(agent := make_agent())):
         wait_until(lambda: local_ids(dataplane) == {R1, R2, "unknown"})
-        wait_until(lambda: dataplane.states[("router", R1)] == desired_state(a_router(id=R1)))
+        wait_until(lambda: dataplane.states[("router", R1)] == desired_namespace(a_router(id=R1)))
         assert {info.status for info in agent.router_info.values()} <= {"active", "pending"}
         assert agent.full_sync.completed == 0
     assert all(state is not None for _, state in dataplane.applied), "something was removed"
@@ -183,7 +183,7 @@ def test_without_a_broker_too(
     services.add(service)
     try:
         wait_until(lambda: local_ids(dataplane) == {R1, R2}, timeout=30)
-        assert dataplane.states[("router", R1)] == desired_state(a_router(id=R1))
+        assert dataplane.states[("router", R1)] == desired_namespace(a_router(id=R1))
         assert service.conn is not None and not service.conn.connected and agent.full_sync.completed == 0
     finally:
         services.stop()
@@ -220,7 +220,7 @@ def test_the_word_of_the_server_wins_over_what_is_remembered(
     plugin.routers = {R1: a_router(id=R1, revision_number=4)}
     with running(plugin, service_of(agent := make_agent())):
         wait_until(lambda: agent.full_sync.in_sync and agent.router_info[R1].sequence)
-        wait_until(lambda: dataplane.states[("router", R1)] == desired_state(a_router(id=R1)))
+        wait_until(lambda: dataplane.states[("router", R1)] == desired_namespace(a_router(id=R1)))
 
 
 @pytest.mark.feature("process.without-server")
@@ -261,7 +261,7 @@ def test_a_data_plane_that_is_late_is_waited_for(
     dataplane.states[("router", R1)] = FOREIGN_STATE
     dataplane.fail_next(DataplaneUnavailable("not yet"), times=3, operation="inventory")
     with running(service_of(make_agent())):
-        wait_until(lambda: dataplane.states[("router", R1)] == desired_state(a_router(id=R1)))
+        wait_until(lambda: dataplane.states[("router", R1)] == desired_namespace(a_router(id=R1)))
 
 
 # Answers older than what is known
@@ -279,7 +279,7 @@ def test_an_answer_older_than_what_is_known_is_asked_for_again(
     plugin.sync_routers = lambda context, **arguments: [old.pop()] if old else real(context, **arguments)
     agent.routers_updated(None, [R1])
     wait_until(lambda: agent.router_info[R1].updates == 2)
-    assert all(isinstance(state, RouterState) and state.gateway for _, state in dataplane.applied)
+    assert all(isinstance(state, NamespaceState) and state.gateway for _, state in dataplane.applied)
 
 
 @pytest.mark.feature("sync.stale-answer")

@@ -69,10 +69,11 @@ def test_elements_without_id_are_of_no_consequence_to_the_statuses() -> None:
     payload = a_router(id=R1, _floatingips=[None, 7, {"id": [1], "fixed_ip_address": "10.0.0.9"}, GOOD])
     info = RouterInfo(R1)
     state = desired_state(payload)
+    without = replace(state, namespaces=(replace(state.namespaces[0], floating_ips=frozenset()),))
     info.set_desired(payload, state, 1)
     info.record_success(Report("router", R1), {}, 0.0)
     assert info.set_floating_ip_status("ACTIVE") == {GOOD["id"]: "ACTIVE"}
-    info.set_desired(payload | {"_floatingips": 7}, replace(state, floating_ips=frozenset()), 2)
+    info.set_desired(payload | {"_floatingips": 7}, without, 2)
 
 
 @pytest.mark.feature("operation.unserved-features")

@@ -19,6 +19,7 @@ from l3agent.rpc import Client, Connection, RemoteError, Target, admin_context
 from l3agent.testing import FakeDataplane, FakePlugin, running, wait_until
 from tests.support.agents import FOREIGN_STATE, MakeAgent, ServiceOf, router_state
 from tests.support.payloads import a_floating_ip, a_router, legacy_payload
+from tests.support.states import desired_namespace
 
 R1, R2 = (f"cffffff{number}-0000-4000-8000-000000000000" for number in (1, 2))
 LEGACY = legacy_payload()["id"]
@@ -332,7 +333,7 @@ def test_an_agent_serves_a_server_of_mitaka(
 ) -> None:
     (fip,) = mitaka.routers[0]["_floatingips"]
     wait_until(lambda: ("update_floatingip_statuses", {fip["id"]: "ACTIVE"}) in mitaka.calls)
-    assert dataplane.states[("router", LEGACY)] == desired_state(legacy_payload())
+    assert dataplane.states[("router", LEGACY)] == desired_namespace(legacy_payload())
     assert mitaka.contexts[0].is_admin
 
 

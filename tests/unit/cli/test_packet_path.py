@@ -15,8 +15,8 @@ from l3agent.cli.packet_path import Packet, PacketPath, find_path
 from l3agent.dataplane.plan.as_json import entries_to_json
 from l3agent.dataplane.plan.drivers.bridge import BridgeDriver
 from l3agent.dataplane.plan.render import entries
-from l3agent.model.desired import desired_state
 from tests.support.payloads import a_fixed_ip, a_floating_ip, a_network, a_port, a_router
+from tests.support.states import desired_namespace
 from tests.support.strategies import router_states
 
 FLOATING, FIXED, OUTSIDE = "203.0.113.100", "10.0.0.5", "192.0.2.1"
@@ -29,7 +29,7 @@ def router() -> list[dict[str, Any]]:
         _floatingips=[a_floating_ip(FLOATING, FIXED)],
         routes=[{"destination": "172.30.0.0/24", "nexthop": hop} for hop in ("10.0.0.7", "10.0.1.8")],
     )
-    state = desired_state(payload)
+    state = desired_namespace(payload)
     return entries_to_json(entries(("router", state.id), state, BridgeDriver()))
 
 

@@ -23,7 +23,7 @@ from l3agent.dataplane.plan.entries import (
     Table,
 )
 from l3agent.dataplane.plan.render import entries
-from l3agent.model.states import NextHop, RouterState
+from l3agent.model.states import NamespaceState, NextHop
 from tests.support.strategies import router_states
 
 
@@ -61,7 +61,7 @@ def test_no_difference_and_no_desired_state_are_reported() -> None:
 
 @settings(max_examples=40)
 @given(router_states(), st.sampled_from(("bridge", "linuxbridge", "openvswitch")))
-def test_every_entry_has_a_line_of_its_own(state: RouterState, driver: str) -> None:
+def test_every_entry_has_a_line_of_its_own(state: NamespaceState, driver: str) -> None:
     found = entries(("router", state.id), state, load_driver(driver))
     others: list[Entry] = [
         NeutronRules("ip", "nat", (), ()),

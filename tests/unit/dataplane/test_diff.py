@@ -26,28 +26,29 @@ from l3agent.dataplane.plan.entries import (
     Table,
 )
 from l3agent.dataplane.plan.render import entries, link_local
-from l3agent.model.states import FloatingIP, NextHop, Port, Route, RouterState
+from l3agent.model.states import FloatingIP, NamespaceState, NextHop, Port, Route
 
 INNER = Port("aaaaaaaa-aaaa", "n1", "qr-a", "fa:16:3e:00:00:01", 1500, frozenset({ip_interface("10.0.0.1/24")}))
 OUTER = Port("bbbbbbbb-bbbb", "n2", "qg-b", "fa:16:3e:00:00:02", 1500, frozenset({ip_interface("203.0.113.10/24")}))
 DEFAULT = Route(ip_network("0.0.0.0/0"), frozenset({NextHop("qg-b", IPv4Address("192.0.2.1"))}))
 GATEWAY = Route(ip_network("192.0.2.1/32"), frozenset({NextHop("qg-b", None)}))
-ROUTER = RouterState(
+ROUTER = NamespaceState(
+    "router",
     "r",
     frozenset({INNER}),
     OUTER,
-    frozenset({DEFAULT, GATEWAY}),
-    frozenset({FloatingIP(IPv4Address("203.0.113.100"), IPv4Address("10.0.0.5"))}),
-    IPv4Address("203.0.113.10"),
-    True,
+    routes=frozenset({DEFAULT, GATEWAY}),
+    floating_ips=frozenset({FloatingIP(IPv4Address("203.0.113.100"), IPv4Address("10.0.0.5"))}),
+    nat_address=IPv4Address("203.0.113.10"),
+    snat=True,
 )
 
 
-def rendered(state: RouterState | None) -> frozenset[Entry]:
+def rendered(state: NamespaceState | None) -> frozenset[Entry]:
     return entries(("router", "r"), state, load_driver("bridge"))
 
 
-def kinds(wanted: RouterState | None, held: RouterState | None) -> list[tuple[str, type]]:
+def kinds(wanted: NamespaceState | None, held: NamespaceState | None) -> list[tuple[str, type]]:
     return [(one.verb, type(one.entry)) for one in diff(rendered(wanted), rendered(held)).operations]
 
 

@@ -23,6 +23,7 @@ from tests.support.payloads import (
     a_subnet,
     legacy_payload,
 )
+from tests.support.states import desired_namespace, only_namespace
 
 PAYLOADS = Path(__file__).parent / "payloads"
 QR, QG = "qr-a0000001-00", "qg-b0000000-00"
@@ -87,14 +88,14 @@ def test_unknown_keys_are_ignored() -> None:
 
 def test_a_port_may_have_several_addresses_of_several_subnets() -> None:
     fixed_ips = [a_fixed_ip("10.0.0.1", 24), a_fixed_ip("10.0.9.1", 24), a_fixed_ip("2001:db8:1::", 64)]
-    (port,) = desired_state(a_router(_interfaces=[a_port(fixed_ips=fixed_ips)])).ports
+    (port,) = desired_namespace(a_router(_interfaces=[a_port(fixed_ips=fixed_ips)])).ports
     assert port.device == QR
     assert port.addresses == {ip_interface(text) for text in ("10.0.0.1/24", "10.0.9.1/24", "2001:db8:1::/64")}
 
 
 @pytest.mark.parametrize("change", [{"admin_state_up": False}, {"fixed_ips": []}, {"fixed_ips": None}])
 def test_a_port_that_is_down_or_has_no_address_is_left_out(change: dict[str, Any]) -> None:
-    assert desired_state(a_router(_interfaces=[a_port(**change)])).ports == frozenset()
+    assert desired_namespace(a_router(_interfaces=[a_port(**change)])).ports == frozenset()
 
 
 def test_a_router_may_have_no_ports_at_all() -> None:
@@ -105,18 +106,18 @@ def test_a_router_may_have_no_ports_at_all() -> None:
 def test_the_prefix_length_comes_from_the_subnet_where_the_fixed_ip_has_none() -> None:
     fixed_ip = {"ip_address": "10.0.0.1", "subnet_id": "s1"}
     port = a_port(fixed_ips=[fixed_ip], subnets=[{"id": "s1", "cidr": "10.0.0.0/20"}])
-    (made,) = desired_state(a_router(_interfaces=[port])).ports
+    (made,) = desired_namespace(a_router(_interfaces=[port])).ports
     assert made.addresses == {ip_interface("10.0.0.1/20")}
 
 
 def test_mac_addresses_are_lower_case() -> None:
-    (port,) = desired_state(a_router(_interfaces=[a_port(mac_address="FA:16:3E:00:00:0A")])).ports
+    (port,) = desired_namespace(a_router(_interfaces=[a_port(mac_address="FA:16:3E:00:00:0A")])).ports
     assert port.mac == "fa:16:3e:00:00:0a"
 
 
 @pytest.mark.parametrize(("mtu", "expected"), [(None, None), (0, None), (68, 68), (1500, 1500), (65535, 65535)])
 def test_an_mtu_of_none_or_zero_leaves_the_choice_to_the_kernel(mtu: int | None, expected: int | None) -> None:
-    (port,) = desired_state(a_router(_interfaces=[a_port(mtu=mtu)])).ports
+    (port,) = desired_namespace(a_router(_interfaces=[a_port(mtu=mtu)])).ports
     assert port.mtu == expected
 
 
@@ -157,16 +158,21 @@ def test_a_bad_port_is_skipped_and_named_and_the_others_are_served(change: dict[
 def test_a_bad_gateway_port_is_skipped_with_all_that_needs_it(change: dict[str, Any]) -> None:
     router = a_router(gw_port=a_gateway(**change), _floatingips=[a_floating_ip("203.0.113.100", "10.0.0.5")])
     state = desired_state(router)
-    assert (state.gateway, state.nat_address, state.snat, state.floating_ips) == (None, None, False, frozenset())
-    assert len(state.ports) == 1 and state.unserved_floating_ips == {"floating 203.0.113.100"}
+    assert (state.gateway, only_namespace(state).nat_address, state.snat, state.floating_ips) == (
+        None,
+        None,
+        False,
+        frozenset(),
+    )
+    assert len(only_namespace(state).ports) == 1 and state.unserved_floating_ips == {"floating 203.0.113.100"}
     assert "no usable gateway" in state.warnings[0] and len(state.warnings) == 2
-    assert desired_state(router | {"gw_port": "nonsense"}).ports == state.ports
+    assert desired_namespace(router | {"gw_port": "nonsense"}).ports == only_namespace(state).ports
 
 
 @pytest.mark.parametrize("mtu", [67, 65536, True, "1500"])
 def test_of_a_port_with_a_bad_mtu_only_the_mtu_is_skipped(mtu: Any) -> None:
     state = desired_state(a_router(_interfaces=[a_port(mtu=mtu)]))
-    assert {port.mtu for port in state.ports} == {None}
+    assert {port.mtu for port in only_namespace(state).ports} == {None}
     assert state.warnings == (
         f"MTU of port {a_port()['id']} skipped: {mtu!r}: expected a whole number from 68 to 65535",
     )
@@ -175,7 +181,7 @@ def test_of_a_port_with_a_bad_mtu_only_the_mtu_is_skipped(mtu: Any) -> None:
 def test_a_port_whose_mtu_is_too_small_for_ipv6_keeps_its_ipv4_addresses() -> None:
     port = a_port(mtu=1279, fixed_ips=[a_fixed_ip("10.0.0.1", 24), a_fixed_ip("2001:db8:1::1", 64)])
     state = desired_state(a_router(_interfaces=[port]))
-    assert [port.addresses for port in state.ports] == [{ip_interface("10.0.0.1/24")}]
+    assert [port.addresses for port in only_namespace(state).ports] == [{ip_interface("10.0.0.1/24")}]
     assert "2001:db8:1::1/64" in state.warnings[0] and "1279" in state.warnings[0]
 
 
@@ -204,17 +210,17 @@ def test_a_port_whose_mtu_is_too_small_for_ipv6_keeps_its_ipv4_addresses() -> No
 def test_an_address_that_no_machine_can_have_is_skipped(address: Any, prefixlen: int) -> None:
     bad, good = {"ip_address": address, "prefixlen": prefixlen}, a_fixed_ip("10.7.0.1", 24)
     router = a_router(_interfaces=[a_port(fixed_ips=[bad, good])])
-    (port,) = desired_state(router).ports
+    (port,) = desired_namespace(router).ports
     assert port.addresses == {ip_interface("10.7.0.1/24")}
     assert warning_of(router).startswith(f"address of port {port.id} skipped: ip_address: ")
     without = desired_state(a_router(_interfaces=[a_port(fixed_ips=[bad])]))
-    assert without.ports == frozenset()
+    assert only_namespace(without).ports == frozenset()
     assert f"port {port.id} skipped: fixed_ips: " in without.warnings[1]
 
 
 @pytest.mark.parametrize(("address", "prefixlen"), [("10.0.0.0", 31), ("10.0.0.1", 32), ("2001:db8:1::", 64)])
 def test_the_first_address_of_a_network_is_usable_where_it_means_a_machine(address: str, prefixlen: int) -> None:
-    (port,) = desired_state(a_router(_interfaces=[a_port(fixed_ips=[a_fixed_ip(address, prefixlen)])])).ports
+    (port,) = desired_namespace(a_router(_interfaces=[a_port(fixed_ips=[a_fixed_ip(address, prefixlen)])])).ports
     assert port.addresses == {ip_interface(f"{address}/{prefixlen}")}
 
 
@@ -223,7 +229,7 @@ def test_an_address_with_a_prefix_length_outside_its_family_is_skipped(prefixlen
     bad = {"ip_address": "10.0.0.1", "prefixlen": prefixlen}
     router = a_router(_interfaces=[a_port(fixed_ips=[None, bad, a_fixed_ip("10.7.0.1", 24)])])
     state = desired_state(router)
-    assert [port.addresses for port in state.ports] == [{ip_interface("10.7.0.1/24")}]
+    assert [port.addresses for port in only_namespace(state).ports] == [{ip_interface("10.7.0.1/24")}]
     assert len(state.warnings) == 2 and any(" skipped: prefixlen: " in warning for warning in state.warnings)
 
 
@@ -239,7 +245,7 @@ def both_orders(**lists: list[Any]) -> RouterState:
 
 
 def addresses_of(state: RouterState) -> set[str]:
-    return {str(address) for port in state.ports for address in port.addresses}
+    return {str(address) for port in only_namespace(state).ports for address in port.addresses}
 
 
 def test_the_same_address_twice_on_a_port_is_there_once() -> None:
@@ -259,13 +265,16 @@ def test_of_subnets_that_overlap_on_different_ports_that_of_the_lower_port_id_st
     assert addresses_of(state) == {"10.0.0.1/24", "172.16.0.1/24"}
     (warning,) = state.warnings
     assert second in warning and f"overlaps 10.0.0.0/24 of port {a_port(1)['id']}" in warning
-    assert len(both_orders(_interfaces=[a_port(1), a_port(2, fixed_ips=other["fixed_ips"][:1])]).ports) == 1
+    assert (
+        len(only_namespace(both_orders(_interfaces=[a_port(1), a_port(2, fixed_ips=other["fixed_ips"][:1])])).ports)
+        == 1
+    )
 
 
 def test_an_address_of_a_tenant_subnet_that_overlaps_the_external_network_is_skipped() -> None:
     tenant = a_port(fixed_ips=[a_fixed_ip("203.0.113.200", 25), a_fixed_ip("10.7.0.1", 24)])
     state = desired_state(a_router(_interfaces=[tenant]))
-    assert addresses_of(state) == {"10.7.0.1/24"} and state.nat_address == IPv4Address("203.0.113.10")
+    assert addresses_of(state) == {"10.7.0.1/24"} and only_namespace(state).nat_address == IPv4Address("203.0.113.10")
     assert f"overlaps 203.0.113.0/24 of port {GATEWAY}" in state.warnings[0]
 
 
@@ -290,13 +299,13 @@ def test_an_overlap_is_seen_behind_subnets_that_lie_between() -> None:
 def test_of_two_ports_whose_devices_would_have_one_name_the_lower_id_stays() -> None:
     twin = a_port(2, id=a_port(1)["id"][:11] + "ff-4000-8000-000000000000", fixed_ips=[a_fixed_ip("10.0.2.1", 24)])
     state = both_orders(_interfaces=[a_port(1), twin])
-    assert [port.id for port in state.ports] == [a_port(1)["id"]]
+    assert [port.id for port in only_namespace(state).ports] == [a_port(1)["id"]]
     assert state.warnings[0].startswith(f"port {twin['id']} skipped: ")
 
 
 def test_an_internal_port_that_would_share_the_tap_of_the_gateway_is_skipped() -> None:
     state = desired_state(a_router(_interfaces=[a_port(id=GATEWAY)]))
-    assert state.ports == frozenset() and state.gateway is not None
+    assert only_namespace(state).ports == frozenset() and state.gateway is not None
     assert GATEWAY in state.warnings[0]
 
 
@@ -304,7 +313,7 @@ def test_of_two_networks_that_would_share_a_bridge_that_of_the_lower_port_id_sta
     network = a_port(1)["network_id"][:-1] + "f"
     other = a_port(2, network_id=network, fixed_ips=[a_fixed_ip("10.0.2.1", 24)])
     state = both_orders(_interfaces=[a_port(1), other])
-    assert [port.id for port in state.ports] == [a_port(1)["id"]]
+    assert [port.id for port in only_namespace(state).ports] == [a_port(1)["id"]]
     assert network in state.warnings[0]
 
 
@@ -353,7 +362,7 @@ def test_the_last_of_several_subnets_with_a_gateway_has_the_default_route() -> N
     )
     state = desired_state(a_router(gw_port=gateway))
     assert routes_of(state)["0.0.0.0/0"] == {(QG, "198.51.100.1")}
-    assert state.nat_address == IPv4Address("203.0.113.10")
+    assert only_namespace(state).nat_address == IPv4Address("203.0.113.10")
 
 
 def test_a_gateway_that_is_the_router_itself_is_left_out() -> None:
@@ -521,13 +530,15 @@ def test_snat_is_on_where_the_value_is_unusable_so_that_nothing_leaves_untransla
 
 def test_a_gateway_without_ipv4_address_translates_nothing() -> None:
     state = desired_state(a_router(gw_port=a_gateway(fixed_ips=[a_fixed_ip("2001:db8:ffff::10", 64)])))
-    assert state.nat_address is None
+    assert only_namespace(state).nat_address is None
     assert state.snat is False
 
 
 def test_the_first_ipv4_address_of_the_gateway_stands_for_the_router() -> None:
     fixed_ips = [a_fixed_ip(text, 24) for text in ("203.0.113.99", "203.0.113.10")]
-    assert desired_state(a_router(gw_port=a_gateway(fixed_ips=fixed_ips))).nat_address == IPv4Address("203.0.113.99")
+    assert desired_namespace(a_router(gw_port=a_gateway(fixed_ips=fixed_ips))).nat_address == IPv4Address(
+        "203.0.113.99"
+    )
 
 
 # Address scopes
@@ -647,5 +658,5 @@ def test_a_router_with_a_thousand_ports_is_understood_within_a_second() -> None:
     ]
     # Time of the CPU: other programs may have it meanwhile.
     started = time.thread_time()
-    assert len(desired_state(a_router(_interfaces=ports)).ports) == 1000
+    assert len(desired_namespace(a_router(_interfaces=ports)).ports) == 1000
     assert time.thread_time() - started < 1

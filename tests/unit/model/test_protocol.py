@@ -16,8 +16,8 @@ from l3agent.dataplane.kernel_thread import OPERATIONS
 from l3agent.model.protocol import PROTOCOL
 from l3agent.model.states import (
     FloatingIP,
-    HostState,
     Key,
+    NamespaceState,
     Neighbour,
     NetworkState,
     NextHop,
@@ -25,7 +25,6 @@ from l3agent.model.states import (
     Port,
     Report,
     Route,
-    RouterState,
 )
 from l3agent.model.wire import pack_report, pack_state, unpack_report, unpack_state
 
@@ -33,6 +32,7 @@ from l3agent.model.wire import pack_report, pack_state, unpack_report, unpack_st
 DIGESTS = {
     1: "b0cabee748d12e1ac2b4ac58c7fc0640865089f1612343f10a5e274188e1cdc0",
     2: "28e80dad9a8a1f6e93d812abe3802ef226033679a3a517b1383a13ec430e5ccb",
+    3: "013340f3a7047195bd4bbfc7ecf01a72e72890c4a80aa718a5b62920dddb6e4a",
 }
 
 R1, R2 = (f"c000000{n}-0000-4000-8000-000000000000" for n in (1, 2))
@@ -82,7 +82,7 @@ def _requests() -> Iterator[tuple[str, dict[str, Any]]]:
     client.reconcile(states, dry_run=True)
     client.inventory()
     client.stats()
-    client.traffic(R1)
+    client.traffic(("router", R1))
     client.unmanage([key for key, _ in states])
     client.invalidate()
     client.invalidate([key for key, _ in states])
@@ -93,11 +93,12 @@ def _requests() -> Iterator[tuple[str, dict[str, Any]]]:
 _REPORT = Report("router", R1, ("ip netns add x",), "an error", {"observe": 0.25, "plan": 0.5, "apply": 1.0}, 7)
 
 
-def _states() -> list[tuple[Key, RouterState | HostState | NetworkState | None]]:
+def _states() -> list[tuple[Key, NamespaceState | NetworkState | None]]:
     """Return a state of each kind, with a value in every field."""
     inner, outer = _port("qr-", "1", "10.0.0.1/24", "2001:db8::1/64"), _port("qg-", "2", "203.0.113.5/24")
-    router = RouterState(
-        id=R1,
+    router = NamespaceState(
+        "router",
+        R1,
         ports=frozenset({inner}),
         gateway=outer,
         routes=frozenset(
@@ -114,7 +115,9 @@ def _states() -> list[tuple[Key, RouterState | HostState | NetworkState | None]]
         neighbours=frozenset({Neighbour(inner.device, IPv4Address("10.0.0.7"), "02:00:00:00:00:01")}),
     )
     plugged = _port("eth0", "3", "10.0.0.7/24")
-    host = HostState("h1", plugged, frozenset({_route("::/0", plugged, "2001:db8::1")}))
+    host = NamespaceState(
+        "host", "h1", frozenset({plugged}), routes=frozenset({_route("::/0", plugged, "2001:db8::1")})
+    )
     return [
         (("router", R1), router),
         (("router", R2), None),

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from l3agent.exceptions import InvalidState
-from l3agent.model.states import Neighbour, NetworkState, PolicyRule
+from l3agent.model.states import NamespaceState, Neighbour, NetworkState, PolicyRule
 from l3agent.model.wire import StateReader, pack_state, unpack_state
 from tests.support.states import host, key, new_id, port, route, router
 
@@ -24,6 +24,7 @@ ROUTER = router(
     fips={"203.0.113.100": "10.0.0.5", "203.0.113.101": "10.0.0.6"},
 )
 HOST = host(new_id(), "10.0.0.5/24", routes={"0.0.0.0/0": "10.0.0.1"})
+OTHER = host(new_id(), "10.0.0.6/24")
 NETWORK = NetworkState(new_id(), "card0")
 
 ID, NETWORK_ID, DEVICE, MAC, MTU, ADDRESSES = range(6)
@@ -80,11 +81,12 @@ def test_the_states_here_are_right_as_they_are() -> None:
 
 
 @pytest.mark.parametrize(("place", "value"), wrong_ports(), ids=repr)
-@pytest.mark.parametrize("where", [("ports", 0), ("gateway",), ("port",)], ids=lambda one: one[0])
+@pytest.mark.parametrize(
+    ("state", "where"), [(ROUTER, ("ports", 0)), (ROUTER, ("gateway",)), (HOST, ("ports", 0))], ids=repr
+)
 def test_a_port_of_no_form_of_ours_is_refused_with_what_is_wrong(
-    where: tuple[Any, ...], place: int, value: Any
+    state: NamespaceState, where: tuple[Any, ...], place: int, value: Any
 ) -> None:
-    state = HOST if where == ("port",) else ROUTER
     wire = pack_state(key(state), state)
     refused(changed(wire, ("state", *where, place), value))
 
@@ -249,3 +251,28 @@ def neighbour(device: bytes = INNER.device.encode(), address: str = "10.0.0.7", 
 )
 def test_a_neighbour_is_a_machine_at_a_device_of_its_state(rows: Any) -> None:
     refused(changed(pack_state(key(ROUTER), ROUTER), ("state", "neighbours"), rows))
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("ports", []),
+        ("ports", pack_state(key(HOST), HOST)["state"]["ports"] * 2 + pack_state(key(OTHER), OTHER)["state"]["ports"]),
+        ("gateway", pack_state(key(ROUTER), ROUTER)["state"]["gateway"]),
+        ("ports", pack_state(key(ROUTER), ROUTER)["state"]["ports"]),
+        ("floating_ips", packed("203.0.113.100") + packed("10.0.0.5")),
+        ("nat_address", packed("203.0.113.10")),
+        ("snat", True),
+    ],
+)
+def test_a_host_has_one_port_and_no_translation(field: str, value: Any) -> None:
+    refused(changed(pack_state(key(HOST), HOST), ("state", field), value))
+
+
+@pytest.mark.parametrize("field", ["ports", "gateway", "routes", "floating_ips", "nat_address", "snat"])
+@pytest.mark.parametrize("state", [ROUTER, HOST], ids=["router", "host"])
+def test_a_form_without_a_field_is_refused(state: NamespaceState, field: str) -> None:
+    wire = pack_state(key(state), state)
+    body = {name: value for name, value in wire["state"].items() if name != field}
+    with pytest.raises(KeyError):
+        unpack_state(wire | {"state": body})

@@ -10,11 +10,12 @@ import eventlet
 import pytest
 
 from l3agent.exceptions import ApplyError, DataplaneUnavailable
-from l3agent.model.states import HostState, Key, NetworkState, NextHop, Route, State
+from l3agent.model.states import Key, NamespaceState, NetworkState, NextHop, Route, State
 from l3agent.standalone.entities import Topology, stable_id
 from l3agent.standalone.hosts import SimulatedHosts, simulated_states
 from l3agent.standalone.topology import load
 from l3agent.testing import FakeDataplane, wait_until
+from tests.support.states import only_port
 
 TEXT = """\
 networks:
@@ -56,9 +57,9 @@ def is_running(hosts: SimulatedHosts) -> Iterator[None]:
 
 def test_a_host_is_one_device_with_addresses_and_routes(topology: Topology) -> None:
     state = simulated_states(topology)[VM1]
-    assert isinstance(state, HostState)
-    assert (state.port.device, state.port.mtu) == ("eth0", 1400)
-    assert state.port.addresses == {ip_interface("10.0.0.5/24")}
+    assert isinstance(state, NamespaceState)
+    assert (only_port(state).device, only_port(state).mtu) == ("eth0", 1400)
+    assert only_port(state).addresses == {ip_interface("10.0.0.5/24")}
     assert state.routes == {
         Route(ip_network("0.0.0.0/0"), frozenset({NextHop("eth0", ip_address("10.0.0.1"))})),
         Route(
@@ -75,7 +76,7 @@ def test_a_host_reaches_a_gateway_outside_its_subnet_on_link(tmp_path: Path) -> 
         "hosts:\n  vm1: {network: public, addresses: [203.0.113.8, '2001:db8:f::8']}\n"
     )
     state = simulated_states(topology_of(tmp_path, text))[VM1]
-    assert isinstance(state, HostState)
+    assert isinstance(state, NamespaceState)
     assert state.routes == {
         Route(ip_network("0.0.0.0/0"), frozenset({NextHop("eth0", ip_address("198.51.100.1"))})),
         Route(ip_network("198.51.100.1/32"), frozenset({NextHop("eth0", None)})),

@@ -12,6 +12,7 @@ from l3agent.standalone.entities import Topology
 from l3agent.standalone.router_payload import network_payload, ports_of_subnet, router_payload
 from l3agent.standalone.topology import load
 from tests.support.payloads import legacy_payload
+from tests.support.states import only_namespace
 
 REAL = legacy_payload()
 
@@ -66,7 +67,7 @@ def test_every_router_of_the_sample_gives_the_desired_state_of_the_file(topology
         state = desired_state(payload(topology, router.name))
         assert state.id == router.id
         assert not state.warnings
-        assert {i.ip for port in state.ports for i in port.addresses} == {
+        assert {i.ip for port in only_namespace(state).ports for i in port.addresses} == {
             fixed.address for port in router.interfaces for fixed in port.fixed_ips
         }
         assert router.gateway is not None and state.gateway is not None
