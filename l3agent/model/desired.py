@@ -15,12 +15,13 @@ Where the result of Neutron's agent depends on the order of its commands, a rule
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from ipaddress import IPv6Address
 from typing import Any
 
 from l3agent.exceptions import InvalidRouter, RouterNotCompatible, RouterNotWanted
 from l3agent.model import desired_floating_ips
+from l3agent.model.additions import Addition, merge_additions
 from l3agent.model.desired_floating_ips import floating_ips
 from l3agent.model.desired_ports import usable_ports
 from l3agent.model.desired_routes import routes
@@ -35,6 +36,7 @@ def desired_state(
     handle_internal_only_routers: bool = True,
     ipv6_gateway: IPv6Address | None = None,
     metadata_proxy: bool = False,
+    additions: Iterable[Addition] = (),
 ) -> RouterState:
     """Return the desired state of a router: the states of all its namespaces.
 
@@ -42,6 +44,7 @@ def desired_state(
     :param handle_internal_only_routers: also serve routers without a gateway.
     :param ipv6_gateway: IPv6 next hop if no subnet of the external network has a gateway; usually link-local.
     :param metadata_proxy: True if the configuration enables the metadata proxy, which this agent does not serve.
+    :param additions: what extensions add (see :func:`l3agent.model.additions.merge_additions`).
     :raises InvalidRouter: an invalid value concerns the whole router; the error names its path.
     :raises RouterNotCompatible: this agent does not serve routers of this kind.
     :raises RouterNotWanted: the router is administratively down, or has no gateway while such routers are excluded.
@@ -69,13 +72,14 @@ def desired_state(
         nat_address=nat_address,
         snat=_snat_enabled(router, warnings) and nat_address is not None,
     )
-    return RouterState(
+    state = RouterState(
         router_id,
         (namespace,),
         warnings=tuple(sorted({*warnings, *features.values()})),
         unserved_features=frozenset(features),
         unserved_floating_ips=floating.unserved,
     )
+    return merge_additions(state, additions)
 
 
 def floating_ips_by_id(payload: Mapping[str, Any]) -> dict[str, FloatingIP]:

@@ -129,7 +129,7 @@ class FloatingIP:
 class NamespaceState:
     """Parts that one owner has in one network namespace. An empty field is an absent part.
 
-    Parts that no router has yet have their place here
+    Extensions add to these fields (:mod:`l3agent.model.additions`). Parts that no router has yet have their place here
     too, as further fields: a veth pair to another namespace, and programs that run inside.
 
     :param kind: determines the names of the namespace and of its devices (:mod:`l3agent.model.names`).

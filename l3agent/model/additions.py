@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Additions: what extensions add to the namespaces of a router, merged in one place. Pure functions.
+
+An addition claims the objects that it makes. An object has one owner: the router itself before any addition, then the
+first addition in the order of source, role and value. A later claim is skipped and named; all else is served.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Iterator
+from dataclasses import dataclass, replace
+
+from l3agent.exceptions import InvalidState
+from l3agent.model.states import (
+    MAIN_TABLE,
+    FloatingIP,
+    Interface,
+    NamespaceKind,
+    NamespaceState,
+    Neighbour,
+    PolicyRule,
+    Port,
+    Route,
+    RouterState,
+)
+from l3agent.model.wire_namespace import pack_namespace, unpack_namespace
+
+_ROUTER = "the router"
+
+
+@dataclass(frozen=True, slots=True)
+class PortAddress:
+    """A further address of a port of the router."""
+
+    device: str
+    interface: Interface
+
+
+Addable = Route | PolicyRule | Neighbour | FloatingIP | PortAddress
+
+
+@dataclass(frozen=True, slots=True)
+class Addition:
+    """One object that an extension adds to a router.
+
+    :param source: name of the extension; warnings name it.
+    :param role: kind of the namespace that the object belongs to.
+    """
+
+    source: str
+    role: NamespaceKind
+    value: Addable
+
+
+def merge_additions(state: RouterState, additions: Iterable[Addition]) -> RouterState:
+    """Return a router with its additions; the result does not depend on their order.
+
+    An addition is skipped and named in the warnings of the router if the router has no namespace of its role, if it
+    claims an object that another addition or the router itself has, or if its value is not valid in that namespace.
+    """
+    chosen = sorted(set(additions), key=_order)
+    if not chosen:
+        return state
+    warnings: list[str] = []
+    namespaces = tuple(
+        _merge(one, [addition for addition in chosen if addition.role == one.kind], warnings)
+        for one in state.namespaces
+    )
+    roles = {one.kind for one in namespaces}
+    warnings += [_skipped(one, f"the router has no {one.role} namespace") for one in chosen if one.role not in roles]
+    return replace(state, namespaces=namespaces, warnings=tuple(sorted({*state.warnings, *warnings})))
+
+
+def _merge(state: NamespaceState, additions: Iterable[Addition], warnings: list[str]) -> NamespaceState:
+    owners = dict.fromkeys(_claims_of_namespace(state), _ROUTER)
+    for addition in additions:
+        claims = _claims(addition.value)
+        reason = _invalid(state, addition.value)
+        rival = next((owners[claim] for claim in claims if claim in owners), None)
+        if reason is not None:
+            warnings.append(_skipped(addition, reason))
+        elif rival is not None:
+            warnings.append(_skipped(addition, f"{rival} has this object"))
+        else:
+            owners |= dict.fromkeys(claims, addition.source)
+            state = _add(state, addition.value)
+    return state
+
+
+def _order(addition: Addition) -> tuple[str, str, str]:
+    return addition.source, addition.role, _text(addition.value)
+
+
+def _claims(value: Addable) -> tuple[Hashable, ...]:
+    """Return the identities of the objects that a value makes: no two values may have one of them."""
+    match value:
+        case Route(destination, _, table):
+            return (("route", table, destination),)
+        case PolicyRule():
+            return (("rule", value),)
+        case Neighbour(device, address):
+            return (("neighbour", device, address),)
+        case FloatingIP(floating, fixed):
+            return ("address", floating), ("fixed", fixed)
+        case PortAddress(_, interface):
+            connected = ("route", MAIN_TABLE, interface.network)
+            single = interface.network.prefixlen == interface.max_prefixlen
+            return (("address", interface.ip),) if single else (("address", interface.ip), connected)
+
+
+def _claims_of_namespace(state: NamespaceState) -> Iterator[Hashable]:
+    values: Iterable[Addable] = (*state.routes, *state.rules, *state.neighbours, *state.floating_ips)
+    addresses = (PortAddress(port.device, one) for port in state.all_ports() for one in port.addresses)
+    for value in (*values, *addresses):
+        yield from _claims(value)
+
+
+def _invalid(state: NamespaceState, value: Addable) -> str | None:
+    """Return why a value is not valid in a namespace, None if it is."""
+    if isinstance(value, FloatingIP) and state.gateway is None:
+        return "the namespace has no gateway port"
+    if isinstance(value, PortAddress) and (reason := _invalid_address(state.all_ports(), value)) is not None:
+        return reason
+    # The data plane refuses a state as a whole if one value is invalid: the same check, on this value alone.
+    alone = NamespaceState(state.kind, state.id, ports=state.ports, gateway=state.gateway)
+    try:
+        unpack_namespace(state.kind, state.id, pack_namespace(_add(alone, value)))
+    except InvalidState as error:
+        return str(error)
+    return None
+
+
+def _invalid_address(ports: Iterable[Port], value: PortAddress) -> str | None:
+    network = value.interface.network
+    if all(port.device != value.device for port in ports):
+        return f"the namespace has no device {value.device}"
+    others = (one.network for port in ports if port.device != value.device for one in port.addresses)
+    overlapped = next((one for one in others if one.version == network.version and one.overlaps(network)), None)
+    return None if overlapped is None else f"it overlaps {overlapped} of another port"
+
+
+def _add(state: NamespaceState, value: Addable) -> NamespaceState:
+    match value:
+        case Route():
+            return replace(state, routes=state.routes | {value})
+        case PolicyRule():
+            return replace(state, rules=state.rules | {value})
+        case Neighbour():
+            return replace(state, neighbours=state.neighbours | {value})
+        case FloatingIP():
+            return replace(state, floating_ips=state.floating_ips | {value})
+        case PortAddress(device, interface):
+            ports = {_with_address(port, interface) if port.device == device else port for port in state.ports}
+            gateway = state.gateway
+            if gateway is not None and gateway.device == device:
+                gateway = _with_address(gateway, interface)
+            return replace(state, ports=frozenset(ports), gateway=gateway)
+
+
+def _with_address(port: Port, interface: Interface) -> Port:
+    return replace(port, addresses=port.addresses | {interface})
+
+
+def _skipped(addition: Addition, reason: str) -> str:
+    return f"extension {addition.source}: {_text(addition.value)} skipped: {reason}"
+
+
+def _text(value: Addable) -> str:
+    """Return one line that names a value; different values have different lines."""
+    match value:
+        case Route(destination, hops, table):
+            vias = sorted(f"dev {hop.device}" if hop.via is None else f"via {hop.via} dev {hop.device}" for hop in hops)
+            return f"route to {destination} table {table} {', '.join(vias)}"
+        case PolicyRule(priority, table, source, device):
+            incoming = "" if device is None else f" iif {device}"
+            return f"rule {priority} from {'all' if source is None else source}{incoming} table {table}"
+        case Neighbour(device, address, mac):
+            return f"neighbour {address} at {device} ({mac})"
+        case FloatingIP(floating, fixed):
+            return f"floating IP {floating} for {fixed}"
+        case PortAddress(device, interface):
+            return f"address {interface} at {device}"
