@@ -17,7 +17,6 @@ from collections.abc import Callable, Iterable, Mapping, Set
 from typing import Any, TypeVar
 
 import eventlet
-from eventlet.event import Event
 from oslo_log import log as logging
 
 from l3agent.agent.batch_fetch import BatchSize
@@ -28,6 +27,7 @@ from l3agent.agent.plugin_api import L3PluginApi
 from l3agent.agent.processing_queue import ResourceProcessingQueue
 from l3agent.agent.resource_update import PRIORITY_FULL_SYNC, Action
 from l3agent.agent.router_info import importance
+from l3agent.agent.sync_requests import SyncRequests
 from l3agent.exceptions import InvalidAnswer, ServerUnavailable, TransientError
 from l3agent.rpc import FailureLog
 
@@ -44,8 +44,9 @@ class _Restart(Exception):
 
 
 class FullSync:
-    """Runs requested full syncs.
+    """Runs requested full syncs, one at a time.
 
+    :param requests: the requests, which also record the progress.
     :param local_ids: returns the ids of all local routers, managed or only in the kernel.
     :param is_managed: returns True if this agent manages a router; the other local routers are orphans.
     :param rank: returns the rank of a router by id; low ranks are fetched first.
@@ -63,6 +64,7 @@ class FullSync:
         self,
         plugin: L3PluginApi,
         queue: ResourceProcessingQueue,
+        requests: SyncRequests,
         *,
         local_ids: Callable[[], Iterable[str]],
         is_managed: Callable[[str], bool],
@@ -78,6 +80,7 @@ class FullSync:
     ) -> None:
         self._plugin = plugin
         self._queue = queue
+        self._requests = requests
         self._local_ids = local_ids
         self._is_managed = is_managed
         self._rank = rank
@@ -92,71 +95,34 @@ class FullSync:
         self._is_complete = True
         self._retry_min, self._retry_max = retry_min, retry_max
         self._chunk = BatchSize(CHUNK_MAX, CHUNK_MIN)
-        self._unprocessed: set[str] = set()
-        # Requests are numbered: the last one requested, the last one whose delay has expired, the last one done.
-        self._requested = self._due = self._done = 0
-        self._more_due = Event()
-        self._reasons: list[str] = []
         self._runner: Any = None
         self._orphan_timer: Any = None
-        #: Full syncs completed since the start of the process.
-        self.completed = 0
         #: Called at the end of each with its seconds and ``ok``, or ``restarted`` if another was requested meanwhile.
         self.observers: list[Callable[[str, float], object]] = []
 
-    @property
-    def in_sync(self) -> bool:
-        """Return True if a full sync is complete, none is requested, and each router it enqueued was processed."""
-        return self.completed > 0 and self._done == self._requested and not self._unprocessed
-
-    def request(self, reason: str, *, delay: float = 0.0) -> None:
-        """Request a full sync. One in progress restarts, as its results may be stale; a delayed request is shared.
-
-        :param delay: seconds to wait first, so that the agents of a site do not call at once.
-        """
-        if delay and self._requested > self._due:
-            LOG.debug("A full sync is already scheduled: %s", reason)
-            return
-        LOG.debug("Full sync in %.1f s: %s", delay, reason)
-        self._requested += 1
-        self._reasons.append(reason)
-        eventlet.spawn_after(delay, self._mark_due, self._requested)
-
     def ensure_running(self) -> None:
         """Ensure that a greenthread runs requested full syncs; request the periodic one when it is due."""
-        if self.in_sync and time.monotonic() >= self._next:
-            self.request(self._next_reason)
+        if self._requests.in_sync and time.monotonic() >= self._next:
+            self._requests.request(self._next_reason)
         if self._runner is None or self._runner.dead:
             self._runner = eventlet.spawn(self._run)
 
     def stop(self) -> None:
-        """Cancel the full sync in progress."""
-        self._requested = self._due = self._done
+        """Cancel the full sync in progress, and all requests."""
+        self._requests.cancel_all()
         for greenthread in (self._runner, self._orphan_timer):
             if greenthread is not None:
                 greenthread.kill()
 
-    def mark_processed(self, router_id: str) -> None:
-        """Record that a router was processed, successfully or not."""
-        self._unprocessed.discard(router_id)
-
-    def _mark_due(self, request: int) -> None:
-        if request > self._requested:
-            return
-        self._due = max(self._due, request)
-        more_due, self._more_due = self._more_due, Event()
-        more_due.send()
-        self.ensure_running()
-
     def _run(self) -> None:
-        while self._done < self._due:
-            request, started = self._due, time.monotonic()
+        while True:
+            request, started = self._requests.next_due(), time.monotonic()
             try:
                 self._synchronize(request)
             except _Restart:
                 self._notify("restarted", started)
                 continue
-            self._done = request
+            self._requests.finish(request)
             self._notify("ok", started)
 
     def _notify(self, result: str, started: float) -> None:
@@ -183,15 +149,14 @@ class FullSync:
             self._orphans.discard(removed)
             for router_id in removed:
                 self._enqueue(router_id, Action.UNSCHEDULE, sequence)
-        self.completed += 1
+        self._requests.completed += 1
         is_mass = self._guard.is_suspicious(len(removed), len(local - kept))
         self._follow_up.update(is_suspicious=is_mass or not self._is_complete, found_new=bool(named - local))
         self._schedule_next()
         seconds = time.monotonic() - started
-        reasons, self._reasons = dict.fromkeys(self._reasons), []
         LOG.info(
             "Full sync complete (%s): %d routers, %d to be removed, %.3f s",
-            "; ".join(reasons),
+            self._requests.pop_reasons(),
             len(named),
             len(removed),
             seconds,
@@ -216,7 +181,9 @@ class FullSync:
                 held,
                 self._guard.confirm_interval,
             )
-            self.request(f"the removal of {held} routers needs a second answer", delay=self._guard.confirm_interval)
+            self._requests.request(
+                f"the removal of {held} routers needs a second answer", delay=self._guard.confirm_interval
+            )
         return removed
 
     def _within_grace(self, missing: set[str]) -> set[str]:
@@ -229,7 +196,7 @@ class FullSync:
             # A timer instead of a delayed request: the node is in sync meanwhile.
             if self._orphans.grace_period > 0 and (self._orphan_timer is None or self._orphan_timer.dead):
                 self._orphan_timer = eventlet.spawn_after(
-                    self._orphans.grace_period, self.request, "the time of orphans is over"
+                    self._orphans.grace_period, self._requests.request, "the time of orphans is over"
                 )
         return kept
 
@@ -237,7 +204,7 @@ class FullSync:
         """Run one step until it succeeds, with back-off; the results of earlier steps are kept."""
         delay = self._retry_min
         while True:
-            if self._due > request:
+            if self._requests.is_superseded(request):
                 raise _Restart
             try:
                 return step()
@@ -246,7 +213,7 @@ class FullSync:
             except Exception as exc:
                 self._failures.exception(f"full sync: {exc!r}", "Full sync: retrying in %.1f s", delay)
             self._on_failure()
-            self._more_due.wait(timeout=delay)
+            self._requests.wait_for_more(delay)
             delay = min(delay * 2, self._retry_max)
 
     def _fetch_chunk(self, missing: list[str]) -> set[str]:
@@ -284,4 +251,4 @@ class FullSync:
     ) -> None:
         is_queued = self._queue.add(router_id, action, PRIORITY_FULL_SYNC, resource=resource, sequence=sequence)
         if is_queued and not self._queue.is_suspended(router_id):
-            self._unprocessed.add(router_id)
+            self._requests.mark_enqueued(router_id)

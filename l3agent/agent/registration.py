@@ -27,6 +27,7 @@ class Registration:
     """Keeps the row of this agent in the server's table alive.
 
     :param conf: the parsed options.
+    :param contact: since when the server has considered this agent alive; the answers to reports are recorded there.
     :param routers: returns the routers of this node.
     :param ha_routers: fetches the number of HA routers of this node; None if the server does not support that.
     :param admin: returns the maintenance state of this node; reported unless it is ``serving``.
@@ -40,6 +41,7 @@ class Registration:
         host: str,
         transport: Any,
         *,
+        contact: ServerContact,
         routers: Callable[[], Iterable[RouterInfo]],
         ha_routers: Callable[[], int | None],
         on_ha_routers: Callable[[], None],
@@ -47,8 +49,7 @@ class Registration:
         on_revived: Callable[[], None],
     ) -> None:
         self._conf = conf
-        #: Since when the server has considered this agent alive.
-        self.contact = ServerContact(limit=2 * conf.AGENT.report_interval)
+        self._contact = contact
         self._routers = routers
         self._ha_routers = ha_routers
         self._on_ha_routers = on_ha_routers
@@ -70,7 +71,7 @@ class Registration:
     def report(self) -> None:
         """Send a state report."""
         sent = time.monotonic()
-        self.contact.record(self._reporter.report(), sent)
+        self._contact.record(self._reporter.report(), sent)
 
     def ensure_registered(self) -> None:
         """Send a state report and require its success: the server hands out routers to registered agents only.

@@ -23,10 +23,13 @@ from oslo_reports.guru_meditation_report import TextGuruMeditation
 from oslo_reports.models.with_default_views import ModelWithDefaultViews
 
 from l3agent import __version__
+from l3agent.agent.composition import compose
 from l3agent.agent.dataplane_client import DataplaneClient
 from l3agent.agent.dataplane_process import DataplaneProcess
 from l3agent.agent.l3_agent import L3NATAgent
+from l3agent.agent.operator_actions import OperatorActions
 from l3agent.agent.registration import BINARY, L3_AGENT_TOPIC
+from l3agent.agent.view import AgentView
 from l3agent.cmd.config_files import describe_sources
 from l3agent.cmd.dataplane_command import dataplane_program
 from l3agent.cmd.neutron_options import ineffective_options, legacy_transport_url
@@ -116,10 +119,11 @@ def _run(conf: Any) -> int:
     transport = get_transport(conf, _LOCAL if conf.standalone.topology else legacy_transport_url(conf))
     _record_messages(conf, transport)
     dataplane = DataplaneClient(conf.dataplane.socket, timeout=conf.dataplane.timeout, process=_dataplane_process(conf))
-    agent = L3NATAgent(conf, conf.host, dataplane=dataplane, transport=transport)
+    agent = L3NATAgent(conf, conf.host, compose(conf, conf.host, dataplane=dataplane, transport=transport))
+    view, actions = AgentView(agent), OperatorActions(agent)
     standalone = _standalone_services(conf, transport, dataplane)
     topology_context = _topology_context(standalone)
-    control = ControlSocket(control_socket, build_operations(agent, dataplane, topology_context))
+    control = ControlSocket(control_socket, build_operations(view, actions, dataplane, topology_context))
     service = Service.create(
         binary=BINARY,
         topic=L3_AGENT_TOPIC,
@@ -133,11 +137,11 @@ def _run(conf: Any) -> int:
     )
     launcher = launch(conf, [], restart_method="mutate")
     # Control socket and HTTP server start first, so that they answer while the agent waits for its broker.
-    http = _http_services(conf, launcher, service, agent, dataplane, topology_context)
-    once = [RunOnce(agent, wait=conf.wait, end=launcher.services.request_stop)] if conf.once else []
+    http = _http_services(conf, launcher, service, view, dataplane, topology_context)
+    once = [RunOnce(view, wait=conf.wait, end=launcher.services.request_stop)] if conf.once else []
     for one in (control, *http, *once, *standalone, service):
         launcher.launch_service(one)
-    TextGuruMeditation.register_section(TITLE, lambda: ModelWithDefaultViews(summary(agent, dataplane)))
+    TextGuruMeditation.register_section(TITLE, lambda: ModelWithDefaultViews(summary(view, dataplane)))
     try:
         dataplane.start()
         return int(launcher.wait())
@@ -160,26 +164,26 @@ def _http_services(
     conf: Any,
     launcher: Any,
     service: Service,
-    agent: L3NATAgent,
+    view: AgentView,
     dataplane: DataplaneClient,
     topology_context: TopologyContext,
 ) -> list[Any]:
     """Return the HTTP server and the history; empty if ``[http] port`` is 0."""
     if not conf.http.port:
         return []
-    metrics = Metrics(agent, dataplane, reload_succeeded=lambda: launcher.is_config_current)
+    metrics = Metrics(view, dataplane, reload_succeeded=lambda: launcher.is_config_current)
     launcher.hub_monitor.observers.append(metrics.observe_hub_lag)
     on_result(service.transport, metrics.count_message)
     health = Health(
-        agent,
+        view,
         dataplane,
         hub_lag=lambda: launcher.hub_monitor.lag_s,
         unhealthy=launcher.services.list_unhealthy,
         broker_connected=lambda: service.conn is not None and service.conn.connected,
     )
-    history = History(agent)
-    topology = TopologyEncoder(agent, topology_context)
-    pages = build_pages(agent.host, lambda: status(agent, dataplane), topology.encode, metrics, health, history)
+    history = History(view)
+    topology = TopologyEncoder(view, topology_context)
+    pages = build_pages(view.host, lambda: status(view, dataplane), topology.encode, metrics, health, history)
     server = HttpServer(conf.http.bind_address, conf.http.port, pages, allow_remote=conf.http.allow_remote)
     return [server, history]
 

@@ -11,7 +11,8 @@ from typing import Any
 import eventlet
 
 from l3agent.agent.dataplane_client import DataplaneClient
-from l3agent.agent.l3_agent import L3NATAgent
+from l3agent.agent.operator_actions import OperatorActions
+from l3agent.agent.view import AgentView
 from l3agent.exceptions import L3AgentError
 from l3agent.ops.control import Operation
 from l3agent.ops.replay import replay
@@ -24,21 +25,23 @@ TopologyContext = Callable[[], tuple[list[Mapping[str, Any]], Mapping[str, str]]
 
 
 def build_operations(
-    agent: L3NATAgent, dataplane: DataplaneClient, topology_context: TopologyContext = lambda: ([], {})
+    agent: AgentView,
+    actions: OperatorActions,
+    dataplane: DataplaneClient,
+    topology_context: TopologyContext = lambda: ([], {}),
 ) -> dict[str, Operation]:
     """Return the operations of an agent by name."""
-    admin = agent.maintenance
     return {
         "status": lambda request: status(agent, dataplane),
         "plan": lambda request: plans(agent, dataplane, _router_or_all(request)),
         "show": lambda request: {"router": show(agent, dataplane, _router(request))},
         "traffic": lambda request: {"routers": traffic(agent, dataplane, _router_or_all(request))},
         "topology": lambda request: topology(agent, *topology_context()),
-        "resync": lambda request: _resync(agent, dataplane, _router_or_all(request)),
-        "replay": lambda request: {"replay": replay(agent, _router(request), _timeout(request))},
-        "pause": lambda request: _call_for_router(admin.pause, _router(request)),
-        "resume": lambda request: _call_for_router(admin.resume, _router(request)),
-        "drain": lambda request: _drain(agent, bool(request.get("undo", False))),
+        "resync": lambda request: _resync(agent, actions, dataplane, _router_or_all(request)),
+        "replay": lambda request: {"replay": replay(agent, actions, _router(request), _timeout(request))},
+        "pause": lambda request: _call_for_router(actions.pause, _router(request)),
+        "resume": lambda request: _call_for_router(actions.resume, _router(request)),
+        "drain": lambda request: _drain(agent, actions, bool(request.get("undo", False))),
         "stop": lambda request: _stop(agent),
     }
 
@@ -66,37 +69,39 @@ def _call_for_router(step: Callable[[str], None], router_id: str) -> Mapping[str
     return {}
 
 
-def _resync(agent: L3NATAgent, dataplane: DataplaneClient, router_id: str | None) -> Mapping[str, Any]:
+def _resync(
+    agent: AgentView, actions: OperatorActions, dataplane: DataplaneClient, router_id: str | None
+) -> Mapping[str, Any]:
     """Fetch from the server and observe the kernel again, without any cached state.
 
     :raises DataplaneUnavailable: the data plane does not answer.
     """
-    dataplane.invalidate(None if router_id is None else agent.routers.keys(router_id))
+    dataplane.invalidate(None if router_id is None else agent.router_keys(router_id))
     if router_id is None:
-        agent.full_sync.request("requested by an operator")
+        actions.request_full_sync("requested by an operator")
     else:
-        agent.routers_updated(None, [router_id])
+        actions.update_router(router_id)
     return {}
 
 
-def _stop(agent: L3NATAgent) -> Mapping[str, Any]:
+def _stop(agent: AgentView) -> Mapping[str, Any]:
     """Stop the agent as SIGTERM does, after the answer was sent.
 
     :raises L3AgentError: the stop would remove all routers.
     """
-    if agent.conf.cleanup_on_shutdown:
+    if agent.cleanup_on_shutdown:
         raise L3AgentError("cleanup_on_shutdown is on: a stop removes all routers; to remove them, send SIGTERM")
     eventlet.spawn_after(_STOP_DELAY_S, os.kill, os.getpid(), signal.SIGTERM)
     return {"pid": os.getpid()}
 
 
-def _drain(agent: L3NATAgent, undo: bool) -> Mapping[str, Any]:
-    before = agent.maintenance.state
+def _drain(agent: AgentView, actions: OperatorActions, undo: bool) -> Mapping[str, Any]:
+    before = agent.admin
     if undo:
-        agent.maintenance.undrain()
+        actions.undrain()
     else:
-        agent.maintenance.drain()
-    state = agent.maintenance.state
+        actions.drain()
+    state = agent.admin
     if state != before or state == "drained":
-        agent.report_soon()
+        actions.report_soon()
     return {"admin": state, "queue": agent.queue.counts()}

@@ -7,7 +7,7 @@ from collections import Counter
 from typing import Any
 
 from l3agent.agent.dataplane_client import DataplaneClient
-from l3agent.agent.l3_agent import L3NATAgent
+from l3agent.agent.view import AgentView
 from l3agent.ops.status import count_unserved_features
 
 TITLE = "L3 agent"
@@ -15,18 +15,18 @@ TITLE = "L3 agent"
 _WARNINGS_SHOWN = 10
 
 
-def summary(agent: L3NATAgent, dataplane: DataplaneClient) -> dict[str, Any]:
+def summary(agent: AgentView, dataplane: DataplaneClient) -> dict[str, Any]:
     """Return the state of the agent: queue, workers with their age, routers by status, the last error of each.
 
     All values are in memory: the report must not depend on a data plane or server that hangs.
     """
     routers = agent.router_info.values()
     return {
-        "full sync": {"in sync": agent.full_sync.in_sync, "completed": agent.full_sync.completed},
+        "full sync": {"in sync": agent.in_sync, "completed": agent.full_syncs},
         "queue": {**agent.queue.counts(), "oldest": f"{agent.queue.longest_wait():.3f} s"},
         "workers": {
-            "size": agent.pool.size,
-            "busy": {router_id: f"{age:.3f} s" for router_id, age in agent.in_flight.ages().items()},
+            "size": agent.worker_count,
+            "busy": {router_id: f"{age:.3f} s" for router_id, age in agent.busy_workers.items()},
             "stuck": agent.stuck(),
         },
         "data plane": {"connected": dataplane.connected, "pid": dataplane.pid},
@@ -38,6 +38,6 @@ def summary(agent: L3NATAgent, dataplane: DataplaneClient) -> dict[str, Any]:
             for info in routers
             if info.state is not None and info.state.warnings
         },
-        "held by the mass-deletion guard": sorted(agent.mass_delete_guard.held),
-        "last failures": [f"{one['router']}: {one['error']}" for one in list(agent.results.errors)[-10:]],
+        "held by the mass-deletion guard": agent.held,
+        "last failures": [f"{one['router']}: {one['error']}" for one in agent.recent_errors[-10:]],
     }

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from l3agent.agent.dataplane_client import DataplaneClient
-from l3agent.agent.l3_agent import L3NATAgent
 from l3agent.agent.registration import BINARY
+from l3agent.agent.view import AgentView
 
 #: Maximum lag of the eventlet hub in seconds.
 MAX_HUB_LAG_S = 1.0
@@ -27,7 +27,7 @@ class Health:
 
     def __init__(
         self,
-        agent: L3NATAgent,
+        agent: AgentView,
         dataplane: DataplaneClient,
         *,
         hub_lag: Callable[[], float],
@@ -53,7 +53,7 @@ class Health:
         """Return the reasons why router updates do not reach the kernel."""
         checks = {
             "broker: not connected": self._broker_connected(),
-            "full sync: none has completed yet": self._agent.full_sync.completed > 0,
+            "full sync: none has completed yet": self._agent.full_syncs > 0,
             f"data plane: not connected: {self._dataplane.reason}": self._dataplane.connected,
         }
         return [reason for reason, passed in checks.items() if not passed]

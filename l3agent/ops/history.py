@@ -8,8 +8,8 @@ import time
 from collections import deque
 from typing import Any
 
-from l3agent.agent.l3_agent import L3NATAgent
 from l3agent.agent.results import UpdateResult
+from l3agent.agent.view import AgentView
 from l3agent.service import ThreadGroup
 
 #: Seconds between two samples, and number of samples kept: ten minutes.
@@ -19,13 +19,13 @@ INTERVAL_S, SAMPLES = 2.0, 300
 class History:
     """A service that samples an agent periodically."""
 
-    def __init__(self, agent: L3NATAgent) -> None:
+    def __init__(self, agent: AgentView) -> None:
         self.tg = ThreadGroup()
         self._agent = agent
         self._samples: deque[dict[str, float]] = deque(maxlen=SAMPLES)
         self._seconds: list[float] = []
         self._failed = 0
-        agent.results.observers.append(self._record_update)
+        agent.result_observers.append(self._record_update)
 
     def start(self) -> None:
         """Start the timer."""
@@ -59,7 +59,7 @@ class History:
 
     def values(self) -> dict[str, Any]:
         """Return the samples and the last failed updates, both in chronological order."""
-        return {"interval": INTERVAL_S, "samples": list(self._samples), "errors": list(self._agent.results.errors)}
+        return {"interval": INTERVAL_S, "samples": list(self._samples), "errors": self._agent.recent_errors}
 
     def _record_update(self, result: UpdateResult) -> None:
         if result.status == "ok":

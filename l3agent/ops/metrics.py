@@ -19,9 +19,9 @@ from prometheus_client.registry import Collector
 
 from l3agent import __version__
 from l3agent.agent.dataplane_client import DataplaneClient
-from l3agent.agent.l3_agent import L3NATAgent
 from l3agent.agent.resource_update import PRIORITY_FULL_SYNC, PRIORITY_RPC
 from l3agent.agent.results import UpdateResult
+from l3agent.agent.view import AgentView
 from l3agent.exceptions import L3AgentError
 from l3agent.ops.status import count_routers_with_skipped_parts, count_unserved_features
 
@@ -45,7 +45,7 @@ class Metrics:
     :param reload_succeeded: returns True if the last reload of the configuration succeeded.
     """
 
-    def __init__(self, agent: L3NATAgent, dataplane: DataplaneClient, reload_succeeded: Callable[[], bool]) -> None:
+    def __init__(self, agent: AgentView, dataplane: DataplaneClient, reload_succeeded: Callable[[], bool]) -> None:
         # A second series per counter, with its creation time, would double the counters and no alert reads it.
         prometheus_client.disable_created_metrics()
         self.registry = CollectorRegistry()
@@ -97,8 +97,8 @@ class Metrics:
         self._drift_operations = 0
         ProcessCollector(registry=self.registry)
         self.registry.register(_StateCollector(agent, dataplane, reload_succeeded, lambda: self._drift_operations))
-        agent.results.observers.append(self._record_update)
-        agent.full_sync.observers.append(self._record_full_sync)
+        agent.result_observers.append(self._record_update)
+        agent.full_sync_observers.append(self._record_full_sync)
 
     def render(self) -> bytes:
         """Return all metrics in the text format of Prometheus."""
@@ -131,7 +131,7 @@ class _StateCollector(Collector):  # type: ignore[misc]
 
     def __init__(
         self,
-        agent: L3NATAgent,
+        agent: AgentView,
         dataplane: DataplaneClient,
         reload_succeeded: Callable[[], bool],
         drift_operations: Callable[[], int],
@@ -184,30 +184,30 @@ class _StateCollector(Collector):  # type: ignore[misc]
             "Age of the oldest update waiting for a worker.",
             agent.queue.longest_wait(),
         )
-        yield GaugeMetricFamily("l3agent_workers", "Workers, busy and idle.", agent.pool.size)
-        yield GaugeMetricFamily("l3agent_workers_busy", "Workers that process a router.", len(agent.in_flight))
+        yield GaugeMetricFamily("l3agent_workers", "Workers, busy and idle.", agent.worker_count)
+        yield GaugeMetricFamily("l3agent_workers_busy", "Workers that process a router.", len(agent.busy_workers))
         yield GaugeMetricFamily(
             "l3agent_workers_oldest_seconds",
             "Age of the longest-running update.",
-            max(agent.in_flight.ages().values(), default=0.0),
+            max(agent.busy_workers.values(), default=0.0),
         )
         yield GaugeMetricFamily(
-            "l3agent_in_sync", "1 if every router of the last full sync is processed, else 0.", agent.full_sync.in_sync
+            "l3agent_in_sync", "1 if every router of the last full sync is processed, else 0.", agent.in_sync
         )
         yield GaugeMetricFamily(
             "l3agent_mass_delete_held",
             "Routers missing from the server's answer and kept until a second answer confirms their removal.",
-            len(agent.mass_delete_guard.held),
+            len(agent.held),
         )
         yield CounterMetricFamily(
             "l3agent_mass_delete_suspected_answers",
             "Answers of the server that would have removed many routers at once.",
-            agent.mass_delete_guard.suspected_answers,
+            agent.suspected_answers,
         )
         yield GaugeMetricFamily(
             "l3agent_orphans",
             "Unknown router namespaces kept during the grace period.",
-            len(agent.orphans.ages()),
+            len(agent.orphans),
         )
         yield GaugeMetricFamily(
             "l3agent_config_last_reload_successful",

@@ -15,15 +15,16 @@ import eventlet
 from eventlet.event import Event
 from eventlet.semaphore import Semaphore
 
-from l3agent.agent.l3_agent import L3NATAgent
+from l3agent.agent.operator_actions import OperatorActions
 from l3agent.agent.results import UpdateResult
+from l3agent.agent.view import AgentView
 from l3agent.exceptions import InProgress, L3AgentError
 
 _PACKAGE = "l3agent"
 _CAPTURE_LOCK = Semaphore()
 
 
-def replay(agent: L3NATAgent, router_id: str, timeout: float) -> dict[str, Any]:
+def replay(agent: AgentView, actions: OperatorActions, router_id: str, timeout: float) -> dict[str, Any]:
     """Fetch a router from the server again and apply it, through the queue as any other update.
 
     :param timeout: seconds for the update, without the wait for other replays.
@@ -31,12 +32,12 @@ def replay(agent: L3NATAgent, router_id: str, timeout: float) -> dict[str, Any]:
     :raises L3AgentError: the router is paused, or the agent is drained.
     :raises InProgress: the update did not finish in time; it continues.
     """
-    if router_id in agent.maintenance.paused:
+    if router_id in agent.paused:
         raise L3AgentError(f"router {router_id}: paused; `l3-agentctl resume` it first")
-    if agent.maintenance.state != "serving":
+    if agent.admin != "serving":
         raise L3AgentError("the agent is drained; `l3-agentctl drain --undo` first")
     with _capture_log(router_id) as lines:
-        result = _await_result(agent, router_id, timeout)
+        result = _await_result(agent, actions, router_id, timeout)
     return {
         "action": result.action,
         "result": result.status,
@@ -47,7 +48,7 @@ def replay(agent: L3NATAgent, router_id: str, timeout: float) -> dict[str, Any]:
     }
 
 
-def _await_result(agent: L3NATAgent, router_id: str, timeout: float) -> UpdateResult:
+def _await_result(agent: AgentView, actions: OperatorActions, router_id: str, timeout: float) -> UpdateResult:
     done, in_progress = Event(), int(agent.queue.is_processing(router_id))
 
     def on_result(result: UpdateResult) -> None:
@@ -58,14 +59,14 @@ def _await_result(agent: L3NATAgent, router_id: str, timeout: float) -> UpdateRe
             else:
                 done.send(result)
 
-    agent.results.observers.append(on_result)
+    agent.result_observers.append(on_result)
     try:
-        agent.routers_updated(None, [router_id])
+        actions.update_router(router_id)
         with eventlet.Timeout(timeout, InProgress(f"router {router_id}: not processed within {timeout:g} s")):
             result: UpdateResult = done.wait()
             return result
     finally:
-        agent.results.observers.remove(on_result)
+        agent.result_observers.remove(on_result)
 
 
 class _LineCollector(logging.Handler):

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import eventlet
 from oslo_log import log as logging
 
-from l3agent.agent.l3_agent import L3NATAgent
+from l3agent.agent.view import AgentView
 from l3agent.service import ThreadGroup
 
 LOG = logging.getLogger(__name__)
@@ -27,7 +27,7 @@ class RunOnce:
 
     binary = "l3agent-once"
 
-    def __init__(self, agent: L3NATAgent, *, wait: float, end: Callable[[int], None]) -> None:
+    def __init__(self, agent: AgentView, *, wait: float, end: Callable[[int], None]) -> None:
         self.tg = ThreadGroup()
         self._agent = agent
         self._wait = wait
@@ -49,7 +49,7 @@ class RunOnce:
         """Do nothing: no option changes on reload."""
 
     def _run(self) -> None:
-        if not self._wait_until(lambda: self._agent.full_sync.completed > 0, self._wait):
+        if not self._wait_until(lambda: self._agent.full_syncs > 0, self._wait):
             LOG.error("No full sync within %g s: the broker, the server or the data plane is unavailable", self._wait)
             self._end(EX_UNAVAILABLE)
             return
@@ -76,7 +76,7 @@ class RunOnce:
         return not counts["waiting"] and not counts["processing"]
 
     def _is_synced_and_idle(self) -> bool:
-        return self._agent.full_sync.in_sync and self._is_idle()
+        return self._agent.in_sync and self._is_idle()
 
     def _exit_status(self) -> int:
         failed = {info.id: info.error for info in self._agent.router_info.values() if info.status == "error"}

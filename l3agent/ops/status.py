@@ -10,8 +10,8 @@ from typing import Any
 
 from l3agent import __version__
 from l3agent.agent.dataplane_client import DataplaneClient
-from l3agent.agent.l3_agent import L3NATAgent
 from l3agent.agent.router_info import RouterInfo
+from l3agent.agent.view import AgentView
 from l3agent.exceptions import ApplyError, L3AgentError
 from l3agent.model.router_keys import merge_counters, merge_inspections, merge_reports, requests
 from l3agent.model.states import Report, RouterState
@@ -23,25 +23,25 @@ _SHOWN_OPERATIONS = 10
 _SHOWN_WARNINGS = 10
 
 
-def status(agent: L3NATAgent, dataplane: DataplaneClient) -> dict[str, Any]:
+def status(agent: AgentView, dataplane: DataplaneClient) -> dict[str, Any]:
     """Return the state of the agent, its queue, its workers, its data plane and each of its routers."""
     return {
         "version": __version__,
         "host": agent.host,
         # The same clock as `updated_at` of a router, so that a reader can compute ages without a common time of day.
         "now": time.monotonic(),
-        "in_sync": agent.full_sync.in_sync,
-        "full_syncs": agent.full_sync.completed,
-        "admin": agent.maintenance.state,
-        "paused": sorted(agent.maintenance.paused),
+        "in_sync": agent.in_sync,
+        "full_syncs": agent.full_syncs,
+        "admin": agent.admin,
+        "paused": sorted(agent.paused),
         "queue": agent.queue.counts(),
         "failures": _failures(agent),
-        "orphans": agent.orphans.ages(),
+        "orphans": agent.orphans,
         "mass_delete": {
-            "held": sorted(agent.mass_delete_guard.held),
-            "suspected_answers": agent.mass_delete_guard.suspected_answers,
+            "held": agent.held,
+            "suspected_answers": agent.suspected_answers,
         },
-        "workers": {"size": agent.pool.size, "busy": len(agent.in_flight)},
+        "workers": {"size": agent.worker_count, "busy": len(agent.busy_workers)},
         "dataplane": {
             "connected": dataplane.connected,
             "pid": dataplane.pid,
@@ -49,25 +49,25 @@ def status(agent: L3NATAgent, dataplane: DataplaneClient) -> dict[str, Any]:
             "reason": dataplane.reason,
         },
         "routers": {router_id: _router_status(agent, info) for router_id, info in agent.router_info.items()},
-        "removed": list(agent.routers.recent_removals),
+        "removed": agent.recent_removals,
         "unserved_features": count_unserved_features(agent),
     }
 
 
-def count_unserved_features(agent: L3NATAgent) -> dict[str, int]:
+def count_unserved_features(agent: AgentView) -> dict[str, int]:
     """Return the number of routers that request a feature this agent does not serve, for every such feature."""
     states = [info.state for info in agent.router_info.values() if info.state is not None]
     return {feature: sum(feature in state.unserved_features for state in states) for feature in FEATURES}
 
 
-def count_routers_with_skipped_parts(agent: L3NATAgent) -> int:
+def count_routers_with_skipped_parts(agent: AgentView) -> int:
     """Return the number of routers with a skipped part."""
     states = [info.state for info in agent.router_info.values() if info.state is not None]
     # Each unserved feature adds one warning, which is not about a skipped part.
     return sum(len(state.warnings) > len(state.unserved_features) for state in states)
 
 
-def plans(agent: L3NATAgent, dataplane: DataplaneClient, router_id: str | None) -> dict[str, Any]:
+def plans(agent: AgentView, dataplane: DataplaneClient, router_id: str | None) -> dict[str, Any]:
     """Return the pending kernel operations (``plans``) and the errors (``failed``) by router id; change nothing.
 
     :param router_id: one router; None for all.
@@ -82,21 +82,21 @@ def plans(agent: L3NATAgent, dataplane: DataplaneClient, router_id: str | None) 
     return {"plans": {one.id: list(one.operations) for one in reports if not one.error}, "failed": failed}
 
 
-def show(agent: L3NATAgent, dataplane: DataplaneClient, router_id: str) -> dict[str, Any]:
+def show(agent: AgentView, dataplane: DataplaneClient, router_id: str) -> dict[str, Any]:
     """Return the status of a router, its desired and actual kernel state, and the pending operations.
 
     :raises DataplaneUnavailable: the data plane does not answer.
     :raises L3AgentError: the router is not on this node.
     """
     info = _find_router(agent, router_id)
-    states = requests(info.id, info.state, agent.routers.keys(info.id))
+    states = requests(info.id, info.state, agent.router_keys(info.id))
     found = merge_inspections([dataplane.inspect(key, state) for key, state in states])
     plan = plans(agent, dataplane, router_id) if info.state else {"plans": {}}
     warnings = _warnings(info, None)
     return {"id": info.id, **_router_status(agent, info), **warnings, **found, "plan": plan["plans"].get(info.id)}
 
 
-def traffic(agent: L3NATAgent, dataplane: DataplaneClient, router_id: str | None) -> dict[str, Any]:
+def traffic(agent: AgentView, dataplane: DataplaneClient, router_id: str | None) -> dict[str, Any]:
     """Return the name and the traffic counters of devices and floating IPs of each router, by router id.
 
     A router without a namespace, or whose counters cannot be read, has an ``error`` instead of counters.
@@ -110,15 +110,15 @@ def traffic(agent: L3NATAgent, dataplane: DataplaneClient, router_id: str | None
     return {info.id: {"name": info.name, **_counters(agent, dataplane, info.id)} for info in infos}
 
 
-def _counters(agent: L3NATAgent, dataplane: DataplaneClient, router_id: str) -> dict[str, Any]:
+def _counters(agent: AgentView, dataplane: DataplaneClient, router_id: str) -> dict[str, Any]:
     try:
-        counters = merge_counters(dataplane.traffic(key) for key in agent.routers.keys(router_id))
+        counters = merge_counters(dataplane.traffic(key) for key in agent.router_keys(router_id))
         return counters or {"error": "no namespace in the kernel"}
     except ApplyError as exc:
         return {"error": str(exc)}
 
 
-def topology(agent: L3NATAgent, hosts: Iterable[Mapping[str, Any]], names: Mapping[str, str]) -> dict[str, Any]:
+def topology(agent: AgentView, hosts: Iterable[Mapping[str, Any]], names: Mapping[str, str]) -> dict[str, Any]:
     """Return the networks, addresses and floating IPs of each router, from its desired state.
 
     :param hosts: hosts of a standalone topology: name, network id, addresses.
@@ -128,21 +128,21 @@ def topology(agent: L3NATAgent, hosts: Iterable[Mapping[str, Any]], names: Mappi
     return {"host": agent.host, "routers": routers, "hosts": list(hosts), "networks": dict(names)}
 
 
-def _plan_reports(agent: L3NATAgent, dataplane: DataplaneClient, infos: Iterable[RouterInfo]) -> list[Report]:
+def _plan_reports(agent: AgentView, dataplane: DataplaneClient, infos: Iterable[RouterInfo]) -> list[Report]:
     """Return one report of a dry run for each router; all keys of all routers are in one request."""
-    by_router = {info.id: requests(info.id, info.state, agent.routers.keys(info.id)) for info in infos}
+    by_router = {info.id: requests(info.id, info.state, agent.router_keys(info.id)) for info in infos}
     states = [one for several in by_router.values() for one in several]
     reports = iter(dataplane.reconcile(states, dry_run=True) if states else ())
     return [merge_reports(one, list(islice(reports, len(several)))) for one, several in by_router.items()]
 
 
-def _find_router(agent: L3NATAgent, router_id: str) -> RouterInfo:
+def _find_router(agent: AgentView, router_id: str) -> RouterInfo:
     if router_id not in agent.router_info:
         raise L3AgentError(f"router {router_id}: not on this node")
     return agent.router_info[router_id]
 
 
-def _failures(agent: L3NATAgent) -> dict[str, Any]:
+def _failures(agent: AgentView) -> dict[str, Any]:
     """Return the failed routers by id: name, reason, failed attempts, and seconds until the next attempt.
 
     A router whose data from the server is invalid is retried only after its next update (``retry_in`` is None).
@@ -163,13 +163,13 @@ def _failures(agent: L3NATAgent) -> dict[str, Any]:
     return failures
 
 
-def _router_status(agent: L3NATAgent, info: RouterInfo) -> dict[str, Any]:
+def _router_status(agent: AgentView, info: RouterInfo) -> dict[str, Any]:
     return {
         "name": info.name,
         "state": info.status,
         "error": info.error,
         **_warnings(info, _SHOWN_WARNINGS),
-        "paused": info.id in agent.maintenance.paused,
+        "paused": info.id in agent.paused,
         "retry_in": agent.queue.seconds_to_retry(info.id) or None,
         "updates": info.updates,
         "last": {

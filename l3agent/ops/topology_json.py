@@ -7,8 +7,8 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from l3agent.agent.l3_agent import L3NATAgent
 from l3agent.agent.router_info import RouterInfo
+from l3agent.agent.view import AgentView
 from l3agent.ops.status import describe_topology
 
 #: Input of :func:`describe_topology`; states are immutable, so their identity suffices.
@@ -23,7 +23,7 @@ class TopologyEncoder:
     """
 
     def __init__(
-        self, agent: L3NATAgent, topology_context: Callable[[], tuple[list[Mapping[str, Any]], Mapping[str, str]]]
+        self, agent: AgentView, topology_context: Callable[[], tuple[list[Mapping[str, Any]], Mapping[str, str]]]
     ) -> None:
         self._agent = agent
         self._topology_context = topology_context

@@ -124,7 +124,8 @@ class Client:
     measured response time.
 
     :param version: version of the server's API that messages request.
-    :param timeout: seconds from the call to the answer, with or without a broker.
+    :param timeout: seconds from the call to the answer, with or without a broker; None: option
+        ``rpc_response_timeout``.
     :param max_timeout: upper bound of the doubled timeout, in seconds.
     """
 
@@ -134,13 +135,12 @@ class Client:
         topic: str,
         *,
         version: str = "1.0",
-        timeout: float = 60.0,
+        timeout: float | None = 60.0,
         max_timeout: float = 600.0,
     ) -> None:
         self.topic = topic
         self._version = version
         self._transport = transport
-        self._timeout = timeout
         self._max_timeout = max_timeout
         self._timeouts: dict[str, float] = {}
         enforces_timeouts = getattr(transport._driver, "enforces_timeouts", False)
@@ -148,6 +148,8 @@ class Client:
         self._rpc = oslo_messaging.get_rpc_client(
             transport, Target(topic=topic, version=version), serializer=ContextSerializer()
         )
+        # The line above registers the option.
+        self._timeout: float = transport.conf.rpc_response_timeout if timeout is None else timeout
         # Casts have few combinations of settings; each combination reuses one prepared client of oslo.messaging.
         self._prepare_cast = functools.lru_cache(maxsize=_PREPARED_CASTS_MAX)(self._prepare)
 

@@ -15,13 +15,13 @@ import pytest
 from oslo_config import cfg
 
 from l3agent.agent.dataplane_client import DataplaneClient
-from l3agent.agent.l3_agent import L3NATAgent
 from l3agent.agent.resource_update import PRIORITY_RPC, Action, ResourceUpdate
 from l3agent.conf import register_opts
 from l3agent.exceptions import ApplyError
 from l3agent.model.states import NamespaceState, Port, RouterState
 from l3agent.ops.control_operations import build_operations
 from l3agent.rpc import get_transport
+from tests.support.agents import OpenAgent
 from tests.support.processes import Dataplane
 from tests.support.states import host, namespace, new_id, only_port, port, router
 
@@ -39,8 +39,8 @@ class Node:
         self.machine = machine
         self.client = DataplaneClient(str(machine.socket_path), timeout=30)
         transport = get_transport(conf, "local:///several")
-        self.agent = L3NATAgent(conf, "node1", dataplane=self.client, transport=transport)
-        self.operations = build_operations(self.agent, self.client)
+        self.agent = OpenAgent(conf, "node1", dataplane=self.client, transport=transport)
+        self.operations = build_operations(self.agent.view, self.agent.actions, self.client)
         network = new_id()
         outside = port(new_id(), "203.0.113.10/24", gateway=True)
         inner = port(network, "10.0.0.1/24")

@@ -8,12 +8,11 @@ from typing import Any
 import pytest
 from oslo_config import cfg
 
-from l3agent.agent.l3_agent import L3NATAgent
 from l3agent.conf import register_opts
 from l3agent.rpc import FailureLog, get_transport
 from l3agent.service import Service
 from l3agent.testing import FakeDataplane, FakePlugin, running
-from tests.support.agents import MakeAgent, ServiceOf
+from tests.support.agents import MakeAgent, OpenAgent, ServiceOf
 
 
 @pytest.fixture
@@ -50,15 +49,15 @@ def plugin(transport: Any) -> FakePlugin:
 
 @pytest.fixture
 def make_agent(conf: cfg.ConfigOpts, transport: Any, dataplane: FakeDataplane) -> MakeAgent:
-    def make() -> L3NATAgent:
-        return L3NATAgent(conf, "node1", dataplane=dataplane, transport=transport)
+    def make() -> OpenAgent:
+        return OpenAgent(conf, "node1", dataplane=dataplane, transport=transport)
 
     return make
 
 
 @pytest.fixture
 def service_of(conf: cfg.ConfigOpts, transport: Any) -> ServiceOf:
-    def make(agent: L3NATAgent) -> Service:
+    def make(agent: OpenAgent) -> Service:
         return Service.create(
             binary="neutron-l3-agent",
             topic="l3_agent",
@@ -74,7 +73,7 @@ def service_of(conf: cfg.ConfigOpts, transport: Any) -> ServiceOf:
 
 
 @pytest.fixture
-def agent(make_agent: MakeAgent, service_of: ServiceOf, plugin: FakePlugin) -> Iterator[L3NATAgent]:
+def agent(make_agent: MakeAgent, service_of: ServiceOf, plugin: FakePlugin) -> Iterator[OpenAgent]:
     """Return a running agent, with its server."""
     agent = make_agent()
     with running(plugin, service_of(agent)):

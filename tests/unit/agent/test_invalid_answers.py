@@ -12,9 +12,9 @@ import pytest
 from oslo_config import cfg
 
 from l3agent.agent.follow_up import FollowUp
-from l3agent.agent.l3_agent import NETWORK_UPDATE_TOPIC, L3NATAgent
+from l3agent.agent.l3_agent import NETWORK_UPDATE_TOPIC
 from l3agent.testing import FakeDataplane, FakePlugin, running, wait_until
-from tests.support.agents import MakeAgent, ServiceOf, router_state
+from tests.support.agents import MakeAgent, OpenAgent, ServiceOf, router_state
 from tests.support.payloads import a_router
 
 IDS = [f"c{number:07x}-0000-4000-8000-000000000000" for number in range(8)]
@@ -25,11 +25,11 @@ def local_ids(dataplane: FakeDataplane) -> set[str]:
     return {router_id for kind, router_id in dataplane.states if kind == "router"}
 
 
-def wait_idle(agent: L3NATAgent) -> None:
+def wait_idle(agent: OpenAgent) -> None:
     wait_until(lambda: agent.full_sync.in_sync and not any(agent.queue.counts().values()), timeout=30)
 
 
-def resync(agent: L3NATAgent) -> None:
+def resync(agent: OpenAgent) -> None:
     before = agent.full_sync.completed
     agent.full_sync.request("test")
     wait_until(lambda: agent.full_sync.completed > before)
@@ -45,7 +45,7 @@ def warnings(caplog: pytest.LogCaptureFixture) -> Callable[[], list[logging.LogR
 @pytest.fixture
 def full(
     make_agent: MakeAgent, service_of: ServiceOf, plugin: FakePlugin, dataplane: FakeDataplane
-) -> Iterator[L3NATAgent]:
+) -> Iterator[OpenAgent]:
     """Return an agent that serves eight routers."""
     plugin.routers = dict(ROUTERS)
     with running(plugin, service_of(agent := make_agent())):
@@ -57,7 +57,7 @@ def full(
 @pytest.mark.feature("sync.invalid-answer")
 @pytest.mark.parametrize("bad", [None, "not-a-uuid", 7, {"name": "no id"}, {"id": None}, {"id": ["x"]}, {"id": "../x"}])
 def test_an_invalid_element_costs_one_line_and_the_other_routers_are_processed(
-    full: L3NATAgent,
+    full: OpenAgent,
     plugin: FakePlugin,
     dataplane: FakeDataplane,
     warnings: Callable[[], list[logging.LogRecord]],
@@ -75,7 +75,7 @@ def test_an_invalid_element_costs_one_line_and_the_other_routers_are_processed(
 
 
 def test_a_router_whose_payload_may_be_the_rejected_one_is_kept(
-    full: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane, warnings: Callable[[], list[logging.LogRecord]]
+    full: OpenAgent, plugin: FakePlugin, dataplane: FakeDataplane, warnings: Callable[[], list[logging.LogRecord]]
 ) -> None:
     real = plugin.sync_routers
 
@@ -95,7 +95,7 @@ def test_a_router_whose_payload_may_be_the_rejected_one_is_kept(
 @pytest.mark.parametrize("answer", [None, "routers", {"id": 1}, 0])
 @pytest.mark.parametrize("method", ["get_router_ids", "sync_routers"])
 def test_an_answer_that_is_no_list_is_a_warning_without_traceback_and_asked_for_again(
-    full: L3NATAgent,
+    full: OpenAgent,
     plugin: FakePlugin,
     dataplane: FakeDataplane,
     warnings: Callable[[], list[logging.LogRecord]],
@@ -113,7 +113,7 @@ def test_an_answer_that_is_no_list_is_a_warning_without_traceback_and_asked_for_
 
 
 def test_an_id_that_is_no_uuid_is_rejected_once_and_never_retried(
-    full: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane, warnings: Callable[[], list[logging.LogRecord]]
+    full: OpenAgent, plugin: FakePlugin, dataplane: FakeDataplane, warnings: Callable[[], list[logging.LogRecord]]
 ) -> None:
     real = plugin.get_router_ids
     plugin.get_router_ids = lambda context, **arguments: [*real(context, **arguments), "../../x", None]
@@ -145,7 +145,7 @@ def test_an_id_that_is_no_uuid_is_rejected_once_and_never_retried(
 
 @pytest.mark.feature("sync.mass-delete-guard")
 def test_a_node_that_an_answer_wiped_asks_again_soon_without_the_periodic_sync(
-    full: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane, conf: cfg.ConfigOpts
+    full: OpenAgent, plugin: FakePlugin, dataplane: FakeDataplane, conf: cfg.ConfigOpts
 ) -> None:
     """[l3agent] resync_interval is an hour here; the first follow-up comes after retry_min."""
     full.mass_delete_guard.confirm_interval = 0.05

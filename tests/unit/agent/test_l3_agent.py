@@ -8,11 +8,11 @@ import pytest
 from oslo_config import cfg
 
 from l3agent.agent.batch_fetch import BatchSize
-from l3agent.agent.l3_agent import NETWORK_UPDATE_TOPIC, L3NATAgent
+from l3agent.agent.l3_agent import NETWORK_UPDATE_TOPIC
 from l3agent.exceptions import ApplyError, DataplaneUnavailable, ServerUnavailable
 from l3agent.rpc import Client, admin_context
 from l3agent.testing import FakeDataplane, FakePlugin, running, wait_until
-from tests.support.agents import FOREIGN_STATE, MakeAgent, ServiceOf, router_state
+from tests.support.agents import FOREIGN_STATE, MakeAgent, OpenAgent, ServiceOf, router_state
 from tests.support.payloads import a_floating_ip, a_gateway, a_router
 
 # None of the ids of routers().
@@ -23,7 +23,7 @@ def routers(count: int) -> list[dict[str, Any]]:
     return [a_router(id=f"c{number:07x}-0000-4000-8000-000000000000") for number in range(count)]
 
 
-def wait_idle(agent: L3NATAgent) -> None:
+def wait_idle(agent: OpenAgent) -> None:
     wait_until(lambda: agent.full_sync.in_sync and not any(agent.queue.counts().values()), timeout=30)
 
 
@@ -36,7 +36,7 @@ def serve(plugin: FakePlugin, *payloads: dict[str, Any]) -> None:
 
 
 def test_a_deleted_router_goes_although_all_others_wait_for_a_silent_server(
-    agent: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane
+    agent: OpenAgent, plugin: FakePlugin, dataplane: FakeDataplane
 ) -> None:
     wait_idle(agent)
     serve(plugin, *(a_router(id=f"{number:08x}-0000-4000-8000-000000000000") for number in range(1, 21)))
@@ -62,7 +62,7 @@ def test_a_started_agent_brings_the_node_in_sync(
         assert agent.full_sync.completed == 1
 
 
-def test_the_server_gets_a_state_report_before_it_is_asked_for_routers(agent: L3NATAgent, plugin: FakePlugin) -> None:
+def test_the_server_gets_a_state_report_before_it_is_asked_for_routers(agent: OpenAgent, plugin: FakePlugin) -> None:
     wait_idle(agent)
     methods = [method for method, _ in plugin.calls]
     assert methods.index("report_state") < methods.index("get_router_ids")
@@ -77,7 +77,7 @@ def test_what_the_server_does_not_name_is_removed_after_a_complete_sync(
     )
     plugin = FakePlugin(transport, [a_router(id=R2)])
     plugin.fail_next("sync_routers", ValueError("no database"), times=3)
-    agent = L3NATAgent(conf, "node1", dataplane=dataplane, transport=transport)
+    agent = OpenAgent(conf, "node1", dataplane=dataplane, transport=transport)
     with running(plugin, service_of(agent)):
         wait_idle(agent)
     assert local_ids(dataplane) == {R2}
@@ -96,7 +96,7 @@ def test_nothing_is_removed_while_the_server_does_not_answer(
 
 
 def test_a_router_added_while_a_full_sync_runs_is_not_removed_by_it(
-    agent: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane
+    agent: OpenAgent, plugin: FakePlugin, dataplane: FakeDataplane
 ) -> None:
     wait_idle(agent)
     plugin.delays["get_router_ids"] = 0.2
@@ -128,7 +128,7 @@ def test_updates_overtake_a_full_sync(
 @pytest.mark.feature("process.revived")
 @pytest.mark.parametrize("trigger", ["agent_updated", "connection_lost", "revived"])
 def test_whatever_may_have_cost_an_update_brings_a_full_sync(
-    agent: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane, trigger: str
+    agent: OpenAgent, plugin: FakePlugin, dataplane: FakeDataplane, trigger: str
 ) -> None:
     wait_idle(agent)
     serve(plugin, a_router(id=R1))
@@ -145,7 +145,7 @@ def test_whatever_may_have_cost_an_update_brings_a_full_sync(
 
 @pytest.mark.feature("sync.rate")
 def test_one_broker_lost_by_both_consumers_brings_one_full_sync(
-    agent: L3NATAgent, plugin: FakePlugin, conf: cfg.ConfigOpts
+    agent: OpenAgent, plugin: FakePlugin, conf: cfg.ConfigOpts
 ) -> None:
     wait_idle(agent)
     conf.set_override("resync_jitter", 0.2, group="l3agent")
@@ -213,7 +213,7 @@ def test_a_full_sync_goes_on_from_the_chunk_that_failed(
 
 
 def test_a_router_is_made_changed_and_removed_by_casts(
-    agent: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane
+    agent: OpenAgent, plugin: FakePlugin, dataplane: FakeDataplane
 ) -> None:
     wait_idle(agent)
     serve(plugin, a_router(id=R1))
@@ -228,7 +228,7 @@ def test_a_router_is_made_changed_and_removed_by_casts(
 
 
 def test_a_changed_network_updates_the_routers_on_it_and_no_others(
-    agent: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane
+    agent: OpenAgent, plugin: FakePlugin, dataplane: FakeDataplane
 ) -> None:
     serve(plugin, a_router(id=R1, gw_port=a_gateway()), a_router(id=R2, gw_port=None))
     agent.connection_lost()
@@ -251,7 +251,7 @@ def test_a_changed_network_updates_the_routers_on_it_and_no_others(
     ],
 )
 def test_what_concerns_distributed_routers_is_taken_and_ignored(
-    agent: L3NATAgent, plugin: FakePlugin, caplog: pytest.LogCaptureFixture, method: str, arguments: Any
+    agent: OpenAgent, plugin: FakePlugin, caplog: pytest.LogCaptureFixture, method: str, arguments: Any
 ) -> None:
     plugin.cast_to_agents(method, version="1.3", **arguments)
     # A fanout of the same topic is worked on in order.
@@ -262,7 +262,7 @@ def test_what_concerns_distributed_routers_is_taken_and_ignored(
 
 
 def test_a_router_that_moves_away_is_removed_and_one_that_comes_is_made(
-    agent: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane
+    agent: OpenAgent, plugin: FakePlugin, dataplane: FakeDataplane
 ) -> None:
     wait_idle(agent)
     serve(plugin, a_router(id=R1))
@@ -275,7 +275,7 @@ def test_a_router_that_moves_away_is_removed_and_one_that_comes_is_made(
 
 @pytest.mark.feature("sync.removal")
 def test_a_router_missing_from_the_answer_is_removed(
-    agent: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane
+    agent: OpenAgent, plugin: FakePlugin, dataplane: FakeDataplane
 ) -> None:
     wait_idle(agent)
     serve(plugin, a_router(id=R1))
@@ -288,7 +288,7 @@ def test_a_router_missing_from_the_answer_is_removed(
 
 @pytest.mark.feature("process.calls")
 def test_an_endpoint_answers_at_once_while_all_workers_are_busy(
-    agent: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane
+    agent: OpenAgent, plugin: FakePlugin, dataplane: FakeDataplane
 ) -> None:
     wait_idle(agent)
     serve(plugin, *routers(30))
@@ -342,7 +342,7 @@ def test_it_is_ready_when_a_full_sync_was_completed(
 
 
 @pytest.mark.feature("sync.rate")
-def test_a_burst_of_one_hundred_updates_costs_few_calls(agent: L3NATAgent, plugin: FakePlugin) -> None:
+def test_a_burst_of_one_hundred_updates_costs_few_calls(agent: OpenAgent, plugin: FakePlugin) -> None:
     wait_idle(agent)
     serve(plugin, *routers(100))
     plugin.delays["sync_routers"] = 0.01
@@ -355,7 +355,7 @@ def test_a_burst_of_one_hundred_updates_costs_few_calls(agent: L3NATAgent, plugi
 
 @pytest.mark.feature("sync.rate")
 def test_a_server_is_asked_for_less_at_a_time_when_it_fails_and_for_more_when_it_answers_soon(
-    agent: L3NATAgent, plugin: FakePlugin
+    agent: OpenAgent, plugin: FakePlugin
 ) -> None:
     wait_idle(agent)
     serve(plugin, *routers(100))
@@ -390,7 +390,7 @@ def test_how_much_is_asked_for_follows_the_time_that_answers_take() -> None:
 
 
 def test_a_worker_that_dies_is_logged_and_replaced_and_its_router_tried_again(
-    agent: L3NATAgent,
+    agent: OpenAgent,
     plugin: FakePlugin,
     dataplane: FakeDataplane,
     caplog: pytest.LogCaptureFixture,
@@ -412,7 +412,7 @@ def test_a_worker_that_dies_is_logged_and_replaced_and_its_router_tried_again(
 
 @pytest.mark.feature("sync.isolation")
 def test_one_bad_router_does_not_stop_the_others(
-    agent: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane
+    agent: OpenAgent, plugin: FakePlugin, dataplane: FakeDataplane
 ) -> None:
     wait_idle(agent)
     serve(plugin, *routers(5), a_router(id=R3, _interfaces="nonsense"))
@@ -424,7 +424,7 @@ def test_one_bad_router_does_not_stop_the_others(
 
 
 def test_an_invalid_router_is_not_tried_again_until_its_next_update(
-    agent: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane
+    agent: OpenAgent, plugin: FakePlugin, dataplane: FakeDataplane
 ) -> None:
     wait_idle(agent)
     serve(plugin, a_router(id=R1, _interfaces="nonsense"))
@@ -438,7 +438,7 @@ def test_an_invalid_router_is_not_tried_again_until_its_next_update(
 
 
 def test_a_router_that_becomes_incompatible_is_removed(
-    agent: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane
+    agent: OpenAgent, plugin: FakePlugin, dataplane: FakeDataplane
 ) -> None:
     wait_idle(agent)
     serve(plugin, a_router(id=R1))
@@ -451,7 +451,7 @@ def test_a_router_that_becomes_incompatible_is_removed(
 
 @pytest.mark.parametrize("error", [ApplyError("RTM_NEWLINK: no"), DataplaneUnavailable("gone")])
 def test_what_failed_in_the_data_plane_is_tried_again_for_ever(
-    agent: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane, error: Any
+    agent: OpenAgent, plugin: FakePlugin, dataplane: FakeDataplane, error: Any
 ) -> None:
     wait_idle(agent)
     serve(plugin, a_router(id=R1))
@@ -464,7 +464,7 @@ def test_what_failed_in_the_data_plane_is_tried_again_for_ever(
 
 
 def test_a_router_the_server_cannot_answer_for_does_not_hold_up_the_others(
-    agent: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane
+    agent: OpenAgent, plugin: FakePlugin, dataplane: FakeDataplane
 ) -> None:
     wait_idle(agent)
     serve(plugin, *routers(40))
@@ -482,7 +482,7 @@ def test_a_router_the_server_cannot_answer_for_does_not_hold_up_the_others(
 
 
 def test_a_slow_answer_older_than_a_deletion_does_not_bring_the_router_back(
-    agent: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane
+    agent: OpenAgent, plugin: FakePlugin, dataplane: FakeDataplane
 ) -> None:
     wait_idle(agent)
     serve(plugin, a_router(id=R1), a_router(id=R2))
@@ -495,7 +495,7 @@ def test_a_slow_answer_older_than_a_deletion_does_not_bring_the_router_back(
 
 
 def test_a_new_data_plane_process_gets_all_routers_without_asking_the_server(
-    agent: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane
+    agent: OpenAgent, plugin: FakePlugin, dataplane: FakeDataplane
 ) -> None:
     serve(plugin, *routers(5))
     agent.full_sync.request("test")
@@ -515,7 +515,7 @@ def fips(*addresses: int, status: str = "DOWN") -> list[dict[str, Any]]:
     return [a_floating_ip(f"203.0.113.{n}", f"10.0.0.{n}") | {"id": f"fip{n}", "status": status} for n in addresses]
 
 
-def test_the_server_learns_that_floating_ips_are_up_and_down(agent: L3NATAgent, plugin: FakePlugin) -> None:
+def test_the_server_learns_that_floating_ips_are_up_and_down(agent: OpenAgent, plugin: FakePlugin) -> None:
     wait_idle(agent)
     serve(plugin, a_router(id=R1, _floatingips=fips(101, 102)))
     agent.routers_updated(None, [R1])
@@ -538,7 +538,7 @@ def test_a_restarted_agent_reports_no_known_status_again(
 
 @pytest.mark.feature("router.floating-ip-status")
 def test_floating_ips_of_a_router_that_fails_are_in_error_until_it_works(
-    agent: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane
+    agent: OpenAgent, plugin: FakePlugin, dataplane: FakeDataplane
 ) -> None:
     wait_idle(agent)
     serve(plugin, a_router(id=R1, _floatingips=fips(101, status="ACTIVE")))
@@ -548,7 +548,7 @@ def test_floating_ips_of_a_router_that_fails_are_in_error_until_it_works(
     wait_until(lambda: plugin.fip_statuses == {"fip101": "ACTIVE"})
 
 
-def test_a_floating_ip_that_moves_between_routers_here_ends_active(agent: L3NATAgent, plugin: FakePlugin) -> None:
+def test_a_floating_ip_that_moves_between_routers_here_ends_active(agent: OpenAgent, plugin: FakePlugin) -> None:
     wait_idle(agent)
     serve(plugin, a_router(id=R1, _floatingips=fips(101)), a_router(id=R2))
     agent.routers_updated(None, [R1, R2])
@@ -557,12 +557,12 @@ def test_a_floating_ip_that_moves_between_routers_here_ends_active(agent: L3NATA
     for order in ([R2], [R1]):
         agent.routers_updated(None, order)
         wait_idle(agent)
-    wait_until(lambda: not agent._fip_statuses._pending)
+    wait_until(lambda: not agent.parts.statuses._pending)
     assert plugin.fip_statuses == {"fip101": "ACTIVE"}
 
 
 def test_a_failed_status_call_is_repeated_without_the_router(
-    agent: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane
+    agent: OpenAgent, plugin: FakePlugin, dataplane: FakeDataplane
 ) -> None:
     wait_idle(agent)
     plugin.fail_next("update_floatingip_statuses", ValueError("deadlock"), times=3)
@@ -575,7 +575,7 @@ def test_a_failed_status_call_is_repeated_without_the_router(
 # State reports and stop
 
 
-def test_a_state_report_counts_what_is_here(agent: L3NATAgent, plugin: FakePlugin) -> None:
+def test_a_state_report_counts_what_is_here(agent: OpenAgent, plugin: FakePlugin) -> None:
     wait_idle(agent)
     serve(plugin, a_router(id=R1, _floatingips=fips(101)), a_router(id=R2, gw_port=None))
     agent.routers_updated(None, [R1, R2])

@@ -13,10 +13,9 @@ import pytest
 from oslo_config import cfg
 
 from l3agent.agent import dataplane_client, dataplane_connector
-from l3agent.agent.l3_agent import L3NATAgent
 from l3agent.rpc import failure_log
 from l3agent.testing import FakeDataplane, FakePlugin, running, wait_until
-from tests.support.agents import MakeAgent, ServiceOf
+from tests.support.agents import MakeAgent, OpenAgent, ServiceOf
 from tests.support.payloads import a_router
 
 ROUTERS = 1000
@@ -37,7 +36,7 @@ def thousand(plugin: FakePlugin) -> None:
     }
 
 
-def wait_idle(agent: L3NATAgent) -> None:
+def wait_idle(agent: OpenAgent) -> None:
     wait_until(lambda: agent.full_sync.in_sync and not any(agent.queue.counts().values()), timeout=60)
 
 
@@ -88,7 +87,7 @@ def test_a_data_plane_that_is_absent_for_ten_minutes_is_few_lines(
     conf.set_override("retry_max", 60 * _SCALE, group="l3agent")
     # The real client; nothing listens.
     dataplane = dataplane_client.DataplaneClient(str(tmp_path / "nothing.sock"), timeout=30 * _SCALE)
-    agent = L3NATAgent(conf, "node1", dataplane=dataplane, transport=transport)
+    agent = OpenAgent(conf, "node1", dataplane=dataplane, transport=transport)
     dataplane.start()
     try:
         with running(plugin, service_of(agent)):

@@ -10,10 +10,9 @@ import eventlet
 import pytest
 from oslo_config import cfg
 
-from l3agent.agent.l3_agent import L3NATAgent
 from l3agent.exceptions import DataplaneUnavailable, L3AgentError
 from l3agent.testing import FakeDataplane, FakePlugin, running, wait_until
-from tests.support.agents import MakeAgent, ServiceOf, router_state
+from tests.support.agents import MakeAgent, OpenAgent, ServiceOf, router_state
 from tests.support.payloads import a_floating_ip, a_router
 
 R1, R2 = "cffffff1-0000-4000-8000-000000000000", "cffffff2-0000-4000-8000-000000000000"
@@ -24,7 +23,7 @@ def payload(router_id: str, *floating: int) -> dict[str, Any]:
 
 
 @pytest.fixture
-def serving(agent: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane) -> L3NATAgent:
+def serving(agent: OpenAgent, plugin: FakePlugin, dataplane: FakeDataplane) -> OpenAgent:
     """Two routers, in sync."""
     plugin.routers = {router_id: payload(router_id) for router_id in (R1, R2)}
     agent.full_sync.request("the test")
@@ -38,13 +37,13 @@ def floating(dataplane: FakeDataplane, router_id: str) -> list[str] | None:
     return sorted(str(one.floating) for one in router_state(dataplane, router_id).floating_ips)
 
 
-def updated(agent: L3NATAgent, dataplane: FakeDataplane, router_id: str, *expected: int) -> None:
+def updated(agent: OpenAgent, dataplane: FakeDataplane, router_id: str, *expected: int) -> None:
     agent.routers_updated(None, [router_id])
     wait_until(lambda: floating(dataplane, router_id) == [f"203.0.113.{n}" for n in expected])
 
 
 def test_a_paused_router_is_left_alone_and_its_news_are_done_at_the_resume(
-    serving: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane
+    serving: OpenAgent, plugin: FakePlugin, dataplane: FakeDataplane
 ) -> None:
     serving.maintenance.pause(R1)
     assert dataplane.unmanaged == {("router", R1)}
@@ -63,7 +62,7 @@ def test_a_paused_router_is_left_alone_and_its_news_are_done_at_the_resume(
     wait_until(lambda: not any(serving.queue.counts().values()))
 
 
-def test_the_end_of_a_pause_undoes_what_was_done_by_hand(serving: L3NATAgent, dataplane: FakeDataplane) -> None:
+def test_the_end_of_a_pause_undoes_what_was_done_by_hand(serving: OpenAgent, dataplane: FakeDataplane) -> None:
     serving.maintenance.pause(R1)
     del dataplane.states["router", R1]
     serving.maintenance.resume(R1)
@@ -71,7 +70,7 @@ def test_the_end_of_a_pause_undoes_what_was_done_by_hand(serving: L3NATAgent, da
 
 
 def test_a_router_deleted_while_it_is_paused_goes_at_the_resume(
-    serving: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane
+    serving: OpenAgent, plugin: FakePlugin, dataplane: FakeDataplane
 ) -> None:
     serving.maintenance.pause(R1)
     del plugin.routers[R1]
@@ -84,7 +83,7 @@ def test_a_router_deleted_while_it_is_paused_goes_at_the_resume(
 
 
 def test_a_pause_waits_for_the_update_in_progress(
-    serving: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane
+    serving: OpenAgent, plugin: FakePlugin, dataplane: FakeDataplane
 ) -> None:
     dataplane.delay = 0.2
     plugin.routers[R1] = payload(R1, 7)
@@ -95,7 +94,7 @@ def test_a_pause_waits_for_the_update_in_progress(
 
 
 def test_a_router_whose_removal_is_in_progress_cannot_be_paused(
-    serving: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane
+    serving: OpenAgent, plugin: FakePlugin, dataplane: FakeDataplane
 ) -> None:
     dataplane.delay = 0.2
     del plugin.routers[R1]
@@ -107,7 +106,7 @@ def test_a_router_whose_removal_is_in_progress_cannot_be_paused(
 
 
 def test_a_failing_router_that_is_paused_is_not_tried_again_until_the_resume(
-    serving: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane
+    serving: OpenAgent, plugin: FakePlugin, dataplane: FakeDataplane
 ) -> None:
     dataplane.fail_next(DataplaneUnavailable("gone"), times=1000)
     plugin.routers[R1] = payload(R1, 7)
@@ -123,7 +122,7 @@ def test_a_failing_router_that_is_paused_is_not_tried_again_until_the_resume(
 
 
 def test_a_pause_that_the_data_plane_does_not_hear_of_is_none(
-    serving: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane
+    serving: OpenAgent, plugin: FakePlugin, dataplane: FakeDataplane
 ) -> None:
     dataplane.fail_next(DataplaneUnavailable("gone"), operation="unmanage")
     with pytest.raises(DataplaneUnavailable):
@@ -161,7 +160,7 @@ def test_a_damaged_file_of_pauses_is_logged_and_pauses_no_router(
     assert "l3-agent-paused.json" in caplog.text
 
 
-def test_only_what_is_here_can_be_paused_and_only_what_is_paused_resumed(serving: L3NATAgent) -> None:
+def test_only_what_is_here_can_be_paused_and_only_what_is_paused_resumed(serving: OpenAgent) -> None:
     with pytest.raises(L3AgentError, match="not on this node"):
         serving.maintenance.pause("cffffff9-0000-4000-8000-000000000000")
     with pytest.raises(L3AgentError, match="not paused"):
@@ -180,7 +179,7 @@ def test_paused_routers_stay_when_all_are_removed_at_a_stop(
 
 
 def test_a_drain_finishes_what_waits_and_takes_no_more(
-    serving: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane
+    serving: OpenAgent, plugin: FakePlugin, dataplane: FakeDataplane
 ) -> None:
     dataplane.delay = 0.1
     plugin.routers[R1] = payload(R1, 7)
@@ -202,9 +201,9 @@ def test_a_drain_finishes_what_waits_and_takes_no_more(
 
 
 @pytest.mark.feature("operation.drain")
-def test_state_reports_contain_a_drain_until_its_end(serving: L3NATAgent, plugin: FakePlugin) -> None:
+def test_state_reports_contain_a_drain_until_its_end(serving: OpenAgent, plugin: FakePlugin) -> None:
     def reports() -> Any:
-        serving.registration.report()
+        serving.parts.registration.report()
         return plugin.called("report_state")[-1]["agent_state"]["agent_state"]["configurations"].get("admin")
 
     assert reports() is None
@@ -215,7 +214,7 @@ def test_state_reports_contain_a_drain_until_its_end(serving: L3NATAgent, plugin
 
 
 def test_a_paused_router_stays_paused_after_a_drain(
-    serving: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane
+    serving: OpenAgent, plugin: FakePlugin, dataplane: FakeDataplane
 ) -> None:
     serving.maintenance.pause(R1)
     serving.maintenance.drain()

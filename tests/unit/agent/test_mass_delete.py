@@ -7,10 +7,9 @@ from typing import Any
 import pytest
 from oslo_config import cfg
 
-from l3agent.agent.l3_agent import L3NATAgent
 from l3agent.agent.mass_delete import MassDeleteGuard
 from l3agent.testing import FakeDataplane, FakePlugin, running, wait_until
-from tests.support.agents import FOREIGN_STATE, Node, ServiceOf
+from tests.support.agents import FOREIGN_STATE, Node, OpenAgent, ServiceOf
 from tests.support.payloads import a_router
 
 ROUTERS = [a_router(id=f"c{number:07x}-0000-4000-8000-000000000000") for number in range(8)]
@@ -88,7 +87,7 @@ def node(conf: cfg.ConfigOpts, transport: Any) -> Node:
     """Return an agent with eight routers of the server."""
     conf.set_override("mass_delete_confirm_interval", 0.5, group="l3agent")
     plugin, dataplane = FakePlugin(transport, ROUTERS), FakeDataplane()
-    agent = L3NATAgent(conf, "node1", dataplane=dataplane, transport=transport)
+    agent = OpenAgent(conf, "node1", dataplane=dataplane, transport=transport)
     return agent, plugin, dataplane
 
 
@@ -145,7 +144,7 @@ def test_orphans_have_a_grace_period_and_are_listed_meanwhile(
     conf.set_override("orphan_grace_period", 1, group="l3agent")
     conf.set_override("mass_delete_confirm_interval", 0, group="l3agent")
     plugin, dataplane = FakePlugin(transport, ROUTERS), FakeDataplane()
-    agent = L3NATAgent(conf, "node1", dataplane=dataplane, transport=transport)
+    agent = OpenAgent(conf, "node1", dataplane=dataplane, transport=transport)
     dataplane.states[("router", "orphan")] = FOREIGN_STATE
     with running(plugin, service_of(agent)):
         wait_until(lambda: agent.orphans.ages())
@@ -160,7 +159,7 @@ def test_suspicious_removals_of_orphans_are_confirmed_in_the_end(
     conf.set_override("orphan_grace_period", 0.3, group="l3agent")
     conf.set_override("mass_delete_confirm_interval", 0.5, group="l3agent")
     plugin, dataplane = FakePlugin(transport), FakeDataplane()
-    agent = L3NATAgent(conf, "node1", dataplane=dataplane, transport=transport)
+    agent = OpenAgent(conf, "node1", dataplane=dataplane, transport=transport)
     dataplane.states |= {("router", router_id): FOREIGN_STATE for router_id in IDS}
     with running(plugin, service_of(agent)):
         wait_until(lambda: agent.mass_delete_guard.held)
@@ -175,7 +174,7 @@ def test_orphans_may_be_listed_only_and_one_that_the_server_names_is_none(
     conf.set_override("orphan_grace_period", -1, group="l3agent")
     conf.set_override("mass_delete_confirm_interval", 0, group="l3agent")
     plugin, dataplane = FakePlugin(transport, ROUTERS[1:]), FakeDataplane()
-    agent = L3NATAgent(conf, "node1", dataplane=dataplane, transport=transport)
+    agent = OpenAgent(conf, "node1", dataplane=dataplane, transport=transport)
     dataplane.states |= {("router", one): FOREIGN_STATE for one in ("orphan", ROUTERS[0]["id"])}
     with running(plugin, service_of(agent)):
         wait_until(lambda: agent.full_sync.in_sync)
@@ -193,7 +192,7 @@ def test_orphans_that_stay_are_not_suspicious(
     """However many they are: nothing is to be removed."""
     conf.set_override("orphan_grace_period", -1, group="l3agent")
     plugin, dataplane = FakePlugin(transport, ROUTERS), FakeDataplane()
-    agent = L3NATAgent(conf, "node1", dataplane=dataplane, transport=transport)
+    agent = OpenAgent(conf, "node1", dataplane=dataplane, transport=transport)
     orphans = {f"orphan{number}" for number in range(2 * len(IDS))}
     dataplane.states |= {("router", one): FOREIGN_STATE for one in orphans}
     with running(plugin, service_of(agent)):
@@ -235,7 +234,7 @@ def test_important_routers_go_first(conf: cfg.ConfigOpts, transport: Any, servic
         "_floatingips": [{"id": "f", "floating_ip_address": "203.0.113.99", "fixed_ip_address": "10.0.0.9"}]
     }
     plugin, dataplane = FakePlugin(transport, [*inner, ROUTERS[4], busy]), FakeDataplane()
-    agent = L3NATAgent(conf, "node1", dataplane=dataplane, transport=transport)
+    agent = OpenAgent(conf, "node1", dataplane=dataplane, transport=transport)
     with running(plugin, service_of(agent)):
         wait_until(lambda: len(local_ids(dataplane)) == 5)
     order = [router_id for (_, router_id), _ in dataplane.applied]

@@ -8,10 +8,9 @@ from typing import Any
 import eventlet
 import pytest
 
-from l3agent.agent.l3_agent import L3NATAgent
 from l3agent.exceptions import ApplyError
 from l3agent.testing import FakeDataplane, FakePlugin, running, wait_until
-from tests.support.agents import MakeAgent, ServiceOf
+from tests.support.agents import MakeAgent, OpenAgent, ServiceOf
 from tests.support.payloads import a_floating_ip, a_router
 
 R1, R2, R3 = (f"cffffff{number}-0000-4000-8000-000000000000" for number in (1, 2, 3))
@@ -25,9 +24,9 @@ def serve(plugin: FakePlugin, *payloads: dict[str, Any]) -> None:
     plugin.routers = {payload["id"]: payload for payload in payloads}
 
 
-def wait_idle(agent: L3NATAgent) -> None:
+def wait_idle(agent: OpenAgent) -> None:
     wait_until(lambda: agent.full_sync.in_sync and not any(agent.queue.counts().values()), timeout=30)
-    wait_until(agent.statuses_flushed)
+    wait_until(agent.view.statuses_flushed)
 
 
 def reports(plugin: FakePlugin) -> list[Any]:
@@ -35,7 +34,7 @@ def reports(plugin: FakePlugin) -> list[Any]:
 
 
 @pytest.fixture
-def served(agent: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane) -> L3NATAgent:
+def served(agent: OpenAgent, plugin: FakePlugin, dataplane: FakeDataplane) -> OpenAgent:
     """Return an agent with three routers, one with ACTIVE floating IPs."""
     wait_idle(agent)
     serve(plugin, a_router(id=R1, _floatingips=fips(101, 102)), a_router(id=R2), a_router(id=R3))
@@ -47,23 +46,23 @@ def served(agent: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane) -> L
     return agent
 
 
-def unscheduled(agent: L3NATAgent, plugin: FakePlugin) -> None:
+def unscheduled(agent: OpenAgent, plugin: FakePlugin) -> None:
     plugin.cast_to_agents("router_removed_from_agent", payload={"router_id": R1})
 
 
-def switched_off(agent: L3NATAgent, plugin: FakePlugin) -> None:
+def switched_off(agent: OpenAgent, plugin: FakePlugin) -> None:
     """``admin_state_up=false``: the server does not name such a router."""
     plugin.cast_to_agents("routers_updated", routers=[R1])
 
 
-def found_by_a_full_sync(agent: L3NATAgent, plugin: FakePlugin) -> None:
+def found_by_a_full_sync(agent: OpenAgent, plugin: FakePlugin) -> None:
     agent.agent_updated(None, {"admin_state_up": False})
 
 
 @pytest.mark.feature("router.floating-ip-status")
 @pytest.mark.parametrize("how", [unscheduled, switched_off, found_by_a_full_sync])
 def test_a_router_that_is_served_no_more_has_its_floating_ips_down_before_it_goes(
-    served: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane, how: Any
+    served: OpenAgent, plugin: FakePlugin, dataplane: FakeDataplane, how: Any
 ) -> None:
     present = []
     real = plugin.update_floatingip_statuses
@@ -82,7 +81,7 @@ def test_a_router_that_is_served_no_more_has_its_floating_ips_down_before_it_goe
 
 
 def test_the_report_is_not_repeated_after_the_removal(
-    served: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane
+    served: OpenAgent, plugin: FakePlugin, dataplane: FakeDataplane
 ) -> None:
     plugin.fail_next("update_floatingip_statuses", ValueError("no database"), times=1)
     serve(plugin, a_router(id=R2), a_router(id=R3))
@@ -94,7 +93,7 @@ def test_the_report_is_not_repeated_after_the_removal(
 
 
 def test_a_removal_that_fails_reports_once_and_no_error_afterwards(
-    served: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane
+    served: OpenAgent, plugin: FakePlugin, dataplane: FakeDataplane
 ) -> None:
     dataplane.fail_next(ApplyError("busy"), times=3)
     serve(plugin, a_router(id=R2), a_router(id=R3))
@@ -105,7 +104,7 @@ def test_a_removal_that_fails_reports_once_and_no_error_afterwards(
 
 
 def test_a_router_that_comes_back_has_its_floating_ips_active_again(
-    served: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane
+    served: OpenAgent, plugin: FakePlugin, dataplane: FakeDataplane
 ) -> None:
     payload = plugin.routers.pop(R1)
     unscheduled(served, plugin)
@@ -116,7 +115,7 @@ def test_a_router_that_comes_back_has_its_floating_ips_active_again(
 
 
 def test_of_a_deleted_router_nothing_is_reported(
-    served: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane
+    served: OpenAgent, plugin: FakePlugin, dataplane: FakeDataplane
 ) -> None:
     serve(plugin, a_router(id=R2), a_router(id=R3))
     plugin.cast_to_agents("router_deleted", router_id=R1)
@@ -125,7 +124,7 @@ def test_of_a_deleted_router_nothing_is_reported(
 
 
 def test_nothing_is_reported_that_another_node_may_serve_since_an_interruption(
-    served: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane
+    served: OpenAgent, plugin: FakePlugin, dataplane: FakeDataplane
 ) -> None:
     """Reschedule the router to another node while the server considers this agent dead."""
     serve(plugin, a_router(id=R2), a_router(id=R3))
@@ -152,7 +151,7 @@ def test_nothing_is_reported_of_a_router_known_from_before_a_restart(
 
 
 def test_a_floating_ip_that_another_router_here_has_by_now_is_not_reported_down(
-    served: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane
+    served: OpenAgent, plugin: FakePlugin, dataplane: FakeDataplane
 ) -> None:
     serve(plugin, a_router(id=R2, _floatingips=fips(101, status="ACTIVE")), a_router(id=R3))
     served.routers_updated(None, [R2])
@@ -164,7 +163,7 @@ def test_a_floating_ip_that_another_router_here_has_by_now_is_not_reported_down(
 
 @pytest.mark.parametrize("stays", [[101], []], ids=["one stays", "none stays"])
 def test_a_floating_ip_that_leaves_is_not_named_and_the_server_sets_it_down(
-    served: L3NATAgent, plugin: FakePlugin, stays: Any
+    served: OpenAgent, plugin: FakePlugin, stays: Any
 ) -> None:
     serve(plugin, a_router(id=R1, _floatingips=fips(*stays, status="ACTIVE")), a_router(id=R2), a_router(id=R3))
     served.routers_updated(None, [R1])

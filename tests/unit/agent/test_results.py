@@ -12,18 +12,18 @@ import eventlet
 import pytest
 from oslo_config import cfg
 
-from l3agent.agent.l3_agent import L3NATAgent
 from l3agent.agent.results import UpdateResult, UpdateResults
 from l3agent.exceptions import ApplyError, DataplaneUnavailable
 from l3agent.rpc import Client, admin_context
 from l3agent.testing import FakeDataplane, FakePlugin, wait_until
+from tests.support.agents import OpenAgent
 from tests.support.payloads import a_router
 
 R1 = "cffffff1-0000-4000-8000-000000000000"
 
 
 @pytest.fixture
-def results(agent: L3NATAgent) -> list[UpdateResult]:
+def results(agent: OpenAgent) -> list[UpdateResult]:
     """Return all results after the agent is in sync."""
     wait_until(lambda: agent.full_sync.in_sync)
     outcomes: list[UpdateResult] = []
@@ -39,7 +39,7 @@ def lines(caplog: pytest.LogCaptureFixture) -> Callable[[], list[logging.LogReco
 
 @pytest.mark.feature("operation.update-log")
 def test_an_update_is_one_line_with_its_times_and_the_request_of_the_server(
-    agent: L3NATAgent,
+    agent: OpenAgent,
     plugin: FakePlugin,
     transport: Any,
     results: list[UpdateResult],
@@ -61,7 +61,7 @@ def test_an_update_is_one_line_with_its_times_and_the_request_of_the_server(
 
 
 def test_of_two_requests_for_one_router_the_later_one_is_named(
-    agent: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane, results: list[UpdateResult]
+    agent: OpenAgent, plugin: FakePlugin, dataplane: FakeDataplane, results: list[UpdateResult]
 ) -> None:
     plugin.routers = {R1: a_router(id=R1)}
     first, second = admin_context(), admin_context()
@@ -73,7 +73,7 @@ def test_of_two_requests_for_one_router_the_later_one_is_named(
 
 
 def test_a_removal_is_logged_as_one(
-    agent: L3NATAgent, plugin: FakePlugin, results: list[UpdateResult], lines: Callable[[], list[logging.LogRecord]]
+    agent: OpenAgent, plugin: FakePlugin, results: list[UpdateResult], lines: Callable[[], list[logging.LogRecord]]
 ) -> None:
     plugin.routers = {R1: a_router(id=R1)}
     agent.routers_updated(None, [R1])
@@ -86,7 +86,7 @@ def test_a_removal_is_logged_as_one(
 
 @pytest.mark.parametrize("error", [ApplyError("no room"), DataplaneUnavailable("gone"), RuntimeError("a bug")])
 def test_a_failure_is_kept_with_its_request_until_newer_ones_push_it_out(
-    agent: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane, results: list[UpdateResult], error: Any
+    agent: OpenAgent, plugin: FakePlugin, dataplane: FakeDataplane, results: list[UpdateResult], error: Any
 ) -> None:
     plugin.routers = {R1: a_router(id=R1)}
     dataplane.fail_next(error)
@@ -99,7 +99,7 @@ def test_a_failure_is_kept_with_its_request_until_newer_ones_push_it_out(
     assert str(error) in kept["error"]
 
 
-def test_a_rejected_payload_has_a_result(agent: L3NATAgent, plugin: FakePlugin, results: list[UpdateResult]) -> None:
+def test_a_rejected_payload_has_a_result(agent: OpenAgent, plugin: FakePlugin, results: list[UpdateResult]) -> None:
     plugin.routers = {R1: a_router(id=R1, _interfaces="nonsense")}
     agent.routers_updated(None, [R1])
     wait_until(lambda: results)
@@ -107,7 +107,7 @@ def test_a_rejected_payload_has_a_result(agent: L3NATAgent, plugin: FakePlugin, 
 
 
 def test_an_update_that_changes_nothing_and_finds_something_to_do_was_unasked(
-    agent: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane, results: list[UpdateResult]
+    agent: OpenAgent, plugin: FakePlugin, dataplane: FakeDataplane, results: list[UpdateResult]
 ) -> None:
     plugin.routers = {R1: a_router(id=R1)}
     for number in (1, 2, 3):
@@ -126,7 +126,7 @@ def test_only_the_last_failures_are_kept() -> None:
 
 
 def test_a_worker_that_waits_for_the_server_is_not_stuck_a_restart_would_not_help(
-    agent: L3NATAgent, plugin: FakePlugin, results: list[UpdateResult]
+    agent: OpenAgent, plugin: FakePlugin, results: list[UpdateResult]
 ) -> None:
     plugin.routers = {R1: a_router(id=R1)}
     plugin.delays["sync_routers"] = 2.0
@@ -146,7 +146,7 @@ def test_a_worker_that_waits_for_the_server_is_not_stuck_a_restart_would_not_hel
 
 @pytest.mark.feature("process.readiness")
 def test_a_worker_that_is_busy_for_longer_than_all_its_deadlines_is_stuck(
-    agent: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane, conf: cfg.ConfigOpts, results: list[UpdateResult]
+    agent: OpenAgent, plugin: FakePlugin, dataplane: FakeDataplane, conf: cfg.ConfigOpts, results: list[UpdateResult]
 ) -> None:
     plugin.routers = {R1: a_router(id=R1)}
     dataplane.delay = 3.0

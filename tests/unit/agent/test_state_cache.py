@@ -10,7 +10,7 @@ import eventlet
 import pytest
 from oslo_config import cfg
 
-from l3agent.agent.l3_agent import STATE_CACHE_FILE, L3NATAgent
+from l3agent.agent.composition import STATE_CACHE_FILE
 from l3agent.agent.state_cache import StateCache
 from l3agent.exceptions import DataplaneUnavailable
 from l3agent.model.states import NamespaceState
@@ -18,7 +18,7 @@ from l3agent.rpc import Client, get_transport
 from l3agent.service import Service
 from l3agent.service.services import Services
 from l3agent.testing import FakeDataplane, FakePlugin, running, wait_until
-from tests.support.agents import FOREIGN_STATE, MakeAgent, ServiceOf, router_state
+from tests.support.agents import FOREIGN_STATE, MakeAgent, OpenAgent, ServiceOf, router_state
 from tests.support.payloads import a_floating_ip, a_router
 from tests.support.states import desired_namespace
 
@@ -135,7 +135,7 @@ def test_nothing_is_written_when_nothing_changed(path: Path, remember: Callable[
 
 
 def test_an_agent_keeps_what_it_serves_and_forgets_what_is_gone(
-    agent: L3NATAgent, plugin: FakePlugin, path: Path
+    agent: OpenAgent, plugin: FakePlugin, path: Path
 ) -> None:
     wait_until(lambda: agent.full_sync.in_sync)
     plugin.routers = {R1: a_router(id=R1), R2: a_router(id=R2)}
@@ -175,7 +175,7 @@ def test_without_a_broker_too(
     conf.set_override("rpc_response_timeout", 1)
     remember(a_router(id=R1), a_router(id=R2))
     dataplane.states[("router", R1)] = FOREIGN_STATE
-    agent = L3NATAgent(conf, "node1", dataplane=dataplane, transport=transport)
+    agent = OpenAgent(conf, "node1", dataplane=dataplane, transport=transport)
     service = Service.create(
         binary="neutron-l3-agent", topic="l3_agent", manager=agent, conf=conf, host="node1", transport=transport
     )
@@ -269,7 +269,7 @@ def test_a_data_plane_that_is_late_is_waited_for(
 
 @pytest.mark.feature("sync.stale-answer")
 def test_an_answer_older_than_what_is_known_is_asked_for_again(
-    agent: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane
+    agent: OpenAgent, plugin: FakePlugin, dataplane: FakeDataplane
 ) -> None:
     wait_until(lambda: agent.full_sync.in_sync)
     plugin.routers = {R1: a_router(id=R1, revision_number=7)}
@@ -284,7 +284,7 @@ def test_an_answer_older_than_what_is_known_is_asked_for_again(
 
 @pytest.mark.feature("sync.stale-answer")
 def test_the_same_older_answer_twice_is_the_truth(
-    agent: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane
+    agent: OpenAgent, plugin: FakePlugin, dataplane: FakeDataplane
 ) -> None:
     """Restore an older database in the server."""
     wait_until(lambda: agent.full_sync.in_sync)

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from oslo_config import cfg
 
-from l3agent.agent.l3_agent import L3NATAgent
 from l3agent.agent.router_info import RouterInfo
 from l3agent.cli.router_view import router_lines
 from l3agent.cli.status_view import status_lines
@@ -20,7 +19,7 @@ from l3agent.model.states import Report
 from l3agent.ops.guru_report import summary
 from l3agent.ops.status import count_routers_with_skipped_parts, count_unserved_features, show, status
 from l3agent.testing import FakeDataplane, FakePlugin, running, wait_until
-from tests.support.agents import MakeAgent, ServiceOf, as_client, router_state
+from tests.support.agents import MakeAgent, OpenAgent, ServiceOf, as_client, router_state
 from tests.support.payloads import a_floating_ip, a_port, a_router
 
 R1 = "cffffff1-0000-4000-8000-000000000000"
@@ -28,7 +27,7 @@ GOOD, TWIN = a_floating_ip("203.0.113.100", "10.0.0.5"), a_floating_ip("203.0.11
 FORWARDING = [{"floating_ip_address": "203.0.113.135"}]
 
 
-def update(agent: L3NATAgent, plugin: FakePlugin, **changes: Any) -> None:
+def update(agent: OpenAgent, plugin: FakePlugin, **changes: Any) -> None:
     """Process the router once more, without other updates."""
     wait_until(lambda: agent.full_sync.in_sync and not any(agent.queue.counts().values()))
     plugin.routers = {R1: a_router(id=R1, **changes)}
@@ -38,7 +37,7 @@ def update(agent: L3NATAgent, plugin: FakePlugin, **changes: Any) -> None:
 
 
 def test_skipped_floating_ips_are_error_and_the_others_active(
-    agent: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane
+    agent: OpenAgent, plugin: FakePlugin, dataplane: FakeDataplane
 ) -> None:
     update(agent, plugin, _floatingips=[TWIN, GOOD])
     wait_until(lambda: plugin.fip_statuses == {GOOD["id"]: "ACTIVE", TWIN["id"]: "ERROR"})
@@ -52,7 +51,7 @@ def test_skipped_floating_ips_are_error_and_the_others_active(
     assert plugin.called("update_floatingip_statuses")[reports]["fip_statuses"][TWIN["id"]] == "ACTIVE"
 
 
-def test_a_router_without_a_usable_gateway_has_its_floating_ips_in_error(agent: L3NATAgent, plugin: FakePlugin) -> None:
+def test_a_router_without_a_usable_gateway_has_its_floating_ips_in_error(agent: OpenAgent, plugin: FakePlugin) -> None:
     update(agent, plugin, gw_port="nonsense", _floatingips=[GOOD])
     wait_until(lambda: plugin.fip_statuses == {GOOD["id"]: "ERROR"})
 
@@ -78,7 +77,7 @@ def test_elements_without_id_are_of_no_consequence_to_the_statuses() -> None:
 
 @pytest.mark.feature("operation.unserved-features")
 def test_a_warning_is_logged_once_per_change(
-    agent: L3NATAgent, plugin: FakePlugin, caplog: pytest.LogCaptureFixture
+    agent: OpenAgent, plugin: FakePlugin, caplog: pytest.LogCaptureFixture
 ) -> None:
     def logged(words: str) -> int:
         return sum(words in record.getMessage() for record in caplog.records if record.levelname == "WARNING")
@@ -97,7 +96,7 @@ def test_a_warning_is_logged_once_per_change(
 
 
 def test_of_very_many_new_warnings_the_first_are_logged(
-    agent: L3NATAgent, plugin: FakePlugin, caplog: pytest.LogCaptureFixture
+    agent: OpenAgent, plugin: FakePlugin, caplog: pytest.LogCaptureFixture
 ) -> None:
     many = [a_floating_ip(f"203.0.113.{n}", "10.0.0.5") for n in range(100, 200)]
     update(agent, plugin, _floatingips=many)
@@ -107,11 +106,9 @@ def test_of_very_many_new_warnings_the_first_are_logged(
 
 
 @pytest.mark.feature("operation.unserved-features")
-def test_warnings_are_in_status_show_and_report(
-    agent: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane
-) -> None:
+def test_warnings_are_in_status_show_and_report(agent: OpenAgent, plugin: FakePlugin, dataplane: FakeDataplane) -> None:
     update(agent, plugin, _pf_floatingips=FORWARDING, _interfaces=[a_port(1), a_port(2, mac_address="nonsense")])
-    entry = json.loads(json.dumps(status(agent, as_client(dataplane))))
+    entry = json.loads(json.dumps(status(agent.view, as_client(dataplane))))
     router = entry["routers"][R1]
     assert router["unserved_features"] == ["metadata", "port_forwarding"] and router["warning_count"] == 3
     assert {name for name, count in entry["unserved_features"].items() if count} == {"metadata", "port_forwarding"}
@@ -119,12 +116,14 @@ def test_warnings_are_in_status_show_and_report(
     assert "not served  metadata (1 routers), port_forwarding (1 routers)" in lines
     assert lines[-1].endswith(f"(3) {router['warnings'][0]}") and "WARNINGS" in lines[-2]
     shown = list(
-        router_lines({**show(agent, as_client(dataplane), R1), "processes": {"found": [], "complete": True}}, Screen())
+        router_lines(
+            {**show(agent.view, as_client(dataplane), R1), "processes": {"found": [], "complete": True}}, Screen()
+        )
     )
     for words in ("metadata is not served", "port forwarding is not served", "mac_address: 'nonsense'"):
         assert any(line.startswith("warning: ") and words in line for line in shown)
-    assert len(summary(agent, as_client(dataplane))["warnings"][f"{R1} r1"]) == 3
-    assert count_unserved_features(agent)["qos"] == 0 and count_routers_with_skipped_parts(agent) == 1
+    assert len(summary(agent.view, as_client(dataplane))["warnings"][f"{R1} r1"]) == 3
+    assert count_unserved_features(agent.view)["qos"] == 0 and count_routers_with_skipped_parts(agent.view) == 1
 
 
 def test_with_the_metadata_proxy_off_no_router_asks_for_metadata(

@@ -11,13 +11,12 @@ from typing import Any
 import pytest
 from oslo_config import cfg
 
-from l3agent.agent.l3_agent import L3NATAgent
 from l3agent.agent.plugin_api import L3PluginApi
 from l3agent.exceptions import RouterNotCompatible
 from l3agent.model.desired import desired_state
 from l3agent.rpc import Client, Connection, RemoteError, Target, admin_context
 from l3agent.testing import FakeDataplane, FakePlugin, running, wait_until
-from tests.support.agents import FOREIGN_STATE, MakeAgent, ServiceOf, router_state
+from tests.support.agents import FOREIGN_STATE, MakeAgent, OpenAgent, ServiceOf, router_state
 from tests.support.payloads import a_floating_ip, a_router, legacy_payload
 from tests.support.states import desired_namespace
 
@@ -105,7 +104,7 @@ def test_another_error_of_such_a_method_is_an_error() -> None:
 
 
 def test_an_unknown_method_and_a_newer_version_are_answered_as_by_neutron_l3_agent(
-    agent: L3NATAgent, plugin: FakePlugin
+    agent: OpenAgent, plugin: FakePlugin
 ) -> None:
     client = Client(plugin._transport, "l3_agent", timeout=5)
     for method, version, kind in (("no_such_thing", "1.0", "NoSuchMethod"), ("agent_updated", "1.9", "Unsupported")):
@@ -115,7 +114,7 @@ def test_an_unknown_method_and_a_newer_version_are_answered_as_by_neutron_l3_age
 
 
 @pytest.mark.parametrize("method", ["stop", "init_host", "report_state", "periodic_sync_routers_task", "reapply_all"])
-def test_who_reaches_the_broker_cannot_run_the_agents_life(agent: L3NATAgent, plugin: FakePlugin, method: str) -> None:
+def test_who_reaches_the_broker_cannot_run_the_agents_life(agent: OpenAgent, plugin: FakePlugin, method: str) -> None:
     client = Client(plugin._transport, "l3_agent", timeout=5)
     with pytest.raises(RemoteError) as error:
         client.call(admin_context(), method)
@@ -124,7 +123,7 @@ def test_who_reaches_the_broker_cannot_run_the_agents_life(agent: L3NATAgent, pl
 
 @pytest.mark.feature("sync.unserved-kinds")
 def test_a_router_with_another_type_is_removed_and_taken_again(
-    agent: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane, caplog: pytest.LogCaptureFixture
+    agent: OpenAgent, plugin: FakePlugin, dataplane: FakeDataplane, caplog: pytest.LogCaptureFixture
 ) -> None:
     wait_until(lambda: agent.full_sync.in_sync)
     for there, change in ((True, {}), (False, {"ha": True}), (True, {}), (False, {"distributed": True}), (True, {})):
@@ -204,7 +203,7 @@ def test_after_a_reboot_ha_ports_are_reported_down_before_the_first_state_report
 
 
 def test_internal_only_routers_are_removed_when_they_are_not_wanted(
-    agent: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane, conf: cfg.ConfigOpts
+    agent: OpenAgent, plugin: FakePlugin, dataplane: FakeDataplane, conf: cfg.ConfigOpts
 ) -> None:
     wait_until(lambda: agent.full_sync.in_sync)
     plugin.routers = {R1: a_router(id=R1, gw_port=None), R2: a_router(id=R2)}
@@ -216,7 +215,7 @@ def test_internal_only_routers_are_removed_when_they_are_not_wanted(
 
 
 def test_a_floating_ip_that_moves_to_another_port_is_reported_active(
-    agent: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane
+    agent: OpenAgent, plugin: FakePlugin, dataplane: FakeDataplane
 ) -> None:
     wait_until(lambda: agent.full_sync.in_sync)
     for fixed in ("10.0.0.5", "10.0.0.6"):
@@ -229,7 +228,7 @@ def test_a_floating_ip_that_moves_to_another_port_is_reported_active(
         assert str(pair.fixed) == fixed
 
 
-def test_many_floating_ips_of_a_router_are_reported_in_one_call(agent: L3NATAgent, plugin: FakePlugin) -> None:
+def test_many_floating_ips_of_a_router_are_reported_in_one_call(agent: OpenAgent, plugin: FakePlugin) -> None:
     wait_until(lambda: agent.full_sync.in_sync)
     fips = [a_floating_ip(f"203.0.113.{number}", f"10.0.0.{number}") for number in range(20, 120)]
     plugin.routers = {R1: a_router(id=R1, _floatingips=fips)}
@@ -320,7 +319,7 @@ def mitaka(transport: Any) -> MitakaServer:
 
 
 @pytest.fixture
-def old_cloud(mitaka: MitakaServer, make_agent: MakeAgent, service_of: ServiceOf) -> Iterator[L3NATAgent]:
+def old_cloud(mitaka: MitakaServer, make_agent: MakeAgent, service_of: ServiceOf) -> Iterator[OpenAgent]:
     agent = make_agent()
     with running(mitaka, service_of(agent)):
         wait_until(lambda: agent.full_sync.in_sync)
@@ -329,7 +328,7 @@ def old_cloud(mitaka: MitakaServer, make_agent: MakeAgent, service_of: ServiceOf
 
 @pytest.mark.feature("process.old-servers")
 def test_an_agent_serves_a_server_of_mitaka(
-    old_cloud: L3NATAgent, mitaka: MitakaServer, dataplane: FakeDataplane
+    old_cloud: OpenAgent, mitaka: MitakaServer, dataplane: FakeDataplane
 ) -> None:
     (fip,) = mitaka.routers[0]["_floatingips"]
     wait_until(lambda: ("update_floatingip_statuses", {fip["id"]: "ACTIVE"}) in mitaka.calls)
@@ -339,7 +338,7 @@ def test_an_agent_serves_a_server_of_mitaka(
 
 @pytest.mark.feature("process.old-servers")
 def test_methods_that_mitaka_lacks_are_called_once_and_reports_continue(
-    old_cloud: L3NATAgent, mitaka: MitakaServer, caplog: pytest.LogCaptureFixture
+    old_cloud: OpenAgent, mitaka: MitakaServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     for _ in range(3):
         old_cloud.report_state()
@@ -355,7 +354,7 @@ def test_methods_that_mitaka_lacks_are_called_once_and_reports_continue(
 
 
 @pytest.mark.feature("process.casts")
-def test_casts_of_mitaka_are_understood(old_cloud: L3NATAgent, mitaka: MitakaServer, dataplane: FakeDataplane) -> None:
+def test_casts_of_mitaka_are_understood(old_cloud: OpenAgent, mitaka: MitakaServer, dataplane: FakeDataplane) -> None:
     """Whole payloads instead of ids, and the version 1.3 of the agent's API."""
     client = Client(mitaka.transport, "l3_agent", timeout=5)
     mitaka.routers.append(a_router(id=R2))
@@ -367,7 +366,7 @@ def test_casts_of_mitaka_are_understood(old_cloud: L3NATAgent, mitaka: MitakaSer
 
 
 def test_states_of_ha_routers_are_cast_which_old_servers_take_as_well(
-    old_cloud: L3NATAgent, mitaka: MitakaServer
+    old_cloud: OpenAgent, mitaka: MitakaServer
 ) -> None:
     old_cloud.plugin.update_ha_routers_states({R1: "active"})
     wait_until(lambda: ("update_ha_routers_states", {"host": "node1", "states": {R1: "active"}}) in mitaka.calls)

@@ -11,7 +11,6 @@ import pytest
 from eventlet.green import socket
 from oslo_config import cfg
 
-from l3agent.agent.l3_agent import L3NATAgent
 from l3agent.agent.registration import BINARY
 from l3agent.conf import register_opts
 from l3agent.ops.health import Health
@@ -26,6 +25,7 @@ from l3agent.rpc.observers import on_result
 from l3agent.service import Service
 from l3agent.service.services import Services
 from l3agent.testing import FakeDataplane, FakePlugin, running, wait_until
+from tests.support.agents import OpenAgent
 from tests.unit.agent.conftest import agent as agent
 from tests.unit.agent.conftest import conf as conf
 from tests.unit.agent.conftest import dataplane as dataplane
@@ -80,7 +80,7 @@ class Site:
         self.dataplane = cast(Any, FakeDataplane())
         self.transport = get_transport(conf, f"local:///{name[:40]}")
         self.plugin = FakePlugin(self.transport)
-        self.agent = L3NATAgent(conf, "node1", dataplane=self.dataplane, transport=self.transport)
+        self.agent = OpenAgent(conf, "node1", dataplane=self.dataplane, transport=self.transport)
         self.service = Service.create(
             binary=BINARY,
             topic="l3_agent",
@@ -93,19 +93,19 @@ class Site:
         )
         self.reload_succeeded, self.lag = True, 0.0
         self.services = Services()
-        self.metrics = Metrics(self.agent, self.dataplane, reload_succeeded=lambda: self.reload_succeeded)
+        self.metrics = Metrics(self.agent.view, self.dataplane, reload_succeeded=lambda: self.reload_succeeded)
         self.health = Health(
-            self.agent,
+            self.agent.view,
             self.dataplane,
             hub_lag=lambda: self.lag,
             unhealthy=self.services.list_unhealthy,
             broker_connected=lambda: self.service.conn is not None and self.service.conn.connected,
         )
-        self.history = History(self.agent)
-        self.topology = TopologyEncoder(self.agent, lambda: ([], {}))
+        self.history = History(self.agent.view)
+        self.topology = TopologyEncoder(self.agent.view, lambda: ([], {}))
         shown = build_pages(
             "node1",
-            lambda: status(self.agent, self.dataplane),
+            lambda: status(self.agent.view, self.dataplane),
             self.topology.encode,
             self.metrics,
             self.health,

@@ -18,7 +18,7 @@ import pytest
 from eventlet.green import socket
 
 from l3agent import __version__
-from l3agent.agent.l3_agent import STATE_CACHE_FILE, L3NATAgent
+from l3agent.agent.composition import STATE_CACHE_FILE
 from l3agent.agent.state_cache import StateCache
 from l3agent.exceptions import (
     AlreadyRunning,
@@ -34,7 +34,7 @@ from l3agent.ops.control_client import call_agent
 from l3agent.ops.control_operations import build_operations
 from l3agent.ops.status import plans, show, status, topology
 from l3agent.testing import FakeDataplane, FakePlugin, running, wait_until
-from tests.support.agents import as_client, router_state
+from tests.support.agents import OpenAgent, as_client, router_state
 from tests.support.payloads import a_floating_ip, a_router
 
 R1, R2 = (f"cffffff{number}-0000-4000-8000-000000000000" for number in (1, 2))
@@ -251,12 +251,12 @@ def test_a_folder_that_cannot_be_is_a_wrong_configuration(tmp_path: Path) -> Non
         ControlSocket(str(tmp_path / "file" / "c.sock"), {}).start()
 
 
-def test_the_status_tells_all_of_each_router(agent: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane) -> None:
+def test_the_status_tells_all_of_each_router(agent: OpenAgent, plugin: FakePlugin, dataplane: FakeDataplane) -> None:
     wait_until(lambda: agent.full_sync.in_sync)
     plugin.routers = {R1: a_router(id=R1)}
     agent.routers_updated(None, [R1])
     wait_until(lambda: agent.full_sync.in_sync and agent.router_info and not any(agent.queue.counts().values()))
-    answer = json.loads(json.dumps(status(agent, as_client(dataplane))))
+    answer = json.loads(json.dumps(status(agent.view, as_client(dataplane))))
     assert answer.pop("full_syncs") == 1
     assert answer.pop("unserved_features")["metadata"] == 1
     assert answer.pop("now") >= answer["routers"][R1]["updated_at"] > 0
@@ -283,60 +283,60 @@ def test_the_status_tells_all_of_each_router(agent: L3NATAgent, plugin: FakePlug
 
 @pytest.mark.feature("sync.failed-list")
 def test_failures_are_listed_with_reason_and_next_attempt(
-    agent: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane
+    agent: OpenAgent, plugin: FakePlugin, dataplane: FakeDataplane
 ) -> None:
     wait_until(lambda: agent.full_sync.in_sync)
     plugin.routers = {R1: a_router(id=R1), R2: a_router(id=R2, _interfaces="none")}
     dataplane.fail_next(ApplyError("no room"), times=6)
     agent.routers_updated(None, [R1, R2])
-    wait_until(lambda: {R1, R2} == status(agent, as_client(dataplane))["failures"].keys())
-    wait_until(lambda: status(agent, as_client(dataplane))["failures"][R1]["attempts"] > 1)
-    failures = status(agent, as_client(dataplane))["failures"]
+    wait_until(lambda: {R1, R2} == status(agent.view, as_client(dataplane))["failures"].keys())
+    wait_until(lambda: status(agent.view, as_client(dataplane))["failures"][R1]["attempts"] > 1)
+    failures = status(agent.view, as_client(dataplane))["failures"]
     assert failures[R1]["reason"] == "no room" and failures[R1]["retry_in"] is not None
     assert "_interfaces" in failures[R2]["reason"] and failures[R2]["retry_in"] is None
     plugin.routers = {R1: a_router(id=R1), R2: a_router(id=R2)}
     agent.routers_updated(None, [R2])
-    wait_until(lambda: not status(agent, as_client(dataplane))["failures"])
+    wait_until(lambda: not status(agent.view, as_client(dataplane))["failures"])
 
 
 @pytest.mark.feature("sync.failed-list")
 def test_a_router_that_cannot_be_fetched_is_listed_as_failed(
-    agent: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane
+    agent: OpenAgent, plugin: FakePlugin, dataplane: FakeDataplane
 ) -> None:
     wait_until(lambda: agent.full_sync.in_sync)
     plugin.fail_next("sync_routers", RuntimeError("the table is locked"), times=6)
     agent.routers_updated(None, [R1])
-    wait_until(lambda: R1 in status(agent, as_client(dataplane))["failures"])
+    wait_until(lambda: R1 in status(agent.view, as_client(dataplane))["failures"])
     assert R1 not in agent.router_info
-    assert "the table is locked" in status(agent, as_client(dataplane))["failures"][R1]["reason"]
+    assert "the table is locked" in status(agent.view, as_client(dataplane))["failures"][R1]["reason"]
 
 
-def test_a_plan_changes_nothing(agent: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane) -> None:
+def test_a_plan_changes_nothing(agent: OpenAgent, plugin: FakePlugin, dataplane: FakeDataplane) -> None:
     wait_until(lambda: agent.full_sync.in_sync)
     plugin.routers = {R1: a_router(id=R1)}
     agent.routers_updated(None, [R1])
     wait_until(lambda: ("router", R1) in dataplane.states and agent.router_info[R1].status == "active")
     dataplane.states.clear()
-    assert plans(agent, as_client(dataplane), None) == {"plans": {R1: [f"make router {R1}"]}, "failed": {}}
-    assert plans(agent, as_client(dataplane), R1) == {"plans": {R1: [f"make router {R1}"]}, "failed": {}}
+    assert plans(agent.view, as_client(dataplane), None) == {"plans": {R1: [f"make router {R1}"]}, "failed": {}}
+    assert plans(agent.view, as_client(dataplane), R1) == {"plans": {R1: [f"make router {R1}"]}, "failed": {}}
     assert not dataplane.states
 
 
 @pytest.mark.feature("operation.plan")
 def test_a_router_that_fails_is_in_the_plan_by_its_error(
-    agent: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane
+    agent: OpenAgent, plugin: FakePlugin, dataplane: FakeDataplane
 ) -> None:
     wait_until(lambda: agent.full_sync.in_sync)
     plugin.routers = {R1: a_router(id=R1, _interfaces="none")}
     agent.routers_updated(None, [R1])
     wait_until(lambda: R1 in agent.router_info and agent.router_info[R1].status == "error")
-    found = plans(agent, as_client(dataplane), None)
+    found = plans(agent.view, as_client(dataplane), None)
     assert found["plans"] == {} and "_interfaces" in found["failed"][R1]
-    assert show(agent, as_client(dataplane), R1)["plan"] is None
+    assert show(agent.view, as_client(dataplane), R1)["plan"] is None
 
 
 def test_a_refused_router_stays_in_error_and_in_the_plan_while_its_last_good_state_is_kept_up(
-    agent: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane
+    agent: OpenAgent, plugin: FakePlugin, dataplane: FakeDataplane
 ) -> None:
     wait_until(lambda: agent.full_sync.in_sync)
     good = a_router(id=R1, _floatingips=[a_floating_ip("203.0.113.100", "10.0.0.5")])
@@ -354,17 +354,17 @@ def test_a_refused_router_stays_in_error_and_in_the_plan_while_its_last_good_sta
     wait_until(lambda: agent.router_info[R1].updates > updates and ("router", R1) in dataplane.states)
     assert agent.router_info[R1].status == "error" and "nonsense" in str(agent.router_info[R1].error)
     assert plugin.fip_statuses[fip] == "ERROR"
-    found = plans(agent, as_client(dataplane), None)
+    found = plans(agent.view, as_client(dataplane), None)
     assert found["plans"] == {R1: []} and "nonsense" in found["failed"][R1]
     plugin.routers = {R1: good}
     agent.routers_updated(None, [R1])
     wait_until(lambda: agent.router_info[R1].status == "active" and plugin.fip_statuses[fip] == "ACTIVE")
-    assert plans(agent, as_client(dataplane), None)["failed"] == {}
+    assert plans(agent.view, as_client(dataplane), None)["failed"] == {}
 
 
 @pytest.mark.feature("sync.isolation")
 def test_a_refused_router_loses_the_floating_ips_that_it_has_no_more(
-    agent: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane
+    agent: OpenAgent, plugin: FakePlugin, dataplane: FakeDataplane
 ) -> None:
     """Their addresses may be another router's by now; none is named, and the server sets DOWN what is on no router."""
     wait_until(lambda: agent.full_sync.in_sync)
@@ -401,13 +401,13 @@ def test_a_refused_router_loses_the_floating_ips_that_it_has_no_more(
 
 
 def test_the_topology_is_what_is_wanted_of_each_router(
-    agent: L3NATAgent, plugin: FakePlugin, dataplane: FakeDataplane
+    agent: OpenAgent, plugin: FakePlugin, dataplane: FakeDataplane
 ) -> None:
     wait_until(lambda: agent.full_sync.in_sync)
     plugin.routers = {R1: a_router(id=R1, _floatingips=[a_floating_ip("203.0.113.100", "10.0.0.5")])}
     agent.routers_updated(None, [R1])
     wait_until(lambda: R1 in agent.router_info and agent.router_info[R1].status == "active")
-    found = json.loads(json.dumps(topology(agent, [], {})))
+    found = json.loads(json.dumps(topology(agent.view, [], {})))
     (router,) = found["routers"]
     assert [port["gateway"] for port in router["ports"]] == [True, False]
     assert router["ports"][1]["addresses"] == ["10.0.0.1/24"]
@@ -417,8 +417,8 @@ def test_the_topology_is_what_is_wanted_of_each_router(
 @pytest.mark.parametrize("op", ["plan", "show", "traffic", "resync", "pause", "resume", "replay"])
 @pytest.mark.parametrize("router", [["a"], {"a": 1}, 7, True])
 def test_an_id_that_is_no_text_is_an_error_without_a_traceback(
-    agent: L3NATAgent, dataplane: FakeDataplane, op: str, router: Any, caplog: pytest.LogCaptureFixture
+    agent: OpenAgent, dataplane: FakeDataplane, op: str, router: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     with pytest.raises(L3AgentError, match="names no router"):
-        build_operations(agent, as_client(dataplane))[op]({"op": op, "router": router})
+        build_operations(agent.view, agent.actions, as_client(dataplane))[op]({"op": op, "router": router})
     assert not caplog.records

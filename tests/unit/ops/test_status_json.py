@@ -39,7 +39,7 @@ def test_the_page_and_the_control_socket_say_the_same(site: Site) -> None:
     site.update(a_router())
     for _ in range(2):
         over_http = json.loads(site.get("/status.json").body)
-        direct = json.loads(json.dumps(status(site.agent, site.dataplane)))
+        direct = json.loads(json.dumps(status(site.agent.view, site.dataplane)))
         assert over_http.keys() == direct.keys()
         assert over_http["routers"] == direct["routers"]
         site.dataplane.fail_next(ApplyError("no"))

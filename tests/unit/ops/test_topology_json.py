@@ -23,5 +23,5 @@ def test_only_changed_routers_are_encoded_again(site: Site, monkeypatch: pytest.
         if expected == [R1]:
             site.update({**a_router(id=R1), "name": "renamed"})
         drawn.clear()
-        assert json.loads(site.get("/topology.json").body) == topology(site.agent, [], {})
+        assert json.loads(site.get("/topology.json").body) == topology(site.agent.view, [], {})
         assert drawn == expected
