@@ -3,13 +3,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from functools import partial
 
 from l3agent.dataplane.announcer import Announcer
 from l3agent.dataplane.kernel.namespaces import Kernel, NamespaceHandle
-from l3agent.dataplane.plan.diff import Plan
-from l3agent.dataplane.plan.entries import DeviceAddress, Entry, Link
+from l3agent.dataplane.plan.kinds.address import DeviceAddress
+from l3agent.dataplane.plan.kinds.base import Entry, select
+from l3agent.dataplane.plan.kinds.link import Link
+from l3agent.dataplane.plan.plan import Plan
 from l3agent.dataplane.plan.render import link_local
 from l3agent.model.names import ROUTER_KINDS
 from l3agent.model.states import Address, NamespaceState, Port, State
@@ -30,7 +32,7 @@ class Announcements:
         self._announcer.wake()
 
     def announce_changes(
-        self, handle: NamespaceHandle, state: State | None, plan: Plan, present: Iterable[Entry]
+        self, handle: NamespaceHandle, state: State | None, plan: Plan, present: Collection[Entry]
     ) -> None:
         """Announce what is new and present; at first sight of a namespace that was found, announce all of it."""
         if not isinstance(state, NamespaceState) or state.kind not in ROUTER_KINDS:
@@ -41,14 +43,14 @@ class Announcements:
         adopted, handle.is_newly_adopted = handle.is_newly_adopted, False
         open_packet = partial(self._kernel.packet_socket, handle)
         for one in plan.of(DeviceAddress):
-            if one.verb == "remove" and isinstance(one.entry, DeviceAddress):
+            if one.verb == "remove":
                 self._announcer.withdraw(handle.name, one.entry.device, one.entry.interface.ip)
-        for one in plan.of(Link):
+        for change in plan.of(Link):
             # The kernel removes its addresses with it; the plan does not list them.
-            if isinstance(one.entry, Link) and (one.verb == "remove" or not one.entry.up):
-                self._announcer.withdraw(handle.name, one.entry.device)
+            if change.verb == "remove" or not change.entry.up:
+                self._announcer.withdraw(handle.name, change.entry.device)
         moved, fresh = _new_addresses(plan)
-        present_keys = {_key(entry) for entry in present if isinstance(entry, DeviceAddress)}
+        present_keys = set(map(_key, select(present, DeviceAddress)))
         for port in state.all_ports():
             if adopted or port.device in moved:
                 addresses_to_announce = _addresses(state, port) & {
@@ -72,11 +74,9 @@ def _addresses(state: NamespaceState, port: Port) -> set[Address]:
 
 def _new_addresses(plan: Plan) -> tuple[set[str], set[tuple[str, Address]]]:
     """Return the devices with a new MAC address or network, and device and address of new addresses."""
-    links = [one.entry for one in plan.of(Link) if one.verb == "change"]
-    addresses = [one.entry for one in plan.of(DeviceAddress) if one.verb != "remove"]
     return (
-        {link.device for link in links if isinstance(link, Link)},
-        {_key(entry) for entry in addresses if isinstance(entry, DeviceAddress)},
+        {one.entry.device for one in plan.of(Link) if one.verb == "change"},
+        {_key(one.entry) for one in plan.of(DeviceAddress) if one.verb != "remove"},
     )
 
 

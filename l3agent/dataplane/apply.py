@@ -14,6 +14,7 @@ from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from ipaddress import IPv6Network
+from typing import Any
 
 from l3agent.dataplane import flushes
 from l3agent.dataplane.kernel import syscalls
@@ -25,17 +26,14 @@ from l3agent.dataplane.observe import Observed
 from l3agent.dataplane.ovsdb.ports import Wait
 from l3agent.dataplane.plan import encode
 from l3agent.dataplane.plan.commands import commands
-from l3agent.dataplane.plan.diff import Operation, Plan
-from l3agent.dataplane.plan.entries import (
-    AcceptRA,
-    Bridge,
-    DeviceSettings,
-    Entry,
-    Link,
-    Namespace,
-    PhysicalPort,
-    Sysctl,
-)
+from l3agent.dataplane.plan.kinds.accept_ra import AcceptRA
+from l3agent.dataplane.plan.kinds.base import Batch, Entry, Operation
+from l3agent.dataplane.plan.kinds.link import Link
+from l3agent.dataplane.plan.kinds.namespace import Namespace
+from l3agent.dataplane.plan.kinds.physical_port import PhysicalPort
+from l3agent.dataplane.plan.kinds.sysctl import Sysctl
+from l3agent.dataplane.plan.order import needed_dumps
+from l3agent.dataplane.plan.plan import Plan
 from l3agent.dataplane.slices import Run
 from l3agent.exceptions import ApplyError
 from l3agent.model.states import NextHop
@@ -81,7 +79,8 @@ def apply_plan(
     if handle is not None:
         # Whatever happens from here on, the next plan has to query the indexes.
         first, handle.next_index = handle.next_index, None
-        _send_or_raise(kernel, handle.route, encode.replacements(plan, seen.devices), namespace, ignore=_ALREADY_GONE)
+        early = encode.early_messages(plan, seen.devices).early_removals
+        _send_or_raise(kernel, handle.route, early, namespace, ignore=_ALREADY_GONE)
     # Left-overs of an unpinned namespace, which the kernel may be dismantling at this moment.
     sender.send(kernel.host, outside.early_removals, ignore=_ALREADY_GONE)
     refused = sender.send(kernel.host, outside.creations)
@@ -90,7 +89,8 @@ def apply_plan(
     if refused:
         plan, first = _without_links(plan, refused), None
     if handle is not None:
-        _send_or_raise(kernel, handle.route, encode.link_shutdowns(plan, seen.devices), namespace, ignore=_ALREADY_GONE)
+        shutdowns = encode.early_messages(plan, seen.devices).shutdowns
+        _send_or_raise(kernel, handle.route, shutdowns, namespace, ignore=_ALREADY_GONE)
         if (yield from run(len(plan.operations), partial(_send_rules, sender, handle, plan))):
             if any(operation.verb == "remove" for operation in plan.of(Namespace)):
                 _remove_namespace(kernel, handle)
@@ -108,8 +108,8 @@ class _Sender:
         self._first: ApplyError | None = None
 
     def send(
-        self, socket: NetlinkSocket, batch: encode.Batch, *, ignore: frozenset[int] = frozenset()
-    ) -> list[Operation]:
+        self, socket: NetlinkSocket, batch: Batch, *, ignore: frozenset[int] = frozenset()
+    ) -> list[Operation[Any]]:
         """Send messages that the kernel processes one by one; return the operations with a refused message."""
         try:
             _send(self.kernel, socket, batch, ignore=ignore)
@@ -118,7 +118,7 @@ class _Sender:
             return [batch[number - 1][1] for number in exc.numbers]
         return []
 
-    def isolate(self, batch: encode.Batch) -> list[Operation]:
+    def isolate(self, batch: Batch) -> list[Operation[Any]]:
         """Make the host stack ignore created or corrected devices; return the operations that were refused."""
         refused = self.send(self.kernel.host, batch)
         for operation in dict.fromkeys(operation for _, operation in batch):
@@ -130,7 +130,7 @@ class _Sender:
                     refused.append(operation)
         return refused
 
-    def send_rules(self, handle: NamespaceHandle, batch: encode.Batch) -> bool:
+    def send_rules(self, handle: NamespaceHandle, batch: Batch) -> bool:
         """Send rules; return True if the kernel accepted them. Nothing inside may change before that."""
         try:
             if batch:
@@ -159,9 +159,10 @@ class _Sender:
             raise self._first
 
 
-def _without_links(plan: Plan, refused: Iterable[Operation]) -> Plan:
+def _without_links(plan: Plan, refused: Iterable[Operation[Any]]) -> Plan:
     """Return the rest of a plan after some links were refused; what they should replace is already removed."""
-    missing = {one.entry.device for one in refused if isinstance(one.entry, Link)}
+    refused = set(refused)
+    missing = {one.entry.device for one in plan.of(Link) if one in refused}
     gone = plan.replacements()
     return Plan(tuple(one for one in plan.without_devices(missing).operations if one not in gone))
 
@@ -180,6 +181,7 @@ def _apply_inside(
     if missing := _record_new_devices(handle, plan, seen, first):
         sender.record_error(KernelStateChanged(f"{', '.join(sorted(missing))}: {_REMOVED_MEANWHILE}"))
         plan = plan.without_devices(missing)
+    handle.rare_dumps |= needed_dumps([one.entry for one in plan.operations if one.verb != "remove"])
     with sender.collect_error():
         _set_devices(sender.kernel, handle, plan)
     advertised = _find_ra_next_hops(handle, plan, seen)
@@ -210,7 +212,7 @@ def _record_new_devices(handle: NamespaceHandle, plan: Plan, seen: Observed, fir
     creation: no other program has the namespace yet. In others they are queried, since the kernel does not assign an
     index again that was in use once.
     """
-    links = [one.entry for one in plan.of(Link) if isinstance(one.entry, Link) and one.verb == "add"]
+    links = [one.entry for one in plan.of(Link) if one.verb == "add"]
     new = [link.device for link in links]
     if first is not None and not any(link.is_ovs_internal for link in links):
         seen.devices |= {device: index for index, device in enumerate(new, start=first)}
@@ -223,15 +225,9 @@ def _record_new_devices(handle: NamespaceHandle, plan: Plan, seen: Observed, fir
 
 def _set_devices(kernel: Kernel, handle: NamespaceHandle, plan: Plan) -> None:
     """Write the settings of devices before the devices come up and solicit routers."""
-    settings = []
-    for one in plan.of(AcceptRA, DeviceSettings):
-        if isinstance(one.entry, AcceptRA):
-            settings += one.entry.sysctls(one.verb != "remove")
-        elif isinstance(one.entry, DeviceSettings) and isinstance(one.previous, DeviceSettings):
-            settings += one.entry.sysctls(one.previous)
-    if settings:
+    if settings := encode.device_settings(plan):
         kernel.write_sysctls(handle, settings)
-    links = [one.entry for one in plan.of(Link) if one.verb != "remove" and isinstance(one.entry, Link)]
+    links = [one.entry for one in plan.of(Link) if one.verb != "remove"]
     if devices := [link.device for link in links if link.up and not link.offload]:
         kernel.call_inside(handle, lambda: syscalls.disable_tx_checksums(devices))
 
@@ -258,11 +254,11 @@ def _remove_namespace(kernel: Kernel, handle: NamespaceHandle) -> None:
 def _make_namespace(kernel: Kernel, plan: Plan, seen: Observed, run: Run) -> Generator[Wait, None, Plan]:
     """Create the namespace, write its settings, and return the remaining plan."""
     for operation in plan.of(Namespace):
-        if operation.verb == "add" and isinstance(operation.entry, Namespace):
+        if operation.verb == "add":
             handle = seen.handle = kernel.create(operation.entry.name)
             ready, handle.preset = handle.preset, frozenset()
             plan = yield from run(len(plan.operations), partial(_remaining, plan, ready, handle.has_ipv6))
-    settings = [one.entry for one in plan.of(Sysctl) if one.verb != "remove" and isinstance(one.entry, Sysctl)]
+    settings = [one.entry for one in plan.of(Sysctl) if one.verb != "remove"]
     if seen.handle is not None and settings:
         kernel.write_sysctls(seen.handle, settings)
     return plan
@@ -281,8 +277,8 @@ def _make_bridges(kernel: Kernel, plan: Plan, seen: Observed) -> None:
     for operation in dict.fromkeys(operation for _, operation in made.isolation):
         _disable_ipv6(kernel, operation)
     _send_or_raise(kernel, kernel.host, made.additions, None)
-    ports = [one.entry for one in plan.of(Link, PhysicalPort) if one.verb != "remove"]
-    wanted = [entry.bridge for entry in ports if isinstance(entry, Link | PhysicalPort)]
+    wanted = [one.entry.bridge for one in plan.of(Link) if one.verb != "remove"]
+    wanted += [one.entry.bridge for one in plan.of(PhysicalPort) if one.verb != "remove"]
     missing = {name for name in wanted if name and name not in seen.bridges}
     for answer in kernel.host.query([rtnl.get_link(name=name) for name in missing]):
         for info in rtnl.parse_links(answer):
@@ -291,12 +287,11 @@ def _make_bridges(kernel: Kernel, plan: Plan, seen: Observed) -> None:
         raise KernelStateChanged(f"{', '.join(sorted(gone))}: {_REMOVED_MEANWHILE}")
 
 
-def _disable_ipv6(kernel: Kernel, operation: Operation) -> None:
-    if isinstance(operation.entry, Link | Bridge):
-        kernel.disable_ipv6(operation.entry.tap if isinstance(operation.entry, Link) else operation.entry.name)
+def _disable_ipv6(kernel: Kernel, operation: Operation[Any]) -> None:
+    kernel.disable_ipv6(operation.entry.node_device())
 
 
-def _send(kernel: Kernel, socket: NetlinkSocket, batch: encode.Batch, *, ignore: frozenset[int] = frozenset()) -> None:
+def _send(kernel: Kernel, socket: NetlinkSocket, batch: Batch, *, ignore: frozenset[int] = frozenset()) -> None:
     if batch:
         with kernel.counters.batch("ip"):
             socket.batch(b"".join(message for message, _ in batch), ignore=ignore)
@@ -305,7 +300,7 @@ def _send(kernel: Kernel, socket: NetlinkSocket, batch: encode.Batch, *, ignore:
 def _send_or_raise(
     kernel: Kernel,
     socket: NetlinkSocket,
-    batch: encode.Batch,
+    batch: Batch,
     namespace: str | None,
     *,
     ignore: frozenset[int] = frozenset(),
@@ -316,11 +311,11 @@ def _send_or_raise(
         raise with_operation(exc, batch, namespace) from exc
 
 
-def with_operation(exc: KernelRefused, batch: encode.Batch, namespace: str | None) -> ApplyError:
+def with_operation(exc: KernelRefused, batch: Batch, namespace: str | None) -> ApplyError:
     """Return a refusal with its operation as a shell command, and with advice."""
     if not 1 <= exc.number <= len(batch):
         return exc
-    operation: Operation = batch[exc.number - 1][1]
+    operation = batch[exc.number - 1][1]
     hint = _HINTS.get(exc.code, "")
     kind = KernelStateChanged if exc.code in _STATE_CHANGED_ERRNOS else ApplyError
     return kind(f"{'; '.join(commands(operation, namespace))}: {exc}{hint and ': ' + hint}")

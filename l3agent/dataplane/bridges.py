@@ -8,7 +8,7 @@ from collections.abc import Collection
 from l3agent.dataplane.kernel.namespaces import Kernel
 from l3agent.dataplane.netlink import rtnl
 from l3agent.dataplane.observe import query_links
-from l3agent.dataplane.plan.encode import parse_bridge_alias
+from l3agent.dataplane.plan.kinds.bridge import parse_bridge_alias
 
 #: Maximum number of bridges queried individually; each takes two calls.
 _MAX_SINGLE_QUERIES = 32

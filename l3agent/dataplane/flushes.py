@@ -11,9 +11,9 @@ from l3agent.dataplane.kernel import flows
 from l3agent.dataplane.kernel.namespaces import Kernel, NamespaceHandle
 from l3agent.dataplane.netlink import routes
 from l3agent.dataplane.observe import Observed
-from l3agent.dataplane.plan import encode
-from l3agent.dataplane.plan.diff import Plan
-from l3agent.dataplane.plan.entries import DeviceAddress, PendingFlush
+from l3agent.dataplane.plan.kinds.address import DeviceAddress
+from l3agent.dataplane.plan.kinds.pending_flush import PendingFlush, delete_journal
+from l3agent.dataplane.plan.plan import Plan
 from l3agent.model.names import GATEWAY_DEVICE
 
 #: Route look-ups per send: their answers fit the buffer of the socket.
@@ -22,14 +22,14 @@ _LOOKUPS = 256
 
 def split_edges(plan: Plan) -> tuple[list[PendingFlush], list[PendingFlush]]:
     """Return the edges whose flows are dropped before the addresses come, and those at the end."""
-    found = [one.entry for one in plan.of(PendingFlush) if isinstance(one.entry, PendingFlush) and one.verb == "remove"]
+    found = [one.entry for one in plan.of(PendingFlush) if one.verb == "remove"]
     return [one for one in found if not one.is_journalled], [one for one in found if one.is_journalled]
 
 
 def without_addresses(plan: Plan, edges: Collection[PendingFlush]) -> Plan:
     """Return the plan without the floating addresses whose flows could not be dropped."""
     missing = {edge.original for edge in edges}
-    addresses = [one.entry for one in plan.of(DeviceAddress) if isinstance(one.entry, DeviceAddress)]
+    addresses = [one.entry for one in plan.of(DeviceAddress)]
     return plan.without_additions({one for one in addresses if one.interface.ip in missing})
 
 
@@ -45,7 +45,7 @@ def apply_flushes(kernel: Kernel, handle: NamespaceHandle, edges: Sequence[Pendi
         flows.delete_entries(handle.netfilter, edges, via_gateway, by_filter=kernel.deletes_by_filter)
     if done := [edge for edge in edges if edge.is_journalled]:
         with kernel.counters.batch("nft"):
-            handle.netfilter.nft_batch(encode.delete_journal(done))
+            handle.netfilter.nft_batch(delete_journal(done))
 
 
 def _via_gateway(handle: NamespaceHandle, seen: Observed, addresses: Collection[int]) -> set[int]:

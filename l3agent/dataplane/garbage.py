@@ -4,14 +4,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from l3agent.dataplane.bridges import filter_unused, unused_bridges
 from l3agent.dataplane.kernel.namespaces import Kernel
 from l3agent.dataplane.netlink import rtnl
 from l3agent.dataplane.ownership import is_our_tap
-from l3agent.dataplane.plan.diff import Plan
-from l3agent.dataplane.plan.entries import Bridge, Entry, Link, Namespace, PhysicalPort
+from l3agent.dataplane.plan.kinds.base import Entry, select
+from l3agent.dataplane.plan.kinds.bridge import Bridge
+from l3agent.dataplane.plan.kinds.link import Link
+from l3agent.dataplane.plan.kinds.namespace import Namespace
+from l3agent.dataplane.plan.kinds.physical_port import PhysicalPort
+from l3agent.dataplane.plan.plan import Plan
 
 #: Seconds after a removal during which a bridge may still lose its last port: namespaces go in the background.
 _BRIDGE_CHECK_S = 5.0
@@ -44,27 +48,27 @@ class GarbageCollector:
         #: Taps of removed namespaces: when they must be gone, and their indexes where these are known.
         self._taps_to_delete: dict[str, tuple[float, int | None]] = {}
 
-    def retain(self, desired: Iterable[Entry]) -> None:
+    def retain(self, desired: Collection[Entry]) -> None:
         """Keep the taps of desired links."""
-        for entry in desired if self._taps_to_delete else ():
-            if isinstance(entry, Link):
-                self._taps_to_delete.pop(entry.tap, None)
+        for link in select(desired, Link) if self._taps_to_delete else ():
+            self._taps_to_delete.pop(link.tap, None)
 
     def record_removals(self, plan: Plan, taps: Mapping[str, int]) -> None:
         """Record what a plan removes.
 
         :param taps: index of the outer end of each link, where it was observed.
         """
-        former = [one.previous or one.entry for one in plan.of(Link, PhysicalPort) if one.verb != "add"]
-        self._schedule_check(entry.bridge for entry in former if isinstance(entry, Link | PhysicalPort))
+        links = [one.previous or one.entry for one in plan.of(Link) if one.verb != "add"]
+        ports = [one.previous or one.entry for one in plan.of(PhysicalPort) if one.verb != "add"]
+        self._schedule_check([*(link.bridge for link in links), *(port.bridge for port in ports)])
         if any(one.verb == "remove" for one in plan.of(Namespace)):
-            names = [entry.tap for entry in former if isinstance(entry, Link) and not entry.is_ovs_internal]
+            names = [link.tap for link in links if not link.is_ovs_internal]
             until = time.monotonic() + _TEARDOWN_S
             self._taps_to_delete |= {name: (until, taps.get(name)) for name in names}
 
     def record_failure(self, plan: Plan) -> None:
         """Record that a plan failed: the bridges that it creates may stay without a port."""
-        self._schedule_check(one.entry.name for one in plan.of(Bridge) if isinstance(one.entry, Bridge))
+        self._schedule_check(one.entry.name for one in plan.of(Bridge))
 
     def schedule_scan(self) -> None:
         """Schedule a scan of all bridges for the removal of an unknown state, which may have lost its ports before."""

@@ -6,7 +6,7 @@ from __future__ import annotations
 import logging
 
 from l3agent.dataplane.kernel.namespaces import Kernel, NamespaceHandle
-from l3agent.dataplane.plan.entries import AcceptRA, ConnectedRoute, DeviceAddress, Entry, needs_ipv6
+from l3agent.dataplane.plan.kinds.base import Entry
 from l3agent.model.states import Key
 
 LOG = logging.getLogger(__name__)
@@ -20,7 +20,7 @@ def filter_supported(kernel: Kernel, handle: NamespaceHandle | None, desired: En
     :param handle: None where the namespace does not exist yet.
     """
     has_ipv6 = kernel.has_ipv6 if handle is None else handle.has_ipv6
-    return desired if has_ipv6 else frozenset(entry for entry in desired if not needs_ipv6(entry))
+    return desired if has_ipv6 else frozenset(entry for entry in desired if not entry.needs_ipv6())
 
 
 def log_missing(handle: NamespaceHandle, key: Key, desired: Entries) -> None:
@@ -28,7 +28,7 @@ def log_missing(handle: NamespaceHandle, key: Key, desired: Entries) -> None:
 
     A router whose only IPv6 addresses are link-local is not logged.
     """
-    missing = not handle.has_ipv6 and any(needs_ipv6(entry) and not _is_implied(entry) for entry in desired)
+    missing = not handle.has_ipv6 and any(entry.needs_ipv6() and not entry.is_implied() for entry in desired)
     if missing == handle.is_ipv6_logged:
         return
     handle.is_ipv6_logged = missing
@@ -40,12 +40,3 @@ def log_missing(handle: NamespaceHandle, key: Key, desired: Entries) -> None:
         )
     elif handle.has_ipv6:
         LOG.info("%s %s: the node has IPv6 again; its addresses and routes are configured", *key)
-
-
-def _is_implied(entry: Entry) -> bool:
-    """Return True for what a router without any IPv6 address or route has as well."""
-    match entry:
-        case DeviceAddress(interface=implied) | ConnectedRoute(network=implied):
-            return implied.is_link_local
-        case _:
-            return isinstance(entry, AcceptRA)

@@ -10,8 +10,7 @@ from types import TracebackType
 
 from l3agent.dataplane.observe import Observed
 from l3agent.dataplane.plan.commands import commands
-from l3agent.dataplane.plan.diff import Operation
-from l3agent.dataplane.plan.entries import Entry, SwitchPort
+from l3agent.dataplane.plan.kinds.base import Entry, Operation
 from l3agent.dataplane.slices import INLINE_ENTRIES
 from l3agent.model.names import namespace_name
 from l3agent.model.states import Key, Report, State
@@ -58,7 +57,7 @@ class Job:
         """Return True if long plans are rendered as text in full."""
         return self._max_lines > INLINE_ENTRIES or LOG.isEnabledFor(logging.DEBUG)
 
-    def record(self, operations: Sequence[Operation]) -> None:
+    def record(self, operations: Sequence[Operation[Entry]]) -> None:
         """Record operations; only as many of them are rendered as text as the report may have.
 
         The debug log of this process has all of them, those of repairs included.
@@ -69,8 +68,7 @@ class Job:
             wanted = len(self.lines) < self._max_lines
             if not wanted and not audited:
                 return
-            # A port of Open vSwitch is in no namespace.
-            lines = commands(operation, None if isinstance(operation.entry, SwitchPort) else self.namespace)
+            lines = commands(operation, self.namespace)
             self.lines += lines if wanted else ()
             for line in lines if audited else ():
                 LOG.debug("%s %s: %s", *self.key, line)

@@ -6,49 +6,37 @@ from __future__ import annotations
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
-from ipaddress import IPv4Address
 
 from l3agent.dataplane import takeover
 from l3agent.dataplane.kernel import syscalls
 from l3agent.dataplane.kernel.namespaces import Kernel, NamespaceHandle, read_fingerprint
 from l3agent.dataplane.kernel.sockets import NetlinkSocket
 from l3agent.dataplane.netlink import nft, routes, rtnl, tables
-from l3agent.dataplane.netlink.nft_types import Value
 from l3agent.dataplane.netlink.ruleset import NftTable
 from l3agent.dataplane.ovsdb.ports import Ports, Wait, observed_ports
 from l3agent.dataplane.ownership import foreign_device_message, foreign_taps, is_foreign_bridge
-from l3agent.dataplane.plan.encode import is_marked, parse_bridge_alias
-from l3agent.dataplane.plan.entries import (
-    AcceptRA,
-    Bridge,
-    ConnectedRoute,
-    DeviceAddress,
-    DeviceSettings,
-    Element,
-    Entry,
-    KernelRoute,
-    Link,
-    Namespace,
-    NeutronRoute,
-    NeutronRules,
-    PendingFlush,
-    PhysicalPort,
-    StrayTap,
-    Sysctl,
-    Table,
-    select,
-)
+from l3agent.dataplane.plan.kinds import pending_flush
+from l3agent.dataplane.plan.kinds.base import Entry, select
+from l3agent.dataplane.plan.kinds.bridge import Bridge, is_marked, parse_bridge_alias
+from l3agent.dataplane.plan.kinds.element import Element
+from l3agent.dataplane.plan.kinds.link import Link
+from l3agent.dataplane.plan.kinds.namespace import Namespace
+from l3agent.dataplane.plan.kinds.neutron import NeutronRules, parse_neutron_routes
+from l3agent.dataplane.plan.kinds.observation import Dump
+from l3agent.dataplane.plan.kinds.physical_port import PhysicalPort
+from l3agent.dataplane.plan.kinds.stray_tap import StrayTap
+from l3agent.dataplane.plan.kinds.sysctl import Sysctl
+from l3agent.dataplane.plan.kinds.table import Table
+from l3agent.dataplane.plan.order import COMMON_DUMPS, LINK_KINDS, RARE_DUMPS, needed_dumps
 from l3agent.dataplane.slices import Run
 from l3agent.exceptions import ApplyError
-from l3agent.model.names import DEVICE_PREFIXES, GATEWAY_DEVICE, namespace_name
+from l3agent.model.names import DEVICE_PREFIXES, namespace_name
 from l3agent.model.states import Key
 
 #: Minimum bytes of an address or a route in a dump.
 _ENTRY_BYTES = 60
 #: Stands for the MTU of a link whose two ends differ.
 _MTU_MISMATCH = 0
-#: Prefixes of the names of our devices inside a namespace.
-OUR_PREFIXES = DEVICE_PREFIXES
 
 
 @dataclass
@@ -122,12 +110,12 @@ def observe(
 def _observe_inside(
     kernel: Kernel, seen: Observed, handle: NamespaceHandle, desired: frozenset[Entry], run: Run
 ) -> Generator[Wait, None, list[Link]]:
-    infos = handle.read(rtnl.dump_links(), _parse_links, None)
+    infos = handle.read_links()
     seen.devices = {info.name: info.index for info in infos}
     handle.has_ipv6 = any(info.index == rtnl.LOOPBACK and info.has_ipv6 for info in infos)
     names = {info.index: info.name for info in infos}
     seen.entries.add(Namespace(handle.name, loopback=any(info.name == "lo" and info.up for info in infos)))
-    ours = [info for info in infos if info.name.startswith(OUR_PREFIXES)]
+    ours = [info for info in infos if info.name.startswith(DEVICE_PREFIXES)]
     wanted = {link.device: link for link in select(desired, Link)}
     links = [_ignore_unspecified(link, wanted.get(link.device)) for link in _read_outer_ends(kernel, seen, ours)]
     if any(not entry.offload for entry in wanted.values()):
@@ -135,18 +123,22 @@ def _observe_inside(
     seen.entries.update(links)
     # For a removal only links are observed; the rest goes with the namespace.
     if desired:
-        seen.entries |= {
-            AcceptRA(info.name) for info in ours if accepts_ra(info, handle.has_ipv6 and AcceptRA(info.name) in desired)
-        }
-        seen.entries |= {device_settings(info) for info in ours if DeviceSettings(info.name) in desired}
-        dumps = [handle.route.dump(request) for request in _dumps()]
-        size = max(len(desired), sum(map(len, dumps)) // _ENTRY_BYTES)
-        yield from run(size, partial(_observe_contents, kernel, seen, handle, names, dumps, desired))
+        for kind in LINK_KINDS:
+            seen.entries.update(kind.read_links(ours, desired, has_ipv6=handle.has_ipv6))
+        requested = _select_dumps(handle, desired)
+        dumps = {request: handle.route.dump(request) for request in dict.fromkeys(one.request for _, one in requested)}
+        size = max(len(desired), sum(map(len, dumps.values())) // _ENTRY_BYTES)
+        yield from run(size, partial(_observe_contents, kernel, seen, handle, names, requested, dumps, desired))
     return links
 
 
-def _dumps() -> tuple[bytes, bytes, bytes]:
-    return rtnl.dump_addresses(), routes.dump_routes(4), routes.dump_routes(6)
+def _select_dumps(handle: NamespaceHandle, desired: frozenset[Entry]) -> list[tuple[type[Entry], Dump]]:
+    """Return the dumps to request, with the kinds of their entries.
+
+    A handle records which of the dumps that few states need may have entries.
+    """
+    handle.rare_dumps |= needed_dumps(desired)
+    return [*COMMON_DUMPS, *(one for one in RARE_DUMPS if one in handle.rare_dumps)]
 
 
 def _observe_contents(
@@ -154,37 +146,22 @@ def _observe_contents(
     seen: Observed,
     handle: NamespaceHandle,
     names: dict[int, str],
-    dumps: list[bytes],
+    requested: list[tuple[type[Entry], Dump]],
+    dumps: dict[bytes, bytes],
     desired: frozenset[Entry],
 ) -> None:
     """Add addresses, routes and rules to the observation; uses the namespace's own sockets only."""
-    of_addresses, *of_routes = zip(_dumps(), dumps, strict=True)
-    seen.entries |= handle.read(of_addresses[0], _parse_addresses, names, of_addresses[1])
-    for request, dump in of_routes:
-        found, connected = handle.read(request, _parse_routes, names, dump)
-        seen.entries |= {one for one in found if not _is_desired_ra_route(one, desired)}
-        # Of the routes that the kernel creates only the desired ones count.
-        seen.entries |= connected & desired
+    for kind, dump in requested:
+        found = handle.read(dump, names, dumps[dump.request])
+        seen.entries.update(kind.select_observed(found, desired))
+        if dump.is_needed is not None and not found and not dump.is_needed(desired):
+            handle.rare_dumps.discard((kind, dump))
     if handle.is_newly_adopted:
         kernel.call_inside(handle, takeover.reject_x_tables)
-    seen.entries |= (rules := _read_table(kernel, handle))
-    if any(isinstance(one, NeutronRules) for one in rules):
-        seen.entries |= _neutron_routes(handle, names)
-
-
-def accepts_ra(info: rtnl.LinkInfo, is_wanted: bool) -> bool:
-    """Return True if a device accepts router advertisements; without IPv6 the desired value counts.
-
-    A device that also configures addresses from them, as neutron-l3-agent leaves it, differs from either desired value.
-    """
-    if info.accept_ra is None:
-        return is_wanted
-    return info.accept_ra and not (info.autoconf and is_wanted)
-
-
-def device_settings(info: rtnl.LinkInfo) -> DeviceSettings:
-    """Return the settings of a device of a router."""
-    return DeviceSettings(info.name, forwarding=info.forwarding, arp_ignore=info.arp_ignore <= 1)
+    seen.entries |= (rules := _read_tables(kernel, handle))
+    if select(rules, NeutronRules):
+        for version in (4, 6):
+            seen.entries |= parse_neutron_routes(handle.route.dump(routes.dump_routes(version)), names)
 
 
 def _ignore_unspecified(link: Link, wanted: Link | None) -> Link:
@@ -201,52 +178,6 @@ def _has_offload(link: Link) -> bool:
     except OSError:
         # It has just been removed, which an event reports.
         return link.offload
-
-
-def _parse_links(data: bytes, _: None) -> list[rtnl.LinkInfo]:
-    return rtnl.parse_links(data)
-
-
-def _parse_addresses(data: bytes, names: dict[int, str]) -> frozenset[Entry]:
-    found = ((names.get(index, ""), interface) for index, interface in rtnl.parse_addresses(data))
-    return frozenset(DeviceAddress(name, interface) for name, interface in found if name.startswith(OUR_PREFIXES))
-
-
-def _parse_routes(data: bytes, names: dict[int, str]) -> tuple[frozenset[Entry], frozenset[Entry]]:
-    """Return our routes, and the connected ones."""
-    found = routes.parse_routes(data, names)
-    ours = {KernelRoute(destination, hops) for destination, hops in found.items() if destination.prefixlen}
-    ours |= {KernelRoute(*one) for one in routes.parse_default_routes(data, names) if _is_our_default(one)}
-    connected = routes.parse_routes(data, names, routes.PROTOCOL_KERNEL)
-    return frozenset(ours), frozenset(
-        ConnectedRoute(hop.device, network) for network, hops in connected.items() for hop in hops if hop.via is None
-    )
-
-
-def _is_our_default(route: routes.RouteInfo) -> bool:
-    through_gateway = all(hop.device.startswith(GATEWAY_DEVICE) for hop in route.hops)
-    return through_gateway or route.protocol == routes.ROUTE_PROTOCOL
-
-
-def _is_desired_ra_route(entry: Entry, desired: frozenset[Entry]) -> bool:
-    """Return True for a default route from router advertisements that a device should accept."""
-    return (
-        isinstance(entry, KernelRoute)
-        and entry.protocol == routes.PROTOCOL_RA
-        and all(AcceptRA(hop.device) in desired for hop in entry.hops)
-    )
-
-
-def _neutron_routes(handle: NamespaceHandle, names: dict[int, str]) -> frozenset[Entry]:
-    """Return the routes through our devices that neutron-l3-agent created."""
-    found = [handle.route.dump(routes.dump_routes(version)) for version in (4, 6)]
-    return frozenset(
-        NeutronRoute(destination)
-        for data in found
-        for destination, hops in routes.parse_routes(data, names, routes.PROTOCOL_STATIC).items()
-        if all(hop.device.startswith(OUR_PREFIXES) for hop in hops)
-        and (destination.prefixlen or not all(hop.device.startswith(GATEWAY_DEVICE) for hop in hops))
-    )
 
 
 def _read_outer_ends(kernel: Kernel, seen: Observed, infos: list[rtnl.LinkInfo]) -> list[Link]:
@@ -285,7 +216,7 @@ def _ovs_internal_link(info: rtnl.LinkInfo, seen: Observed) -> Link:
     return Link(info.name, info.mac, info.mtu, info.up, tap, None, arp=info.arp, multicast=info.multicast)
 
 
-def _read_table(kernel: Kernel, handle: NamespaceHandle) -> frozenset[Entry]:
+def _read_tables(kernel: Kernel, handle: NamespaceHandle) -> frozenset[Entry]:
     """Return our table and its elements, read only if the generation of the rules changed since the last read.
 
     The generation is queried first: changes during the read are read again the next time.
@@ -303,13 +234,6 @@ def _read_rules(kernel: Kernel, netfilter: NetlinkSocket, *, found: bool) -> Ite
         yield from _read_rules_of(table, kernel, netfilter)
 
 
-def _pending_flush(key: Value) -> PendingFlush:
-    match key:
-        case str() as cause, IPv4Address() as original, IPv4Address() as translated:
-            return PendingFlush(cause, original, translated)
-    raise AssertionError(f"not a key of the journal: {key}")
-
-
 def _read_rules_of(table: NftTable, kernel: Kernel, netfilter: NetlinkSocket) -> Iterator[Entry]:
     fingerprint = read_fingerprint(netfilter, table)
     if not fingerprint:
@@ -320,7 +244,7 @@ def _read_rules_of(table: NftTable, kernel: Kernel, netfilter: NetlinkSocket) ->
             if element is None:
                 intact = False
             elif declared is tables.PENDING_FLUSH:
-                yield _pending_flush(element[0])
+                yield pending_flush.parse_key(element[0])
             else:
                 yield Element(declared.name, *element)
     yield Table(kernel.counting, intact, table.name)
@@ -363,7 +287,7 @@ def _observe_host(kernel: Kernel, seen: Observed, desired: frozenset[Entry], lin
             # Its ports stay, as with the bridge of Neutron's L2 agent at a takeover; none is added.
             seen.entries.add(entry)
             seen.refused |= {link.device: foreign_device_message(name) for link in to_plug if link.bridge == name}
-            if any(isinstance(one, PhysicalPort) for one in desired):
+            if select(desired, PhysicalPort):
                 raise ApplyError(foreign_device_message(name))
         else:
             marks = is_marked(entry, bridge)

@@ -12,8 +12,8 @@ from collections.abc import Iterable
 
 from l3agent.dataplane.kernel.namespaces import Kernel
 from l3agent.dataplane.netlink.rtnl import LinkInfo
-from l3agent.dataplane.plan.encode import TAP_ALIAS, is_foreign
-from l3agent.dataplane.plan.entries import Bridge
+from l3agent.dataplane.plan.kinds.bridge import Bridge, is_foreign
+from l3agent.dataplane.plan.kinds.link import TAP_ALIAS
 
 
 def foreign_taps(kernel: Kernel, infos: Iterable[LinkInfo]) -> set[str]:

@@ -27,9 +27,12 @@ from l3agent.dataplane.observe import Observed
 from l3agent.dataplane.ovsdb.ports import Switch, Wait
 from l3agent.dataplane.plan.as_json import entries_to_json
 from l3agent.dataplane.plan.commands import commands
-from l3agent.dataplane.plan.diff import Plan, diff
+from l3agent.dataplane.plan.diff import diff
 from l3agent.dataplane.plan.drivers import InterfaceDriver
-from l3agent.dataplane.plan.entries import Entry, Link, SwitchPort
+from l3agent.dataplane.plan.kinds.base import Entry
+from l3agent.dataplane.plan.kinds.link import Link
+from l3agent.dataplane.plan.kinds.switch_port import SwitchPort
+from l3agent.dataplane.plan.plan import Plan
 from l3agent.dataplane.plan.render import changed_entries, entry_count, outermost
 from l3agent.dataplane.steps import Steps
 from l3agent.dataplane.takeover import hand_back
@@ -381,8 +384,4 @@ class Reconciler:
 def _missing_devices(plan: Plan, seen: Observed) -> set[str]:
     """Return the devices that a plan moves in and that do not exist."""
     links = [one.entry for one in plan.of(Link) if one.verb == "add"]
-    return {
-        one.device
-        for one in links
-        if isinstance(one, Link) and one.is_ovs_internal and one.device not in seen.to_move_in
-    }
+    return {link.device for link in links if link.is_ovs_internal and link.device not in seen.to_move_in}

@@ -15,9 +15,10 @@ from l3agent.dataplane.job import Job
 from l3agent.dataplane.kernel.namespaces import Kernel, NamespaceHandle
 from l3agent.dataplane.observe import Observed, observe
 from l3agent.dataplane.ovsdb.ports import Switch, Wait
-from l3agent.dataplane.plan.diff import Operation, Plan, diff
+from l3agent.dataplane.plan.diff import diff
 from l3agent.dataplane.plan.drivers import InterfaceDriver
-from l3agent.dataplane.plan.entries import Entry
+from l3agent.dataplane.plan.kinds.base import Entry, Operation
+from l3agent.dataplane.plan.plan import Plan
 from l3agent.dataplane.plan.render import entries, entry_count
 from l3agent.dataplane.slices import INLINE_ENTRIES
 from l3agent.dataplane.turns import Turns
@@ -86,7 +87,7 @@ class Steps:
             yield from apply_plan(self._kernel, plan, seen, job.namespace, partial(self.run, job))
         self._kernel.counters.count_plan(plan)
 
-    def record(self, job: Job, operations: Sequence[Operation]) -> Generator[Wait, None, None]:
+    def record(self, job: Job, operations: Sequence[Operation[Entry]]) -> Generator[Wait, None, None]:
         """Record operations in the report of a job."""
         return self.run(job, len(operations) if job.wants_all_lines else 0, partial(job.record, operations))
 

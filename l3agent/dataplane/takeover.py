@@ -25,7 +25,8 @@ from l3agent.dataplane.kernel.namespaces import Kernel
 from l3agent.dataplane.kernel.sockets import NetlinkSocket
 from l3agent.dataplane.netlink import iptables, rtnl, ruleset, tables
 from l3agent.dataplane.netlink.iptables import Chain, Rule
-from l3agent.dataplane.plan.entries import NeutronRules, Sysctl
+from l3agent.dataplane.plan.kinds.neutron import NeutronRules
+from l3agent.dataplane.plan.kinds.sysctl import Sysctl
 from l3agent.exceptions import ApplyError
 from l3agent.model.names import GATEWAY_DEVICE, INTERNAL_DEVICE
 

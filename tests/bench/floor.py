@@ -30,9 +30,10 @@ from l3agent.dataplane.netlink.message import (
     u32,
 )
 from l3agent.dataplane.plan import encode
-from l3agent.dataplane.plan.diff import Plan, diff
+from l3agent.dataplane.plan.diff import diff
 from l3agent.dataplane.plan.drivers import load_driver
-from l3agent.dataplane.plan.entries import PendingFlush
+from l3agent.dataplane.plan.kinds.pending_flush import PendingFlush
+from l3agent.dataplane.plan.plan import Plan
 from l3agent.dataplane.plan.render import entries
 from l3agent.model.names import BRIDGE_DEVICE, TAP_DEVICE, device_name
 from l3agent.model.states import FloatingIP, NamespaceState, Port

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 
 import pytest
 
-from l3agent.dataplane.plan.encode import TAP_ALIAS
+from l3agent.dataplane.plan.kinds.link import TAP_ALIAS
 from l3agent.model.states import NamespaceState, NetworkState
 from l3agent.testing import wait_until
 from tests.functional.test_dataplane_changes import CHANGES, Change, World, leftovers, meaning

@@ -14,12 +14,17 @@ from hypothesis import strategies as st
 from l3agent.dataplane.drift.applied import AppliedStates, Snapshot
 from l3agent.dataplane.kernel.listener import EventsLost, Notice, PinRemoved
 from l3agent.dataplane.netlink import rtnl
-from l3agent.dataplane.netlink.route_events import AddressEvent, LinkEvent, RouteEvent, RulesEvent, route_events
 from l3agent.dataplane.observe import Observed
 from l3agent.dataplane.plan.diff import diff
 from l3agent.dataplane.plan.drivers import load_driver
-from l3agent.dataplane.plan.encode import bridge_mac
-from l3agent.dataplane.plan.entries import Bridge, ConnectedRoute, DeviceAddress, Entry, KernelRoute, Link
+from l3agent.dataplane.plan.events import route_events
+from l3agent.dataplane.plan.kinds.address import AddressEvent, DeviceAddress
+from l3agent.dataplane.plan.kinds.base import Entry
+from l3agent.dataplane.plan.kinds.bridge import Bridge, bridge_mac
+from l3agent.dataplane.plan.kinds.connected_route import ConnectedRoute
+from l3agent.dataplane.plan.kinds.link import Link, LinkEvent
+from l3agent.dataplane.plan.kinds.route import KernelRoute, RouteEvent
+from l3agent.dataplane.plan.kinds.table import RulesEvent
 from l3agent.dataplane.plan.render import entries
 from l3agent.model.names import namespace_name
 from l3agent.model.states import Key, NamespaceState

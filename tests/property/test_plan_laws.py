@@ -12,20 +12,18 @@ from hypothesis import strategies as st
 
 from l3agent.dataplane.plan.diff import diff
 from l3agent.dataplane.plan.drivers import InterfaceDriver, load_driver
-from l3agent.dataplane.plan.entries import (
-    Bridge,
-    ConnectedRoute,
-    DeviceAddress,
-    DeviceSettings,
-    Element,
-    Entry,
-    KernelRoute,
-    Link,
-    Namespace,
-    PendingFlush,
-    Sysctl,
-    Table,
-)
+from l3agent.dataplane.plan.kinds.address import DeviceAddress
+from l3agent.dataplane.plan.kinds.base import Entry
+from l3agent.dataplane.plan.kinds.bridge import Bridge
+from l3agent.dataplane.plan.kinds.connected_route import ConnectedRoute
+from l3agent.dataplane.plan.kinds.device_settings import DeviceSettings
+from l3agent.dataplane.plan.kinds.element import Element
+from l3agent.dataplane.plan.kinds.link import Link
+from l3agent.dataplane.plan.kinds.namespace import Namespace
+from l3agent.dataplane.plan.kinds.pending_flush import PendingFlush
+from l3agent.dataplane.plan.kinds.route import KernelRoute
+from l3agent.dataplane.plan.kinds.sysctl import Sysctl
+from l3agent.dataplane.plan.kinds.table import Table
 from l3agent.dataplane.plan.pending import removed_mappings
 from l3agent.dataplane.plan.render import changed_entries, entries
 from l3agent.model.states import Key, NamespaceState

@@ -17,7 +17,8 @@ import pytest
 from l3agent.dataplane.plan.commands import commands
 from l3agent.dataplane.plan.diff import diff
 from l3agent.dataplane.plan.drivers import load_driver
-from l3agent.dataplane.plan.entries import Bridge, Entry
+from l3agent.dataplane.plan.kinds.base import Entry
+from l3agent.dataplane.plan.kinds.bridge import Bridge
 from l3agent.dataplane.plan.render import entries
 from l3agent.model.desired import desired_state
 from l3agent.model.names import namespace_name

@@ -10,24 +10,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from l3agent.dataplane.plan.diff import Operation
-from l3agent.dataplane.plan.entries import (
-    AcceptRA,
-    Bridge,
-    ConnectedRoute,
-    DeviceAddress,
-    DeviceSettings,
-    Element,
-    Entry,
-    KernelRoute,
-    Link,
-    Namespace,
-    PendingFlush,
-    PhysicalPort,
-    SwitchPort,
-    Sysctl,
-    Table,
-)
+from l3agent.dataplane.plan.kinds.accept_ra import AcceptRA
+from l3agent.dataplane.plan.kinds.address import DeviceAddress
+from l3agent.dataplane.plan.kinds.base import Entry, Operation
+from l3agent.dataplane.plan.kinds.bridge import Bridge
+from l3agent.dataplane.plan.kinds.connected_route import ConnectedRoute
+from l3agent.dataplane.plan.kinds.device_settings import DeviceSettings
+from l3agent.dataplane.plan.kinds.element import Element
+from l3agent.dataplane.plan.kinds.link import Link
+from l3agent.dataplane.plan.kinds.namespace import Namespace
+from l3agent.dataplane.plan.kinds.pending_flush import PendingFlush
+from l3agent.dataplane.plan.kinds.physical_port import PhysicalPort
+from l3agent.dataplane.plan.kinds.route import KernelRoute
+from l3agent.dataplane.plan.kinds.switch_port import SwitchPort
+from l3agent.dataplane.plan.kinds.sysctl import Sysctl
+from l3agent.dataplane.plan.kinds.table import Table
 from l3agent.model.names import GATEWAY_DEVICE, INTERNAL_DEVICE
 
 
@@ -41,12 +38,12 @@ class FakeKernel:
     def __init__(self, entries: Iterable[Entry] = ()) -> None:
         self.entries: set[Entry] = set(entries)
 
-    def run(self, operations: Iterable[Operation]) -> None:
+    def run(self, operations: Iterable[Operation[Entry]]) -> None:
         """Carry out operations in order."""
         for operation in operations:
             self.do(operation)
 
-    def do(self, operation: Operation) -> None:
+    def do(self, operation: Operation[Entry]) -> None:
         """Carry out one operation; what is gone already may be removed again.
 
         :raises Refused: something it leans on is missing.
@@ -70,7 +67,7 @@ class FakeKernel:
         """Return True if a packet could cross the router now: a link is up."""
         return any(isinstance(one, Link) and one.up for one in self.entries)
 
-    def _refuse_unless_possible(self, operation: Operation) -> None:
+    def _refuse_unless_possible(self, operation: Operation[Entry]) -> None:
         entry = operation.entry
         devices = {one.device for one in self.entries if isinstance(one, Link)}
         inside = Sysctl | Link | AcceptRA | DeviceAddress | KernelRoute | Table | Element

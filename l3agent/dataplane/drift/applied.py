@@ -10,29 +10,19 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from ipaddress import IPv6Interface
-from itertools import chain
 
 from l3agent.dataplane.kernel.listener import EventsLost, Notice, PinRemoved
-from l3agent.dataplane.netlink import rtnl
-from l3agent.dataplane.netlink.route_events import AddressEvent, Event, LinkEvent, RouteEvent
 from l3agent.dataplane.netlink.rtnl import LinkInfo
-from l3agent.dataplane.observe import OUR_PREFIXES, Observed
+from l3agent.dataplane.observe import Observed
 from l3agent.dataplane.ovsdb.ports import Changes, Ports, normalise
-from l3agent.dataplane.plan.diff import Plan
-from l3agent.dataplane.plan.encode import is_foreign, is_marked
-from l3agent.dataplane.plan.entries import (
-    Bridge,
-    ConnectedRoute,
-    DeviceAddress,
-    Entry,
-    KernelRoute,
-    Link,
-    Namespace,
-    PhysicalPort,
-    SwitchPort,
-    select,
-)
+from l3agent.dataplane.plan.kinds.base import Entry, NodeEntry, select
+from l3agent.dataplane.plan.kinds.bridge import Bridge
+from l3agent.dataplane.plan.kinds.link import Link, LinkEvent
+from l3agent.dataplane.plan.kinds.namespace import Namespace
+from l3agent.dataplane.plan.kinds.observation import Event
+from l3agent.dataplane.plan.kinds.switch_port import SwitchPort
+from l3agent.dataplane.plan.order import NODE_KINDS
+from l3agent.dataplane.plan.plan import Plan
 from l3agent.model.states import Key, NamespaceState, State
 
 Entries = frozenset[Entry]
@@ -52,7 +42,7 @@ class _Location:
     namespace: str | None = None
     nsid: int | None = None
     devices: dict[int, str] = field(default_factory=dict)
-    outside: dict[str, Link | Bridge | PhysicalPort] = field(default_factory=dict)
+    outside: dict[str, NodeEntry] = field(default_factory=dict)
     has_ipv6: bool = True
     snapshot: Snapshot | None = None
 
@@ -125,7 +115,7 @@ class AppliedStates:
     def links(self, key: Key) -> list[Link]:
         """Return the links of a state."""
         location = self._locations.get(key)
-        return [] if location is None else [one for one in location.outside.values() if isinstance(one, Link)]
+        return [] if location is None else select(location.outside.values(), Link)
 
     def desired(self, key: Key) -> Entries:
         """Return what the kernel should hold for a state."""
@@ -162,17 +152,16 @@ class AppliedStates:
         only one can be served; a port that moved from one state to another has one id and does not conflict.
         """
         own: dict[str, str | None] = {}
-        for entry in desired:
-            if isinstance(entry, Link | Bridge):
-                name, identity = _host_name(entry), _full_id(state, entry)
-                if own.setdefault(name, identity) != identity:
-                    return name, key
-                # All others agree, since a conflicting state was rejected.
-                other = next((one for one in self._users.get(name, ()) if one != key), None)
-                if other is not None:
-                    location = self._locations[other]
-                    if _full_id(location.state, location.outside[name]) != identity:
-                        return name, other
+        for entry in (*select(desired, Link), *select(desired, Bridge)):
+            name, identity = entry.node_device(), _full_id(state, entry)
+            if own.setdefault(name, identity) != identity:
+                return name, key
+            # All others agree, since a conflicting state was rejected.
+            other = next((one for one in self._users.get(name, ()) if one != key), None)
+            if other is not None:
+                location = self._locations[other]
+                if _full_id(location.state, location.outside[name]) != identity:
+                    return name, other
         return None
 
     def begin(self, key: Key, state: State | None) -> None:
@@ -197,9 +186,8 @@ class AppliedStates:
             self._by_pin[seen.handle.name] = key
             if location.nsid is not None:
                 self._by_nsid[location.nsid] = key
-        outer: list[Link | Bridge | PhysicalPort] = [*links, *select(desired, Bridge), *select(desired, PhysicalPort)]
-        for entry in outer:
-            name = _host_name(entry)
+        for entry in (one for kind in NODE_KINDS for one in select(desired, kind)):
+            name = entry.node_device()
             location.outside[name] = entry
             self._users.setdefault(name, set()).add(key)
         self._port_counts.update(_bridges_of(location))
@@ -235,7 +223,7 @@ class AppliedStates:
 
     def _is_port_as_desired(self, ports: Ports, name: str, key: Key) -> bool:
         desired = self._desired(key, self._locations[key])
-        wanted = next((one for one in desired if isinstance(one, SwitchPort) and one.name == name), None)
+        wanted = next((one for one in select(desired, SwitchPort) if one.name == name), None)
         found = ports.port(name)
         if wanted is None or found is None:
             return wanted is None and found is None
@@ -267,43 +255,9 @@ class AppliedStates:
         if number is None:
             return self._find_affected_outside(event) if isinstance(event, LinkEvent) else ()
         key = self._by_nsid.get(number)
-        return () if key is None or self._is_as_desired_inside(key, self._locations[key], event) else (key,)
-
-    def _is_as_desired_inside(self, key: Key, location: _Location, event: Event) -> bool:
-        match event:
-            case LinkEvent(gone, index):
-                known = location.devices.get(index)
-                return known is None if gone else self._is_link_as_desired(key, location, event, known)
-            case AddressEvent(gone, rtnl.LOOPBACK, IPv6Interface(ip=ip)) if ip.is_loopback:
-                # The kernel removes ::1 when IPv6 is disabled, and adds it when IPv6 is enabled.
-                return location.has_ipv6 != gone
-            case AddressEvent(gone, index, interface):
-                device = location.devices.get(index)
-                return device is None or (DeviceAddress(device, interface) in self._desired(key, location)) != gone
-            case RouteEvent(gone, destination, ours):
-                # The removal of a foreign route is harmless; a new one may have replaced ours. Default routes are
-                # ours by their device, which the event does not have.
-                return (
-                    (gone or not ours)
-                    and destination.prefixlen > 0
-                    and not any(
-                        (isinstance(entry, KernelRoute) and entry.destination == destination)
-                        or (isinstance(entry, ConnectedRoute) and entry.network == destination)
-                        for entry in self._desired(key, location)
-                    )
-                )
-            case _:
-                return False
-
-    def _is_link_as_desired(self, key: Key, location: _Location, event: LinkEvent, known: str | None) -> bool:
-        if event.name == "lo":
-            return event.info.up
-        if known is None:
-            return not event.name.startswith(OUR_PREFIXES)
-        wanted = (one for one in self._desired(key, location) if isinstance(one, Link) and one.device == known)
-        link, info = next(wanted), event.info
-        right = (info.name, info.mac, info.up, info.arp, info.multicast) == (known, link.mac, True, True, True)
-        return right and link.mtu in (None, info.mtu)
+        if key is None or event.is_as_desired(_AppliedState(self, key, self._locations[key])):
+            return ()
+        return (key,)
 
     def _find_affected_outside(self, event: LinkEvent) -> Iterator[Key]:
         """Yield the keys that use a link of this name, or of this index under another name, unless it is as desired.
@@ -318,7 +272,7 @@ class AppliedStates:
         if not users:
             return
         entry = self._locations[next(iter(users))].outside[event.name]
-        if isinstance(entry, Link) and entry.is_ovs_internal:
+        if entry.is_ovs_internal:
             # It belongs inside: Open vSwitch has created it anew.
             yield from () if event.is_removal else users
         elif event.is_removal or not self._is_as_desired_outside(entry, event.info):
@@ -327,14 +281,8 @@ class AppliedStates:
         else:
             self._set_index(event.name, event.index)
 
-    def _is_as_desired_outside(self, entry: Link | Bridge | PhysicalPort, info: LinkInfo) -> bool:
-        if self.indexes.get(info.name, info.index) != info.index:
-            return False
-        if isinstance(entry, Bridge):
-            return info.up and (is_foreign(entry, info) or (info.is_isolated and is_marked(entry, info)))
-        plugged = entry.bridge is None or info.master == self.indexes.get(entry.bridge)
-        right = plugged and info.up
-        return right and (isinstance(entry, PhysicalPort) or (entry.mtu in (None, info.mtu) and info.is_isolated))
+    def _is_as_desired_outside(self, entry: NodeEntry, info: LinkInfo) -> bool:
+        return self.indexes.get(info.name, info.index) == info.index and entry.is_as_desired(info, self.indexes)
 
     def _set_index(self, name: str, index: int) -> None:
         if name in self._users:
@@ -350,36 +298,44 @@ class AppliedStates:
         return self._last[1]
 
 
-def _full_id(state: State, entry: Link | Bridge | PhysicalPort) -> str | None:
+@dataclass(frozen=True, slots=True)
+class _AppliedState:
+    """An applied state, for the comparison with an event inside its namespace."""
+
+    states: AppliedStates
+    key: Key
+    location: _Location
+
+    @property
+    def devices(self) -> Mapping[int, str]:
+        """Our devices inside, by index."""
+        return self.location.devices
+
+    @property
+    def has_ipv6(self) -> bool:
+        """True if the namespace had IPv6 when it was observed."""
+        return self.location.has_ipv6
+
+    def desired(self) -> Entries:
+        """Return what the kernel should hold."""
+        return self.states.desired(self.key)
+
+
+def _full_id(state: State, entry: NodeEntry) -> str | None:
     """Return the id of the port or network whose device an entry is."""
-    if isinstance(entry, Bridge | PhysicalPort):
-        return entry.network_id
     ports = state.all_ports() if isinstance(state, NamespaceState) else ()
-    return next((port.id for port in ports if port.device == entry.device), None)
+    return entry.object_id({port.device: port.id for port in ports})
 
 
 def _bridges_of(location: _Location) -> list[str]:
     """Return the bridge of each link that is a port of one."""
-    return [one.bridge for one in location.outside.values() if isinstance(one, Link) and one.bridge]
-
-
-def _host_name(entry: Link | Bridge | PhysicalPort) -> str:
-    if isinstance(entry, Link):
-        return entry.tap
-    return entry.name if isinstance(entry, Bridge) else entry.interface
+    return [link.bridge for link in select(location.outside.values(), Link) if link.bridge]
 
 
 def _touched_links(plan: Plan) -> set[str]:
     """Return the names of links that a plan makes or changes."""
-    names: set[str] = set()
-    for operation in chain.from_iterable(map(plan.of, (Namespace, Link, Bridge, PhysicalPort))):
-        match operation.entry:
-            case Namespace():
-                names.add("lo")
-            case Link(device=device, tap=tap):
-                names |= {device, tap}
-            case Bridge() | PhysicalPort() as entry:
-                names.add(_host_name(entry))
-            case _:
-                pass
+    names = {"lo"} if plan.of(Namespace) else set()
+    names.update(one.entry.device for one in plan.of(Link))
+    for kind in NODE_KINDS:
+        names.update(one.entry.node_device() for one in plan.of(kind))
     return names

@@ -10,12 +10,14 @@ from typing import Protocol
 from l3agent.dataplane.drift.applied import AppliedStates, Snapshot
 from l3agent.dataplane.drift.repairs import Repairs
 from l3agent.dataplane.kernel.listener import EventsLost, Listener, Notice
-from l3agent.dataplane.netlink.route_events import route_events
 from l3agent.dataplane.observe import Observed
 from l3agent.dataplane.ovsdb.ports import Changes, Ports
-from l3agent.dataplane.plan.diff import Plan
 from l3agent.dataplane.plan.drivers import InterfaceDriver
-from l3agent.dataplane.plan.entries import Entry, Link, Sysctl
+from l3agent.dataplane.plan.events import route_events
+from l3agent.dataplane.plan.kinds.base import Entry
+from l3agent.dataplane.plan.kinds.link import Link
+from l3agent.dataplane.plan.kinds.sysctl import Sysctl
+from l3agent.dataplane.plan.plan import Plan
 from l3agent.dataplane.plan.render import SYSCTLS, entries
 from l3agent.model.states import Key, Report, State
 

@@ -18,10 +18,12 @@ from l3agent.dataplane.drift.node_devices import NodeDevices
 from l3agent.dataplane.kernel import syscalls
 from l3agent.dataplane.kernel.namespaces import Kernel, NamespaceHandle
 from l3agent.dataplane.netlink import rtnl
-from l3agent.dataplane.observe import OUR_PREFIXES, accepts_ra, device_settings
-from l3agent.dataplane.plan.entries import AcceptRA, DeviceSettings, Entry, Sysctl
+from l3agent.dataplane.plan.kinds.base import Entry, select
+from l3agent.dataplane.plan.kinds.sysctl import Sysctl
+from l3agent.dataplane.plan.order import LINK_KINDS
 from l3agent.dataplane.turns import Turns
 from l3agent.exceptions import ApplyError
+from l3agent.model.names import DEVICE_PREFIXES
 from l3agent.model.states import Key
 
 #: Seconds that a round takes at most: less than a minute, as a busy process is late.
@@ -139,9 +141,12 @@ def _are_settings_as_desired(infos: Iterable[rtnl.LinkInfo], desired: frozenset[
     for info in infos:
         if info.index == rtnl.LOOPBACK and info.has_ipv6 != has_ipv6:
             return False
-        if not info.name.startswith(OUR_PREFIXES):
+        if not info.name.startswith(DEVICE_PREFIXES):
             continue
-        settings, is_wanted = DeviceSettings(info.name), has_ipv6 and AcceptRA(info.name) in desired
-        if (settings in desired and device_settings(info) != settings) or accepts_ra(info, is_wanted) != is_wanted:
-            return False
+        for kind in LINK_KINDS:
+            wanted = {one for one in select(desired, kind) if info.name in one.devices()}
+            if not has_ipv6:
+                wanted = {one for one in wanted if not one.needs_ipv6()}
+            if wanted.symmetric_difference(kind.read_links([info], desired, has_ipv6=has_ipv6)):
+                return False
     return True

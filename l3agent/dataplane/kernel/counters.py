@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections import Counter
 from types import TracebackType
 
-from l3agent.dataplane.plan.diff import Plan
+from l3agent.dataplane.plan.plan import Plan
 from l3agent.exceptions import ApplyError
 
 #: Name of each verb of the plan in the counters.

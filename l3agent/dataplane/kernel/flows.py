@@ -9,7 +9,7 @@ from ipaddress import IPv4Address
 from l3agent.dataplane.kernel.sockets import KernelRefused, NetlinkSocket
 from l3agent.dataplane.netlink import conntrack
 from l3agent.dataplane.netlink.conntrack import DESTINATION_TRANSLATED, SOURCE_TRANSLATED, ConntrackEntry
-from l3agent.dataplane.plan.entries import PendingFlush
+from l3agent.dataplane.plan.kinds.pending_flush import PendingFlush
 
 #: ENOENT: no entry matched.
 _NO_SUCH_ENTRY = frozenset((2,))

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Receives events of other programs' changes: one socket per family for all namespaces, and a watch on their pins.
 
-The kernel leaves out changes of this process (:mod:`l3agent.dataplane.netlink.route_events`), so that building a
+The kernel leaves out changes of this process (:mod:`l3agent.dataplane.plan.events`), so that building a
 router costs no observation.
 """
 
@@ -19,7 +19,10 @@ from struct import Struct, pack, unpack
 
 from l3agent.dataplane.kernel import syscalls
 from l3agent.dataplane.kernel.sockets import NETLINK_NETFILTER, NETLINK_ROUTE
-from l3agent.dataplane.netlink import route_events
+from l3agent.dataplane.netlink.socket_filter import compile_own_filter
+from l3agent.dataplane.plan.events import ROUTE_GROUPS, route_events, route_filter
+from l3agent.dataplane.plan.kinds.observation import Event
+from l3agent.dataplane.plan.kinds.table import NETFILTER_GROUPS, rules_events
 
 LOG = logging.getLogger(__name__)
 
@@ -48,7 +51,7 @@ class EventsLost:
 
 
 #: The nsid of a namespace (None for that of this process), and an event there.
-Notice = tuple[int | None, route_events.Event | PinRemoved | EventsLost]
+Notice = tuple[int | None, Event | PinRemoved | EventsLost]
 
 
 class Listener:
@@ -64,10 +67,8 @@ class Listener:
         self._poll = select.poll()
         # The port that the kernel gives the first socket that a process opens in a namespace (netlink_autobind).
         port = os.getpid()
-        self._open(NETLINK_ROUTE, route_events.ROUTE_GROUPS, route_events.route_filter(port), route_events.route_events)
-        self._open(
-            NETLINK_NETFILTER, route_events.NETFILTER_GROUPS, route_events.rules_filter(port), route_events.rules_events
-        )
+        self._open(NETLINK_ROUTE, ROUTE_GROUPS, route_filter(port), route_events)
+        self._open(NETLINK_NETFILTER, NETFILTER_GROUPS, compile_own_filter(port), rules_events)
         pins = syscalls.watch_removals(netns_path)
         self._sources[pins] = lambda: _removed_pins(pins)
         for descriptor in self._sources:
@@ -93,7 +94,7 @@ class Listener:
         protocol: int,
         groups: tuple[int, ...],
         program: bytes,
-        decode: Callable[[bytes], Iterator[route_events.Event]],
+        decode: Callable[[bytes], Iterator[Event]],
     ) -> None:
         listener = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
         listener.setblocking(False)
@@ -116,7 +117,7 @@ class Listener:
         self._sources[listener.fileno()] = lambda: _receive(listener, decode)
 
 
-def _receive(listener: socket.socket, decode: Callable[[bytes], Iterator[route_events.Event]]) -> Iterator[Notice]:
+def _receive(listener: socket.socket, decode: Callable[[bytes], Iterator[Event]]) -> Iterator[Notice]:
     while True:
         try:
             data, control, _, _ = listener.recvmsg(_READ_BYTES, _CONTROL_BYTES)

@@ -18,7 +18,9 @@ from l3agent.dataplane.kernel.netns import enter, own_namespace
 from l3agent.dataplane.kernel.sockets import NETLINK_NETFILTER, NETLINK_ROUTE, NetlinkSocket
 from l3agent.dataplane.kernel.sysctl import SysctlFiles
 from l3agent.dataplane.netlink import rtnl, ruleset
-from l3agent.dataplane.plan.entries import Entry, Sysctl, Table
+from l3agent.dataplane.plan.kinds.base import Entry
+from l3agent.dataplane.plan.kinds.sysctl import Sysctl
+from l3agent.dataplane.plan.kinds.table import Table
 from l3agent.exceptions import ApplyError
 
 LOG = logging.getLogger(__name__)

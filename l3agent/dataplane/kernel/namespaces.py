@@ -23,15 +23,17 @@ from l3agent.dataplane.kernel.netns import enter, own_namespace
 from l3agent.dataplane.kernel.pins import Pins, identity
 from l3agent.dataplane.kernel.sockets import NETLINK_NETFILTER, NETLINK_ROUTE, NetlinkSocket
 from l3agent.dataplane.kernel.sysctl import SysctlFiles
-from l3agent.dataplane.netlink import nft, nsid, ruleset, tables
+from l3agent.dataplane.netlink import nft, nsid, rtnl, ruleset, tables
 from l3agent.dataplane.netlink.ruleset import NftTable
-from l3agent.dataplane.plan.entries import Entry, Sysctl
+from l3agent.dataplane.plan.kinds.base import Entry
+from l3agent.dataplane.plan.kinds.observation import Dump
+from l3agent.dataplane.plan.kinds.sysctl import Sysctl
+from l3agent.dataplane.plan.order import RARE_DUMPS, KindDump
 from l3agent.exceptions import ApplyError
 from l3agent.model.names import is_router_namespace, parse_namespace
 
 LOG = logging.getLogger(__name__)
 
-C = TypeVar("C")
 R = TypeVar("R")
 #: More than the text of any setting that is read.
 _SETTING_BYTES = 64
@@ -51,6 +53,7 @@ class NamespaceHandle:
     :param is_ipv6_logged: the lack of IPv6 was logged.
     :param settings: open files of settings, by path below /proc/sys.
     :param rules: generation and entries of the rules at the last read.
+    :param rare_dumps: the dumps that few states need and that may have entries here.
     """
 
     name: str
@@ -67,20 +70,27 @@ class NamespaceHandle:
     is_ipv6_logged: bool = False
     settings: dict[str, int] = field(default_factory=dict)
     rules: tuple[int | None, frozenset[Entry]] | None = None
-    _dumps: dict[bytes, tuple[bytes, object, Any]] = field(default_factory=dict)
+    rare_dumps: set[KindDump] = field(default_factory=set)
+    _links: tuple[bytes, list[rtnl.LinkInfo]] | None = None
+    _dumps: dict[Dump, tuple[bytes, dict[int, str], frozenset[Any]]] = field(default_factory=dict)
 
-    def read(self, request: bytes, parse: Callable[[bytes, C], R], context: C, data: bytes | None = None) -> R:
-        """Return the parsed dump of a request; parse it only if it differs from the last one.
+    def read_links(self) -> list[rtnl.LinkInfo]:
+        """Return the links of the namespace; parse them only if they differ from those read last."""
+        data = self.route.dump(rtnl.dump_links())
+        if self._links is None or self._links[0] != data:
+            self._links = data, rtnl.parse_links(data)
+        return self._links[1]
 
-        :param context: other input of the parser.
-        :param data: the dump, where it was read already.
+    def read(self, dump: Dump, names: dict[int, str], data: bytes) -> frozenset[Any]:
+        """Return the entries in a dump; parse it only if it differs from the last one.
+
+        :param names: names of the devices by index.
+        :param data: the received bytes.
         """
-        data = self.route.dump(request) if data is None else data
-        known = self._dumps.get(request)
-        if known is None or known[:2] != (data, context):
-            known = self._dumps[request] = data, context, parse(data, context)
-        meaning: R = known[2]
-        return meaning
+        known = self._dumps.get(dump)
+        if known is None or known[:2] != (data, names):
+            known = self._dumps[dump] = data, names, dump.parse(data, names)
+        return known[2]
 
     def generation(self) -> int | None:
         """Return a number that changes with every change of any rule of the namespace."""
@@ -89,7 +99,7 @@ class NamespaceHandle:
     def clear_cache(self) -> None:
         """Drop the dumps that were read: from now on events report changes."""
         self._dumps.clear()
-        self.rules = None
+        self._links = self.rules = None
 
     def close_settings(self) -> None:
         """Close the files of settings."""
@@ -337,6 +347,8 @@ class Kernel:
             raise
         self._check_room(handle)
         handle.is_found = handle.is_newly_adopted = True
+        # A former process may have made any.
+        handle.rare_dumps = set(RARE_DUMPS)
         self._handles[name] = handle
         return handle
 

@@ -13,7 +13,7 @@ import os
 
 from l3agent.dataplane.kernel import syscalls
 from l3agent.dataplane.kernel.closer import DeferredCloser
-from l3agent.dataplane.plan.entries import Sysctl
+from l3agent.dataplane.plan.kinds.sysctl import Sysctl
 
 LOG = logging.getLogger(__name__)
 

@@ -8,8 +8,7 @@ from typing import Any
 
 from l3agent.dataplane.kernel.namespaces import Kernel, NamespaceHandle
 from l3agent.dataplane.netlink import nft, rtnl, tables
-from l3agent.dataplane.observe import OUR_PREFIXES
-from l3agent.model.names import is_router_namespace
+from l3agent.model.names import DEVICE_PREFIXES, is_router_namespace
 
 
 def traffic(kernel: Kernel, namespace: str) -> dict[str, Any] | None:
@@ -33,7 +32,7 @@ def _devices(handle: NamespaceHandle) -> dict[str, dict[str, tuple[int, int]]]:
     return {
         names[index]: {"in": received, "out": sent}
         for index, (received, sent) in found.items()
-        if names.get(index, "").startswith(OUR_PREFIXES)
+        if names.get(index, "").startswith(DEVICE_PREFIXES)
     }
 
 

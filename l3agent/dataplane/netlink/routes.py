@@ -29,8 +29,9 @@ NEWROUTE, DELROUTE, GETROUTE = 24, 25, 26
 
 # RTA_* (linux/rtnetlink.h)
 _RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY, _RTA_PREFSRC, _RTA_MULTIPATH, _RTA_TABLE = 1, 4, 5, 6, 7, 9, 15
-#: RT_TABLE_MAIN
-MAIN_TABLE = 254
+#: RT_TABLE_UNSPEC, RT_TABLE_MAIN and RT_TABLE_LOCAL; the header of a message has 8 bits for the number of a table.
+ANY_TABLE, MAIN_TABLE, _LOCAL_TABLE = 0, 254, 255
+_MAX_HEADER_TABLE = 255
 _UNICAST = 1
 #: Protocol number of our routes, unused in rt_protos of iproute2.
 ROUTE_PROTOCOL = 201
@@ -65,8 +66,15 @@ class RouteInfo(NamedTuple):
     metric: int | None
 
 
-def new_route(destination: Network, hops: Hops, protocol: int = ROUTE_PROTOCOL, *, onlink: bool = True) -> bytes:
-    """Return a request that adds or replaces the route to a destination.
+def new_route(
+    destination: Network,
+    hops: Hops,
+    protocol: int = ROUTE_PROTOCOL,
+    *,
+    onlink: bool = True,
+    table: int = MAIN_TABLE,
+) -> bytes:
+    """Return a request that adds or replaces the route to a destination in a table.
 
     :param hops: (index of the link, next hop or None for on link).
     :param onlink: IPv6 treats the next hops as neighbours, independently of its other routes.
@@ -74,16 +82,18 @@ def new_route(destination: Network, hops: Hops, protocol: int = ROUTE_PROTOCOL, 
     on_link = destination.version == 4 and all(via is None for _, via in hops)
     scope = SCOPE_LINK if on_link else SCOPE_UNIVERSE
     flags = _ON_LINK if onlink and destination.version == 6 else 0
-    return message(NEWROUTE, CREATE | REPLACE, _route(destination, hops, protocol, scope, flags))
+    return message(NEWROUTE, CREATE | REPLACE, _route(destination, hops, protocol, scope, flags, table))
 
 
-def _route(destination: Network, hops: Hops, protocol: int, scope: int, flags: int = 0) -> bytes:
+def _route(
+    destination: Network, hops: Hops, protocol: int, scope: int, flags: int = 0, table: int = MAIN_TABLE
+) -> bytes:
     listed = sorted(hops, key=lambda hop: (hop[0], hop[1].packed if hop[1] else b""))
     if len(listed) != 1:
-        head = _route_head(destination, protocol, scope)
+        head = _route_head(destination, protocol, scope, table=table)
         return head + nested(_RTA_MULTIPATH, *(_next_hop(index, via, flags) for index, via in listed))
     ((index, via),) = listed
-    head = _route_head(destination, protocol, scope, flags if via else 0)
+    head = _route_head(destination, protocol, scope, flags if via else 0, table)
     return head + u32(_RTA_OIF, index) + (attribute(_RTA_GATEWAY, via.packed) if via else b"")
 
 
@@ -100,11 +110,10 @@ def connected_route(network: Network, index: int, source: IPv4Address | None) ->
     return message(NEWROUTE, CREATE | REPLACE, body + (attribute(_RTA_PREFSRC, source.packed) if source else b""))
 
 
-def delete_route(destination: Network) -> bytes:
-    """Return a request that deletes our route to a destination with any next hops."""
-    return message(
-        DELROUTE, 0, _route_head(destination, ROUTE_PROTOCOL, SCOPE_NOWHERE if destination.version == 4 else 0)
-    )
+def delete_route(destination: Network, table: int = MAIN_TABLE) -> bytes:
+    """Return a request that deletes our route to a destination in a table with any next hops."""
+    scope = SCOPE_NOWHERE if destination.version == 4 else 0
+    return message(DELROUTE, 0, _route_head(destination, ROUTE_PROTOCOL, scope, table=table))
 
 
 def delete_default(destination: Network, hops: Hops, protocol: int, metric: int | None) -> bytes:
@@ -133,10 +142,12 @@ def delete_ra_default(index: int, via: Address) -> bytes:
     return message(DELROUTE, 0, body + attribute(_RTA_GATEWAY, via.packed))
 
 
-def _route_head(destination: Network, protocol: int, scope: int, flags: int = 0) -> bytes:
+def _route_head(destination: Network, protocol: int, scope: int, flags: int = 0, table: int = MAIN_TABLE) -> bytes:
     family = AF_INET if destination.version == 4 else AF_INET6
-    head = _RTMSG.pack(family, destination.prefixlen, 0, 0, MAIN_TABLE, protocol, scope, _UNICAST, flags)
-    return head + (attribute(_RTA_DST, destination.network_address.packed) if destination.prefixlen else b"")
+    in_header = table if table <= _MAX_HEADER_TABLE else ANY_TABLE
+    head = _RTMSG.pack(family, destination.prefixlen, 0, 0, in_header, protocol, scope, _UNICAST, flags)
+    to = attribute(_RTA_DST, destination.network_address.packed) if destination.prefixlen else b""
+    return head + to + (b"" if in_header else u32(_RTA_TABLE, table))
 
 
 def _next_hop(index: int, via: Address | None, flags: int) -> bytes:
@@ -162,6 +173,31 @@ def dump_routes(version: int) -> bytes:
     """Return a request for the main table of one IP version (4 or 6); the kernel filters it on a strict socket."""
     family = AF_INET if version == 4 else AF_INET6
     return message(GETROUTE, DUMP, _RTMSG.pack(family, 0, 0, 0, MAIN_TABLE, 0, 0, 0, 0))
+
+
+def dump_tables(version: int) -> bytes:
+    """Return a request for the routes of our protocol in all tables; the kernel filters them on a strict socket."""
+    family = AF_INET if version == 4 else AF_INET6
+    return message(GETROUTE, DUMP, _RTMSG.pack(family, 0, 0, 0, ANY_TABLE, ROUTE_PROTOCOL, 0, 0, 0))
+
+
+def parse_tables(data: bytes, names: dict[int, str]) -> dict[tuple[int, Network], frozenset[NextHop]]:
+    """Return the routes of our protocol in all tables except the main one, by table and destination."""
+    found: dict[tuple[int, Network], frozenset[NextHop]] = {}
+    for kind, _, _, start, end in messages(data):
+        if kind != NEWROUTE:
+            continue
+        family, prefix, _, _, _, protocol, _, route_type, _ = _RTMSG.unpack_from(data, start)
+        parts = attribute_map(data, start + _RTMSG.size, end)
+        table = _table(data, start, parts)
+        if protocol == ROUTE_PROTOCOL and route_type == _UNICAST and table not in (MAIN_TABLE, _LOCAL_TABLE):
+            key = table, _destination(family, prefix, parts)
+            found[key] = found.get(key, frozenset()) | _parse_hops(parts, names)
+    return found
+
+
+def _table(data: bytes, start: int, parts: dict[int, bytes]) -> int:
+    return int(unpack_from("=I", parts[_RTA_TABLE])[0] if _RTA_TABLE in parts else data[start + 4])
 
 
 def parse_routes(
@@ -202,14 +238,15 @@ def _each_route(data: bytes, names: dict[int, str], protocols: tuple[int, ...]) 
         yield RouteInfo(_destination(family, prefix, parts), _parse_hops(parts, names), protocol, given)
 
 
-def parse_destinations(data: bytes) -> Iterator[tuple[Network, bool]]:
-    """Yield (destination, True for our protocol) of each route of the main table in received bytes."""
+def parse_destinations(data: bytes) -> Iterator[tuple[int, Network, bool]]:
+    """Yield (table, destination, True for our protocol) of each route in received bytes; not of the local table."""
     for kind, _, _, start, end in messages(data):
         if kind == NEWROUTE:
-            family, prefix, _, _, table, made_by, _, route_type, _ = _RTMSG.unpack_from(data, start)
-            if table == MAIN_TABLE and family in (AF_INET, AF_INET6):
+            family, prefix, _, _, in_header, made_by, _, route_type, _ = _RTMSG.unpack_from(data, start)
+            if in_header != _LOCAL_TABLE and family in (AF_INET, AF_INET6):
                 parts = attribute_map(data, start + _RTMSG.size, end)
-                yield _destination(family, prefix, parts), (made_by, route_type) == (ROUTE_PROTOCOL, _UNICAST)
+                ours = (made_by, route_type) == (ROUTE_PROTOCOL, _UNICAST)
+                yield _table(data, start, parts), _destination(family, prefix, parts), ours
 
 
 def _destination(family: int, prefix: int, parts: dict[int, bytes]) -> Network:

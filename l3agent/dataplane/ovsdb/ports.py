@@ -9,8 +9,9 @@ from typing import Protocol
 
 from l3agent.dataplane.ovsdb.rows import OWNER, PortRow
 from l3agent.dataplane.ovsdb.transact import is_stuck
-from l3agent.dataplane.plan.diff import Operation
-from l3agent.dataplane.plan.entries import Entry, Link, SwitchPort
+from l3agent.dataplane.plan.kinds.base import Entry, Operation, select
+from l3agent.dataplane.plan.kinds.link import Link
+from l3agent.dataplane.plan.kinds.switch_port import SwitchPort
 from l3agent.exceptions import ApplyError
 
 #: The keys of ``external_ids`` that are compared.
@@ -54,7 +55,7 @@ class Wait(Protocol):
 class Switch(Ports, Protocol):
     """Read and write access to the ports, see :class:`l3agent.dataplane.ovsdb.thread.OvsdbThread`."""
 
-    def submit(self, operations: Sequence[Operation]) -> Wait:
+    def submit(self, operations: Sequence[Operation[SwitchPort]]) -> Wait:
         """Submit operations on ports to the database."""
 
     def owners(self) -> list[str]:
@@ -76,7 +77,7 @@ def observed_ports(
     :param devices: names of all devices in the namespace, and of devices that wait for their move into it.
     :raises ApplyError: a port with a wanted name exists and lacks our mark.
     """
-    wanted = {entry.name: entry for entry in desired if isinstance(entry, SwitchPort)}
+    wanted = {port.name: port for port in select(desired, SwitchPort)}
     taps = {link.tap for link in links if link.tap}
     names = {*wanted, *taps, *ports.port_names(state_id)}
     if not ports.is_loaded:

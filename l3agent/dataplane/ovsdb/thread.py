@@ -20,8 +20,8 @@ from l3agent.dataplane.ovsdb.jsonrpc import OvsdbConnection, Tls
 from l3agent.dataplane.ovsdb.ports import Changes
 from l3agent.dataplane.ovsdb.rows import COLUMNS, DEAD_VLAN, PortRow, Rows
 from l3agent.dataplane.ovsdb.transact import Transaction, check_bridges, first_error
-from l3agent.dataplane.plan.diff import Operation
-from l3agent.dataplane.plan.entries import SwitchPort
+from l3agent.dataplane.plan.kinds.base import Operation
+from l3agent.dataplane.plan.kinds.switch_port import SwitchPort
 from l3agent.exceptions import ApplyError
 
 LOG = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ class Submission:
     :param generation: generation of the configuration that ovs-vswitchd must reach; None before the commit.
     """
 
-    operations: Sequence[Operation]
+    operations: Sequence[Operation[SwitchPort]]
     deadline: float
     done: bool = False
     error: str | None = None
@@ -139,7 +139,7 @@ class OvsdbThread:
         rows = self._rows
         return [] if rows is None else list(rows.owned)
 
-    def submit(self, operations: Sequence[Operation]) -> Submission:
+    def submit(self, operations: Sequence[Operation[SwitchPort]]) -> Submission:
         """Submit operations; the submission reports their end."""
         submission = Submission(operations, time.monotonic() + self._time_limit)
         self._new.put(submission)
@@ -280,15 +280,10 @@ class OvsdbThread:
                 return
             self._sent = _Sent(request, submissions, transaction.waits)
 
-    def _add(self, transaction: Transaction, operation: Operation, submission: Submission) -> bool:
+    def _add(self, transaction: Transaction, operation: Operation[SwitchPort], submission: Submission) -> bool:
         rows, port = self._loaded_rows(), operation.entry
-        assert isinstance(port, SwitchPort)
         retried = True
-        if (
-            isinstance(operation.previous, SwitchPort)
-            and not operation.previous.has_device
-            and not submission.removed_before
-        ):
+        if operation.previous is not None and not operation.previous.has_device and not submission.removed_before:
             # ovs-vswitchd creates its devices when it starts, and keeps the wiring of the L2 agent.
             found, now = rows.ports.get(port.name), time.monotonic()
             row, until = self._retried_interfaces.pop(port.name, ("", 0.0))
@@ -342,7 +337,6 @@ class OvsdbThread:
         """Return the error of a port that ovs-vswitchd cannot create."""
         for operation in submission.operations:
             port = operation.entry
-            assert isinstance(port, SwitchPort)
             found = self._loaded_rows().ports.get(port.name)
             if operation.verb != "remove" and found is not None and found.ofport == -1 and port.type:
                 return (

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from l3agent.dataplane.ovsdb.rows import DEAD_VLAN, PortRow, Rows
-from l3agent.dataplane.plan.diff import Operation
-from l3agent.dataplane.plan.entries import SwitchPort
+from l3agent.dataplane.plan.kinds.base import Operation
+from l3agent.dataplane.plan.kinds.switch_port import SwitchPort
 from l3agent.exceptions import ApplyError
 
 _DEAD: Mapping[str, Any] = {"tag": DEAD_VLAN, "vlan_mode": "trunk", "trunks": DEAD_VLAN}
@@ -28,7 +28,9 @@ class Transaction:
     _inserted: dict[str, list[list[str]]] = field(default_factory=dict)
     _deleted: dict[str, list[list[str]]] = field(default_factory=dict)
 
-    def add(self, operation: Operation, rows: Rows, *, retried: bool = True, removed_before: bool = False) -> bool:
+    def add(
+        self, operation: Operation[SwitchPort], rows: Rows, *, retried: bool = True, removed_before: bool = False
+    ) -> bool:
         """Add the steps of an operation that the database does not contain yet; repeated operations are idempotent.
 
         The bridge must exist, see :func:`check_bridges`.
@@ -38,13 +40,12 @@ class Transaction:
         :returns: True if the operation must be added again after ovs-vswitchd has applied this transaction.
         """
         port = operation.entry
-        assert isinstance(port, SwitchPort)
         found = rows.ports.get(port.name)
         if operation.verb == "remove":
             if found is not None:
                 self._remove(found)
             return False
-        lost = isinstance(operation.previous, SwitchPort) and not operation.previous.has_device
+        lost = operation.previous is not None and not operation.previous.has_device
         if found is not None and lost and found.ofport is not None and retried and not removed_before:
             # ovs-vswitchd created the port, which has lost its device since. If one transaction deletes and inserts a
             # port of the same name, ovs-vswitchd sees no change; so a transaction of its own deletes the port first,
@@ -110,14 +111,13 @@ class Transaction:
             self.steps.append({"op": "update", "table": "Port", "where": _where(port_row), "row": row})
 
 
-def check_bridges(operations: Iterable[Operation], rows: Rows) -> None:
+def check_bridges(operations: Iterable[Operation[SwitchPort]], rows: Rows) -> None:
     """Check that the bridges of all operations exist.
 
     :raises ApplyError: a bridge is missing.
     """
     for operation in operations:
         port = operation.entry
-        assert isinstance(port, SwitchPort)
         if operation.verb != "remove" and port.bridge not in rows.bridges:
             raise ApplyError(
                 f"Open vSwitch has no bridge {port.bridge}; the L2 agent creates the integration bridge at start "

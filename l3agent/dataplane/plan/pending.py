@@ -7,47 +7,61 @@ from collections.abc import Collection
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Interface
 
-from l3agent.dataplane.plan.entries import DeviceAddress, Element, Entry, Namespace, NeutronRules, PendingFlush
+from l3agent.dataplane.plan.kinds.address import DeviceAddress
+from l3agent.dataplane.plan.kinds.base import Entry, select
+from l3agent.dataplane.plan.kinds.element import Element
+from l3agent.dataplane.plan.kinds.namespace import Namespace
+from l3agent.dataplane.plan.kinds.neutron import NeutronRules
+from l3agent.dataplane.plan.kinds.pending_flush import PendingFlush
 from l3agent.model.names import GATEWAY_DEVICE, INTERNAL_DEVICE
 
 
 def removed_mappings(wanted: set[Entry], present: set[Entry]) -> set[PendingFlush]:
     """Return the edges of removed mappings and interfaces, and the edges that the journal already contains."""
-    edges = {entry for entry in present if isinstance(entry, PendingFlush)}
+    edges = set(select(present, PendingFlush))
     removed = present - wanted
     if not removed:
         return edges
-    known: set[object] = {
-        address
-        for entry in present
-        if isinstance(entry, Element) and entry.name != "gateway_addresses"
-        for address in (entry.key, entry.value)
-    }
-    known |= {entry.interface.ip for entry in wanted if isinstance(entry, DeviceAddress)}
-    for entry in removed:
-        match entry:
+    for element in select(removed, Element):
+        match element:
             case Element("floating_dnat", IPv4Address() as floating, IPv4Address() as fixed):
                 edges.add(PendingFlush("floating_dnat", floating, fixed))
             case Element("gateway_snat" | "hairpin_snat" as name, _, IPv4Address() as address):
-                if not any(isinstance(one, Element) and (one.name, one.value) == (name, address) for one in wanted):
+                if not any((one.name, one.value) == (name, address) for one in select(wanted, Element)):
                     edges.add(PendingFlush(name, address))
-            case DeviceAddress(device, IPv4Interface(ip=ip)) if device.startswith(GATEWAY_DEVICE) and ip not in known:
-                edges.add(PendingFlush("address", ip))
-            case DeviceAddress(device, IPv4Interface() as interface) if _is_removed_network(device, interface, wanted):
-                edges.add(PendingFlush("interface", interface.network.network_address, interface.netmask))
             case _:
                 pass
+    addresses = select(removed, DeviceAddress)
+    known = _translated_addresses(wanted, present) if addresses else set()
+    for one in addresses:
+        interface = one.interface
+        if not isinstance(interface, IPv4Interface):
+            continue
+        if one.device.startswith(GATEWAY_DEVICE) and interface.ip not in known:
+            edges.add(PendingFlush("address", interface.ip))
+        elif _is_removed_network(one.device, interface, wanted):
+            edges.add(PendingFlush("interface", interface.network.network_address, interface.netmask))
     return edges
+
+
+def _translated_addresses(wanted: set[Entry], present: set[Entry]) -> set[object]:
+    """Return the addresses that our rules translate, and the addresses that stay."""
+    known: set[object] = {
+        address
+        for element in select(present, Element)
+        if element.name != "gateway_addresses"
+        for address in (element.key, element.value)
+    }
+    return known.union(one.interface.ip for one in select(wanted, DeviceAddress))
 
 
 def _is_removed_network(device: str, interface: IPv4Interface, wanted: set[Entry]) -> bool:
     """Return True if no address in a tenant network remains; another prefix length preserves its flows."""
     return device.startswith(INTERNAL_DEVICE) and not any(
-        isinstance(one, DeviceAddress)
-        and one.device == device
+        one.device == device
         and isinstance(one.interface, IPv4Interface)
         and one.interface.network.overlaps(interface.network)
-        for one in wanted
+        for one in select(wanted, DeviceAddress)
     )
 
 
@@ -58,9 +72,9 @@ def added_mappings(wanted: set[Entry], present: set[Entry]) -> set[PendingFlush]
     has no entries.
     """
     missing = wanted - present
-    if not missing or not any(isinstance(entry, Namespace) for entry in present):
+    if not missing or not select(present, Namespace):
         return set()
-    added = [entry for entry in missing if isinstance(entry, Element)]
+    added = select(missing, Element)
     floating = _added_floating_ips(added, present) | _without_address(missing, wanted, present)
     return {PendingFlush("untranslated", one) for one in floating} | _added_snat(added, wanted, present)
 
@@ -79,11 +93,7 @@ def drop_needless_journal(edges: set[PendingFlush], wanted: set[Entry], present:
 
 
 def _gateway_addresses(entries: Collection[Entry]) -> set[object]:
-    return {
-        entry.interface.ip
-        for entry in entries
-        if isinstance(entry, DeviceAddress) and entry.device.startswith(GATEWAY_DEVICE)
-    }
+    return {one.interface.ip for one in select(entries, DeviceAddress) if one.device.startswith(GATEWAY_DEVICE)}
 
 
 def _without_address(missing: set[Entry], wanted: set[Entry], present: set[Entry]) -> set[IPv4Address]:
@@ -91,9 +101,7 @@ def _without_address(missing: set[Entry], wanted: set[Entry], present: set[Entry
     if not (missing_addresses := _gateway_addresses(missing)):
         return set()
     floating = {
-        entry.key
-        for entry in wanted
-        if isinstance(entry, Element) and entry.name == "floating_dnat" and isinstance(entry.key, IPv4Address)
+        one.key for one in select(wanted, Element) if one.name == "floating_dnat" and isinstance(one.key, IPv4Address)
     }
     return (floating & missing_addresses) - _gateway_addresses(present)
 
@@ -106,10 +114,8 @@ def _added_floating_ips(additions: list[Element], present: set[Entry]) -> set[IP
     added = {entry.key for entry in additions if entry.name == "floating_dnat" and isinstance(entry.key, IPv4Address)}
     if not added:
         return set()
-    translated: set[object] = {
-        entry.key for entry in present if isinstance(entry, Element) and entry.name == "floating_dnat"
-    }
-    if any(isinstance(entry, NeutronRules) for entry in present):
+    translated: set[object] = {one.key for one in select(present, Element) if one.name == "floating_dnat"}
+    if select(present, NeutronRules):
         translated |= _gateway_addresses(present)
     return added - translated
 
@@ -121,14 +127,10 @@ def _added_snat(additions: list[Element], wanted: set[Entry], present: set[Entry
     """
     if not any(entry.name == "gateway_snat" for entry in additions):
         return set()
-    if any(
-        isinstance(one, NeutronRules) or (isinstance(one, Element) and one.name == "gateway_snat") for one in present
-    ):
+    if select(present, NeutronRules) or any(one.name == "gateway_snat" for one in select(present, Element)):
         return set()
     return {
-        PendingFlush("without_nat", entry.interface.network.network_address, entry.interface.netmask)
-        for entry in wanted
-        if isinstance(entry, DeviceAddress)
-        and isinstance(entry.interface, IPv4Interface)
-        and entry.device.startswith(INTERNAL_DEVICE)
+        PendingFlush("without_nat", one.interface.network.network_address, one.interface.netmask)
+        for one in select(wanted, DeviceAddress)
+        if isinstance(one.interface, IPv4Interface) and one.device.startswith(INTERNAL_DEVICE)
     }

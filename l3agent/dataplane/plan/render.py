@@ -11,20 +11,18 @@ from ipaddress import IPv4Interface, IPv6Interface, IPv6Network
 from l3agent.dataplane.netlink import tables
 from l3agent.dataplane.netlink.routes import PROTOCOL_STATIC
 from l3agent.dataplane.plan.drivers import InterfaceDriver
-from l3agent.dataplane.plan.entries import (
-    AcceptRA,
-    ConnectedRoute,
-    DeviceAddress,
-    DeviceSettings,
-    Element,
-    Entry,
-    KernelRoute,
-    Link,
-    Namespace,
-    SwitchPort,
-    Sysctl,
-    Table,
-)
+from l3agent.dataplane.plan.kinds.accept_ra import AcceptRA
+from l3agent.dataplane.plan.kinds.address import DeviceAddress
+from l3agent.dataplane.plan.kinds.base import Entry, select
+from l3agent.dataplane.plan.kinds.connected_route import ConnectedRoute
+from l3agent.dataplane.plan.kinds.device_settings import DeviceSettings
+from l3agent.dataplane.plan.kinds.element import Element
+from l3agent.dataplane.plan.kinds.link import Link
+from l3agent.dataplane.plan.kinds.namespace import Namespace
+from l3agent.dataplane.plan.kinds.route import KernelRoute
+from l3agent.dataplane.plan.kinds.switch_port import SwitchPort
+from l3agent.dataplane.plan.kinds.sysctl import Sysctl
+from l3agent.dataplane.plan.kinds.table import Table
 from l3agent.model.names import ROUTER_KINDS, namespace_name
 from l3agent.model.states import (
     MAIN_TABLE,
@@ -118,8 +116,8 @@ def outermost(key: Key, state: State, driver: InterfaceDriver) -> Entries:
     """Return the entries of a namespace state whose removal removes all others: namespace, links and switch ports."""
     if isinstance(state, NetworkState):
         return frozenset()
-    found = (one for port in state.all_ports() for one in driver.port(key, port))
-    return frozenset((Namespace(namespace_name(*key)), *(one for one in found if isinstance(one, Link | SwitchPort))))
+    found = [one for port in state.all_ports() for one in driver.port(key, port)]
+    return frozenset((Namespace(namespace_name(*key)), *select(found, Link), *select(found, SwitchPort)))
 
 
 @lru_cache(maxsize=1024)

@@ -11,17 +11,14 @@ from l3agent.cli.router_view import describe_entry, differences, router_lines
 from l3agent.cli.terminal import Screen
 from l3agent.dataplane.plan.as_json import entries_to_json
 from l3agent.dataplane.plan.drivers import load_driver
-from l3agent.dataplane.plan.entries import (
-    DeviceAddress,
-    Element,
-    Entry,
-    KernelRoute,
-    NeutronRoute,
-    NeutronRules,
-    PendingFlush,
-    StrayTap,
-    Table,
-)
+from l3agent.dataplane.plan.kinds.address import DeviceAddress
+from l3agent.dataplane.plan.kinds.base import Entry
+from l3agent.dataplane.plan.kinds.element import Element
+from l3agent.dataplane.plan.kinds.neutron import NeutronRoute, NeutronRules
+from l3agent.dataplane.plan.kinds.pending_flush import PendingFlush
+from l3agent.dataplane.plan.kinds.route import KernelRoute
+from l3agent.dataplane.plan.kinds.stray_tap import StrayTap
+from l3agent.dataplane.plan.kinds.table import Table
 from l3agent.dataplane.plan.render import entries
 from l3agent.model.states import NamespaceState, NextHop
 from tests.support.strategies import router_states

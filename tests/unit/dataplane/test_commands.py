@@ -8,22 +8,18 @@ from ipaddress import IPv4Address, ip_interface, ip_network
 import pytest
 
 from l3agent.dataplane.plan.commands import commands
-from l3agent.dataplane.plan.diff import Operation
-from l3agent.dataplane.plan.entries import (
-    Bridge,
-    DeviceAddress,
-    Element,
-    Entry,
-    KernelRoute,
-    Link,
-    Namespace,
-    NeutronRoute,
-    NeutronRules,
-    PendingFlush,
-    PhysicalPort,
-    Sysctl,
-    Table,
-)
+from l3agent.dataplane.plan.kinds.address import DeviceAddress
+from l3agent.dataplane.plan.kinds.base import Entry, Operation
+from l3agent.dataplane.plan.kinds.bridge import Bridge
+from l3agent.dataplane.plan.kinds.element import Element
+from l3agent.dataplane.plan.kinds.link import Link
+from l3agent.dataplane.plan.kinds.namespace import Namespace
+from l3agent.dataplane.plan.kinds.neutron import NeutronRoute, NeutronRules
+from l3agent.dataplane.plan.kinds.pending_flush import PendingFlush
+from l3agent.dataplane.plan.kinds.physical_port import PhysicalPort
+from l3agent.dataplane.plan.kinds.route import KernelRoute
+from l3agent.dataplane.plan.kinds.sysctl import Sysctl
+from l3agent.dataplane.plan.kinds.table import Table
 from l3agent.model.states import NextHop
 
 LINK = Link("qr-a", "fa:16:3e:00:00:01", 1450, True, "tapa", "brqn")

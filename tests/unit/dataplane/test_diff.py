@@ -12,19 +12,17 @@ from l3agent.dataplane.netlink.routes import PROTOCOL_STATIC
 from l3agent.dataplane.plan import encode
 from l3agent.dataplane.plan.diff import diff
 from l3agent.dataplane.plan.drivers import load_driver
-from l3agent.dataplane.plan.entries import (
-    Bridge,
-    DeviceAddress,
-    Element,
-    Entry,
-    KernelRoute,
-    Link,
-    Namespace,
-    NeutronRules,
-    PendingFlush,
-    StrayTap,
-    Table,
-)
+from l3agent.dataplane.plan.kinds.address import DeviceAddress
+from l3agent.dataplane.plan.kinds.base import Entry
+from l3agent.dataplane.plan.kinds.bridge import Bridge
+from l3agent.dataplane.plan.kinds.element import Element
+from l3agent.dataplane.plan.kinds.link import Link
+from l3agent.dataplane.plan.kinds.namespace import Namespace
+from l3agent.dataplane.plan.kinds.neutron import NeutronRules
+from l3agent.dataplane.plan.kinds.pending_flush import PendingFlush
+from l3agent.dataplane.plan.kinds.route import KernelRoute
+from l3agent.dataplane.plan.kinds.stray_tap import StrayTap
+from l3agent.dataplane.plan.kinds.table import Table
 from l3agent.dataplane.plan.render import entries, link_local
 from l3agent.model.states import FloatingIP, NamespaceState, NextHop, Port, Route
 
@@ -81,7 +79,7 @@ def test_a_link_on_another_tap_goes_before_it_comes_with_all_that_leans_on_it() 
     assert verbs == [("remove", "qg-b"), ("remove", "qr-a"), ("add", "qg-b"), ("add", "qr-a")]
     assert len(plan.of(DeviceAddress)) == 5 and len(plan.of(KernelRoute)) == 2
     assert not plan.of(Table, Element, Namespace)
-    assert len(encode.replacements(plan, {"qr-a": 2, "qg-b": 3})) == 2
+    assert len(encode.early_messages(plan, {"qr-a": 2, "qg-b": 3}).early_removals) == 2
     assert encode.namespace_messages(plan, {"qr-a": 2, "qg-b": 3}).removals == []
 
 
@@ -161,7 +159,7 @@ def test_entries_without_nat_are_deleted_only_where_snat_is_switched_on() -> Non
     other = rendered(replace(ROUTER, nat_address=IPv4Address("203.0.113.11")))
     neutrons = {one for one in without if not isinstance(one, Table)} | {NeutronRules("ip", "nat", (), ("chain",))}
     for held in (other, neutrons, set[Entry]()):
-        whats = {one.entry.cause for one in diff(rendered(ROUTER), held).of(PendingFlush)}  # type: ignore[union-attr]
+        whats = {one.entry.cause for one in diff(rendered(ROUTER), held).of(PendingFlush)}
         assert "without_nat" not in whats
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 import pytest
 
 from l3agent.dataplane.plan.drivers import load_driver
-from l3agent.dataplane.plan.entries import Bridge, Link, SwitchPort
+from l3agent.dataplane.plan.kinds.bridge import Bridge
+from l3agent.dataplane.plan.kinds.link import Link
+from l3agent.dataplane.plan.kinds.switch_port import SwitchPort
 from l3agent.exceptions import ConfigError
 from l3agent.model.interface_drivers import driver_name
 from l3agent.model.states import Key

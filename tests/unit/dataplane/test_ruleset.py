@@ -16,8 +16,12 @@ from l3agent.dataplane.netlink.nft_expressions import Lookup, Nat, NftSet
 from l3agent.dataplane.netlink.nft_types import IFNAME, INET_PROTO, INET_SERVICE, IPV4_ADDR, IPV6_ADDR, Range, Value
 from l3agent.dataplane.netlink.ruleset import NftTable
 from l3agent.dataplane.plan.commands import commands
-from l3agent.dataplane.plan.diff import Operation, diff
-from l3agent.dataplane.plan.entries import Element, Entry, Namespace, PendingFlush, Table
+from l3agent.dataplane.plan.diff import diff
+from l3agent.dataplane.plan.kinds.base import Entry, Operation
+from l3agent.dataplane.plan.kinds.element import Element
+from l3agent.dataplane.plan.kinds.namespace import Namespace
+from l3agent.dataplane.plan.kinds.pending_flush import PendingFlush
+from l3agent.dataplane.plan.kinds.table import Table
 
 RECORDED = Path(__file__).with_name("recorded_tables.txt").read_text().splitlines()
 DECLARED = (tables.ROUTER, tables.COUNTING_ROUTER)

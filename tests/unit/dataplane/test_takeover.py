@@ -9,7 +9,7 @@ from l3agent.dataplane import takeover
 from l3agent.dataplane.netlink import iptables
 from l3agent.dataplane.netlink.iptables import Chain, Rule
 from l3agent.dataplane.netlink.message import attribute, be32, message, nested, text
-from l3agent.dataplane.plan.entries import NeutronRules
+from l3agent.dataplane.plan.kinds.neutron import NeutronRules
 from l3agent.exceptions import ApplyError
 
 PRE, SNAT, MARK, IN = (f"neutron-l3-agent-{name}" for name in ("PREROUTING", "snat", "mark", "INPUT"))

@@ -12,8 +12,9 @@ from l3agent.dataplane.ovsdb.ports import normalise, observed_ports
 from l3agent.dataplane.ovsdb.rows import Rows
 from l3agent.dataplane.ovsdb.transact import Transaction, check_bridges, first_error
 from l3agent.dataplane.plan.commands import commands
-from l3agent.dataplane.plan.diff import Operation
-from l3agent.dataplane.plan.entries import Link, SwitchPort
+from l3agent.dataplane.plan.kinds.base import Operation
+from l3agent.dataplane.plan.kinds.link import Link
+from l3agent.dataplane.plan.kinds.switch_port import SwitchPort
 from l3agent.exceptions import ApplyError
 
 IDS = frozenset({("iface-id", "p1"), ("l3agent-router", "r1")})
@@ -43,7 +44,7 @@ def database(**interface: object) -> Rows:
     return rows
 
 
-def steps(operation: Operation, rows: Rows, **options: bool) -> tuple[list[dict[str, Any]], bool, bool]:
+def steps(operation: Operation[SwitchPort], rows: Rows, **options: bool) -> tuple[list[dict[str, Any]], bool, bool]:
     transaction = Transaction()
     again = transaction.add(operation, rows, **options)
     return transaction.build(), transaction.waits, again

@@ -9,7 +9,7 @@ from typing import Protocol
 from l3agent.dataplane.plan.drivers.bridge import BridgeDriver
 from l3agent.dataplane.plan.drivers.linuxbridge import LinuxBridgeDriver
 from l3agent.dataplane.plan.drivers.openvswitch import OpenVSwitchDriver
-from l3agent.dataplane.plan.entries import Entry
+from l3agent.dataplane.plan.kinds.base import Entry
 from l3agent.model.interface_drivers import driver_name
 from l3agent.model.states import Key, NetworkState, Port
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from l3agent.dataplane.plan.entries import Bridge, Entry, Link, PhysicalPort
+from l3agent.dataplane.plan.kinds.base import Entry
+from l3agent.dataplane.plan.kinds.bridge import Bridge
+from l3agent.dataplane.plan.kinds.link import Link
+from l3agent.dataplane.plan.kinds.physical_port import PhysicalPort
 from l3agent.model.names import BRIDGE_DEVICE, TAP_DEVICE, device_name
 from l3agent.model.states import Key, NetworkState, Port
 

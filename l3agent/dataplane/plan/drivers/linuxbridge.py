@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from l3agent.dataplane.plan.entries import Entry, Link
+from l3agent.dataplane.plan.kinds.base import Entry
+from l3agent.dataplane.plan.kinds.link import Link
 from l3agent.model.names import TAP_DEVICE, device_name
 from l3agent.model.states import Key, NetworkState, Port
 

@@ -11,16 +11,12 @@ import pytest
 from l3agent.dataplane.netlink import nft, nsid, routes, rtnl, ruleset, tables
 from l3agent.dataplane.netlink.message import message
 from l3agent.dataplane.netlink.nft_types import device_key
-from l3agent.dataplane.netlink.route_events import (
-    AddressEvent,
-    LinkEvent,
-    RouteEvent,
-    RulesEvent,
-    route_events,
-    route_filter,
-    rules_events,
-    rules_filter,
-)
+from l3agent.dataplane.netlink.socket_filter import compile_own_filter as rules_filter
+from l3agent.dataplane.plan.events import route_events, route_filter
+from l3agent.dataplane.plan.kinds.address import AddressEvent
+from l3agent.dataplane.plan.kinds.link import LinkEvent
+from l3agent.dataplane.plan.kinds.route import RouteEvent
+from l3agent.dataplane.plan.kinds.table import RulesEvent, rules_events
 
 OURS, THEIRS = 0x7AAA, 0x7AAB
 

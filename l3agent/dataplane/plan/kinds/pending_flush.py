@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Conntrack entries that are still to be deleted, and the journal that records them in the kernel."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Hashable, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network
+from typing import Any, ClassVar
+
+from l3agent.dataplane.netlink import nft, nft_types, tables
+from l3agent.dataplane.netlink.nft_types import Value
+from l3agent.dataplane.netlink.ruleset import NftTable
+from l3agent.dataplane.plan.kinds.base import Batch, Entry, Operation, Phase
+from l3agent.dataplane.plan.kinds.element import parts
+
+#: Second address of a journal edge that has only one.
+NO_ADDRESS = IPv4Address(0)
+
+_encode_key = nft_types.encoder(tables.PENDING_FLUSH.key)
+_JOURNAL = f"element {tables.ROUTER.family} {tables.ROUTER.name} {tables.PENDING_FLUSH.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class PendingFlush(Entry):
+    """Conntrack entries that are still to be deleted, as an edge of the journal. Never desired.
+
+    :param cause: why they are to be deleted, which also decides what the two addresses are:
+
+        * ``floating_dnat``: a floating IP was removed;
+        * ``untranslated``: a floating IP was added; entries of its address that began before it are not translated;
+        * ``gateway_snat`` and ``hairpin_snat``: the address that these maps translated to was removed;
+        * ``without_nat``: SNAT was switched on for a tenant network;
+        * ``interface``: the router lost its interface in a tenant network;
+        * ``address``: an address of the gateway device was removed that only neutron-l3-agent translated.
+
+    :param original: floating address, address that sources were translated to, network address, or gateway address.
+    :param translated: fixed address, or netmask of the network; 0.0.0.0 for the other causes.
+    :param is_journalled: False if the plan deletes the entries before it adds the floating address to the gateway
+        device: the missing address takes the place of the journal, and a repeated plan deletes the entries again.
+    """
+
+    kind: ClassVar[str] = "pending_flush"
+
+    cause: str
+    original: IPv4Address
+    translated: IPv4Address = NO_ADDRESS
+    is_journalled: bool = True
+
+    @property
+    def table(self) -> NftTable:
+        """The table of the journal."""
+        return tables.ROUTER
+
+    @property
+    def key(self) -> tuple[str, IPv4Address, IPv4Address]:
+        """The key of the element of the journal."""
+        return self.cause, self.original, self.translated
+
+    @property
+    def network(self) -> IPv4Network:
+        """The tenant network."""
+        return IPv4Network((int(self.original), int(self.translated).bit_count()), strict=False)
+
+    def identity(self) -> Hashable:
+        """Return the identity of the object among entries of its kind."""
+        return self.cause, self.original, self.translated
+
+    def sort_key(self) -> tuple[Any, ...]:
+        """Return the sort key among entries of the same phase: before elements."""
+        return "", self.cause, int(self.original), int(self.translated)
+
+    @classmethod
+    def phase(cls, operation: Operation[PendingFlush], replaced: Collection[str]) -> tuple[Phase, bool] | None:
+        """Return the phase of a deletion that precedes the addition of the floating address."""
+        if operation.verb == "remove" and not operation.entry.is_journalled:
+            return Phase.BEFORE_ADDRESSES, True
+        return None
+
+    @classmethod
+    def commands(cls, operation: Operation[PendingFlush], namespace: str | None) -> list[str]:
+        """Return the commands of an operator for an operation in a namespace."""
+        edge, enter = operation.entry, f"ip netns exec {namespace}"
+        journal = f"{_JOURNAL} {{ {nft_types.text(tables.PENDING_FLUSH.key, edge.key)} }}"
+        if operation.verb != "remove":
+            return [f"{enter} nft 'add {journal}'"]
+        return [*_deletions(edge, enter), *([f"{enter} nft 'delete {journal}'"] if edge.is_journalled else ())]
+
+    @classmethod
+    def encode_rules(cls, operations: Sequence[Operation[PendingFlush]], made: Batch) -> None:
+        """Add the messages that record edges in the journal."""
+        for part in parts([one for one in operations if one.verb == "add"]):
+            edges = [(_encode_key(one.entry.key), None) for one in part]
+            made.append((nft.new_elements(tables.ROUTER, tables.PENDING_FLUSH.name, edges), part[0]))
+
+
+def delete_journal(done: Sequence[PendingFlush]) -> list[bytes]:
+    """Return the messages that delete edges from the journal."""
+    name = tables.PENDING_FLUSH.name
+    return [nft.delete_elements(tables.ROUTER, name, [_encode_key(one.key) for one in part]) for part in parts(done)]
+
+
+def parse_key(key: Value) -> PendingFlush:
+    """Return the edge of an element of the journal."""
+    match key:
+        case str() as cause, IPv4Address() as original, IPv4Address() as translated:
+            return PendingFlush(cause, original, translated)
+    raise AssertionError(f"not a key of the journal: {key}")
+
+
+#: Converts a listed conntrack entry to its deletion, unless its destination is translated as well.
+_ONLY_SOURCE = "sed -n '/ -g /!s/^-A/-D/p'"
+
+
+def _filter_leaving(enter: str) -> str:
+    """Return the filter that converts listed entries without NAT that leave through the gateway to deletions."""
+    is_leaving = f"{enter} ip route get ${{to%% *}} | grep -q ' dev qg-'"
+    each = f'while read -r one; do to=${{one#* -d }}; {is_leaving} && echo "$one"; done'
+    return f"sed -n '/ -[gn] /!s/^-A/-D/p' | {each}"
+
+
+def _deletions(edge: PendingFlush, enter: str) -> list[str]:
+    """Return the commands that delete the conntrack entries of an edge; they fail if there are none."""
+    conntrack = f"{enter} conntrack"
+    match edge.cause:
+        case "floating_dnat":
+            left, right = str(edge.original), str(edge.translated)
+            return [
+                f"{conntrack} -D --orig-dst {left} --reply-src {right}",
+                f"{conntrack} -D --orig-src {right} --reply-dst {left}",
+            ]
+        case "untranslated":
+            left = str(edge.original)
+            return [f"{conntrack} -D --orig-dst {left} --reply-src {left}"]
+        case "without_nat":
+            return [f"{conntrack} -L -o save --orig-src {edge.network} | {_filter_leaving(enter)} | {conntrack} -R -"]
+        case "address":
+            return [f"{conntrack} -D --orig-dst {edge.original}", f"{conntrack} -D --reply-dst {edge.original}"]
+        case "gateway_snat":
+            return [f"{conntrack} -L --src-nat {edge.original} -o save | {_ONLY_SOURCE} | {conntrack} -R -"]
+        case "hairpin_snat":
+            return [f"{conntrack} -D --src-nat {edge.original} --dst-nat"]
+        case "interface":
+            return [f"{conntrack} -D --orig-src {edge.network}", f"{conntrack} -D --orig-dst {edge.network}"]
+        case _:
+            return []
