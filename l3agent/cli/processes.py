@@ -11,29 +11,39 @@ _COMMAND_CHARS = 120
 _INITIAL_PID_NAMESPACE = 0xEFFFFFFC
 
 
-def find_processes(pin: str, proc: str = "/proc") -> dict[str, object]:
-    """Return the processes in the network namespace mounted at ``pin``.
+def find_processes(*pins: str, proc: str = "/proc") -> dict[str, object]:
+    """Return the processes in the network namespaces of a router.
 
+    :param pins: files at which they may be mounted; a missing file is left out.
     :param proc: mount point of proc(5).
     :returns: ``found``: process id and command of each visible process, by process id; ``complete``: False if others
-        may exist: the namespace is not visible in this mount namespace, a process belongs to another user (only root
+        may exist: no namespace is visible in this mount namespace, a process belongs to another user (only root
         may read /proc/PID/ns of others), or this is a pid namespace other than the host's.
     """
+    wanted = set(filter(None, map(_identity_or_none, pins)))
     try:
-        wanted = _identity(pin)
         complete = os.stat(f"{proc}/self/ns/pid").st_ino == _INITIAL_PID_NAMESPACE
     except OSError:
+        wanted.clear()
+    if not wanted:
         return {"found": [], "complete": False}
     found: list[dict[str, object]] = []
     for pid in sorted(map(int, filter(str.isdecimal, os.listdir(proc)))):
         try:
-            if _identity(f"{proc}/{pid}/ns/net") == wanted:
+            if _identity(f"{proc}/{pid}/ns/net") in wanted:
                 found.append({"pid": pid, "command": _command(f"{proc}/{pid}/cmdline")})
         except PermissionError:
             complete = False
         except OSError:  # the process has ended
             continue
     return {"found": found, "complete": complete}
+
+
+def _identity_or_none(path: str) -> tuple[int, int] | None:
+    try:
+        return _identity(path)
+    except OSError:
+        return None
 
 
 def _identity(path: str) -> tuple[int, int]:

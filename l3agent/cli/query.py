@@ -36,7 +36,7 @@ from l3agent.cli.terminal import Screen
 from l3agent.cli.traffic_view import traffic_lines
 from l3agent.exceptions import TransientError
 from l3agent.model.escape import escape_controls
-from l3agent.model.names import namespace_name
+from l3agent.model.names import ROUTER_KINDS, namespace_name
 from l3agent.model.states import Address
 from l3agent.ops.control_client import call_agent
 
@@ -208,7 +208,8 @@ def _print_status(args: argparse.Namespace, status: dict[str, Any], before: dict
 def _show(args: argparse.Namespace) -> int:
     router = _request_router(args)
     pins = read_configuration(args).dataplane.netns_path
-    router["processes"] = find_processes(os.path.join(pins, namespace_name("router", router["id"])))
+    names = [namespace_name(kind, router["id"]) for kind in ROUTER_KINDS]
+    router["processes"] = find_processes(*(os.path.join(pins, name) for name in names))
     echo_answer(args, router, lambda: router_lines(router, Screen.of(sys.stdout)))
     return 0
 

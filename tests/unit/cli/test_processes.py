@@ -56,6 +56,11 @@ def test_none_is_not_claimed_where_processes_are_hidden(tmp_path: Path, host: se
     assert text({"found": [], "complete": True}).strip() == "processes: none"
 
 
+def test_a_namespace_that_a_router_lacks_is_left_out(tmp_path: Path, host: set[str]) -> None:
+    found: Any = find_processes(str(tmp_path / "none"), PIN)
+    assert os.getpid() in [one["pid"] for one in found["found"]]
+
+
 def test_a_private_pid_namespace_is_incomplete(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(processes, "_INITIAL_PID_NAMESPACE", 1)
     assert not find_processes(PIN)["complete"]
