@@ -36,6 +36,7 @@ from l3agent.agent.orphans import Orphans
 from l3agent.agent.plugin_api import TOPIC, L3PluginApi
 from l3agent.agent.processing_queue import ResourceProcessingQueue
 from l3agent.agent.registration import Registration
+from l3agent.agent.removals import Removals
 from l3agent.agent.resource_update import PRIORITY_FULL_SYNC, PRIORITY_RPC, Action
 from l3agent.agent.results import UpdateResults
 from l3agent.agent.router_info import RouterInfo
@@ -223,17 +224,16 @@ def _full_sync(
     warm_start: WarmStart,
     dataplane: Dataplane,
 ) -> FullSync:
+    removals = Removals(records.mass_delete_guard, records.orphans, records.sync_requests, routers.is_managed)
     return FullSync(
         plugin,
         records.queue,
         records.sync_requests,
         local_ids=partial(_local_routers, routers.info, dataplane),
-        is_managed=routers.is_managed,
         rank=routers.rank,
         report_state=registration.ensure_registered,
         on_failure=warm_start.reapply_all,
-        guard=records.mass_delete_guard,
-        orphans=records.orphans,
+        removals=removals,
         failures=records.failures,
         interval=conf.l3agent.resync_interval,
         **_backoff(conf),

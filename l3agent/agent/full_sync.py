@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 import random
 import time
-from collections.abc import Callable, Iterable, Mapping, Set
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 import eventlet
@@ -21,10 +21,9 @@ from oslo_log import log as logging
 
 from l3agent.agent.batch_fetch import BatchSize
 from l3agent.agent.follow_up import FollowUp
-from l3agent.agent.mass_delete import MassDeleteGuard
-from l3agent.agent.orphans import Orphans
 from l3agent.agent.plugin_api import L3PluginApi
 from l3agent.agent.processing_queue import ResourceProcessingQueue
+from l3agent.agent.removals import Removals
 from l3agent.agent.resource_update import PRIORITY_FULL_SYNC, Action
 from l3agent.agent.router_info import importance
 from l3agent.agent.sync_requests import SyncRequests
@@ -48,12 +47,10 @@ class FullSync:
 
     :param requests: the requests, which also record the progress.
     :param local_ids: returns the ids of all local routers, managed or only in the kernel.
-    :param is_managed: returns True if this agent manages a router; the other local routers are orphans.
     :param rank: returns the rank of a router by id; low ranks are fetched first.
     :param report_state: sends a state report, without which the server hands out no routers.
     :param on_failure: called when a step has failed, before its retry.
-    :param guard: holds suspicious removals.
-    :param orphans: holds the removal of orphans for their grace period.
+    :param removals: decides about the local routers that the server does not name.
     :param failures: log of failed steps.
     :param interval: seconds between periodic full syncs, plus or minus 10 %; 0: no periodic full syncs.
     :param retry_min: seconds before the first retry of a failed step; doubled at each failure.
@@ -67,12 +64,10 @@ class FullSync:
         requests: SyncRequests,
         *,
         local_ids: Callable[[], Iterable[str]],
-        is_managed: Callable[[str], bool],
         rank: Callable[[str], int],
         report_state: Callable[[], object],
         on_failure: Callable[[], None],
-        guard: MassDeleteGuard,
-        orphans: Orphans,
+        removals: Removals,
         failures: FailureLog,
         interval: float,
         retry_min: float,
@@ -82,12 +77,10 @@ class FullSync:
         self._queue = queue
         self._requests = requests
         self._local_ids = local_ids
-        self._is_managed = is_managed
         self._rank = rank
         self._report_state = report_state
         self._on_failure = on_failure
-        self._guard = guard
-        self._orphans = orphans
+        self._removals = removals
         self._failures = failures
         self._interval = interval
         self._follow_up = FollowUp(first=retry_min, periodic=interval)
@@ -96,7 +89,6 @@ class FullSync:
         self._retry_min, self._retry_max = retry_min, retry_max
         self._chunk = BatchSize(CHUNK_MAX, CHUNK_MIN)
         self._runner: Any = None
-        self._orphan_timer: Any = None
         #: Called at the end of each with its seconds and ``ok``, or ``restarted`` if another was requested meanwhile.
         self.observers: list[Callable[[str, float], object]] = []
 
@@ -110,9 +102,9 @@ class FullSync:
     def stop(self) -> None:
         """Cancel the full sync in progress, and all requests."""
         self._requests.cancel_all()
-        for greenthread in (self._runner, self._orphan_timer):
-            if greenthread is not None:
-                greenthread.kill()
+        self._removals.stop()
+        if self._runner is not None:
+            self._runner.kill()
 
     def _run(self) -> None:
         while True:
@@ -141,24 +133,19 @@ class FullSync:
                 named |= self._retry(request, lambda: self._fetch_chunk(missing))
             local = set(self._retry(request, self._local_ids))
             omitted = {one for one in local - named if not self._queue.is_stale(one, sequence)}
-            kept = self._within_grace(omitted)
-            # A rejected element may be any of the routers that the answer does not name.
-            removed = (
-                self._filter_removals(omitted - kept, len(local - kept)) if self._is_complete else frozenset[str]()
-            )
-            self._orphans.discard(removed)
-            for router_id in removed:
+            decision = self._removals.decide(omitted, local, is_complete=self._is_complete)
+            for router_id in decision.removed:
                 self._enqueue(router_id, Action.UNSCHEDULE, sequence)
         self._requests.completed += 1
-        is_mass = self._guard.is_suspicious(len(removed), len(local - kept))
-        self._follow_up.update(is_suspicious=is_mass or not self._is_complete, found_new=bool(named - local))
+        is_suspicious = decision.is_suspicious or not self._is_complete
+        self._follow_up.update(is_suspicious=is_suspicious, found_new=bool(named - local))
         self._schedule_next()
         seconds = time.monotonic() - started
         LOG.info(
             "Full sync complete (%s): %d routers, %d to be removed, %.3f s",
             self._requests.pop_reasons(),
             len(named),
-            len(removed),
+            len(decision.removed),
             seconds,
         )
 
@@ -168,37 +155,6 @@ class FullSync:
             delay, self._next_reason = self._follow_up.delay, "a recent answer removed many routers or was invalid"
         # Spread over the agents of a site, which may have been started together.
         self._next = time.monotonic() + delay * random.uniform(0.9, 1.1)
-
-    def _filter_removals(self, missing: set[str], local: int) -> Set[str]:
-        """Return the missing routers that may be removed now; request another full sync for the others."""
-        removed = self._guard.filter(missing, local)
-        if held := len(self._guard.held):
-            LOG.warning(
-                "Full sync: the server omits %d of the %d local routers: %d are held, and removed if it still omits "
-                "them in %g s ([l3agent] mass_delete_share, mass_delete_confirm_interval)",
-                len(missing),
-                local,
-                held,
-                self._guard.confirm_interval,
-            )
-            self._requests.request(
-                f"the removal of {held} routers needs a second answer", delay=self._guard.confirm_interval
-            )
-        return removed
-
-    def _within_grace(self, missing: set[str]) -> set[str]:
-        """Return the orphans in their grace period, exempt from the guard; schedule a full sync at its end."""
-        orphans = {one for one in missing if not self._is_managed(one)}
-        kept = orphans - self._orphans.find_expired(orphans)
-        if kept:
-            ids = ", ".join(sorted(kept))
-            LOG.info("Full sync: orphans within their grace period ([l3agent] orphan_grace_period): %s", ids)
-            # A timer instead of a delayed request: the node is in sync meanwhile.
-            if self._orphans.grace_period > 0 and (self._orphan_timer is None or self._orphan_timer.dead):
-                self._orphan_timer = eventlet.spawn_after(
-                    self._orphans.grace_period, self._requests.request, "the time of orphans is over"
-                )
-        return kept
 
     def _retry(self, request: int, step: Callable[[], _T]) -> _T:
         """Run one step until it succeeds, with back-off; the results of earlier steps are kept."""
