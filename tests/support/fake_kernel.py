@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from l3agent.dataplane.plan.kinds.accept_ra import AcceptRA
 from l3agent.dataplane.plan.kinds.address import DeviceAddress
 from l3agent.dataplane.plan.kinds.base import Entry, Operation
 from l3agent.dataplane.plan.kinds.bridge import Bridge
@@ -21,11 +20,13 @@ from l3agent.dataplane.plan.kinds.link import Link
 from l3agent.dataplane.plan.kinds.namespace import Namespace
 from l3agent.dataplane.plan.kinds.pending_flush import PendingFlush
 from l3agent.dataplane.plan.kinds.physical_port import PhysicalPort
-from l3agent.dataplane.plan.kinds.route import KernelRoute
+from l3agent.dataplane.plan.kinds.stray_tap import StrayTap
 from l3agent.dataplane.plan.kinds.switch_port import SwitchPort
-from l3agent.dataplane.plan.kinds.sysctl import Sysctl
 from l3agent.dataplane.plan.kinds.table import Table
 from l3agent.model.names import GATEWAY_DEVICE, INTERNAL_DEVICE
+
+#: The kinds that are in no namespace.
+OUTSIDE = (Bridge, PhysicalPort, StrayTap, SwitchPort)
 
 
 class Refused(Exception):
@@ -70,8 +71,7 @@ class FakeKernel:
     def _refuse_unless_possible(self, operation: Operation[Entry]) -> None:
         entry = operation.entry
         devices = {one.device for one in self.entries if isinstance(one, Link)}
-        inside = Sysctl | Link | AcceptRA | DeviceAddress | KernelRoute | Table | Element
-        if isinstance(entry, inside) and not self.of(Namespace):
+        if type(entry) not in OUTSIDE and type(entry) is not Namespace and not self.of(Namespace):
             raise Refused(f"no namespace for {entry}")
         if operation.verb == "add" and any(_same(one, entry) for one in self.entries):
             raise Refused(f"{entry} exists")
@@ -80,9 +80,7 @@ class FakeKernel:
             raise Refused(f"no bridge for {entry}")
         if isinstance(entry, Link) and entry.is_ovs_internal and not _ports(self.entries, entry.device):
             raise Refused(f"no switch makes {entry}")
-        if isinstance(entry, AcceptRA | DeviceAddress) and entry.device not in devices:
-            raise Refused(f"no device for {entry}")
-        if isinstance(entry, KernelRoute) and not {hop.device for hop in entry.hops} <= devices:
+        if not entry.is_kernel_made and not devices.issuperset(entry.devices()):
             raise Refused(f"no device for {entry}")
         if isinstance(entry, Element) and not self.of(Table):
             raise Refused(f"no table for {entry}")
@@ -90,8 +88,7 @@ class FakeKernel:
     def _remove(self, entry: Entry) -> None:
         self.entries = {one for one in self.entries if not _same(one, entry)}
         if isinstance(entry, Namespace):
-            self._drop(Sysctl, Link, AcceptRA, DeviceAddress, KernelRoute, Table, Element, PendingFlush)
-            self._drop(ConnectedRoute, DeviceSettings)
+            self.entries = {one for one in self.entries if type(one) in OUTSIDE}
         elif isinstance(entry, SwitchPort):
             # ovs-vswitchd takes its device away, wherever that is.
             for link in self.of(Link):
@@ -99,7 +96,7 @@ class FakeKernel:
                     self._remove(link)
         elif isinstance(entry, Link):
             gone = entry.device
-            self.entries = {one for one in self.entries if not _leans_on(one, gone)}
+            self.entries = {one for one in self.entries if gone not in one.devices()}
         elif isinstance(entry, Table):
             self._drop(Element, PendingFlush)
 
@@ -121,13 +118,3 @@ def _ports(entries: Iterable[Entry], name: str) -> list[SwitchPort]:
 
 def _same(one: Entry, other: Entry) -> bool:
     return type(one) is type(other) and one.identity() == other.identity()
-
-
-def _leans_on(entry: Entry, device: str) -> bool:
-    match entry:
-        case AcceptRA() | DeviceAddress() | ConnectedRoute() | DeviceSettings():
-            return entry.device == device
-        case KernelRoute():
-            return any(hop.device == device for hop in entry.hops)
-        case _:
-            return False
