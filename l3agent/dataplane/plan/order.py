@@ -25,6 +25,7 @@ from l3agent.dataplane.plan.kinds.observation import Dump
 from l3agent.dataplane.plan.kinds.pending_flush import PendingFlush
 from l3agent.dataplane.plan.kinds.physical_port import PhysicalPort
 from l3agent.dataplane.plan.kinds.route import KernelRoute
+from l3agent.dataplane.plan.kinds.rule import KernelRule
 from l3agent.dataplane.plan.kinds.stray_tap import StrayTap
 from l3agent.dataplane.plan.kinds.switch_port import SwitchPort
 from l3agent.dataplane.plan.kinds.sysctl import Sysctl
@@ -63,6 +64,7 @@ ORDER = (
     Row(DeviceAddress, Phase.ADDRESSES, Phase.OLD_ADDRESSES),
     Row(ConnectedRoute, Phase.BEFORE_ADDRESSES, None),
     Row(KernelRoute, Phase.ROUTES, Phase.OLD_ROUTES),
+    Row(KernelRule, Phase.ROUTES, Phase.OLD_ROUTES),
     Row(Table, Phase.TABLES, Phase.OLD_TABLES),
     Row(Element, Phase.ELEMENTS, Phase.OLD_RULES),
     Row(NeutronRoute, None, Phase.LINKS),

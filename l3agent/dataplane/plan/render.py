@@ -20,6 +20,7 @@ from l3agent.dataplane.plan.kinds.element import Element
 from l3agent.dataplane.plan.kinds.link import Link
 from l3agent.dataplane.plan.kinds.namespace import Namespace
 from l3agent.dataplane.plan.kinds.route import KernelRoute
+from l3agent.dataplane.plan.kinds.rule import KernelRule
 from l3agent.dataplane.plan.kinds.switch_port import SwitchPort
 from l3agent.dataplane.plan.kinds.sysctl import Sysctl
 from l3agent.dataplane.plan.kinds.table import Table
@@ -139,6 +140,7 @@ def _namespace(key: Key, state: NamespaceState, driver: InterfaceDriver, countin
         if is_router:
             yield DeviceSettings(port.device)
     yield from _routes(state)
+    yield from _rules(state)
     if state.gateway is not None:
         yield from _translations(state, state.gateway, counting)
         if state.gateway.has_ipv6 and all(route.destination != _EVERYTHING_IPV6 for route in state.routes):
@@ -195,6 +197,13 @@ def _routes(state: NamespaceState) -> Iterator[Entry]:
         else:
             onlink = not all(_is_connected(hop.via, state.gateway) for hop in route.hops)
             yield KernelRoute(route.destination, route.hops, PROTOCOL_STATIC, onlink=onlink)
+
+
+def _rules(state: NamespaceState) -> Iterator[Entry]:
+    """Yield the policy rules of a namespace; the kernel has one for each IP version."""
+    for rule in state.rules:
+        for version in (4, 6) if rule.source is None else (rule.source.version,):
+            yield KernelRule(version, rule.priority, rule.table, rule.source, rule.device)
 
 
 def _devices(route: Route) -> set[str]:
