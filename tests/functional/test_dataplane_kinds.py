@@ -5,15 +5,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from typing import Any
 
 import pytest
 
-from l3agent.model.states import NamespaceState, PolicyRule
+from l3agent.model.states import NamespaceState, Neighbour, PolicyRule
 from l3agent.testing import wait_until
 from tests.functional.test_dataplane_changes import wait_until_removed
 from tests.functional.test_dataplane_drift import World, a_world
+from tests.functional.test_dataplane_events import Looks
 from tests.support.crashes import Mortal
 from tests.support.processes import Dataplane
 from tests.support.states import key
@@ -74,7 +75,42 @@ RULES = Sample(
     "ip rule add priority 100 from 10.0.0.0/24 lookup 16; ip -6 rule add priority 99 from all lookup 20 protocol 4",
     "100: from 10.0.0.0/24 lookup 16",
 )
-SAMPLES = {"rules": RULES}
+NEIGHBOURS = Sample(
+    "neighbours",
+    lambda inner, outer: frozenset(
+        {
+            Neighbour(inner, ip_address("10.0.0.7"), "fa:16:3e:00:00:07"),
+            Neighbour(inner, ip_address("2001:db8:1::7"), "fa:16:3e:00:00:07"),
+        }
+    ),
+    lambda inner, outer: frozenset(
+        {
+            Neighbour(inner, ip_address("10.0.0.7"), "fa:16:3e:00:00:08"),
+            Neighbour(outer, ip_address("203.0.113.7"), "fa:16:3e:00:00:07"),
+        }
+    ),
+    "ip neighbour show nud permanent",
+    (
+        frozenset(
+            {
+                "10.0.0.7 dev QR lladdr fa:16:3e:00:00:07 PERMANENT proto 201",
+                "2001:db8:1::7 dev QR lladdr fa:16:3e:00:00:07 PERMANENT proto 201",
+            }
+        ),
+        frozenset(
+            {
+                "10.0.0.7 dev QR lladdr fa:16:3e:00:00:08 PERMANENT proto 201",
+                "203.0.113.7 dev QG lladdr fa:16:3e:00:00:07 PERMANENT proto 201",
+            }
+        ),
+    ),
+    "ip neighbour delete 10.0.0.7 dev QR; ip neighbour replace 2001:db8:1::7 lladdr 02:00:00:00:00:01 dev QR "
+    "nud permanent protocol 4",
+    "ip neighbour add 10.0.0.9 lladdr 02:00:00:00:00:01 dev QR nud permanent protocol 201",
+    "ip neighbour add 10.0.0.8 lladdr 02:00:00:00:00:01 dev QR nud permanent",
+    "10.0.0.8 dev QR lladdr 02:00:00:00:00:01 PERMANENT",
+)
+SAMPLES = {"rules": RULES, "neighbours": NEIGHBOURS}
 
 
 class Kind:
@@ -187,3 +223,16 @@ def test_a_killed_data_plane_adopts_completes_and_removes_them(mortal: Mortal, s
     assert kind.apply(kind.plain) != ()
     assert kind.ours() == set()
     wait_until_removed(mortal, kind.plain)
+
+
+def test_dynamic_and_foreign_neighbours_cause_no_observation(machine: Dataplane) -> None:
+    kind = Kind(a_world(machine), NEIGHBOURS)
+    kind.apply(kind.before)
+    looks = Looks(machine)
+    before = looks.count()
+    commands = [f"ip neighbour replace 10.0.0.{n} lladdr 02:00:00:00:00:01 dev QR nud reachable" for n in range(20, 40)]
+    commands += [f"ip neighbour delete 10.0.0.{n} dev QR" for n in range(20, 30)]
+    kind.world.inside("; ".join([*commands, kind.sample.foreign]))
+    assert looks.count() == before + 1, "one for the mark itself"
+    looks.close()
+    wait_until_removed(machine, kind.plain)

@@ -20,6 +20,7 @@ from l3agent.dataplane.plan.kinds.device_settings import DeviceSettings
 from l3agent.dataplane.plan.kinds.element import Element
 from l3agent.dataplane.plan.kinds.link import Link
 from l3agent.dataplane.plan.kinds.namespace import Namespace
+from l3agent.dataplane.plan.kinds.neighbour import KernelNeighbour
 from l3agent.dataplane.plan.kinds.neutron import NeutronRoute, NeutronRules
 from l3agent.dataplane.plan.kinds.observation import Dump
 from l3agent.dataplane.plan.kinds.pending_flush import PendingFlush
@@ -62,6 +63,7 @@ ORDER = (
     Row(AcceptRA, Phase.BEFORE_ADDRESSES, Phase.OLD_SETTINGS),
     Row(DeviceSettings, Phase.BEFORE_ADDRESSES, None),
     Row(DeviceAddress, Phase.ADDRESSES, Phase.OLD_ADDRESSES),
+    Row(KernelNeighbour, Phase.ADDRESSES, Phase.OLD_ADDRESSES),
     Row(ConnectedRoute, Phase.BEFORE_ADDRESSES, None),
     Row(KernelRoute, Phase.ROUTES, Phase.OLD_ROUTES),
     Row(KernelRule, Phase.ROUTES, Phase.OLD_ROUTES),

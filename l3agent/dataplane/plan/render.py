@@ -19,6 +19,7 @@ from l3agent.dataplane.plan.kinds.device_settings import DeviceSettings
 from l3agent.dataplane.plan.kinds.element import Element
 from l3agent.dataplane.plan.kinds.link import Link
 from l3agent.dataplane.plan.kinds.namespace import Namespace
+from l3agent.dataplane.plan.kinds.neighbour import KernelNeighbour
 from l3agent.dataplane.plan.kinds.route import KernelRoute
 from l3agent.dataplane.plan.kinds.rule import KernelRule
 from l3agent.dataplane.plan.kinds.switch_port import SwitchPort
@@ -141,6 +142,8 @@ def _namespace(key: Key, state: NamespaceState, driver: InterfaceDriver, countin
             yield DeviceSettings(port.device)
     yield from _routes(state)
     yield from _rules(state)
+    for neighbour in state.neighbours:
+        yield KernelNeighbour(neighbour.device, neighbour.address, neighbour.mac)
     if state.gateway is not None:
         yield from _translations(state, state.gateway, counting)
         if state.gateway.has_ipv6 and all(route.destination != _EVERYTHING_IPV6 for route in state.routes):

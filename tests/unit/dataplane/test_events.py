@@ -9,7 +9,7 @@ from struct import iter_unpack, pack, pack_into
 import pytest
 
 from l3agent.dataplane.netlink import nft, nsid, routes, rtnl, ruleset, tables
-from l3agent.dataplane.netlink.message import message
+from l3agent.dataplane.netlink.message import attributes, message
 from l3agent.dataplane.netlink.nft_types import device_key
 from l3agent.dataplane.netlink.socket_filter import compile_own_filter as rules_filter
 from l3agent.dataplane.plan.events import route_events, route_filter
@@ -23,15 +23,28 @@ OURS, THEIRS = 0x7AAA, 0x7AAB
 
 def keeps(program: bytes, data: bytes) -> bool:
     """Run a classic BPF program as the kernel does (linux/filter.h)."""
-    instructions, at, value = list(iter_unpack("=HBBI", program)), 0, 0
+    instructions, at, value, index = list(iter_unpack("=HBBI", program)), 0, 0, 0
     while True:
         code, if_so, if_not, number = instructions[at]
         at += 1
         match code:
+            case 0x20 if number == 0xFFFFF00C:  # SKF_AD_OFF + SKF_AD_NLATTR
+                found = [first - 4 for kind, first, _ in attributes(data, value, len(data)) if kind == index]
+                value = found[0] if found else 0
             case 0x20 | 0x28 | 0x30:
                 value = int.from_bytes(data[number : number + {0x20: 4, 0x28: 2, 0x30: 1}[code]], "big")
+            case 0x50:
+                value = data[index + number]
+            case 0x00:
+                value = number
+            case 0x01:
+                index = number
+            case 0x07:
+                index = value
             case 0x15:
                 at += if_so if value == number else if_not
+            case 0x45:
+                at += if_so if value & number else if_not
             case 0x06:
                 return bool(number)
 
