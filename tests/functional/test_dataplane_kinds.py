@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from l3agent.model.states import NamespaceState, Neighbour, PolicyRule
+from l3agent.model.states import NamespaceState, Neighbour, NextHop, PolicyRule, Route
 from l3agent.testing import wait_until
 from tests.functional.test_dataplane_changes import wait_until_removed
 from tests.functional.test_dataplane_drift import World, a_world
@@ -49,6 +49,10 @@ class Sample:
     foreign_line: str
 
 
+def _route(destination: str, device: str, via: str, table: int) -> Route:
+    return Route(ip_network(destination), frozenset({NextHop(device, ip_address(via))}), table)
+
+
 RULES = Sample(
     "rules",
     lambda inner, outer: frozenset(
@@ -63,11 +67,11 @@ RULES = Sample(
             {
                 "100: from 10.0.0.0/24 lookup 16 proto 201",
                 "101: from all iif QR lookup 2852018310 proto 201",
-                "101: from all iif QR lookup 2852018310 proto 201 (6)",
+                "101: from all iif QR lookup 2852018310 proto 201 (1)",
             }
         ),
         frozenset(
-            {"100: from 10.0.0.0/24 lookup 17 proto 201", "102: from 2001:db8::/64 iif QG lookup 16 proto 201 (6)"}
+            {"100: from 10.0.0.0/24 lookup 17 proto 201", "102: from 2001:db8::/64 iif QG lookup 16 proto 201 (1)"}
         ),
     ),
     "ip rule delete priority 100; ip -6 rule delete priority 101",
@@ -110,7 +114,44 @@ NEIGHBOURS = Sample(
     "ip neighbour add 10.0.0.8 lladdr 02:00:00:00:00:01 dev QR nud permanent",
     "10.0.0.8 dev QR lladdr 02:00:00:00:00:01 PERMANENT",
 )
-SAMPLES = {"rules": RULES, "neighbours": NEIGHBOURS}
+TABLES = Sample(
+    "routes",
+    lambda inner, outer: frozenset(
+        {
+            _route("198.51.100.0/24", inner, "10.0.0.9", 16),
+            _route("0.0.0.0/0", outer, "203.0.113.9", 2852018310),
+            _route("2001:db8:7::/64", inner, "2001:db8:1::9", 16),
+        }
+    ),
+    lambda inner, outer: frozenset(
+        {
+            _route("198.51.100.0/24", inner, "10.0.0.8", 16),
+            _route("198.51.100.0/24", inner, "10.0.0.9", 17),
+        }
+    ),
+    "ip -4 route show table all | grep 'table [0-9]' || true; ip -6 route show table all | grep 'table [0-9]' || true",
+    (
+        frozenset(
+            {
+                "198.51.100.0/24 via 10.0.0.9 dev QR table 16 proto 201",
+                "default via 203.0.113.9 dev QG table 2852018310 proto 201",
+                "2001:db8:7::/64 via 2001:db8:1::9 dev QR table 16 proto 201 metric 1024 onlink pref medium (1)",
+            }
+        ),
+        frozenset(
+            {
+                "198.51.100.0/24 via 10.0.0.8 dev QR table 16 proto 201",
+                "198.51.100.0/24 via 10.0.0.9 dev QR table 17 proto 201",
+            }
+        ),
+    ),
+    "ip route delete 198.51.100.0/24 table 16; ip -6 route flush table 16; "
+    "ip route replace default via 203.0.113.8 table 2852018310",
+    "ip route add 198.51.101.0/24 via 10.0.0.9 table 16 protocol 201",
+    "ip route add 198.51.102.0/24 via 10.0.0.9 table 16",
+    "198.51.102.0/24 via 10.0.0.9 dev QR table 16",
+)
+SAMPLES = {"rules": RULES, "neighbours": NEIGHBOURS, "tables": TABLES}
 
 
 class Kind:
@@ -125,6 +166,8 @@ class Kind:
 
     def _with(self, value: object) -> NamespaceState:
         fields: dict[str, Any] = {self.sample.field: value}
+        if isinstance(value, frozenset) and self.sample.field == "routes":
+            fields["routes"] = self.plain.routes | value
         return replace(self.plain, **fields)
 
     def apply(self, state: NamespaceState) -> tuple[str, ...]:
@@ -133,12 +176,12 @@ class Kind:
         return report.operations
 
     def lines(self) -> set[str]:
-        """Return the lines of the listing, those of the second command marked, with short names of devices."""
+        """Return the lines of the listing, each with the number of its command, with short names of devices."""
         found = set()
         for number, command in enumerate(self.sample.listing.split("; ")):
             text = self.world.inside(command).replace(self.world.inner.device, "QR")
             for line in text.replace(self.world.gateway.device, "QG").splitlines():
-                found.add(" ".join(line.split()).removesuffix(" dead linkdown") + (" (6)" if number else ""))
+                found.add(" ".join(line.split()).removesuffix(" dead linkdown") + (f" ({number})" if number else ""))
         return found
 
     def ours(self) -> set[str]:

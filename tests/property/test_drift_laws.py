@@ -98,9 +98,9 @@ def _removals(router: AppliedRouter, entry: Entry) -> list[Notice]:
     match entry:
         case DeviceAddress(device, interface):
             return [(NSID, AddressEvent(True, router.devices[device], interface))]
-        case KernelRoute(destination):
-            replaced = RouteEvent(False, destination, is_ours=False)
-            return [(NSID, RouteEvent(True, destination)), (NSID, RouteEvent(False, destination)), (NSID, replaced)]
+        case KernelRoute(destination, table=table):
+            replaced = RouteEvent(False, destination, is_ours=False, table=table)
+            return [*((NSID, RouteEvent(gone, destination, table=table)) for gone in (True, False)), (NSID, replaced)]
         case Bridge(name):
             index = router.bridges[name]
             down = _link_event(index, name=name, up=False)

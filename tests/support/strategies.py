@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from l3agent.model.names import GATEWAY_DEVICE, HOST_DEVICE, INTERNAL_DEVICE, device_name
 from l3agent.model.states import (
+    MAIN_TABLE,
     FloatingIP,
     Interface,
     NamespaceState,
@@ -142,7 +143,8 @@ def routes(draw: st.DrawFn, devices: list[str]) -> Route:
     family = interfaces4 if interface.version == 4 else interfaces6
     vias = st.none() | family.map(lambda other: ip_interface(other).ip)
     hops = st.builds(NextHop, st.sampled_from(devices), vias)
-    return Route(ip_network(interface.network), draw(st.frozensets(hops, min_size=1, max_size=3)))
+    table = draw(st.just(MAIN_TABLE) | tables)
+    return Route(ip_network(interface.network), draw(st.frozensets(hops, min_size=1, max_size=3)), table)
 
 
 # The kernel's own tables are 253 to 255.

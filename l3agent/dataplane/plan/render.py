@@ -194,8 +194,8 @@ def _routes(state: NamespaceState) -> Iterator[Entry]:
     """Yield the routes of a namespace; default routes through its gateway have the protocol of neutron-l3-agent."""
     for route in state.routes:
         if route.table != MAIN_TABLE:
-            continue  # the kernel's routes have no table yet
-        if route.destination.prefixlen or state.gateway is None or _devices(route) != {state.gateway.device}:
+            yield KernelRoute(route.destination, route.hops, table=route.table)
+        elif route.destination.prefixlen or state.gateway is None or _devices(route) != {state.gateway.device}:
             yield KernelRoute(route.destination, route.hops)
         else:
             onlink = not all(_is_connected(hop.via, state.gateway) for hop in route.hops)

@@ -91,6 +91,30 @@ def test_the_default_route_has_no_destination_attribute_and_is_read_back(destina
     assert routes.parse_routes(data, names) == {ip_network(destination): frozenset({NextHop("qr-a", via)})}
 
 
+def test_a_route_of_another_table_is_encoded_as_by_iproute2() -> None:
+    """The bodies are those of ``ip route replace|delete ... dev d0 table 2852018310 protocol 201`` (iproute2 6.1)."""
+    destination, table = ip_network("198.51.100.0/24"), 2852018310
+    recorded = bytes.fromhex("0218000000c9fd010000000008000100c633640008000f008658fea90800040003000000")
+    made = routes.new_route(destination, [(3, None)], table=table)
+    assert made[16:28] == recorded[:12]
+    assert attribute_map(made, 28, len(made)) == attribute_map(recorded, 12, len(recorded))
+    recorded = bytes.fromhex("0218000000c9ff000000000008000100c633640008000f008658fea9")
+    deleted = routes.delete_route(destination, table)
+    # iproute2 leaves the type (rtm_type) open.
+    assert (deleted[16:23], deleted[24:28]) == (recorded[:7], recorded[8:12])
+    assert attribute_map(deleted, 28, len(deleted)) == attribute_map(recorded, 12, len(recorded))
+
+
+@pytest.mark.parametrize("table", [16, 2852018310])
+def test_routes_are_read_by_table(table: int) -> None:
+    destination, names = ip_network("198.51.100.0/24"), {3: "qr-a"}
+    data = routes.new_route(destination, [(3, None)], table=table) + routes.new_route(destination, [(3, None)])
+    hops = frozenset({NextHop("qr-a", None)})
+    assert routes.parse_tables(data, names) == {(table, destination): hops}
+    assert routes.parse_routes(data, names) == {destination: hops}
+    assert [one[0] for one in routes.parse_destinations(data)] == [table, routes.MAIN_TABLE]
+
+
 @pytest.mark.parametrize(("offset", "value"), [(5, 3), (4, 255), (7, 6)], ids=["protocol", "table", "type"])
 def test_routes_of_others_are_left_out(offset: int, value: int) -> None:
     data = bytearray(routes.new_route(ip_network("10.0.0.0/8"), [(2, None)]))
