@@ -96,7 +96,7 @@ class RouterEntries:
     def __init__(self, entries: Iterable[Mapping[str, Any]]) -> None:
         found = list(entries)
         self.exists = any(entry["kind"] == "namespace" for entry in found)
-        self.intact = any(entry["kind"] == "table" and entry["is_intact"] for entry in found)
+        self.intact = any(one["is_intact"] for one in _of_kind(found, "table") if one["name"] == "l3agent")
         self.up = {entry["device"]: entry["up"] and bool(entry["tap"]) for entry in _of_kind(found, "link")}
         self.unplugged = {entry["device"] for entry in _of_kind(found, "link") if entry["bridge"] == ""}
         self.settings = {entry["path"]: entry["value"] for entry in _of_kind(found, "sysctl")}

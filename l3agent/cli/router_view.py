@@ -89,10 +89,11 @@ def describe_entry(entry: Mapping[str, Any]) -> str:
         case "route":
             return f"route {entry['destination']} " + ", ".join(_hop(hop) for hop in entry["hops"])
         case "table":
-            return "table l3agent" + ("" if entry["is_intact"] else ", changed by another program")
+            return f"table {entry['name']}" + ("" if entry["is_intact"] else ", changed by another program")
         case "element":
             value = "" if entry["value"] is None else f": {entry['value']}"
-            return f"{entry['name']} {{ {entry['key']}{value} }}"
+            table = "" if entry["table"] == "l3agent" else f"{entry['table']} "
+            return f"{table}{entry['name']} {{ {entry['key']}{value} }}"
         case _:
             return f"flows of {entry['cause']} {entry['original']} {entry['translated']} to be dropped"
 

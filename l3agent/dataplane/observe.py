@@ -217,7 +217,7 @@ def _ovs_internal_link(info: rtnl.LinkInfo, seen: Observed) -> Link:
 
 
 def _read_tables(kernel: Kernel, handle: NamespaceHandle) -> frozenset[Entry]:
-    """Return our table and its elements, read only if the generation of the rules changed since the last read.
+    """Return our tables and their elements, read only if the generation of the rules changed since the last read.
 
     The generation is queried first: changes during the read are read again the next time.
     """
@@ -230,24 +230,24 @@ def _read_tables(kernel: Kernel, handle: NamespaceHandle) -> frozenset[Entry]:
 def _read_rules(kernel: Kernel, netfilter: NetlinkSocket, *, found: bool) -> Iterator[Entry]:
     if found:
         yield from takeover.neutron_rules(netfilter)
-    for table in tables.declared(counting=kernel.counting).values():
-        yield from _read_rules_of(table, kernel, netfilter)
+    names = netfilter.dump(nft.dump_tables())
+    existing = nft.identities(names)
+    for table in tables.DECLARED:
+        if table.id.identity in existing:
+            yield from _read_table(table, kernel, netfilter, names)
 
 
-def _read_rules_of(table: NftTable, kernel: Kernel, netfilter: NetlinkSocket) -> Iterator[Entry]:
-    fingerprint = read_fingerprint(netfilter, table)
-    if not fingerprint:
-        return
-    intact = fingerprint == kernel.intact_tables[table.name]
-    for declared in table.sets:
-        for element in nft.decode_elements(declared, netfilter.dump(nft.dump_elements(table, declared.name))):
-            if element is None:
+def _read_table(table: NftTable, kernel: Kernel, netfilter: NetlinkSocket, names: bytes) -> Iterator[Entry]:
+    intact = read_fingerprint(netfilter, table, names) == kernel.intact_tables[table.id]
+    for one in table.sets:
+        for key, value in nft.decode_elements(one, netfilter.dump(nft.dump_elements(one))).items():
+            if not nft.is_of_type(one, key, value):
                 intact = False
-            elif declared is tables.PENDING_FLUSH:
-                yield pending_flush.parse_key(element[0])
+            elif one is tables.PENDING_FLUSH:
+                yield pending_flush.parse_key(key)
             else:
-                yield Element(declared.name, *element)
-    yield Table(kernel.counting, intact, table.name)
+                yield Element(one, key, value)
+    yield Table(table, intact)
 
 
 # ---- the host namespace --------------------------------------------------------------------------------------

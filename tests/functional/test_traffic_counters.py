@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import signal
 import subprocess
 from collections.abc import Iterator
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from l3agent.model.states import NamespaceState
+from l3agent.testing import wait_until
 from tests.support.kernel import rules
 from tests.support.processes import Dataplane, a_machine
 from tests.support.sandbox import Inside
@@ -160,12 +162,54 @@ def test_it_can_be_switched_on_and_off_under_traffic() -> None:
             assert " 0% packet loss" in going.entrance.communicate()[0].decode()
 
 
+#: How the releases up to 0.2.0 count: in the table of the router.
+_COUNTERS_OF_0_2_0 = f"""
+delete table ip l3agent-traffic
+add set ip l3agent traffic_in {{ type ipv4_addr; counter; }}
+add set ip l3agent traffic_out {{ type ipv4_addr; counter; }}
+add chain ip l3agent count_in {{ type filter hook prerouting priority -300; }}
+add chain ip l3agent count_out {{ type filter hook postrouting priority 300; }}
+add rule ip l3agent count_in iifname @external ip daddr @traffic_in
+add rule ip l3agent count_out oifname @external ip saddr @traffic_out
+add element ip l3agent traffic_in {{ {FIP} }}
+add element ip l3agent traffic_out {{ {FIP} }}
+"""
+
+
+def test_counters_of_the_previous_release_are_replaced_under_traffic(world: World) -> None:
+    machine, inside = world.machine, namespace(world.router)
+    world.ping(world.outside, FIP, 1)
+    ours = machine.sandbox.run(["nft", "-s", "list", "ruleset"], netns=inside)
+    machine.kill()
+    machine.sandbox.run(["nft", "-f", "-"], netns=inside, input=_COUNTERS_OF_0_2_0)
+    argv = ["ping", "-i", "0.05", "-q"]
+    going = [
+        machine.sandbox.popen([*argv, to], netns=namespace(sender), stdout=subprocess.PIPE)
+        for sender, to in ((world.outside, FIP), (world.other, OUTSIDE))
+    ]
+    machine.start()
+    assert world.bring(world.router) != ()
+    assert world.bring(world.router) == ()
+    wait_until(lambda: world.counted()["floating_ips"][FIP]["in"][0] > 0, timeout=10)
+    for one in going:
+        one.send_signal(signal.SIGINT)
+        assert " 0% packet loss" in one.entrance.communicate()[0].decode()
+    assert machine.sandbox.run(["nft", "-s", "list", "ruleset"], netns=inside) == ours
+
+
+def test_routers_without_counters_have_one_table() -> None:
+    with a_machine() as machine:
+        world = World(machine)
+        tables = machine.sandbox.run(["nft", "list", "tables"], netns=namespace(world.router))
+        assert tables.split() == ["table", "ip", "l3agent"]
+
+
 def test_the_table_typed_by_hand_is_the_same() -> None:
     with a_machine(count_traffic=True, repair_drift=False) as machine:
         world = World(machine)
         state = world.router
         by_us = rules(machine.sandbox, namespace(state))
-        machine.sandbox.run(["nft", "delete", "table", "ip", "l3agent"], netns=namespace(state))
+        machine.sandbox.run(["nft", "flush", "ruleset"], netns=namespace(state))
         (report,) = machine.reconcile((key(state), state), dry_run=True)
         # conntrack -D ends with status 1 where there was no entry.
         lines = (f"{line} || :" if " conntrack -D " in line else line for line in report.operations)

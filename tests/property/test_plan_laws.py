@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from l3agent.dataplane.netlink.tables import FLOATING_DNAT, GATEWAY_SNAT
 from l3agent.dataplane.plan.diff import diff
 from l3agent.dataplane.plan.drivers import InterfaceDriver, load_driver
 from l3agent.dataplane.plan.kinds.address import DeviceAddress
@@ -197,11 +198,11 @@ def test_rules_that_were_tampered_with_are_written_anew_with_all_elements(wanted
 def test_the_flows_of_exactly_the_mappings_that_go_are_dropped(
     wanted: frozenset[Entry], held: frozenset[Entry]
 ) -> None:
-    def mappings(held: frozenset[Entry]) -> set[tuple[object, object]]:
-        return {(one.key, one.value) for one in held if isinstance(one, Element) and one.name == "floating_dnat"}
+    def mappings(held: frozenset[Entry]) -> set[tuple[bytes, bytes | None]]:
+        return {(one.key, one.value) for one in held if isinstance(one, Element) and one.set is FLOATING_DNAT}
 
     edges = removed_mappings(set(wanted), set(held))
-    gone = {(one.original, one.translated) for one in edges if one.cause == "floating_dnat"}
+    gone = {(one.original.packed, one.translated.packed) for one in edges if one.cause == "floating_dnat"}
     assert gone == mappings(held) - mappings(wanted)
 
 
@@ -234,18 +235,18 @@ def test_an_edge_is_journalled_before_anything_goes_and_finished_last(
 def _added(wanted: frozenset[Entry], held: frozenset[Entry]) -> set[PendingFlush]:
     """Return the edges of floating addresses that an existing namespace does not translate yet, or not completely."""
     before, after = (
-        {one.key for one in entries if isinstance(one, Element) and one.name == "floating_dnat"}
+        {IPv4Address(one.key) for one in entries if isinstance(one, Element) and one.set is FLOATING_DNAT}
         for entries in (held if Table() in held else (), wanted)
     )
     without_address = {one for one in after if _has_address(wanted, one) and not _has_address(held, one)}
     new = (after - before) | without_address if any(map(_is_namespace, held)) else set()
-    return {PendingFlush("untranslated", one) for one in new if isinstance(one, IPv4Address)} | _snat(wanted, held)
+    return {PendingFlush("untranslated", one) for one in new} | _snat(wanted, held)
 
 
 def _snat(wanted: frozenset[Entry], held: frozenset[Entry]) -> set[PendingFlush]:
     """Return the edges of networks whose sources an existing namespace did not translate."""
     before, after = (
-        any(isinstance(one, Element) and one.name == "gateway_snat" for one in entries)
+        any(isinstance(one, Element) and one.set is GATEWAY_SNAT for one in entries)
         for entries in (held if Table() in held else (), wanted)
     )
     if before or not after or not any(map(_is_namespace, held)):

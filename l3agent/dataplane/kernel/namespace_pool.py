@@ -17,7 +17,7 @@ from l3agent.dataplane.kernel.closer import DeferredCloser
 from l3agent.dataplane.kernel.netns import enter, own_namespace
 from l3agent.dataplane.kernel.sockets import NETLINK_NETFILTER, NETLINK_ROUTE, NetlinkSocket
 from l3agent.dataplane.kernel.sysctl import SysctlFiles
-from l3agent.dataplane.netlink import rtnl, ruleset
+from l3agent.dataplane.netlink import rtnl, ruleset, tables
 from l3agent.dataplane.plan.kinds.base import Entry
 from l3agent.dataplane.plan.kinds.sysctl import Sysctl
 from l3agent.dataplane.plan.kinds.table import Table
@@ -64,7 +64,7 @@ class NamespacePool:
     ) -> None:
         self._size = size
         self._sysctls = settings
-        self._table = Table(counting)
+        self._tables = tables.of_router(counting=counting)
         self._home = own_namespace()
         self._closer = closer
         self._sysctl_files = SysctlFiles(closer)
@@ -110,7 +110,7 @@ class NamespacePool:
             preset: set[Entry] = {one for one in self._sysctls if self._write_sysctl(one)}
         try:
             pooled.route.batch(rtnl.set_link(index=rtnl.LOOPBACK, up=True))
-            pooled.netfilter.nft_batch(list(ruleset.new_table(self._table.declared)))
+            pooled.netfilter.nft_batch([one for table in self._tables for one in ruleset.new_table(table)])
             links = rtnl.parse_links(pooled.route.dump(rtnl.dump_links()))
         except Exception:
             self._closer.close(pooled.close)
@@ -120,7 +120,7 @@ class NamespacePool:
             pooled.fd,
             pooled.route,
             pooled.netfilter,
-            frozenset((*preset, self._table)),
+            frozenset((*preset, *map(Table, self._tables))),
             next_index=last + 1,
             has_ipv6=_has_ipv6(links),
         )

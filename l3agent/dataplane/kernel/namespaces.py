@@ -24,6 +24,7 @@ from l3agent.dataplane.kernel.pins import Pins, identity
 from l3agent.dataplane.kernel.sockets import NETLINK_NETFILTER, NETLINK_ROUTE, NetlinkSocket
 from l3agent.dataplane.kernel.sysctl import SysctlFiles
 from l3agent.dataplane.netlink import nft, nsid, rtnl, ruleset, tables
+from l3agent.dataplane.netlink.nft_sets import TableId
 from l3agent.dataplane.netlink.ruleset import NftTable
 from l3agent.dataplane.plan.kinds.base import Entry
 from l3agent.dataplane.plan.kinds.observation import Dump
@@ -135,7 +136,7 @@ class Kernel:
         self._unknown_settings: set[str] = set()
         #: Conntrack entries can be deleted by a filter.
         self.deletes_by_filter = True
-        #: Fingerprint of each table that this process may write, by name.
+        #: Fingerprint of each declared table.
         self.intact_tables = self._read_reference_tables()
 
     # ---- namespaces ------------------------------------------------------------------------------------------
@@ -169,7 +170,7 @@ class Kernel:
         except OSError:
             return False
         try:
-            return bool(read_fingerprint(netfilter, tables.ROUTER))
+            return tables.ROUTER.id.identity in nft.identities(netfilter.dump(nft.dump_tables()))
         finally:
             self._closer.close(netfilter.close)
 
@@ -366,8 +367,8 @@ class Kernel:
         except FileNotFoundError:
             return sysctl
 
-    def _read_reference_tables(self) -> dict[str, nft.Fingerprint]:
-        """Return the fingerprint of an intact table: write one into a scratch namespace and read it back.
+    def _read_reference_tables(self) -> dict[TableId, nft.Fingerprint]:
+        """Return the fingerprint of each intact table: write them into a scratch namespace and read them back.
 
         The namespace also serves to detect the features of this kernel.
         """
@@ -376,17 +377,19 @@ class Kernel:
         try:
             self.has_ipv6 = scratch.has_ipv6
             self.deletes_by_filter = supports_deletion_filter(scratch.netfilter)
-            declared = tables.declared(counting=self.counting)
-            for table in declared.values():
-                scratch.netfilter.nft_batch(list(ruleset.new_table(table)))
-            return {name: read_fingerprint(scratch.netfilter, table) for name, table in declared.items()}
+            scratch.netfilter.nft_batch([one for table in tables.DECLARED for one in ruleset.new_table(table)])
+            names = scratch.netfilter.dump(nft.dump_tables())
+            return {table.id: read_fingerprint(scratch.netfilter, table, names) for table in tables.DECLARED}
         finally:
             self._closer.close(scratch.close)
 
 
-def read_fingerprint(netfilter: NetlinkSocket, table: NftTable) -> nft.Fingerprint:
-    """Return the fingerprint of a table in a namespace, without elements; empty without the table."""
-    return nft.fingerprint(table, *map(netfilter.dump, nft.dump_table(table)))
+def read_fingerprint(netfilter: NetlinkSocket, table: NftTable, names: bytes) -> nft.Fingerprint:
+    """Return the fingerprint of a table in a namespace, without elements.
+
+    :param names: the dump of tables.
+    """
+    return nft.fingerprint(table, names, *map(netfilter.dump, nft.dump_content(table)))
 
 
 def _is_utf_8(name: str) -> bool:

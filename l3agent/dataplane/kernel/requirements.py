@@ -51,7 +51,7 @@ def _bridge() -> None:
 
 
 def _maps() -> None:
-    element = nft.new_elements(tables.ROUTER, tables.FLOATING_DNAT.name, [(_FLOATING.packed, _FIXED.packed)])
+    element = nft.new_elements(tables.FLOATING_DNAT, [(_FLOATING.packed, _FIXED.packed)])
     NetlinkSocket(NETLINK_NETFILTER).nft_batch([*ruleset.new_table(tables.ROUTER), element])
 
 

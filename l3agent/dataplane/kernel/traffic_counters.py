@@ -38,7 +38,7 @@ def _devices(handle: NamespaceHandle) -> dict[str, dict[str, tuple[int, int]]]:
 
 def _floating_ips(handle: NamespaceHandle) -> dict[str, dict[str, tuple[int, int]]]:
     received, sent = (
-        nft.parse_counters(handle.netfilter.dump(nft.dump_elements(tables.COUNTING_ROUTER, one.name)))
+        nft.parse_counters(handle.netfilter.dump(nft.dump_elements(one)))
         for one in (tables.TRAFFIC_IN, tables.TRAFFIC_OUT)
     )
     return {str(IPv4Address(key)): {"in": received[key], "out": sent.get(key, (0, 0))} for key in sorted(received)}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache
+from itertools import starmap
 
 from l3agent.dataplane.netlink import nf_tables as nf
 from l3agent.dataplane.netlink import nft_types
@@ -24,13 +25,14 @@ from l3agent.dataplane.netlink.message import (
     number_messages,
     text,
 )
-from l3agent.dataplane.netlink.nft_expressions import NftSet
-from l3agent.dataplane.netlink.nft_types import Value
+from l3agent.dataplane.netlink.nft_sets import NftSet
 from l3agent.dataplane.netlink.ruleset import NftTable
 
 _SUBSYSTEM = nf.NFNL_SUBSYS_NFTABLES << 8
 #: Bytes of the header of an attribute.
 _HEADER_SIZE = 4
+#: nfgenmsg of a dump of all families.
+_ANY_FAMILY = bytes(4)
 #: nfgenmsg of a batch names the subsystem, in network byte order.
 _BATCH = bytes((0, 0, 0, nf.NFNL_SUBSYS_NFTABLES))
 
@@ -51,32 +53,30 @@ def batch(parts: Iterable[bytes], first: int) -> tuple[bytes, int]:
 # ---- elements --------------------------------------------------------------------------------------------------
 
 
-def new_elements(table: NftTable, name: str, elements: Iterable[tuple[bytes, bytes | None]]) -> bytes:
-    """Return a request that adds (key, value) pairs to a map, at most :data:`MAX_ELEMENTS`; value None for a set.
-
-    A key of an interval set is the bytes of its first key followed by those of its last key.
-    """
-    return table.request(nf.NFT_MSG_NEWSETELEM, _elements(table, name, elements), CREATE)
+def new_elements(one: NftSet, elements: Iterable[tuple[bytes, bytes | None]]) -> bytes:
+    """Return a request that adds (key, value) pairs to a map, at most :data:`MAX_ELEMENTS`; value None for a set."""
+    return one.table.request(nf.NFT_MSG_NEWSETELEM, _elements(one, elements), CREATE)
 
 
-def delete_elements(table: NftTable, name: str, keys: Iterable[bytes]) -> bytes:
+def delete_elements(one: NftSet, keys: Iterable[bytes]) -> bytes:
     """Return a request that deletes at most :data:`MAX_ELEMENTS` keys; a missing key fails the whole batch."""
-    return table.request(nf.NFT_MSG_DELSETELEM, _elements(table, name, ((key, None) for key in keys)))
+    return one.table.request(nf.NFT_MSG_DELSETELEM, _elements(one, ((key, None) for key in keys)))
 
 
-def _elements(table: NftTable, name: str, elements: Iterable[tuple[bytes, bytes | None]]) -> bytes:
-    place, encode = _place(table, name)
-    return place + nested(nf.NFTA_SET_ELEM_LIST_ELEMENTS, *(encode(key, value) for key, value in elements))
+def _elements(one: NftSet, elements: Iterable[tuple[bytes, bytes | None]]) -> bytes:
+    return _place(one) + nested(nf.NFTA_SET_ELEM_LIST_ELEMENTS, *starmap(_encoder(one), elements))
+
+
+def _encoder(one: NftSet) -> Callable[[bytes, bytes | None], bytes]:
+    if not one.interval:
+        return _framed
+    return _interval if len(one.key) == 1 else _concatenated_interval
 
 
 @cache
-def _place(table: NftTable, name: str) -> tuple[bytes, Callable[[bytes, bytes | None], bytes]]:
-    """Return the attributes that name a set, and the encoder of its elements."""
-    place = text(nf.NFTA_SET_ELEM_LIST_TABLE, table.name) + text(nf.NFTA_SET_ELEM_LIST_SET, name)
-    declared = table.set(name)
-    if not declared.interval:
-        return place, _framed
-    return place, _interval if len(declared.key) == 1 else _concatenated_interval
+def _place(one: NftSet) -> bytes:
+    """Return the attributes that name a set in messages about its elements."""
+    return text(nf.NFTA_SET_ELEM_LIST_TABLE, one.table.name) + text(nf.NFTA_SET_ELEM_LIST_SET, one.name)
 
 
 def _framed(key: bytes, value: bytes | None) -> bytes:
@@ -125,29 +125,23 @@ def _interval(key: bytes, value: bytes | None) -> bytes:
     return first + _element(after.to_bytes(half, "big"), None, end)
 
 
-def decode_elements(declared: NftSet, data: bytes) -> Iterator[tuple[Value, Value | None] | None]:
-    """Yield (key, value) of each element in received bytes, value None in a set.
+def decode_elements(one: NftSet, data: bytes) -> dict[bytes, bytes | None]:
+    """Return the elements of a set in received bytes: key -> value, None in a set.
 
-    Yield None for a foreign element: a catch-all element, or one of another type.
+    A catch-all element has the empty key.
     """
-    key_size, value_size, decode_key, decode_value = _decoding(declared)
-    for key, value in (parse_intervals(data) if declared.interval else parse_elements(data)).items():
-        if (len(key), None if value is None else len(value)) != (key_size, value_size):
-            yield None
-        else:
-            yield decode_key(key), None if value is None else decode_value(value)
+    return _intervals(data) if one.interval else _single_keys(data)
+
+
+def is_of_type(one: NftSet, key: bytes, value: bytes | None) -> bool:
+    """Return True if an element has the sizes of the declared types; a foreign one has others, or is a catch-all."""
+    return (len(key), None if value is None else len(value)) == _sizes(one)
 
 
 @cache
-def _decoding(declared: NftSet) -> tuple[int, int | None, Callable[[bytes], Value], Callable[[bytes], Value]]:
-    """Return bytes of keys and of values (None in a set), and their decoders; a read of a router decodes ten sets."""
-    ends = 2 if declared.interval else 1
-    return (
-        ends * nft_types.size(declared.key),
-        nft_types.size(declared.value) if declared.value else None,
-        nft_types.decoder(declared.key, interval=declared.interval),
-        nft_types.decoder(declared.value),
-    )
+def _sizes(one: NftSet) -> tuple[int, int | None]:
+    ends = 2 if one.interval else 1
+    return ends * nft_types.size(one.key), nft_types.size(one.value) if one.value else None
 
 
 # ---- dumps -----------------------------------------------------------------------------------------------------
@@ -170,24 +164,32 @@ def parse_generation(data: bytes) -> int | None:
 
 
 @cache
-def dump_table(table: NftTable) -> tuple[bytes, ...]:
-    """Return the requests for a table without elements, whose answers :func:`fingerprint` reads.
-
-    Tables and chains are those of the whole family.
-    """
-    name = text(nf.NFTA_TABLE_NAME, table.name)
-    return (
-        table.request(nf.NFT_MSG_GETTABLE, b"", DUMP),
-        table.request(nf.NFT_MSG_GETCHAIN, b"", DUMP),
-        table.request(nf.NFT_MSG_GETSET, name, DUMP),
-        table.request(nf.NFT_MSG_GETRULE, name, DUMP),
-    )
+def dump_tables() -> bytes:
+    """Return a request for all tables of all families."""
+    return message(_SUBSYSTEM | nf.NFT_MSG_GETTABLE, DUMP, _ANY_FAMILY)
 
 
 @cache
-def dump_elements(table: NftTable, name: str) -> bytes:
+def dump_content(table: NftTable) -> tuple[bytes, ...]:
+    """Return the requests for the chains, sets and rules of a table; the chains are those of its family."""
+    name = text(nf.NFTA_TABLE_NAME, table.id.name)
+    content = (table.id.request(kind, name, DUMP) for kind in (nf.NFT_MSG_GETSET, nf.NFT_MSG_GETRULE))
+    return table.id.request(nf.NFT_MSG_GETCHAIN, b"", DUMP), *content
+
+
+@cache
+def dump_elements(one: NftSet) -> bytes:
     """Return a request for the elements of one map or set."""
-    return table.request(nf.NFT_MSG_GETSETELEM, _place(table, name)[0], DUMP)
+    return one.table.request(nf.NFT_MSG_GETSETELEM, _place(one), DUMP)
+
+
+def identities(data: bytes) -> set[tuple[int, bytes]]:
+    """Return family and name of each table in a dump of tables."""
+    return {
+        (data[start], attribute_map(data, start + 4, end).get(nf.NFTA_TABLE_NAME, b""))
+        for kind, _, _, start, end in messages(data)
+        if kind == _SUBSYSTEM | nf.NFT_MSG_NEWTABLE
+    }
 
 
 #: Attributes of tables, chains, sets and rules that are equal in all routers, unlike handles, use counts and user data.
@@ -208,7 +210,7 @@ def fingerprint(table: NftTable, *dumps: bytes) -> Fingerprint:
 
     Rules include their position, so that their order is compared. Empty if there is no table.
     """
-    family, name = table.nfgenmsg[0], table.name.encode() + b"\0"
+    family, name = table.id.identity
     found: set[tuple[int, int, bytes]] = set()
     place = 0
     for data in dumps:
@@ -238,13 +240,12 @@ def parse_counters(data: bytes) -> dict[bytes, tuple[int, int]]:
     return found
 
 
-def parse_elements(data: bytes) -> dict[bytes, bytes | None]:
-    """Return the elements in received bytes: key -> value, None in a set; a catch-all element has the empty key."""
+def _single_keys(data: bytes) -> dict[bytes, bytes | None]:
     key, value = nf.NFTA_SET_ELEM_KEY, nf.NFTA_SET_ELEM_DATA
     return {_data(parts, key) or b"": _data(parts, value) if value in parts else None for parts in _each_element(data)}
 
 
-def parse_intervals(data: bytes) -> dict[bytes, bytes | None]:
+def _intervals(data: bytes) -> dict[bytes, bytes | None]:
     """Return the elements of an interval set in received bytes; a key is the first key followed by the last one.
 
     An interval of a concatenation is one element. Others are two elements; the second begins after the last key.

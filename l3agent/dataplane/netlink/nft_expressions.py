@@ -15,6 +15,7 @@ from typing import Protocol
 from l3agent.dataplane.netlink import nf_tables as nf
 from l3agent.dataplane.netlink import nft_types
 from l3agent.dataplane.netlink.message import attribute, be32, nested, text
+from l3agent.dataplane.netlink.nft_sets import NftSet
 from l3agent.dataplane.netlink.nft_types import (
     CT_DIR,
     CT_STATUS,
@@ -27,25 +28,7 @@ from l3agent.dataplane.netlink.nft_types import (
     NF_PROTO,
     DataType,
     Scalar,
-    Types,
 )
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class NftSet:
-    """A set, or a map if its elements have values. Compared by identity: each set is declared once.
-
-    :param key: type of the keys; several types are a concatenation.
-    :param value: type of the values of a map.
-    :param interval: keys are ranges.
-    :param counter: each element counts matching packets.
-    """
-
-    name: str
-    key: Types
-    value: Types = ()
-    interval: bool = False
-    counter: bool = False
 
 
 class Expression(Protocol):
@@ -198,7 +181,7 @@ class Compare:
     def text(self) -> str:
         """Return the expression in the syntax of nft(8)."""
         operator = "" if self.operator == nf.NFT_CMP_EQ else f"{_OPERATORS[self.operator]} "
-        return f"{self.field.name} {operator}{self.field.type.text(self.value)}"
+        return f"{self.field.name} {operator}{self.field.type.text(self.field.type.encode(self.value))}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +199,7 @@ class HasBits:
 
     def text(self) -> str:
         """Return the expression in the syntax of nft(8)."""
-        bits = self.field.type.text(self.bits)
+        bits = self.field.type.text(self.field.type.encode(self.bits))
         if "," not in bits:
             return f"{self.field.name} and {bits} {_OPERATORS[self.operator]} 0"
         return f"{self.field.name} {'! ' if self.operator == nf.NFT_CMP_EQ else ''}{bits}"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Data types of keys and values of nf_tables: their bytes, their text and their values.
+"""Data types of keys and values of nf_tables: sizes, bytes and text.
 
 Source: the type numbers of nftables (include/datatype.h), for which nft prints names; the kernel does not interpret
 them. A concatenation pads each field to 32 bits, and its number has 6 bits per field.
@@ -7,9 +7,8 @@ them. A concatenation pads each field to 32 bits, and its number has 6 bits per 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import partial
 from ipaddress import IPv4Address, IPv6Address
 from operator import attrgetter
 from struct import Struct
@@ -18,18 +17,6 @@ from typing import Any
 from l3agent.dataplane.netlink import nf_tables as nf
 
 Scalar = IPv4Address | IPv6Address | str | int
-
-
-@dataclass(frozen=True, slots=True)
-class Range:
-    """An interval of an interval set, both ends included."""
-
-    first: Scalar
-    last: Scalar
-
-
-#: The value of a concatenation is a tuple with one value per field.
-Value = Scalar | Range | tuple[Scalar | Range, ...]
 
 HOST_ORDER, NETWORK_ORDER = 1, 2
 _CONCATENATION_BITS = 6
@@ -51,8 +38,9 @@ class DataType:
     order: int = NETWORK_ORDER
     names: tuple[tuple[int, str], ...] = ()
 
-    def text(self, value: Scalar) -> str:
+    def text(self, raw: bytes) -> str:
         """Return a value in the syntax of nft(8)."""
+        value = self.decode(raw)
         if isinstance(value, str):
             return f'"{value}"'
         if self.names and isinstance(value, int):
@@ -114,61 +102,35 @@ def order(types: Types) -> int:
     return types[0].order if len(types) == 1 else NETWORK_ORDER
 
 
-def encoder(types: Types, *, interval: bool = False) -> Callable[[Any], bytes]:
-    """Return the function that returns the bytes of a value; see :func:`encode`."""
-    if interval:
-        return partial(encode, types, interval=True)
-    return types[0].encode if len(types) == 1 else partial(_pack_fields, types)
-
-
-def encode(types: Types, value: Value, *, interval: bool = False) -> bytes:
-    """Return the bytes of a value.
-
-    The bytes of an interval are those of its first ends, followed by those of its last ends.
-    """
-    fields = value if isinstance(value, tuple) else (value,)
-    if not interval:
-        return _pack_fields(types, fields)
-    first = _pack_fields(types, [one.first if isinstance(one, Range) else one for one in fields])
-    return first + _pack_fields(types, [one.last if isinstance(one, Range) else one for one in fields])
-
-
-def _pack_fields(types: Types, fields: Sequence[Scalar | Range]) -> bytes:
-    if len(types) == 1:
-        return types[0].encode(fields[0])
+def join(types: Types, fields: Iterable[Any]) -> bytes:
+    """Return the bytes of a value from the values of its fields."""
     encoded = [one.encode(field) for one, field in zip(types, fields, strict=True)]
+    if len(encoded) == 1:
+        return encoded[0]
     return b"".join([raw + bytes(-len(raw) % nf.NFT_REG32_SIZE) for raw in encoded])
 
 
-def decoder(types: Types, *, interval: bool = False) -> Callable[[bytes], Value]:
-    """Return the function that returns the value of bytes of the correct length; see :func:`decode`."""
-    return types[0].decode if len(types) == 1 and not interval else partial(decode, types, interval=interval)
-
-
-def decode(types: Types, raw: bytes, *, interval: bool = False) -> Value:
-    """Return the value of bytes of the correct length; a field of an interval key with two ends is a range."""
-    first = list(_fields(types, raw))
-    last = list(_fields(types, raw[size(types) :])) if interval else first
-    found = tuple(one if one == end else Range(one, end) for one, end in zip(first, last, strict=True))
-    return found[0] if len(types) == 1 else found
-
-
-def _fields(types: Types, raw: bytes) -> Iterator[Scalar]:
-    at = 0
+def split(types: Types, raw: bytes) -> list[bytes]:
+    """Return the bytes of each field of a value."""
+    found, at = [], 0
     for one in types:
-        yield one.decode(raw[at : at + one.size])
+        found.append(raw[at : at + one.size])
         at += padded(one.size)
+    return found
 
 
-def text(types: Types, value: Value) -> str:
+def values(types: Types, raw: bytes) -> list[Scalar]:
+    """Return the value of each field of a value."""
+    return [one.decode(field) for one, field in zip(types, split(types, raw), strict=True)]
+
+
+def text(types: Types, raw: bytes, *, interval: bool = False) -> str:
     """Return a value in the syntax of nft(8)."""
-    if not isinstance(value, tuple):
-        return _field_text(types[0], value)
-    return " . ".join([_field_text(one, field) for one, field in zip(types, value, strict=True)])
-
-
-def _field_text(one: DataType, field: Scalar | Range) -> str:
-    return f"{one.text(field.first)}-{one.text(field.last)}" if isinstance(field, Range) else one.text(field)
+    first = [one.text(field) for one, field in zip(types, split(types, raw), strict=True)]
+    if interval:
+        last = [one.text(field) for one, field in zip(types, split(types, raw[size(types) :]), strict=True)]
+        first = [one if one == end else f"{one}-{end}" for one, end in zip(first, last, strict=True)]
+    return " . ".join(first)
 
 
 def type_text(types: Types) -> str:

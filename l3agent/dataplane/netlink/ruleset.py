@@ -16,10 +16,10 @@ from typing import Literal
 
 from l3agent.dataplane.netlink import nf_tables as nf
 from l3agent.dataplane.netlink import nft_types
-from l3agent.dataplane.netlink.message import APPEND, CREATE, attribute, be32, message, nested, text
-from l3agent.dataplane.netlink.nft_expressions import VERDICTS, Counter, NftSet, Rule
+from l3agent.dataplane.netlink.message import APPEND, CREATE, attribute, be32, nested, text
+from l3agent.dataplane.netlink.nft_expressions import VERDICTS, Counter, Rule
+from l3agent.dataplane.netlink.nft_sets import NftSet, TableId
 
-_FAMILIES = {"ip": nf.NFPROTO_IPV4, "ip6": nf.NFPROTO_IPV6, "inet": nf.NFPROTO_INET}
 _HOOKS = {
     nf.NF_INET_PRE_ROUTING: "prerouting",
     nf.NF_INET_LOCAL_IN: "input",
@@ -55,23 +55,9 @@ class NftChain:
 class NftTable:
     """A table without elements. Compared by identity: each table is declared once."""
 
-    family: Literal["ip", "ip6", "inet"]
-    name: str
+    id: TableId
     sets: tuple[NftSet, ...]
     chains: tuple[NftChain, ...]
-
-    @property
-    def nfgenmsg(self) -> bytes:
-        """The header of messages about the table."""
-        return bytes((_FAMILIES[self.family], 0, 0, 0))
-
-    def set(self, name: str) -> NftSet:
-        """Return a set by name."""
-        return next(one for one in self.sets if one.name == name)
-
-    def request(self, kind: int, body: bytes, flags: int = 0) -> bytes:
-        """Return a message of the family of the table."""
-        return message(nf.NFNL_SUBSYS_NFTABLES << 8 | kind, flags, self.nfgenmsg + body)
 
 
 # ---- requests --------------------------------------------------------------------------------------------------
@@ -81,8 +67,8 @@ class NftTable:
 def new_table(table: NftTable) -> tuple[bytes, ...]:
     """Return the requests that create a table: sets, chains, then rules; equal in all namespaces."""
     return (
-        table.request(nf.NFT_MSG_NEWTABLE, text(nf.NFTA_TABLE_NAME, table.name), CREATE),
-        *(_new_set(table, one, number) for number, one in enumerate(table.sets, start=1)),
+        table.id.request(nf.NFT_MSG_NEWTABLE, text(nf.NFTA_TABLE_NAME, table.id.name), CREATE),
+        *(_new_set(one, number) for number, one in enumerate(table.sets, start=1)),
         *(_new_chain(table, chain) for chain in table.chains),
         *(rule for chain in table.chains for rule in _new_rules(table, chain)),
     )
@@ -91,19 +77,19 @@ def new_table(table: NftTable) -> tuple[bytes, ...]:
 @cache
 def delete_table(table: NftTable) -> bytes:
     """Return a request that deletes a table with its content."""
-    return table.request(nf.NFT_MSG_DELTABLE, text(nf.NFTA_TABLE_NAME, table.name))
+    return table.id.request(nf.NFT_MSG_DELTABLE, text(nf.NFTA_TABLE_NAME, table.id.name))
 
 
 def replace_chain(table: NftTable, chain: NftChain) -> list[bytes]:
     """Return the requests that add a chain to a table that exists, or replace its rules."""
-    place = text(nf.NFTA_RULE_TABLE, table.name) + text(nf.NFTA_RULE_CHAIN, chain.name)
-    return [_new_chain(table, chain), table.request(nf.NFT_MSG_DELRULE, place), *_new_rules(table, chain)]
+    place = text(nf.NFTA_RULE_TABLE, table.id.name) + text(nf.NFTA_RULE_CHAIN, chain.name)
+    return [_new_chain(table, chain), table.id.request(nf.NFT_MSG_DELRULE, place), *_new_rules(table, chain)]
 
 
-def _new_set(table: NftTable, one: NftSet, number: int) -> bytes:
+def _new_set(one: NftSet, number: int) -> bytes:
     flags = (nf.NFT_SET_MAP if one.value else 0) | (nf.NFT_SET_INTERVAL if one.interval else 0)
     is_concatenated_interval = one.interval and len(one.key) > 1
-    body = text(nf.NFTA_SET_TABLE, table.name) + text(nf.NFTA_SET_NAME, one.name)
+    body = text(nf.NFTA_SET_TABLE, one.table.name) + text(nf.NFTA_SET_NAME, one.name)
     body += be32(nf.NFTA_SET_FLAGS, flags | (nf.NFT_SET_CONCAT if is_concatenated_interval else 0))
     body += be32(nf.NFTA_SET_KEY_TYPE, nft_types.number(one.key)) + be32(nf.NFTA_SET_KEY_LEN, nft_types.size(one.key))
     user_data = pack("=BBI", _KEY_ORDER, 4, nft_types.order(one.key))
@@ -117,22 +103,22 @@ def _new_set(table: NftTable, one: NftSet, number: int) -> bytes:
     body += be32(nf.NFTA_SET_ID, number) + attribute(nf.NFTA_SET_USERDATA, user_data)
     if one.counter:
         body += nested(nf.NFTA_SET_EXPR, text(nf.NFTA_EXPR_NAME, "counter"), nested(nf.NFTA_EXPR_DATA))
-    return table.request(nf.NFT_MSG_NEWSET, body, CREATE)
+    return one.table.request(nf.NFT_MSG_NEWSET, body, CREATE)
 
 
 def _new_chain(table: NftTable, chain: NftChain) -> bytes:
     priority = attribute(nf.NFTA_HOOK_PRIORITY, pack(">i", chain.priority))
-    body = text(nf.NFTA_CHAIN_TABLE, table.name) + text(nf.NFTA_CHAIN_NAME, chain.name)
+    body = text(nf.NFTA_CHAIN_TABLE, table.id.name) + text(nf.NFTA_CHAIN_NAME, chain.name)
     body += nested(nf.NFTA_CHAIN_HOOK, be32(nf.NFTA_HOOK_HOOKNUM, chain.hook), priority)
     body += be32(nf.NFTA_CHAIN_POLICY, chain.policy) + text(nf.NFTA_CHAIN_TYPE, chain.type)
-    return table.request(nf.NFT_MSG_NEWCHAIN, body, CREATE)
+    return table.id.request(nf.NFT_MSG_NEWCHAIN, body, CREATE)
 
 
 def _new_rules(table: NftTable, chain: NftChain) -> Iterator[bytes]:
-    place = text(nf.NFTA_RULE_TABLE, table.name) + text(nf.NFTA_RULE_CHAIN, chain.name)
+    place = text(nf.NFTA_RULE_TABLE, table.id.name) + text(nf.NFTA_RULE_CHAIN, chain.name)
     for rule in chain.rules:
         expressions = nested(nf.NFTA_RULE_EXPRESSIONS, *(expression.encode() for expression in rule))
-        yield table.request(nf.NFT_MSG_NEWRULE, place + expressions, CREATE | APPEND)
+        yield table.id.request(nf.NFT_MSG_NEWRULE, place + expressions, CREATE | APPEND)
 
 
 # ---- text ------------------------------------------------------------------------------------------------------
@@ -141,7 +127,7 @@ def _new_rules(table: NftTable, chain: NftChain) -> Iterator[bytes]:
 @cache
 def table_text(table: NftTable) -> tuple[str, ...]:
     """Return the commands of nft(8) that create a table, in the order of the requests."""
-    place = f"{table.family} {table.name}"
+    place = table.id
     return (
         f"add table {place}",
         *(f"add {'map' if one.value else 'set'} {place} {one.name} {{ {_set_text(one)}; }}" for one in table.sets),

@@ -9,12 +9,11 @@ packets that would leave with the address of a tenant: packets in state INVALID 
 bad checksums), untracked packets, and packets of connections that began before source NAT applied to them. If source
 NAT is disabled, ``guarded`` is empty. Most packets match its second rule, which needs no lookup.
 
-Names of sets are unique over all tables, so that an element names its table by its set.
+Each feature that not every router uses has a table of its own, which exists only where the feature is used.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
 from ipaddress import IPv4Network
 
 from l3agent.dataplane.netlink import nf_tables as nf
@@ -28,36 +27,38 @@ from l3agent.dataplane.netlink.nft_expressions import (
     InNetwork,
     Lookup,
     Nat,
-    NftSet,
     SetMark,
     Verdict,
 )
+from l3agent.dataplane.netlink.nft_sets import NftSet, TableId
 from l3agent.dataplane.netlink.nft_types import IFNAME, IPV4_ADDR
 from l3agent.dataplane.netlink.ruleset import NftChain, NftTable
 
+_ROUTER, _TRAFFIC = TableId("ip", "l3agent"), TableId("ip", "l3agent-traffic")
+
 #: Floating IP -> fixed address, and the reverse.
-FLOATING_DNAT = NftSet("floating_dnat", (IPV4_ADDR,), (IPV4_ADDR,))
-FLOATING_SNAT = NftSet("floating_snat", (IPV4_ADDR,), (IPV4_ADDR,))
+FLOATING_DNAT = NftSet(_ROUTER, "floating_dnat", (IPV4_ADDR,), (IPV4_ADDR,))
+FLOATING_SNAT = NftSet(_ROUTER, "floating_snat", (IPV4_ADDR,), (IPV4_ADDR,))
 #: Gateway device, and internal device -> external address of the router.
-GATEWAY_SNAT = NftSet("gateway_snat", (IFNAME,), (IPV4_ADDR,))
-HAIRPIN_SNAT = NftSet("hairpin_snat", (IFNAME,), (IPV4_ADDR,))
+GATEWAY_SNAT = NftSet(_ROUTER, "gateway_snat", (IFNAME,), (IPV4_ADDR,))
+HAIRPIN_SNAT = NftSet(_ROUTER, "hairpin_snat", (IFNAME,), (IPV4_ADDR,))
 #: The gateway device.
-EXTERNAL = NftSet("external", (IFNAME,))
+EXTERNAL = NftSet(_ROUTER, "external", (IFNAME,))
 #: Journal of conntrack entries to delete: cause and two addresses.
-PENDING_FLUSH = NftSet("pending_flush", (IFNAME, IPV4_ADDR, IPV4_ADDR))
+PENDING_FLUSH = NftSet(_ROUTER, "pending_flush", (IFNAME, IPV4_ADDR, IPV4_ADDR))
 #: The gateway device, if source NAT is enabled, and the sources that need no translation there.
-GUARDED = NftSet("guarded", (IFNAME,))
-GATEWAY_ADDRESSES = NftSet("gateway_addresses", (IPV4_ADDR,))
-#: Floating IPs, if traffic is counted.
-TRAFFIC_IN = NftSet("traffic_in", (IPV4_ADDR,), counter=True)
-TRAFFIC_OUT = NftSet("traffic_out", (IPV4_ADDR,), counter=True)
+GUARDED = NftSet(_ROUTER, "guarded", (IFNAME,))
+GATEWAY_ADDRESSES = NftSet(_ROUTER, "gateway_addresses", (IPV4_ADDR,))
+#: The gateway device, and the floating IPs that count their traffic.
+TRAFFIC_EXTERNAL = NftSet(_TRAFFIC, "external", (IFNAME,))
+TRAFFIC_IN = NftSet(_TRAFFIC, "traffic_in", (IPV4_ADDR,), counter=True)
+TRAFFIC_OUT = NftSet(_TRAFFIC, "traffic_out", (IPV4_ADDR,), counter=True)
 
 _TO_FIXED_ADDRESS = (Nat(nf.NFT_NAT_DNAT, (IP_DADDR,), FLOATING_DNAT),)
 _DROP, _ACCEPT = Verdict(nf.NF_DROP), Verdict(nf.NF_ACCEPT)
 
 ROUTER = NftTable(
-    "ip",
-    "l3agent",
+    _ROUTER,
     sets=(
         *(FLOATING_DNAT, FLOATING_SNAT, GATEWAY_SNAT, HAIRPIN_SNAT),
         *(EXTERNAL, PENDING_FLUSH, GUARDED, GATEWAY_ADDRESSES),
@@ -89,19 +90,18 @@ ROUTER = NftTable(
     ),
 )
 
-#: The same table if floating IPs count their traffic: before destination NAT, and after source NAT.
-COUNTING_ROUTER = replace(
-    ROUTER,
-    sets=(*ROUTER.sets, TRAFFIC_IN, TRAFFIC_OUT),
+#: Counts the traffic of floating IPs: before destination NAT, and after source NAT.
+TRAFFIC = NftTable(
+    _TRAFFIC,
+    sets=(TRAFFIC_EXTERNAL, TRAFFIC_IN, TRAFFIC_OUT),
     chains=(
-        *ROUTER.chains,
         NftChain(
             *("count_in", "filter", nf.NF_INET_PRE_ROUTING, nf.NF_IP_PRI_RAW),
-            ((Lookup((IIFNAME,), EXTERNAL), Lookup((IP_DADDR,), TRAFFIC_IN)),),
+            ((Lookup((IIFNAME,), TRAFFIC_EXTERNAL), Lookup((IP_DADDR,), TRAFFIC_IN)),),
         ),
         NftChain(
             *("count_out", "filter", nf.NF_INET_POST_ROUTING, nf.NF_IP_PRI_CONNTRACK_HELPER),
-            ((Lookup((OIFNAME,), EXTERNAL), Lookup((IP_SADDR,), TRAFFIC_OUT)),),
+            ((Lookup((OIFNAME,), TRAFFIC_EXTERNAL), Lookup((IP_SADDR,), TRAFFIC_OUT)),),
         ),
     ),
 )
@@ -113,21 +113,14 @@ HAND_OVER = NftChain(
     ((SetMark(0xFFFF, 1024 << 16),),),
 )
 
-#: All tables by name, without and with counters of floating IPs.
-_DECLARED = tuple({table.name: table for table in found} for found in ((ROUTER,), (COUNTING_ROUTER,)))
-_SETS = {one.name: (table, one) for table in _DECLARED[True].values() for one in table.sets}
-#: Family and name of each of our tables, as messages contain them.
-IDENTITIES = frozenset((table.nfgenmsg[0], table.name.encode() + b"\0") for table in _DECLARED[True].values())
+#: All tables, and their families and names as messages contain them.
+DECLARED = (ROUTER, TRAFFIC)
+IDENTITIES = frozenset(table.id.identity for table in DECLARED)
 
 
-def declared(*, counting: bool) -> dict[str, NftTable]:
-    """Return the tables that this process may write in a namespace, by name.
+def of_router(*, counting: bool) -> tuple[NftTable, ...]:
+    """Return the tables of a router.
 
     :param counting: floating IPs count their traffic.
     """
-    return _DECLARED[counting]
-
-
-def find_set(name: str) -> tuple[NftTable, NftSet]:
-    """Return a set by name, with its table: of the variants of a table, the larger one."""
-    return _SETS[name]
+    return DECLARED if counting else (ROUTER,)

@@ -15,6 +15,7 @@ from collections.abc import Collection, Hashable, Iterable
 from dataclasses import replace
 from functools import partial
 
+from l3agent.dataplane.netlink import tables
 from l3agent.dataplane.plan.kinds.address import DeviceAddress
 from l3agent.dataplane.plan.kinds.base import Entry, Operation, select
 from l3agent.dataplane.plan.kinds.device_settings import DeviceSettings
@@ -101,13 +102,13 @@ def _without_kernel_made(missing: set[Entry], wanted: set[Entry], present: set[E
 
 def _without_broken_tables(wanted: set[Entry], present: set[Entry], stays: bool) -> set[Entry]:
     """Leave out the elements of tables that are written anew or, if the namespace stays, removed."""
-    changed = {table.name for table in select(wanted - present, Table)}
+    changed = {table.declared.id for table in select(wanted - present, Table)}
     if stays:
-        changed |= {table.name for table in select(present - wanted, Table)}
+        changed |= {table.declared.id for table in select(present - wanted, Table)}
     if not changed:
         return present
-    elements = (one for one in select(present, Element) if one.table.name in changed)
-    edges = (one for one in select(present, PendingFlush) if one.table.name in changed)
+    elements = (one for one in select(present, Element) if one.set.table in changed)
+    edges = select(present, PendingFlush) if tables.PENDING_FLUSH.table in changed else ()
     return present.difference(elements, edges)
 
 

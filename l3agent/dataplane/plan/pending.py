@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Interface
 
+from l3agent.dataplane.netlink import tables
 from l3agent.dataplane.plan.kinds.address import DeviceAddress
 from l3agent.dataplane.plan.kinds.base import Entry, select
 from l3agent.dataplane.plan.kinds.element import Element
@@ -24,11 +25,11 @@ def removed_mappings(wanted: set[Entry], present: set[Entry]) -> set[PendingFlus
         return edges
     for element in select(removed, Element):
         match element:
-            case Element("floating_dnat", IPv4Address() as floating, IPv4Address() as fixed):
-                edges.add(PendingFlush("floating_dnat", floating, fixed))
-            case Element("gateway_snat" | "hairpin_snat" as name, _, IPv4Address() as address):
-                if not any((one.name, one.value) == (name, address) for one in select(wanted, Element)):
-                    edges.add(PendingFlush(name, address))
+            case Element(tables.FLOATING_DNAT, floating, bytes() as fixed):
+                edges.add(PendingFlush("floating_dnat", IPv4Address(floating), IPv4Address(fixed)))
+            case Element(tables.GATEWAY_SNAT | tables.HAIRPIN_SNAT as place, _, bytes() as address):
+                if not any((one.set, one.value) == (place, address) for one in select(wanted, Element)):
+                    edges.add(PendingFlush(place.name, IPv4Address(address)))
             case _:
                 pass
     addresses = select(removed, DeviceAddress)
@@ -37,22 +38,22 @@ def removed_mappings(wanted: set[Entry], present: set[Entry]) -> set[PendingFlus
         interface = one.interface
         if not isinstance(interface, IPv4Interface):
             continue
-        if one.device.startswith(GATEWAY_DEVICE) and interface.ip not in known:
+        if one.device.startswith(GATEWAY_DEVICE) and interface.ip.packed not in known:
             edges.add(PendingFlush("address", interface.ip))
         elif _is_removed_network(one.device, interface, wanted):
             edges.add(PendingFlush("interface", interface.network.network_address, interface.netmask))
     return edges
 
 
-def _translated_addresses(wanted: set[Entry], present: set[Entry]) -> set[object]:
+def _translated_addresses(wanted: set[Entry], present: set[Entry]) -> set[bytes | None]:
     """Return the addresses that our rules translate, and the addresses that stay."""
-    known: set[object] = {
+    known = {
         address
         for element in select(present, Element)
-        if element.name != "gateway_addresses"
+        if element.set is not tables.GATEWAY_ADDRESSES
         for address in (element.key, element.value)
     }
-    return known.union(one.interface.ip for one in select(wanted, DeviceAddress))
+    return known.union(one.interface.ip.packed for one in select(wanted, DeviceAddress))
 
 
 def _is_removed_network(device: str, interface: IPv4Interface, wanted: set[Entry]) -> bool:
@@ -87,23 +88,21 @@ def drop_needless_journal(edges: set[PendingFlush], wanted: set[Entry], present:
     """
     if not edges or any(edge.cause != "untranslated" for edge in edges) or not edges.isdisjoint(present):
         return edges
-    if {edge.original for edge in edges} <= _gateway_addresses(wanted - present) - _gateway_addresses(present):
+    if {edge.original.packed for edge in edges} <= _gateway_addresses(wanted - present) - _gateway_addresses(present):
         return {replace(edge, is_journalled=False) for edge in edges}
     return edges
 
 
-def _gateway_addresses(entries: Collection[Entry]) -> set[object]:
-    return {one.interface.ip for one in select(entries, DeviceAddress) if one.device.startswith(GATEWAY_DEVICE)}
+def _gateway_addresses(entries: Collection[Entry]) -> set[bytes]:
+    return {one.interface.ip.packed for one in select(entries, DeviceAddress) if one.device.startswith(GATEWAY_DEVICE)}
 
 
 def _without_address(missing: set[Entry], wanted: set[Entry], present: set[Entry]) -> set[IPv4Address]:
     """Return the floating addresses that the gateway device still lacks, for example after an interrupted plan."""
     if not (missing_addresses := _gateway_addresses(missing)):
         return set()
-    floating = {
-        one.key for one in select(wanted, Element) if one.name == "floating_dnat" and isinstance(one.key, IPv4Address)
-    }
-    return (floating & missing_addresses) - _gateway_addresses(present)
+    floating = _floating_ips(select(wanted, Element)) & missing_addresses
+    return {IPv4Address(one) for one in floating - _gateway_addresses(present)}
 
 
 def _added_floating_ips(additions: list[Element], present: set[Entry]) -> set[IPv4Address]:
@@ -111,13 +110,17 @@ def _added_floating_ips(additions: list[Element], present: set[Entry]) -> set[IP
 
     neutron-l3-agent adds floating addresses to the gateway device after its rules, so its rules translate them.
     """
-    added = {entry.key for entry in additions if entry.name == "floating_dnat" and isinstance(entry.key, IPv4Address)}
+    added = _floating_ips(additions)
     if not added:
         return set()
-    translated: set[object] = {one.key for one in select(present, Element) if one.name == "floating_dnat"}
+    translated = _floating_ips(select(present, Element))
     if select(present, NeutronRules):
         translated |= _gateway_addresses(present)
-    return added - translated
+    return {IPv4Address(one) for one in added - translated}
+
+
+def _floating_ips(elements: Iterable[Element]) -> set[bytes]:
+    return {one.key for one in elements if one.set is tables.FLOATING_DNAT}
 
 
 def _added_snat(additions: list[Element], wanted: set[Entry], present: set[Entry]) -> set[PendingFlush]:
@@ -125,9 +128,9 @@ def _added_snat(additions: list[Element], wanted: set[Entry], present: set[Entry
 
     There are none if SNAT was enabled before, with any address or gateway, or by neutron-l3-agent.
     """
-    if not any(entry.name == "gateway_snat" for entry in additions):
+    if not any(entry.set is tables.GATEWAY_SNAT for entry in additions):
         return set()
-    if select(present, NeutronRules) or any(one.name == "gateway_snat" for one in select(present, Element)):
+    if select(present, NeutronRules) or any(one.set is tables.GATEWAY_SNAT for one in select(present, Element)):
         return set()
     return {
         PendingFlush("without_nat", one.interface.network.network_address, one.interface.netmask)

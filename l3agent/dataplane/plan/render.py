@@ -9,6 +9,7 @@ from functools import lru_cache
 from ipaddress import IPv4Interface, IPv6Interface, IPv6Network
 
 from l3agent.dataplane.netlink import tables
+from l3agent.dataplane.netlink.nft_types import device_key
 from l3agent.dataplane.netlink.routes import PROTOCOL_STATIC
 from l3agent.dataplane.plan.drivers import InterfaceDriver
 from l3agent.dataplane.plan.kinds.accept_ra import AcceptRA
@@ -135,7 +136,7 @@ def _namespace(key: Key, state: NamespaceState, driver: InterfaceDriver, countin
     yield from SYSCTLS[state.kind]
     is_router = state.kind in ROUTER_KINDS
     if is_router:
-        yield Table(counting)
+        yield from map(Table, tables.of_router(counting=counting))
     for port in state.all_ports():
         yield from _port(key, port, driver)
         if is_router:
@@ -152,27 +153,32 @@ def _namespace(key: Key, state: NamespaceState, driver: InterfaceDriver, countin
 
 
 def _translations(state: NamespaceState, gateway: Port, counting: bool) -> Iterator[Entry]:
-    yield Element(tables.EXTERNAL.name, gateway.device, None)
+    device = device_key(gateway.device)
+    yield Element(tables.EXTERNAL, device)
+    if counting:
+        yield Element(tables.TRAFFIC_EXTERNAL, device)
     if state.nat_address is not None:
+        address = state.nat_address.packed
         if state.snat:
-            yield Element(tables.GATEWAY_SNAT.name, gateway.device, state.nat_address)
-            yield Element(tables.GUARDED.name, gateway.device, None)
+            yield Element(tables.GATEWAY_SNAT, device, address)
+            yield Element(tables.GUARDED, device)
             for interface in gateway.addresses:
                 if isinstance(interface, IPv4Interface):
-                    yield Element(tables.GATEWAY_ADDRESSES.name, interface.ip, None)
+                    yield Element(tables.GATEWAY_ADDRESSES, interface.ip.packed)
         for port in state.ports:
-            yield Element(tables.HAIRPIN_SNAT.name, port.device, state.nat_address)
+            yield Element(tables.HAIRPIN_SNAT, device_key(port.device), address)
     yield from _floating_ips(state.floating_ips, gateway.device, counting)
 
 
 def _floating_ips(floating_ips: frozenset[FloatingIP], gateway: str, counting: bool) -> Iterator[Entry]:
     for fip in floating_ips:
-        yield Element(tables.FLOATING_DNAT.name, fip.floating, fip.fixed)
-        yield Element(tables.FLOATING_SNAT.name, fip.fixed, fip.floating)
-        yield DeviceAddress(gateway, IPv4Interface((fip.floating.packed, 32)))
+        floating, fixed = fip.floating.packed, fip.fixed.packed
+        yield Element(tables.FLOATING_DNAT, floating, fixed)
+        yield Element(tables.FLOATING_SNAT, fixed, floating)
+        yield DeviceAddress(gateway, IPv4Interface((floating, 32)))
         if counting:
-            yield Element(tables.TRAFFIC_IN.name, fip.floating, None)
-            yield Element(tables.TRAFFIC_OUT.name, fip.floating, None)
+            yield Element(tables.TRAFFIC_IN, floating)
+            yield Element(tables.TRAFFIC_OUT, floating)
 
 
 def _port(key: Key, port: Port, driver: InterfaceDriver) -> Iterator[Entry]:

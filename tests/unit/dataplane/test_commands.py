@@ -7,6 +7,8 @@ from ipaddress import IPv4Address, ip_interface, ip_network
 
 import pytest
 
+from l3agent.dataplane.netlink import tables
+from l3agent.dataplane.netlink.nft_types import device_key
 from l3agent.dataplane.plan.commands import commands
 from l3agent.dataplane.plan.kinds.address import DeviceAddress
 from l3agent.dataplane.plan.kinds.base import Entry, Operation
@@ -111,8 +113,8 @@ A, B = IPv4Address("10.0.0.7"), IPv4Address("10.0.0.8")
         ("remove", Table(), None, ["ip netns exec ns nft 'delete table ip l3agent'"]),
         (
             "change",
-            Element("floating_dnat", A, B),
-            Element("floating_dnat", A, A),
+            Element(tables.FLOATING_DNAT, A.packed, B.packed),
+            Element(tables.FLOATING_DNAT, A.packed, A.packed),
             [
                 "ip netns exec ns nft 'delete element ip l3agent floating_dnat { 10.0.0.7 };"
                 " add element ip l3agent floating_dnat { 10.0.0.7 : 10.0.0.8 }'"
@@ -120,7 +122,7 @@ A, B = IPv4Address("10.0.0.7"), IPv4Address("10.0.0.8")
         ),
         (
             "remove",
-            Element("external", "qg-b", None),
+            Element(tables.EXTERNAL, device_key("qg-b")),
             None,
             ["ip netns exec ns nft 'delete element ip l3agent external { \"qg-b\" }'"],
         ),

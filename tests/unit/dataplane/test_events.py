@@ -123,7 +123,7 @@ def test_a_route_by_hand_is_heard_and_told_from_ours() -> None:
 
 
 def test_only_messages_about_our_table_tell_of_rules() -> None:
-    element = nft.new_elements(tables.ROUTER, "external", [(device_key("qg-1"), None)])
+    element = nft.new_elements(tables.EXTERNAL, [(device_key("qg-1"), None)])
     assert list(rules_events(element)) == [RulesEvent()]
     assert list(rules_events(element.replace(b"l3agent\0", b"another\0"))) == []
     other_family = bytearray(element)

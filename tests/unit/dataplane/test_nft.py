@@ -11,12 +11,12 @@ from l3agent.dataplane.netlink import nf_tables as nf
 from l3agent.dataplane.netlink import nft
 from l3agent.dataplane.netlink.message import ACK, be32, messages, nested, text
 from l3agent.dataplane.netlink.nft_types import device_key
-from l3agent.dataplane.netlink.ruleset import new_table
-from l3agent.dataplane.netlink.tables import COUNTING_ROUTER, ROUTER
+from l3agent.dataplane.netlink.ruleset import NftTable, new_table
+from l3agent.dataplane.netlink.tables import DECLARED, EXTERNAL, FLOATING_DNAT, ROUTER, TRAFFIC
 
 
-def whole_table(*, counting: bool = False) -> list[bytes]:
-    return list(new_table(COUNTING_ROUTER if counting else ROUTER))
+def whole_table(table: NftTable = ROUTER) -> list[bytes]:
+    return list(new_table(table))
 
 
 keys = st.binary(min_size=4, max_size=4)
@@ -24,13 +24,13 @@ keys = st.binary(min_size=4, max_size=4)
 
 @given(st.dictionaries(keys, keys, min_size=1, max_size=6))
 def test_elements_of_a_map_are_read_back(elements: dict[bytes, bytes]) -> None:
-    assert nft.parse_elements(nft.new_elements(ROUTER, "floating_dnat", elements.items())) == elements
+    assert nft.decode_elements(FLOATING_DNAT, nft.new_elements(FLOATING_DNAT, elements.items())) == elements
 
 
 @given(st.sets(st.sampled_from(["qg-a", "qg-b", "a" * 15]), min_size=1))
 def test_elements_of_a_set_are_read_back(devices: set[str]) -> None:
     listed = [(device_key(device), None) for device in devices]
-    assert nft.parse_elements(nft.new_elements(ROUTER, "external", listed)) == dict(listed)
+    assert nft.decode_elements(EXTERNAL, nft.new_elements(EXTERNAL, listed)) == dict(listed)
 
 
 def test_a_device_is_a_key_of_sixteen_bytes() -> None:
@@ -38,19 +38,19 @@ def test_a_device_is_a_key_of_sixteen_bytes() -> None:
 
 
 def test_the_element_that_catches_all_has_the_empty_key() -> None:
-    data = nft.new_elements(ROUTER, "floating_dnat", [(b"\1\2\3\4", b"\5\6\7\x08")])
+    data = nft.new_elements(FLOATING_DNAT, [(b"\1\2\3\4", b"\5\6\7\x08")])
     # The key attribute (type 1) becomes the flags (type 3) that stand in its place.
     at = data.index(b"\1\2\3\4") - 8
     catch_all = data[: at + 2] + b"\3\0" + data[at + 4 :]
-    assert nft.parse_elements(catch_all) == {b"": b"\5\6\7\x08"}
+    assert nft.decode_elements(FLOATING_DNAT, catch_all) == {b"": b"\5\6\7\x08"}
 
 
 @given(st.data())
 def test_a_cut_dump_of_elements_is_read_up_to_the_cut(data: st.DataObject) -> None:
-    first = nft.new_elements(ROUTER, "floating_dnat", [(b"\1\1\1\1", b"\2\2\2\2")])
-    whole = first + nft.new_elements(ROUTER, "floating_dnat", [(b"\3\3\3\3", b"\4\4\4\4")])
+    first = nft.new_elements(FLOATING_DNAT, [(b"\1\1\1\1", b"\2\2\2\2")])
+    whole = first + nft.new_elements(FLOATING_DNAT, [(b"\3\3\3\3", b"\4\4\4\4")])
     part = whole[: data.draw(st.integers(0, len(whole)))]
-    assert nft.parse_elements(part).items() <= nft.parse_elements(whole).items()
+    assert nft.decode_elements(FLOATING_DNAT, part).items() <= nft.decode_elements(FLOATING_DNAT, whole).items()
 
 
 # ---- the fingerprint ----------------------------------------------------------------------------------------------
@@ -61,14 +61,14 @@ def test_the_fingerprint_is_the_same_for_the_same_table() -> None:
     assert nft.fingerprint(ROUTER) == frozenset()
 
 
-@pytest.mark.parametrize("place", range(len(new_table(COUNTING_ROUTER))))
-def test_no_part_of_the_table_can_be_missing_unnoticed(place: int) -> None:
-    parts = whole_table(counting=True)
-    assert nft.fingerprint(ROUTER, *parts[:place], *parts[place + 1 :]) != nft.fingerprint(ROUTER, *parts)
+@pytest.mark.parametrize(("table", "place"), [(one, at) for one in DECLARED for at in range(len(new_table(one)))])
+def test_no_part_of_a_table_can_be_missing_unnoticed(table: NftTable, place: int) -> None:
+    parts = whole_table(table)
+    assert nft.fingerprint(table, *parts[:place], *parts[place + 1 :]) != nft.fingerprint(table, *parts)
 
 
 def test_a_set_that_does_not_count_is_noticed() -> None:
-    parts = whole_table(counting=True)
+    parts = whole_table(TRAFFIC)
     places = [at for at, part in enumerate(parts) if b"counter\0" in part]
     assert len(places) == 2
     for at in places:
@@ -76,7 +76,7 @@ def test_a_set_that_does_not_count_is_noticed() -> None:
         (length,) = unpack_from("=I", parts[at])
         silent = pack("=I", length - len(counting)) + parts[at][4 : -len(counting)]
         assert parts[at].endswith(counting)
-        assert nft.fingerprint(ROUTER, *parts[:at], silent, *parts[at + 1 :]) != nft.fingerprint(ROUTER, *parts)
+        assert nft.fingerprint(TRAFFIC, *parts[:at], silent, *parts[at + 1 :]) != nft.fingerprint(TRAFFIC, *parts)
 
 
 def test_rules_cannot_change_places_unnoticed() -> None:
@@ -96,7 +96,7 @@ def test_a_rule_more_a_chain_more_and_a_set_more_are_noticed() -> None:
 
 def test_a_flag_of_the_table_is_noticed() -> None:
     parts = whole_table()
-    dormant = ROUTER.request(nf.NFT_MSG_NEWTABLE, text(1, ROUTER.name) + be32(2, 1))
+    dormant = ROUTER.id.request(nf.NFT_MSG_NEWTABLE, text(1, ROUTER.id.name) + be32(2, 1))
     assert nft.fingerprint(ROUTER, dormant, *parts[1:]) != nft.fingerprint(ROUTER, *parts)
 
 

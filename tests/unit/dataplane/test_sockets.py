@@ -183,7 +183,7 @@ def test_a_dump_of_what_does_not_exist_is_empty(
 ) -> None:
     one, kernel = pair
     kernel.answers = [lambda n: [answer(n[0], errno.ENOENT)]]
-    assert one.dump(nft.dump_table(tables.ROUTER)[-1]) == b""
+    assert one.dump(nft.dump_content(tables.ROUTER)[-1]) == b""
 
 
 @pytest.mark.parametrize("answer", [acknowledged, done])

@@ -9,16 +9,13 @@ from ipaddress import IPv4Address, IPv4Network
 from typing import Any, ClassVar
 
 from l3agent.dataplane.netlink import nft, nft_types, tables
-from l3agent.dataplane.netlink.nft_types import Value
-from l3agent.dataplane.netlink.ruleset import NftTable
 from l3agent.dataplane.plan.kinds.base import Batch, Entry, Operation, Phase
 from l3agent.dataplane.plan.kinds.element import parts
 
 #: Second address of a journal edge that has only one.
 NO_ADDRESS = IPv4Address(0)
 
-_encode_key = nft_types.encoder(tables.PENDING_FLUSH.key)
-_JOURNAL = f"element {tables.ROUTER.family} {tables.ROUTER.name} {tables.PENDING_FLUSH.name}"
+_JOURNAL = f"element {tables.PENDING_FLUSH.table} {tables.PENDING_FLUSH.name}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,14 +45,9 @@ class PendingFlush(Entry):
     is_journalled: bool = True
 
     @property
-    def table(self) -> NftTable:
-        """The table of the journal."""
-        return tables.ROUTER
-
-    @property
-    def key(self) -> tuple[str, IPv4Address, IPv4Address]:
+    def key(self) -> bytes:
         """The key of the element of the journal."""
-        return self.cause, self.original, self.translated
+        return nft_types.join(tables.PENDING_FLUSH.key, (self.cause, self.original, self.translated))
 
     @property
     def network(self) -> IPv4Network:
@@ -90,22 +82,19 @@ class PendingFlush(Entry):
     def encode_rules(cls, operations: Sequence[Operation[PendingFlush]], made: Batch) -> None:
         """Add the messages that record edges in the journal."""
         for part in parts([one for one in operations if one.verb == "add"]):
-            edges = [(_encode_key(one.entry.key), None) for one in part]
-            made.append((nft.new_elements(tables.ROUTER, tables.PENDING_FLUSH.name, edges), part[0]))
+            edges = [(one.entry.key, None) for one in part]
+            made.append((nft.new_elements(tables.PENDING_FLUSH, edges), part[0]))
 
 
 def delete_journal(done: Sequence[PendingFlush]) -> list[bytes]:
     """Return the messages that delete edges from the journal."""
-    name = tables.PENDING_FLUSH.name
-    return [nft.delete_elements(tables.ROUTER, name, [_encode_key(one.key) for one in part]) for part in parts(done)]
+    return [nft.delete_elements(tables.PENDING_FLUSH, [one.key for one in part]) for part in parts(done)]
 
 
-def parse_key(key: Value) -> PendingFlush:
+def parse_key(key: bytes) -> PendingFlush:
     """Return the edge of an element of the journal."""
-    match key:
-        case str() as cause, IPv4Address() as original, IPv4Address() as translated:
-            return PendingFlush(cause, original, translated)
-    raise AssertionError(f"not a key of the journal: {key}")
+    cause, original, translated = nft_types.values(tables.PENDING_FLUSH.key, key)
+    return PendingFlush(str(cause), IPv4Address(original), IPv4Address(translated))
 
 
 #: Converts a listed conntrack entry to its deletion, unless its destination is translated as well.

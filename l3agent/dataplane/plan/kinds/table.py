@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import ClassVar
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 from l3agent.dataplane.netlink import nf_tables as nf
 from l3agent.dataplane.netlink import ruleset, tables
@@ -42,35 +42,34 @@ def rules_events(data: bytes) -> Iterator[RulesEvent]:
 class Table(Entry):
     """An nf_tables table without its elements (:mod:`l3agent.dataplane.netlink.tables`).
 
-    :param counting: the table counts the traffic of floating IPs.
     :param is_intact: the rules equal the rules that this release writes.
     """
 
     kind: ClassVar[str] = "table"
 
-    counting: bool = False
+    declared: NftTable = tables.ROUTER
     is_intact: bool = True
-    name: str = tables.ROUTER.name
-
-    @property
-    def declared(self) -> NftTable:
-        """The declaration of the table."""
-        return tables.declared(counting=self.counting)[self.name]
 
     def identity(self) -> Hashable:
         """Return the identity of the object among entries of its kind."""
-        return self.name
+        return self.declared
+
+    def sort_key(self) -> tuple[Any, ...]:
+        """Return the sort key among entries of the same phase."""
+        return (self.declared.id.name,)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the name of the table and its state."""
+        return {"name": self.declared.id.name, "is_intact": self.is_intact}
 
     @classmethod
     def commands(cls, operation: Operation[Table], namespace: str | None) -> list[str]:
         """Return the commands of an operator for an operation in a namespace."""
-        table, enter = operation.entry, f"ip netns exec {namespace}"
-        delete = f"delete table {table.declared.family} {table.name}"
+        table, enter = operation.entry.declared, f"ip netns exec {namespace}"
+        delete = f"delete table {table.id}"
         if operation.verb == "remove":
             return [f"{enter} nft '{delete}'"]
-        # First the lines of the table without counters, then the lines for the counters.
-        without_counters = replace(table, counting=False).declared
-        lines = dict.fromkeys((*ruleset.table_text(without_counters), *ruleset.table_text(table.declared)))
+        lines = ruleset.table_text(table)
         return [f"{enter} nft '{'; '.join([delete, *lines] if operation.verb == 'change' else lines)}'"]
 
     @classmethod
