@@ -243,28 +243,38 @@ def _bitwise(mask: bytes, xor: bytes) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Nat:
-    """Translate to the value of a map, an address or an address and a port.
+    """Translate to the value of a map: an address, an address and a port, or an address and the ends of a port range.
 
-    :param type: NFT_NAT_SNAT or NFT_NAT_DNAT. Source ports are random then, so that two senders rarely collide.
+    A port is mapped into a range with its offset: to its remainder by the size of the range, added to the first port.
+
+    :param type: NFT_NAT_SNAT or NFT_NAT_DNAT. The source ports of NFT_NAT_SNAT are random, so that two senders rarely
+        collide.
     """
 
     type: int
     fields: tuple[Field, ...]
     map: NftSet
 
+    @property
+    def has_port_offset(self) -> bool:
+        """True if ports are mapped into a range."""
+        return len(self.map.value) > 2
+
     def encode(self) -> bytes:
         """Return the attributes of the expression."""
-        address, *port = self.map.value
+        address, *ports = self.map.value
+        flags = nf.NF_NAT_RANGE_PROTO_RANDOM_FULLY if self.type == nf.NFT_NAT_SNAT else 0
+        flags |= nf.NF_NAT_RANGE_PROTO_OFFSET if self.has_port_offset else 0
         family = nf.NFPROTO_IPV4 if address is IPV4_ADDR else nf.NFPROTO_IPV6
         attributes = [
             be32(nf.NFTA_NAT_TYPE, self.type),
             be32(nf.NFTA_NAT_FAMILY, family),
             be32(nf.NFTA_NAT_REG_ADDR_MIN, nf.NFT_REG_1),
         ]
-        if port:
-            attributes.append(be32(nf.NFTA_NAT_REG_PROTO_MIN, _register(address.size)))
-        if self.type == nf.NFT_NAT_SNAT:
-            attributes.append(be32(nf.NFTA_NAT_FLAGS, nf.NF_NAT_RANGE_PROTO_RANDOM_FULLY))
+        for place, kind in enumerate((nf.NFTA_NAT_REG_PROTO_MIN, nf.NFTA_NAT_REG_PROTO_MAX)[: len(ports)]):
+            attributes.append(be32(kind, _register(address.size + place * nf.NFT_REG32_SIZE)))
+        if flags:
+            attributes.append(be32(nf.NFTA_NAT_FLAGS, flags))
         found = _lookup(self.map, be32(nf.NFTA_LOOKUP_DREG, nf.NFT_REG_1))
         return _load(self.fields) + found + expression("nat", *attributes)
 

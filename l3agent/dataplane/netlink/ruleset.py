@@ -8,7 +8,7 @@ Source: linux/netfilter/nf_tables.h, nft(8); the user data of sets is that of li
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from struct import pack
@@ -17,7 +17,7 @@ from typing import Literal
 from l3agent.dataplane.netlink import nf_tables as nf
 from l3agent.dataplane.netlink import nft_types
 from l3agent.dataplane.netlink.message import APPEND, CREATE, attribute, be32, nested, text
-from l3agent.dataplane.netlink.nft_expressions import VERDICTS, Counter, Rule
+from l3agent.dataplane.netlink.nft_expressions import VERDICTS, Counter, Expression, Nat, Rule
 from l3agent.dataplane.netlink.nft_sets import NftSet, TableId
 
 _HOOKS = {
@@ -30,8 +30,10 @@ _HOOKS = {
 #: NFTNL_UDATA_SET_KEYBYTEORDER and NFTNL_UDATA_SET_DATABYTEORDER: type, length, value in host byte order.
 _KEY_ORDER, _DATA_ORDER = 0, 1
 
-#: Constructs that nft 1.0.6 cannot read; tables with one are compared by dumps instead of text. There is none.
-WITHOUT_TEXT: frozenset[str] = frozenset()
+#: Constructs that nft 1.0.6 cannot read. The text of a table lacks their rules.
+WITHOUT_TEXT: dict[str, Callable[[Expression], bool]] = {
+    "port offset": lambda one: isinstance(one, Nat) and one.has_port_offset,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,8 +138,18 @@ def table_text(table: NftTable) -> tuple[str, ...]:
             f"add rule {place} {chain.name} {' '.join(expression.text() for expression in rule)}"
             for chain in table.chains
             for rule in chain.rules
+            if not _without_text(rule)
         ),
     )
+
+
+def left_out(table: NftTable) -> list[str]:
+    """Return the names of the constructs whose rules the text of a table lacks."""
+    return sorted({name for chain in table.chains for rule in chain.rules for name in _without_text(rule)})
+
+
+def _without_text(rule: Rule) -> list[str]:
+    return [name for name, is_one in WITHOUT_TEXT.items() if any(map(is_one, rule))]
 
 
 def _set_text(one: NftSet) -> str:

@@ -70,7 +70,8 @@ class Table(Entry):
         if operation.verb == "remove":
             return [f"{enter} nft '{delete}'"]
         lines = ruleset.table_text(table)
-        return [f"{enter} nft '{'; '.join([delete, *lines] if operation.verb == 'change' else lines)}'"]
+        mark = "".join(f" # without {name}, which nft 1.0.6 cannot express" for name in ruleset.left_out(table))
+        return [f"{enter} nft '{'; '.join([delete, *lines] if operation.verb == 'change' else lines)}'{mark}"]
 
     @classmethod
     def encode_rules(cls, operations: Sequence[Operation[Table]], made: Batch) -> None:
