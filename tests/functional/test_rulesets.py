@@ -16,6 +16,14 @@ from l3agent.dataplane.netlink import nf_tables as nf
 from l3agent.dataplane.netlink import nft, nft_types, ruleset, tables
 from l3agent.dataplane.netlink.message import attributes, messages
 from l3agent.dataplane.netlink.nft_expressions import (
+    Compare,
+    HasBits,
+    InNetwork,
+    Lookup,
+    Nat,
+    Verdict,
+)
+from l3agent.dataplane.netlink.nft_fields import (
     DIRECTION,
     IIFNAME,
     IP6_DADDR,
@@ -26,13 +34,6 @@ from l3agent.dataplane.netlink.nft_expressions import (
     OIFNAME,
     STATUS,
     TH_DPORT,
-    Compare,
-    Counter,
-    HasBits,
-    InNetwork,
-    Lookup,
-    Nat,
-    Verdict,
 )
 from l3agent.dataplane.netlink.nft_sets import NftSet, TableId
 from l3agent.dataplane.netlink.nft_types import (
@@ -92,11 +93,10 @@ IP6 = NftTable(
         NftChain(
             *("forward", "filter", nf.NF_INET_FORWARD, nf.NF_IP_PRI_FILTER),
             (
-                (Lookup((IIFNAME,), _UPLINKS), Lookup((IP6_SADDR,), _GUESTS, invert=True), Counter(), _DROP),
+                (Lookup((IIFNAME,), _UPLINKS), Lookup((IP6_SADDR,), _GUESTS, invert=True), _DROP),
                 (InNetwork(IP6_DADDR, IPv6Network("2001:db8::/32")), Verdict(nf.NF_ACCEPT)),
                 (Compare(DIRECTION, nf.NFT_CMP_NEQ, 0), HasBits(STATUS, nf.IPS_SRC_NAT, nf.NFT_CMP_NEQ), _DROP),
             ),
-            policy=nf.NF_DROP,
         ),
     ),
 )

@@ -3,5 +3,5 @@
 
 One file per protocol: ``rtnl`` and ``routes`` (rtnetlink), ``nft`` (nf_tables), ``conntrack`` (ctnetlink), and
 ``announce`` (gratuitous ARP and unsolicited neighbour advertisements, which are frames). ``message`` is the framing.
-``tables`` declares our nf_tables tables; ``ruleset``, ``nft_expressions`` and ``nft_types`` are what they consist of.
+``tables`` declares our nf_tables tables; ``ruleset`` and the modules ``nft_*`` are what they consist of.
 """

@@ -13,22 +13,10 @@ from ipaddress import IPv4Network, IPv6Network
 from typing import Protocol
 
 from l3agent.dataplane.netlink import nf_tables as nf
-from l3agent.dataplane.netlink import nft_types
 from l3agent.dataplane.netlink.message import attribute, be32, nested, text
+from l3agent.dataplane.netlink.nft_fields import PACKET_MARK, Field, Payload, concatenation, expression, load, register
 from l3agent.dataplane.netlink.nft_sets import NftSet
-from l3agent.dataplane.netlink.nft_types import (
-    CT_DIR,
-    CT_STATUS,
-    IFNAME,
-    INET_PROTO,
-    INET_SERVICE,
-    IPV4_ADDR,
-    IPV6_ADDR,
-    MARK,
-    NF_PROTO,
-    DataType,
-    Scalar,
-)
+from l3agent.dataplane.netlink.nft_types import IPV4_ADDR, MARK, Scalar
 
 
 class Expression(Protocol):
@@ -42,99 +30,6 @@ class Expression(Protocol):
 
 
 Rule = tuple[Expression, ...]
-
-
-def expression(name: str, *attributes: bytes) -> bytes:
-    """Return one element of the list of expressions of a rule."""
-    return nested(nf.NFTA_LIST_ELEM, text(nf.NFTA_EXPR_NAME, name), nested(nf.NFTA_EXPR_DATA, *attributes))
-
-
-def _register(offset: int) -> int:
-    """Return the register that begins at a number of bytes after the first, in the form in which the kernel dumps it.
-
-    See ``nft_dump_register``.
-    """
-    if offset % nf.NFT_REG_SIZE == 0:
-        return nf.NFT_REG_1 + offset // nf.NFT_REG_SIZE
-    return nf.NFT_REG32_00 + offset // nf.NFT_REG32_SIZE
-
-
-# ---- fields of packets -----------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Payload:
-    """A field of a header of the packet."""
-
-    name: str
-    type: DataType
-    base: int
-    offset: int
-
-    def load(self, register: int, size: int | None = None) -> bytes:
-        """Return the expression that loads the field, or its first bytes, into a register."""
-        return expression(
-            "payload",
-            be32(nf.NFTA_PAYLOAD_DREG, register),
-            be32(nf.NFTA_PAYLOAD_BASE, self.base),
-            be32(nf.NFTA_PAYLOAD_OFFSET, self.offset),
-            be32(nf.NFTA_PAYLOAD_LEN, size or self.type.size),
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Meta:
-    """Metadata of the packet."""
-
-    name: str
-    type: DataType
-    key: int
-
-    def load(self, register: int) -> bytes:
-        """Return the expression that loads the field into a register."""
-        return expression("meta", be32(nf.NFTA_META_DREG, register), be32(nf.NFTA_META_KEY, self.key))
-
-
-@dataclass(frozen=True, slots=True)
-class Ct:
-    """A field of the conntrack entry of the packet; a packet without an entry never matches."""
-
-    name: str
-    type: DataType
-    key: int
-
-    def load(self, register: int) -> bytes:
-        """Return the expression that loads the field into a register."""
-        return expression("ct", be32(nf.NFTA_CT_DREG, register), be32(nf.NFTA_CT_KEY, self.key))
-
-
-Field = Payload | Meta | Ct
-
-IP_SADDR = Payload("ip saddr", IPV4_ADDR, nf.NFT_PAYLOAD_NETWORK_HEADER, 12)
-IP_DADDR = Payload("ip daddr", IPV4_ADDR, nf.NFT_PAYLOAD_NETWORK_HEADER, 16)
-IP6_SADDR = Payload("ip6 saddr", IPV6_ADDR, nf.NFT_PAYLOAD_NETWORK_HEADER, 8)
-IP6_DADDR = Payload("ip6 daddr", IPV6_ADDR, nf.NFT_PAYLOAD_NETWORK_HEADER, 24)
-TH_DPORT = Payload("th dport", INET_SERVICE, nf.NFT_PAYLOAD_TRANSPORT_HEADER, 2)
-IIFNAME = Meta("iifname", IFNAME, nf.NFT_META_IIFNAME)
-OIFNAME = Meta("oifname", IFNAME, nf.NFT_META_OIFNAME)
-NFPROTO = Meta("meta nfproto", NF_PROTO, nf.NFT_META_NFPROTO)
-L4PROTO = Meta("meta l4proto", INET_PROTO, nf.NFT_META_L4PROTO)
-PACKET_MARK = Meta("meta mark", MARK, nf.NFT_META_MARK)
-STATUS = Ct("ct status", CT_STATUS, nf.NFT_CT_STATUS)
-DIRECTION = Ct("ct direction", CT_DIR, nf.NFT_CT_DIRECTION)
-
-
-def _load(fields: tuple[Field, ...]) -> bytes:
-    """Return the expressions that load fields into consecutive registers."""
-    loaded, offset = [], 0
-    for field in fields:
-        loaded.append(field.load(_register(offset)))
-        offset += nft_types.padded(field.type.size)
-    return b"".join(loaded)
-
-
-def _concatenation(fields: tuple[Field, ...]) -> str:
-    return " . ".join(field.name for field in fields)
 
 
 # ---- matches ---------------------------------------------------------------------------------------------------
@@ -151,11 +46,11 @@ class Lookup:
     def encode(self) -> bytes:
         """Return the attributes of the expression."""
         flags = [be32(nf.NFTA_LOOKUP_FLAGS, nf.NFT_LOOKUP_F_INV)] if self.invert else []
-        return _load(self.fields) + _lookup(self.set, *flags)
+        return load(self.fields) + _lookup(self.set, *flags)
 
     def text(self) -> str:
         """Return the expression in the syntax of nft(8)."""
-        return f"{_concatenation(self.fields)} {'!= ' if self.invert else ''}@{self.set.name}"
+        return f"{concatenation(self.fields)} {'!= ' if self.invert else ''}@{self.set.name}"
 
 
 def _lookup(place: NftSet, *more: bytes) -> bytes:
@@ -272,15 +167,15 @@ class Nat:
             be32(nf.NFTA_NAT_REG_ADDR_MIN, nf.NFT_REG_1),
         ]
         for place, kind in enumerate((nf.NFTA_NAT_REG_PROTO_MIN, nf.NFTA_NAT_REG_PROTO_MAX)[: len(ports)]):
-            attributes.append(be32(kind, _register(address.size + place * nf.NFT_REG32_SIZE)))
+            attributes.append(be32(kind, register(address.size + place * nf.NFT_REG32_SIZE)))
         if flags:
             attributes.append(be32(nf.NFTA_NAT_FLAGS, flags))
         found = _lookup(self.map, be32(nf.NFTA_LOOKUP_DREG, nf.NFT_REG_1))
-        return _load(self.fields) + found + expression("nat", *attributes)
+        return load(self.fields) + found + expression("nat", *attributes)
 
     def text(self) -> str:
         """Return the expression in the syntax of nft(8)."""
-        to = f"to {_concatenation(self.fields)} map @{self.map.name}"
+        to = f"to {concatenation(self.fields)} map @{self.map.name}"
         return f"snat {to} fully-random" if self.type == nf.NFT_NAT_SNAT else f"dnat {to}"
 
 
@@ -303,19 +198,6 @@ class SetMark:
 
 
 @dataclass(frozen=True, slots=True)
-class Counter:
-    """Count packets and bytes."""
-
-    def encode(self) -> bytes:
-        """Return the attributes of the expression."""
-        return expression("counter")
-
-    def text(self) -> str:
-        """Return the expression in the syntax of nft(8)."""
-        return "counter"
-
-
-@dataclass(frozen=True, slots=True)
 class Verdict:
     """Accept (NF_ACCEPT) or drop (NF_DROP) the packet."""
 
@@ -329,7 +211,4 @@ class Verdict:
 
     def text(self) -> str:
         """Return the expression in the syntax of nft(8)."""
-        return VERDICTS[self.code]
-
-
-VERDICTS = {nf.NF_DROP: "drop", nf.NF_ACCEPT: "accept"}
+        return "accept" if self.code == nf.NF_ACCEPT else "drop"

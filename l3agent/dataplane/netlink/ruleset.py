@@ -17,7 +17,7 @@ from typing import Literal
 from l3agent.dataplane.netlink import nf_tables as nf
 from l3agent.dataplane.netlink import nft_types
 from l3agent.dataplane.netlink.message import APPEND, CREATE, attribute, be32, nested, text
-from l3agent.dataplane.netlink.nft_expressions import VERDICTS, Counter, Expression, Nat, Rule
+from l3agent.dataplane.netlink.nft_expressions import Expression, Nat, Rule
 from l3agent.dataplane.netlink.nft_sets import NftSet, TableId
 
 _HOOKS = {
@@ -38,11 +38,10 @@ WITHOUT_TEXT: dict[str, Callable[[Expression], bool]] = {
 
 @dataclass(frozen=True, slots=True)
 class NftChain:
-    """A base chain.
+    """A base chain with policy accept.
 
     :param hook: NF_INET_*.
     :param priority: NF_IP_PRI_*, or an offset from it.
-    :param policy: NF_ACCEPT or NF_DROP.
     """
 
     name: str
@@ -50,7 +49,6 @@ class NftChain:
     hook: int
     priority: int
     rules: tuple[Rule, ...]
-    policy: int = nf.NF_ACCEPT
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,7 +110,7 @@ def _new_chain(table: NftTable, chain: NftChain) -> bytes:
     priority = attribute(nf.NFTA_HOOK_PRIORITY, pack(">i", chain.priority))
     body = text(nf.NFTA_CHAIN_TABLE, table.id.name) + text(nf.NFTA_CHAIN_NAME, chain.name)
     body += nested(nf.NFTA_CHAIN_HOOK, be32(nf.NFTA_HOOK_HOOKNUM, chain.hook), priority)
-    body += be32(nf.NFTA_CHAIN_POLICY, chain.policy) + text(nf.NFTA_CHAIN_TYPE, chain.type)
+    body += be32(nf.NFTA_CHAIN_POLICY, nf.NF_ACCEPT) + text(nf.NFTA_CHAIN_TYPE, chain.type)
     return table.id.request(nf.NFT_MSG_NEWCHAIN, body, CREATE)
 
 
@@ -155,9 +153,8 @@ def _without_text(rule: Rule) -> list[str]:
 def _set_text(one: NftSet) -> str:
     value = f" : {nft_types.type_text(one.value)}" if one.value else ""
     flags = "; flags interval" if one.interval else ""
-    return f"type {nft_types.type_text(one.key)}{value}{flags}{f'; {Counter().text()}' if one.counter else ''}"
+    return f"type {nft_types.type_text(one.key)}{value}{flags}{'; counter' if one.counter else ''}"
 
 
 def _chain_text(chain: NftChain) -> str:
-    policy = "" if chain.policy == nf.NF_ACCEPT else f"; policy {VERDICTS[chain.policy]}"
-    return f"type {chain.type} hook {_HOOKS[chain.hook]} priority {chain.priority}{policy}"
+    return f"type {chain.type} hook {_HOOKS[chain.hook]} priority {chain.priority}"

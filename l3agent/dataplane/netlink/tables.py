@@ -18,11 +18,6 @@ from ipaddress import IPv4Network
 
 from l3agent.dataplane.netlink import nf_tables as nf
 from l3agent.dataplane.netlink.nft_expressions import (
-    IIFNAME,
-    IP_DADDR,
-    IP_SADDR,
-    OIFNAME,
-    STATUS,
     HasBits,
     InNetwork,
     Lookup,
@@ -30,6 +25,7 @@ from l3agent.dataplane.netlink.nft_expressions import (
     SetMark,
     Verdict,
 )
+from l3agent.dataplane.netlink.nft_fields import IIFNAME, IP_DADDR, IP_SADDR, OIFNAME, STATUS
 from l3agent.dataplane.netlink.nft_sets import NftSet, TableId
 from l3agent.dataplane.netlink.nft_types import IFNAME, IPV4_ADDR
 from l3agent.dataplane.netlink.ruleset import NftChain, NftTable
