@@ -10,8 +10,10 @@ from types import FunctionType, ModuleType
 from typing import Any
 
 import pytest
+from oslo_config import cfg
 
 from l3agent.agent.view import AgentView
+from l3agent.rpc import Client
 from tests.support.agents import MakeAgent, OpenAgent
 
 
@@ -57,3 +59,12 @@ def test_the_view_of_operation_cannot_change_the_agent(agent: OpenAgent) -> None
             setattr(view, name, None)
     with pytest.raises(TypeError):
         view.router_info["r"] = None  # type: ignore[index]
+
+
+def test_calls_to_the_server_have_the_timeout_of_the_option(
+    make_agent: MakeAgent, conf: cfg.ConfigOpts, transport: Any
+) -> None:
+    make_agent()  # registers the option
+    conf.set_override("rpc_response_timeout", 7)
+    assert Client(transport, "t", timeout=None)._timeout == make_agent().parts.plugin._client._timeout == 7  # type: ignore[attr-defined]
+    assert Client(transport, "t", timeout=3)._timeout == 3
