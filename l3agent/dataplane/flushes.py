@@ -14,7 +14,7 @@ from l3agent.dataplane.observe import Observed
 from l3agent.dataplane.plan.kinds.address import DeviceAddress
 from l3agent.dataplane.plan.kinds.pending_flush import PendingFlush, delete_journal
 from l3agent.dataplane.plan.plan import Plan
-from l3agent.model.names import GATEWAY_DEVICE
+from l3agent.model.names import EXTERNAL_DEVICES
 
 #: Route look-ups per send: their answers fit the buffer of the socket.
 _LOOKUPS = 256
@@ -50,7 +50,7 @@ def apply_flushes(kernel: Kernel, handle: NamespaceHandle, edges: Sequence[Pendi
 
 def _via_gateway(handle: NamespaceHandle, seen: Observed, addresses: Collection[int]) -> set[int]:
     """Return the IPv4 addresses that the namespace routes through a gateway device."""
-    gateways = {index for name, index in seen.devices.items() if name.startswith(GATEWAY_DEVICE)}
+    gateways = {index for name, index in seen.devices.items() if name.startswith(EXTERNAL_DEVICES)}
     found, listed = set(), list(addresses)
     for at in range(0, len(listed), _LOOKUPS):
         part = listed[at : at + _LOOKUPS]

@@ -28,7 +28,7 @@ from l3agent.dataplane.netlink.iptables import Chain, Rule
 from l3agent.dataplane.plan.kinds.neutron import NeutronRules
 from l3agent.dataplane.plan.kinds.sysctl import Sysctl
 from l3agent.exceptions import ApplyError
-from l3agent.model.names import GATEWAY_DEVICE, INTERNAL_DEVICE
+from l3agent.model.names import EXTERNAL_DEVICES, INTERNAL_DEVICES
 
 #: Prefix of the chains of neutron-l3-agent (iptables_manager: the name of its program, cut to 16 characters), and the
 #: two chains that all agents of Neutron share.
@@ -68,7 +68,7 @@ def _hand_back(kernel: Kernel, name: str) -> str | None:
     kernel.write_sysctls(handle, _KERNEL_DEFAULTS)
     handle.netfilter.nft_batch(ruleset.replace_chain(tables.ROUTER, tables.HAND_OVER))
     links = rtnl.parse_links(handle.route.dump(rtnl.dump_links()))
-    devices = {info.name for info in links if info.name.startswith((GATEWAY_DEVICE, INTERNAL_DEVICE))}
+    devices = {info.name for info in links if info.name.startswith(EXTERNAL_DEVICES + INTERNAL_DEVICES)}
     if not _has_neutron_rules(handle.netfilter, devices):
         return "the rules of neutron-l3-agent are incomplete; ours stay"
     handle.netfilter.nft_batch([ruleset.delete_table(tables.ROUTER)])
@@ -85,7 +85,7 @@ def _has_neutron_rules(netfilter: NetlinkSocket, devices: Iterable[str]) -> bool
     marking = _dump_rules(netfilter, "ip", "mangle", "scope") + _dump_rules(netfilter, "ip6", "mangle", "scope")
     return all(
         any(device.encode() in raw for raw in marking)
-        and (device.startswith(INTERNAL_DEVICE) or any(device.encode() in raw for raw in translating))
+        and (device.startswith(INTERNAL_DEVICES) or any(device.encode() in raw for raw in translating))
         for device in devices
     )
 

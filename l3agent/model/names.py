@@ -48,6 +48,9 @@ ROUTER_KINDS: tuple[NamespaceKind, ...] = ("router",)
 DEVICE_PREFIXES = tuple(
     name for names in NAMESPACES.values() for name in (names.internal, names.external) if name is not None
 )
+#: Prefixes of the devices of internal ports, and of gateway ports, in all namespaces of routers.
+INTERNAL_DEVICES = tuple(NAMESPACES[kind].internal for kind in ROUTER_KINDS)
+EXTERNAL_DEVICES = tuple(name for kind in ROUTER_KINDS if (name := NAMESPACES[kind].external) is not None)
 
 
 def namespace_name(kind: Kind, state_id: str) -> str:

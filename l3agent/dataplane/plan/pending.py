@@ -14,7 +14,7 @@ from l3agent.dataplane.plan.kinds.element import Element
 from l3agent.dataplane.plan.kinds.namespace import Namespace
 from l3agent.dataplane.plan.kinds.neutron import NeutronRules
 from l3agent.dataplane.plan.kinds.pending_flush import PendingFlush
-from l3agent.model.names import GATEWAY_DEVICE, INTERNAL_DEVICE
+from l3agent.model.names import EXTERNAL_DEVICES, INTERNAL_DEVICES
 
 
 def removed_mappings(wanted: set[Entry], present: set[Entry]) -> set[PendingFlush]:
@@ -38,7 +38,7 @@ def removed_mappings(wanted: set[Entry], present: set[Entry]) -> set[PendingFlus
         interface = one.interface
         if not isinstance(interface, IPv4Interface):
             continue
-        if one.device.startswith(GATEWAY_DEVICE) and interface.ip.packed not in known:
+        if one.device.startswith(EXTERNAL_DEVICES) and interface.ip.packed not in known:
             edges.add(PendingFlush("address", interface.ip))
         elif _is_removed_network(one.device, interface, wanted):
             edges.add(PendingFlush("interface", interface.network.network_address, interface.netmask))
@@ -58,7 +58,7 @@ def _translated_addresses(wanted: set[Entry], present: set[Entry]) -> set[bytes 
 
 def _is_removed_network(device: str, interface: IPv4Interface, wanted: set[Entry]) -> bool:
     """Return True if no address in a tenant network remains; another prefix length preserves its flows."""
-    return device.startswith(INTERNAL_DEVICE) and not any(
+    return device.startswith(INTERNAL_DEVICES) and not any(
         one.device == device
         and isinstance(one.interface, IPv4Interface)
         and one.interface.network.overlaps(interface.network)
@@ -94,7 +94,9 @@ def drop_needless_journal(edges: set[PendingFlush], wanted: set[Entry], present:
 
 
 def _gateway_addresses(entries: Collection[Entry]) -> set[bytes]:
-    return {one.interface.ip.packed for one in select(entries, DeviceAddress) if one.device.startswith(GATEWAY_DEVICE)}
+    return {
+        one.interface.ip.packed for one in select(entries, DeviceAddress) if one.device.startswith(EXTERNAL_DEVICES)
+    }
 
 
 def _without_address(missing: set[Entry], wanted: set[Entry], present: set[Entry]) -> set[IPv4Address]:
@@ -135,5 +137,5 @@ def _added_snat(additions: list[Element], wanted: set[Entry], present: set[Entry
     return {
         PendingFlush("without_nat", one.interface.network.network_address, one.interface.netmask)
         for one in select(wanted, DeviceAddress)
-        if isinstance(one.interface, IPv4Interface) and one.device.startswith(INTERNAL_DEVICE)
+        if isinstance(one.interface, IPv4Interface) and one.device.startswith(INTERNAL_DEVICES)
     }

@@ -15,7 +15,7 @@ from l3agent.dataplane.ovsdb.rows import OWNER
 from l3agent.dataplane.plan.kinds.base import Entry
 from l3agent.dataplane.plan.kinds.link import Link
 from l3agent.dataplane.plan.kinds.switch_port import SwitchPort
-from l3agent.model.names import GATEWAY_DEVICE, TAP_DEVICE, device_name
+from l3agent.model.names import EXTERNAL_DEVICES, TAP_DEVICE, device_name
 from l3agent.model.states import Key, NetworkState, Port
 
 
@@ -42,7 +42,7 @@ class OpenVSwitchDriver:
 
     def port(self, owner: Key, port: Port) -> Iterator[Entry]:
         """Yield the port of the switch and its link."""
-        outside = bool(self.external_bridge) and port.device.startswith(GATEWAY_DEVICE)
+        outside = bool(self.external_bridge) and port.device.startswith(EXTERNAL_DEVICES)
         name = device_name(TAP_DEVICE, port.id) if self.use_veth else port.device
         ids = {"iface-id": port.id, "iface-status": "active", "attached-mac": port.mac, OWNER: owner[1]}
         yield SwitchPort(

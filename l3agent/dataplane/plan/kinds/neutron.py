@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 
 from l3agent.dataplane.netlink import iptables, routes
 from l3agent.dataplane.plan.kinds.base import Batch, Batches, Entry, Inside, Operation
-from l3agent.model.names import DEVICE_PREFIXES, GATEWAY_DEVICE
+from l3agent.model.names import DEVICE_PREFIXES, EXTERNAL_DEVICES
 from l3agent.model.states import Network
 
 
@@ -100,5 +100,5 @@ def parse_neutron_routes(data: bytes, names: dict[int, str]) -> frozenset[Neutro
         NeutronRoute(destination)
         for destination, hops in routes.parse_routes(data, names, routes.PROTOCOL_STATIC).items()
         if all(hop.device.startswith(DEVICE_PREFIXES) for hop in hops)
-        and (destination.prefixlen or not all(hop.device.startswith(GATEWAY_DEVICE) for hop in hops))
+        and (destination.prefixlen or not all(hop.device.startswith(EXTERNAL_DEVICES) for hop in hops))
     )

@@ -22,7 +22,7 @@ from l3agent.dataplane.plan.kinds.accept_ra import AcceptRA
 from l3agent.dataplane.plan.kinds.base import Batches, Entry, Inside, Operation, select
 from l3agent.dataplane.plan.kinds.connected_route import ConnectedRoute
 from l3agent.dataplane.plan.kinds.observation import Dump, EventLocation, Notification
-from l3agent.model.names import GATEWAY_DEVICE
+from l3agent.model.names import EXTERNAL_DEVICES
 from l3agent.model.states import Network, NextHop
 
 #: RTNLGRP_IPV4_ROUTE and RTNLGRP_IPV6_ROUTE (linux/rtnetlink.h).
@@ -88,7 +88,7 @@ def _parse(data: bytes, names: dict[int, str]) -> frozenset[KernelRoute]:
 
 
 def _is_our_default(route: routes.RouteInfo) -> bool:
-    through_gateway = all(hop.device.startswith(GATEWAY_DEVICE) for hop in route.hops)
+    through_gateway = all(hop.device.startswith(EXTERNAL_DEVICES) for hop in route.hops)
     return through_gateway or route.protocol == ROUTE_PROTOCOL
 
 
