@@ -147,7 +147,8 @@ def _namespace(key: Key, state: NamespaceState, driver: InterfaceDriver, countin
         yield KernelNeighbour(neighbour.device, neighbour.address, neighbour.mac)
     if state.gateway is not None:
         yield from _translations(state, state.gateway, counting)
-        if state.gateway.has_ipv6 and all(route.destination != _EVERYTHING_IPV6 for route in state.routes):
+        defaults = (one for one in state.routes if one.destination == _EVERYTHING_IPV6 and one.table == MAIN_TABLE)
+        if state.gateway.has_ipv6 and not any(defaults):
             # No IPv6 next hop is configured: router advertisements provide the default route.
             yield AcceptRA(state.gateway.device)
 

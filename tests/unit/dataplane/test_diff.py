@@ -12,6 +12,7 @@ from l3agent.dataplane.netlink.routes import PROTOCOL_STATIC
 from l3agent.dataplane.plan import encode
 from l3agent.dataplane.plan.diff import diff
 from l3agent.dataplane.plan.drivers import load_driver
+from l3agent.dataplane.plan.kinds.accept_ra import AcceptRA
 from l3agent.dataplane.plan.kinds.address import DeviceAddress
 from l3agent.dataplane.plan.kinds.base import Entry
 from l3agent.dataplane.plan.kinds.bridge import Bridge
@@ -178,3 +179,13 @@ def test_a_device_of_the_node_is_isolated_before_it_comes_up() -> None:
         flags = [unpack_from("=I", message, 24)[0] for message, _ in before]  # ifi_flags behind nlmsghdr
         assert flags == [0, 0]
         assert [operation.entry for _, operation in made.additions] == [made.isolation[0][1].entry]
+
+
+def test_an_ipv6_default_route_of_another_table_leaves_router_advertisements_accepted() -> None:
+    other = Route(ip_network("::/0"), frozenset({NextHop("qr-a", None)}), table=16)
+    main = replace(other, table=254)
+    accepted = [one for one in rendered(ROUTER) if isinstance(one, AcceptRA)]
+    assert len(accepted) == 1
+    for route, expected in ((other, accepted), (main, [])):
+        state = replace(ROUTER, routes=ROUTER.routes | {route})
+        assert [one for one in rendered(state) if isinstance(one, AcceptRA)] == expected
