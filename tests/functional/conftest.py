@@ -12,7 +12,7 @@ import pytest
 from tests.support.cloud import HOST, Cloud, options
 from tests.support.crashes import Mortal
 from tests.support.kernel import RouterFacts, golden
-from tests.support.neutron_server import NeutronServer
+from tests.support.neutron_server import TOPICS, NeutronServer
 from tests.support.node import unchanged_node
 from tests.support.payloads import legacy_payload
 from tests.support.processes import Agent, Dataplane, Options, a_machine, last_lines
@@ -99,10 +99,11 @@ def rabbit_node() -> Iterator[Rabbit]:
 
 @pytest.fixture
 def rabbit(request: pytest.FixtureRequest) -> Rabbit:
-    """The RabbitMQ node of this session, running. Whoever stops it need not start it again."""
+    """The RabbitMQ node of this session, running, without calls of earlier tests. A test need not start it again."""
     node: Rabbit = request.getfixturevalue("rabbit_node")
     if not node.running:
         node.start()
+    node.purge(*TOPICS)
     return node
 
 

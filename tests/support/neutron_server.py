@@ -16,6 +16,8 @@ from oslo_config import cfg
 
 #: What Neutron sets in place of oslo.messaging's default.
 _EXCHANGE = "neutron"
+#: The topics of calls to the server, which are the names of its queues.
+TOPICS = ("q-l3-plugin", "q-reports-plugin")
 # None of these takes part in a declaration; they only keep the tests short after an outage.
 _FAST = {
     "rabbit_retry_interval": 1,
@@ -46,8 +48,7 @@ class NeutronServer:
         for name, value in _FAST.items():
             conf.set_override(name, value, group="oslo_messaging_rabbit")
         self._servers = [
-            oslo_messaging.get_rpc_server(self._transport, _target(topic, server="server1"), [self])
-            for topic in ("q-l3-plugin", "q-reports-plugin")
+            oslo_messaging.get_rpc_server(self._transport, _target(topic, server="server1"), [self]) for topic in TOPICS
         ]
         self._agents = oslo_messaging.get_rpc_client(self._transport, _target("l3_agent", version="1.0"))
 

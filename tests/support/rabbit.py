@@ -7,9 +7,11 @@ import os
 import shutil
 import socket
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import amqp
 import eventlet
 
 from tests.support.sandbox import Sandbox, end_group, kill_family
@@ -90,6 +92,14 @@ class Rabbit:
                     eventlet.sleep(0.1)
         except eventlet.Timeout as exc:
             raise RuntimeError(f"rabbitmq-server not ready after {timeout} s: {self._last_log_lines()}") from exc
+
+    def purge(self, *queues: str) -> None:
+        """Delete the messages of queues: calls of agents that were killed before a server answered."""
+        with amqp.Connection(f"{self._address}:{self.port}", connect_timeout=30) as connection:
+            for queue in queues:
+                # A refusal closes the channel.
+                with suppress(amqp.NotFound):
+                    connection.channel().queue_purge(queue)
 
     def stop(self, timeout: float = 60) -> None:
         """Stop the node in an orderly way, as an operator does."""
