@@ -32,7 +32,7 @@ from l3agent.dataplane.plan.kinds.link import Link
 from l3agent.dataplane.plan.kinds.namespace import Namespace
 from l3agent.dataplane.plan.kinds.physical_port import PhysicalPort
 from l3agent.dataplane.plan.kinds.sysctl import Sysctl
-from l3agent.dataplane.plan.order import needed_dumps
+from l3agent.dataplane.plan.order import RARE_DUMPS, needs_dump
 from l3agent.dataplane.plan.plan import Plan
 from l3agent.dataplane.slices import Run
 from l3agent.exceptions import ApplyError
@@ -75,12 +75,12 @@ def apply_plan(
     _make_bridges(kernel, plan, seen)
     handle, sender = seen.handle, _Sender(kernel, namespace)
     outside = encode.host_messages(plan, namespace_fd=handle.fd if handle else None, bridge_index=seen.bridges)
+    early = encode.early_messages(plan, seen.devices)
     first = None
     if handle is not None:
         # Whatever happens from here on, the next plan has to query the indexes.
         first, handle.next_index = handle.next_index, None
-        early = encode.early_messages(plan, seen.devices).early_removals
-        _send_or_raise(kernel, handle.route, early, namespace, ignore=_ALREADY_GONE)
+        _send_or_raise(kernel, handle.route, early.early_removals, namespace, ignore=_ALREADY_GONE)
     # Left-overs of an unpinned namespace, which the kernel may be dismantling at this moment.
     sender.send(kernel.host, outside.early_removals, ignore=_ALREADY_GONE)
     refused = sender.send(kernel.host, outside.creations)
@@ -89,8 +89,7 @@ def apply_plan(
     if refused:
         plan, first = _without_links(plan, refused), None
     if handle is not None:
-        shutdowns = encode.early_messages(plan, seen.devices).shutdowns
-        _send_or_raise(kernel, handle.route, shutdowns, namespace, ignore=_ALREADY_GONE)
+        _send_or_raise(kernel, handle.route, early.shutdowns, namespace, ignore=_ALREADY_GONE)
         if (yield from run(len(plan.operations), partial(_send_rules, sender, handle, plan))):
             if any(operation.verb == "remove" for operation in plan.of(Namespace)):
                 _remove_namespace(kernel, handle)
@@ -181,7 +180,9 @@ def _apply_inside(
     if missing := _record_new_devices(handle, plan, seen, first):
         sender.record_error(KernelStateChanged(f"{', '.join(sorted(missing))}: {_REMOVED_MEANWHILE}"))
         plan = plan.without_devices(missing)
-    handle.rare_dumps |= needed_dumps([one.entry for one in plan.operations if one.verb != "remove"])
+    for kind, dump in RARE_DUMPS:
+        if (operations := plan.of(kind)) and needs_dump(dump, [one.entry for one in operations]):
+            handle.rare_dumps.add((kind, dump))
     with sender.collect_error():
         _set_devices(sender.kernel, handle, plan)
     advertised = _find_ra_next_hops(handle, plan, seen)

@@ -3,22 +3,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 
 from l3agent.dataplane import takeover
 from l3agent.dataplane.kernel import syscalls
-from l3agent.dataplane.kernel.namespaces import Kernel, NamespaceHandle, read_fingerprint
-from l3agent.dataplane.kernel.sockets import NetlinkSocket
-from l3agent.dataplane.netlink import nft, routes, rtnl, tables
-from l3agent.dataplane.netlink.ruleset import NftTable
+from l3agent.dataplane.kernel.namespaces import Kernel, NamespaceHandle
+from l3agent.dataplane.netlink import routes, rtnl
+from l3agent.dataplane.observe_rules import read_tables
 from l3agent.dataplane.ovsdb.ports import Ports, Wait, observed_ports
 from l3agent.dataplane.ownership import foreign_device_message, foreign_taps, is_foreign_bridge
-from l3agent.dataplane.plan.kinds import pending_flush
 from l3agent.dataplane.plan.kinds.base import Entry, select
 from l3agent.dataplane.plan.kinds.bridge import Bridge, is_marked, parse_bridge_alias
-from l3agent.dataplane.plan.kinds.element import Element
 from l3agent.dataplane.plan.kinds.link import Link
 from l3agent.dataplane.plan.kinds.namespace import Namespace
 from l3agent.dataplane.plan.kinds.neutron import NeutronRules, parse_neutron_routes
@@ -26,7 +23,6 @@ from l3agent.dataplane.plan.kinds.observation import Dump
 from l3agent.dataplane.plan.kinds.physical_port import PhysicalPort
 from l3agent.dataplane.plan.kinds.stray_tap import StrayTap
 from l3agent.dataplane.plan.kinds.sysctl import Sysctl
-from l3agent.dataplane.plan.kinds.table import Table
 from l3agent.dataplane.plan.order import COMMON_DUMPS, LINK_KINDS, RARE_DUMPS, needed_dumps
 from l3agent.dataplane.slices import Run
 from l3agent.exceptions import ApplyError
@@ -158,7 +154,7 @@ def _observe_contents(
             handle.rare_dumps.discard((kind, dump))
     if handle.is_newly_adopted:
         kernel.call_inside(handle, takeover.reject_x_tables)
-    seen.entries |= (rules := _read_tables(kernel, handle))
+    seen.entries |= (rules := read_tables(kernel, handle))
     if select(rules, NeutronRules):
         for version in (4, 6):
             seen.entries |= parse_neutron_routes(handle.route.dump(routes.dump_routes(version)), names)
@@ -214,40 +210,6 @@ def _ovs_internal_link(info: rtnl.LinkInfo, seen: Observed) -> Link:
     """Return an internal port of Open vSwitch. A port that the switch has created anew outside is dead."""
     tap = "" if info.name in seen.to_move_in else info.name
     return Link(info.name, info.mac, info.mtu, info.up, tap, None, arp=info.arp, multicast=info.multicast)
-
-
-def _read_tables(kernel: Kernel, handle: NamespaceHandle) -> frozenset[Entry]:
-    """Return our tables and their elements, read only if the generation of the rules changed since the last read.
-
-    The generation is queried first: changes during the read are read again the next time.
-    """
-    generation = handle.generation()
-    if generation is None or handle.rules is None or handle.rules[0] != generation:
-        handle.rules = generation, frozenset(_read_rules(kernel, handle.netfilter, found=handle.is_found))
-    return handle.rules[1]
-
-
-def _read_rules(kernel: Kernel, netfilter: NetlinkSocket, *, found: bool) -> Iterator[Entry]:
-    if found:
-        yield from takeover.neutron_rules(netfilter)
-    names = netfilter.dump(nft.dump_tables())
-    existing = nft.identities(names)
-    for table in tables.DECLARED:
-        if table.id.identity in existing:
-            yield from _read_table(table, kernel, netfilter, names)
-
-
-def _read_table(table: NftTable, kernel: Kernel, netfilter: NetlinkSocket, names: bytes) -> Iterator[Entry]:
-    intact = read_fingerprint(netfilter, table, names) == kernel.intact_tables[table.id]
-    for one in table.sets:
-        for key, value in nft.decode_elements(one, netfilter.dump(nft.dump_elements(one))).items():
-            if not nft.is_of_type(one, key, value):
-                intact = False
-            elif one is tables.PENDING_FLUSH:
-                yield pending_flush.parse_key(key)
-            else:
-                yield Element(one, key, value)
-    yield Table(table, intact)
 
 
 # ---- the host namespace --------------------------------------------------------------------------------------

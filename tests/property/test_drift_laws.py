@@ -157,6 +157,20 @@ def test_of_links_that_a_plan_touches_only_the_last_event_counts(router: Applied
 
 
 @given(applied_routers)
+def test_events_of_an_affected_state_are_not_compared_again(router: AppliedRouter) -> None:
+    class Counted:
+        compared = 0
+
+        def is_as_desired(self, _: object) -> bool:
+            self.compared += 1
+            return False
+
+    event = Counted()
+    assert router.find_affected(*[(NSID, event)] * 1000) == {router.key}
+    assert event.compared == 1
+
+
+@given(applied_routers)
 def test_events_of_removed_states_affect_no_key(router: AppliedRouter) -> None:
     router.applied.begin(router.key, None)
     assert router.find_affected(*router.all_as_desired(), (NSID, RulesEvent()), (None, EventsLost())) == set()
@@ -171,7 +185,7 @@ def test_the_index_of_a_changed_bridge_is_dropped(router: AppliedRouter, data: s
     name, index = data.draw(st.sampled_from(sorted(router.bridges.items())))
     attributes = data.draw(st.sampled_from([{"name": "other0", "up": True}, {"name": name, "up": False}]))
     assert router.find_affected((None, _link_event(index, **attributes))) == {router.key}
-    assert name not in router.applied.indexes
+    assert name not in router.applied.node.indexes
 
 
 @given(applied_routers)

@@ -7,12 +7,11 @@ does in consequence of our own changes (link states, IPv6 addresses) costs no ob
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+from l3agent.dataplane.drift.node_index import NodeIndex
 from l3agent.dataplane.kernel.listener import EventsLost, Notice, PinRemoved
-from l3agent.dataplane.netlink.rtnl import LinkInfo
 from l3agent.dataplane.observe import Observed
 from l3agent.dataplane.ovsdb.ports import Changes, Ports, normalise
 from l3agent.dataplane.plan.kinds.base import Entry, NodeEntry, select
@@ -73,25 +72,12 @@ class AppliedStates:
         self._locations: dict[Key, _Location] = {}
         self._by_nsid: dict[int, Key] = {}
         self._by_pin: dict[str, Key] = {}
-        #: Names in the host namespace: the keys that use them, and their indexes where known.
-        self._users: dict[str, set[Key]] = {}
-        #: Number of links that are ports of a bridge, by its name.
-        self._port_counts: Counter[str] = Counter()
-        self.indexes: dict[str, int] = {}
-        self._names: dict[int, str] = {}
+        self.node = NodeIndex()
         self._last: tuple[State, Entries] | None = None
 
     def keys(self) -> list[Key]:
         """Return the keys of all applied states."""
         return list(self._locations)
-
-    def max_ports(self) -> int:
-        """Return the number of our ports of the fullest bridge."""
-        return max(self._port_counts.values(), default=0)
-
-    def uses_bridge(self, bridge: str) -> bool:
-        """Return True if an applied state has a port of this bridge."""
-        return self._port_counts[bridge] > 0
 
     def state(self, key: Key) -> State | None:
         """Return the state of a key."""
@@ -106,11 +92,6 @@ class AppliedStates:
         """Return the name of the namespace of a state, None where it is not known."""
         location = self._locations.get(key)
         return None if location is None else location.namespace
-
-    @property
-    def node_devices(self) -> Mapping[int, str]:
-        """Names in the host namespace by index, where the index is known."""
-        return self._names
 
     def links(self, key: Key) -> list[Link]:
         """Return the links of a state."""
@@ -157,7 +138,7 @@ class AppliedStates:
             if own.setdefault(name, identity) != identity:
                 return name, key
             # All others agree, since a conflicting state was rejected.
-            other = next((one for one in self._users.get(name, ()) if one != key), None)
+            other = next((one for one in self.node.users(name) if one != key), None)
             if other is not None:
                 location = self._locations[other]
                 if _full_id(location.state, location.outside[name]) != identity:
@@ -186,13 +167,10 @@ class AppliedStates:
             self._by_pin[seen.handle.name] = key
             if location.nsid is not None:
                 self._by_nsid[location.nsid] = key
-        for entry in (one for kind in NODE_KINDS for one in select(desired, kind)):
-            name = entry.node_device()
-            location.outside[name] = entry
-            self._users.setdefault(name, set()).add(key)
-        self._port_counts.update(_bridges_of(location))
+        location.outside = {one.node_device(): one for kind in NODE_KINDS for one in select(desired, kind)}
+        self.node.add(key, location.outside)
         for name, index in (*seen.bridges.items(), *seen.taps.items()):
-            self._set_index(name, index)
+            self.node.set_index(name, index)
         self._last = state, desired
 
     def find_affected(self, notices: Iterable[Notice], plans: Iterable[Plan] = ()) -> set[Key]:
@@ -206,7 +184,8 @@ class AppliedStates:
         for number, event in notices:
             if isinstance(event, LinkEvent) and event.name in touched:
                 last[number, event.name] = number, event
-            else:
+            elif number is None or self._by_nsid.get(number) not in found:
+                # Another event of an affected state adds nothing, and there may be thousands.
                 found.update(self._find_affected(number, event))
         for number, event in last.values():
             found.update(self._find_affected(number, event))
@@ -216,7 +195,7 @@ class AppliedStates:
         """Return the keys whose ports of Open vSwitch may differ from the desired ones."""
         if changes.all:
             return set(self._locations)
-        users = ((name, key) for name in changes.names for key in self._users.get(name, ()))
+        users = ((name, key) for name in changes.names for key in self.node.users(name))
         return {key for name, key in users if not self._is_port_as_desired(ports, name, key)}
 
     # ---- private ---------------------------------------------------------------------------------------------
@@ -237,15 +216,7 @@ class AppliedStates:
             del self._by_nsid[location.nsid]
         if location.namespace is not None:
             del self._by_pin[location.namespace]
-        for bridge in _bridges_of(location):
-            self._port_counts[bridge] -= 1
-            if not self._port_counts[bridge]:
-                del self._port_counts[bridge]
-        for name in location.outside:
-            self._users[name].discard(key)
-            if not self._users[name]:
-                del self._users[name]
-                self._forget_index(name)
+        self.node.remove(key, location.outside)
 
     def _find_affected(self, number: int | None, event: Event | PinRemoved | EventsLost) -> Iterable[Key]:
         if isinstance(event, EventsLost):
@@ -264,33 +235,22 @@ class AppliedStates:
 
         The index of a link that is not is removed: a state that needs it has to observe it.
         """
-        users = self._users.get(event.name, ())
-        known = self._names.get(event.index)
+        users, node = self.node.users(event.name), self.node
+        known = node.names.get(event.index)
         if known is not None and known != event.name:
-            self._forget_index(known)
-            yield from self._users.get(known, ())
+            node.forget_index(known)
+            yield from node.users(known)
         if not users:
             return
         entry = self._locations[next(iter(users))].outside[event.name]
         if entry.is_ovs_internal:
             # It belongs inside: Open vSwitch has created it anew.
             yield from () if event.is_removal else users
-        elif event.is_removal or not self._is_as_desired_outside(entry, event.info):
-            self._forget_index(event.name)
+        elif event.is_removal or not node.is_as_desired(entry, event.info):
+            node.forget_index(event.name)
             yield from users
         else:
-            self._set_index(event.name, event.index)
-
-    def _is_as_desired_outside(self, entry: NodeEntry, info: LinkInfo) -> bool:
-        return self.indexes.get(info.name, info.index) == info.index and entry.is_as_desired(info, self.indexes)
-
-    def _set_index(self, name: str, index: int) -> None:
-        if name in self._users:
-            self.indexes[name] = index
-            self._names[index] = name
-
-    def _forget_index(self, name: str) -> None:
-        self._names.pop(self.indexes.pop(name, 0), None)
+            node.set_index(event.name, event.index)
 
     def _desired(self, key: Key, location: _Location) -> Entries:
         if self._last is None or self._last[0] is not location.state:
@@ -325,11 +285,6 @@ def _full_id(state: State, entry: NodeEntry) -> str | None:
     """Return the id of the port or network whose device an entry is."""
     ports = state.all_ports() if isinstance(state, NamespaceState) else ()
     return entry.object_id({port.device: port.id for port in ports})
-
-
-def _bridges_of(location: _Location) -> list[str]:
-    """Return the bridge of each link that is a port of one."""
-    return [link.bridge for link in select(location.outside.values(), Link) if link.bridge]
 
 
 def _touched_links(plan: Plan) -> set[str]:

@@ -59,7 +59,7 @@ class Drift:
     @property
     def indexes(self) -> Mapping[str, int] | None:
         """Indexes of links in the host namespace by name, from events; None without a listener."""
-        return self._applied.indexes if self._listener else None
+        return self._applied.node.indexes if self._listener else None
 
     def snapshot(self, key: Key) -> Snapshot | None:
         """Return the snapshot of a state, None if the state has to be observed.
@@ -185,7 +185,7 @@ class Drift:
     @property
     def node_devices(self) -> Mapping[int, str]:
         """Names of the devices of watched states in the host namespace, by index."""
-        return self._applied.node_devices
+        return self._applied.node.names
 
     def check_device(self, message: bytes) -> bool:
         """Return True if a device of the host namespace is as desired; else mark the states that own it.
@@ -216,11 +216,11 @@ class Drift:
 
     def max_ports(self) -> int:
         """Return the number of our ports of the fullest bridge."""
-        return self._applied.max_ports()
+        return self._applied.node.max_ports()
 
     def uses_bridge(self, bridge: str) -> bool:
         """Return True if an applied state has a port of this bridge."""
-        return self._applied.uses_bridge(bridge)
+        return self._applied.node.uses_bridge(bridge)
 
     def stats(self) -> dict[str, int]:
         """Return counters since the start of the process, and the number of applied states."""

@@ -96,7 +96,12 @@ KERNEL_MADE: frozenset[type[Entry]] = frozenset(kind for kind in KINDS if kind.i
 
 def needed_dumps(desired: Collection[Entry]) -> set[KindDump]:
     """Return the dumps of :data:`RARE_DUMPS` that a desired state needs."""
-    return {(kind, dump) for kind, dump in RARE_DUMPS if dump.is_needed is not None and dump.is_needed(desired)}
+    return {one for one in RARE_DUMPS if needs_dump(one[1], desired)}
+
+
+def needs_dump(dump: Dump, entries: Collection[Entry]) -> bool:
+    """Return True if a dump may have one of some entries."""
+    return dump.is_needed is None or dump.is_needed(entries)
 
 
 def position(operation: Operation[Entry], replaced: Collection[str]) -> tuple[Any, ...]:

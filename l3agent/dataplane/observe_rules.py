@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reads the nf_tables rules of one namespace as entries: our tables, their elements, and rules of neutron-l3-agent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from l3agent.dataplane import takeover
+from l3agent.dataplane.kernel.namespaces import Kernel, NamespaceHandle, read_fingerprint
+from l3agent.dataplane.kernel.sockets import NetlinkSocket
+from l3agent.dataplane.netlink import nft, tables
+from l3agent.dataplane.netlink.ruleset import NftTable
+from l3agent.dataplane.plan.kinds import pending_flush
+from l3agent.dataplane.plan.kinds.base import Entry
+from l3agent.dataplane.plan.kinds.element import Element
+from l3agent.dataplane.plan.kinds.table import Table
+
+
+def read_tables(kernel: Kernel, handle: NamespaceHandle) -> frozenset[Entry]:
+    """Return our tables and their elements, read only if the generation of the rules changed since the last read.
+
+    The generation is queried first: changes during the read are read again the next time.
+    """
+    generation = handle.generation()
+    if generation is None or handle.rules is None or handle.rules[0] != generation:
+        handle.rules = generation, frozenset(_read_rules(kernel, handle.netfilter, found=handle.is_found))
+    return handle.rules[1]
+
+
+def _read_rules(kernel: Kernel, netfilter: NetlinkSocket, *, found: bool) -> Iterator[Entry]:
+    if found:
+        yield from takeover.neutron_rules(netfilter)
+    names = netfilter.dump(nft.dump_tables())
+    existing = nft.identities(names)
+    for table in tables.DECLARED:
+        if table.id.identity in existing:
+            yield from _read_table(table, kernel, netfilter, names)
+
+
+def _read_table(table: NftTable, kernel: Kernel, netfilter: NetlinkSocket, names: bytes) -> Iterator[Entry]:
+    intact = read_fingerprint(netfilter, table, names) == kernel.intact_tables[table.id]
+    for one in table.sets:
+        for key, value in nft.decode_elements(one, netfilter.dump(nft.dump_elements(one))).items():
+            if not nft.is_of_type(one, key, value):
+                intact = False
+            elif one is tables.PENDING_FLUSH:
+                yield pending_flush.parse_key(key)
+            else:
+                yield Element(one, key, value)
+    yield Table(table, intact)
