@@ -96,7 +96,7 @@ class Route:
 class PolicyRule:
     """A rule that selects a routing table (ip-rule(8)).
 
-    :param priority: rules apply in ascending order; the main table has 32766.
+    :param priority: rules apply in ascending order; the rule of the main table has 32766.
     :param table: number of the selected table, which is none of the kernel's own.
     :param source: network of the source address; None: any source, of both families.
     :param device: incoming device; None: any. At least one of ``source`` and ``device`` is given.

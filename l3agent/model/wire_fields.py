@@ -31,8 +31,10 @@ from l3agent.model.validators import (
 )
 
 INVALID_ID = "expected 11 to 36 hexadecimal digits and hyphens"
-#: The kernel's own rules have priorities 0 (local), 32766 (main) and 32767 (default); ours precede the main table.
-_PRIORITY_MAX = 32765
+#: ``FRA_PRIORITY`` has 32 bits. The kernel's own rules have 0 (local), 32766 (main) and 32767 (default). Rules of
+#: distributed routers follow the main table: their priorities derive from addresses, as with neutron-l3-agent.
+_PRIORITY_MAX = 2**32 - 1
+_KERNEL_PRIORITIES = frozenset((32766, 32767))
 #: ``RTA_TABLE`` and ``FRA_TABLE`` have 32 bits (``linux/rtnetlink.h``, ``linux/fib_rules.h``).
 _TABLE_MAX = 0xFFFFFFFF
 _KERNEL_TABLES = frozenset((DEFAULT_TABLE, MAIN_TABLE, LOCAL_TABLE))
@@ -102,8 +104,9 @@ def pack_rules(rules: Iterable[PolicyRule]) -> list[Any]:
 def unpack_rule(wire: list[Any], devices: Collection[str]) -> PolicyRule:
     """Return a policy rule for packets from a network, or of an incoming device of its state, or both."""
     priority, table, source, device = wire
-    if type(priority) is not int or not 0 < priority <= _PRIORITY_MAX:
-        raise InvalidState("rule: priority", priority, f"expected a number from 1 to {_PRIORITY_MAX}")
+    if type(priority) is not int or not 0 < priority <= _PRIORITY_MAX or priority in _KERNEL_PRIORITIES:
+        reason = f"expected a number from 1 to {_PRIORITY_MAX} other than 32766 and 32767"
+        raise InvalidState("rule: priority", priority, reason)
     _check_table(f"rule {priority}", table)
     if device is not None and device not in devices:
         raise InvalidState(f"rule {priority}: device", device, "expected the device of a port of the state")

@@ -193,7 +193,7 @@ class Frames:
         if ports and pick((True, False)):
             device = ports[0][2]
             routes.append([*self._route(device, 4), pick((16, 2**32 - 1))])
-            body["rules"] = [[pick((1, 32765)), 16, pick((None, [bytes((10, 0, 0, 0)), 24])), device]]
+            body["rules"] = [[pick((1, 32765, 32766, 2**32 - 1)), 16, pick((None, [bytes((10, 0, 0, 0)), 24])), device]]
             mac = bytes((2, 0, 0, 0, 0, 1))
             body["neighbours"] = device.encode().ljust(16, b"\0") + bytes(10) + b"\xff\xff" + bytes((10, 0, 0, 7)) + mac
         return body

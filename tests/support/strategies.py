@@ -147,7 +147,7 @@ def routes(draw: st.DrawFn, devices: list[str]) -> Route:
     return Route(ip_network(interface.network), draw(st.frozensets(hops, min_size=1, max_size=3)), table)
 
 
-# The kernel's own tables are 253 to 255.
+# The kernel's own tables are 253 to 255, and its own rules have the priorities 0, 32766 and 32767.
 tables = st.integers(1, 252) | st.integers(256, 2**32 - 1)
 
 
@@ -156,7 +156,7 @@ def policy_rules(draw: st.DrawFn, devices: list[str]) -> PolicyRule:
     source = draw(st.none() | (interfaces4 | interfaces6).map(lambda one: ip_network(one.network)))
     incoming = st.sampled_from(devices)
     device = draw(incoming if source is None else st.none() | incoming)
-    return PolicyRule(draw(st.integers(1, 32765)), draw(tables), source, device)
+    return PolicyRule(draw(st.integers(1, 32765) | st.integers(32768, 2**32 - 1)), draw(tables), source, device)
 
 
 def neighbours(devices: list[str]) -> st.SearchStrategy[frozenset[Neighbour]]:

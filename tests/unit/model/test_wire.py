@@ -191,7 +191,7 @@ PRIORITY, TABLE, SOURCE, INCOMING = range(4)
 def test_rules_neighbours_and_tables_are_right_as_they_are() -> None:
     networks = (None, ip_network("10.0.0.0/24"), ip_network("2001:db8:1::/64"), ip_network("0.0.0.0/0"))
     rules = {PolicyRule(n + 1, 16, one, INNER.device) for n, one in enumerate(networks)}
-    rules |= {PolicyRule(32765, 2**32 - 1, ip_network("10.0.0.0/24"), None)}
+    rules |= {PolicyRule(2**32 - 1, 2**32 - 1, ip_network("10.0.0.0/24"), None)}
     found = {
         Neighbour(INNER.device, ip_address(one), "02:00:00:00:00:01") for one in ("10.0.0.7", "fe80::1", "fd00::1")
     }
