@@ -268,6 +268,16 @@ def test_a_killed_data_plane_adopts_completes_and_removes_them(mortal: Mortal, s
     wait_until_removed(mortal, kind.plain)
 
 
+def test_a_neighbour_that_a_dynamic_one_replaced_is_repaired(machine: Dataplane) -> None:
+    kind = Kind(a_world(machine), NEIGHBOURS)
+    kind.apply(kind.before)
+    before, _ = kind.sample.lines
+    kind.world.inside("ip neighbour replace 10.0.0.7 lladdr 02:00:00:00:00:01 dev QR nud stale protocol 4")
+    wait_until(lambda: kind.ours() == before, timeout=_PATIENCE_S)
+    assert kind.apply(kind.before) == ()
+    wait_until_removed(machine, kind.plain)
+
+
 def test_dynamic_and_foreign_neighbours_cause_no_observation(machine: Dataplane) -> None:
     kind = Kind(a_world(machine), NEIGHBOURS)
     kind.apply(kind.before)

@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 from l3agent.dataplane.netlink.message import CREATE, DUMP, REPLACE, attribute, attribute_map, message, messages, u8
 from l3agent.dataplane.netlink.routes import ROUTE_PROTOCOL
-from l3agent.dataplane.netlink.rtnl import AF_INET, AF_INET6, AF_UNSPEC, mac_bytes, mac_text
-from l3agent.dataplane.netlink.socket_filter import KEEP, Test
+from l3agent.dataplane.netlink.rtnl import AF_BRIDGE, AF_INET, AF_INET6, AF_UNSPEC, mac_bytes, mac_text
+from l3agent.dataplane.netlink.socket_filter import DROP, KEEP, HasAttribute, Test
 from l3agent.model.states import Address
 
 NEWNEIGH, DELNEIGH, GETNEIGH = 28, 29, 30
@@ -25,9 +25,11 @@ _PERMANENT = 0x80
 _HEADER = Struct("=BxxxiHBB")
 _STATE_AT = 8
 
-#: Keeps permanent neighbours, and those of our protocol in every state: when one is removed, its state is NUD_FAILED.
-#: What the kernel learns, and what it forgets, has no protocol.
-FILTER = Test(_STATE_AT, _PERMANENT, KEEP, Test(_HEADER.size, ROUTE_PROTOCOL, KEEP, attribute=_PROTOCOL), 2, bits=True)
+_WITH_PROTOCOL = HasAttribute(_HEADER.size, _PROTOCOL, KEEP)
+#: Keeps permanent neighbours, and those of a protocol in every state: one of ours that is removed has NUD_FAILED, and
+#: one of another program may have replaced ours. What the kernel learns, and what it forgets, has no protocol. A bridge
+#: reports its forwarding database with permanent entries as well.
+FILTER = Test(0, AF_BRIDGE, DROP, Test(_STATE_AT, _PERMANENT, KEEP, _WITH_PROTOCOL, 2, bits=True))
 
 
 class NeighbourInfo(NamedTuple):

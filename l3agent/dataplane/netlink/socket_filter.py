@@ -2,7 +2,8 @@
 """Filter programs of sockets for events, in classic BPF: which notifications the kernel delivers.
 
 Source: linux/filter.h, linux/bpf_common.h, Documentation/networking/filter.rst (the extension "nla"). A filter is a
-decision: :data:`KEEP`, :data:`DROP`, or a :class:`Test` of a field that leads to one of two decisions.
+decision: :data:`KEEP`, :data:`DROP`, or a :class:`Test` of a field or :class:`HasAttribute`, which lead to one of two
+decisions.
 """
 
 from __future__ import annotations
@@ -14,15 +15,14 @@ from struct import pack
 
 from l3agent.dataplane.netlink.message import HEADER
 
-# Load from an offset of the message or behind the index register, copy to the index register, compare, test bits,
-# return the length to keep.
+# Load from an offset of the message, load a number, load the index register, compare, test bits, return the
+# length to keep.
 _LOAD = {4: 0x20, 2: 0x28, 1: 0x30}
-_LOAD_BYTE_BEHIND, _LOAD_NUMBER, _LOAD_INDEX, _COPY_TO_INDEX = 0x50, 0x00, 0x01, 0x07
+_LOAD_NUMBER, _LOAD_INDEX = 0x00, 0x01
 _EQUAL, _BITS, _RETURN = 0x15, 0x45, 0x06
 #: SKF_AD_OFF + SKF_AD_NLATTR: the offset of the attribute whose type is in the index register, 0 if there is none; the
 #: offset of the first attribute is in the accumulator.
 _FIND_ATTRIBUTE = (-0x1000 + 12) & 0xFFFFFFFF
-_ATTRIBUTE_HEADER = 4
 _ALL = 0xFFFFFFFF
 _TYPE_AT, _PORT_AT = 4, 12
 
@@ -46,8 +46,6 @@ class Test:
     :param then: the decision if the field equals the value, or if it has one of its bits.
     :param size: bytes of the field, in host byte order.
     :param bits: test the bits of the value.
-    :param attribute: the field is a byte, the value of the first attribute of this type; ``at`` is the offset of the
-        first attribute. A message without the attribute does not equal.
     """
 
     at: int
@@ -56,10 +54,24 @@ class Test:
     otherwise: Filter = DROP
     size: int = 1
     bits: bool = False
-    attribute: int | None = None
 
 
-Filter = FilterVerdict | Test
+@dataclass(frozen=True, slots=True)
+class HasAttribute:
+    """A test for an attribute.
+
+    :param at: offset of the first attribute in the body.
+    :param type: type of the attribute.
+    :param then: the decision if the message has the attribute.
+    """
+
+    at: int
+    type: int
+    then: Filter
+    otherwise: Filter = DROP
+
+
+Filter = FilterVerdict | Test | HasAttribute
 _Instruction = tuple[int, int, int, int]
 
 
@@ -89,17 +101,12 @@ def _code(decision: Filter) -> list[_Instruction]:
         return _ends(decision)
     then, otherwise = _code(decision.then), _code(decision.otherwise)
     at = HEADER.size + decision.at
-    if decision.attribute is None:
-        compare = _BITS if decision.bits else _EQUAL
-        value = _host_order(decision.size, decision.value)
-        return [(_LOAD[decision.size], 0, 0, at), *_branch(compare, value, then, otherwise)]
-    value_of_attribute = [
-        (_COPY_TO_INDEX, 0, 0, 0),
-        (_LOAD_BYTE_BEHIND, 0, 0, _ATTRIBUTE_HEADER),
-        *_branch(_EQUAL, decision.value, then, otherwise),
-    ]
-    find = [(_LOAD_NUMBER, 0, 0, at), (_LOAD_INDEX, 0, 0, decision.attribute), (_LOAD[4], 0, 0, _FIND_ATTRIBUTE)]
-    return [*find, *_branch(_EQUAL, 0, otherwise, value_of_attribute)]
+    if isinstance(decision, HasAttribute):
+        find = [(_LOAD_NUMBER, 0, 0, at), (_LOAD_INDEX, 0, 0, decision.type), (_LOAD[4], 0, 0, _FIND_ATTRIBUTE)]
+        return [*find, *_branch(_EQUAL, 0, otherwise, then)]
+    compare = _BITS if decision.bits else _EQUAL
+    value = _host_order(decision.size, decision.value)
+    return [(_LOAD[decision.size], 0, 0, at), *_branch(compare, value, then, otherwise)]
 
 
 def _branch(compare: int, value: int, then: list[_Instruction], otherwise: list[_Instruction]) -> list[_Instruction]:

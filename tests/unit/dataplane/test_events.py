@@ -33,14 +33,10 @@ def keeps(program: bytes, data: bytes) -> bool:
                 value = found[0] if found else 0
             case 0x20 | 0x28 | 0x30:
                 value = int.from_bytes(data[number : number + {0x20: 4, 0x28: 2, 0x30: 1}[code]], "big")
-            case 0x50:
-                value = data[index + number]
             case 0x00:
                 value = number
             case 0x01:
                 index = number
-            case 0x07:
-                index = value
             case 0x15:
                 at += if_so if value == number else if_not
             case 0x45:

@@ -42,6 +42,13 @@ def in_state(message: bytes, state: int, protocol: int | None = 201) -> bytes:
     return bytes(made)
 
 
+def of_a_bridge(message: bytes) -> bytes:
+    """Return a notification about the forwarding database of a bridge (AF_BRIDGE)."""
+    made = bytearray(message)
+    made[16] = 7
+    return bytes(made)
+
+
 @pytest.mark.parametrize("address", RECORDED)
 def test_a_neighbour_is_encoded_as_by_iproute2(address: Any) -> None:
     recorded = bytes.fromhex(RECORDED[address])
@@ -64,16 +71,23 @@ def test_a_dump_has_our_permanent_neighbours() -> None:
     assert dump.parse(ours, {}) == frozenset()
 
 
-def test_the_kernel_delivers_no_notifications_of_dynamic_neighbours() -> None:
+def test_the_kernel_delivers_no_notifications_of_learned_neighbours_and_of_bridges() -> None:
     program = route_filter(1)
     for message in (
         in_state(MADE, REACHABLE, None),
         in_state(MADE, FAILED, None),
-        in_state(MADE, FAILED, 4),
         MADE[:20],
+        of_a_bridge(MADE),
+        of_a_bridge(in_state(MADE, 0x80, None)),
     ):
         assert not keeps(program, message)
-    for message in (MADE, in_state(MADE, 0x80, None), in_state(MADE, 0x80, 4), in_state(MADE, FAILED)):
+    for message in (
+        MADE,
+        in_state(MADE, 0x80, None),
+        in_state(MADE, 0x80, 4),
+        in_state(MADE, FAILED),
+        in_state(MADE, REACHABLE, 4),
+    ):
         assert keeps(program, message)
         removal = bytearray(message)
         pack_into("=H", removal, 4, neighbours.DELNEIGH)
@@ -97,6 +111,7 @@ def test_an_event_is_compared_with_the_desired_neighbours() -> None:
     removal = bytearray(in_state(MADE, FAILED))
     pack_into("=H", removal, 4, neighbours.DELNEIGH)
     foreign_instead, foreign = in_state(MADE, 0x80, 4), in_state(other, 0x80, 4)
+    passing_instead = in_state(MADE, REACHABLE, 4)
     expected = {
         MADE: True,
         other_mac: False,
@@ -105,6 +120,7 @@ def test_an_event_is_compared_with_the_desired_neighbours() -> None:
         bytes(removal): False,
         in_state(MADE, FAILED): False,
         foreign_instead: False,
+        passing_instead: False,
         foreign: True,
     }
     events = list(route_events(b"".join(expected)))
