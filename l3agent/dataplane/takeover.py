@@ -9,8 +9,9 @@ Our table does not replace the rules of Neutron that redirect tenants to the met
 proxy. A router with chains of an extension that this agent does not have stays unchanged.
 
 At the hand-back both sets of rules overlap: our table stays until Neutron's rules are complete, and goes in one batch
-then. Until then both have the same effect, and the first to translate a flow determines its NAT. Neutron adds its rules
-table by table: until the rules that set the mark of address scopes are complete, our table sets it.
+then, as does the table of the counters. Until then both have the same effect, and the first to translate a flow
+determines its NAT. Neutron adds its rules table by table: until the rules that set the mark of address scopes are
+complete, our table sets it.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from ipaddress import IPv4Address
 from l3agent.dataplane.kernel import syscalls
 from l3agent.dataplane.kernel.namespaces import Kernel
 from l3agent.dataplane.kernel.sockets import NetlinkSocket
-from l3agent.dataplane.netlink import iptables, rtnl, ruleset, tables
+from l3agent.dataplane.netlink import iptables, nft, rtnl, ruleset, tables
 from l3agent.dataplane.netlink.iptables import Chain, Rule
 from l3agent.dataplane.plan.kinds.neutron import NeutronRules
 from l3agent.dataplane.plan.kinds.sysctl import Sysctl
@@ -54,7 +55,7 @@ _KERNEL_DEFAULTS = [Sysctl("net/ipv6/conf/default/addr_gen_mode", "0")]
 
 
 def hand_back(kernel: Kernel, name: str) -> str | None:
-    """Remove our table from a router when Neutron's rules are in; return why not, or None when it is done."""
+    """Remove our tables from a router when Neutron's rules are in; return why not, or None when it is done."""
     try:
         return _hand_back(kernel, name)
     except ApplyError as exc:
@@ -71,7 +72,9 @@ def _hand_back(kernel: Kernel, name: str) -> str | None:
     devices = {info.name for info in links if info.name.startswith(EXTERNAL_DEVICES + INTERNAL_DEVICES)}
     if not _has_neutron_rules(handle.netfilter, devices):
         return "the rules of neutron-l3-agent are incomplete; ours stay"
-    handle.netfilter.nft_batch([ruleset.delete_table(tables.ROUTER)])
+    found = nft.identities(handle.netfilter.dump(nft.dump_tables()))
+    ours = [table for table in tables.DECLARED if table.id.identity in found]
+    handle.netfilter.nft_batch([ruleset.delete_table(table) for table in ours])
     return None
 
 

@@ -185,10 +185,17 @@ def test_a_router_is_handed_back_and_taken_over_again_and_nothing_is_lost(world:
         assert "l3agent" not in sandbox.run(["nft", "list", "tables"], netns=name)
         assert rules(sandbox, router) == before
         assert sandbox.run(["cat", "/proc/sys/net/ipv6/conf/default/addr_gen_mode"], netns=name) == "0\n"
+        with (folder / "dataplane.conf").open("a") as options:
+            options.write("count_traffic = True\n")
         world.machine.start()
         world.take_over()
         steady.goes_on()
         nothing_is_lost(steady)
+    assert "table ip l3agent-traffic" in sandbox.run(["nft", "list", "tables"], netns=name)
+    world.machine.stop()
+    put_rules(sandbox, router)
+    assert release(sandbox, conf, 30).returncode == 0
+    assert "l3agent" not in sandbox.run(["nft", "list", "tables"], netns=name)
 
 
 def release(sandbox: Sandbox, conf: str, timeout: int) -> subprocess.CompletedProcess[str]:
