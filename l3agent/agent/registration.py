@@ -111,5 +111,5 @@ def _counts(routers: Iterable[RouterInfo]) -> dict[str, int]:
         "routers": len(states),
         "ex_gw_ports": sum(state.gateway is not None for state in states),
         "interfaces": sum(len(one.ports) for state in states for one in state.namespaces),
-        "floating_ips": sum(len(state.floating_ips) for state in states),
+        "floating_ips": sum(len(one.floating_ips) for state in states for one in state.namespaces),
     }

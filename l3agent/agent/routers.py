@@ -231,7 +231,8 @@ class Routers:
         former = info.state
         info.retain_floating_ips(named)
         if info.state is not None and info.state != former:
-            kept = {fip_id for fip_id, pair in named.items() if pair in info.state.floating_ips}
+            served = info.state.floating_ips
+            kept = {fip_id for fip_id, pair in named.items() if pair in served}
             self._state_cache.retain_floating_ips(info.id, kept)
 
     def _reconcile(self, router_id: str, state: RouterState | None, timings: dict[str, float]) -> Report:

@@ -103,9 +103,11 @@ class RouterEntries:
         self.addresses: list[tuple[str, Interface]] = [
             (entry["device"], ip_interface(entry["interface"])) for entry in _of_kind(found, "address")
         ]
+        # Of the main table: those of other tables have the field.
         self._routes = [
             _RouteHop(ip_network(entry["destination"]), hop["device"], ip_address(hop["via"]) if hop["via"] else None)
             for entry in _of_kind(found, "route")
+            if "table" not in entry
             for hop in entry["hops"]
         ]
         self._routes += [

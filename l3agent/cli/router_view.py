@@ -31,7 +31,7 @@ def router_lines(router: Mapping[str, Any], screen: Screen) -> Iterator[str]:
     yield from _section("interfaces", _links(actual), ("DEVICE", "MAC", "MTU", "STATE", "TAP", "BRIDGE"), screen)
     addresses = [(one["device"], one["interface"]) for one in actual if one["kind"] == "address"]
     yield from _section("addresses", addresses, ("DEVICE", "ADDRESS"), screen)
-    yield from _section("routes", _routes(actual), ("DESTINATION", "VIA", "DEVICE"), screen)
+    yield from _section("routes", _routes(actual), ("DESTINATION", "VIA", "DEVICE", "TABLE"), screen)
     yield from _section("translation", _translations(actual), ("KIND", "WHAT", "ADDRESS"), screen)
     settings = [(one["path"].replace("/", "."), one["value"]) for one in actual if one["kind"] == "sysctl"]
     yield from _section("settings", settings, ("SYSCTL", "VALUE"), screen)
@@ -87,15 +87,29 @@ def describe_entry(entry: Mapping[str, Any]) -> str:
             faults = {"not forwarding": not entry["forwarding"], "arp_ignore too high": not entry["arp_ignore"]}
             return f"settings of {entry['device']}{_list_faults(faults)}"
         case "route":
-            return f"route {entry['destination']} " + ", ".join(_hop(hop) for hop in entry["hops"])
+            return f"route {entry['destination']} {', '.join(map(_hop, entry['hops']))}{_table(entry)}"
+        case "rule":
+            device = f" iif {entry['device']}" if entry["device"] else ""
+            return (
+                f"rule {entry['priority']} IPv{entry['version']} from {entry['source'] or 'all'}{device}{_table(entry)}"
+            )
+        case "neighbour":
+            return f"neighbour {entry['address']} at {entry['mac']} on {entry['device']}"
         case "table":
             return f"table {entry['name']}" + ("" if entry["is_intact"] else ", changed by another program")
         case "element":
             value = "" if entry["value"] is None else f": {entry['value']}"
             table = "" if entry["table"] == "l3agent" else f"{entry['table']} "
             return f"{table}{entry['name']} {{ {entry['key']}{value} }}"
-        case _:
+        case "pending_flush":
             return f"flows of {entry['cause']} {entry['original']} {entry['translated']} to be dropped"
+        case kind:
+            return " ".join([kind, *(f"{name} {value}" for name, value in entry.items() if name != "kind")])
+
+
+def _table(entry: Mapping[str, Any]) -> str:
+    """Return the routing table of an entry as a suffix; empty for the main table."""
+    return f" table {entry['table']}" if "table" in entry else ""
 
 
 def _list_faults(faults: Mapping[str, bool]) -> str:
@@ -136,7 +150,7 @@ def _links(entries: Entries) -> list[tuple[str, ...]]:
 
 def _routes(entries: Entries) -> list[tuple[str, ...]]:
     return [
-        (one["destination"], hop["via"] or "on link", hop["device"])
+        (one["destination"], hop["via"] or "on link", hop["device"], str(one.get("table", "main")))
         for one in entries
         if one["kind"] == "route"
         for hop in one["hops"]

@@ -14,7 +14,7 @@ from l3agent.agent.router_info import RouterInfo
 from l3agent.agent.view import AgentView
 from l3agent.exceptions import ApplyError, L3AgentError
 from l3agent.model.router_keys import merge_counters, merge_inspections, merge_reports, requests
-from l3agent.model.states import Report, RouterState
+from l3agent.model.states import MAIN_TABLE, Report, RouterState
 from l3agent.model.unserved import FEATURES
 
 #: Operations of the last update shown per router; all operations of a thousand new routers would be 4 MB.
@@ -218,6 +218,7 @@ def describe_topology(info: RouterInfo) -> dict[str, Any]:
 
 
 def _extra_routes(state: RouterState) -> list[str]:
-    """Return the destinations of routes with a next hop, without default routes."""
-    by_hop = (one.destination for one in state.routes if any(hop.via for hop in one.hops))
+    """Return the destinations of routes of the main table with a next hop, without default routes."""
+    routes = (one for one in state.routes if one.table == MAIN_TABLE)
+    by_hop = (one.destination for one in routes if any(hop.via for hop in one.hops))
     return sorted(str(one) for one in by_hop if one.prefixlen)

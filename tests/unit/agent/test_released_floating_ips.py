@@ -9,6 +9,7 @@ import eventlet
 import pytest
 
 from l3agent.exceptions import ApplyError
+from l3agent.model.states import RouterState
 from l3agent.testing import FakeDataplane, FakePlugin, running, wait_until
 from tests.support.agents import MakeAgent, OpenAgent, ServiceOf
 from tests.support.payloads import a_floating_ip, a_router
@@ -170,3 +171,24 @@ def test_a_floating_ip_that_leaves_is_not_named_and_the_server_sets_it_down(
     wait_idle(served)
     assert reports(plugin) == [(R1, {f"fip{number}": "ACTIVE" for number in stays})]
     assert plugin.fip_statuses == {"fip101": "ACTIVE" if stays else "DOWN", "fip102": "DOWN"}
+
+
+def test_a_rejected_payload_computes_the_floating_ips_of_the_router_once(
+    served: OpenAgent, plugin: FakePlugin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once per floating IP takes a minute for 10,000 of them, in which no other greenthread runs."""
+    numbers = range(101, 131)
+    serve(plugin, a_router(id=R1, _floatingips=fips(*numbers)))
+    served.routers_updated(None, [R1])
+    wait_until(lambda: len(plugin.fip_statuses) == len(numbers))
+    wait_idle(served)
+    computed = []
+    compute = RouterState.__dict__["floating_ips"].fget
+    monkeypatch.setattr(
+        RouterState, "floating_ips", property(lambda state: computed.append(state.id) or compute(state))
+    )
+    serve(plugin, a_router(id=R1, _floatingips=fips(*numbers[1:]), _interfaces={}))
+    served.routers_updated(None, [R1])
+    wait_until(lambda: served.routers.info[R1].error is not None)
+    wait_idle(served)
+    assert 0 < computed.count(R1) < len(numbers) / 2

@@ -46,6 +46,11 @@ def without(kind: str, match: str = "") -> list[dict[str, Any]]:
     return [one for one in router() if one["kind"] != kind or match not in str(one)]
 
 
+def test_a_route_of_another_table_is_not_followed() -> None:
+    found = changed("route", "172.30.0.0/24", table=1000)
+    assert of(router(), "10.0.0.6", "172.30.0.9").devices != of(found, "10.0.0.6", "172.30.0.9").devices
+
+
 def test_a_router_that_is_not_there_drops_everything() -> None:
     path = of([], "10.0.0.6", OUTSIDE)
     assert (path.verdict, "no namespace" in path.reason) == ("dropped", True)

@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import inspect
+from dataclasses import replace
 from ipaddress import IPv4Address, ip_interface, ip_network
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -16,11 +19,14 @@ from l3agent.dataplane.plan.drivers import load_driver
 from l3agent.dataplane.plan.kinds.address import DeviceAddress
 from l3agent.dataplane.plan.kinds.base import Entry
 from l3agent.dataplane.plan.kinds.element import Element
+from l3agent.dataplane.plan.kinds.neighbour import KernelNeighbour
 from l3agent.dataplane.plan.kinds.neutron import NeutronRoute, NeutronRules
 from l3agent.dataplane.plan.kinds.pending_flush import PendingFlush
 from l3agent.dataplane.plan.kinds.route import KernelRoute
+from l3agent.dataplane.plan.kinds.rule import KernelRule
 from l3agent.dataplane.plan.kinds.stray_tap import StrayTap
 from l3agent.dataplane.plan.kinds.table import Table
+from l3agent.dataplane.plan.order import KINDS
 from l3agent.dataplane.plan.render import entries
 from l3agent.model.states import NamespaceState, NextHop
 from tests.support.strategies import router_states
@@ -75,3 +81,40 @@ def test_every_entry_has_a_line_of_its_own(state: NamespaceState, driver: str) -
     values = entries_to_json({*found, *others})
     assert len({describe_entry(one) for one in values}) == len(values)
     assert differences(values, values) == []
+
+
+RULE = KernelRule(4, 100, 1000, ip_network("10.0.0.0/24"), "qr-1")
+
+
+@pytest.mark.parametrize(
+    ("entry", "text"),
+    [
+        (RULE, "rule 100 IPv4 from 10.0.0.0/24 iif qr-1 table 1000"),
+        (KernelRule(6, 101, 1000, None, "qr-1"), "rule 101 IPv6 from all iif qr-1 table 1000"),
+        (
+            KernelNeighbour("qr-1", IPv4Address("10.0.0.5"), "fa:16:3e:00:00:05"),
+            "neighbour 10.0.0.5 at fa:16:3e:00:00:05 on qr-1",
+        ),
+        (replace(ROUTE, table=1000), "route 0.0.0.0/0 via 203.0.113.1 dev qg-1 table 1000"),
+    ],
+)
+def test_rules_neighbours_and_routes_of_other_tables_are_described(entry: Entry, text: str) -> None:
+    (found,) = entries_to_json({entry})
+    assert describe_entry(found) == text
+
+
+def test_each_kind_has_a_description_of_its_own() -> None:
+    """A kind without one gets its fields: an entry must not end ``show``."""
+    source = inspect.getsource(describe_entry)
+    assert [kind.kind for kind in KINDS if f'case "{kind.kind}":' not in source] == []
+    assert describe_entry({"kind": "tunnel", "name": "vti1"}) == "tunnel name vti1"
+
+
+def test_routes_of_other_tables_are_differences_and_name_their_table() -> None:
+    lines = list(router_lines(router({ROUTE}, {ROUTE, replace(ROUTE, table=1000)}), Screen()))
+    assert "+ route 0.0.0.0/0 via 203.0.113.1 dev qg-1 table 1000" in lines
+    (head,) = (number for number, line in enumerate(lines) if line == "routes")
+    assert {tuple(line.split()) for line in lines[head + 2 : head + 4]} == {
+        ("0.0.0.0/0", "203.0.113.1", "qg-1", "main"),
+        ("0.0.0.0/0", "203.0.113.1", "qg-1", "1000"),
+    }
