@@ -122,12 +122,15 @@ def _invalid(state: NamespaceState, value: Addable) -> str | None:
     if isinstance(value, PortAddress) and (reason := _invalid_address(state.all_ports(), value)) is not None:
         return reason
     # The data plane refuses a state as a whole if one value is invalid: the same check, on this value alone.
-    alone = NamespaceState(state.kind, state.id, ports=state.ports, gateway=state.gateway)
+    alone = _add(NamespaceState(state.kind, state.id, ports=state.ports, gateway=state.gateway), value)
     try:
-        unpack_namespace(state.kind, state.id, pack_namespace(_add(alone, value)))
+        decoded = unpack_namespace(state.kind, state.id, pack_namespace(alone))
     except InvalidState as error:
         return str(error)
-    return None
+    except (ValueError, TypeError, KeyError) as error:
+        return f"it has no wire form: {error}"
+    # Another value with the same form may be present; the data plane refuses duplicates.
+    return None if decoded == alone else "its form is not canonical"
 
 
 def _invalid_address(ports: Iterable[Port], value: PortAddress) -> str | None:

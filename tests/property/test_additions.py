@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from ipaddress import IPv4Address, IPv6Address
+
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -10,6 +12,9 @@ from l3agent.model.additions import Addition, PortAddress, merge_additions
 from l3agent.model.states import FloatingIP, Interface, NamespaceState, Neighbour, RouterState
 from l3agent.model.wire import pack_state, unpack_state
 from tests.support.strategies import interfaces4, interfaces6, ipv4, macs, policy_rules, router_states, routes
+
+#: Some have no wire form, and some have one that decodes to another value.
+any_macs = macs | macs.map(str.upper) | st.just("not-a-mac")
 
 
 @st.composite
@@ -22,10 +27,15 @@ def routers_with_additions(draw: st.DrawFn) -> tuple[RouterState, list[Addition]
     present = [*namespace.routes, *namespace.floating_ips, *map(PortAddress, devices, _interfaces(namespace))]
     values = st.sampled_from(present) if present else st.nothing()
     values |= routes(devices) | policy_rules([*devices, "lo"]) | st.builds(FloatingIP, addresses, addresses)
-    values |= st.builds(Neighbour, st.sampled_from([*devices, "lo"]), addresses, macs)
+    neighbours = addresses | addresses.map(_mapped) | interfaces6.map(lambda one: one.ip)
+    values |= st.builds(Neighbour, st.sampled_from([*devices, "lo"]), neighbours, any_macs)
     values |= st.builds(PortAddress, st.sampled_from([*devices, "lo"]), interfaces4 | interfaces6)
     additions = st.builds(Addition, st.sampled_from(["a", "b", "c"]), st.sampled_from(["router", "host"]), values)
     return RouterState(namespace.id, (namespace,), ("a warning",)), draw(st.lists(additions, max_size=8))
+
+
+def _mapped(address: IPv4Address) -> IPv6Address:
+    return IPv6Address(f"::ffff:{address}")
 
 
 def _interfaces(namespace: NamespaceState) -> list[Interface]:
