@@ -28,7 +28,7 @@ class RouterInfo:
     """A router of this node, from its first update to its removal.
 
     :param state: the last valid desired state; None before the first.
-    :param former_keys: keys of former states that the kernel may still have; they are removed with the next request.
+    :param former_keys: keys that the kernel may have; a request removes the keys that ``state`` does not have.
     :param sequence: sequence number of the payload of ``state`` (see the queue).
     :param floating_ips: last status by id of the floating IP, received from or reported to the server; "" if unknown.
     :param has_lost_floating_ips: True if floating IPs left since the last report; a report of the others makes the

@@ -32,7 +32,7 @@ from l3agent.exceptions import (
     TransientError,
 )
 from l3agent.model.desired import desired_state, floating_ips_by_id
-from l3agent.model.router_keys import merge_reports, requests, router_keys
+from l3agent.model.router_keys import keyed_states, merge_reports, router_keys
 from l3agent.model.states import FloatingIP, Key, Report, RouterState, State
 
 LOG = logging.getLogger(__name__)
@@ -239,7 +239,7 @@ class Routers:
         """Send all keys of a router to the data plane; record and raise a failure."""
         self.in_kernel_work[eventlet.getcurrent()] = router_id
         try:
-            reports = self._dataplane.reconcile(requests(router_id, state, self.keys(router_id)))
+            reports = self._dataplane.reconcile(keyed_states(router_id, state, self.keys(router_id)))
             report = merge_reports(router_id, reports)
             if report.error:
                 raise ApplyError(report.error)

@@ -44,7 +44,7 @@ NAMESPACES: Mapping[NamespaceKind, NamespaceNames] = {
 }
 #: Kinds of namespaces that a router has; the id of each is that of the router.
 ROUTER_KINDS: tuple[NamespaceKind, ...] = ("router",)
-#: Prefixes of all devices in namespaces of ours.
+#: Prefixes of all devices in managed namespaces.
 DEVICE_PREFIXES = tuple(
     name for names in NAMESPACES.values() for name in (names.internal, names.external) if name is not None
 )
@@ -61,7 +61,7 @@ def namespace_name(kind: Kind, state_id: str) -> str:
 
 
 def parse_namespace(name: str) -> tuple[NamespaceKind, str] | None:
-    """Return kind and id of the state that a namespace belongs to; None if its name is not one of ours."""
+    """Return kind and id of the state that a namespace belongs to; None if its name has another form."""
     for kind, names in NAMESPACES.items():
         if name.startswith(names.prefix):
             return kind, name.removeprefix(names.prefix)

@@ -14,7 +14,7 @@ from l3agent.model.names import ROUTER_KINDS
 from l3agent.model.states import Key, NamespaceState, Report, RouterState
 
 #: A state and its key; None removes what has the key.
-Request = tuple[Key, NamespaceState | None]
+KeyedState = tuple[Key, NamespaceState | None]
 
 
 def router_keys(router_id: str, state: RouterState | None, former: Iterable[Key] = ()) -> tuple[Key, ...]:
@@ -28,7 +28,7 @@ def router_keys(router_id: str, state: RouterState | None, former: Iterable[Key]
     return tuple(dict.fromkeys((*own, *former, *((kind, router_id) for kind in ROUTER_KINDS))))
 
 
-def requests(router_id: str, state: RouterState | None, former: Iterable[Key] = ()) -> list[Request]:
+def keyed_states(router_id: str, state: RouterState | None, former: Iterable[Key] = ()) -> list[KeyedState]:
     """Return what the data plane is sent for a router: the removal of absent keys, then the states in order.
 
     Removals are sent in reverse order, and first: an address may move from one namespace to another.
@@ -41,7 +41,11 @@ def requests(router_id: str, state: RouterState | None, former: Iterable[Key] = 
 
 
 def merge_reports(router_id: str, reports: Sequence[Report]) -> Report:
-    """Return the report of a router: the first error, the operations in order, the sums of counts and timings."""
+    """Return the report of a router: the first error, the operations in order, the sums of counts and timings.
+
+    If a router has several reports, the error names the kind of its namespace.
+    """
+    errors = (one.error if len(reports) == 1 else f"{one.kind}: {one.error}" for one in reports if one.error)
     timings: dict[str, float] = {}
     for report in reports:
         for phase, seconds in report.timings.items():
@@ -50,7 +54,7 @@ def merge_reports(router_id: str, reports: Sequence[Report]) -> Report:
         "router",
         router_id,
         operations=tuple(operation for report in reports for operation in report.operations),
-        error=next((report.error for report in reports if report.error), None),
+        error=next(errors, None),
         timings=timings,
         count=sum(report.count for report in reports),
     )

@@ -9,7 +9,7 @@ one key at a time::
                                     +-- NamespaceState   one per namespace, in order; e.g. ("router", id)
                                     +-- NamespaceState   ...
                                           |
-                                          v  router_keys.requests()
+                                          v  router_keys.keyed_states()
                      [(key, state), (key, None), ...]    one request
                                           |
                                           v              the data plane: observe, diff, apply per key

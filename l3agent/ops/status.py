@@ -13,7 +13,7 @@ from l3agent.agent.dataplane_client import DataplaneClient
 from l3agent.agent.router_info import RouterInfo
 from l3agent.agent.view import AgentView
 from l3agent.exceptions import ApplyError, L3AgentError
-from l3agent.model.router_keys import merge_counters, merge_inspections, merge_reports, requests
+from l3agent.model.router_keys import keyed_states, merge_counters, merge_inspections, merge_reports
 from l3agent.model.states import MAIN_TABLE, Report, RouterState
 from l3agent.model.unserved import FEATURES
 
@@ -89,7 +89,7 @@ def show(agent: AgentView, dataplane: DataplaneClient, router_id: str) -> dict[s
     :raises L3AgentError: the router is not on this node.
     """
     info = _find_router(agent, router_id)
-    states = requests(info.id, info.state, agent.router_keys(info.id))
+    states = keyed_states(info.id, info.state, agent.router_keys(info.id))
     found = merge_inspections([dataplane.inspect(key, state) for key, state in states])
     plan = plans(agent, dataplane, router_id) if info.state else {"plans": {}}
     warnings = _warnings(info, None)
@@ -130,7 +130,7 @@ def topology(agent: AgentView, hosts: Iterable[Mapping[str, Any]], names: Mappin
 
 def _plan_reports(agent: AgentView, dataplane: DataplaneClient, infos: Iterable[RouterInfo]) -> list[Report]:
     """Return one report of a dry run for each router; all keys of all routers are in one request."""
-    by_router = {info.id: requests(info.id, info.state, agent.router_keys(info.id)) for info in infos}
+    by_router = {info.id: keyed_states(info.id, info.state, agent.router_keys(info.id)) for info in infos}
     states = [one for several in by_router.values() for one in several]
     reports = iter(dataplane.reconcile(states, dry_run=True) if states else ())
     return [merge_reports(one, list(islice(reports, len(several)))) for one, several in by_router.items()]

@@ -4,10 +4,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from l3agent.model.router_keys import (
+    keyed_states,
     merge_counters,
     merge_inspections,
     merge_reports,
-    requests,
     router_ids,
     router_keys,
 )
@@ -20,32 +20,32 @@ BOTH = RouterState(ID, (FIRST, SECOND))
 
 
 def test_a_router_is_sent_in_the_order_of_its_namespaces() -> None:
-    assert requests(ID, BOTH) == [(FIRST.key, FIRST), (SECOND.key, SECOND)]
+    assert keyed_states(ID, BOTH) == [(FIRST.key, FIRST), (SECOND.key, SECOND)]
     swapped = replace(BOTH, namespaces=(SECOND, FIRST))
-    assert requests(ID, swapped) == [(SECOND.key, SECOND), (FIRST.key, FIRST)]
+    assert keyed_states(ID, swapped) == [(SECOND.key, SECOND), (FIRST.key, FIRST)]
 
 
 def test_a_router_is_removed_in_reverse_order() -> None:
-    assert requests(ID, None, router_keys(ID, BOTH)) == [(SECOND.key, None), (FIRST.key, None)]
+    assert keyed_states(ID, None, router_keys(ID, BOTH)) == [(SECOND.key, None), (FIRST.key, None)]
 
 
 def test_a_router_of_which_nothing_is_known_is_removed_by_the_kinds_of_routers() -> None:
-    assert requests(ID, None) == [(("router", ID), None)]
+    assert keyed_states(ID, None) == [(("router", ID), None)]
 
 
 def test_namespaces_that_a_router_no_longer_has_are_removed_first() -> None:
     only_first, only_second = (replace(BOTH, namespaces=(one,)) for one in (FIRST, SECOND))
     former = router_keys(ID, BOTH)
-    assert requests(ID, only_first, former) == [(SECOND.key, None), (FIRST.key, FIRST)]
-    assert requests(ID, only_second, former) == [(FIRST.key, None), (SECOND.key, SECOND)]
+    assert keyed_states(ID, only_first, former) == [(SECOND.key, None), (FIRST.key, FIRST)]
+    assert keyed_states(ID, only_second, former) == [(FIRST.key, None), (SECOND.key, SECOND)]
     # Also if a former process has made it.
-    assert requests(ID, only_second) == [(FIRST.key, None), (SECOND.key, SECOND)]
+    assert keyed_states(ID, only_second) == [(FIRST.key, None), (SECOND.key, SECOND)]
 
 
 def test_a_router_with_one_namespace_is_one_request() -> None:
     state = RouterState(ID, (FIRST,))
-    assert requests(ID, state, router_keys(ID, state)) == [(FIRST.key, FIRST)]
-    assert requests(ID, state)[0][1] is FIRST
+    assert keyed_states(ID, state, router_keys(ID, state)) == [(FIRST.key, FIRST)]
+    assert keyed_states(ID, state)[0][1] is FIRST
 
 
 def test_reports_are_merged_in_order() -> None:
@@ -55,8 +55,10 @@ def test_reports_are_merged_in_order() -> None:
         Report("host", "third", (), "second error", {}, 1),
     ]
     timings = {"observe": 1.5, "plan": 2.0, "apply": 4.0}
-    assert merge_reports(ID, reports) == Report("router", ID, ("a", "b", "c"), "first error", timings, 12)
+    assert merge_reports(ID, reports) == Report("router", ID, ("a", "b", "c"), "host: first error", timings, 12)
     assert merge_reports(ID, reports[:1]) == reports[0]
+    # The only namespace of a router needs no name.
+    assert merge_reports(ID, reports[1:2]).error == "first error"
     assert merge_reports(ID, []) == Report("router", ID)
 
 
