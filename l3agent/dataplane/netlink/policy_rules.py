@@ -30,9 +30,12 @@ GROUPS = (8, 19)
 
 # FRA_*
 _SRC, _IIFNAME, _PRIORITY, _TABLE, _PROTOCOL = 2, 3, 6, 15, 21
-#: Attributes of rules that this project writes, and attributes that the kernel adds to each: FRA_SUPPRESS_IFGROUP and
-#: FRA_SUPPRESS_PREFIXLEN, both with the value "none", and FRA_PAD.
-_UNDERSTOOD = frozenset((_SRC, _IIFNAME, _PRIORITY, _TABLE, _PROTOCOL, 13, 14, 18))
+_SUPPRESS_IFGROUP, _SUPPRESS_PREFIXLEN, _PAD = 13, 14, 18
+_SUPPRESSORS = frozenset((_SUPPRESS_IFGROUP, _SUPPRESS_PREFIXLEN))
+#: Value of a suppressor that a rule does not have.
+_NONE = b"\xff\xff\xff\xff"
+#: Attributes of rules that this project writes, and attributes that the kernel adds.
+_UNDERSTOOD = frozenset((_SRC, _IIFNAME, _PRIORITY, _TABLE, _PROTOCOL, *_SUPPRESSORS, _PAD))
 #: FR_ACT_TO_TBL
 _TO_TABLE = 1
 #: Largest table number in the header of a message (linux/rtnetlink.h, rtm_table).
@@ -99,6 +102,8 @@ def parse_rules(data: bytes) -> Iterator[RuleInfo]:
         parts = attribute_map(data, start + _HEADER.size, end)
         ours = parts.get(_PROTOCOL) == bytes((ROUTE_PROTOCOL,)) and family in (AF_INET, AF_INET6)
         if not ours or to or tos or flags & ~_DETACHED or action != _TO_TABLE or not parts.keys() <= _UNDERSTOOD:
+            continue
+        if any(parts.get(one, _NONE) != _NONE for one in _SUPPRESSORS):
             continue
         source = ip_network((parts[_SRC], length), strict=False) if _SRC in parts else None
         device = parts[_IIFNAME].rstrip(b"\0").decode(errors="replace") if _IIFNAME in parts else None

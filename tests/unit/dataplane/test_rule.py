@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 from ipaddress import ip_network
+from types import SimpleNamespace
 from typing import Any, ClassVar, cast
 
 import pytest
 
+from l3agent.dataplane.ipv6 import log_missing
 from l3agent.dataplane.netlink import policy_rules
-from l3agent.dataplane.netlink.message import HEADER, attribute_map
+from l3agent.dataplane.netlink.message import HEADER, attribute_map, message, u32
 from l3agent.dataplane.netlink.policy_rules import RuleInfo
 from l3agent.dataplane.plan.commands import commands
 from l3agent.dataplane.plan.events import route_events, route_filter
@@ -56,6 +58,28 @@ def test_a_rule_of_another_program_is_left_out() -> None:
         other[at] = value
         assert list(policy_rules.parse_rules(bytes(other))) == []
     assert list(policy_rules.parse_rules(made[:40])) == []
+
+
+@pytest.mark.parametrize("suppressor", [13, 14])
+def test_a_rule_that_ignores_some_results_of_its_table_is_left_out(suppressor: int) -> None:
+    for value, expected in ((0xFFFFFFFF, [SOURCE]), (0, [])):
+        body = policy_rules.new_rule(SOURCE)[HEADER.size :]
+        dumped = message(policy_rules.NEWRULE, 0, body + u32(suppressor, value))
+        assert list(policy_rules.parse_rules(dumped)) == expected
+
+
+def test_the_removal_of_a_rule_without_source_or_device_may_remove_another() -> None:
+    for rule, expected in ((SOURCE, True), (DEVICE, True), (BOTH, False)):
+        removal, addition = (Operation(verb, KernelRule(*rule)) for verb in ("remove", "add"))
+        assert KernelRule.needs_reobserve([removal]) is expected
+        assert not KernelRule.needs_reobserve([addition])
+
+
+def test_only_a_rule_for_ipv6_sources_is_missed_on_a_node_without_ipv6(caplog: pytest.LogCaptureFixture) -> None:
+    for source, expected in ((None, 0), (BOTH.source, 1)):
+        handle = cast(Any, SimpleNamespace(has_ipv6=False, is_ipv6_logged=False))
+        log_missing(handle, ("router", "r"), frozenset({KernelRule(*BOTH._replace(source=source))}))
+        assert len(caplog.records) == expected
 
 
 class Place:

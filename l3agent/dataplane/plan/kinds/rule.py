@@ -69,6 +69,10 @@ class KernelRule(Entry):
         """Return True if the kernel refuses the entry in a namespace without IPv6."""
         return self.version == 6
 
+    def is_implied(self) -> bool:
+        """Return True if a state without any IPv6 address or route has the entry as well, where it needs IPv6."""
+        return self.source is None
+
     @classmethod
     def commands(cls, operation: Operation[KernelRule], namespace: str | None) -> list[str]:
         """Return the commands of an operator for an operation in a namespace."""
@@ -82,8 +86,8 @@ class KernelRule(Entry):
 
     @classmethod
     def needs_reobserve(cls, operations: Sequence[Operation[KernelRule]]) -> bool:
-        """Return True if the kernel may delete a rule of the same priority, table and device with a source instead."""
-        return any(one.verb == "remove" and one.entry.source is None for one in operations)
+        """Return True if the kernel may delete a rule with further properties instead: what is absent matches any."""
+        return any(one.verb == "remove" and None in (one.entry.source, one.entry.device) for one in operations)
 
     @classmethod
     def encode_additions(cls, operations: Sequence[Operation[KernelRule]], made: Batches, target: Inside) -> None:
