@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+from l3agent.dataplane.drift.last_desired import Entries, LastDesired
 from l3agent.dataplane.drift.node_index import NodeIndex
 from l3agent.dataplane.kernel.listener import EventsLost, Notice, PinRemoved
 from l3agent.dataplane.observe import Observed
 from l3agent.dataplane.ovsdb.ports import Changes, Ports, normalise
-from l3agent.dataplane.plan.kinds.base import Entry, NodeEntry, select
+from l3agent.dataplane.plan.kinds.base import NodeEntry, select
 from l3agent.dataplane.plan.kinds.bridge import Bridge
 from l3agent.dataplane.plan.kinds.link import Link, LinkEvent
 from l3agent.dataplane.plan.kinds.namespace import Namespace
@@ -23,8 +24,6 @@ from l3agent.dataplane.plan.kinds.switch_port import SwitchPort
 from l3agent.dataplane.plan.order import NODE_KINDS
 from l3agent.dataplane.plan.plan import Plan
 from l3agent.model.states import Key, NamespaceState, State
-
-Entries = frozenset[Entry]
 
 
 @dataclass(slots=True)
@@ -68,12 +67,11 @@ class AppliedStates:
     """
 
     def __init__(self, render: Callable[[Key, State], Entries]) -> None:
-        self._render = render
         self._locations: dict[Key, _Location] = {}
         self._by_nsid: dict[int, Key] = {}
         self._by_pin: dict[str, Key] = {}
         self.node = NodeIndex()
-        self._last: tuple[State, Entries] | None = None
+        self._last = LastDesired(render)
 
     def keys(self) -> list[Key]:
         """Return the keys of all applied states."""
@@ -100,7 +98,11 @@ class AppliedStates:
 
     def desired(self, key: Key) -> Entries:
         """Return what the kernel should hold for a state."""
-        return self._desired(key, self._locations[key])
+        return self._last.entries(key, self._locations[key].state)
+
+    def neighbours(self, key: Key) -> frozenset[Hashable]:
+        """Return the identities of the neighbours that the kernel should hold for a state."""
+        return self._last.neighbours(key, self._locations[key].state)
 
     def snapshot(self, key: Key) -> Snapshot | None:
         """Return the snapshot of a state, None if there is none or its namespace has no nsid for events."""
@@ -171,7 +173,7 @@ class AppliedStates:
         self.node.add(key, location.outside)
         for name, index in (*seen.bridges.items(), *seen.taps.items()):
             self.node.set_index(name, index)
-        self._last = state, desired
+        self._last.record(state, desired)
 
     def find_affected(self, notices: Iterable[Notice], plans: Iterable[Plan] = ()) -> set[Key]:
         """Return the keys whose kernel state may differ from the desired one after some events.
@@ -201,7 +203,7 @@ class AppliedStates:
     # ---- private ---------------------------------------------------------------------------------------------
 
     def _is_port_as_desired(self, ports: Ports, name: str, key: Key) -> bool:
-        desired = self._desired(key, self._locations[key])
+        desired = self.desired(key)
         wanted = next((one for one in select(desired, SwitchPort) if one.name == name), None)
         found = ports.port(name)
         if wanted is None or found is None:
@@ -252,11 +254,6 @@ class AppliedStates:
         else:
             node.set_index(event.name, event.index)
 
-    def _desired(self, key: Key, location: _Location) -> Entries:
-        if self._last is None or self._last[0] is not location.state:
-            self._last = location.state, self._render(key, location.state)
-        return self._last[1]
-
 
 @dataclass(frozen=True, slots=True)
 class _AppliedState:
@@ -279,6 +276,10 @@ class _AppliedState:
     def desired(self) -> Entries:
         """Return what the kernel should hold."""
         return self.states.desired(self.key)
+
+    def neighbours(self) -> frozenset[Hashable]:
+        """Return the identities of the desired neighbours."""
+        return self.states.neighbours(self.key)
 
 
 def _full_id(state: State, entry: NodeEntry) -> str | None:

@@ -3,18 +3,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import ip_address
 from struct import pack_into
+from types import SimpleNamespace
 from typing import Any, ClassVar, cast
 
 import pytest
 
+from l3agent.dataplane.drift.applied import AppliedStates
 from l3agent.dataplane.netlink import neighbours
 from l3agent.dataplane.netlink.message import HEADER, attribute_map
+from l3agent.dataplane.netlink.neighbours import NeighbourInfo
+from l3agent.dataplane.observe import Observed
 from l3agent.dataplane.plan.commands import commands
 from l3agent.dataplane.plan.events import route_events, route_filter
 from l3agent.dataplane.plan.kinds.base import Operation
 from l3agent.dataplane.plan.kinds.neighbour import KernelNeighbour, NeighbourEvent
+from l3agent.model.states import Neighbour
+from tests.unit.dataplane.test_diff import INNER, ROUTER, rendered
 from tests.unit.dataplane.test_events import keeps
 
 MAC = "fa:16:3e:00:00:07"
@@ -103,6 +110,9 @@ class Place:
     def desired(self) -> frozenset[Any]:
         return frozenset({KernelNeighbour("qr-a", IPV4, MAC)})
 
+    def neighbours(self) -> frozenset[Any]:
+        return frozenset({("qr-a", IPV4)})
+
 
 def test_an_event_is_compared_with_the_desired_neighbours() -> None:
     other_mac = neighbours.new_neighbour(3, IPV4, "02:00:00:00:00:01")
@@ -135,3 +145,25 @@ def test_commands_are_those_of_an_operator() -> None:
     ]
     assert commands(Operation("remove", entry), "ns") == ["ip -n ns neighbour delete 2001:db8::7 dev qr-a"]
     assert entry.as_json() == {"device": "qr-a", "address": "2001:db8::7", "mac": MAC}
+
+
+def test_events_of_many_neighbours_read_the_desired_ones_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Check the events of neighbours that the data plane itself removed, with desired ones left."""
+    base = int(ip_address("10.0.1.0"))
+    addresses = [ip_address(base + at) for at in range(200)]
+    staying = frozenset(Neighbour(INNER.device, one, MAC) for one in addresses[:100])
+    state = replace(ROUTER, neighbours=staying)
+    desired = rendered(state)
+    applied = AppliedStates(lambda key, state: desired)
+    handle = cast(Any, SimpleNamespace(name="ns", nsid=7, has_ipv6=True))
+    applied.record_applied(state.key, state, desired, Observed(handle=handle, devices={INNER.device: 3}))
+    identity, reads = KernelNeighbour.identity, []
+    monkeypatch.setattr(KernelNeighbour, "identity", lambda one: reads.append(one) or identity(one))
+    gone = [NeighbourEvent(True, NeighbourInfo(3, one, MAC, is_ours=True, is_permanent=False)) for one in addresses]
+    assert applied.find_affected((7, one) for one in gone[100:]) == set()
+    assert len(reads) == len(staying)
+    assert applied.find_affected([(7, gone[0])]) == {state.key}
+    # Another desired state has neighbours of its own.
+    fewer = replace(state, neighbours=frozenset())
+    applied.record_applied(state.key, fewer, rendered(fewer), Observed(handle=handle, devices={INNER.device: 3}))
+    assert applied.find_affected([(7, gone[0])]) == set()

@@ -32,11 +32,9 @@ class NeighbourEvent:
         device = location.devices.get(found.device)
         if device is None:
             return True
-        desired = location.desired()
         if found.is_ours and found.is_permanent and not self.is_removal:
-            return KernelNeighbour(device, found.address, found.mac) in desired
-        identity = device, found.address
-        return all(one.identity() != identity for one in select(desired, KernelNeighbour))
+            return KernelNeighbour(device, found.address, found.mac) in location.desired()
+        return (device, found.address) not in location.neighbours()
 
 
 def _decode(is_removal: bool, raw: bytes) -> Iterator[NeighbourEvent]:

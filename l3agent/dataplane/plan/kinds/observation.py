@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -40,6 +40,9 @@ class EventLocation(Protocol):
 
     def desired(self) -> frozenset[Entry]:
         """Return what the kernel should hold."""
+
+    def neighbours(self) -> frozenset[Hashable]:
+        """Return the identities of the neighbours in it."""
 
 
 class Event(Protocol):
