@@ -9,6 +9,7 @@ event.
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Iterable
 from functools import cache
 
@@ -138,15 +139,16 @@ def _read_in_rotation(wanted: frozenset[Sysctl]) -> tuple[Sysctl, ...]:
 
 def _are_settings_as_desired(infos: Iterable[rtnl.LinkInfo], desired: frozenset[Entry], *, has_ipv6: bool) -> bool:
     """Return True if the settings of all links of ours are as wanted; all else of links has events."""
+    wanted: defaultdict[str, set[Entry]] = defaultdict(set)
+    for one in (one for kind in LINK_KINDS for one in select(desired, kind)):
+        if has_ipv6 or not one.needs_ipv6():
+            for device in one.devices():
+                wanted[device].add(one)
     for info in infos:
         if info.index == rtnl.LOOPBACK and info.has_ipv6 != has_ipv6:
             return False
-        if not info.name.startswith(DEVICE_PREFIXES):
-            continue
-        for kind in LINK_KINDS:
-            wanted = {one for one in select(desired, kind) if info.name in one.devices()}
-            if not has_ipv6:
-                wanted = {one for one in wanted if not one.needs_ipv6()}
-            if wanted.symmetric_difference(kind.read_links([info], desired, has_ipv6=has_ipv6)):
+        if info.name.startswith(DEVICE_PREFIXES):
+            found = {one for kind in LINK_KINDS for one in kind.read_links([info], desired, has_ipv6=has_ipv6)}
+            if found != wanted[info.name]:
                 return False
     return True
