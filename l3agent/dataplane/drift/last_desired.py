@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The desired entries of one state, the last one that events were compared with: most events follow one of its own."""
+"""The desired entries of the state that the last event was compared with: an event most often follows one of its own."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Entries = frozenset[Entry]
 
 
 class LastDesired:
-    """The entries of the last state, and the identities of its neighbours once an event asks for them.
+    """The entries of the last state, and the identities of its neighbours once an event is compared with them.
 
     :param render: returns the desired entries of a state; called for another state than the last one.
     """
