@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 from l3agent.exceptions import InvalidState
 from l3agent.model.states import (
+    IPV6_MTU_MIN,
     MAIN_TABLE,
     FloatingIP,
     Interface,
@@ -121,6 +122,8 @@ def _invalid(state: NamespaceState, value: Addable) -> str | None:
         return "the namespace has no gateway port"
     if isinstance(value, PortAddress) and (reason := _invalid_address(state.all_ports(), value)) is not None:
         return reason
+    if (reason := _unserved_ipv6(state.all_ports(), value)) is not None:
+        return reason
     # The data plane refuses a state as a whole if one value is invalid: the same check, on this value alone.
     alone = _add(NamespaceState(state.kind, state.id, ports=state.ports, gateway=state.gateway), value)
     try:
@@ -140,6 +143,20 @@ def _invalid_address(ports: Iterable[Port], value: PortAddress) -> str | None:
     others = (one.network for port in ports if port.device != value.device for one in port.addresses)
     overlapped = next((one for one in others if one.version == network.version and one.overlaps(network)), None)
     return None if overlapped is None else f"it overlaps {overlapped} of another port"
+
+
+def _unserved_ipv6(ports: Iterable[Port], value: Addable) -> str | None:
+    """Return why the port of an IPv6 address, neighbour or next hop has no IPv6; the kernel refuses these there."""
+    devices: set[str] = set()
+    match value:
+        case PortAddress(device, interface) if interface.version == 6:
+            devices = {device}
+        case Neighbour(device, address) if address.version == 6:
+            devices = {device}
+        case Route(destination, hops) if destination.version == 6:
+            devices = {hop.device for hop in hops}
+    port = next((one for one in ports if one.device in devices and not one.has_ipv6), None)
+    return None if port is None else f"IPv6 needs an MTU of {IPV6_MTU_MIN}, the port has {port.mtu}"
 
 
 def _add(state: NamespaceState, value: Addable) -> NamespaceState:

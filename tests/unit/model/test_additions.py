@@ -157,3 +157,19 @@ def test_an_addition_for_a_namespace_that_the_router_lacks_is_ignored_and_named(
         f"extension one: neighbour 10.0.0.7 at {INNER.device} (02:00:00:00:00:01) skipped: "
         "the router has no host namespace"
     }
+
+
+@pytest.mark.parametrize(
+    "value", [address("2001:db8:9::1/64"), neighbour("2001:db8::7"), route("2001:db8:9::/48", "fe80::1")], ids=repr
+)
+def test_an_ipv6_addition_at_a_port_without_ipv6_costs_itself(value: Addable) -> None:
+    namespace = only_namespace(ROUTER)
+    small = replace(namespace, ports=frozenset({replace(INNER, mtu=1279)}))
+    router = replace(ROUTER, namespaces=(small,))
+    fine = Addition("one", "router", neighbour("10.0.0.77"))
+    state = merge_additions(router, [Addition("one", "router", value), fine])
+    assert replace(state, warnings=router.warnings) == merge_additions(router, [fine])
+    (warning,) = set(state.warnings) - set(router.warnings)
+    assert warning.endswith(" skipped: IPv6 needs an MTU of 1280, the port has 1279")
+    large = replace(ROUTER, namespaces=(replace(namespace, ports=frozenset({replace(INNER, mtu=1280)})),))
+    assert merge_additions(large, [Addition("one", "router", value)]).warnings == ROUTER.warnings
