@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The desired entries of the state that the last event was compared with: an event most often follows one of its own."""
+"""The desired entries of the state that the last event was compared with: events of one state come in bursts."""
 
 from __future__ import annotations
 
