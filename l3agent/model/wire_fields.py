@@ -88,9 +88,11 @@ def unpack_route(wire: list[Any], devices: Collection[str]) -> Route:
     """Return a route through devices of its state; the form of a route of the main table has no table."""
     packed, length, hops, *tables = wire
     destination = _unpack_network("route: destination", packed, length)
-    table = MAIN_TABLE
-    for table in tables:
+    table = tables[0] if tables else MAIN_TABLE
+    if tables:
         _check_table(f"route to {destination}", table)
+    if len(tables) > 1:
+        raise InvalidState(f"route to {destination}: tables", tables, "expected one")
     if not hops:
         raise InvalidState(f"route to {destination}: next hops", hops, "expected one or more")
     return Route(destination, frozenset(_unpack_hop(destination, device, via, devices) for device, via in hops), table)
@@ -115,6 +117,9 @@ def unpack_rule(wire: list[Any], devices: Collection[str]) -> PolicyRule:
             raise InvalidState(f"rule {priority}", wire, "expected a source or a device")
         return PolicyRule(priority, table, None, device)
     packed, length = source
+    if length == 0:
+        # The kernel keeps no such source, so that the rule would never be as desired.
+        raise InvalidState(f"rule {priority}: source", source, "expected a network, or none for all sources")
     return PolicyRule(priority, table, _unpack_network(f"rule {priority}: source", packed, length), device)
 
 
