@@ -30,6 +30,7 @@ from l3agent.dataplane.plan.kinds.table import Table
 from l3agent.dataplane.plan.order import KERNEL_MADE, position
 from l3agent.dataplane.plan.pending import added_mappings, drop_needless_journal, removed_mappings
 from l3agent.dataplane.plan.plan import Plan
+from l3agent.model.states import MAIN_TABLE
 
 
 def diff(desired: Iterable[Entry], observed: Iterable[Entry]) -> Plan:
@@ -124,7 +125,7 @@ def _without_replaced_routes(wanted: set[Entry], present: set[Entry]) -> set[Ent
     found = select(present, NeutronRoute)
     if not found:
         return present
-    ours = {route.destination for route in select(wanted, KernelRoute)}
+    ours = {route.destination for route in select(wanted, KernelRoute) if route.table == MAIN_TABLE}
     return present.difference(one for one in found if one.destination in ours)
 
 

@@ -19,7 +19,7 @@ from l3agent.dataplane.plan.kinds.bridge import Bridge
 from l3agent.dataplane.plan.kinds.element import Element
 from l3agent.dataplane.plan.kinds.link import Link
 from l3agent.dataplane.plan.kinds.namespace import Namespace
-from l3agent.dataplane.plan.kinds.neutron import NeutronRules
+from l3agent.dataplane.plan.kinds.neutron import NeutronRoute, NeutronRules
 from l3agent.dataplane.plan.kinds.pending_flush import PendingFlush
 from l3agent.dataplane.plan.kinds.route import KernelRoute
 from l3agent.dataplane.plan.kinds.stray_tap import StrayTap
@@ -189,3 +189,12 @@ def test_an_ipv6_default_route_of_another_table_leaves_router_advertisements_acc
     for route, expected in ((other, accepted), (main, [])):
         state = replace(ROUTER, routes=ROUTER.routes | {route})
         assert [one for one in rendered(state) if isinstance(one, AcceptRA)] == expected
+
+
+def test_only_a_route_of_the_main_table_replaces_one_of_neutron() -> None:
+    found = NeutronRoute(DEFAULT.destination)
+    for table, expected in ((16, [("remove", found)]), (254, [])):
+        route = replace(DEFAULT, table=table)
+        wanted = rendered(replace(ROUTER, routes=frozenset({route})))
+        plan = diff(wanted, rendered(replace(ROUTER, routes=frozenset())) | {found})
+        assert [(one.verb, one.entry) for one in plan.of(NeutronRoute)] == expected
