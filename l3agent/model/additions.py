@@ -2,13 +2,15 @@
 """Additions: what extensions add to the namespaces of a router, merged in one place. Pure functions.
 
 An addition claims the objects that it makes. An object has one owner: the router itself before any addition, then the
-first addition in the order of source, role and value. A later claim is skipped and named; all else is served.
+first addition. Addresses precede on-link routes, and these precede the rest, which may depend on them; within each,
+the order is that of source, role and value. A later claim is skipped and named, and so is an invalid value.
 """
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from ipaddress import IPv4Address
 
 from l3agent.exceptions import InvalidState
 from l3agent.model.states import (
@@ -19,10 +21,12 @@ from l3agent.model.states import (
     NamespaceKind,
     NamespaceState,
     Neighbour,
+    Network,
     PolicyRule,
     Port,
     Route,
     RouterState,
+    is_network_or_broadcast,
 )
 from l3agent.model.wire_namespace import pack_namespace, unpack_namespace
 
@@ -75,7 +79,7 @@ def merge_additions(state: RouterState, additions: Iterable[Addition]) -> Router
 def _merge(state: NamespaceState, additions: Iterable[Addition], warnings: list[str]) -> NamespaceState:
     owners = dict.fromkeys(_claims_of_namespace(state), _ROUTER)
     for addition in additions:
-        claims = _claims(addition.value)
+        claims = _claims(state, addition.value)
         reason = _invalid(state, addition.value)
         rival = next((owners[claim] for claim in claims if claim in owners), None)
         if reason is not None:
@@ -88,11 +92,21 @@ def _merge(state: NamespaceState, additions: Iterable[Addition], warnings: list[
     return state
 
 
-def _order(addition: Addition) -> tuple[str, str, str]:
-    return addition.source, addition.role, _text(addition.value)
+def _order(addition: Addition) -> tuple[int, str, str, str]:
+    value = addition.value
+    rank = 0 if isinstance(value, PortAddress | FloatingIP) else 1 if _on_link_device(value) else 2
+    return rank, addition.source, addition.role, _text(value)
 
 
-def _claims(value: Addable) -> tuple[Hashable, ...]:
+def _on_link_device(value: Addable) -> str | None:
+    """Return the device of an on-link route; None for other values. The kernel uses none with several next hops."""
+    if isinstance(value, Route) and len(value.hops) == 1:
+        (hop,) = value.hops
+        return hop.device if hop.via is None else None
+    return None
+
+
+def _claims(state: NamespaceState, value: Addable) -> tuple[Hashable, ...]:
     """Return the identities of the objects that a value makes: no two values may have one of them."""
     match value:
         case Route(destination, _, table):
@@ -103,17 +117,26 @@ def _claims(value: Addable) -> tuple[Hashable, ...]:
             return (("neighbour", device, address),)
         case FloatingIP(floating, fixed):
             return ("address", floating), ("fixed", fixed)
-        case PortAddress(_, interface):
-            connected = ("route", MAIN_TABLE, interface.network)
-            single = interface.network.prefixlen == interface.max_prefixlen
-            return (("address", interface.ip),) if single else (("address", interface.ip), connected)
+        case PortAddress(device, interface):
+            # Addresses of one device in one network share its connected route.
+            network = interface.network
+            is_connected = network.prefixlen == interface.max_prefixlen or network in _connected(state, device)
+            route = () if is_connected else (("route", MAIN_TABLE, network),)
+            return ("address", interface.ip), *route
 
 
 def _claims_of_namespace(state: NamespaceState) -> Iterator[Hashable]:
     values: Iterable[Addable] = (*state.routes, *state.rules, *state.neighbours, *state.floating_ips)
     addresses = (PortAddress(port.device, one) for port in state.all_ports() for one in port.addresses)
+    nothing = NamespaceState(state.kind, state.id)
     for value in (*values, *addresses):
-        yield from _claims(value)
+        yield from _claims(nothing, value)
+    # A router with the address of a next hop would send the traffic to itself.
+    yield from (("address", hop.via) for route in state.routes for hop in route.hops if hop.via is not None)
+
+
+def _connected(state: NamespaceState, device: str) -> set[Network]:
+    return {one.network for port in state.all_ports() if port.device == device for one in port.addresses}
 
 
 def _invalid(state: NamespaceState, value: Addable) -> str | None:
@@ -133,13 +156,34 @@ def _invalid(state: NamespaceState, value: Addable) -> str | None:
     except (ValueError, TypeError, KeyError) as error:
         return f"it has no wire form: {error}"
     # Another value with the same form may be present; the data plane refuses duplicates.
-    return None if decoded == alone else "its form is not canonical"
+    if decoded != alone:
+        return "its form is not canonical"
+    return _unreachable(state, value) if isinstance(value, Route) else None
+
+
+def _unreachable(state: NamespaceState, route: Route) -> str | None:
+    """Return why the kernel refuses a next hop of a route. The data plane sets IPv6 next hops to be on link."""
+    own = {one.ip for port in state.all_ports() for one in port.addresses} | {
+        one.floating for one in state.floating_ips
+    }
+    on_link = [one for one in state.routes if one.table in (MAIN_TABLE, route.table)]
+    for device, via in ((hop.device, hop.via) for hop in route.hops):
+        if via in own:
+            return f"the next hop {via} is an address of the router itself"
+        networks = _connected(state, device) | {one.destination for one in on_link if _on_link_device(one) == device}
+        reached = (via in one and not is_network_or_broadcast(via, one) for one in networks if via is not None)
+        if isinstance(via, IPv4Address) and not any(reached):
+            return f"no network of this device has the next hop {via}"
+    return None
 
 
 def _invalid_address(ports: Iterable[Port], value: PortAddress) -> str | None:
     network = value.interface.network
     if all(port.device != value.device for port in ports):
         return f"the namespace has no device {value.device}"
+    own = {network, *(one.network for port in ports if port.device == value.device for one in port.addresses)}
+    if ends := [one for one in own if is_network_or_broadcast(value.interface.ip, one)]:
+        return f"the network or broadcast address of {min(ends, key=str)}"
     others = (one.network for port in ports if port.device != value.device for one in port.addresses)
     overlapped = next((one for one in others if one.version == network.version and one.overlaps(network)), None)
     return None if overlapped is None else f"it overlaps {overlapped} of another port"

@@ -66,6 +66,31 @@ def test_an_address_of_the_gateway_port_is_served() -> None:
     assert state.gateway.addresses == GATEWAY.addresses | {ip_interface("203.0.113.200/32")}
 
 
+def test_a_further_address_in_a_subnet_of_the_port_is_served() -> None:
+    (port,) = only_namespace(merged(address("10.0.0.2/24"))).ports
+    assert port.addresses == INNER.addresses | {ip_interface("10.0.0.2/24")}
+    (port,) = only_namespace(merged(address("10.9.0.1/24"), address("10.9.0.2/24"))).ports
+    assert port.addresses == INNER.addresses | {ip_interface("10.9.0.1/24"), ip_interface("10.9.0.2/24")}
+
+
+def test_a_next_hop_may_be_in_a_network_that_another_addition_makes() -> None:
+    on_link = Route(ip_network("10.5.0.0/24"), frozenset({NextHop(INNER.device, None)}), 16)
+    through = route("0.0.0.0/0", "10.5.0.1", table=16)
+    beside = route("172.31.0.0/24", "10.9.0.9")
+    first = [Addition("a", "router", value) for value in (through, beside)]
+    second = [Addition("b", "router", value) for value in (on_link, address("10.9.0.1/24"))]
+    state = merge_additions(ROUTER, [*first, *second])
+    assert state.warnings == ROUTER.warnings
+    assert only_namespace(state).routes == only_namespace(ROUTER).routes | {through, beside, on_link}
+
+
+def test_an_on_link_route_serves_its_own_table_and_that_of_the_main_table_all() -> None:
+    through = route("172.31.0.0/24", "10.5.0.1", table=16)
+    for table, is_served in ((16, True), (254, True), (17, False)):
+        on_link = Route(ip_network("10.5.0.0/24"), frozenset({NextHop(INNER.device, None)}), table)
+        assert (through in only_namespace(merged(on_link, through)).routes) == is_served
+
+
 def test_desired_state_merges_additions() -> None:
     addition = Addition("one", "router", neighbour("10.0.0.7"))
     assert desired_state(PAYLOAD, additions=[addition]) == merge_additions(ROUTER, [addition])
@@ -102,6 +127,9 @@ def test_of_two_additions_that_claim_one_object_the_first_stays(first: Addable, 
         fip("203.0.113.101", "10.0.0.5"),
         *(fip(str(one.ip), "10.0.0.7") for one in GATEWAY.addresses if isinstance(one.ip, IPv4Address)),
         route("10.0.0.0/24"),
+        # The next hop of the default route: the router would send this traffic to itself.
+        address("203.0.113.1/32", GATEWAY.device),
+        fip("203.0.113.1", "10.0.0.7"),
         address("10.0.0.1/32"),
     ],
     ids=repr,
@@ -131,6 +159,12 @@ def test_the_router_keeps_its_own_objects(value: Addable) -> None:
         (fip("127.0.0.1", "10.0.0.9"), "expected the bytes of unicast addresses"),
         (address("10.0.0.200/32", "eth1"), "the namespace has no device eth1"),
         (address("224.0.0.1/32"), "expected a unicast address"),
+        (route("172.31.0.0/24", "10.5.0.1"), "no network of this device has the next hop 10.5.0.1"),
+        (route("172.31.0.0/24", "203.0.113.1"), "no network of this device has the next hop 203.0.113.1"),
+        (route("172.31.0.0/24", "10.0.0.255"), "no network of this device has the next hop 10.0.0.255"),
+        (route("172.31.0.0/24", "10.0.0.1"), "the next hop 10.0.0.1 is an address of the router itself"),
+        (address("10.9.0.0/24"), "the network or broadcast address of 10.9.0.0/24"),
+        (address("10.0.0.255/32"), "the network or broadcast address of 10.0.0.0/24"),
         (address("203.0.113.200/32"), "overlaps 203.0.113.0/24 of another port"),
     ],
 )
