@@ -96,7 +96,8 @@ KERNEL_MADE: frozenset[type[Entry]] = frozenset(kind for kind in KINDS if kind.i
 
 def needed_dumps(desired: Collection[Entry]) -> set[KindDump]:
     """Return the dumps of :data:`RARE_DUMPS` that a desired state needs."""
-    return {one for one in RARE_DUMPS if needs_dump(one[1], desired)}
+    present = frozenset(map(type, desired))
+    return {one for one in RARE_DUMPS if one[0] in present and needs_dump(one[1], desired)}
 
 
 def needs_dump(dump: Dump, entries: Collection[Entry]) -> bool:

@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 import pkgutil
+from collections.abc import Iterator
 from importlib import import_module
 
 from l3agent.dataplane.netlink import routes, rtnl
 from l3agent.dataplane.plan import kinds
 from l3agent.dataplane.plan.kinds.base import Entry, NodeEntry
+from l3agent.dataplane.plan.kinds.route import KernelRoute
 from l3agent.dataplane.plan.order import COMMON_DUMPS, KINDS, RARE_DUMPS, REMOVED, needed_dumps
 from tests.unit.dataplane.test_diff import ROUTER, rendered
 
@@ -38,3 +40,19 @@ def test_a_legacy_router_needs_three_dumps() -> None:
     assert requests == {rtnl.dump_addresses(), routes.dump_routes(4), routes.dump_routes(6)}
     assert needed_dumps(rendered(ROUTER)) == set()
     assert requests.isdisjoint(dump.request for _, dump in RARE_DUMPS)
+
+
+class Counted(frozenset[Entry]):
+    """Entries that count how often they are read."""
+
+    reads = 0
+
+    def __iter__(self) -> Iterator[Entry]:
+        self.reads += 1
+        return super().__iter__()
+
+
+def test_entries_without_rare_kinds_are_read_once() -> None:
+    counted = Counted(one for one in rendered(ROUTER) if not isinstance(one, KernelRoute))
+    assert needed_dumps(counted) == set()
+    assert counted.reads == 1
