@@ -10,7 +10,7 @@ from operator import attrgetter
 from typing import Any, overload
 
 from l3agent.dataplane.plan.kinds.base import E, Entry, Operation
-from l3agent.dataplane.plan.kinds.link import Link, is_shutdown, replacements
+from l3agent.dataplane.plan.kinds.link import Link, replacements
 from l3agent.dataplane.plan.order import KINDS
 
 _ENTRY = attrgetter("entry")
@@ -88,10 +88,6 @@ class Plan:
     def replacements(self) -> list[Operation[Link]]:
         """Return the removals of devices that the plan replaces."""
         return replacements(self.of(Link))
-
-    def link_shutdowns(self) -> list[Operation[Link]]:
-        """Return the operations that shut links down before their removal."""
-        return [one for one in self.of(Link) if is_shutdown(one)]
 
     def needs_reobserve(self) -> bool:
         """Return True if the plan may remove more than its entries, so that the state must be observed again."""

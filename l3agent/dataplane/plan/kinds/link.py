@@ -210,7 +210,7 @@ class Link(NodeEntry):
     @classmethod
     def encode_removals(cls, operations: Sequence[Operation[Link]], made: Batches, target: Inside) -> None:
         """Add the messages that remove links, except replaced ones."""
-        replaced = replacements(operations)
+        replaced = frozenset(replacements(operations))
         made.removals += [
             (rtnl.delete_link(index=target.index[one.entry.device]), one)
             for one in operations
@@ -226,7 +226,7 @@ def new_devices(operations: Sequence[Operation[Link]]) -> list[str]:
 def replacements(operations: Sequence[Operation[Link]]) -> list[Operation[Link]]:
     """Return the removals of devices that a plan replaces."""
     removals = [one for one in operations if one.verb == "remove"]
-    new = new_devices(operations) if removals else ()
+    new = frozenset(new_devices(operations) if removals else ())
     return [one for one in removals if one.entry.device in new]
 
 
