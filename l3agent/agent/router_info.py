@@ -112,11 +112,11 @@ class RouterInfo:
         self.timings, self.updated_at = dict(timings), now
 
     def retain_floating_ips(self, named: Mapping[str, FloatingIP]) -> None:
-        """Keep only the floating IPs that are given, with the same addresses."""
+        """Keep only the floating IPs that are given, with the same addresses, and those of extensions."""
         self.has_lost_floating_ips |= not self.floating_ips.keys() <= named.keys()
         self.floating_ips = {fip_id: status for fip_id, status in self.floating_ips.items() if fip_id in named}
         if self.state is not None:
-            kept = set(named.values())
+            kept = {*named.values(), *self.state.added_floating_ips}
             namespaces = (replace(one, floating_ips=one.floating_ips & kept) for one in self.state.namespaces)
             self.state = replace(self.state, namespaces=tuple(namespaces))
 

@@ -73,7 +73,8 @@ def merge_additions(state: RouterState, additions: Iterable[Addition]) -> Router
     )
     roles = {one.kind for one in namespaces}
     warnings += [_skipped(one, f"the router has no {one.role} namespace") for one in chosen if one.role not in roles]
-    return replace(state, namespaces=namespaces, warnings=tuple(sorted({*state.warnings, *warnings})))
+    merged = replace(state, namespaces=namespaces, warnings=tuple(sorted({*state.warnings, *warnings})))
+    return replace(merged, added_floating_ips=merged.floating_ips - state.floating_ips)
 
 
 def _merge(state: NamespaceState, additions: Iterable[Addition], warnings: list[str]) -> NamespaceState:

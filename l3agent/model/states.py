@@ -181,6 +181,7 @@ class RouterState:
     :param warnings: one sorted line per part of the payload that is skipped or not served; not compared.
     :param unserved_features: features of the router that this agent does not serve; not compared.
     :param unserved_floating_ips: ids of the associated floating IPs that are skipped; not compared.
+    :param added_floating_ips: the floating IPs that extensions added; not compared.
     """
 
     id: str
@@ -188,6 +189,7 @@ class RouterState:
     warnings: tuple[str, ...] = field(default=(), compare=False)
     unserved_features: frozenset[str] = field(default=frozenset(), compare=False)
     unserved_floating_ips: frozenset[str] = field(default=frozenset(), compare=False)
+    added_floating_ips: frozenset[FloatingIP] = field(default=frozenset(), compare=False)
 
     @property
     def gateway(self) -> Port | None:

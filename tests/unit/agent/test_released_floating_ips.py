@@ -3,13 +3,17 @@
 
 from __future__ import annotations
 
+from ipaddress import IPv4Address
 from typing import Any
 
 import eventlet
 import pytest
 
+from l3agent.agent.router_info import RouterInfo
 from l3agent.exceptions import ApplyError
-from l3agent.model.states import RouterState
+from l3agent.model.additions import Addition
+from l3agent.model.desired import desired_state, floating_ips_by_id
+from l3agent.model.states import FloatingIP, RouterState
 from l3agent.testing import FakeDataplane, FakePlugin, running, wait_until
 from tests.support.agents import MakeAgent, OpenAgent, ServiceOf
 from tests.support.payloads import a_floating_ip, a_router
@@ -45,6 +49,16 @@ def served(agent: OpenAgent, plugin: FakePlugin, dataplane: FakeDataplane) -> Op
     plugin.calls.clear()
     dataplane.applied.clear()
     return agent
+
+
+def test_a_rejected_payload_keeps_the_floating_ips_of_extensions() -> None:
+    payload = a_router(id=R1, _floatingips=fips(101, 102))
+    added = FloatingIP(IPv4Address("203.0.113.200"), IPv4Address("10.0.0.200"))
+    info = RouterInfo(R1)
+    info.restore(payload, desired_state(payload, additions=[Addition("one", "router", added)]))
+    named = floating_ips_by_id(payload | {"_floatingips": fips(101)})
+    info.retain_floating_ips(named)
+    assert info.state is not None and info.state.floating_ips == {added, named["fip101"]}
 
 
 def unscheduled(agent: OpenAgent, plugin: FakePlugin) -> None:
