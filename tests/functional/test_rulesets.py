@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -21,6 +22,7 @@ from l3agent.dataplane.netlink.nft_expressions import (
     InNetwork,
     Lookup,
     Nat,
+    SetHelper,
     Verdict,
 )
 from l3agent.dataplane.netlink.nft_fields import (
@@ -35,7 +37,7 @@ from l3agent.dataplane.netlink.nft_fields import (
     STATUS,
     TH_DPORT,
 )
-from l3agent.dataplane.netlink.nft_sets import NftSet, TableId
+from l3agent.dataplane.netlink.nft_sets import CtHelper, NftSet, TableId
 from l3agent.dataplane.netlink.nft_types import (
     IFNAME,
     INET_PROTO,
@@ -138,6 +140,19 @@ OFFSET = NftTable(
     (_RANGES,),
     (NftChain(*_PREROUTING, ((Compare(L4PROTO, nf.NFT_CMP_EQ, 6), Nat(nf.NFT_NAT_DNAT, (TH_DPORT,), _RANGES)),)),),
 )
+_FTP = CtHelper(_FORWARDING, "ftp", "ftp", 6)
+_HELPERS = NftSet(_FORWARDING, "helpers", (INET_PROTO, INET_SERVICE), helpers=True)
+HELPERS = NftTable(
+    _FORWARDING,
+    (_HELPERS,),
+    (
+        NftChain(
+            *("prerouting", "filter", nf.NF_INET_PRE_ROUTING, nf.NF_IP_PRI_FILTER),
+            ((SetHelper((L4PROTO, TH_DPORT), _HELPERS),),),
+        ),
+    ),
+    (_FTP,),
+)
 _HAND_OVER = replace(tables.ROUTER, chains=(*tables.ROUTER.chains, tables.HAND_OVER))
 
 
@@ -198,6 +213,7 @@ WITHOUT_TEXT = {
     "port offset": Case(
         OFFSET, {_RANGES: {between(_RANGES, (40,), (50,)): nft_types.join(_RANGES.value, (_B, 60, 70))}}
     ),
+    "named helper map": Case(HELPERS, {_HELPERS: {nft_types.join(_HELPERS.key, (6, 2121)): b"ftp\0"}}),
 }
 
 
@@ -271,15 +287,26 @@ def test_the_kernel_dumps_what_is_declared(machine: Sandbox, places: tuple[str, 
     _, netns = places
     sent = ruleset.new_table(case.table)
     sets = case.table.sets
-    dumps = [nft.dump_tables(), *nft.dump_content(case.table), *map(nft.dump_elements, sets)]
-    found = send(machine, netns, requests(case), dumps)
-    dumped = [*objects(found[:4])]
+    content = nft.dump_tables(), *nft.dump_content(case.table)
+    found = send(machine, netns, requests(case), [*content, *map(nft.dump_elements, sets)])
+    dumped = [*objects(found[: len(content)])]
     wanted = [*objects(sent)]
     assert [kind for kind, _ in dumped] == [kind for kind, _ in wanted]
     for (_, ours), (_, kernels) in zip(wanted, dumped, strict=True):
         assert _ADDED_BY_KERNEL.issuperset(missing(ours, kernels))
-    for one, data in zip(sets, found[4:], strict=True):
-        assert nft.decode_elements(one, data) == case.elements.get(one, {})
+    for one, data in zip(sets, found[len(content) :], strict=True):
+        elements = nft.decode_elements(one, data)
+        assert elements == case.elements.get(one, {})
+        assert all(nft.is_of_type(one, key, value) for key, value in elements.items())
+
+
+def test_nft_lists_the_helper_and_its_map(machine: Sandbox, places: tuple[str, str]) -> None:
+    """It reads no map of helpers, but it prints one."""
+    _, netns = places
+    send(machine, netns, requests(WITHOUT_TEXT["named helper map"]), ())
+    found = machine.run(["nft", "list", "ruleset"], netns=netns)
+    assert 'type "ftp" protocol tcp' in found and "l3proto ip" in found
+    assert re.search(r'tcp \. 2121 : "ftp"', found)
 
 
 def test_every_declared_table_and_every_construct_is_compared() -> None:
@@ -301,7 +328,7 @@ def objects(dumps: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
         for kind, _, _, start, end in messages(data)
         if kind >> 8 == nf.NFNL_SUBSYS_NFTABLES
     ]
-    order = (nf.NFT_MSG_NEWTABLE, nf.NFT_MSG_NEWSET, nf.NFT_MSG_NEWCHAIN, nf.NFT_MSG_NEWRULE)
+    order = (nf.NFT_MSG_NEWTABLE, nf.NFT_MSG_NEWOBJ, nf.NFT_MSG_NEWSET, nf.NFT_MSG_NEWCHAIN, nf.NFT_MSG_NEWRULE)
     yield from sorted((one for one in found if one[0] in order), key=lambda one: order.index(one[0]))
 
 

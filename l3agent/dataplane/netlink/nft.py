@@ -68,6 +68,8 @@ def _elements(one: NftSet, elements: Iterable[tuple[bytes, bytes | None]]) -> by
 
 
 def _encoder(one: NftSet) -> Callable[[bytes, bytes | None], bytes]:
+    if one.helpers:
+        return _object_reference
     if not one.interval:
         return _framed
     return _interval if len(one.key) == 1 else _concatenated_interval
@@ -109,6 +111,10 @@ def _key(kind: int, key: bytes) -> bytes:
     return nested(kind, attribute(nf.NFTA_DATA_VALUE, key))
 
 
+def _object_reference(key: bytes, value: bytes | None) -> bytes:
+    return _element(key, None, b"" if value is None else attribute(nf.NFTA_SET_ELEM_OBJREF, value))
+
+
 def _concatenated_interval(key: bytes, value: bytes | None) -> bytes:
     half = len(key) // 2
     return _element(key[:half], value, _key(nf.NFTA_SET_ELEM_KEY_END, key[half:]))
@@ -130,11 +136,16 @@ def decode_elements(one: NftSet, data: bytes) -> dict[bytes, bytes | None]:
 
     A catch-all element has the empty key.
     """
+    if one.helpers:
+        found = list(_each_element(data))
+        return {_data(parts, nf.NFTA_SET_ELEM_KEY) or b"": parts.get(nf.NFTA_SET_ELEM_OBJREF) for parts in found}
     return _intervals(data) if one.interval else _single_keys(data)
 
 
 def is_of_type(one: NftSet, key: bytes, value: bytes | None) -> bool:
     """Return True if an element has the sizes of the declared types; a foreign one has others, or is a catch-all."""
+    if one.helpers:
+        return len(key) == nft_types.size(one.key) and value is not None
     return (len(key), None if value is None else len(value)) == _sizes(one)
 
 
@@ -171,9 +182,10 @@ def dump_tables() -> bytes:
 
 @cache
 def dump_content(table: NftTable) -> tuple[bytes, ...]:
-    """Return the requests for the chains, sets and rules of a table; the chains are those of its family."""
+    """Return the requests for the chains, sets, rules and objects of a table; the chains are those of its family."""
     name = text(nf.NFTA_TABLE_NAME, table.id.name)
-    content = (table.id.request(kind, name, DUMP) for kind in (nf.NFT_MSG_GETSET, nf.NFT_MSG_GETRULE))
+    kinds = (nf.NFT_MSG_GETSET, nf.NFT_MSG_GETRULE, *((nf.NFT_MSG_GETOBJ,) if table.helpers else ()))
+    content = (table.id.request(kind, name, DUMP) for kind in kinds)
     return table.id.request(nf.NFT_MSG_GETCHAIN, b"", DUMP), *content
 
 
@@ -192,14 +204,15 @@ def identities(data: bytes) -> set[tuple[int, bytes]]:
     }
 
 
-#: Attributes of tables, chains, sets and rules that are equal in all routers, unlike handles, use counts and user data.
+#: Attributes that are equal in all routers, unlike handles, use counts and user data.
 _LASTING = {
     nf.NFT_MSG_NEWTABLE: (nf.NFTA_TABLE_FLAGS,),
     nf.NFT_MSG_NEWCHAIN: (nf.NFTA_CHAIN_NAME, nf.NFTA_CHAIN_HOOK, nf.NFTA_CHAIN_POLICY, nf.NFTA_CHAIN_TYPE),
     nf.NFT_MSG_NEWSET: (
         *(nf.NFTA_SET_NAME, nf.NFTA_SET_FLAGS, nf.NFTA_SET_KEY_TYPE, nf.NFTA_SET_KEY_LEN),
-        *(nf.NFTA_SET_DATA_TYPE, nf.NFTA_SET_DATA_LEN, nf.NFTA_SET_EXPR),
+        *(nf.NFTA_SET_DATA_TYPE, nf.NFTA_SET_DATA_LEN, nf.NFTA_SET_OBJ_TYPE, nf.NFTA_SET_EXPR),
     ),
+    nf.NFT_MSG_NEWOBJ: (nf.NFTA_OBJ_NAME, nf.NFTA_OBJ_TYPE, nf.NFTA_OBJ_DATA),
     nf.NFT_MSG_NEWRULE: (nf.NFTA_RULE_CHAIN, nf.NFTA_RULE_EXPRESSIONS),
 }
 Fingerprint = frozenset[tuple[int, int, bytes]]

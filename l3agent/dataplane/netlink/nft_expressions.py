@@ -180,6 +180,23 @@ class Nat:
 
 
 @dataclass(frozen=True, slots=True)
+class SetHelper:
+    """Assign the conntrack helper that a map of helpers has for the packet; none where the map has no key for it."""
+
+    fields: tuple[Field, ...]
+    map: NftSet
+
+    def encode(self) -> bytes:
+        """Return the attributes of the expression."""
+        place = text(nf.NFTA_OBJREF_SET_NAME, self.map.name)
+        return load(self.fields) + expression("objref", be32(nf.NFTA_OBJREF_SET_SREG, nf.NFT_REG_1), place)
+
+    def text(self) -> str:
+        """Return the expression in the syntax of nft(8), which version 1.0.6 does not read."""
+        return f"ct helper set {concatenation(self.fields)} map @{self.map.name}"
+
+
+@dataclass(frozen=True, slots=True)
 class SetMark:
     """Set the mark of the packet to its bits in ``mask`` and to ``bits``, which are none of them."""
 

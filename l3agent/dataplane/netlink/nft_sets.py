@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Declarations of sets and maps of nf_tables.
+"""Declarations of sets, maps and objects of nf_tables.
 
 Source: linux/netfilter/nf_tables.h.
 """
@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from l3agent.dataplane.netlink import nf_tables as nf
-from l3agent.dataplane.netlink.message import message
+from l3agent.dataplane.netlink.message import CREATE, attribute, be32, message, nested, text, u8
 from l3agent.dataplane.netlink.nft_types import Types
 
+_PROTOCOLS = {6: "tcp", 17: "udp"}
 _FAMILIES = {"ip": nf.NFPROTO_IPV4, "ip6": nf.NFPROTO_IPV6, "inet": nf.NFPROTO_INET}
 
 
@@ -46,6 +47,7 @@ class NftSet:
     :param value: type of the values of a map.
     :param interval: keys are ranges. The bytes of such a key are those of its first ends, then those of its last ends.
     :param counter: each element counts matching packets.
+    :param helpers: values are names of conntrack helpers of the table (:class:`CtHelper`), each with a NUL.
     """
 
     table: TableId
@@ -54,3 +56,33 @@ class NftSet:
     value: Types = ()
     interval: bool = False
     counter: bool = False
+    helpers: bool = False
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class CtHelper:
+    """A conntrack helper as an object of a table, for connections of the family of the table.
+
+    :param helper: name of the helper in the kernel, such as ``ftp``.
+    :param protocol: of the transport layer, IPPROTO_TCP or IPPROTO_UDP.
+    """
+
+    table: TableId
+    name: str
+    helper: str
+    protocol: Literal[6, 17]
+
+    def request(self) -> bytes:
+        """Return a request that creates the object; the kernel loads the module of the helper."""
+        data = (
+            text(nf.NFTA_CT_HELPER_NAME, self.helper),
+            attribute(nf.NFTA_CT_HELPER_L3PROTO, bytes((0, _FAMILIES[self.table.family]))),
+            u8(nf.NFTA_CT_HELPER_L4PROTO, self.protocol),
+        )
+        body = text(nf.NFTA_OBJ_TABLE, self.table.name) + text(nf.NFTA_OBJ_NAME, self.name)
+        body += be32(nf.NFTA_OBJ_TYPE, nf.NFT_OBJECT_CT_HELPER) + nested(nf.NFTA_OBJ_DATA, *data)
+        return self.table.request(nf.NFT_MSG_NEWOBJ, body, CREATE)
+
+    def text(self) -> str:
+        """Return the object in the syntax of nft(8)."""
+        return f'{self.table} {self.name} {{ type "{self.helper}" protocol {_PROTOCOLS[self.protocol]}; }}'

@@ -17,8 +17,8 @@ from typing import Literal
 from l3agent.dataplane.netlink import nf_tables as nf
 from l3agent.dataplane.netlink import nft_types
 from l3agent.dataplane.netlink.message import APPEND, CREATE, attribute, be32, nested, text
-from l3agent.dataplane.netlink.nft_expressions import Expression, Nat, Rule
-from l3agent.dataplane.netlink.nft_sets import NftSet, TableId
+from l3agent.dataplane.netlink.nft_expressions import Expression, Nat, Rule, SetHelper
+from l3agent.dataplane.netlink.nft_sets import CtHelper, NftSet, TableId
 
 _HOOKS = {
     nf.NF_INET_PRE_ROUTING: "prerouting",
@@ -30,9 +30,10 @@ _HOOKS = {
 #: NFTNL_UDATA_SET_KEYBYTEORDER and NFTNL_UDATA_SET_DATABYTEORDER: type, length, value in host byte order.
 _KEY_ORDER, _DATA_ORDER = 0, 1
 
-#: Constructs that nft 1.0.6 cannot read. The text of a table lacks their rules.
+#: Constructs that nft 1.0.6 cannot read. The text of a table lacks their rules, and the maps of helpers.
 WITHOUT_TEXT: dict[str, Callable[[Expression], bool]] = {
     "port offset": lambda one: isinstance(one, Nat) and one.has_port_offset,
+    "named helper map": lambda one: isinstance(one, SetHelper),
 }
 
 
@@ -58,6 +59,7 @@ class NftTable:
     id: TableId
     sets: tuple[NftSet, ...]
     chains: tuple[NftChain, ...]
+    helpers: tuple[CtHelper, ...] = ()
 
 
 # ---- requests --------------------------------------------------------------------------------------------------
@@ -65,9 +67,10 @@ class NftTable:
 
 @cache
 def new_table(table: NftTable) -> tuple[bytes, ...]:
-    """Return the requests that create a table: sets, chains, then rules; equal in all namespaces."""
+    """Return the requests that create a table: helpers, sets, chains, then rules; equal in all namespaces."""
     return (
         table.id.request(nf.NFT_MSG_NEWTABLE, text(nf.NFTA_TABLE_NAME, table.id.name), CREATE),
+        *(one.request() for one in table.helpers),
         *(_new_set(one, number) for number, one in enumerate(table.sets, start=1)),
         *(_new_chain(table, chain) for chain in table.chains),
         *(rule for chain in table.chains for rule in _new_rules(table, chain)),
@@ -88,6 +91,7 @@ def replace_chain(table: NftTable, chain: NftChain) -> list[bytes]:
 
 def _new_set(one: NftSet, number: int) -> bytes:
     flags = (nf.NFT_SET_MAP if one.value else 0) | (nf.NFT_SET_INTERVAL if one.interval else 0)
+    flags |= nf.NFT_SET_OBJECT if one.helpers else 0
     is_concatenated_interval = one.interval and len(one.key) > 1
     body = text(nf.NFTA_SET_TABLE, one.table.name) + text(nf.NFTA_SET_NAME, one.name)
     body += be32(nf.NFTA_SET_FLAGS, flags | (nf.NFT_SET_CONCAT if is_concatenated_interval else 0))
@@ -97,6 +101,8 @@ def _new_set(one: NftSet, number: int) -> bytes:
         body += be32(nf.NFTA_SET_DATA_TYPE, nft_types.number(one.value))
         body += be32(nf.NFTA_SET_DATA_LEN, nft_types.size(one.value))
         user_data += pack("=BBI", _DATA_ORDER, 4, nft_types.order(one.value))
+    if one.helpers:
+        body += be32(nf.NFTA_SET_OBJ_TYPE, nf.NFT_OBJECT_CT_HELPER)
     if is_concatenated_interval:
         fields = (nested(nf.NFTA_LIST_ELEM, be32(nf.NFTA_SET_FIELD_LEN, field.size)) for field in one.key)
         body += nested(nf.NFTA_SET_DESC, nested(nf.NFTA_SET_DESC_CONCAT, *fields))
@@ -130,7 +136,12 @@ def table_text(table: NftTable) -> tuple[str, ...]:
     place = table.id
     return (
         f"add table {place}",
-        *(f"add {'map' if one.value else 'set'} {place} {one.name} {{ {_set_text(one)}; }}" for one in table.sets),
+        *(f"add ct helper {one.text()}" for one in table.helpers),
+        *(
+            f"add {'map' if one.value else 'set'} {place} {one.name} {{ {_set_text(one)}; }}"
+            for one in table.sets
+            if not one.helpers
+        ),
         *(f"add chain {place} {chain.name} {{ {_chain_text(chain)}; }}" for chain in table.chains),
         *(
             f"add rule {place} {chain.name} {' '.join(expression.text() for expression in rule)}"
