@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cache
 from ipaddress import IPv4Address, IPv6Address
 from operator import attrgetter
+from socket import inet_ntoa
 from struct import Struct
 from typing import Any
 
@@ -22,12 +24,12 @@ HOST_ORDER, NETWORK_ORDER = 1, 2
 _CONCATENATION_BITS = 6
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False, slots=True)
 class DataType:
-    """A data type of nft(8).
+    """A data type of nft(8). Compared by identity: each type is declared once.
 
     :param size: bytes of a value.
-    :param names: names of values, or of the bits of a bitmask.
+    :param text: returns a value in the syntax of nft(8).
     """
 
     name: str
@@ -35,18 +37,8 @@ class DataType:
     size: int
     encode: Callable[[Any], bytes]
     decode: Callable[[bytes], Scalar]
+    text: Callable[[bytes], str]
     order: int = NETWORK_ORDER
-    names: tuple[tuple[int, str], ...] = ()
-
-    def text(self, raw: bytes) -> str:
-        """Return a value in the syntax of nft(8)."""
-        value = self.decode(raw)
-        if isinstance(value, str):
-            return f'"{value}"'
-        if self.names and isinstance(value, int):
-            bits = ",".join(name for bit, name in self.names if value & bit)
-            return dict(self.names).get(value) or bits or str(value)
-        return str(value)
 
 
 def device_key(device: str) -> bytes:
@@ -61,13 +53,26 @@ def _device(raw: bytes) -> str:
 def _integer(
     name: str, number: int, layout: str, names: tuple[tuple[int, str], ...] = (), order: int = NETWORK_ORDER
 ) -> DataType:
+    """Return the type of an integer.
+
+    :param names: names of values, or of the bits of a bitmask.
+    """
     struct = Struct(layout)
-    return DataType(name, number, struct.size, struct.pack, lambda raw: int(struct.unpack(raw)[0]), order, names)
+
+    def decode(raw: bytes) -> int:
+        return int(struct.unpack(raw)[0])
+
+    def text(raw: bytes) -> str:
+        value = decode(raw)
+        bits = ",".join(bit_name for bit, bit_name in names if value & bit)
+        return dict(names).get(value) or bits or str(value)
+
+    return DataType(name, number, struct.size, struct.pack, decode, text, order)
 
 
-IPV4_ADDR = DataType("ipv4_addr", 7, 4, attrgetter("packed"), IPv4Address)
-IPV6_ADDR = DataType("ipv6_addr", 8, 16, attrgetter("packed"), IPv6Address)
-IFNAME = DataType("ifname", 41, nf.IFNAMSIZ, device_key, _device, HOST_ORDER)
+IPV4_ADDR = DataType("ipv4_addr", 7, 4, attrgetter("packed"), IPv4Address, inet_ntoa)
+IPV6_ADDR = DataType("ipv6_addr", 8, 16, attrgetter("packed"), IPv6Address, lambda raw: str(IPv6Address(raw)))
+IFNAME = DataType("ifname", 41, nf.IFNAMSIZ, device_key, _device, lambda raw: f'"{_device(raw)}"', HOST_ORDER)
 NF_PROTO = _integer("nf_proto", 2, "B", ((nf.NFPROTO_IPV4, "ipv4"), (nf.NFPROTO_IPV6, "ipv6")))
 INET_PROTO = _integer("inet_proto", 12, "B")
 INET_SERVICE = _integer("inet_service", 13, ">H")
@@ -110,25 +115,27 @@ def join(types: Types, fields: Iterable[Any]) -> bytes:
     return b"".join([raw + bytes(-len(raw) % nf.NFT_REG32_SIZE) for raw in encoded])
 
 
-def split(types: Types, raw: bytes) -> list[bytes]:
-    """Return the bytes of each field of a value."""
+@cache
+def _fields(types: Types) -> tuple[tuple[DataType, slice], ...]:
+    """Return the type and the place of each field of a value."""
     found, at = [], 0
     for one in types:
-        found.append(raw[at : at + one.size])
+        found.append((one, slice(at, at + one.size)))
         at += padded(one.size)
-    return found
+    return tuple(found)
 
 
 def values(types: Types, raw: bytes) -> list[Scalar]:
     """Return the value of each field of a value."""
-    return [one.decode(field) for one, field in zip(types, split(types, raw), strict=True)]
+    return [one.decode(raw[place]) for one, place in _fields(types)]
 
 
 def text(types: Types, raw: bytes, *, interval: bool = False) -> str:
     """Return a value in the syntax of nft(8)."""
-    first = [one.text(field) for one, field in zip(types, split(types, raw), strict=True)]
+    first = [one.text(raw[place]) for one, place in _fields(types)]
     if interval:
-        last = [one.text(field) for one, field in zip(types, split(types, raw[size(types) :]), strict=True)]
+        last_raw = raw[size(types) :]
+        last = [one.text(last_raw[place]) for one, place in _fields(types)]
         first = [one if one == end else f"{one}-{end}" for one, end in zip(first, last, strict=True)]
     return " . ".join(first)
 

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from itertools import compress
 from operator import attrgetter
@@ -49,11 +49,10 @@ class Plan:
         types = map(type, map(_ENTRY, self.operations))
         return list(compress(self.operations, map(frozenset(kinds).__contains__, types)))
 
-    def by_kind(self, kinds: Sequence[type[Entry]] = KINDS) -> Iterator[tuple[type[Entry], Sequence[Operation[Any]]]]:
-        """Yield each kind in the plan, in the given order, with the operations on it."""
-        for kind in kinds:
-            if kind in self._by_kind:
-                yield kind, self._by_kind[kind]
+    def by_kind(self, kinds: Sequence[type[Entry]] = KINDS) -> list[tuple[type[Entry], Sequence[Operation[Any]]]]:
+        """Return each kind in the plan, in the given order, with the operations on it."""
+        found = self._by_kind
+        return [(kind, found[kind]) for kind in kinds if kind in found]
 
     def adds(self, kind: type[Entry]) -> bool:
         """Return True if the plan adds or changes an entry of a kind."""

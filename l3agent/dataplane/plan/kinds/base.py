@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 E = TypeVar("E", bound="Entry")
 E_co = TypeVar("E_co", bound="Entry", covariant=True)
 Verb = Literal["add", "change", "remove"]
+_FEW = 30
 
 _TEXT = IPv4Address | IPv4Interface | IPv4Network | IPv6Address | IPv6Interface | IPv6Network
 
@@ -257,8 +258,11 @@ class NodeEntry(Entry):
 def select(entries: Collection[Entry], kind: type[E]) -> list[E]:
     """Return the entries of a kind.
 
-    It runs no bytecode per entry: a state may have 100,000 of them, and other states wait for the kernel thread.
+    It runs no bytecode per entry where they are many: a state may have 100,000 of them, and other states wait for the
+    kernel thread. For few, which most plans have, a comprehension takes a third of the time.
     """
+    if len(entries) <= _FEW:
+        return [one for one in entries if type(one) is kind]
     return list(compress(entries, map(is_, map(type, entries), repeat(kind))))  # type: ignore[arg-type]
 
 
