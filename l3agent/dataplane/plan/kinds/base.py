@@ -9,6 +9,7 @@ kind at once, since a plan may have 100,000.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from enum import IntEnum
@@ -125,7 +126,7 @@ class Inside:
     advertised: Collection[NextHop] = ()
 
 
-class Entry:
+class Entry(ABC):
     """Base of all kinds."""
 
     __slots__ = ()
@@ -141,9 +142,9 @@ class Entry:
 
     # ---- values ----------------------------------------------------------------------------------------------
 
+    @abstractmethod
     def identity(self) -> Hashable:
         """Return the identity of the object among entries of its kind."""
-        raise NotImplementedError
 
     def sort_key(self) -> tuple[Any, ...]:
         """Return the sort key among entries of the same phase."""
@@ -167,9 +168,9 @@ class Entry:
     # ---- forms -----------------------------------------------------------------------------------------------
 
     @classmethod
+    @abstractmethod
     def commands(cls, operation: Operation[Self], namespace: str | None) -> list[str]:
         """Return the commands of an operator for an operation in a namespace."""
-        raise NotImplementedError
 
     def as_json(self) -> dict[str, Any]:
         """Return the fields as JSON.
@@ -236,23 +237,23 @@ class NodeEntry(Entry):
         """True for an internal port of Open vSwitch, whose device ovs-vswitchd creates."""
         return False
 
+    @abstractmethod
     def node_device(self) -> str:
         """Return the name of the device in the host namespace."""
-        raise NotImplementedError
 
+    @abstractmethod
     def object_id(self, ports: Mapping[str, str]) -> str | None:
         """Return the id of the port or network whose device this is.
 
         :param ports: ids of the ports of the state by device.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def is_as_desired(self, info: LinkInfo, indexes: Mapping[str, int]) -> bool:
         """Return True if the device is as desired.
 
         :param indexes: those of the devices of the host namespace by name, where they are known.
         """
-        raise NotImplementedError
 
 
 def select(entries: Collection[Entry], kind: type[E]) -> list[E]:
