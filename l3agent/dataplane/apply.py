@@ -19,7 +19,8 @@ from typing import Any
 from l3agent.dataplane import flushes
 from l3agent.dataplane.kernel import syscalls
 from l3agent.dataplane.kernel.limits import BRIDGE_PORTS
-from l3agent.dataplane.kernel.namespaces import Kernel, NamespaceHandle
+from l3agent.dataplane.kernel.namespace_handle import NamespaceHandle
+from l3agent.dataplane.kernel.namespaces import Kernel
 from l3agent.dataplane.kernel.sockets import KernelRefused, NetlinkSocket
 from l3agent.dataplane.netlink import routes, rtnl
 from l3agent.dataplane.observe import Observed
@@ -227,7 +228,7 @@ def _record_new_devices(handle: NamespaceHandle, plan: Plan, seen: Observed, fir
 def _set_devices(kernel: Kernel, handle: NamespaceHandle, plan: Plan) -> None:
     """Write the settings of devices before the devices come up and solicit routers."""
     if settings := encode.device_settings(plan):
-        kernel.write_sysctls(handle, settings)
+        kernel.sysctls.write(handle, settings)
     links = [one.entry for one in plan.of(Link) if one.verb != "remove"]
     if devices := [link.device for link in links if link.up and not link.offload]:
         kernel.call_inside(handle, lambda: syscalls.disable_tx_checksums(devices))
@@ -248,7 +249,7 @@ def _remove_namespace(kernel: Kernel, handle: NamespaceHandle) -> None:
     The kernel removes the rules first, while the links are still up: without the first step it would route packets of
     tenants untranslated for a moment. Deleting links one by one would wait for several RCU grace periods each.
     """
-    kernel.write_sysctls(handle, [Sysctl("net/ipv4/ip_forward", "0"), Sysctl("net/ipv6/conf/all/forwarding", "0")])
+    kernel.sysctls.write(handle, [Sysctl("net/ipv4/ip_forward", "0"), Sysctl("net/ipv6/conf/all/forwarding", "0")])
     kernel.remove(handle.name)
 
 
@@ -261,7 +262,7 @@ def _make_namespace(kernel: Kernel, plan: Plan, seen: Observed, run: Run) -> Gen
             plan = yield from run(len(plan.operations), partial(_remaining, plan, ready, handle.has_ipv6))
     settings = [one.entry for one in plan.of(Sysctl) if one.verb != "remove"]
     if seen.handle is not None and settings:
-        kernel.write_sysctls(seen.handle, settings)
+        kernel.sysctls.write(seen.handle, settings)
     return plan
 
 
@@ -289,7 +290,7 @@ def _make_bridges(kernel: Kernel, plan: Plan, seen: Observed) -> None:
 
 
 def _disable_ipv6(kernel: Kernel, operation: Operation[Any]) -> None:
-    kernel.disable_ipv6(operation.entry.node_device())
+    kernel.sysctls.disable_ipv6(operation.entry.node_device())
 
 
 def _send(kernel: Kernel, socket: NetlinkSocket, batch: Batch, *, ignore: frozenset[int] = frozenset()) -> None:

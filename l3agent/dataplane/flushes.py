@@ -8,7 +8,8 @@ from functools import partial
 from ipaddress import IPv4Address
 
 from l3agent.dataplane.kernel import flows
-from l3agent.dataplane.kernel.namespaces import Kernel, NamespaceHandle
+from l3agent.dataplane.kernel.namespace_handle import NamespaceHandle
+from l3agent.dataplane.kernel.namespaces import Kernel
 from l3agent.dataplane.netlink import routes
 from l3agent.dataplane.observe import Observed
 from l3agent.dataplane.plan.kinds.address import DeviceAddress
@@ -42,7 +43,7 @@ def apply_flushes(kernel: Kernel, handle: NamespaceHandle, edges: Sequence[Pendi
         return
     with kernel.counters.batch("conntrack"):
         via_gateway = partial(_via_gateway, handle, seen)
-        flows.delete_entries(handle.netfilter, edges, via_gateway, by_filter=kernel.deletes_by_filter)
+        flows.delete_entries(handle.netfilter, edges, via_gateway, by_filter=kernel.features.deletes_by_filter)
     if done := [edge for edge in edges if edge.is_journalled]:
         with kernel.counters.batch("nft"):
             handle.netfilter.nft_batch(delete_journal(done))

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import logging
 
-from l3agent.dataplane.kernel.namespaces import Kernel, NamespaceHandle
+from l3agent.dataplane.kernel.namespace_handle import NamespaceHandle
+from l3agent.dataplane.kernel.namespaces import Kernel
 from l3agent.dataplane.plan.kinds.base import Entry
 from l3agent.model.states import Key
 

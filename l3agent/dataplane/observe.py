@@ -9,7 +9,8 @@ from functools import partial
 
 from l3agent.dataplane import takeover
 from l3agent.dataplane.kernel import syscalls
-from l3agent.dataplane.kernel.namespaces import Kernel, NamespaceHandle
+from l3agent.dataplane.kernel.namespace_handle import NamespaceHandle
+from l3agent.dataplane.kernel.namespaces import Kernel
 from l3agent.dataplane.netlink import routes, rtnl
 from l3agent.dataplane.observe_rules import read_tables
 from l3agent.dataplane.ovsdb.ports import Ports, Wait, observed_ports
@@ -89,7 +90,7 @@ def observe(
         seen.handle = kernel.find(namespace)
         if seen.handle is not None:
             sysctls = select(desired, Sysctl)
-            seen.entries |= kernel.read_sysctls(seen.handle, sysctls)
+            seen.entries |= kernel.sysctls.read(seen.handle, sysctls)
             links = yield from _observe_inside(kernel, seen, seen.handle, desired, run)
     if known is None or seen.handle is not None or not _record_known_bridges(seen, desired, known):
         _observe_host(kernel, seen, desired, links)

@@ -6,7 +6,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from l3agent.dataplane import takeover
-from l3agent.dataplane.kernel.namespaces import Kernel, NamespaceHandle, read_fingerprint
+from l3agent.dataplane.kernel.kernel_features import read_fingerprint
+from l3agent.dataplane.kernel.namespace_handle import NamespaceHandle
+from l3agent.dataplane.kernel.namespaces import Kernel
 from l3agent.dataplane.kernel.sockets import NetlinkSocket
 from l3agent.dataplane.netlink import nft, tables
 from l3agent.dataplane.netlink.ruleset import NftTable
@@ -38,7 +40,7 @@ def _read_rules(kernel: Kernel, netfilter: NetlinkSocket, *, found: bool) -> Ite
 
 
 def _read_table(table: NftTable, kernel: Kernel, netfilter: NetlinkSocket, names: bytes) -> Iterator[Entry]:
-    intact = read_fingerprint(netfilter, table, names) == kernel.intact_tables[table.id]
+    intact = read_fingerprint(netfilter, table, names) == kernel.features.intact_tables[table.id]
     for one in table.sets:
         for key, value in nft.decode_elements(one, netfilter.dump(nft.dump_elements(one))).items():
             if not nft.is_of_type(one, key, value):

@@ -12,7 +12,8 @@ from l3agent.dataplane.apply import apply_plan
 from l3agent.dataplane.drift.drift import Drift
 from l3agent.dataplane.ipv6 import filter_supported
 from l3agent.dataplane.job import Job
-from l3agent.dataplane.kernel.namespaces import Kernel, NamespaceHandle
+from l3agent.dataplane.kernel.namespace_handle import NamespaceHandle
+from l3agent.dataplane.kernel.namespaces import Kernel
 from l3agent.dataplane.observe import Observed, observe
 from l3agent.dataplane.ovsdb.ports import Switch, Wait
 from l3agent.dataplane.plan.diff import diff

@@ -66,7 +66,7 @@ def _hand_back(kernel: Kernel, name: str) -> str | None:
     handle = kernel.find(name)
     if handle is None:
         return None
-    kernel.write_sysctls(handle, _KERNEL_DEFAULTS)
+    kernel.sysctls.write(handle, _KERNEL_DEFAULTS)
     handle.netfilter.nft_batch(ruleset.replace_chain(tables.ROUTER, tables.HAND_OVER))
     links = rtnl.parse_links(handle.route.dump(rtnl.dump_links()))
     devices = {info.name for info in links if info.name.startswith(EXTERNAL_DEVICES + INTERNAL_DEVICES)}

@@ -17,7 +17,8 @@ from l3agent.dataplane.drift.drift import Drift
 from l3agent.dataplane.drift.link_settings import LinkSettings
 from l3agent.dataplane.drift.node_devices import NodeDevices
 from l3agent.dataplane.kernel import syscalls
-from l3agent.dataplane.kernel.namespaces import Kernel, NamespaceHandle
+from l3agent.dataplane.kernel.namespace_handle import NamespaceHandle
+from l3agent.dataplane.kernel.namespaces import Kernel
 from l3agent.dataplane.netlink import rtnl
 from l3agent.dataplane.plan.kinds.base import Entry, select
 from l3agent.dataplane.plan.kinds.sysctl import Sysctl
@@ -107,7 +108,7 @@ class Rotation:
             return False
         return (
             self._are_links_as_desired(key, handle)
-            and self._kernel.has_sysctls(handle, _read_in_rotation(self._drift.sysctls(key)))
+            and self._kernel.sysctls.are_set(handle, _read_in_rotation(self._drift.sysctls(key)))
             and self._is_offload_as_desired(key, handle)
         )
 

@@ -6,7 +6,8 @@ from __future__ import annotations
 from ipaddress import IPv4Address
 from typing import Any
 
-from l3agent.dataplane.kernel.namespaces import Kernel, NamespaceHandle
+from l3agent.dataplane.kernel.namespace_handle import NamespaceHandle
+from l3agent.dataplane.kernel.namespaces import Kernel
 from l3agent.dataplane.netlink import nft, rtnl, tables
 from l3agent.model.names import DEVICE_PREFIXES, is_router_namespace
 

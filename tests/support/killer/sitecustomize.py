@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from l3agent.dataplane.kernel import namespaces, sockets, syscalls
+from l3agent.dataplane.kernel import namespace_sysctls, sockets, syscalls
 
 _LEFT = Path(os.environ["L3_KILL_AFTER"])
 
@@ -41,7 +41,7 @@ def _then(call: Callable[..., Any]) -> Callable[..., Any]:
 for _owner, _name in (
     (sockets.NetlinkSocket, "batch"),
     (sockets.NetlinkSocket, "nft_batch"),
-    (namespaces.Kernel, "write_sysctls"),
+    (namespace_sysctls.NamespaceSysctls, "write"),
     (syscalls, "mount"),
     (syscalls, "unmount"),
 ):
