@@ -1,21 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""rtnetlink: links and addresses.
+"""rtnetlink: links.
 
-Source: rtnetlink(7), linux/rtnetlink.h, linux/if_link.h, linux/if_addr.h. Interface settings with a netlink attribute
+Source: rtnetlink(7), linux/rtnetlink.h, linux/if_link.h. Interface settings with a netlink attribute
 are set by message, not through /proc.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from ipaddress import IPv4Interface, IPv6Interface
 from struct import Struct, pack, unpack_from
 
 from l3agent.dataplane.netlink.message import (
     CREATE,
     DUMP,
     EXCLUSIVE,
-    REPLACE,
     attribute,
     attribute_map,
     attributes,
@@ -26,11 +24,9 @@ from l3agent.dataplane.netlink.message import (
     u8,
     u32,
 )
-from l3agent.model.states import Interface
 
 NEWLINK, DELLINK, GETLINK = 16, 17, 18
 NEWSTATS, GETSTATS = 92, 94
-NEWADDR, DELADDR, GETADDR = 20, 21, 22
 
 AF_UNSPEC, AF_INET, AF_BRIDGE, AF_INET6 = 0, 2, 7, 10
 IFF_UP = 1
@@ -59,12 +55,7 @@ _DEVCONF_FIRST, _DEVCONF_DISABLE_IPV6 = Struct("=6i"), 26
 _ACCEPT_RA_AS_ROUTER = 2
 _SKIP_STATS = 8
 
-# IFA_* (linux/if_addr.h)
-_IFA_ADDRESS, _IFA_LOCAL, _IFA_BROADCAST, _IFA_FLAGS = 1, 2, 4, 8
-_IFA_F_NODAD = 0x02
-
 _IFINFO = Struct("=BxHiII")
-_IFADDR = Struct("=BBBBI")
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,9 +92,6 @@ class LinkInfo:
     multicast: bool = True
     forwarding: bool = False
     arp_ignore: int = 0
-
-
-# ---- links -----------------------------------------------------------------------------------------------------
 
 
 def mac_bytes(mac: str) -> bytes:
@@ -302,51 +290,3 @@ def _parse_inet(family: bytes) -> tuple[bool, int, int | None]:
     places = (_DEVCONF4_FORWARDING, _DEVCONF4_RP_FILTER, _DEVCONF4_ARP_IGNORE)
     (forwarding,), (rp_filter,), (arp_ignore,) = (unpack_from("=i", settings, 4 * (at - 1)) for at in places)
     return bool(forwarding), rp_filter, arp_ignore
-
-
-# ---- addresses -------------------------------------------------------------------------------------------------
-
-
-def new_address(index: int, interface: Interface) -> bytes:
-    """Return a request that adds an address: IPv4 with broadcast address, IPv6 without duplicate address detection.
-
-    Detection makes an IPv6 address unusable for seconds (RFC 4862 5.4), and the server allocates each address once. A
-    network of one or two addresses has no broadcast address (RFC 3021).
-    """
-    body = _address_body(index, interface, _IFA_F_NODAD if interface.version == 6 else 0)
-    if isinstance(interface, IPv4Interface) and interface.network.prefixlen < 31:
-        body += attribute(_IFA_BROADCAST, interface.network.broadcast_address.packed)
-    return message(NEWADDR, CREATE | REPLACE, body)
-
-
-def delete_address(index: int, interface: Interface) -> bytes:
-    """Return a request that removes an address from a link."""
-    return message(DELADDR, 0, _address_body(index, interface, 0))
-
-
-def _address_body(index: int, interface: Interface, flags: int) -> bytes:
-    packed = interface.ip.packed
-    family = AF_INET if interface.version == 4 else AF_INET6
-    scope = SCOPE_LINK if interface.version == 6 and interface.ip.is_link_local else SCOPE_UNIVERSE
-    head = _IFADDR.pack(family, interface.network.prefixlen, flags, scope, index)
-    return head + attribute(_IFA_LOCAL, packed) + attribute(_IFA_ADDRESS, packed)
-
-
-def dump_addresses() -> bytes:
-    """Return a request for all addresses of the namespace."""
-    return message(GETADDR, DUMP, _IFADDR.pack(AF_UNSPEC, 0, 0, 0, 0))
-
-
-def parse_addresses(data: bytes) -> list[tuple[int, Interface]]:
-    """Return (index of the link, address) pairs in received bytes."""
-    found: list[tuple[int, Interface]] = []
-    for kind, _, _, start, end in messages(data):
-        if kind != NEWADDR:
-            continue
-        family, prefix, _, _, index = _IFADDR.unpack_from(data, start)
-        parts = attribute_map(data, start + _IFADDR.size, end)
-        raw = parts.get(_IFA_LOCAL) or parts.get(_IFA_ADDRESS)
-        if raw is None or family not in (AF_INET, AF_INET6):
-            continue
-        found.append((index, IPv4Interface((raw, prefix)) if family == AF_INET else IPv6Interface((raw, prefix))))
-    return found

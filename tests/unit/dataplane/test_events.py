@@ -8,7 +8,7 @@ from struct import iter_unpack, pack, pack_into
 
 import pytest
 
-from l3agent.dataplane.netlink import nft, nsid, routes, rtnl, ruleset, tables
+from l3agent.dataplane.netlink import addresses, nft, nsid, routes, rtnl, ruleset, tables
 from l3agent.dataplane.netlink.message import attributes, message
 from l3agent.dataplane.netlink.nft_types import device_key
 from l3agent.dataplane.netlink.socket_filter import compile_own_filter as rules_filter
@@ -64,8 +64,8 @@ BRIDGE_PORT[16] = rtnl.AF_BRIDGE
 KEPT = {
     "link": rtnl.set_link(index=2, name="qr-1", up=True),
     "link gone": rtnl.delete_link(index=2, name="qr-1"),
-    "address": rtnl.new_address(2, ip_interface("10.0.0.1/24")),
-    "address gone": rtnl.delete_address(2, ip_interface("2001:db8::1/64")),
+    "address": addresses.new_address(2, ip_interface("10.0.0.1/24")),
+    "address gone": addresses.delete_address(2, ip_interface("2001:db8::1/64")),
     "route": routes.new_route(ip_network("0.0.0.0/0"), [(2, ip_address("10.0.0.7"))]),
     "route gone": routes.delete_route(ip_network("::/0")),
 }

@@ -7,7 +7,7 @@ import pkgutil
 from collections.abc import Iterator
 from importlib import import_module
 
-from l3agent.dataplane.netlink import routes, rtnl
+from l3agent.dataplane.netlink import addresses, routes
 from l3agent.dataplane.plan import kinds
 from l3agent.dataplane.plan.kinds.base import Entry, NodeEntry
 from l3agent.dataplane.plan.kinds.route import KernelRoute
@@ -37,7 +37,7 @@ def test_names_and_notifications_of_kinds_differ() -> None:
 
 def test_a_legacy_router_needs_three_dumps() -> None:
     requests = {dump.request for _, dump in COMMON_DUMPS}
-    assert requests == {rtnl.dump_addresses(), routes.dump_routes(4), routes.dump_routes(6)}
+    assert requests == {addresses.dump_addresses(), routes.dump_routes(4), routes.dump_routes(6)}
     assert needed_dumps(rendered(ROUTER)) == set()
     assert requests.isdisjoint(dump.request for _, dump in RARE_DUMPS)
 

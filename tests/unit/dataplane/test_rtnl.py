@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from l3agent.dataplane.netlink import routes, rtnl
+from l3agent.dataplane.netlink import addresses, routes, rtnl
 from l3agent.dataplane.netlink.message import CREATE, EXCLUSIVE, REPLACE, attribute_map, messages
 from l3agent.model.states import Address, Interface, Network, NextHop
 from tests.support.strategies import interfaces4, interfaces6, ipv4, macs
@@ -32,12 +32,14 @@ def as_answer(data: bytes, kind: int) -> bytes:
 
 @given(st.lists(st.tuples(st.integers(1, 2**31 - 1), interfaces), max_size=5))
 def test_addresses_are_read_back(listed: list[tuple[int, Interface]]) -> None:
-    assert rtnl.parse_addresses(b"".join(rtnl.new_address(*one) for one in listed)) == listed
+    assert addresses.parse_addresses(b"".join(addresses.new_address(*one) for one in listed)) == listed
 
 
 @given(st.integers(1, 100), interfaces)
 def test_a_deleted_address_is_named_by_the_same_index_address_and_length(index: int, interface: Interface) -> None:
-    assert rtnl.parse_addresses(as_answer(rtnl.delete_address(index, interface), rtnl.NEWADDR)) == [(index, interface)]
+    assert addresses.parse_addresses(as_answer(addresses.delete_address(index, interface), addresses.NEWADDR)) == [
+        (index, interface)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -45,22 +47,22 @@ def test_a_deleted_address_is_named_by_the_same_index_address_and_length(index: 
     [("10.0.0.1/24", "10.0.0.255"), ("10.0.7.1/25", "10.0.7.127"), ("10.0.0.0/31", None), ("203.0.113.5/32", None)],
 )
 def test_only_networks_with_a_broadcast_address_get_one(address: str, broadcast: str | None) -> None:
-    data = rtnl.new_address(7, ip_interface(address))
+    data = addresses.new_address(7, ip_interface(address))
     found = attribute_map(data, 16 + 8, len(data)).get(4)
     assert found == (broadcast and IPv4Address(broadcast).packed)
 
 
 @pytest.mark.parametrize(("address", "flags", "scope"), [("fe80::1/64", 2, 253), ("2001:db8::1/64", 2, 0)])
 def test_ipv6_addresses_skip_duplicate_detection_and_have_their_scope(address: str, flags: int, scope: int) -> None:
-    (_, _, found_flags, found_scope) = rtnl.new_address(7, ip_interface(address))[16:20]
+    (_, _, found_flags, found_scope) = addresses.new_address(7, ip_interface(address))[16:20]
     assert (found_flags, found_scope) == (flags, scope)
 
 
 def test_addresses_of_other_families_are_left_out() -> None:
-    data = bytearray(rtnl.new_address(2, ip_interface("10.0.0.1/24")))
+    data = bytearray(addresses.new_address(2, ip_interface("10.0.0.1/24")))
     data[16] = 45
-    good = rtnl.new_address(3, ip_interface("10.0.0.2/24"))
-    assert rtnl.parse_addresses(bytes(data) + good) == [(3, ip_interface("10.0.0.2/24"))]
+    good = addresses.new_address(3, ip_interface("10.0.0.2/24"))
+    assert addresses.parse_addresses(bytes(data) + good) == [(3, ip_interface("10.0.0.2/24"))]
 
 
 # ---- routes -------------------------------------------------------------------------------------------------------
@@ -173,7 +175,7 @@ def test_a_foreign_name_that_is_no_text_is_read() -> None:
 def test_a_route_and_an_address_are_replaced_not_doubled() -> None:
     for data in (
         routes.new_route(ip_network("10.0.0.0/8"), [(2, None)]),
-        rtnl.new_address(2, ip_interface("10.0.0.1/8")),
+        addresses.new_address(2, ip_interface("10.0.0.1/8")),
     ):
         ((_, flags, _, _, _),) = messages(data)
         assert flags & CREATE and flags & REPLACE
@@ -187,12 +189,12 @@ def test_a_cut_dump_is_read_up_to_the_cut(data: st.DataObject) -> None:
     whole = b"".join(
         [
             rtnl.set_link(index=7, name="qr-a", mtu=1500),
-            rtnl.new_address(2, ip_interface("10.0.0.1/24")),
+            addresses.new_address(2, ip_interface("10.0.0.1/24")),
             routes.new_route(ip_network("10.0.0.0/8"), [(2, IPv4Address("10.0.0.7")), (3, IPv4Address("10.0.0.8"))]),
-            rtnl.new_address(2, ip_interface("2001:db8::1/64")),
+            addresses.new_address(2, ip_interface("2001:db8::1/64")),
         ]
     )
     part = whole[: data.draw(st.integers(0, len(whole)))]
     assert rtnl.parse_links(part) in ([], rtnl.parse_links(whole))
-    assert rtnl.parse_addresses(whole)[: len(rtnl.parse_addresses(part))] == rtnl.parse_addresses(part)
+    assert addresses.parse_addresses(whole)[: len(addresses.parse_addresses(part))] == addresses.parse_addresses(part)
     assert routes.parse_routes(part, names) in ({}, routes.parse_routes(whole, names))

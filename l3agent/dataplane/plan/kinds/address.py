@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Interface
 from typing import Any, ClassVar
 
-from l3agent.dataplane.netlink import rtnl
+from l3agent.dataplane.netlink import addresses, rtnl
 from l3agent.dataplane.plan.kinds.base import Batch, Batches, Entry, Inside, Operation
 from l3agent.dataplane.plan.kinds.observation import Dump, EventLocation, Notification
 from l3agent.model.names import DEVICE_PREFIXES
@@ -36,12 +36,12 @@ class AddressEvent:
 
 
 def _decode(is_removal: bool, raw: bytes) -> Iterator[AddressEvent]:
-    for index, interface in rtnl.parse_addresses(raw):
+    for index, interface in addresses.parse_addresses(raw):
         yield AddressEvent(is_removal, index, interface)
 
 
 def _parse(data: bytes, names: dict[int, str]) -> frozenset[DeviceAddress]:
-    found = ((names.get(index, ""), interface) for index, interface in rtnl.parse_addresses(data))
+    found = ((names.get(index, ""), interface) for index, interface in addresses.parse_addresses(data))
     return frozenset(DeviceAddress(name, interface) for name, interface in found if name.startswith(DEVICE_PREFIXES))
 
 
@@ -50,8 +50,8 @@ class DeviceAddress(Entry):
     """An address on a device."""
 
     kind: ClassVar[str] = "address"
-    dumps: ClassVar[tuple[Dump, ...]] = (Dump(rtnl.dump_addresses(), _parse),)
-    notification: ClassVar[Notification | None] = Notification(_GROUPS, rtnl.NEWADDR, _decode)
+    dumps: ClassVar[tuple[Dump, ...]] = (Dump(addresses.dump_addresses(), _parse),)
+    notification: ClassVar[Notification | None] = Notification(_GROUPS, addresses.NEWADDR, _decode)
 
     device: str
     interface: Interface
@@ -114,13 +114,13 @@ class DeviceAddress(Entry):
             address, previous = one.entry, one.previous
             if one.verb == "remove":
                 continue
-            new = rtnl.new_address(index[address.device], address.interface)
+            new = addresses.new_address(index[address.device], address.interface)
             if previous is None:
                 is_early = address.device in new_devices and address.interface.version == 4
                 (early if is_early else made.additions).append((new, one))
                 continue
             # Changed prefix length: a device has an IPv6 address once, and an IPv4 address once per prefix length.
-            old = rtnl.delete_address(index[address.device], previous.interface)
+            old = addresses.delete_address(index[address.device], previous.interface)
             both = (old, new) if address.interface.version == 6 else (new, old)
             made.additions += [(message, one) for message in both]
         made.additions[:0] = early
@@ -129,7 +129,7 @@ class DeviceAddress(Entry):
     def encode_removals(cls, operations: Sequence[Operation[DeviceAddress]], made: Batches, target: Inside) -> None:
         """Add the messages of removals."""
         made.removals += [
-            (rtnl.delete_address(target.index[one.entry.device], one.entry.interface), one)
+            (addresses.delete_address(target.index[one.entry.device], one.entry.interface), one)
             for one in operations
             if one.verb == "remove"
         ]
