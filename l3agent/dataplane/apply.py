@@ -33,7 +33,7 @@ from l3agent.dataplane.plan.kinds.link import Link
 from l3agent.dataplane.plan.kinds.namespace import Namespace
 from l3agent.dataplane.plan.kinds.physical_port import PhysicalPort
 from l3agent.dataplane.plan.kinds.sysctl import Sysctl
-from l3agent.dataplane.plan.order import RARE_DUMPS, needs_dump
+from l3agent.dataplane.plan.order import RARE_KINDS, needed_dumps
 from l3agent.dataplane.plan.plan import Plan
 from l3agent.dataplane.slices import Run
 from l3agent.exceptions import ApplyError
@@ -181,9 +181,7 @@ def _apply_inside(
     if missing := _record_new_devices(handle, plan, seen, first):
         sender.record_error(KernelStateChanged(f"{', '.join(sorted(missing))}: {_REMOVED_MEANWHILE}"))
         plan = plan.without_devices(missing)
-    for kind, dump in RARE_DUMPS:
-        if (operations := plan.of(kind)) and needs_dump(dump, [one.entry for one in operations]):
-            handle.rare_dumps.add((kind, dump))
+    handle.rare_dumps |= needed_dumps([one.entry for kind in RARE_KINDS for one in plan.of(kind)])
     with sender.collect_error():
         _set_devices(sender.kernel, handle, plan)
     advertised = _find_ra_next_hops(handle, plan, seen)

@@ -86,6 +86,8 @@ _DUMPS = [(kind, dump) for kind in KINDS for dump in kind.dumps]
 #: The dumps that every observation needs, and the others, with the kinds of their entries.
 COMMON_DUMPS = tuple(one for one in _DUMPS if one[1].is_needed is None)
 RARE_DUMPS = tuple(one for one in _DUMPS if one[1].is_needed is not None)
+#: The kinds of the entries of the rare dumps.
+RARE_KINDS: tuple[type[Entry], ...] = tuple({kind: None for kind, _ in RARE_DUMPS})
 #: The kinds that the dump of the links has.
 LINK_KINDS: tuple[type[Entry], ...] = tuple(kind for kind in KINDS if "read_links" in vars(kind))
 #: The kinds that are devices of the host namespace.
@@ -94,15 +96,13 @@ NODE_KINDS: tuple[type[NodeEntry], ...] = tuple(kind for kind in KINDS if issubc
 KERNEL_MADE: frozenset[type[Entry]] = frozenset(kind for kind in KINDS if kind.is_kernel_made)
 
 
-def needed_dumps(desired: Collection[Entry]) -> set[KindDump]:
-    """Return the dumps of :data:`RARE_DUMPS` that a desired state needs."""
-    present = frozenset(map(type, desired))
-    return {one for one in RARE_DUMPS if one[0] in present and needs_dump(one[1], desired)}
-
-
-def needs_dump(dump: Dump, entries: Collection[Entry]) -> bool:
-    """Return True if a dump may have one of some entries."""
-    return dump.is_needed is None or dump.is_needed(entries)
+def needed_dumps(entries: Collection[Entry]) -> set[KindDump]:
+    """Return the dumps of :data:`RARE_DUMPS` that may have one of some entries."""
+    present = frozenset(map(type, entries))
+    # The dumps of the two IP versions share one test.
+    tests = {dump.is_needed for kind, dump in RARE_DUMPS if kind in present}
+    needed = {test for test in tests if test is not None and test(entries)}
+    return {one for one in RARE_DUMPS if one[1].is_needed in needed}
 
 
 def position(operation: Operation[Entry], replaced: Collection[str]) -> tuple[Any, ...]:
