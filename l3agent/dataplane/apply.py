@@ -10,31 +10,28 @@ its address comes: while that is missing, they are dropped again.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Generator, Iterable
 from functools import partial
 from ipaddress import IPv6Network
 from typing import Any
 
 from l3agent.dataplane import flushes
 from l3agent.dataplane.kernel import syscalls
-from l3agent.dataplane.kernel.limits import BRIDGE_PORTS
 from l3agent.dataplane.kernel.namespace_handle import NamespaceHandle
 from l3agent.dataplane.kernel.namespaces import Kernel
-from l3agent.dataplane.kernel.sockets import KernelRefused, NetlinkSocket
 from l3agent.dataplane.netlink import routes, rtnl
 from l3agent.dataplane.observe import Observed
 from l3agent.dataplane.ovsdb.ports import Wait
 from l3agent.dataplane.plan import encode
-from l3agent.dataplane.plan.commands import commands
 from l3agent.dataplane.plan.kinds.accept_ra import AcceptRA
-from l3agent.dataplane.plan.kinds.base import Batch, Entry, Operation
+from l3agent.dataplane.plan.kinds.base import Entry, Operation
 from l3agent.dataplane.plan.kinds.link import Link
 from l3agent.dataplane.plan.kinds.namespace import Namespace
 from l3agent.dataplane.plan.kinds.physical_port import PhysicalPort
 from l3agent.dataplane.plan.kinds.sysctl import Sysctl
 from l3agent.dataplane.plan.order import RARE_KINDS, needed_dumps
 from l3agent.dataplane.plan.plan import Plan
+from l3agent.dataplane.sending import KernelStateChanged, Sender, send_or_raise
 from l3agent.dataplane.slices import Run
 from l3agent.exceptions import ApplyError
 from l3agent.model.states import NextHop
@@ -43,19 +40,7 @@ from l3agent.model.states import NextHop
 _ALREADY_GONE = frozenset((2, 3, 19, 99))
 #: EEXIST: the entry to add exists.
 _ALREADY_THERE = frozenset((17,))
-#: EXFULL, ERANGE, EOPNOTSUPP: advice in addition to the kernel's message.
-_HINTS = {
-    54: f"a Linux bridge takes {BRIDGE_PORTS} ports; spread the routers over more nodes or external networks",
-    34: "the name of a device has at most 15 bytes",
-    95: "a device of Open vSwitch goes with its port (ovs-vsctl del-port); is ovs-vswitchd running?",
-}
-#: ENOENT, ESRCH, EEXIST, ENODEV, and EINVAL, which a link gets whose bridge is gone (do_set_master of the kernel).
-_STATE_CHANGED_ERRNOS = frozenset((2, 3, 17, 19, 22))
 _REMOVED_MEANWHILE = "another program removed it just after it was created"
-
-
-class KernelStateChanged(ApplyError):
-    """The kernel state differs from the observation: an entry is missing or in the way. A new observation may help."""
 
 
 def apply_plan(
@@ -74,14 +59,14 @@ def apply_plan(
     plan = yield from _make_namespace(kernel, plan, seen, run)
     # No other work may run until the bridges have their ports: bridges without ports are garbage.
     _make_bridges(kernel, plan, seen)
-    handle, sender = seen.handle, _Sender(kernel, namespace)
+    handle, sender = seen.handle, Sender(kernel, namespace)
     outside = encode.host_messages(plan, namespace_fd=handle.fd if handle else None, bridge_index=seen.bridges)
     early = encode.early_messages(plan, seen.devices)
     first = None
     if handle is not None:
         # Whatever happens from here on, the next plan has to query the indexes.
         first, handle.next_index = handle.next_index, None
-        _send_or_raise(kernel, handle.route, early.early_removals, namespace, ignore=_ALREADY_GONE)
+        send_or_raise(kernel, handle.route, early.early_removals, namespace, ignore=_ALREADY_GONE)
     # Left-overs of an unpinned namespace, which the kernel may be dismantling at this moment.
     sender.send(kernel.host, outside.early_removals, ignore=_ALREADY_GONE)
     refused = sender.send(kernel.host, outside.creations)
@@ -90,73 +75,13 @@ def apply_plan(
     if refused:
         plan, first = _without_links(plan, refused), None
     if handle is not None:
-        _send_or_raise(kernel, handle.route, early.shutdowns, namespace, ignore=_ALREADY_GONE)
+        send_or_raise(kernel, handle.route, early.shutdowns, namespace, ignore=_ALREADY_GONE)
         if (yield from run(len(plan.operations), partial(_send_rules, sender, handle, plan))):
             if any(operation.verb == "remove" for operation in plan.of(Namespace)):
                 _remove_namespace(kernel, handle)
             else:
                 yield from _apply_inside(sender, handle, plan, seen, first, run)
     sender.raise_first_error()
-
-
-class _Sender:
-    """Sends the operations of one plan; continues after a refusal and records the first one."""
-
-    def __init__(self, kernel: Kernel, namespace: str | None) -> None:
-        self.kernel = kernel
-        self._namespace = namespace
-        self._first: ApplyError | None = None
-
-    def send(
-        self, socket: NetlinkSocket, batch: Batch, *, ignore: frozenset[int] = frozenset()
-    ) -> list[Operation[Any]]:
-        """Send messages that the kernel processes one by one; return the operations with a refused message."""
-        try:
-            _send(self.kernel, socket, batch, ignore=ignore)
-        except KernelRefused as exc:
-            self.record_error(with_operation(exc, batch, self._namespace))
-            return [batch[number - 1][1] for number in exc.numbers]
-        return []
-
-    def isolate(self, batch: Batch) -> list[Operation[Any]]:
-        """Make the host stack ignore created or corrected devices; return the operations that were refused."""
-        refused = self.send(self.kernel.host, batch)
-        for operation in dict.fromkeys(operation for _, operation in batch):
-            if operation not in refused:
-                try:
-                    _disable_ipv6(self.kernel, operation)
-                except ApplyError as exc:
-                    self.record_error(exc)
-                    refused.append(operation)
-        return refused
-
-    def send_rules(self, handle: NamespaceHandle, batch: Batch) -> bool:
-        """Send rules; return True if the kernel accepted them. Nothing inside may change before that."""
-        try:
-            if batch:
-                with self.kernel.counters.batch("nft"):
-                    handle.netfilter.nft_batch([message for message, _ in batch])
-        except KernelRefused as exc:
-            self.record_error(with_operation(exc, batch, self._namespace))
-            return False
-        return True
-
-    @contextmanager
-    def collect_error(self) -> Iterator[None]:
-        """Record a refusal that ends a block."""
-        try:
-            yield
-        except ApplyError as exc:
-            self.record_error(exc)
-
-    def record_error(self, refusal: ApplyError) -> None:
-        """Record a refusal, if it is the first."""
-        self._first = self._first or refusal
-
-    def raise_first_error(self) -> None:
-        """Raise the first refusal, if there was one."""
-        if self._first is not None:
-            raise self._first
 
 
 def _without_links(plan: Plan, refused: Iterable[Operation[Any]]) -> Plan:
@@ -167,12 +92,12 @@ def _without_links(plan: Plan, refused: Iterable[Operation[Any]]) -> Plan:
     return Plan(tuple(one for one in plan.without_devices(missing).operations if one not in gone))
 
 
-def _send_rules(sender: _Sender, handle: NamespaceHandle, plan: Plan) -> bool:
+def _send_rules(sender: Sender, handle: NamespaceHandle, plan: Plan) -> bool:
     return sender.send_rules(handle, encode.rule_messages(plan))
 
 
 def _apply_inside(
-    sender: _Sender, handle: NamespaceHandle, plan: Plan, seen: Observed, first: int | None, run: Run
+    sender: Sender, handle: NamespaceHandle, plan: Plan, seen: Observed, first: int | None, run: Run
 ) -> Generator[Wait, None, None]:
     """Apply the operations inside a namespace whose rules are in place.
 
@@ -189,7 +114,7 @@ def _apply_inside(
 
 
 def _send_inside(
-    sender: _Sender, handle: NamespaceHandle, plan: Plan, seen: Observed, advertised: frozenset[NextHop]
+    sender: Sender, handle: NamespaceHandle, plan: Plan, seen: Observed, advertised: frozenset[NextHop]
 ) -> None:
     early, late = flushes.split_edges(plan)
     try:
@@ -272,11 +197,11 @@ def _remaining(plan: Plan, ready: frozenset[Entry], has_ipv6: bool) -> Plan:
 
 def _make_bridges(kernel: Kernel, plan: Plan, seen: Observed) -> None:
     made = encode.bridge_messages(plan)
-    _send_or_raise(kernel, kernel.host, made.creations, None)
-    _send_or_raise(kernel, kernel.host, made.isolation, None)
+    send_or_raise(kernel, kernel.host, made.creations, None)
+    send_or_raise(kernel, kernel.host, made.isolation, None)
     for operation in dict.fromkeys(operation for _, operation in made.isolation):
-        _disable_ipv6(kernel, operation)
-    _send_or_raise(kernel, kernel.host, made.additions, None)
+        kernel.sysctls.disable_ipv6(operation.entry.node_device())
+    send_or_raise(kernel, kernel.host, made.additions, None)
     wanted = [one.entry.bridge for one in plan.of(Link) if one.verb != "remove"]
     wanted += [one.entry.bridge for one in plan.of(PhysicalPort) if one.verb != "remove"]
     missing = {name for name in wanted if name and name not in seen.bridges}
@@ -285,37 +210,3 @@ def _make_bridges(kernel: Kernel, plan: Plan, seen: Observed) -> None:
             seen.bridges[info.name] = info.index
     if gone := missing.difference(seen.bridges):
         raise KernelStateChanged(f"{', '.join(sorted(gone))}: {_REMOVED_MEANWHILE}")
-
-
-def _disable_ipv6(kernel: Kernel, operation: Operation[Any]) -> None:
-    kernel.sysctls.disable_ipv6(operation.entry.node_device())
-
-
-def _send(kernel: Kernel, socket: NetlinkSocket, batch: Batch, *, ignore: frozenset[int] = frozenset()) -> None:
-    if batch:
-        with kernel.counters.batch("ip"):
-            socket.batch(b"".join(message for message, _ in batch), ignore=ignore)
-
-
-def _send_or_raise(
-    kernel: Kernel,
-    socket: NetlinkSocket,
-    batch: Batch,
-    namespace: str | None,
-    *,
-    ignore: frozenset[int] = frozenset(),
-) -> None:
-    try:
-        _send(kernel, socket, batch, ignore=ignore)
-    except KernelRefused as exc:
-        raise with_operation(exc, batch, namespace) from exc
-
-
-def with_operation(exc: KernelRefused, batch: Batch, namespace: str | None) -> ApplyError:
-    """Return a refusal with its operation as a shell command, and with advice."""
-    if not 1 <= exc.number <= len(batch):
-        return exc
-    operation = batch[exc.number - 1][1]
-    hint = _HINTS.get(exc.code, "")
-    kind = KernelStateChanged if exc.code in _STATE_CHANGED_ERRNOS else ApplyError
-    return kind(f"{'; '.join(commands(operation, namespace))}: {exc}{hint and ': ' + hint}")

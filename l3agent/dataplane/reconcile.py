@@ -14,7 +14,6 @@ from typing import Any
 
 from l3agent.dataplane.announcements import Announcements
 from l3agent.dataplane.announcer import Announcer
-from l3agent.dataplane.apply import KernelStateChanged
 from l3agent.dataplane.bridges import list_networks
 from l3agent.dataplane.drift.applied import Snapshot
 from l3agent.dataplane.drift.drift import Drift
@@ -34,6 +33,7 @@ from l3agent.dataplane.plan.kinds.link import Link
 from l3agent.dataplane.plan.kinds.switch_port import SwitchPort
 from l3agent.dataplane.plan.plan import Plan
 from l3agent.dataplane.plan.render import changed_entries, entry_count, outermost
+from l3agent.dataplane.sending import KernelStateChanged
 from l3agent.dataplane.steps import Steps
 from l3agent.dataplane.takeover import hand_back
 from l3agent.dataplane.turns import Superseded, Turns
