@@ -38,6 +38,8 @@ _NONE = b"\xff\xff\xff\xff"
 _UNDERSTOOD = frozenset((_SRC, _IIFNAME, _PRIORITY, _TABLE, _PROTOCOL, *_SUPPRESSORS, _PAD))
 #: FR_ACT_TO_TBL
 _TO_TABLE = 1
+#: FIB_RULE_IIF_DETACHED: the device of the rule does not exist.
+_DETACHED = 0x8
 #: Largest table number in the header of a message (linux/rtnetlink.h, rtm_table).
 _MAX_HEADER_TABLE = 255
 #: struct fib_rule_hdr: family, lengths of destination and source, tos, table, two unused bytes, action, flags.
@@ -114,7 +116,3 @@ def parse_rules(data: bytes) -> Iterator[RuleInfo]:
             source,
             device,
         )
-
-
-#: FIB_RULE_IIF_DETACHED: the device of the rule does not exist.
-_DETACHED = 0x8

@@ -112,8 +112,7 @@ def connected_route(network: Network, index: int, source: IPv4Address | None) ->
 
 def delete_route(destination: Network, table: int = MAIN_TABLE) -> bytes:
     """Return a request that deletes our route to a destination in a table with any next hops."""
-    scope = SCOPE_NOWHERE if destination.version == 4 else 0
-    return message(DELROUTE, 0, _route_head(destination, ROUTE_PROTOCOL, scope, table=table))
+    return message(DELROUTE, 0, _route_head(destination, ROUTE_PROTOCOL, _any_scope(destination), table=table))
 
 
 def delete_default(destination: Network, hops: Hops, protocol: int, metric: int | None) -> bytes:
@@ -121,16 +120,18 @@ def delete_default(destination: Network, hops: Hops, protocol: int, metric: int 
 
     :param metric: None for the default metric.
     """
-    scope = SCOPE_NOWHERE if destination.version == 4 else SCOPE_UNIVERSE
-    body = _route(destination, hops, protocol, scope)
+    body = _route(destination, hops, protocol, _any_scope(destination))
     return message(DELROUTE, 0, body + (b"" if metric is None else u32(_RTA_PRIORITY, metric)))
 
 
 def delete_static_route(destination: Network) -> bytes:
     """Return a request that deletes the route of neutron-l3-agent to a destination."""
-    return message(
-        DELROUTE, 0, _route_head(destination, PROTOCOL_STATIC, SCOPE_NOWHERE if destination.version == 4 else 0)
-    )
+    return message(DELROUTE, 0, _route_head(destination, PROTOCOL_STATIC, _any_scope(destination)))
+
+
+def _any_scope(destination: Network) -> int:
+    """Return the scope with which a deletion selects a route of any scope; IPv6 routes have none."""
+    return SCOPE_NOWHERE if destination.version == 4 else SCOPE_UNIVERSE
 
 
 def delete_ra_default(index: int, via: Address) -> bytes:
@@ -138,7 +139,7 @@ def delete_ra_default(index: int, via: Address) -> bytes:
 
     Without ``via``, the kernel deletes the first of such routes.
     """
-    body = _route_head(ip_network("::/0"), PROTOCOL_RA, 0) + u32(_RTA_OIF, index)
+    body = _route_head(ip_network("::/0"), PROTOCOL_RA, SCOPE_UNIVERSE) + u32(_RTA_OIF, index)
     return message(DELROUTE, 0, body + attribute(_RTA_GATEWAY, via.packed))
 
 
