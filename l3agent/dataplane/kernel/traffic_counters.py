@@ -8,7 +8,7 @@ from typing import Any
 
 from l3agent.dataplane.kernel.namespace_handle import NamespaceHandle
 from l3agent.dataplane.kernel.namespaces import Kernel
-from l3agent.dataplane.netlink import nft, rtnl, tables
+from l3agent.dataplane.netlink import nft, rtnl, statistics, tables
 from l3agent.model.names import DEVICE_PREFIXES, is_router_namespace
 
 
@@ -29,7 +29,7 @@ def traffic(kernel: Kernel, namespace: str) -> dict[str, Any] | None:
 
 def _devices(handle: NamespaceHandle) -> dict[str, dict[str, tuple[int, int]]]:
     names = {info.index: info.name for info in rtnl.parse_links(handle.route.dump(rtnl.dump_links()))}
-    found = rtnl.parse_statistics(handle.route.dump(rtnl.dump_statistics()))
+    found = statistics.parse_statistics(handle.route.dump(statistics.dump_statistics()))
     return {
         names[index]: {"in": received, "out": sent}
         for index, (received, sent) in found.items()

@@ -8,12 +8,13 @@ are set by message, not through /proc.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from struct import Struct, pack, unpack_from
+from struct import Struct, unpack_from
 
 from l3agent.dataplane.netlink.message import (
     CREATE,
     DUMP,
     EXCLUSIVE,
+    HEADER,
     attribute,
     attribute_map,
     attributes,
@@ -26,7 +27,6 @@ from l3agent.dataplane.netlink.message import (
 )
 
 NEWLINK, DELLINK, GETLINK = 16, 17, 18
-NEWSTATS, GETSTATS = 92, 94
 
 AF_UNSPEC, AF_INET, AF_BRIDGE, AF_INET6 = 0, 2, 7, 10
 IFF_UP = 1
@@ -40,8 +40,6 @@ SCOPE_UNIVERSE, SCOPE_LINK, SCOPE_NOWHERE = 0, 253, 255
 _ADDRESS, _IFNAME, _MTU, _LINK, _MASTER, _LINKINFO, _IFALIAS, _AF_SPEC = 1, 3, 4, 5, 10, 18, 20, 26
 _GROUP = 27
 _NET_NS_FD, _EXT_MASK, _NUM_TX_QUEUES, _NUM_RX_QUEUES, _LINK_NETNSID = 28, 29, 31, 32, 37
-#: IFLA_STATS_LINK_64, and the bytes of if_stats_msg.
-_STATS_LINK_64, _IF_STATS_MSG = 1, 12
 _INFO_KIND, _INFO_DATA = 1, 2
 _VETH_INFO_PEER = 1
 _BR_FORWARD_DELAY, _BR_STP_STATE, _BR_MCAST_SNOOPING = 1, 5, 23
@@ -209,27 +207,23 @@ def dump_links(*, master: int = 0) -> bytes:
     return message(GETLINK, DUMP, body + (u32(_MASTER, master) if master else b""))
 
 
-def dump_statistics() -> bytes:
-    """Return a request for the counters of all links (linux/if_link.h: if_stats_msg, IFLA_STATS_LINK_64; Linux 4.7)."""
-    return message(GETSTATS, DUMP, pack("=BBHII", AF_UNSPEC, 0, 0, 0, 1 << (_STATS_LINK_64 - 1)))
-
-
-def parse_statistics(data: bytes) -> dict[int, tuple[tuple[int, int], tuple[int, int]]]:
-    """Return ((received packets, bytes), (sent packets, bytes)) by index of the link (rtnl_link_stats64)."""
-    found = {}
-    for kind, _, _, start, end in messages(data):
-        if kind == NEWSTATS:
-            (index,) = unpack_from("=I", data, start + 4)
-            counters = attribute_map(data, start + _IF_STATS_MSG, end).get(_STATS_LINK_64)
-            if counters is not None:
-                rx_packets, tx_packets, rx_bytes, tx_bytes = unpack_from("=4Q", counters)
-                found[index] = (rx_packets, rx_bytes), (tx_packets, tx_bytes)
-    return found
-
-
 def parse_links(data: bytes) -> list[LinkInfo]:
     """Return the links in received bytes."""
     return [_parse_link(data, start, end) for kind, _, _, start, end in messages(data) if kind == NEWLINK]
+
+
+def parse_head(data: bytes) -> tuple[int, int, str]:
+    """Return family, index and name in the message of one link; the rest is not decoded."""
+    family, _, index, _, _ = _IFINFO.unpack_from(data, HEADER.size)
+    for what, first, last in attributes(data, HEADER.size + _IFINFO.size, len(data)):
+        if what == _IFNAME:
+            return family, index, _name(data, first, last)
+    return family, index, ""
+
+
+def _name(data: bytes, first: int, last: int) -> str:
+    """Return a name. The kernel treats names as bytes; a name that is not UTF-8 is never ours."""
+    return data[first : last - 1].decode(errors="replace")
 
 
 def _parse_link(data: bytes, start: int, end: int) -> LinkInfo:
@@ -242,8 +236,7 @@ def _parse_link(data: bytes, start: int, end: int) -> LinkInfo:
     arp_ignore: int | None = None
     for what, first, last in attributes(data, start + _IFINFO.size, end):
         if what == _IFNAME:
-            # The kernel treats names as bytes; a name that is not UTF-8 is never ours.
-            name = data[first : last - 1].decode(errors="replace")
+            name = _name(data, first, last)
         elif what == _ADDRESS:
             mac = mac_text(data[first:last])
         elif what == _MTU:

@@ -5,11 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from struct import unpack_from
 from typing import ClassVar
 
 from l3agent.dataplane.netlink import rtnl
-from l3agent.dataplane.netlink.message import attributes
 from l3agent.dataplane.netlink.socket_filter import DROP, KEEP, Test
 from l3agent.dataplane.plan.kinds.base import Batches, Inside, NodeEntry, Operation, Outside, Phase, select
 from l3agent.dataplane.plan.kinds.bridge import isolate
@@ -20,9 +18,6 @@ from l3agent.model.names import DEVICE_PREFIXES
 TAP_ALIAS = "l3agent:port"
 #: RTNLGRP_LINK (linux/rtnetlink.h).
 _LINK_GROUP = 1
-#: Bytes of struct nlmsghdr, and of struct ifinfomsg behind it; offset of the index in the latter.
-_HEADER_SIZE, _IFINFO_SIZE, _INDEX_AT = 16, 16, 4
-_IFNAME = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,16 +51,9 @@ class LinkEvent:
 
 def _decode(is_removal: bool, raw: bytes) -> Iterator[LinkEvent]:
     """Yield the event of a message, except that of a bridge about its port."""
-    if raw[_HEADER_SIZE] != rtnl.AF_BRIDGE:
-        (index,) = unpack_from("=i", raw, _HEADER_SIZE + _INDEX_AT)
-        yield LinkEvent(is_removal, index, _link_name(raw), raw)
-
-
-def _link_name(raw: bytes) -> str:
-    for what, first, last in attributes(raw, _HEADER_SIZE + _IFINFO_SIZE, len(raw)):
-        if what == _IFNAME:
-            return raw[first : last - 1].decode(errors="replace")
-    return ""
+    family, index, name = rtnl.parse_head(raw)
+    if family != rtnl.AF_BRIDGE:
+        yield LinkEvent(is_removal, index, name, raw)
 
 
 _NO_BRIDGE_PORT = Test(0, rtnl.AF_BRIDGE, DROP, KEEP)
