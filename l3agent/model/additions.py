@@ -26,6 +26,7 @@ from l3agent.model.states import (
     Port,
     Route,
     RouterState,
+    is_host_address,
     is_network_or_broadcast,
 )
 from l3agent.model.wire_namespace import pack_namespace, unpack_namespace
@@ -172,8 +173,7 @@ def _unreachable(state: NamespaceState, route: Route) -> str | None:
         if via in own:
             return f"the next hop {via} is an address of the router itself"
         networks = _connected(state, device) | {one.destination for one in on_link if _on_link_device(one) == device}
-        reached = (via in one and not is_network_or_broadcast(via, one) for one in networks if via is not None)
-        if isinstance(via, IPv4Address) and not any(reached):
+        if isinstance(via, IPv4Address) and not any(is_host_address(via, one) for one in networks):
             return f"no network of this device has the next hop {via}"
     return None
 

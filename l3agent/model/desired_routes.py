@@ -8,7 +8,7 @@ from ipaddress import IPv6Address, ip_network
 
 from l3agent.exceptions import InvalidRouter
 from l3agent.model.payload import Node, skip_warning
-from l3agent.model.states import Address, Network, NextHop, Port, Route, is_network_or_broadcast
+from l3agent.model.states import Address, Network, NextHop, Port, Route, is_host_address
 
 _EVERYTHING: Mapping[int, Network] = {4: ip_network("0.0.0.0/0"), 6: ip_network("::/0")}
 
@@ -126,5 +126,5 @@ def _label(node: Node) -> str:
 
 def _device_towards(via: Address, direct: Mapping[Network, str]) -> str | None:
     """Return the device with the longest prefix that contains a neighbour."""
-    spans = [network for network in direct if via in network and not is_network_or_broadcast(via, network)]
+    spans = [network for network in direct if is_host_address(via, network)]
     return direct[max(spans, key=lambda network: network.prefixlen)] if spans else None

@@ -52,6 +52,11 @@ def is_network_or_broadcast(address: Address, network: Network) -> bool:
     return network.version == 4 and network.prefixlen < 31 and address in ends
 
 
+def is_host_address(address: Address, network: Network) -> bool:
+    """Return True if a host of a subnet can have an address: one in it that is not its network or broadcast address."""
+    return address in network and not is_network_or_broadcast(address, network)
+
+
 @dataclass(frozen=True, slots=True)
 class Port:
     """A device in a namespace and its network.

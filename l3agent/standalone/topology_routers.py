@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from ipaddress import IPv4Address, ip_address
 
-from l3agent.model.states import Address, Network, is_network_or_broadcast
+from l3agent.model.states import Address, Network, is_host_address
 from l3agent.standalone.addresses import read_address
 from l3agent.standalone.document import Item
 from l3agent.standalone.entities import (
@@ -119,7 +119,7 @@ def _interface(name: str, item: Item, symbols: SymbolTable) -> RouterPort | None
 
 def _claim(item: Item, network: VirtualNetwork, subnet: Subnet, address: Address, symbols: SymbolTable) -> bool:
     """Claim an address of a router; return False and record a problem if it is invalid or has another owner."""
-    if address not in subnet.cidr or is_network_or_broadcast(address, subnet.cidr):
+    if not is_host_address(address, subnet.cidr):
         item.fail(f"not an address of a host in {subnet.cidr} ({subnet.name})", value=address)
         return False
     return symbols.claim_address(item, network, address)
@@ -228,6 +228,6 @@ def _address_of_host(
 def _network_of(address: Address, interfaces: tuple[RouterPort, ...]) -> VirtualNetwork | None:
     for port in interfaces:
         for fixed in port.fixed_ips:
-            if address in fixed.subnet.cidr and not is_network_or_broadcast(address, fixed.subnet.cidr):
+            if is_host_address(address, fixed.subnet.cidr):
                 return port.network
     return None

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from ipaddress import ip_network
 
-from l3agent.model.states import Address, Interface, Network, is_network_or_broadcast
+from l3agent.model.states import Address, Interface, Network, is_host_address
 from l3agent.standalone.addresses import read_address, read_network
 from l3agent.standalone.document import Item
 from l3agent.standalone.entities import ExtraRoute, VirtualNetwork
@@ -54,9 +54,7 @@ def _reject_unreachable(
         item.fail("directly connected, a route is not possible", value=route.destination)
     if route.nexthop in own:
         item.fail("a next hop must be an address of another host", value=route.nexthop)
-    elif not any(
-        route.nexthop in network and not is_network_or_broadcast(route.nexthop, network) for network in connected
-    ):
+    elif not any(is_host_address(route.nexthop, network) for network in connected):
         item.fail("not a neighbour: the next hop is in none of the connected subnets", value=route.nexthop)
 
 
