@@ -14,7 +14,6 @@ from ipaddress import IPv4Address
 
 from l3agent.exceptions import InvalidState
 from l3agent.model.states import (
-    IPV6_MTU_MIN,
     MAIN_TABLE,
     FloatingIP,
     Interface,
@@ -26,6 +25,7 @@ from l3agent.model.states import (
     Port,
     Route,
     RouterState,
+    ipv6_obstacle,
     is_host_address,
     is_network_or_broadcast,
 )
@@ -200,8 +200,7 @@ def _unserved_ipv6(ports: Iterable[Port], value: Addable) -> str | None:
             devices = {device}
         case Route(destination, hops) if destination.version == 6:
             devices = {hop.device for hop in hops}
-    port = next((one for one in ports if one.device in devices and not one.has_ipv6), None)
-    return None if port is None else f"IPv6 needs an MTU of {IPV6_MTU_MIN}, the port has {port.mtu}"
+    return next(filter(None, (ipv6_obstacle(port.mtu) for port in ports if port.device in devices)), None)
 
 
 def _add(state: NamespaceState, value: Addable) -> NamespaceState:

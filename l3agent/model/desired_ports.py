@@ -16,7 +16,7 @@ from ipaddress import IPv4Address, IPv4Network, ip_interface
 from l3agent.exceptions import InvalidRouter
 from l3agent.model.names import GATEWAY_DEVICE, INTERNAL_DEVICE, device_name
 from l3agent.model.payload import Node, skip_warning
-from l3agent.model.states import IPV6_MTU_MIN, Address, Interface, Network, Port, is_network_or_broadcast
+from l3agent.model.states import Address, Interface, Network, Port, ipv6_obstacle, is_network_or_broadcast
 from l3agent.model.validators import MTU_MAX, MTU_MIN
 
 _OWNER = {INTERNAL_DEVICE: "network:router_interface", GATEWAY_DEVICE: "network:router_gateway"}
@@ -92,8 +92,8 @@ def _read_port(node: Node, prefix: str, warnings: list[str]) -> _Draft | None:
         warnings.append(skip_warning(label, node, error))
         return None
     mtu = _mtu(node, label, warnings)
-    if mtu is not None and mtu < IPV6_MTU_MIN:
-        addresses = _without_ipv6(addresses, label, mtu, warnings)
+    if (obstacle := ipv6_obstacle(mtu)) is not None:
+        addresses = _without_ipv6(addresses, label, obstacle, warnings)
     return _Draft(node, label, prefix, port_id, network_id, mac, mtu, addresses)
 
 
@@ -108,11 +108,9 @@ def _mtu(port: Node, label: str, warnings: list[str]) -> int | None:
         return None
 
 
-def _without_ipv6(addresses: list[Interface], label: str, mtu: int, warnings: list[str]) -> list[Interface]:
+def _without_ipv6(addresses: list[Interface], label: str, obstacle: str, warnings: list[str]) -> list[Interface]:
     warnings.extend(
-        f"address {interface} of {label} skipped: IPv6 needs an MTU of {IPV6_MTU_MIN}, the port has {mtu}"
-        for interface in addresses
-        if interface.version == 6
+        f"address {interface} of {label} skipped: {obstacle}" for interface in addresses if interface.version == 6
     )
     return [interface for interface in addresses if interface.version == 4]
 

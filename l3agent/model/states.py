@@ -57,6 +57,13 @@ def is_host_address(address: Address, network: Network) -> bool:
     return address in network and not is_network_or_broadcast(address, network)
 
 
+def ipv6_obstacle(mtu: int | None) -> str | None:
+    """Return why a device with an MTU has no IPv6, None if it has: the kernel disables IPv6 below the minimum."""
+    if mtu is None or mtu >= IPV6_MTU_MIN:
+        return None
+    return f"IPv6 needs an MTU of {IPV6_MTU_MIN}, the port has {mtu}"
+
+
 @dataclass(frozen=True, slots=True)
 class Port:
     """A device in a namespace and its network.
@@ -73,8 +80,8 @@ class Port:
 
     @property
     def has_ipv6(self) -> bool:
-        """True if the device has IPv6: the kernel disables IPv6 on a device with a smaller MTU."""
-        return self.mtu is None or self.mtu >= IPV6_MTU_MIN
+        """True if the device has IPv6."""
+        return ipv6_obstacle(self.mtu) is None
 
 
 @dataclass(frozen=True, slots=True)
