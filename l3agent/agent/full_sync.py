@@ -136,7 +136,6 @@ class FullSync:
             decision = self._removals.decide(omitted, local, is_complete=self._is_complete)
             for router_id in decision.removed:
                 self._enqueue(router_id, Action.UNSCHEDULE, sequence)
-        self._requests.completed += 1
         is_suspicious = decision.is_suspicious or not self._is_complete
         self._follow_up.update(is_suspicious=is_suspicious, found_new=bool(named - local))
         self._schedule_next()

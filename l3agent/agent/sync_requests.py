@@ -83,6 +83,7 @@ class SyncRequests:
     def finish(self, request: int) -> None:
         """Record that a complete full sync covers a request and all earlier ones."""
         self._done = request
+        self.completed += 1
 
     def pop_reasons(self) -> str:
         """Return the reasons of the requests since the last call, each once."""
