@@ -122,7 +122,7 @@ class L3NATAgent(DistributedRouterCasts, Manager):
 
     @periodic_task.periodic_task(spacing=1, run_immediately=True)  # type: ignore[untyped-decorator]
     def periodic_sync_routers_task(self, context: Any) -> None:
-        """Ensure that a requested full sync runs, although the greenthread that started it may be dead."""
+        """Request the periodic full sync when it is due; ensure that a greenthread runs the requested full syncs."""
         self.parts.full_sync.ensure_running()
 
     def stop(self, graceful: bool = True) -> None:
