@@ -168,10 +168,7 @@ class L3NATAgent(DistributedRouterCasts, Manager):
 
     def _process_routers_loop(self) -> None:
         while True:
-            self.pool.spawn_n(self._process_router_update)
-
-    def _process_router_update(self) -> None:
-        self.parts.workers.process_next()
+            self.pool.spawn_n(self.parts.workers.process_next)
 
     def stuck(self) -> list[str]:
         """Return one message per stuck part, which only a restart may repair."""
