@@ -21,14 +21,12 @@ from typing import Any
 import msgpack
 
 from l3agent.exceptions import ConfigError, L3AgentError, PermissionMissing, TransientError
-from l3agent.model.names import NAMESPACES
-from l3agent.model.states import Key, Kind, Report
+from l3agent.model.names import KINDS
+from l3agent.model.states import Key, Report
 from l3agent.model.wire import pack_state, unpack_report
 from l3agent.ops.control_client import call_agent
 
 _START_S, _REQUEST_S, _SETTLE_S = 15.0, 120.0, 5.0
-#: Networks last: the data plane removes only bridges without ports.
-_ORDER: tuple[Kind, ...] = (*NAMESPACES, "network")
 _CONFIG = """\
 [DEFAULT]
 state_path = {folder}
@@ -85,7 +83,7 @@ class PrivateDataplane:
     def inventory(self) -> list[Key]:
         """Return the keys of all objects of l3agent, in the order of removal."""
         found = self.request("inventory", {"marked": True})
-        return [(kind, state_id) for kind in _ORDER for state_id in sorted(found[kind])]
+        return [(kind, state_id) for kind in KINDS for state_id in sorted(found[kind])]
 
     def remove(self, keys: list[Key], *, dry_run: bool) -> list[Report]:
         """Remove the objects; return one report per object."""

@@ -42,6 +42,8 @@ NAMESPACES: Mapping[NamespaceKind, NamespaceNames] = {
     "router": NamespaceNames("qrouter-", INTERNAL_DEVICE, GATEWAY_DEVICE),
     "host": NamespaceNames("l3host-", HOST_DEVICE),
 }
+#: Kinds of all states, in the order of removal: the data plane removes only bridges without ports.
+KINDS: tuple[Kind, ...] = (*NAMESPACES, "network")
 #: Kinds of namespaces that a router has; the id of each is that of the router.
 ROUTER_KINDS: tuple[NamespaceKind, ...] = ("router",)
 #: Prefixes of all devices in managed namespaces.

@@ -15,8 +15,8 @@ from dataclasses import replace
 from typing import Any
 
 from l3agent.exceptions import InvalidState
-from l3agent.model.names import NAMESPACES
-from l3agent.model.states import Key, Kind, NamespaceState, NetworkState, Report, State
+from l3agent.model.names import KINDS
+from l3agent.model.states import Key, NamespaceState, NetworkState, Report, State
 from l3agent.model.validators import is_device, is_id
 from l3agent.model.wire_fields import INVALID_ID
 from l3agent.model.wire_namespace import pack_namespace, unpack_namespace
@@ -26,7 +26,6 @@ from l3agent.model.wire_rows import FIP_BYTES, NEIGHBOUR_BYTES, difference, unpa
 FRAME_BYTES = 4 << 20
 #: A file name has at most 255 bytes, including the prefix of a namespace.
 _ID_BYTES = 200
-_KINDS: tuple[Kind, ...] = (*NAMESPACES, "network")
 
 
 def pack_state(key: Key, state: State | None) -> dict[str, Any]:
@@ -76,7 +75,7 @@ def unpack_key(wire: Mapping[str, Any]) -> Key:
     :raises ValueError, KeyError, TypeError: the structure is not that of a key.
     """
     kind, state_id = wire["kind"], str(wire["id"])
-    if kind not in _KINDS:
+    if kind not in KINDS:
         raise ValueError(f"unknown kind of state {kind!r}")
     if not 0 < len(state_id.encode()) <= _ID_BYTES or "/" in state_id or "\0" in state_id:
         raise ValueError(f"{kind} {state_id!r}: expected an id that is valid in a file name")

@@ -10,7 +10,7 @@ import eventlet
 
 from l3agent import __version__
 from l3agent.exceptions import ApplyError
-from l3agent.model.names import NAMESPACES
+from l3agent.model.names import KINDS
 from l3agent.model.states import Key, Report, State
 from l3agent.testing.failures import Failures
 
@@ -63,7 +63,7 @@ class FakeDataplane:
     def inventory(self) -> dict[str, list[str]]:
         """Return the ids of the states, by kind."""
         self._failures.raise_next("inventory")
-        found: dict[str, list[str]] = {kind: [] for kind in (*NAMESPACES, "network")}
+        found: dict[str, list[str]] = {kind: [] for kind in KINDS}
         for kind, state_id in self.states:
             found[kind].append(state_id)
         return found
