@@ -29,6 +29,7 @@ from l3agent.model.states import Key, Report, RouterState, State
 from l3agent.model.wire import pack_state, unpack_report
 from l3agent.ops.control_client import CONTROL_SOCKET, call_agent
 from tests.support.sandbox import Inside, Sandbox
+from tests.support.states import only_namespace
 from tests.support.waiting import poll
 
 #: Where the console scripts of this environment are.
@@ -136,7 +137,7 @@ class Dataplane:
     def reconcile(self, *states: tuple[Key, State | RouterState | None], dry_run: bool = False) -> list[Report]:
         """Bring states to the kernel; a router stands for its only namespace."""
         packed = [
-            pack_state(key, state.namespaces[0] if isinstance(state, RouterState) else state) for key, state in states
+            pack_state(key, only_namespace(state) if isinstance(state, RouterState) else state) for key, state in states
         ]
         return [unpack_report(wire) for wire in self.request("reconcile", {"states": packed, "dry_run": dry_run})]
 
