@@ -86,9 +86,18 @@ def _phase_seconds(item: pytest.Item) -> int:
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]):  # type: ignore[no-untyped-def]
     report = yield
     if report.skipped and not hasattr(report, "wasxfail"):
-        reason = report.longrepr[2].removeprefix("Skipped: ") if isinstance(report.longrepr, tuple) else "skipped"
-        _left_out.setdefault(reason, []).append(item.nodeid)
+        _record_skip(report.longrepr, item.nodeid)
     return report
+
+
+def pytest_collectreport(report: pytest.CollectReport) -> None:
+    if report.skipped:
+        _record_skip(report.longrepr, report.nodeid)
+
+
+def _record_skip(longrepr: object, nodeid: str) -> None:
+    reason = longrepr[2].removeprefix("Skipped: ") if isinstance(longrepr, tuple) else "skipped"
+    _left_out.setdefault(reason, []).append(nodeid)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
