@@ -75,7 +75,7 @@ def plans(agent: AgentView, dataplane: DataplaneClient, router_id: str | None) -
     :raises L3AgentError: the router is not on this node.
     """
     infos = list(agent.router_info.values()) if router_id is None else [_find_router(agent, router_id)]
-    reports = _plan_reports(agent, dataplane, [info for info in infos if info.state])
+    reports = _plan_reports(dataplane, [info for info in infos if info.state])
     failed = {info.id: info.error or "not fetched yet" for info in infos if info.state is None}
     failed |= {info.id: info.rejection for info in infos if info.rejection}
     failed |= {report.id: report.error for report in reports if report.error}
@@ -89,7 +89,7 @@ def show(agent: AgentView, dataplane: DataplaneClient, router_id: str) -> dict[s
     :raises L3AgentError: the router is not on this node.
     """
     info = _find_router(agent, router_id)
-    states = keyed_states(info.id, info.state, agent.router_keys(info.id))
+    states = keyed_states(info.id, info.state, info.former_keys)
     found = merge_inspections([dataplane.inspect(key, state) for key, state in states])
     plan = plans(agent, dataplane, router_id) if info.state else {"plans": {}}
     warnings = _warnings(info, None)
@@ -128,9 +128,9 @@ def topology(agent: AgentView, hosts: Iterable[Mapping[str, Any]], names: Mappin
     return {"host": agent.host, "routers": routers, "hosts": list(hosts), "networks": dict(names)}
 
 
-def _plan_reports(agent: AgentView, dataplane: DataplaneClient, infos: Iterable[RouterInfo]) -> list[Report]:
+def _plan_reports(dataplane: DataplaneClient, infos: Iterable[RouterInfo]) -> list[Report]:
     """Return one report of a dry run for each router; all keys of all routers are in one request."""
-    by_router = {info.id: keyed_states(info.id, info.state, agent.router_keys(info.id)) for info in infos}
+    by_router = {info.id: keyed_states(info.id, info.state, info.former_keys) for info in infos}
     states = [one for several in by_router.values() for one in several]
     reports = iter(dataplane.reconcile(states, dry_run=True) if states else ())
     return [merge_reports(one, list(islice(reports, len(several)))) for one, several in by_router.items()]
