@@ -10,7 +10,7 @@ from l3agent.dataplane.kernel.kernel_features import read_fingerprint
 from l3agent.dataplane.kernel.namespace_handle import NamespaceHandle
 from l3agent.dataplane.kernel.namespaces import Kernel
 from l3agent.dataplane.kernel.sockets import NetlinkSocket
-from l3agent.dataplane.netlink import nft, tables
+from l3agent.dataplane.netlink import nft, nft_elements, tables
 from l3agent.dataplane.netlink.ruleset import NftTable
 from l3agent.dataplane.plan.kinds import pending_flush
 from l3agent.dataplane.plan.kinds.base import Entry
@@ -42,8 +42,8 @@ def _read_rules(kernel: Kernel, netfilter: NetlinkSocket, *, found: bool) -> Ite
 def _read_table(table: NftTable, kernel: Kernel, netfilter: NetlinkSocket, names: bytes) -> Iterator[Entry]:
     intact = read_fingerprint(netfilter, table, names) == kernel.features.intact_tables[table.id]
     for one in table.sets:
-        for key, value in nft.decode_elements(one, netfilter.dump(nft.dump_elements(one))).items():
-            if not nft.is_of_type(one, key, value):
+        for key, value in nft_elements.decode_elements(one, netfilter.dump(nft_elements.dump_elements(one))).items():
+            if not nft_elements.is_of_type(one, key, value):
                 intact = False
             elif one is tables.PENDING_FLUSH:
                 yield pending_flush.parse_key(key)

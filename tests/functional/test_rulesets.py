@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from l3agent.dataplane.netlink import nf_tables as nf
-from l3agent.dataplane.netlink import nft, nft_types, ruleset, tables
+from l3agent.dataplane.netlink import nft, nft_elements, nft_types, ruleset, tables
 from l3agent.dataplane.netlink.message import attributes, messages
 from l3agent.dataplane.netlink.nft_expressions import (
     Compare,
@@ -236,7 +236,7 @@ def places(machine: Sandbox) -> Iterator[tuple[str, str]]:
 
 def requests(case: Case) -> list[bytes]:
     """Return the requests for a case."""
-    added = (nft.new_elements(one, elements.items()) for one, elements in case.elements.items())
+    added = (nft_elements.new_elements(one, elements.items()) for one, elements in case.elements.items())
     return [*ruleset.new_table(case.table), *added]
 
 
@@ -288,16 +288,16 @@ def test_the_kernel_dumps_what_is_declared(machine: Sandbox, places: tuple[str, 
     sent = ruleset.new_table(case.table)
     sets = case.table.sets
     content = nft.dump_tables(), *nft.dump_content(case.table)
-    found = send(machine, netns, requests(case), [*content, *map(nft.dump_elements, sets)])
+    found = send(machine, netns, requests(case), [*content, *map(nft_elements.dump_elements, sets)])
     dumped = [*objects(found[: len(content)])]
     wanted = [*objects(sent)]
     assert [kind for kind, _ in dumped] == [kind for kind, _ in wanted]
     for (_, ours), (_, kernels) in zip(wanted, dumped, strict=True):
         assert _ADDED_BY_KERNEL.issuperset(missing(ours, kernels))
     for one, data in zip(sets, found[len(content) :], strict=True):
-        elements = nft.decode_elements(one, data)
+        elements = nft_elements.decode_elements(one, data)
         assert elements == case.elements.get(one, {})
-        assert all(nft.is_of_type(one, key, value) for key, value in elements.items())
+        assert all(nft_elements.is_of_type(one, key, value) for key, value in elements.items())
 
 
 def test_nft_lists_the_helper_and_its_map(machine: Sandbox, places: tuple[str, str]) -> None:

@@ -15,7 +15,7 @@ from l3agent.dataplane.kernel import syscalls
 from l3agent.dataplane.kernel.flows import supports_deletion_filter
 from l3agent.dataplane.kernel.netns import own_namespace
 from l3agent.dataplane.kernel.sockets import NETLINK_NETFILTER, NETLINK_ROUTE, NetlinkSocket
-from l3agent.dataplane.netlink import conntrack, nft, nsid, rtnl, ruleset, tables
+from l3agent.dataplane.netlink import conntrack, nft_elements, nsid, rtnl, ruleset, tables
 from l3agent.exceptions import ApplyError
 
 #: linux/netlink.h
@@ -51,7 +51,7 @@ def _bridge() -> None:
 
 
 def _maps() -> None:
-    element = nft.new_elements(tables.FLOATING_DNAT, [(_FLOATING.packed, _FIXED.packed)])
+    element = nft_elements.new_elements(tables.FLOATING_DNAT, [(_FLOATING.packed, _FIXED.packed)])
     NetlinkSocket(NETLINK_NETFILTER).nft_batch([*ruleset.new_table(tables.ROUTER), element])
 
 

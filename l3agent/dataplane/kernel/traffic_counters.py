@@ -8,7 +8,7 @@ from typing import Any
 
 from l3agent.dataplane.kernel.namespace_handle import NamespaceHandle
 from l3agent.dataplane.kernel.namespaces import Kernel
-from l3agent.dataplane.netlink import nft, rtnl, statistics, tables
+from l3agent.dataplane.netlink import nft_elements, rtnl, statistics, tables
 from l3agent.model.names import DEVICE_PREFIXES, is_router_namespace
 
 
@@ -39,7 +39,7 @@ def _devices(handle: NamespaceHandle) -> dict[str, dict[str, tuple[int, int]]]:
 
 def _floating_ips(handle: NamespaceHandle) -> dict[str, dict[str, tuple[int, int]]]:
     received, sent = (
-        nft.parse_counters(handle.netfilter.dump(nft.dump_elements(one)))
+        nft_elements.parse_counters(handle.netfilter.dump(nft_elements.dump_elements(one)))
         for one in (tables.TRAFFIC_IN, tables.TRAFFIC_OUT)
     )
     return {str(IPv4Address(key)): {"in": received[key], "out": sent.get(key, (0, 0))} for key in sorted(received)}

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Declarations of tables, and their derived forms: the requests that create a table, and its text for nft(8).
 
-The other derived forms are the fingerprint and the elements (:mod:`.nft`). :mod:`.tables` has the tables themselves.
+The other derived forms are the fingerprint (:mod:`.nft`) and the elements (:mod:`.nft_elements`). :mod:`.tables` has
+the tables themselves.
 
 Source: linux/netfilter/nf_tables.h, nft(8); the user data of sets is that of libnftnl.
 """

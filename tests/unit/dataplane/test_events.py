@@ -8,7 +8,7 @@ from struct import iter_unpack, pack, pack_into
 
 import pytest
 
-from l3agent.dataplane.netlink import addresses, nft, nsid, routes, rtnl, ruleset, tables
+from l3agent.dataplane.netlink import addresses, nft_elements, nsid, routes, rtnl, ruleset, tables
 from l3agent.dataplane.netlink.message import attributes, message
 from l3agent.dataplane.netlink.nft_types import device_key
 from l3agent.dataplane.netlink.socket_filter import compile_own_filter as rules_filter
@@ -119,7 +119,7 @@ def test_a_route_by_hand_is_heard_and_told_from_ours() -> None:
 
 
 def test_only_messages_about_our_table_tell_of_rules() -> None:
-    element = nft.new_elements(tables.EXTERNAL, [(device_key("qg-1"), None)])
+    element = nft_elements.new_elements(tables.EXTERNAL, [(device_key("qg-1"), None)])
     assert list(rules_events(element)) == [RulesEvent()]
     assert list(rules_events(element.replace(b"l3agent\0", b"another\0"))) == []
     other_family = bytearray(element)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from l3agent.dataplane.netlink import nf_tables as nf
-from l3agent.dataplane.netlink import nft
+from l3agent.dataplane.netlink import nft, nft_elements
 from l3agent.dataplane.netlink.message import ACK, be32, messages, nested, text
 from l3agent.dataplane.netlink.nft_types import device_key
 from l3agent.dataplane.netlink.ruleset import NftTable, new_table
@@ -24,13 +24,16 @@ keys = st.binary(min_size=4, max_size=4)
 
 @given(st.dictionaries(keys, keys, min_size=1, max_size=6))
 def test_elements_of_a_map_are_read_back(elements: dict[bytes, bytes]) -> None:
-    assert nft.decode_elements(FLOATING_DNAT, nft.new_elements(FLOATING_DNAT, elements.items())) == elements
+    assert (
+        nft_elements.decode_elements(FLOATING_DNAT, nft_elements.new_elements(FLOATING_DNAT, elements.items()))
+        == elements
+    )
 
 
 @given(st.sets(st.sampled_from(["qg-a", "qg-b", "a" * 15]), min_size=1))
 def test_elements_of_a_set_are_read_back(devices: set[str]) -> None:
     listed = [(device_key(device), None) for device in devices]
-    assert nft.decode_elements(EXTERNAL, nft.new_elements(EXTERNAL, listed)) == dict(listed)
+    assert nft_elements.decode_elements(EXTERNAL, nft_elements.new_elements(EXTERNAL, listed)) == dict(listed)
 
 
 def test_a_device_is_a_key_of_sixteen_bytes() -> None:
@@ -38,19 +41,22 @@ def test_a_device_is_a_key_of_sixteen_bytes() -> None:
 
 
 def test_the_element_that_catches_all_has_the_empty_key() -> None:
-    data = nft.new_elements(FLOATING_DNAT, [(b"\1\2\3\4", b"\5\6\7\x08")])
+    data = nft_elements.new_elements(FLOATING_DNAT, [(b"\1\2\3\4", b"\5\6\7\x08")])
     # The key attribute (type 1) becomes the flags (type 3) that stand in its place.
     at = data.index(b"\1\2\3\4") - 8
     catch_all = data[: at + 2] + b"\3\0" + data[at + 4 :]
-    assert nft.decode_elements(FLOATING_DNAT, catch_all) == {b"": b"\5\6\7\x08"}
+    assert nft_elements.decode_elements(FLOATING_DNAT, catch_all) == {b"": b"\5\6\7\x08"}
 
 
 @given(st.data())
 def test_a_cut_dump_of_elements_is_read_up_to_the_cut(data: st.DataObject) -> None:
-    first = nft.new_elements(FLOATING_DNAT, [(b"\1\1\1\1", b"\2\2\2\2")])
-    whole = first + nft.new_elements(FLOATING_DNAT, [(b"\3\3\3\3", b"\4\4\4\4")])
+    first = nft_elements.new_elements(FLOATING_DNAT, [(b"\1\1\1\1", b"\2\2\2\2")])
+    whole = first + nft_elements.new_elements(FLOATING_DNAT, [(b"\3\3\3\3", b"\4\4\4\4")])
     part = whole[: data.draw(st.integers(0, len(whole)))]
-    assert nft.decode_elements(FLOATING_DNAT, part).items() <= nft.decode_elements(FLOATING_DNAT, whole).items()
+    assert (
+        nft_elements.decode_elements(FLOATING_DNAT, part).items()
+        <= nft_elements.decode_elements(FLOATING_DNAT, whole).items()
+    )
 
 
 # ---- the fingerprint ----------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from l3agent.dataplane.netlink import nft, nft_types, ruleset, tables
+from l3agent.dataplane.netlink import nft_elements, nft_types, ruleset, tables
 from l3agent.dataplane.netlink.nft_expressions import Lookup, Nat
 from l3agent.dataplane.netlink.nft_sets import NftSet, TableId
 from l3agent.dataplane.netlink.nft_types import (
@@ -125,8 +125,8 @@ PAIRS = NftSet(TRIAL, "pairs", (IFNAME, IPV6_ADDR))
 
 
 def is_read_back(one: NftSet, elements: dict[bytes, bytes | None]) -> bool:
-    found = nft.decode_elements(one, nft.new_elements(one, elements.items()))
-    return found == elements and all(nft.is_of_type(one, key, value) for key, value in found.items())
+    found = nft_elements.decode_elements(one, nft_elements.new_elements(one, elements.items()))
+    return found == elements and all(nft_elements.is_of_type(one, key, value) for key, value in found.items())
 
 
 @given(st.sets(st.tuples(devices, st.ip_addresses(v=6)), min_size=1))
@@ -162,17 +162,17 @@ def test_adjacent_intervals_and_the_last_address_are_read_back() -> None:
 
 
 def test_an_element_of_another_type_is_foreign() -> None:
-    assert not nft.is_of_type(tables.EXTERNAL, b"\1\2\3\4", None)
-    assert not nft.is_of_type(tables.FLOATING_DNAT, b"\1\2\3\4", None)
-    assert not nft.is_of_type(tables.EXTERNAL, b"", None)
+    assert not nft_elements.is_of_type(tables.EXTERNAL, b"\1\2\3\4", None)
+    assert not nft_elements.is_of_type(tables.FLOATING_DNAT, b"\1\2\3\4", None)
+    assert not nft_elements.is_of_type(tables.EXTERNAL, b"", None)
 
 
 @pytest.mark.parametrize("one", [one for table in tables.DECLARED for one in table.sets], ids=lambda one: one.name)
 def test_a_message_has_room_for_as_many_elements_as_plans_put_into_it(one: NftSet) -> None:
     value = bytes(nft_types.size(one.value)) if one.value else None
-    numbers = (number.to_bytes(nft_types.size(one.key), "big") for number in range(nft.MAX_ELEMENTS))
-    data = nft.new_elements(one, [(key, value) for key in numbers])
-    assert len(nft.decode_elements(one, data)) == nft.MAX_ELEMENTS
+    numbers = (number.to_bytes(nft_types.size(one.key), "big") for number in range(nft_elements.MAX_ELEMENTS))
+    data = nft_elements.new_elements(one, [(key, value) for key in numbers])
+    assert len(nft_elements.decode_elements(one, data)) == nft_elements.MAX_ELEMENTS
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
 
-from l3agent.dataplane.netlink import nft, nft_types
+from l3agent.dataplane.netlink import nft_elements, nft_types
 from l3agent.dataplane.netlink.nft_sets import NftSet
 from l3agent.dataplane.netlink.nft_types import Types
 from l3agent.dataplane.plan.kinds.base import Batch, Entry, Operation
@@ -70,13 +70,13 @@ def _set_messages(one: NftSet, operations: list[Operation[Element]]) -> Batch:
     """Return the messages for one map or set: removals, then additions."""
     made: Batch = []
     for part in parts([each for each in operations if each.verb != "add"]):
-        made.append((nft.delete_elements(one, [each.entry.key for each in part]), part[0]))
+        made.append((nft_elements.delete_elements(one, [each.entry.key for each in part]), part[0]))
     for part in parts([each for each in operations if each.verb != "remove"]):
         elements = [(each.entry.key, each.entry.value) for each in part]
-        made.append((nft.new_elements(one, elements), part[0]))
+        made.append((nft_elements.new_elements(one, elements), part[0]))
     return made
 
 
 def parts(elements: Sequence[T]) -> Iterator[Sequence[T]]:
     """Yield parts of at most the number of elements of one message."""
-    return (elements[at : at + nft.MAX_ELEMENTS] for at in range(0, len(elements), nft.MAX_ELEMENTS))
+    return (elements[at : at + nft_elements.MAX_ELEMENTS] for at in range(0, len(elements), nft_elements.MAX_ELEMENTS))

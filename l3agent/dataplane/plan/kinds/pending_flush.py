@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any, ClassVar
 
-from l3agent.dataplane.netlink import nft, nft_types, tables
+from l3agent.dataplane.netlink import nft_elements, nft_types, tables
 from l3agent.dataplane.plan.kinds.base import Batch, Entry, Operation, Phase
 from l3agent.dataplane.plan.kinds.element import parts
 
@@ -83,12 +83,12 @@ class PendingFlush(Entry):
         """Add the messages that record edges in the journal."""
         for part in parts([one for one in operations if one.verb == "add"]):
             edges = [(one.entry.key, None) for one in part]
-            made.append((nft.new_elements(tables.PENDING_FLUSH, edges), part[0]))
+            made.append((nft_elements.new_elements(tables.PENDING_FLUSH, edges), part[0]))
 
 
 def delete_journal(done: Sequence[PendingFlush]) -> list[bytes]:
     """Return the messages that delete edges from the journal."""
-    return [nft.delete_elements(tables.PENDING_FLUSH, [one.key for one in part]) for part in parts(done)]
+    return [nft_elements.delete_elements(tables.PENDING_FLUSH, [one.key for one in part]) for part in parts(done)]
 
 
 def parse_key(key: bytes) -> PendingFlush:
