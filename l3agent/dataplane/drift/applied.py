@@ -135,15 +135,16 @@ class AppliedStates:
         only one can be served; a port that moved from one state to another has one id and does not conflict.
         """
         own: dict[str, str | None] = {}
+        ports = _port_ids(state)
         for entry in (*select(desired, Link), *select(desired, Bridge)):
-            name, identity = entry.node_device(), _full_id(state, entry)
+            name, identity = entry.node_device(), entry.object_id(ports)
             if own.setdefault(name, identity) != identity:
                 return name, key
             # All others agree, since a conflicting state was rejected.
             other = next((one for one in self.node.users(name) if one != key), None)
             if other is not None:
                 location = self._locations[other]
-                if _full_id(location.state, location.outside[name]) != identity:
+                if location.outside[name].object_id(_port_ids(location.state)) != identity:
                     return name, other
         return None
 
@@ -282,10 +283,10 @@ class _AppliedState:
         return self.states.neighbours(self.key)
 
 
-def _full_id(state: State, entry: NodeEntry) -> str | None:
-    """Return the id of the port or network whose device an entry is."""
+def _port_ids(state: State) -> dict[str, str]:
+    """Return the ids of the ports of a state by device."""
     ports = state.all_ports() if isinstance(state, NamespaceState) else ()
-    return entry.object_id({port.device: port.id for port in ports})
+    return {port.device: port.id for port in ports}
 
 
 def _touched_links(plan: Plan) -> set[str]:
