@@ -49,6 +49,24 @@ def test_a_deleted_router_goes_although_all_others_wait_for_a_silent_server(
     assert len(agent.in_flight) > 1 and not local_ids(dataplane)
 
 
+def test_the_loop_fills_a_pool_of_eight_with_workers_and_replaces_each_that_dies(
+    make_agent: MakeAgent, service_of: ServiceOf, plugin: FakePlugin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agent = make_agent()
+    started: list[Any] = []
+
+    def work() -> None:
+        started.append(eventlet.getcurrent())
+        eventlet.sleep(60)
+
+    monkeypatch.setattr(agent, "_process_router_update", work)
+    with running(plugin, service_of(agent)):
+        wait_until(lambda: len(started) == agent.pool.size == 8)
+        eventlet.kill(started[3])
+        wait_until(lambda: len(started) == 9)
+        assert agent.pool.running() == 8
+
+
 # Full sync
 
 
