@@ -107,35 +107,33 @@ def order(types: Types) -> int:
     return types[0].order if len(types) == 1 else NETWORK_ORDER
 
 
-def join(types: Types, fields: Iterable[Any]) -> bytes:
-    """Return the bytes of a value from the values of its fields."""
-    encoded = [one.encode(field) for one, field in zip(types, fields, strict=True)]
-    if len(encoded) == 1:
-        return encoded[0]
-    return b"".join([raw + bytes(-len(raw) % nf.NFT_REG32_SIZE) for raw in encoded])
-
-
 @cache
-def _fields(types: Types) -> tuple[tuple[DataType, slice], ...]:
-    """Return the type and the place of each field of a value."""
+def _fields(types: Types) -> tuple[tuple[DataType, slice, bytes], ...]:
+    """Return the type, the place and the padding of each field of a value."""
     found, at = [], 0
     for one in types:
-        found.append((one, slice(at, at + one.size)))
-        at += padded(one.size)
+        room = padded(one.size) if len(types) > 1 else one.size
+        found.append((one, slice(at, at + one.size), bytes(room - one.size)))
+        at += room
     return tuple(found)
+
+
+def join(types: Types, fields: Iterable[Any]) -> bytes:
+    """Return the bytes of a value from the values of its fields."""
+    return b"".join([one.encode(field) + pad for (one, _, pad), field in zip(_fields(types), fields, strict=True)])
 
 
 def values(types: Types, raw: bytes) -> list[Scalar]:
     """Return the value of each field of a value."""
-    return [one.decode(raw[place]) for one, place in _fields(types)]
+    return [one.decode(raw[place]) for one, place, _ in _fields(types)]
 
 
 def text(types: Types, raw: bytes, *, interval: bool = False) -> str:
     """Return a value in the syntax of nft(8)."""
-    first = [one.text(raw[place]) for one, place in _fields(types)]
+    first = [one.text(raw[place]) for one, place, _ in _fields(types)]
     if interval:
         last_raw = raw[size(types) :]
-        last = [one.text(last_raw[place]) for one, place in _fields(types)]
+        last = [one.text(last_raw[place]) for one, place, _ in _fields(types)]
         first = [one if one == end else f"{one}-{end}" for one, end in zip(first, last, strict=True)]
     return " . ".join(first)
 
