@@ -21,7 +21,6 @@ from l3agent.dataplane.kernel.namespace_handle import NamespaceHandle
 from l3agent.dataplane.kernel.namespaces import Kernel
 from l3agent.dataplane.netlink import routes, rtnl
 from l3agent.dataplane.observe import Observed
-from l3agent.dataplane.ovsdb.ports import Wait
 from l3agent.dataplane.plan import encode
 from l3agent.dataplane.plan.kinds.accept_ra import AcceptRA
 from l3agent.dataplane.plan.kinds.base import Entry, Operation
@@ -33,6 +32,7 @@ from l3agent.dataplane.plan.order import RARE_KINDS, needed_dumps
 from l3agent.dataplane.plan.plan import Plan
 from l3agent.dataplane.sending import KernelStateChanged, Sender, send_or_raise
 from l3agent.dataplane.slices import Run
+from l3agent.dataplane.wait import Wait
 from l3agent.exceptions import ApplyError
 from l3agent.model.states import NextHop
 

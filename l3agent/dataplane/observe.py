@@ -13,7 +13,7 @@ from l3agent.dataplane.kernel.namespace_handle import NamespaceHandle
 from l3agent.dataplane.kernel.namespaces import Kernel
 from l3agent.dataplane.netlink import routes, rtnl
 from l3agent.dataplane.observe_rules import read_tables
-from l3agent.dataplane.ovsdb.ports import Ports, Wait, observed_ports
+from l3agent.dataplane.ovsdb.ports import Ports, observed_ports
 from l3agent.dataplane.ownership import foreign_device_message, foreign_taps, is_foreign_bridge
 from l3agent.dataplane.plan.kinds.base import Entry, select
 from l3agent.dataplane.plan.kinds.bridge import Bridge, is_marked, parse_bridge_alias
@@ -26,6 +26,7 @@ from l3agent.dataplane.plan.kinds.stray_tap import StrayTap
 from l3agent.dataplane.plan.kinds.sysctl import Sysctl
 from l3agent.dataplane.plan.order import COMMON_DUMPS, LINK_KINDS, RARE_DUMPS, needed_dumps
 from l3agent.dataplane.slices import Run
+from l3agent.dataplane.wait import Wait
 from l3agent.exceptions import ApplyError
 from l3agent.model.names import DEVICE_PREFIXES, namespace_name
 from l3agent.model.states import Key

@@ -23,7 +23,7 @@ from l3agent.dataplane.job import Job
 from l3agent.dataplane.kernel.namespaces import Kernel
 from l3agent.dataplane.kernel.traffic_counters import traffic
 from l3agent.dataplane.observe import Observed
-from l3agent.dataplane.ovsdb.ports import Switch, Wait
+from l3agent.dataplane.ovsdb.ports import Switch
 from l3agent.dataplane.plan.as_json import entries_to_json
 from l3agent.dataplane.plan.commands import commands
 from l3agent.dataplane.plan.diff import diff
@@ -37,6 +37,7 @@ from l3agent.dataplane.sending import KernelStateChanged
 from l3agent.dataplane.steps import Steps
 from l3agent.dataplane.takeover import hand_back
 from l3agent.dataplane.turns import Superseded, Turns
+from l3agent.dataplane.wait import Wait
 from l3agent.exceptions import ApplyError
 from l3agent.model.names import NAMESPACES, ROUTER_KINDS, namespace_name, parse_namespace
 from l3agent.model.states import Key, Report, State

@@ -15,7 +15,7 @@ from l3agent.dataplane.job import Job
 from l3agent.dataplane.kernel.namespace_handle import NamespaceHandle
 from l3agent.dataplane.kernel.namespaces import Kernel
 from l3agent.dataplane.observe import Observed, observe
-from l3agent.dataplane.ovsdb.ports import Switch, Wait
+from l3agent.dataplane.ovsdb.ports import Switch
 from l3agent.dataplane.plan.diff import diff
 from l3agent.dataplane.plan.drivers import InterfaceDriver
 from l3agent.dataplane.plan.kinds.base import Entry, Operation
@@ -23,6 +23,7 @@ from l3agent.dataplane.plan.plan import Plan
 from l3agent.dataplane.plan.render import entries, entry_count
 from l3agent.dataplane.slices import INLINE_ENTRIES
 from l3agent.dataplane.turns import Turns
+from l3agent.dataplane.wait import Wait
 
 R = TypeVar("R")
 

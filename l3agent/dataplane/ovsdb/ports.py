@@ -12,6 +12,7 @@ from l3agent.dataplane.ovsdb.transact import is_stuck
 from l3agent.dataplane.plan.kinds.base import Entry, Operation, select
 from l3agent.dataplane.plan.kinds.link import Link
 from l3agent.dataplane.plan.kinds.switch_port import SwitchPort
+from l3agent.dataplane.wait import Wait
 from l3agent.exceptions import ApplyError
 
 #: The keys of ``external_ids`` that are compared.
@@ -38,18 +39,6 @@ class Ports(Protocol):
 
     def port_names(self, router_id: str) -> frozenset[str]:
         """Return the names of the ports that are marked with a router."""
-
-
-class Wait(Protocol):
-    """Pending work of another thread; the kernel thread runs other jobs until it is done."""
-
-    @property
-    def done(self) -> bool:
-        """True after the work succeeded or failed."""
-
-    @property
-    def error(self) -> str | None:
-        """Reason of the failure, or None."""
 
 
 class Switch(Ports, Protocol):
