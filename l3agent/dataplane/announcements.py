@@ -39,9 +39,9 @@ class Announcements:
         if not isinstance(state, NamespaceState) or state.kind not in ROUTER_KINDS:
             self._announcer.withdraw(handle.name)
             return
-        if not plan and not handle.is_newly_adopted:
+        if not plan and not handle.cache.is_newly_adopted:
             return
-        adopted, handle.is_newly_adopted = handle.is_newly_adopted, False
+        adopted = handle.cache.mark_announced()
         open_packet = partial(self._kernel.packet_socket, handle)
         for one in plan.of(DeviceAddress):
             if one.verb == "remove":

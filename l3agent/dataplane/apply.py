@@ -65,7 +65,7 @@ def apply_plan(
     first = None
     if handle is not None:
         # Whatever happens from here on, the next plan has to query the indexes.
-        first, handle.next_index = handle.next_index, None
+        first = handle.cache.pop_next_index()
         send_or_raise(kernel, handle.route, early.early_removals, namespace, ignore=_ALREADY_GONE)
     # Left-overs of an unpinned namespace, which the kernel may be dismantling at this moment.
     sender.send(kernel.host, outside.early_removals, ignore=_ALREADY_GONE)
@@ -106,7 +106,7 @@ def _apply_inside(
     if missing := _record_new_devices(handle, plan, seen, first):
         sender.record_error(KernelStateChanged(f"{', '.join(sorted(missing))}: {_REMOVED_MEANWHILE}"))
         plan = plan.without_devices(missing)
-    handle.rare_dumps |= needed_dumps([one.entry for kind in RARE_KINDS for one in plan.of(kind)])
+    handle.cache.add_rare_dumps(needed_dumps([one.entry for kind in RARE_KINDS for one in plan.of(kind)]))
     with sender.collect_error():
         _set_devices(sender.kernel, handle, plan)
     advertised = _find_ra_next_hops(handle, plan, seen)
@@ -181,8 +181,8 @@ def _make_namespace(kernel: Kernel, plan: Plan, seen: Observed, run: Run) -> Gen
     for operation in plan.of(Namespace):
         if operation.verb == "add":
             handle = seen.handle = kernel.create(operation.entry.name)
-            ready, handle.preset = handle.preset, frozenset()
-            plan = yield from run(len(plan.operations), partial(_remaining, plan, ready, handle.has_ipv6))
+            ready = handle.cache.pop_preset()
+            plan = yield from run(len(plan.operations), partial(_remaining, plan, ready, handle.cache.has_ipv6))
     settings = [one.entry for one in plan.of(Sysctl) if one.verb != "remove"]
     if seen.handle is not None and settings:
         kernel.sysctls.write(seen.handle, settings)

@@ -20,7 +20,7 @@ def filter_supported(kernel: Kernel, handle: NamespaceHandle | None, desired: En
 
     :param handle: None where the namespace does not exist yet.
     """
-    has_ipv6 = kernel.has_ipv6 if handle is None else handle.has_ipv6
+    has_ipv6 = kernel.has_ipv6 if handle is None else handle.cache.has_ipv6
     return desired if has_ipv6 else frozenset(entry for entry in desired if not entry.needs_ipv6())
 
 
@@ -29,15 +29,14 @@ def log_missing(handle: NamespaceHandle, key: Key, desired: Entries) -> None:
 
     A router whose only IPv6 addresses are link-local is not logged.
     """
-    missing = not handle.has_ipv6 and any(entry.needs_ipv6() and not entry.is_implied() for entry in desired)
-    if missing == handle.is_ipv6_logged:
+    missing = not handle.cache.has_ipv6 and any(entry.needs_ipv6() and not entry.is_implied() for entry in desired)
+    if not handle.cache.record_ipv6_missing(missing):
         return
-    handle.is_ipv6_logged = missing
     if missing:
         LOG.warning(
             "%s %s: its IPv6 addresses and routes are not configured: this node has no IPv6 "
             "(sysctl net.ipv6.conf.*.disable_ipv6, kernel parameter ipv6.disable); its IPv4 is served",
             *key,
         )
-    elif handle.has_ipv6:
+    elif handle.cache.has_ipv6:
         LOG.info("%s %s: the node has IPv6 again; its addresses and routes are configured", *key)

@@ -24,7 +24,7 @@ from l3agent.dataplane.plan.kinds.observation import Dump
 from l3agent.dataplane.plan.kinds.physical_port import PhysicalPort
 from l3agent.dataplane.plan.kinds.stray_tap import StrayTap
 from l3agent.dataplane.plan.kinds.sysctl import Sysctl
-from l3agent.dataplane.plan.order import COMMON_DUMPS, LINK_KINDS, RARE_DUMPS, needed_dumps
+from l3agent.dataplane.plan.order import COMMON_DUMPS, LINK_KINDS, needed_dumps
 from l3agent.dataplane.slices import Run
 from l3agent.dataplane.wait import Wait
 from l3agent.exceptions import ApplyError
@@ -110,7 +110,6 @@ def _observe_inside(
 ) -> Generator[Wait, None, list[Link]]:
     infos = handle.read_links()
     seen.devices = {info.name: info.index for info in infos}
-    handle.has_ipv6 = any(info.index == rtnl.LOOPBACK and info.has_ipv6 for info in infos)
     names = {info.index: info.name for info in infos}
     seen.entries.add(Namespace(handle.name, loopback=any(info.name == "lo" and info.up for info in infos)))
     ours = [info for info in infos if info.name.startswith(DEVICE_PREFIXES)]
@@ -122,7 +121,7 @@ def _observe_inside(
     # For a removal only links are observed; the rest goes with the namespace.
     if desired:
         for kind in LINK_KINDS:
-            seen.entries.update(kind.read_links(ours, desired, has_ipv6=handle.has_ipv6))
+            seen.entries.update(kind.read_links(ours, desired, has_ipv6=handle.cache.has_ipv6))
         requested = _select_dumps(handle, desired)
         dumps = {request: handle.route.dump(request) for request in dict.fromkeys(one.request for _, one in requested)}
         size = max(len(desired), sum(map(len, dumps.values())) // _ENTRY_BYTES)
@@ -133,10 +132,10 @@ def _observe_inside(
 def _select_dumps(handle: NamespaceHandle, desired: frozenset[Entry]) -> list[tuple[type[Entry], Dump]]:
     """Return the dumps to request, with the kinds of their entries.
 
-    A handle records which of the dumps that few states need may have entries.
+    The cache records which of the dumps that few states need may have entries.
     """
-    handle.rare_dumps |= needed_dumps(desired)
-    return [*COMMON_DUMPS, *(one for one in RARE_DUMPS if one in handle.rare_dumps)]
+    handle.cache.add_rare_dumps(needed_dumps(desired))
+    return [*COMMON_DUMPS, *handle.cache.rare_dumps()]
 
 
 def _observe_contents(
@@ -150,11 +149,11 @@ def _observe_contents(
 ) -> None:
     """Add addresses, routes and rules to the observation; uses the namespace's own sockets only."""
     for kind, dump in requested:
-        found = handle.read(dump, names, dumps[dump.request])
+        found = handle.cache.parse(dump, names, dumps[dump.request])
         seen.entries.update(kind.select_observed(found, desired))
         if dump.is_needed is not None and not found and not dump.is_needed(desired):
-            handle.rare_dumps.discard((kind, dump))
-    if handle.is_newly_adopted:
+            handle.cache.discard_rare_dump((kind, dump))
+    if handle.cache.is_newly_adopted:
         kernel.call_inside(handle, takeover.reject_x_tables)
     seen.entries |= (rules := read_tables(kernel, handle))
     if select(rules, NeutronRules):

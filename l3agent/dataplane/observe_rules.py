@@ -24,9 +24,11 @@ def read_tables(kernel: Kernel, handle: NamespaceHandle) -> frozenset[Entry]:
     The generation is queried first: changes during the read are read again the next time.
     """
     generation = handle.generation()
-    if generation is None or handle.rules is None or handle.rules[0] != generation:
-        handle.rules = generation, frozenset(_read_rules(kernel, handle.netfilter, found=handle.is_found))
-    return handle.rules[1]
+    rules = handle.cache.find_rules(generation)
+    if rules is None:
+        rules = frozenset(_read_rules(kernel, handle.netfilter, found=handle.is_found))
+        handle.cache.record_rules(generation, rules)
+    return rules
 
 
 def _read_rules(kernel: Kernel, netfilter: NetlinkSocket, *, found: bool) -> Iterator[Entry]:

@@ -98,7 +98,7 @@ class Steps:
     ) -> Generator[Wait, None, None]:
         """Announce changes to the neighbours: a few after the answer, many in the other thread."""
         announce = partial(self._announcements.announce_changes, handle, job.state, plan, present)
-        size = len(present) if handle.is_newly_adopted else len(plan.operations)
+        size = len(present) if handle.cache.is_newly_adopted else len(plan.operations)
         if size <= INLINE_ENTRIES:
             self._defer(announce)
         else:

@@ -44,7 +44,9 @@ class AppliedRouter:
         self.devices = {link.device: index for index, link in enumerate(self.links, start=2)}
         self.taps = {link.tap: index for index, link in enumerate(self.links, start=100)}
         self.bridges = {one.name: index for index, one in enumerate(self.of(Bridge), start=200)}
-        handle = cast(Any, SimpleNamespace(name=namespace_name(*self.key), nsid=NSID, has_ipv6=True))
+        handle = cast(
+            Any, SimpleNamespace(name=namespace_name(*self.key), cache=SimpleNamespace(nsid=NSID, has_ipv6=True))
+        )
         seen = Observed(handle=handle, devices=self.devices, taps=self.taps, bridges=self.bridges)
         self.applied = AppliedStates(lambda key, state: entries(key, state, DRIVER))
         self.applied.begin(self.key, state)

@@ -164,8 +164,8 @@ class AppliedStates:
         ours = {link.device for link in links}
         location = self._locations[key] = _Location(state)
         if seen.handle is not None:
-            location.namespace, location.nsid = seen.handle.name, seen.handle.nsid
-            location.has_ipv6 = seen.handle.has_ipv6
+            location.namespace, location.nsid = seen.handle.name, seen.handle.cache.nsid
+            location.has_ipv6 = seen.handle.cache.has_ipv6
             location.devices = {index: name for name, index in seen.devices.items() if name in ours}
             self._by_pin[seen.handle.name] = key
             if location.nsid is not None:

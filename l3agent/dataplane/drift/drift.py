@@ -242,7 +242,7 @@ class Drift:
             return
         generation = seen.handle.generation()
         if generation is not None:
-            seen.handle.clear_cache()
+            seen.handle.cache.clear()
             seen.entries = set()
             self._applied.set_snapshot(key, Snapshot(state, seen, generation, when))
 

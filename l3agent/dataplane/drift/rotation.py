@@ -120,7 +120,7 @@ class Rotation:
     def _are_links_as_desired(self, key: Key, handle: NamespaceHandle) -> bool:
         known = self._links.setdefault(key, LinkSettings())
         infos = known.read(handle.route.dump(rtnl.dump_links()))
-        return not infos or _are_settings_as_desired(infos, self._drift.desired(key), has_ipv6=handle.has_ipv6)
+        return not infos or _are_settings_as_desired(infos, self._drift.desired(key), has_ipv6=handle.cache.has_ipv6)
 
 
 def next_order(former: Iterable[Key], watched: Iterable[Key]) -> list[Key]:

@@ -22,9 +22,6 @@ from l3agent.exceptions import ApplyError
 
 LOG = logging.getLogger(__name__)
 
-#: More than the text of any setting that is read.
-_SETTING_BYTES = 64
-
 
 class NamespaceSysctls:
     """Reads and writes the settings of namespaces.
@@ -52,22 +49,17 @@ class NamespaceSysctls:
         Their files stay open where descriptors are plenty: entering the namespace and opening them takes ten times as
         long as reading them.
         """
-        missing = [one.path for one in wanted if one.path not in handle.settings]
-        if missing:
+        files = handle.settings
+        if missing := files.missing(wanted):
             self._open(handle, missing)
         try:
-            return all(
-                os.pread(handle.settings[one.path], _SETTING_BYTES, 0).rstrip() == one.value.encode()
-                for one in wanted
-                if one.path in handle.settings
-            )
+            return files.are_set(wanted)
         except OSError:
-            # The setting is gone with its module.
-            handle.close_settings()
+            files.close()
             raise
         finally:
-            if missing and not all(map(limits.are_plenty, handle.settings.values())):
-                handle.close_settings()
+            if missing and not all(map(limits.are_plenty, files.descriptors)):
+                files.close()
 
     def write(self, handle: NamespaceHandle, wanted: list[Sysctl]) -> None:
         """Write settings of a namespace or of its devices.
@@ -104,7 +96,7 @@ class NamespaceSysctls:
         with enter(self._home, handle.fd):
             for path in paths:
                 with suppress(FileNotFoundError):
-                    handle.settings[path] = self._files.open(path, os.O_RDONLY)
+                    handle.settings.add(path, self._files.open(path, os.O_RDONLY))
 
     def _read_one(self, sysctl: Sysctl) -> Sysctl:
         """Return the current value of a setting; one unknown to this kernel counts as desired."""

@@ -16,6 +16,7 @@ from l3agent.dataplane.kernel import limits
 from l3agent.dataplane.kernel.closer import DeferredCloser
 from l3agent.dataplane.kernel.counters import Counters
 from l3agent.dataplane.kernel.kernel_features import detect_features
+from l3agent.dataplane.kernel.namespace_cache import NamespaceCache
 from l3agent.dataplane.kernel.namespace_handle import NamespaceHandle
 from l3agent.dataplane.kernel.namespace_pool import NamespacePool, PooledNamespace, open_here
 from l3agent.dataplane.kernel.namespace_sysctls import NamespaceSysctls
@@ -24,7 +25,6 @@ from l3agent.dataplane.kernel.pins import Pins, identity
 from l3agent.dataplane.kernel.sockets import NETLINK_NETFILTER, NETLINK_ROUTE, NetlinkSocket
 from l3agent.dataplane.kernel.sysctl import SysctlFiles
 from l3agent.dataplane.netlink import nft, nsid, tables
-from l3agent.dataplane.plan.order import RARE_DUMPS
 from l3agent.exceptions import ApplyError
 from l3agent.model.names import is_router_namespace, parse_namespace
 
@@ -101,15 +101,15 @@ class Kernel:
     def create(self, name: str) -> NamespaceHandle:
         """Create a namespace, for a router from the pool if possible; pin it and keep its sockets open."""
         pooled = (self._pool.acquire() if is_router_namespace(name) else None) or self._create_namespace()
-        handle = self._make_handle(name, pooled)
+        cache = NamespaceCache(preset=pooled.preset, next_index=pooled.next_index, has_ipv6=pooled.has_ipv6)
+        handle = NamespaceHandle(name, pooled.fd, identity(os.fstat(pooled.fd)), pooled.route, pooled.netfilter, cache)
         self._check_room(handle)
         try:
             self._pins.add(name, pooled.fd)
         except OSError:
             self._closer.close(handle.close)
             raise
-        handle.preset, handle.next_index = pooled.preset, pooled.next_index
-        handle.has_ipv6 = self.has_ipv6 = pooled.has_ipv6
+        self.has_ipv6 = pooled.has_ipv6
         self._handles[name] = handle
         return handle
 
@@ -139,9 +139,9 @@ class Kernel:
 
         The kernel assigns it by itself when the first link leads out of the namespace.
         """
-        if handle.nsid is None:
+        if handle.cache.nsid is None:
             _, answer = self.host.query([nsid.new_nsid(handle.fd), nsid.get_nsid(handle.fd)])
-            handle.nsid = nsid.parse_nsid(answer)
+            handle.cache.record_nsid(nsid.parse_nsid(answer))
 
     def our_nsids(self) -> frozenset[int]:
         """Return the nsids of all our namespaces, as seen from the host namespace."""
@@ -162,8 +162,8 @@ class Kernel:
 
     def _nsid_of(self, name: str) -> int | None:
         handle = self._handles.get(name)
-        if handle is not None and handle.nsid is not None:
-            return handle.nsid
+        if handle is not None and handle.cache.nsid is not None:
+            return handle.cache.nsid
         fd = self._pins.open(name)
         if fd is None:
             return None
@@ -185,22 +185,16 @@ class Kernel:
                 "raise LimitNOFILE of l3-dataplane, or spread the routers over more nodes"
             )
 
-    def _make_handle(self, name: str, pooled: PooledNamespace) -> NamespaceHandle:
-        return NamespaceHandle(name, pooled.fd, identity(os.fstat(pooled.fd)), pooled.route, pooled.netfilter)
-
     def _adopt(self, name: str, fd: int) -> NamespaceHandle:
         try:
             with enter(self._home, fd):
-                handle = self._make_handle(
-                    name, PooledNamespace(fd, NetlinkSocket(NETLINK_ROUTE), NetlinkSocket(NETLINK_NETFILTER))
-                )
+                route, netfilter = NetlinkSocket(NETLINK_ROUTE), NetlinkSocket(NETLINK_NETFILTER)
         except OSError:
             os.close(fd)
             raise
+        cache = NamespaceCache(is_adopted=True)
+        handle = NamespaceHandle(name, fd, identity(os.fstat(fd)), route, netfilter, cache, is_found=True)
         self._check_room(handle)
-        handle.is_found = handle.is_newly_adopted = True
-        # A former process may have made any.
-        handle.rare_dumps = set(RARE_DUMPS)
         self._handles[name] = handle
         return handle
 

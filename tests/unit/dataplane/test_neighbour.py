@@ -155,7 +155,7 @@ def test_events_of_many_neighbours_read_the_desired_ones_once(monkeypatch: pytes
     state = replace(ROUTER, neighbours=staying)
     desired = rendered(state)
     applied = AppliedStates(lambda key, state: desired)
-    handle = cast(Any, SimpleNamespace(name="ns", nsid=7, has_ipv6=True))
+    handle = cast(Any, SimpleNamespace(name="ns", cache=SimpleNamespace(nsid=7, has_ipv6=True)))
     applied.record_applied(state.key, state, desired, Observed(handle=handle, devices={INNER.device: 3}))
     identity, reads = KernelNeighbour.identity, []
     monkeypatch.setattr(KernelNeighbour, "identity", lambda one: reads.append(one) or identity(one))

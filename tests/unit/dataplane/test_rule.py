@@ -10,6 +10,7 @@ from typing import Any, ClassVar, cast
 import pytest
 
 from l3agent.dataplane.ipv6 import log_missing
+from l3agent.dataplane.kernel.namespace_cache import NamespaceCache
 from l3agent.dataplane.netlink import policy_rules
 from l3agent.dataplane.netlink.message import HEADER, attribute_map, message, u32
 from l3agent.dataplane.netlink.policy_rules import RuleInfo
@@ -77,7 +78,7 @@ def test_the_removal_of_a_rule_without_source_or_device_may_remove_another() -> 
 
 def test_only_a_rule_for_ipv6_sources_is_missed_on_a_node_without_ipv6(caplog: pytest.LogCaptureFixture) -> None:
     for source, expected in ((None, 0), (BOTH.source, 1)):
-        handle = cast(Any, SimpleNamespace(has_ipv6=False, is_ipv6_logged=False))
+        handle = cast(Any, SimpleNamespace(cache=NamespaceCache(has_ipv6=False)))
         log_missing(handle, ("router", "r"), frozenset({KernelRule(*BOTH._replace(source=source))}))
         assert len(caplog.records) == expected
 
