@@ -32,8 +32,9 @@ from l3agent.dataplane.kernel.limits import Limits
 from l3agent.dataplane.kernel.listener import Listener
 from l3agent.dataplane.kernel.namespace_pool import NamespacePool
 from l3agent.dataplane.kernel.namespaces import Kernel
-from l3agent.dataplane.kernel_thread import KernelThread, Resources
+from l3agent.dataplane.kernel_thread import KernelThread
 from l3agent.dataplane.log_limit import LineLimit
+from l3agent.dataplane.operations import Resources
 from l3agent.dataplane.plan.drivers import load_driver
 from l3agent.dataplane.plan.render import SYSCTLS
 from l3agent.dataplane.reconcile import Reconciler

@@ -12,7 +12,7 @@ from typing import Any
 import msgpack
 
 from l3agent.agent.dataplane_client import DataplaneClient
-from l3agent.dataplane.kernel_thread import OPERATIONS
+from l3agent.dataplane.operations import OPERATIONS
 from l3agent.model.protocol import PROTOCOL
 from l3agent.model.states import (
     FloatingIP,
