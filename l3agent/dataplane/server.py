@@ -1,145 +1,31 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The socket of the data plane: frames in, frames out.
+"""The socket of the data plane, and the loop of the kernel thread.
 
-A request is the msgpack array ``(id, op, args)``, an answer ``(id, error, result)``; ``error`` is None or a map of
-``type`` and ``message``. One client at a time; what it requests is done by the kernel thread.
+One client at a time; the kernel thread does what it requests (:mod:`l3agent.dataplane.kernel_thread` has a diagram).
 """
 
 from __future__ import annotations
 
 import logging
 import os
-import select
 import selectors
-import socket
-import struct
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Iterable
 
 import msgpack
 
+from l3agent.dataplane.agent_connection import AgentConnection
 from l3agent.dataplane.kernel_thread import KernelThread
 from l3agent.dataplane.socket_file import SocketFile
 from l3agent.model.escape import shorten
-from l3agent.model.wire import FRAME_BYTES
 
 LOG = logging.getLogger(__name__)
 
-_READ_BYTES = 1 << 18
-#: Limits of a decoded frame. One byte can become an empty list of 56 bytes, so a frame becomes 240 MB at most.
-_STRING_BYTES, _LIST_ELEMENTS, _MAP_ELEMENTS = 4096, 1 << 17, 64
-#: Bytes of unread answers from which on a client's requests are not read, and of one answer.
-_UNREAD_BYTES, _ANSWER_BYTES = 1 << 20, 128 << 20
-#: Seconds for which a client may read nothing of an answer before it is dropped.
-_SEND_S = 10.0
 #: Seconds between two checks of the file of the socket.
 _CHECK_S = 1.0
 #: Seconds of work on the requests of one read, which may be thousands, before other events are processed.
 _SLICE_S = 0.05
 _READ, _WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
-
-
-class AgentConnection:
-    """A connected agent. No method blocks: answers that the agent does not read wait in a buffer.
-
-    :ivar is_broken: the connection failed and is to be dropped.
-    :ivar is_behind: received requests may wait for execution.
-    """
-
-    def __init__(self, connection: socket.socket) -> None:
-        connection.setblocking(False)
-        self.connection = connection
-        self.is_broken = self.is_behind = False
-        #: Events that the selector reports of it.
-        self.events = 0
-        #: Bytes of a frame that is not complete yet; the unpacker drops what it has decoded, and counts only the rest.
-        self._incomplete = 0
-        self._unpacker = msgpack.Unpacker(
-            raw=False,
-            max_buffer_size=FRAME_BYTES,
-            max_str_len=_STRING_BYTES,
-            max_bin_len=FRAME_BYTES,
-            max_array_len=_LIST_ELEMENTS,
-            max_map_len=_MAP_ELEMENTS,
-            max_ext_len=0,
-        )
-        self._unsent = bytearray()
-        self._last_progress = 0.0
-        self._hangup_poll = select.poll()
-        self._hangup_poll.register(connection, 0)
-
-    @property
-    def connected(self) -> bool:
-        """True if the other end is open and so waits for an answer, whatever is still to be read."""
-        return not self._hangup_poll.poll(0)
-
-    def feed(self, data: bytes) -> None:
-        """Add received bytes.
-
-        :raises msgpack.UnpackException: they exceed the limits of a frame.
-        """
-        self._unpacker.feed(data)
-        self._incomplete += len(data)
-
-    def requests(self) -> Iterator[object]:
-        """Yield the requests that are complete and not taken yet.
-
-        :raises ValueError, msgpack.UnpackException: the received bytes are no frame, or exceed its length.
-        """
-        for request in self._unpacker:
-            self._incomplete = 0
-            yield request
-        if self._incomplete > FRAME_BYTES:
-            raise ValueError(f"a frame of more than {FRAME_BYTES} bytes")
-
-    def answer(self, number: object, error: Mapping[str, str] | None, result: object) -> None:
-        """Send one answer as far as the client reads it now; the rest is sent by :meth:`flush`."""
-        packed = msgpack.packb((number, error, result))
-        if len(packed) > _ANSWER_BYTES:
-            message = f"the answer has {len(packed)} bytes, more than {_ANSWER_BYTES}"
-            packed = msgpack.packb((number, {"type": "AnswerTooLong", "message": message}, None))
-        if not self._unsent:
-            self._last_progress = time.monotonic()
-        self._unsent += packed
-        self.flush()
-
-    def flush(self) -> None:
-        """Send as much as the client reads now."""
-        try:
-            while self._unsent and not self.is_broken:
-                sent = self.connection.send(memoryview(self._unsent)[:_UNREAD_BYTES])
-                del self._unsent[:sent]
-                self._last_progress = time.monotonic()
-        except BlockingIOError:
-            if self.send_time_left() <= 0:
-                self._mark_broken(f"nothing was read for {_SEND_S:g} s")
-        except OSError as exc:
-            self._mark_broken(str(exc))
-
-    def send_time_left(self) -> float:
-        """Return the seconds until the client must have read something."""
-        return self._last_progress + _SEND_S - time.monotonic() if self._unsent else _SEND_S
-
-    def wanted_events(self, has_room: bool) -> int:
-        """Return the events to wait for.
-
-        :param has_room: more requests can be started.
-        """
-        reads = self.accepts_requests(has_room) and not self.is_behind
-        return (_READ if reads else 0) | (_WRITE if self._unsent else 0)
-
-    def accepts_requests(self, has_room: bool) -> bool:
-        """Return True if a request of the client may be begun: it reads its answers."""
-        return has_room and len(self._unsent) < _UNREAD_BYTES
-
-    def _mark_broken(self, reason: str) -> None:
-        LOG.warning("an answer could not be delivered: %s", reason)
-        self.is_broken = True
-        self._unsent.clear()
-        # Not closed here: the selector still has it, and the number would be used again.
-        with suppress(OSError):
-            self.connection.shutdown(socket.SHUT_RDWR)
 
 
 class DataplaneServer:
@@ -150,13 +36,7 @@ class DataplaneServer:
     :param exit_with_client: end when the first client has gone.
     """
 
-    def __init__(
-        self,
-        file: SocketFile,
-        *,
-        kernel_thread: KernelThread,
-        exit_with_client: bool,
-    ) -> None:
+    def __init__(self, file: SocketFile, *, kernel_thread: KernelThread, exit_with_client: bool) -> None:
         self._file = file
         self._allowed = {file.user, 0}
         self._kernel_thread = kernel_thread
@@ -183,20 +63,27 @@ class DataplaneServer:
                     next_check = self._check_file(selector)
                 self._kernel_thread.resume()
                 ready = selector.select(min(self._select_events(selector), max(0.0, next_check - now)))
-                for key, events in ready:
-                    if isinstance(key.data, AgentConnection):
-                        if events & _WRITE:
-                            key.data.flush()
-                        if events & _READ or key.data.is_broken:
-                            self._read(selector, key.data)
-                    elif key.data is not None:
-                        key.data(selector)
+                has_client = self._dispatch(selector, ready)
                 if self._client is not None and self._is_behind():
                     self._read(selector, self._client)
-                elif not ready or not any(isinstance(key.data, AgentConnection) for key, _ in ready):
+                elif not has_client:
                     self._kernel_thread.on_idle()
 
     # ---- private ---------------------------------------------------------------------------------------------
+
+    def _dispatch(self, selector: selectors.BaseSelector, ready: Iterable[tuple[selectors.SelectorKey, int]]) -> bool:
+        """Process what is ready; return True if a client is among it."""
+        has_client = False
+        for key, events in ready:
+            if isinstance(key.data, AgentConnection):
+                has_client = True
+                if events & _WRITE:
+                    key.data.flush()
+                if events & _READ or key.data.is_broken:
+                    self._read(selector, key.data)
+            elif key.data is not None:
+                key.data(selector)
+        return has_client
 
     def _select_events(self, selector: selectors.BaseSelector) -> float:
         """Select the events of the client to wait for; return the seconds until other work is due."""
@@ -234,12 +121,12 @@ class DataplaneServer:
     def _accept(self, selector: selectors.BaseSelector) -> None:
         connection, _ = self._file.listener.accept()
         client = AgentConnection(connection)
-        _, uid, _ = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
-        if uid not in self._allowed:
-            LOG.warning("refused a client of user %d", uid)
-            client.answer(0, {"type": "PermissionMissing", "message": f"user {uid} may not use the data plane"}, None)
+        user = client.user
+        if user not in self._allowed:
+            LOG.warning("refused a client of user %d", user)
+            client.answer(0, {"type": "PermissionMissing", "message": f"user {user} may not use the data plane"}, None)
             connection.close()
-        elif self._client is not None and not _is_closed(self._client.connection):
+        elif self._client is not None and not self._client.is_closed:
             client.answer(0, {"type": "Busy", "message": "another agent is connected to this data plane"}, None)
             connection.close()
         else:
@@ -260,12 +147,9 @@ class DataplaneServer:
         if client.connection.fileno() < 0:
             # Its successor was accepted in the same call of select, and it was dropped then.
             return
-        try:
-            data = b"" if client.is_behind or client.is_broken else client.connection.recv(_READ_BYTES)
-        except BlockingIOError:
+        data = client.receive()
+        if data is None:
             return
-        except OSError:
-            data = b""
         try:
             if (data or client.is_behind) and not client.is_broken:
                 self._execute_requests(client, data)
@@ -292,12 +176,3 @@ class DataplaneServer:
         client.connection.close()
         if self._client is client:
             self._client = None
-
-
-def _is_closed(connection: socket.socket) -> bool:
-    try:
-        return connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
-    except BlockingIOError:
-        return False
-    except OSError:
-        return True
