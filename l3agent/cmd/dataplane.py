@@ -23,6 +23,7 @@ from l3agent.cmd.trust import Restricted, is_trusted, restrict
 from l3agent.cmd.uplinks import Uplinks
 from l3agent.dataplane import privilege
 from l3agent.dataplane.announcer import Announcer
+from l3agent.dataplane.backend import Backend, Backends
 from l3agent.dataplane.drift.drift import Drift
 from l3agent.dataplane.drift.rotation import Rotation
 from l3agent.dataplane.garbage import GarbageCollector
@@ -32,6 +33,7 @@ from l3agent.dataplane.kernel.limits import Limits
 from l3agent.dataplane.kernel.listener import Listener
 from l3agent.dataplane.kernel.namespace_pool import NamespacePool
 from l3agent.dataplane.kernel.namespaces import Kernel
+from l3agent.dataplane.kernel_backend import KernelBackend
 from l3agent.dataplane.kernel_thread import KernelThread
 from l3agent.dataplane.log_limit import LineLimit
 from l3agent.dataplane.operations import Resources
@@ -200,30 +202,37 @@ def _resources(conf: Any, uplinks: Uplinks | None) -> Resources:
         external_bridge=conf.external_network_bridge,
         use_veth=conf.ovs_use_veth,
     )
-    switch = _open_vswitch(conf) if driver_name(conf.interface_driver) == "openvswitch" else None
     counting = conf.dataplane.count_traffic
     pool = NamespacePool(conf.dataplane.pool_size, SYSCTLS["router"], closer, counting=counting)
     kernel = Kernel(conf.dataplane.netns_path, closer, pool, counting=counting)
     announcer = Announcer(conf.send_arp_for_ha, conf.dataplane.announce_interval, closer.close)
     listener = Listener(conf.dataplane.netns_path) if conf.dataplane.repair_drift else None
-    drift = Drift(listener, driver, switch)
-    garbage = GarbageCollector(kernel, drift.uses_bridge)
-    reconciler = Reconciler(kernel, driver, announcer, garbage, drift, switch)
+    others = [_open_vswitch(conf)] if driver_name(conf.interface_driver) == "openvswitch" else []
+    backends = Backends(KernelBackend(kernel, driver, listener), others)
+    drift = Drift(
+        backends,
+        driver,
+        repairs_drift=listener is not None,
+        reports_all=listener is not None and listener.receives_all,
+    )
+    garbage = GarbageCollector(kernel, drift.applied.node.uses_bridge)
+    reconciler = Reconciler(kernel, backends, driver, announcer, garbage, drift)
     rotation = None if listener is None else Rotation(kernel, drift, reconciler.turns)
     return Resources(
-        reconciler, garbage, drift, Limits(), StateReader(), uplinks.rejection if uplinks else None, rotation
+        backends, reconciler, garbage, drift, Limits(), StateReader(), uplinks.rejection if uplinks else None, rotation
     )
 
 
-def _open_vswitch(conf: Any) -> Any:
+def _open_vswitch(conf: Any) -> Backend:
     # Imported only with this driver: it loads the library of Open vSwitch.
+    from l3agent.dataplane.ovsdb.backend import OvsdbBackend
     from l3agent.dataplane.ovsdb.jsonrpc import Tls
     from l3agent.dataplane.ovsdb.thread import OvsdbThread
 
     tls = Tls(conf.OVS.ssl_key_file, conf.OVS.ssl_cert_file, conf.OVS.ssl_ca_cert_file)
     switch = OvsdbThread(conf.OVS.ovsdb_connection, conf.OVS.ovsdb_timeout, tls)
     switch.wait_until_loaded(_OVSDB_S)
-    return switch
+    return OvsdbBackend(switch)
 
 
 def _check_mount(options: Any) -> None:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from ipaddress import IPv4Address
 
@@ -11,7 +11,6 @@ from l3agent.dataplane.kernel import flows
 from l3agent.dataplane.kernel.namespace_handle import NamespaceHandle
 from l3agent.dataplane.kernel.namespaces import Kernel
 from l3agent.dataplane.netlink import routes
-from l3agent.dataplane.observe import Observed
 from l3agent.dataplane.plan.kinds.address import DeviceAddress
 from l3agent.dataplane.plan.kinds.pending_flush import PendingFlush, delete_journal
 from l3agent.dataplane.plan.plan import Plan
@@ -34,24 +33,27 @@ def without_addresses(plan: Plan, edges: Collection[PendingFlush]) -> Plan:
     return plan.without_additions({one for one in addresses if one.interface.ip in missing})
 
 
-def apply_flushes(kernel: Kernel, handle: NamespaceHandle, edges: Sequence[PendingFlush], seen: Observed) -> None:
+def apply_flushes(
+    kernel: Kernel, handle: NamespaceHandle, edges: Sequence[PendingFlush], devices: Mapping[str, int]
+) -> None:
     """Delete the conntrack entries of some edges, and remove these edges from the journal.
 
+    :param devices: indexes of the devices inside.
     :raises ApplyError: the kernel refused it.
     """
     if not edges:
         return
     with kernel.counters.batch("conntrack"):
-        via_gateway = partial(_via_gateway, handle, seen)
+        via_gateway = partial(_via_gateway, handle, devices)
         flows.delete_entries(handle.netfilter, edges, via_gateway, by_filter=kernel.features.deletes_by_filter)
     if done := [edge for edge in edges if edge.is_journalled]:
         with kernel.counters.batch("nft"):
             handle.netfilter.nft_batch(delete_journal(done))
 
 
-def _via_gateway(handle: NamespaceHandle, seen: Observed, addresses: Collection[int]) -> set[int]:
+def _via_gateway(handle: NamespaceHandle, devices: Mapping[str, int], addresses: Collection[int]) -> set[int]:
     """Return the IPv4 addresses that the namespace routes through a gateway device."""
-    gateways = {index for name, index in seen.devices.items() if name.startswith(EXTERNAL_DEVICES)}
+    gateways = {index for name, index in devices.items() if name.startswith(EXTERNAL_DEVICES)}
     found, listed = set(), list(addresses)
     for at in range(0, len(listed), _LOOKUPS):
         part = listed[at : at + _LOOKUPS]

@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from types import TracebackType
 
-from l3agent.dataplane.observe import Observed
+from l3agent.dataplane.observed import Observed
 from l3agent.dataplane.plan.commands import commands
 from l3agent.dataplane.plan.kinds.base import Entry, Operation
 from l3agent.dataplane.slices import INLINE_ENTRIES

@@ -51,7 +51,7 @@ class KernelThread:
     @property
     def descriptors(self) -> list[int]:
         """Descriptors that become readable when another program changes something, or a wait is over."""
-        return [*self._resources.drift.descriptors, self._resources.reconciler.turns.descriptor]
+        return [*self._resources.backends.descriptors, self._resources.reconciler.turns.descriptor]
 
     @property
     def has_room(self) -> bool:
@@ -61,14 +61,14 @@ class KernelThread:
     def serve(self, requester: Requester, request: Any) -> None:
         """Execute one request until it has to wait; then check limits and, if due, yield to the other threads."""
         resources = self._resources
-        if resources.drift.is_overdue():
+        if resources.drift.repairs.is_overdue(time.monotonic()):
             self._repair()
         if resources.rotation is not None and resources.rotation.is_overdue(now := time.monotonic()):
             resources.rotation.run(now)
         # A client that is gone needs no answer; its successor sends the request again.
         if requester.connected:
             self._advance(execute(resources, requester, request))
-        resources.limits.check(resources.drift.max_ports)
+        resources.limits.check(resources.drift.applied.node.max_ports)
         if (now := time.monotonic()) > self._yielded_at + _MAX_BUSY_S:
             self._yield_to_threads(now)
 
@@ -104,7 +104,7 @@ class KernelThread:
         """Return the seconds until something is due."""
         if self._suspended and any(wait.done for wait, _ in self._suspended):
             return 0.0
-        garbage_at, due = self._next_garbage_run(), self._resources.drift.wait()
+        garbage_at, due = self._next_garbage_run(), self._resources.drift.repairs.wait(time.monotonic())
         until = garbage_at if self._yield_at is None else min(garbage_at, self._yield_at)
         now = time.monotonic()
         seconds = max(0.0, until - now)

@@ -3,17 +3,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 
 from l3agent.dataplane import takeover
+from l3agent.dataplane.backend import Target, Work
 from l3agent.dataplane.kernel import syscalls
 from l3agent.dataplane.kernel.namespace_handle import NamespaceHandle
 from l3agent.dataplane.kernel.namespaces import Kernel
 from l3agent.dataplane.netlink import routes, rtnl
 from l3agent.dataplane.observe_rules import read_tables
-from l3agent.dataplane.ovsdb.ports import Ports, observed_ports
+from l3agent.dataplane.observed import Observed
 from l3agent.dataplane.ownership import foreign_device_message, foreign_taps, is_foreign_bridge
 from l3agent.dataplane.plan.kinds.base import Entry, select
 from l3agent.dataplane.plan.kinds.bridge import Bridge, is_marked, parse_bridge_alias
@@ -26,10 +27,8 @@ from l3agent.dataplane.plan.kinds.stray_tap import StrayTap
 from l3agent.dataplane.plan.kinds.sysctl import Sysctl
 from l3agent.dataplane.plan.order import COMMON_DUMPS, LINK_KINDS, needed_dumps
 from l3agent.dataplane.slices import Run
-from l3agent.dataplane.wait import Wait
 from l3agent.exceptions import ApplyError
-from l3agent.model.names import DEVICE_PREFIXES, namespace_name
-from l3agent.model.states import Key
+from l3agent.model.names import DEVICE_PREFIXES
 
 #: Minimum bytes of an address or a route in a dump.
 _ENTRY_BYTES = 60
@@ -38,15 +37,10 @@ _MTU_MISMATCH = 0
 
 
 @dataclass
-class Observed:
-    """Kernel state for one key.
+class _Findings:
+    """The findings of an observation so far.
 
-    :param devices: index of each link inside the namespace, foreign ones too.
-    :param bridges: index of each observed bridge.
-    :param bridge_info: parsed link of each of them.
-    :param taps: index of the outer end of each of our links.
-    :param to_move_in: devices in the host namespace to move into the namespace.
-    :param refused: desired devices that cannot be created, and why: a foreign device has their name.
+    :param bridge_info: parsed link of each observed bridge; other fields as in :class:`Observed`.
     """
 
     entries: set[Entry] = field(default_factory=set)
@@ -64,50 +58,41 @@ class Observed:
         self.bridge_info[bridge.name] = bridge
 
 
-def observe(
-    kernel: Kernel,
-    ports: Ports | None,
-    key: Key,
-    desired: frozenset[Entry],
-    run: Run,
-    network: str | None = None,
-    known: Mapping[str, int] | None = None,
-) -> Generator[Wait, None, Observed]:
+def observe(kernel: Kernel, target: Target, network: str | None = None) -> Work[Observed]:
     """Return the kernel state of a key.
 
-    :param ports: those of Open vSwitch, where it is in use.
-    :param desired: the desired entries; they select the host links to query.
-    :param run: parses the content of the namespace, in another thread if it is large.
     :param network: name of the bridge when the state is a network.
-    :param known: indexes of links from events. With them, nothing is queried where there is no namespace yet: a tap in
-        the way is detected when the creation fails.
     """
-    seen = Observed()
+    seen, desired = _Findings(), target.desired
     links: list[Link] = []
-    kind, state_id = key
-    namespace = None if kind == "network" else namespace_name(kind, state_id)
     _observe_to_move_in(kernel, seen, desired)
-    if namespace is not None:
-        seen.handle = kernel.find(namespace)
+    if target.namespace is not None:
+        seen.handle = kernel.find(target.namespace)
         if seen.handle is not None:
             sysctls = select(desired, Sysctl)
             seen.entries |= kernel.sysctls.read(seen.handle, sysctls)
-            links = yield from _observe_inside(kernel, seen, seen.handle, desired, run)
-    if known is None or seen.handle is not None or not _record_known_bridges(seen, desired, known):
+            links = yield from _observe_inside(kernel, seen, seen.handle, desired, target.run)
+    if target.known is None or seen.handle is not None or not _record_known_bridges(seen, desired, target.known):
         _observe_host(kernel, seen, desired, links)
     if network is not None:
         _observe_physical_port(kernel, seen, network)
-    if ports is not None:
-        seen.entries |= observed_ports(ports, state_id, desired, links, {*seen.devices, *seen.to_move_in})
-    return seen
+    return Observed(
+        entries=seen.entries,
+        handle=seen.handle,
+        devices=seen.devices,
+        bridges=seen.bridges,
+        taps=seen.taps,
+        to_move_in=seen.to_move_in,
+        refused=seen.refused,
+    )
 
 
 # ---- inside the namespace --------------------------------------------------------------------------------------
 
 
 def _observe_inside(
-    kernel: Kernel, seen: Observed, handle: NamespaceHandle, desired: frozenset[Entry], run: Run
-) -> Generator[Wait, None, list[Link]]:
+    kernel: Kernel, seen: _Findings, handle: NamespaceHandle, desired: frozenset[Entry], run: Run
+) -> Work[list[Link]]:
     infos = handle.read_links()
     seen.devices = {info.name: info.index for info in infos}
     names = {info.index: info.name for info in infos}
@@ -140,7 +125,7 @@ def _select_dumps(handle: NamespaceHandle, desired: frozenset[Entry]) -> list[tu
 
 def _observe_contents(
     kernel: Kernel,
-    seen: Observed,
+    seen: _Findings,
     handle: NamespaceHandle,
     names: dict[int, str],
     requested: list[tuple[type[Entry], Dump]],
@@ -177,7 +162,7 @@ def _has_offload(link: Link) -> bool:
         return link.offload
 
 
-def _read_outer_ends(kernel: Kernel, seen: Observed, infos: list[rtnl.LinkInfo]) -> list[Link]:
+def _read_outer_ends(kernel: Kernel, seen: _Findings, infos: list[rtnl.LinkInfo]) -> list[Link]:
     """Return links with their taps and bridges, queried by index: two calls for all of them."""
     single = [info for info in infos if not info.link]
     infos = [info for info in infos if info.link]
@@ -207,7 +192,7 @@ def _read_outer_ends(kernel: Kernel, seen: Observed, infos: list[rtnl.LinkInfo])
     ]
 
 
-def _ovs_internal_link(info: rtnl.LinkInfo, seen: Observed) -> Link:
+def _ovs_internal_link(info: rtnl.LinkInfo, seen: _Findings) -> Link:
     """Return an internal port of Open vSwitch. A port that the switch has created anew outside is dead."""
     tap = "" if info.name in seen.to_move_in else info.name
     return Link(info.name, info.mac, info.mtu, info.up, tap, None, arp=info.arp, multicast=info.multicast)
@@ -216,14 +201,14 @@ def _ovs_internal_link(info: rtnl.LinkInfo, seen: Observed) -> Link:
 # ---- the host namespace --------------------------------------------------------------------------------------
 
 
-def _observe_to_move_in(kernel: Kernel, seen: Observed, desired: frozenset[Entry]) -> None:
+def _observe_to_move_in(kernel: Kernel, seen: _Findings, desired: frozenset[Entry]) -> None:
     names = [link.device for link in select(desired, Link) if link.is_ovs_internal]
     seen.to_move_in = {
         info.name for info in query_links(kernel, [rtnl.get_link(name=name) for name in names]) if info is not None
     }
 
 
-def _record_known_bridges(seen: Observed, desired: frozenset[Entry], known: Mapping[str, int]) -> bool:
+def _record_known_bridges(seen: _Findings, desired: frozenset[Entry], known: Mapping[str, int]) -> bool:
     """Record the desired bridges and return True, if the indexes of all of them are known."""
     bridges = select(desired, Bridge)
     if not bridges or not all(entry.name in known for entry in bridges):
@@ -233,7 +218,7 @@ def _record_known_bridges(seen: Observed, desired: frozenset[Entry], known: Mapp
     return True
 
 
-def _observe_host(kernel: Kernel, seen: Observed, desired: frozenset[Entry], links: list[Link]) -> None:
+def _observe_host(kernel: Kernel, seen: _Findings, desired: frozenset[Entry], links: list[Link]) -> None:
     """Query the desired bridges, and the devices with the name of a desired tap whose other end is elsewhere."""
     wanted_links = select(desired, Link)
     wanted_bridges = {bridge.name: bridge for bridge in select(desired, Bridge)}
@@ -263,7 +248,7 @@ def _observe_host(kernel: Kernel, seen: Observed, desired: frozenset[Entry], lin
     seen.entries |= {StrayTap(info.name) for info in stray if info.name not in foreign}
 
 
-def _observe_physical_port(kernel: Kernel, seen: Observed, name: str) -> None:
+def _observe_physical_port(kernel: Kernel, seen: _Findings, name: str) -> None:
     """Find the physical port of a network: the interface in the alias of its bridge, if it is a port there."""
     (bridge,) = query_links(kernel, [rtnl.get_link(name=name)])
     if bridge is None or (ours := parse_bridge_alias(bridge.alias)) is None:

@@ -15,6 +15,7 @@ from types import GeneratorType
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from l3agent import __version__
+from l3agent.dataplane.backend import Backends
 from l3agent.dataplane.drift.drift import Drift
 from l3agent.dataplane.drift.rotation import Rotation
 from l3agent.dataplane.garbage import GarbageCollector
@@ -64,6 +65,7 @@ class Resources(NamedTuple):
     :param rotation: None where drift is not repaired.
     """
 
+    backends: Backends
     reconciler: Reconciler
     garbage: GarbageCollector
     drift: Drift
@@ -216,7 +218,7 @@ def _read(resources: Resources, wire: Mapping[str, Any], dry_run: bool) -> tuple
 
 
 def _stats(resources: Resources, _: Mapping[str, Any]) -> object:
-    found = limits(resources.drift.max_ports())
+    found = limits(resources.drift.applied.node.max_ports())
     reads = 0 if resources.rotation is None else resources.rotation.reads
     return {
         **resources.reconciler.stats(),

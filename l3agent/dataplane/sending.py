@@ -34,7 +34,7 @@ class Sender:
 
     def __init__(self, kernel: Kernel, namespace: str | None) -> None:
         self.kernel = kernel
-        self._namespace = namespace
+        self.namespace = namespace
         self._first: ApplyError | None = None
 
     def send(
@@ -44,7 +44,7 @@ class Sender:
         try:
             _send(self.kernel, socket, batch, ignore=ignore)
         except KernelRefused as exc:
-            self.record_error(with_operation(exc, batch, self._namespace))
+            self.record_error(with_operation(exc, batch, self.namespace))
             return [batch[number - 1][1] for number in exc.numbers]
         return []
 
@@ -67,7 +67,7 @@ class Sender:
                 with self.kernel.counters.batch("nft"):
                     handle.netfilter.nft_batch([message for message, _ in batch])
         except KernelRefused as exc:
-            self.record_error(with_operation(exc, batch, self._namespace))
+            self.record_error(with_operation(exc, batch, self.namespace))
             return False
         return True
 

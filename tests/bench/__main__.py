@@ -10,7 +10,19 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
-from tests.bench import against, churn, first_packet, floating_ips, repair, resident, restart, rotation, routers, scale
+from tests.bench import (
+    against,
+    churn,
+    drivers,
+    first_packet,
+    floating_ips,
+    repair,
+    resident,
+    restart,
+    rotation,
+    routers,
+    scale,
+)
 from tests.support.sandbox import Sandbox
 
 BENCHES: dict[str, ModuleType] = {
@@ -24,6 +36,7 @@ BENCHES: dict[str, ModuleType] = {
     "resident": resident,
     "churn": churn,
     "against": against,
+    "drivers": drivers,
 }
 
 

@@ -30,12 +30,15 @@ class DataplaneProcess:
 
     :param tribe: see :mod:`tests.bench.canonical`; two processes beside each other have two.
     :param options: lines of the section ``[dataplane]``.
+    :param switch: address of the database of Open vSwitch; None for Linux bridges.
     """
 
     leftovers = ()
 
-    def __init__(self, name: str = "l3agent", tribe: int = 0, options: Sequence[str] = ()) -> None:
-        self.name, self.tribe, self._options = name, tribe, options
+    def __init__(
+        self, name: str = "l3agent", tribe: int = 0, options: Sequence[str] = (), switch: str | None = None
+    ) -> None:
+        self.name, self.tribe, self._options, self._switch = name, tribe, options, switch
         self.traces = (f"{TAP_DEVICE}{tribe:02x}",)
         self._ids = itertools.count(1)
         self._frames = msgpack.Unpacker(raw=False)
@@ -47,7 +50,11 @@ class DataplaneProcess:
         section = "\n".join(
             ("[dataplane]", f"netns_path = {folder}/netns", "allow_private_netns_path = true", *self._options)
         )
-        configuration.write_text(f"[DEFAULT]\nstate_path = {folder}\ninterface_driver = bridge\n{section}\n")
+        driver = "bridge" if self._switch is None else "openvswitch"
+        database = f"[OVS]\novsdb_connection = {self._switch}\n" if self._switch else ""
+        configuration.write_text(
+            f"[DEFAULT]\nstate_path = {folder}\ninterface_driver = {driver}\n{section}\n{database}"
+        )
         self._argv = [sys.executable, "-m", "l3agent.cmd.dataplane", "--config-file", str(configuration)]
         self._path = str(folder / "l3-dataplane.sock")
         self._begin()

@@ -197,6 +197,36 @@ def test_what_somebody_changes_in_the_database_is_set_right(node: Node, command:
     wait_until(lambda: node.build(state) == (), timeout=30)
 
 
+@pytest.mark.feature("driver.openvswitch-snapshot")
+def test_an_update_without_new_ports_observes_nothing(node: Node):
+    state, inner, _ = a_router()
+    node.build(state)
+    assert node.build(state) == ()
+    # A state that is applied from a snapshot reads no namespace: the dumps of another program's changes are absent.
+    unchanged = node.reconcile(state)
+    assert unchanged.operations == () and "plan" not in unchanged.timings
+    added = node.reconcile(with_another(state))
+    assert added.error is None and "switch" not in added.timings
+    observations = node.dataplane.request("stats", {})["observations"]
+    # An L2 agent that wires the port changes nothing that is compared.
+    node.ovs.wire(inner.device, 7)
+    assert "plan" not in node.reconcile(with_another(state)).timings
+    assert node.dataplane.request("stats", {})["observations"] == observations
+    node.dataplane.request("invalidate", {"keys": None})
+    assert "plan" in node.reconcile(with_another(state)).timings
+    assert node.remove(state).error is None
+
+
+@pytest.mark.feature("driver.openvswitch-keep")
+def test_a_port_that_is_marked_with_a_router_which_has_no_such_port_is_deleted(node: Node):
+    state, _, _ = a_router()
+    node.build(state)
+    marked = f"external_ids:l3agent-router={state.id}"
+    node.ovs.vsctl("add-port", "br-int", "stray0", "--", "set", "Interface", "stray0", "type=internal", marked)
+    wait_until(lambda: "stray0" not in node.ovs.ports(), timeout=30)
+    wait_until(lambda: node.build(state) == (), timeout=30)
+
+
 def test_an_l2_agent_that_knows_no_dead_ports_can_wire_them_too(node: Node):
     state, inner, _ = a_router()
     node.build(state)

@@ -12,9 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from l3agent.dataplane.drift.applied import AppliedStates, Snapshot
-from l3agent.dataplane.kernel.listener import EventsLost, Notice, PinRemoved
 from l3agent.dataplane.netlink import rtnl
-from l3agent.dataplane.observe import Observed
+from l3agent.dataplane.observed import Observed
 from l3agent.dataplane.plan.diff import diff
 from l3agent.dataplane.plan.drivers import load_driver
 from l3agent.dataplane.plan.events import route_events
@@ -23,6 +22,7 @@ from l3agent.dataplane.plan.kinds.base import Entry
 from l3agent.dataplane.plan.kinds.bridge import Bridge, bridge_mac
 from l3agent.dataplane.plan.kinds.connected_route import ConnectedRoute
 from l3agent.dataplane.plan.kinds.link import Link, LinkEvent
+from l3agent.dataplane.plan.kinds.observation import AllChanged, Notice, PinRemoved
 from l3agent.dataplane.plan.kinds.route import KernelRoute, RouteEvent
 from l3agent.dataplane.plan.kinds.table import RulesEvent
 from l3agent.dataplane.plan.render import entries
@@ -90,7 +90,11 @@ def test_events_of_the_desired_state_affect_no_key(router: AppliedRouter) -> Non
 
 @given(applied_routers, st.data())
 def test_any_removal_affects_its_router(router: AppliedRouter, data: st.DataObject) -> None:
-    goes: list[Notice] = [(None, PinRemoved(namespace_name(*router.key))), (NSID, RulesEvent()), (None, EventsLost())]
+    goes: list[Notice] = [
+        (None, PinRemoved(namespace_name(*router.key))),
+        (NSID, RulesEvent()),
+        (None, AllChanged()),
+    ]
     for one in router.desired:
         goes += _removals(router, one)
     assert router.find_affected(data.draw(st.sampled_from(goes))) == {router.key}
@@ -175,7 +179,7 @@ def test_events_of_an_affected_state_are_not_compared_again(router: AppliedRoute
 @given(applied_routers)
 def test_events_of_removed_states_affect_no_key(router: AppliedRouter) -> None:
     router.applied.begin(router.key, None)
-    assert router.find_affected(*router.all_as_desired(), (NSID, RulesEvent()), (None, EventsLost())) == set()
+    assert router.find_affected(*router.all_as_desired(), (NSID, RulesEvent()), (None, AllChanged())) == set()
     assert router.applied.keys() == []
 
 

@@ -12,17 +12,16 @@ from dataclasses import dataclass, field
 
 from l3agent.dataplane.drift.last_desired import Entries, LastDesired
 from l3agent.dataplane.drift.node_index import NodeIndex
-from l3agent.dataplane.kernel.listener import EventsLost, Notice, PinRemoved
-from l3agent.dataplane.observe import Observed
-from l3agent.dataplane.ovsdb.ports import Changes, Ports, normalise
+from l3agent.dataplane.observed import Observed
 from l3agent.dataplane.plan.kinds.base import NodeEntry, select
 from l3agent.dataplane.plan.kinds.bridge import Bridge
 from l3agent.dataplane.plan.kinds.link import Link, LinkEvent
 from l3agent.dataplane.plan.kinds.namespace import Namespace
-from l3agent.dataplane.plan.kinds.observation import Event
-from l3agent.dataplane.plan.kinds.switch_port import SwitchPort
+from l3agent.dataplane.plan.kinds.observation import AllChanged, Event, Notice, PinRemoved
+from l3agent.dataplane.plan.kinds.switch_port import PortEvent
 from l3agent.dataplane.plan.order import NODE_KINDS
 from l3agent.dataplane.plan.plan import Plan
+from l3agent.model.names import ROUTER_KINDS
 from l3agent.model.states import Key, NamespaceState, State
 
 
@@ -194,22 +193,7 @@ class AppliedStates:
             found.update(self._find_affected(number, event))
         return found
 
-    def find_affected_by_ports(self, ports: Ports, changes: Changes) -> set[Key]:
-        """Return the keys whose ports of Open vSwitch may differ from the desired ones."""
-        if changes.all:
-            return set(self._locations)
-        users = ((name, key) for name in changes.names for key in self.node.users(name))
-        return {key for name, key in users if not self._is_port_as_desired(ports, name, key)}
-
     # ---- private ---------------------------------------------------------------------------------------------
-
-    def _is_port_as_desired(self, ports: Ports, name: str, key: Key) -> bool:
-        desired = self.desired(key)
-        wanted = next((one for one in select(desired, SwitchPort) if one.name == name), None)
-        found = ports.port(name)
-        if wanted is None or found is None:
-            return wanted is None and found is None
-        return normalise(found, wanted, True) == wanted
 
     def _forget(self, key: Key) -> None:
         location = self._locations.pop(key, None)
@@ -221,17 +205,28 @@ class AppliedStates:
             del self._by_pin[location.namespace]
         self.node.remove(key, location.outside)
 
-    def _find_affected(self, number: int | None, event: Event | PinRemoved | EventsLost) -> Iterable[Key]:
-        if isinstance(event, EventsLost):
-            return self.keys()
-        if isinstance(event, PinRemoved):
-            return filter(None, (self._by_pin.get(event.name),))
-        if number is None:
-            return self._find_affected_outside(event) if isinstance(event, LinkEvent) else ()
-        key = self._by_nsid.get(number)
-        if key is None or event.is_as_desired(_AppliedState(self, key, self._locations[key])):
-            return ()
-        return (key,)
+    def _find_affected(self, number: int | None, event: Event | PinRemoved | AllChanged) -> Iterable[Key]:
+        match event:
+            case AllChanged():
+                return self.keys()
+            case PinRemoved():
+                return filter(None, (self._by_pin.get(event.name),))
+            case LinkEvent() if number is None:
+                return self._find_affected_outside(event)
+            case PortEvent():
+                return self._differing(self._users_of_port(event), event)
+        key = None if number is None else self._by_nsid.get(number)
+        return () if key is None else self._differing((key,), event)
+
+    def _differing(self, keys: Iterable[Key], event: Event) -> list[Key]:
+        """Return the keys whose states differ from an event."""
+        return [key for key in keys if not event.is_as_desired(_AppliedState(self, key, self._locations[key]))]
+
+    def _users_of_port(self, event: PortEvent) -> set[Key]:
+        """Return the keys that have a port, and those of the router that it is marked with."""
+        owner = event.owner
+        marked = () if owner is None else ((kind, owner) for kind in ROUTER_KINDS)
+        return {*self.node.users(event.name), *(key for key in marked if key in self._locations)}
 
     def _find_affected_outside(self, event: LinkEvent) -> Iterator[Key]:
         """Yield the keys that use a link of this name, or of this index under another name, unless it is as desired.

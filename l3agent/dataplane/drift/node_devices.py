@@ -15,6 +15,7 @@ from l3agent.dataplane.drift.drift import Drift
 from l3agent.dataplane.drift.link_settings import LinkSettings
 from l3agent.dataplane.kernel.sockets import NETLINK_ROUTE, NetlinkSocket
 from l3agent.dataplane.netlink import rtnl
+from l3agent.dataplane.plan.events import route_events
 from l3agent.exceptions import ApplyError
 
 #: A part of a dump has about 20 links, with their statistics and settings.
@@ -36,7 +37,7 @@ class NodeDevices:
 
         :param share: between 0 and 1; 1 is a whole round.
         """
-        ours = self._drift.node_devices
+        ours = self._drift.applied.node.names
         if not ours:
             return
         count = max(self._count, self._received, len(ours) // _LINKS_PER_PART)
@@ -48,7 +49,7 @@ class NodeDevices:
                     part = next(self._parts)
                 self._received += 1
                 for info, message in self._settings.changed(part, ours):
-                    if not self._drift.check_device(message):
+                    if not self._is_as_desired(message):
                         # It counts as new in the next round, where the repair has not come yet or failed.
                         self._settings.forget(info.index)
         except ApplyError:
@@ -56,7 +57,14 @@ class NodeDevices:
             self._socket.close()
             self._socket, self._parts = NetlinkSocket(NETLINK_ROUTE), iter(())
 
+    def _is_as_desired(self, message: bytes) -> bool:
+        """Return True if the device of an RTM_NEWLINK message is as desired; else mark the states that use it."""
+        users = self._drift.applied.find_affected((None, event) for event in route_events(message))
+        for key in users:
+            self._drift.mark(key)
+        return not users
+
     def _begin(self) -> None:
-        self._settings.retain(self._drift.node_devices)
+        self._settings.retain(self._drift.applied.node.names)
         self._count, self._received = self._received, 0
         self._parts = self._socket.dump_parts(rtnl.dump_links())

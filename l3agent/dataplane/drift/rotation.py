@@ -23,10 +23,11 @@ from l3agent.dataplane.netlink import rtnl
 from l3agent.dataplane.plan.kinds.base import Entry, select
 from l3agent.dataplane.plan.kinds.sysctl import Sysctl
 from l3agent.dataplane.plan.order import LINK_KINDS
+from l3agent.dataplane.plan.render import SYSCTLS
 from l3agent.dataplane.turns import Turns
 from l3agent.exceptions import ApplyError
 from l3agent.model.names import DEVICE_PREFIXES
-from l3agent.model.states import Key
+from l3agent.model.states import Key, Kind
 
 #: Seconds that a round takes at most: less than a minute, as a busy process is late.
 _ROUND_S = 56.0
@@ -75,7 +76,7 @@ class Rotation:
         self._due = max(now, self._due + self._interval)
         for _ in range(min(self._batch, len(self._round))):
             key = self._round.pop()
-            name = self._drift.namespace(key)
+            name = self._drift.applied.namespace(key)
             if name is None or self._turns.is_busy(key):
                 # What is under way reads the kernel itself.
                 continue
@@ -92,7 +93,7 @@ class Rotation:
     # ---- private ---------------------------------------------------------------------------------------------
 
     def _begin(self) -> None:
-        self._order = next_order(self._order, self._drift.watched_keys())
+        self._order = next_order(self._order, self._drift.applied.watched_keys())
         self._round = self._order[::-1]
         count = len(self._round)
         if count * _INTERVAL_S <= _ROUND_S:
@@ -108,19 +109,21 @@ class Rotation:
             return False
         return (
             self._are_links_as_desired(key, handle)
-            and self._kernel.sysctls.are_set(handle, _read_in_rotation(self._drift.sysctls(key)))
+            and self._kernel.sysctls.are_set(handle, _settings(key[0]))
             and self._is_offload_as_desired(key, handle)
         )
 
     def _is_offload_as_desired(self, key: Key, handle: NamespaceHandle) -> bool:
         """Return False if a device leaves checksums to its other end and must not; no event carries that."""
-        devices = [link.device for link in self._drift.links(key) if not link.offload]
+        devices = [link.device for link in self._drift.applied.links(key) if not link.offload]
         return not devices or not self._kernel.call_inside(handle, lambda: any(map(syscalls.has_tx_checksums, devices)))
 
     def _are_links_as_desired(self, key: Key, handle: NamespaceHandle) -> bool:
         known = self._links.setdefault(key, LinkSettings())
         infos = known.read(handle.route.dump(rtnl.dump_links()))
-        return not infos or _are_settings_as_desired(infos, self._drift.desired(key), has_ipv6=handle.cache.has_ipv6)
+        return not infos or _are_settings_as_desired(
+            infos, self._drift.applied.desired(key), has_ipv6=handle.cache.has_ipv6
+        )
 
 
 def next_order(former: Iterable[Key], watched: Iterable[Key]) -> list[Key]:
@@ -134,8 +137,10 @@ def next_order(former: Iterable[Key], watched: Iterable[Key]) -> list[Key]:
 
 
 @cache
-def _read_in_rotation(wanted: frozenset[Sysctl]) -> tuple[Sysctl, ...]:
-    return tuple(one for one in wanted if _OF_NEW_DEVICES not in one.path)
+def _settings(kind: Kind) -> tuple[Sysctl, ...]:
+    """Return the settings of a namespace that are read."""
+    settings = () if kind == "network" else SYSCTLS[kind]
+    return tuple(one for one in settings if _OF_NEW_DEVICES not in one.path)
 
 
 def _are_settings_as_desired(infos: Iterable[rtnl.LinkInfo], desired: frozenset[Entry], *, has_ipv6: bool) -> bool:

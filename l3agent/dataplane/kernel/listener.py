@@ -14,14 +14,13 @@ import os
 import select
 import socket
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from struct import Struct, pack, unpack
 
 from l3agent.dataplane.kernel import syscalls
 from l3agent.dataplane.kernel.sockets import NETLINK_NETFILTER, NETLINK_ROUTE
 from l3agent.dataplane.netlink.socket_filter import compile_own_filter
 from l3agent.dataplane.plan.events import ROUTE_GROUPS, route_events, route_filter
-from l3agent.dataplane.plan.kinds.observation import Event
+from l3agent.dataplane.plan.kinds.observation import AllChanged, Event, Notice, PinRemoved
 from l3agent.dataplane.plan.kinds.table import NETFILTER_GROUPS, rules_events
 
 LOG = logging.getLogger(__name__)
@@ -36,22 +35,6 @@ _READ_BYTES = 1 << 16
 _CONTROL_BYTES = socket.CMSG_SPACE(4)
 #: struct inotify_event without the name.
 _PIN_EVENT = Struct("=iIII")
-
-
-@dataclass(frozen=True, slots=True)
-class PinRemoved:
-    """The pin of a namespace was removed."""
-
-    name: str
-
-
-@dataclass(frozen=True, slots=True)
-class EventsLost:
-    """The kernel dropped events: any state may have changed."""
-
-
-#: The nsid of a namespace (None for that of this process), and an event there.
-Notice = tuple[int | None, Event | PinRemoved | EventsLost]
 
 
 class Listener:
@@ -126,7 +109,7 @@ def _receive(listener: socket.socket, decode: Callable[[bytes], Iterator[Event]]
         except OSError as exc:
             if exc.errno != errno.ENOBUFS:
                 raise
-            yield None, EventsLost()
+            yield None, AllChanged(are_lost=True)
             continue
         nsid = next((unpack("=i", value)[0] for level, _, value in control if level == _SOL_NETLINK), None)
         for event in decode(data):
@@ -150,4 +133,4 @@ def _removed_pins(pins: int) -> Iterator[Notice]:
             _, mask, _, length = _PIN_EVENT.unpack_from(data, offset)
             offset += _PIN_EVENT.size + length
             name = os.fsdecode(data[offset - length : offset].rstrip(b"\0"))
-            yield None, EventsLost() if mask & syscalls.IN_Q_OVERFLOW else PinRemoved(name)
+            yield None, AllChanged(are_lost=True) if mask & syscalls.IN_Q_OVERFLOW else PinRemoved(name)

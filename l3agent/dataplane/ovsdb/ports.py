@@ -1,18 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ports of Open vSwitch as entries, and the interfaces for reading and changing them."""
+"""Ports of Open vSwitch as entries."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
-from l3agent.dataplane.ovsdb.rows import OWNER, PortRow
+from l3agent.dataplane.ovsdb.rows import PortRow
 from l3agent.dataplane.ovsdb.transact import is_stuck
-from l3agent.dataplane.plan.kinds.base import Entry, Operation, select
+from l3agent.dataplane.plan.kinds.base import Entry, select
 from l3agent.dataplane.plan.kinds.link import Link
-from l3agent.dataplane.plan.kinds.switch_port import SwitchPort
-from l3agent.dataplane.wait import Wait
+from l3agent.dataplane.plan.kinds.switch_port import OWNER, SwitchPort
 from l3agent.exceptions import ApplyError
 
 #: The keys of ``external_ids`` that are compared.
@@ -41,19 +40,6 @@ class Ports(Protocol):
         """Return the names of the ports that are marked with a router."""
 
 
-class Switch(Ports, Protocol):
-    """Read and write access to the ports, see :class:`l3agent.dataplane.ovsdb.thread.OvsdbThread`."""
-
-    def submit(self, operations: Sequence[Operation[SwitchPort]]) -> Wait:
-        """Submit operations on ports to the database."""
-
-    def owners(self) -> list[str]:
-        """Return the ids of all routers with marked ports."""
-
-    def stats(self) -> dict[str, object]:
-        """Return the state of the connection and the number of ports."""
-
-
 def observed_ports(
     ports: Ports, state_id: str, desired: Collection[Entry], links: Iterable[Link], devices: Collection[str]
 ) -> set[SwitchPort]:
@@ -74,7 +60,7 @@ def observed_ports(
     found = {name: one for name in names if (one := ports.port(name)) is not None}
     for name in wanted.keys() & found.keys() - taps:
         _require_ours(wanted[name], found[name])
-    return {normalise(one, wanted.get(name), name in devices) for name, one in found.items()}
+    return {to_entry(one, has_device=name in devices).compared_with(wanted.get(name)) for name, one in found.items()}
 
 
 def _require_ours(wanted: SwitchPort, found: PortRow) -> None:
@@ -90,21 +76,20 @@ def _require_ours(wanted: SwitchPort, found: PortRow) -> None:
         )
 
 
-def normalise(found: PortRow, wanted: SwitchPort | None, there: bool) -> SwitchPort:
-    """Return a port as an entry that is comparable with the wanted entry.
+def to_entry(found: PortRow, *, has_device: bool) -> SwitchPort:
+    """Return a port as an entry.
 
-    :param there: True if the device of the port exists.
+    :param has_device: True if the device of the port exists.
     """
-    anyhow = wanted is not None and wanted.has_tag is None
     return SwitchPort(
         name=found.name,
         bridge=found.bridge,
         type=found.type,
         ids=frozenset((key, found.ids[key]) for key in _KEYS if key in found.ids),
-        has_tag=None if anyhow else found.tag is not None,
-        is_stuck=not anyhow and is_stuck(found),
+        has_tag=found.tag is not None,
+        is_stuck=is_stuck(found),
         # The link of a veth pair is an entry of its own.
-        has_device=there or not found.type,
+        has_device=has_device or not found.type,
     )
 
 

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from l3agent.dataplane.plan.kinds.switch_port import OWNER
+
 #: Monitored tables and columns of the database ``Open_vSwitch`` (ovs-vswitchd.conf.db(5)).
 COLUMNS: Mapping[str, tuple[str, ...]] = {
     "Open_vSwitch": ("cur_cfg",),
@@ -18,8 +20,6 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
 _SETS, _MAPS = frozenset({"ports", "interfaces", "trunks"}), frozenset({"external_ids"})
 #: VLAN of a port that the L2 agent has not wired yet. A trunk of this VLAN alone passes no frame, tagged or not.
 DEAD_VLAN = 4095
-#: Key of ``Interface.external_ids`` that marks a port as ours, with the id of its router.
-OWNER = "l3agent-router"
 
 Row = dict[str, Any]
 

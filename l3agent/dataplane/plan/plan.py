@@ -58,9 +58,15 @@ class Plan:
         """Return True if the plan adds or changes an entry of a kind."""
         return any(one.verb != "remove" for one in self.of(kind))
 
-    def without_kind(self, kind: type[Entry]) -> list[Operation[Entry]]:
+    def has_kind(self, kinds: Collection[type[Entry]]) -> bool:
+        """Return True if the plan has an operation on an entry of some kinds."""
+        return any(kind in kinds for kind in self._by_kind)
+
+    def without_kinds(self, kinds: Collection[type[Entry]]) -> Sequence[Operation[Entry]]:
         """Return the operations on entries of all other kinds, in order."""
-        return [one for one in self.operations if type(one.entry) is not kind]
+        if not self.has_kind(kinds):
+            return self.operations
+        return [one for one in self.operations if type(one.entry) not in kinds]
 
     def without_devices(self, missing: Collection[str]) -> Plan:
         """Return the plan without additions and changes of missing devices, and of what is on one of them."""

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import pytest
 
-from l3agent.dataplane.ovsdb.ports import normalise, observed_ports
+from l3agent.dataplane.ovsdb.ports import observed_ports, to_entry
 from l3agent.dataplane.ovsdb.rows import Rows
 from l3agent.dataplane.ovsdb.transact import Transaction, check_bridges, first_error
 from l3agent.dataplane.plan.commands import commands
@@ -139,8 +139,8 @@ def test_an_l2_agent_of_old_that_sets_the_tag_alone_is_helped() -> None:
     (one, *rest), waits, _ = steps(Operation("change", PORT, stuck), rows)
     assert (one["table"], one["row"]) == ("Port", {"vlan_mode": ["set", []], "trunks": ["set", []]})
     assert (rest, waits) == (NEXT, False)
-    assert normalise(rows.ports["qr-1"], PORT, True) == stuck
-    assert normalise(database(tag=3, dead=False).ports["qr-1"], PORT, True) == PORT
+    assert to_entry(rows.ports["qr-1"], has_device=True) == stuck
+    assert to_entry(database(tag=3, dead=False).ports["qr-1"], has_device=True) == PORT
     (line,) = commands(Operation("change", PORT, stuck), None)
     assert "clear Port qr-1 vlan_mode trunks" in line and "tag=" not in line
 
@@ -204,10 +204,10 @@ def test_a_port_is_seen_as_far_as_it_matters() -> None:
     rows = database(external_ids=["map", [*sorted(map(list, IDS)), ["foreign", "x"]]])
     assert observed_ports(Known(rows), "r1", {PORT}, [LINK], {"qr-1"}) == {PORT}
     assert observed_ports(Known(rows), "r1", {PORT}, [], set()) == {replace(PORT, has_device=False)}
-    untagged = normalise(database(tag=["set", []]).ports["qr-1"], PORT, True)
+    untagged = to_entry(database(tag=["set", []]).ports["qr-1"], has_device=True)
     assert untagged == replace(PORT, has_tag=False)
     anyhow = replace(PORT, has_tag=None)
-    assert normalise(database().ports["qr-1"], anyhow, True) == anyhow
+    assert to_entry(database().ports["qr-1"], has_device=True).compared_with(anyhow) == anyhow
 
 
 def test_ports_of_a_router_that_is_not_wanted_are_found_by_its_mark_or_by_its_devices() -> None:

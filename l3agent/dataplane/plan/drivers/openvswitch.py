@@ -11,10 +11,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from l3agent.dataplane.ovsdb.rows import OWNER
 from l3agent.dataplane.plan.kinds.base import Entry
 from l3agent.dataplane.plan.kinds.link import Link
-from l3agent.dataplane.plan.kinds.switch_port import SwitchPort
+from l3agent.dataplane.plan.kinds.switch_port import OWNER, SwitchPort
 from l3agent.model.names import EXTERNAL_DEVICES, TAP_DEVICE, device_name
 from l3agent.model.states import Key, NetworkState, Port
 

@@ -69,3 +69,24 @@ class Notification:
     decode: Callable[[bool, bytes], Iterable[Event]]
     added: Filter = KEEP
     removed: Filter = KEEP
+
+
+@dataclass(frozen=True, slots=True)
+class PinRemoved:
+    """The pin of a namespace was removed."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class AllChanged:
+    """Any state may have changed.
+
+    :param are_lost: events were lost.
+    """
+
+    are_lost: bool = False
+
+
+#: The nsid of a namespace (None for the node's own), and an event there.
+Notice = tuple[int | None, Event | PinRemoved | AllChanged]

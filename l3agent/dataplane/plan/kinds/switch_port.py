@@ -4,10 +4,14 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from l3agent.dataplane.plan.kinds.base import Entry, Operation
+from l3agent.dataplane.plan.kinds.base import Entry, Operation, select
+from l3agent.dataplane.plan.kinds.observation import EventLocation
+
+#: Key of ``external_ids`` that marks a port as ours, with the id of its router.
+OWNER = "l3agent-router"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,3 +59,30 @@ class SwitchPort(Entry):
     def needs_reobserve(cls, operations: Sequence[Operation[SwitchPort]]) -> bool:
         """Return True if ports are changed or removed: their devices go with them."""
         return any(one.verb != "add" for one in operations)
+
+    def compared_with(self, wanted: SwitchPort | None) -> SwitchPort:
+        """Return an observed port without what the wanted port leaves unspecified."""
+        if wanted is None or wanted.has_tag is not None:
+            return self
+        return replace(self, has_tag=None, is_stuck=False)
+
+
+@dataclass(frozen=True, slots=True)
+class PortEvent:
+    """A port of the switch was changed.
+
+    :param port: the port when the event was read, None without one.
+    """
+
+    name: str
+    port: SwitchPort | None
+
+    @property
+    def owner(self) -> str | None:
+        """The id of the router that the port is marked with."""
+        return None if self.port is None else dict(self.port.ids).get(OWNER)
+
+    def is_as_desired(self, location: EventLocation) -> bool:
+        """Return True if the desired state has the same; else the state has to be observed."""
+        wanted = next((one for one in select(location.desired(), SwitchPort) if one.name == self.name), None)
+        return (None if self.port is None else self.port.compared_with(wanted)) == wanted
