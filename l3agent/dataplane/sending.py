@@ -3,8 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from types import TracebackType
 from typing import Any
 
 from l3agent.dataplane.kernel.limits import BRIDGE_PORTS
@@ -27,6 +26,22 @@ _STATE_CHANGED_ERRNOS = frozenset((2, 3, 17, 19, 22))
 
 class KernelStateChanged(ApplyError):
     """The kernel state differs from the observation: an entry is missing or in the way. A new observation may help."""
+
+
+class _ErrorCollector:
+    """Records a refusal that ends a block; a class, as each plan enters several and generators take twice the time."""
+
+    def __init__(self, sender: Sender) -> None:
+        self._sender = sender
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _: type[BaseException] | None, exc: BaseException | None, __: TracebackType | None) -> bool:
+        if not isinstance(exc, ApplyError):
+            return False
+        self._sender.record_error(exc)
+        return True
 
 
 class Sender:
@@ -71,13 +86,9 @@ class Sender:
             return False
         return True
 
-    @contextmanager
-    def collect_error(self) -> Iterator[None]:
+    def collect_error(self) -> _ErrorCollector:
         """Record a refusal that ends a block."""
-        try:
-            yield
-        except ApplyError as exc:
-            self.record_error(exc)
+        return _ErrorCollector(self)
 
     def record_error(self, refusal: ApplyError) -> None:
         """Record a refusal, if it is the first."""

@@ -3,14 +3,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from types import TracebackType
 
+from l3agent.dataplane.plan.kinds.base import Verb
 from l3agent.dataplane.plan.plan import Plan
 from l3agent.exceptions import ApplyError
 
 #: Name of each verb of the plan in the counters.
-_KINDS = {"add": "add", "change": "change", "remove": "delete"}
+_KINDS: dict[Verb, str] = {"add": "add", "change": "change", "remove": "delete"}
 
 
 class _Batch:
@@ -34,7 +34,7 @@ class Counters:
 
     def __init__(self) -> None:
         self._batches = {tool: {"ok": 0, "refused": 0} for tool in ("ip", "nft", "sysctl", "conntrack")}
-        self._operations = Counter(dict.fromkeys(_KINDS.values(), 0))
+        self._operations: dict[Verb, int] = dict.fromkeys(_KINDS, 0)
         self.repair_operations = 0
 
     def batch(self, tool: str) -> _Batch:
@@ -43,12 +43,13 @@ class Counters:
 
     def count_plan(self, plan: Plan) -> None:
         """Count the operations of a plan."""
-        self._operations.update(_KINDS[one.verb] for one in plan.operations)
+        for one in plan.operations:
+            self._operations[one.verb] += 1
 
     def values(self) -> dict[str, object]:
         """Return all counters, ready for a message."""
         return {
             "batches": self._batches,
-            "operations": dict(self._operations),
+            "operations": {name: self._operations[verb] for verb, name in _KINDS.items()},
             "repair_operations": self.repair_operations,
         }

@@ -48,18 +48,22 @@ def diff(desired: Iterable[Entry], observed: Iterable[Entry]) -> Plan:
       only if the kernel has lost them.
     """
     wanted, present = set(desired), set(observed)
+    kinds = {*map(type, wanted), *map(type, present)}
     if not present:
         operations = [Operation("add", entry) for entry in wanted if type(entry) not in KERNEL_MADE]
         return Plan(tuple(sorted(operations, key=partial(position, replaced=()))))
     stays = bool(select(wanted, Namespace))
     flush = removed_mappings(wanted, present) if stays else set()
-    removed_links = _removed_links(wanted, present) if stays else {}
-    present = _without_broken_tables(wanted, present, stays)
+    removed_links = _removed_links(wanted, present) if stays and Link in kinds else {}
+    if Table in kinds:
+        present = _without_broken_tables(wanted, present, stays)
     if stays:
         flush = drop_needless_journal(flush | added_mappings(wanted, present), wanted, present)
-    present = _without_devices_of_ports(wanted, present)
-    present = _without_replaced_routes(wanted, present)
-    replaced = _replaced_devices(wanted, present)
+    if SwitchPort in kinds:
+        present = _without_devices_of_ports(wanted, present)
+    if NeutronRoute in kinds:
+        present = _without_replaced_routes(wanted, present)
+    replaced = _replaced_devices(wanted, present) if Link in kinds else set()
     if replaced:
         present = {entry for entry in present if not any(map(replaced.__contains__, entry.devices()))}
     if not stays:

@@ -12,9 +12,13 @@ from l3agent.dataplane.plan.kinds.base import Batch, Batches, Inside, Outside
 from l3agent.dataplane.plan.kinds.bridge import Bridge
 from l3agent.dataplane.plan.kinds.link import Link, new_devices
 from l3agent.dataplane.plan.kinds.sysctl import Sysctl
-from l3agent.dataplane.plan.order import REMOVED
+from l3agent.dataplane.plan.order import REMOVED, implementing
 from l3agent.dataplane.plan.plan import Plan
 from l3agent.model.states import NextHop
+
+_OUTSIDE, _EARLY, _RULES = implementing("encode_outside"), implementing("encode_early"), implementing("encode_rules")
+_SETTINGS, _ADDITIONS = implementing("settings"), implementing("encode_additions")
+_REMOVALS = implementing("encode_removals", REMOVED)
 
 
 def bridge_messages(plan: Plan) -> Batches:
@@ -30,7 +34,7 @@ def host_messages(plan: Plan, *, namespace_fd: int | None, bridge_index: Mapping
     :param namespace_fd: the namespace in which the kernel creates the inner ends.
     """
     made, target = Batches(), Outside(namespace_fd, bridge_index)
-    for kind, operations in plan.by_kind():
+    for kind, operations in plan.by_kind(_OUTSIDE):
         kind.encode_outside(operations, made, target)
     return made
 
@@ -38,7 +42,7 @@ def host_messages(plan: Plan, *, namespace_fd: int | None, bridge_index: Mapping
 def rule_messages(plan: Plan) -> Batch:
     """Return the atomic nf_tables batch; additions to a map share few messages, and so do removals."""
     made: Batch = []
-    for kind, operations in plan.by_kind():
+    for kind, operations in plan.by_kind(_RULES):
         kind.encode_rules(operations, made)
     return made
 
@@ -51,14 +55,14 @@ def early_messages(plan: Plan, index: Mapping[str, int]) -> Batches:
     :param index: index of each existing device.
     """
     made, target = Batches(), Inside(index)
-    for kind, operations in plan.by_kind():
+    for kind, operations in plan.by_kind(_EARLY):
         kind.encode_early(operations, made, target)
     return made
 
 
 def device_settings(plan: Plan) -> list[Sysctl]:
     """Return the settings of devices to write before the devices come up and solicit routers."""
-    return [one for kind, operations in plan.by_kind() for one in kind.settings(operations)]
+    return [one for kind, operations in plan.by_kind(_SETTINGS) for one in kind.settings(operations)]
 
 
 def namespace_messages(plan: Plan, index: Mapping[str, int], advertised: Collection[NextHop] = ()) -> Batches:
@@ -68,8 +72,8 @@ def namespace_messages(plan: Plan, index: Mapping[str, int], advertised: Collect
     :param advertised: next hops of IPv6 default routes from router advertisements.
     """
     made, target = Batches(), Inside(index, frozenset(new_devices(plan.of(Link))), advertised)
-    for kind, operations in plan.by_kind():
+    for kind, operations in plan.by_kind(_ADDITIONS):
         kind.encode_additions(operations, made, target)
-    for kind, operations in plan.by_kind(REMOVED):
+    for kind, operations in plan.by_kind(_REMOVALS):
         kind.encode_removals(operations, made, target)
     return made

@@ -38,9 +38,10 @@ def removed_mappings(wanted: set[Entry], present: set[Entry]) -> set[PendingFlus
         interface = one.interface
         if not isinstance(interface, IPv4Interface):
             continue
-        if one.device.startswith(EXTERNAL_DEVICES) and interface.ip.packed not in known:
-            edges.add(PendingFlush("address", interface.ip))
-        elif _is_removed_network(one.device, interface, wanted):
+        if one.device.startswith(EXTERNAL_DEVICES):
+            if interface.ip.packed not in known:
+                edges.add(PendingFlush("address", interface.ip))
+        elif one.device.startswith(INTERNAL_DEVICES) and _is_removed_network(one.device, interface, wanted):
             edges.add(PendingFlush("interface", interface.network.network_address, interface.netmask))
     return edges
 
@@ -58,7 +59,7 @@ def _translated_addresses(wanted: set[Entry], present: set[Entry]) -> set[bytes 
 
 def _is_removed_network(device: str, interface: IPv4Interface, wanted: set[Entry]) -> bool:
     """Return True if no address in a tenant network remains; another prefix length preserves its flows."""
-    return device.startswith(INTERNAL_DEVICES) and not any(
+    return not any(
         one.device == device
         and isinstance(one.interface, IPv4Interface)
         and one.interface.network.overlaps(interface.network)

@@ -11,7 +11,6 @@ from typing import Any, overload
 
 from l3agent.dataplane.plan.kinds.base import E, Entry, Operation
 from l3agent.dataplane.plan.kinds.link import Link, replacements
-from l3agent.dataplane.plan.order import KINDS
 
 _ENTRY = attrgetter("entry")
 
@@ -49,8 +48,8 @@ class Plan:
         types = map(type, map(_ENTRY, self.operations))
         return list(compress(self.operations, map(frozenset(kinds).__contains__, types)))
 
-    def by_kind(self, kinds: Sequence[type[Entry]] = KINDS) -> list[tuple[type[Entry], Sequence[Operation[Any]]]]:
-        """Return each kind in the plan, in the given order, with the operations on it."""
+    def by_kind(self, kinds: Sequence[type[Entry]]) -> list[tuple[type[Entry], Sequence[Operation[Any]]]]:
+        """Return each of some kinds that the plan has, in the given order, with the operations on it."""
         found = self._by_kind
         return [(kind, found[kind]) for kind in kinds if kind in found]
 

@@ -4,9 +4,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import fields
 from functools import lru_cache
 from ipaddress import IPv4Interface, IPv6Interface, IPv6Network
+from operator import attrgetter
 
 from l3agent.dataplane.netlink import tables
 from l3agent.dataplane.netlink.nft_types import device_key
@@ -42,6 +43,7 @@ from l3agent.model.states import (
 )
 
 Entries = frozenset[Entry]
+_ALL_BUT_FLOATING_IPS = attrgetter(*(one.name for one in fields(NamespaceState) if one.name != "floating_ips"))
 
 _EVERYTHING_IPV6 = IPv6Network("::/0")
 
@@ -105,7 +107,7 @@ def changed_entries(
         return None
     if (old.ports, old.gateway) != (new.ports, new.gateway):
         return None
-    if new.gateway is None or replace(old, floating_ips=new.floating_ips) != new:
+    if new.gateway is None or _ALL_BUT_FLOATING_IPS(old) != _ALL_BUT_FLOATING_IPS(new):
         return entries(key, old, driver, counting=counting), entries(key, new, driver, counting=counting)
     removed, added = old.floating_ips - new.floating_ips, new.floating_ips - old.floating_ips
     device, namespace = new.gateway.device, Namespace(namespace_name(*key))

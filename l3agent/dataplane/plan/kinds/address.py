@@ -85,12 +85,12 @@ class DeviceAddress(Entry):
         """Return the commands of an operator for an operation in a namespace."""
         device, interface, inside = operation.entry.device, operation.entry.interface, f"ip -n {namespace} address"
         if operation.verb == "remove":
-            return [f"{inside} delete {interface} dev {device}"]
+            return [f"{inside} delete {interface!s} dev {device}"]
         if isinstance(interface, IPv4Interface):
             extra = f" broadcast {interface.network.broadcast_address}" if interface.network.prefixlen < 31 else ""
         else:
             extra = " nodad"
-        made = f"{inside} add {interface}{extra} dev {device}"
+        made = f"{inside} add {interface!s}{extra} dev {device}"
         if operation.previous is None:
             return [made]
         old = f"{inside} delete {operation.previous.interface} dev {device}"

@@ -73,10 +73,12 @@ class PendingFlush(Entry):
     def commands(cls, operation: Operation[PendingFlush], namespace: str | None) -> list[str]:
         """Return the commands of an operator for an operation in a namespace."""
         edge, enter = operation.entry, f"ip netns exec {namespace}"
-        journal = f"{_JOURNAL} {{ {nft_types.text(tables.PENDING_FLUSH.key, edge.key)} }}"
-        if operation.verb != "remove":
-            return [f"{enter} nft 'add {journal}'"]
-        return [*_deletions(edge, enter), *([f"{enter} nft 'delete {journal}'"] if edge.is_journalled else ())]
+        deletions = [] if operation.verb != "remove" else _deletions(edge, enter)
+        if not edge.is_journalled:
+            return deletions
+        verb = "add" if operation.verb != "remove" else "delete"
+        key = nft_types.text(tables.PENDING_FLUSH.key, edge.key)
+        return [*deletions, f"{enter} nft '{verb} {_JOURNAL} {{ {key} }}'"]
 
     @classmethod
     def encode_rules(cls, operations: Sequence[Operation[PendingFlush]], made: Batch) -> None:
