@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Counters of the messages sent to the kernel since the process started; used by the kernel thread."""
+"""Counters of the messages sent to the kernel since the process started.
+
+The kernel thread and the offload thread count. An increment is safe without a lock: it has no call in it, and the
+interpreter switches threads at calls and backward jumps only.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Access to network namespaces: their pins and open sockets.
 
-Used by the kernel thread only (:mod:`l3agent.dataplane.kernel_thread`): entering a namespace moves the calling thread.
+Used by the kernel thread (:mod:`l3agent.dataplane.kernel_thread`). The offload thread enters the namespace of its task
+only, which moves the calling thread and no other.
 """
 
 from __future__ import annotations
