@@ -226,7 +226,7 @@ class AppliedStates:
         """Return the keys that have a port, and those of the router that it is marked with."""
         owner = event.owner
         marked = () if owner is None else ((kind, owner) for kind in ROUTER_KINDS)
-        return {*self.node.users(event.name), *(key for key in marked if key in self._locations)}
+        return {*self.node.users(event.name), *(key for key in marked if self.namespace(key) is not None)}
 
     def _find_affected_outside(self, event: LinkEvent) -> Iterator[Key]:
         """Yield the keys that use a link of this name, or of this index under another name, unless it is as desired.
