@@ -21,27 +21,27 @@ from l3agent.cmd.directory_guard import DirectoryGuard
 from l3agent.cmd.startup import load_config, start_logging
 from l3agent.cmd.trust import Restricted, is_trusted, restrict
 from l3agent.cmd.uplinks import Uplinks
-from l3agent.dataplane import privilege
-from l3agent.dataplane.announcer import Announcer
 from l3agent.dataplane.backend import Backend, Backends
 from l3agent.dataplane.drift.drift import Drift
 from l3agent.dataplane.drift.rotation import Rotation
-from l3agent.dataplane.garbage import GarbageCollector
 from l3agent.dataplane.kernel import mounts
 from l3agent.dataplane.kernel.closer import DeferredCloser
 from l3agent.dataplane.kernel.limits import Limits
 from l3agent.dataplane.kernel.listener import Listener
 from l3agent.dataplane.kernel.namespace_pool import NamespacePool
 from l3agent.dataplane.kernel.namespaces import Kernel
-from l3agent.dataplane.kernel_backend import KernelBackend
+from l3agent.dataplane.kernel_backend.announcer import Announcer
+from l3agent.dataplane.kernel_backend.backend import KernelBackend
+from l3agent.dataplane.kernel_backend.garbage import GarbageCollector
 from l3agent.dataplane.kernel_thread import KernelThread
-from l3agent.dataplane.log_limit import LineLimit
 from l3agent.dataplane.operations import Resources
 from l3agent.dataplane.plan.drivers import load_driver
 from l3agent.dataplane.plan.render import SYSCTLS
 from l3agent.dataplane.reconcile import Reconciler
-from l3agent.dataplane.server import DataplaneServer
-from l3agent.dataplane.socket_file import SocketFile
+from l3agent.dataplane.server import privilege
+from l3agent.dataplane.server.log_limit import LineLimit
+from l3agent.dataplane.server.server import DataplaneServer
+from l3agent.dataplane.server.socket_file import SocketFile
 from l3agent.exceptions import AlreadyRunning, ConfigError, L3AgentError, PermissionMissing, UsageError
 from l3agent.model.escape import escape_lines
 from l3agent.model.interface_drivers import driver_name

@@ -8,28 +8,56 @@ A plan has the entries of all backends. Code above this file does not depend on 
     events    changes that each backend reports; the drift detection compares them with the applied states
 
 All methods run in the kernel thread and block for no other process: work that has to wait for one yields a
-:class:`~l3agent.dataplane.wait.Wait`, and the kernel thread serves other states until it is done.
+:class:`~l3agent.dataplane.work.wait.Wait`, and the kernel thread serves other states until it is done.
 """
 
 from __future__ import annotations
 
 import select
-from collections.abc import Generator, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Generator, Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Protocol, TypeVar
 
-from l3agent.dataplane.observed import Observed
+from l3agent.dataplane.kernel.namespace_handle import NamespaceHandle
 from l3agent.dataplane.plan.kinds.base import Entry
 from l3agent.dataplane.plan.kinds.observation import Notice
 from l3agent.dataplane.plan.plan import Plan
-from l3agent.dataplane.slices import Run
-from l3agent.dataplane.wait import Wait
+from l3agent.dataplane.work.slices import Run
+from l3agent.dataplane.work.wait import Wait
 from l3agent.model.states import Key
 
 T = TypeVar("T")
 #: Work that is suspended where it must wait.
 Work = Generator[Wait, None, T]
+
+
+@dataclass(frozen=True)
+class Observed:
+    """Observed state of one key.
+
+    :param devices: index of each link inside the namespace, foreign ones too.
+    :param bridges: index of each observed bridge.
+    :param taps: index of the outer end of each of our links.
+    :param to_move_in: devices in the host namespace to move into the namespace.
+    :param refused: desired devices that cannot be created, and why: a foreign device has their name.
+    """
+
+    entries: Set[Entry] = frozenset()
+    handle: NamespaceHandle | None = None
+    devices: Mapping[str, int] = field(default_factory=dict)
+    bridges: Mapping[str, int] = field(default_factory=dict)
+    taps: Mapping[str, int] = field(default_factory=dict)
+    to_move_in: Set[str] = frozenset()
+    refused: Mapping[str, str] = field(default_factory=dict)
+
+    def with_entries(self, entries: Iterable[Entry]) -> Observed:
+        """Return the observation with more entries."""
+        return replace(self, entries=self.entries | set(entries))
+
+    def without_entries(self) -> Observed:
+        """Return the observation without entries, which follow from the state once that is applied."""
+        return replace(self, entries=frozenset()) if self.entries else self
 
 
 @dataclass(frozen=True, slots=True)

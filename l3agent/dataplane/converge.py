@@ -14,14 +14,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from l3agent.dataplane.backend import Backends, Work
+from l3agent.dataplane.backend import Backends, Observed, Work
 from l3agent.dataplane.drift.applied import Snapshot
 from l3agent.dataplane.drift.drift import Drift
-from l3agent.dataplane.garbage import GarbageCollector
-from l3agent.dataplane.ipv6 import filter_supported, log_missing
 from l3agent.dataplane.job import Job
 from l3agent.dataplane.kernel.namespaces import Kernel
-from l3agent.dataplane.observed import Observed
+from l3agent.dataplane.kernel_backend.garbage import GarbageCollector
+from l3agent.dataplane.kernel_backend.ipv6 import filter_supported, log_missing
+from l3agent.dataplane.kernel_backend.sending import KernelStateChanged
 from l3agent.dataplane.plan.commands import commands
 from l3agent.dataplane.plan.diff import diff
 from l3agent.dataplane.plan.drivers import InterfaceDriver
@@ -29,7 +29,6 @@ from l3agent.dataplane.plan.kinds.base import Entry
 from l3agent.dataplane.plan.kinds.link import Link
 from l3agent.dataplane.plan.plan import Plan
 from l3agent.dataplane.plan.render import changed_entries, entry_count, outermost
-from l3agent.dataplane.sending import KernelStateChanged
 from l3agent.dataplane.steps import Steps
 from l3agent.exceptions import ApplyError
 from l3agent.model.states import Key, State

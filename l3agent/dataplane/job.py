@@ -8,10 +8,10 @@ import time
 from collections.abc import Sequence
 from types import TracebackType
 
-from l3agent.dataplane.observed import Observed
+from l3agent.dataplane.backend import Observed
 from l3agent.dataplane.plan.commands import commands
 from l3agent.dataplane.plan.kinds.base import Entry, Operation
-from l3agent.dataplane.slices import INLINE_ENTRIES
+from l3agent.dataplane.work.slices import INLINE_ENTRIES
 from l3agent.model.names import namespace_name
 from l3agent.model.states import Key, Report, State
 
@@ -37,7 +37,7 @@ class Job:
 
     :param state: the desired state, None for its absence.
     :param lines: maximum number of lines of the plan in the report.
-    :param turn: its turn (see :class:`l3agent.dataplane.turns.Turns`), None where nothing is changed.
+    :param turn: its turn (see :class:`l3agent.dataplane.work.turns.Turns`), None where nothing is changed.
     """
 
     def __init__(self, key: Key, state: State | None, lines: int, turn: object) -> None:

@@ -2,8 +2,8 @@
 """The kernel thread: the main thread of the process, which owns all kernel access.
 
 The kernel has one lock for links and addresses (rtnl), so one thread does all kernel work and also reads requests: each
-further thread between a request and its answer would add a wait. :class:`~l3agent.dataplane.server.DataplaneServer` has
-the loop, which calls the methods below::
+further thread between a request and its answer would add a wait. The loop is in
+:class:`~l3agent.dataplane.server.server.DataplaneServer`, which calls the methods below::
 
     +-> resume()       advance each suspended request whose wait is over
     |   select         until a descriptor is readable, at most for the seconds of wait()
@@ -13,9 +13,9 @@ the loop, which calls the methods below::
     |   on_idle()      without a request: one repair; if none is due, the rotation, the other threads and garbage
     +----------------  collection, each when it is due
 
-A request, or a repair, is a generator of waits (:mod:`l3agent.dataplane.wait`). It runs until it yields a wait that is
-not over; then it is suspended and the loop goes on. Requests come first:
-repairs run between them, at most one before each, and garbage collection runs when nothing else is due.
+A request, or a repair, is a generator of waits (:mod:`l3agent.dataplane.work.wait`). It runs until it yields a wait
+that is not over; then it is suspended and the loop goes on. Requests come first: repairs run between them, at most one
+before each, and garbage collection runs when nothing else is due.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ import logging
 import time
 from typing import Any
 
-from l3agent.dataplane.garbage import GarbageCollector
+from l3agent.dataplane.kernel_backend.garbage import GarbageCollector
 from l3agent.dataplane.operations import Requester, Resources, Step, execute
-from l3agent.dataplane.wait import Wait
+from l3agent.dataplane.work.wait import Wait
 from l3agent.exceptions import L3AgentError
 
 LOG = logging.getLogger(__name__)

@@ -18,11 +18,11 @@ from l3agent import __version__
 from l3agent.dataplane.backend import Backends
 from l3agent.dataplane.drift.drift import Drift
 from l3agent.dataplane.drift.rotation import Rotation
-from l3agent.dataplane.garbage import GarbageCollector
 from l3agent.dataplane.kernel.limits import Limits, limits
+from l3agent.dataplane.kernel_backend.garbage import GarbageCollector
 from l3agent.dataplane.reconcile import Reconciler
-from l3agent.dataplane.slices import INLINE_ENTRIES
-from l3agent.dataplane.wait import Wait
+from l3agent.dataplane.work.slices import INLINE_ENTRIES
+from l3agent.dataplane.work.wait import Wait
 from l3agent.exceptions import InvalidState, L3AgentError
 from l3agent.model.escape import shorten
 from l3agent.model.names import ROUTER_KINDS

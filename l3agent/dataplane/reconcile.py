@@ -13,25 +13,24 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
-from l3agent.dataplane.announcements import Announcements
-from l3agent.dataplane.announcer import Announcer
-from l3agent.dataplane.backend import Backends, Work
-from l3agent.dataplane.bridges import list_networks
+from l3agent.dataplane.backend import Backends, Observed, Work
 from l3agent.dataplane.converge import Converger
 from l3agent.dataplane.drift.drift import Drift
-from l3agent.dataplane.garbage import GarbageCollector
-from l3agent.dataplane.ipv6 import filter_supported
 from l3agent.dataplane.job import Job
 from l3agent.dataplane.kernel.namespaces import Kernel
 from l3agent.dataplane.kernel.traffic_counters import traffic
-from l3agent.dataplane.observed import Observed
+from l3agent.dataplane.kernel_backend.announcements import Announcements
+from l3agent.dataplane.kernel_backend.announcer import Announcer
+from l3agent.dataplane.kernel_backend.bridges import list_networks
+from l3agent.dataplane.kernel_backend.garbage import GarbageCollector
+from l3agent.dataplane.kernel_backend.ipv6 import filter_supported
+from l3agent.dataplane.kernel_backend.takeover import hand_back
 from l3agent.dataplane.plan.as_json import entries_to_json
 from l3agent.dataplane.plan.drivers import InterfaceDriver
 from l3agent.dataplane.plan.kinds.base import Entry
 from l3agent.dataplane.plan.render import entry_count
 from l3agent.dataplane.steps import Steps
-from l3agent.dataplane.takeover import hand_back
-from l3agent.dataplane.turns import Superseded, Turns
+from l3agent.dataplane.work.turns import Superseded, Turns
 from l3agent.exceptions import ApplyError
 from l3agent.model.names import NAMESPACES, ROUTER_KINDS, namespace_name, parse_namespace
 from l3agent.model.states import Key, Report, State

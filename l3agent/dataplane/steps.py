@@ -7,21 +7,20 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import TypeVar
 
-from l3agent.dataplane.announcements import Announcements
-from l3agent.dataplane.backend import Backend, Backends, Target, Work
+from l3agent.dataplane.backend import Backend, Backends, Observed, Target, Work
 from l3agent.dataplane.drift.drift import Drift
-from l3agent.dataplane.ipv6 import filter_supported
 from l3agent.dataplane.job import Job
 from l3agent.dataplane.kernel.namespace_handle import NamespaceHandle
 from l3agent.dataplane.kernel.namespaces import Kernel
-from l3agent.dataplane.observed import Observed
+from l3agent.dataplane.kernel_backend.announcements import Announcements
+from l3agent.dataplane.kernel_backend.ipv6 import filter_supported
 from l3agent.dataplane.plan.diff import diff
 from l3agent.dataplane.plan.drivers import InterfaceDriver
 from l3agent.dataplane.plan.kinds.base import Entry, Operation
 from l3agent.dataplane.plan.plan import Plan
 from l3agent.dataplane.plan.render import entries, entry_count
-from l3agent.dataplane.slices import INLINE_ENTRIES
-from l3agent.dataplane.turns import Superseded, Turns
+from l3agent.dataplane.work.slices import INLINE_ENTRIES
+from l3agent.dataplane.work.turns import Superseded, Turns
 from l3agent.exceptions import ApplyError
 
 R = TypeVar("R")
@@ -85,7 +84,7 @@ class Steps:
     def apply_kernel_part(self, job: Job, target: Target, plan: Plan, seen: Observed) -> Work[Observed]:
         """Apply the kernel's part of a plan; return the observation with what it has made.
 
-        :raises ApplyError: see :func:`l3agent.dataplane.apply.apply_plan`.
+        :raises ApplyError: see :func:`l3agent.dataplane.kernel_backend.apply.apply_plan`.
         """
         with job.timed("apply"):
             seen = yield from self._backends.kernel.apply(target, plan, seen)

@@ -12,9 +12,9 @@ import pytest
 
 from l3agent.dataplane.kernel.limits import BRIDGE_PORTS, Limit, limits
 from l3agent.dataplane.kernel.sockets import KernelRefused
+from l3agent.dataplane.kernel_backend.sending import with_operation
 from l3agent.dataplane.plan.kinds.base import Operation
 from l3agent.dataplane.plan.kinds.link import Link
-from l3agent.dataplane.sending import with_operation
 from l3agent.testing import wait_until
 from tests.functional.test_dataplane_drift import a_world
 from tests.support.processes import Dataplane

@@ -11,9 +11,9 @@ from typing import Any, cast
 from hypothesis import given
 from hypothesis import strategies as st
 
+from l3agent.dataplane.backend import Observed
 from l3agent.dataplane.drift.applied import AppliedStates, Snapshot
 from l3agent.dataplane.netlink import rtnl
-from l3agent.dataplane.observed import Observed
 from l3agent.dataplane.plan.diff import diff
 from l3agent.dataplane.plan.drivers import load_driver
 from l3agent.dataplane.plan.events import route_events

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+from l3agent.dataplane.backend import Observed
 from l3agent.dataplane.drift.last_desired import Entries, LastDesired
 from l3agent.dataplane.drift.node_index import NodeIndex
-from l3agent.dataplane.observed import Observed
 from l3agent.dataplane.plan.kinds.base import NodeEntry, select
 from l3agent.dataplane.plan.kinds.bridge import Bridge
 from l3agent.dataplane.plan.kinds.link import Link, LinkEvent

@@ -6,10 +6,9 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping, Sequence
 
-from l3agent.dataplane.backend import Backends
+from l3agent.dataplane.backend import Backends, Observed
 from l3agent.dataplane.drift.applied import AppliedStates, Snapshot
 from l3agent.dataplane.drift.repairs import Repairs
-from l3agent.dataplane.observed import Observed
 from l3agent.dataplane.plan.drivers import InterfaceDriver
 from l3agent.dataplane.plan.kinds.base import Entry
 from l3agent.dataplane.plan.kinds.observation import AllChanged, Notice

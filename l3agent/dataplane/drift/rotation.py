@@ -24,7 +24,7 @@ from l3agent.dataplane.plan.kinds.base import Entry, select
 from l3agent.dataplane.plan.kinds.sysctl import Sysctl
 from l3agent.dataplane.plan.order import LINK_KINDS
 from l3agent.dataplane.plan.render import SYSCTLS
-from l3agent.dataplane.turns import Turns
+from l3agent.dataplane.work.turns import Turns
 from l3agent.exceptions import ApplyError
 from l3agent.model.names import DEVICE_PREFIXES
 from l3agent.model.states import Key, Kind

@@ -6,15 +6,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
-from l3agent.dataplane.backend import Target, Work
-from l3agent.dataplane.observed import Observed
+from l3agent.dataplane.backend import Observed, Target, Work
 from l3agent.dataplane.ovsdb.ports import Changes, Ports, observed_ports, to_entry
 from l3agent.dataplane.plan.kinds.base import Entry, Operation, select
 from l3agent.dataplane.plan.kinds.link import Link
 from l3agent.dataplane.plan.kinds.observation import AllChanged, Notice
 from l3agent.dataplane.plan.kinds.switch_port import PortEvent, SwitchPort
 from l3agent.dataplane.plan.plan import Plan
-from l3agent.dataplane.wait import Wait
+from l3agent.dataplane.work.wait import Wait
 from l3agent.exceptions import ApplyError
 
 

@@ -12,8 +12,8 @@ import eventlet
 import msgpack
 import pytest
 
-from l3agent.dataplane import agent_connection
-from l3agent.dataplane.agent_connection import AgentConnection
+from l3agent.dataplane.server import agent_connection
+from l3agent.dataplane.server.agent_connection import AgentConnection
 from l3agent.model.wire import FRAME_BYTES
 
 #: The data plane is never patched; the tests are.

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from l3agent.dataplane.announcer import Announcer
 from l3agent.dataplane.kernel import syscalls
+from l3agent.dataplane.kernel_backend.announcer import Announcer
 from l3agent.dataplane.netlink.announce import frame
 from l3agent.model.states import Address
 from l3agent.testing import wait_until

@@ -12,7 +12,7 @@ from eventlet.patcher import original
 
 from l3agent.dataplane import backend
 from l3agent.dataplane.backend import Backends
-from l3agent.dataplane.kernel_backend import KernelBackend
+from l3agent.dataplane.kernel_backend.backend import KernelBackend
 from l3agent.dataplane.ovsdb.backend import OvsdbBackend
 from l3agent.dataplane.ovsdb.ports import Changes
 from l3agent.dataplane.plan.diff import diff

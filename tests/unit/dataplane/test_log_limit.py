@@ -5,7 +5,7 @@ import logging
 
 import pytest
 
-from l3agent.dataplane.log_limit import LineLimit
+from l3agent.dataplane.server.log_limit import LineLimit
 
 #: A logger with two handlers that share one limit, what the handlers wrote, and the time.
 Log = tuple[logging.Logger, list[str], list[float]]

@@ -11,11 +11,11 @@ from typing import Any, ClassVar, cast
 
 import pytest
 
+from l3agent.dataplane.backend import Observed
 from l3agent.dataplane.drift.applied import AppliedStates
 from l3agent.dataplane.netlink import neighbours
 from l3agent.dataplane.netlink.message import HEADER, attribute_map
 from l3agent.dataplane.netlink.neighbours import NeighbourInfo
-from l3agent.dataplane.observed import Observed
 from l3agent.dataplane.plan.commands import commands
 from l3agent.dataplane.plan.events import route_events, route_filter
 from l3agent.dataplane.plan.kinds.base import Operation

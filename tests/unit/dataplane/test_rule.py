@@ -9,8 +9,8 @@ from typing import Any, ClassVar, cast
 
 import pytest
 
-from l3agent.dataplane.ipv6 import log_missing
 from l3agent.dataplane.kernel.namespace_cache import NamespaceCache
+from l3agent.dataplane.kernel_backend.ipv6 import log_missing
 from l3agent.dataplane.netlink import policy_rules
 from l3agent.dataplane.netlink.message import HEADER, attribute_map, message, u32
 from l3agent.dataplane.netlink.policy_rules import RuleInfo

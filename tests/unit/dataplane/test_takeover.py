@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from l3agent.dataplane import takeover
+from l3agent.dataplane.kernel_backend import takeover
 from l3agent.dataplane.netlink import iptables
 from l3agent.dataplane.netlink.iptables import Chain, Rule
 from l3agent.dataplane.netlink.message import attribute, be32, message, nested, text

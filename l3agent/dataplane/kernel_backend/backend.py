@@ -5,12 +5,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from l3agent.dataplane.apply import apply_plan
-from l3agent.dataplane.backend import Target, Work
+from l3agent.dataplane.backend import Observed, Target, Work
 from l3agent.dataplane.kernel.listener import Listener
 from l3agent.dataplane.kernel.namespaces import Kernel
-from l3agent.dataplane.observe import observe
-from l3agent.dataplane.observed import Observed
+from l3agent.dataplane.kernel_backend.apply import apply_plan
+from l3agent.dataplane.kernel_backend.observe import observe
 from l3agent.dataplane.plan.drivers import InterfaceDriver
 from l3agent.dataplane.plan.kinds.base import Entry
 from l3agent.dataplane.plan.kinds.observation import Notice
@@ -48,7 +47,7 @@ class KernelBackend:
         return observe(self._kernel, target, network)
 
     def apply(self, target: Target, plan: Plan, seen: Observed) -> Work[Observed]:
-        """Apply a plan; raise the errors of :func:`l3agent.dataplane.apply.apply_plan`."""
+        """Apply a plan; raise the errors of :func:`l3agent.dataplane.kernel_backend.apply.apply_plan`."""
         return apply_plan(self._kernel, target, plan, seen)
 
     def events(self) -> Iterable[Notice]:

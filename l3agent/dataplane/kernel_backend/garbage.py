@@ -6,10 +6,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 
-from l3agent.dataplane.bridges import filter_unused, unused_bridges
 from l3agent.dataplane.kernel.namespaces import Kernel
+from l3agent.dataplane.kernel_backend.bridges import filter_unused, unused_bridges
+from l3agent.dataplane.kernel_backend.ownership import is_our_tap
 from l3agent.dataplane.netlink import rtnl
-from l3agent.dataplane.ownership import is_our_tap
 from l3agent.dataplane.plan.kinds.base import Entry, select
 from l3agent.dataplane.plan.kinds.bridge import Bridge
 from l3agent.dataplane.plan.kinds.link import Link

@@ -14,9 +14,9 @@ from collections.abc import Iterable
 
 import msgpack
 
-from l3agent.dataplane.agent_connection import AgentConnection
 from l3agent.dataplane.kernel_thread import KernelThread
-from l3agent.dataplane.socket_file import SocketFile
+from l3agent.dataplane.server.agent_connection import AgentConnection
+from l3agent.dataplane.server.socket_file import SocketFile
 from l3agent.model.escape import shorten
 
 LOG = logging.getLogger(__name__)

@@ -16,13 +16,13 @@ from functools import partial
 from ipaddress import IPv6Network
 from typing import Any
 
-from l3agent.dataplane import flushes
-from l3agent.dataplane.backend import Target, Work
+from l3agent.dataplane.backend import Observed, Target, Work
 from l3agent.dataplane.kernel import syscalls
 from l3agent.dataplane.kernel.namespace_handle import NamespaceHandle
 from l3agent.dataplane.kernel.namespaces import Kernel
+from l3agent.dataplane.kernel_backend import flushes
+from l3agent.dataplane.kernel_backend.sending import KernelStateChanged, Sender, send_or_raise
 from l3agent.dataplane.netlink import routes, rtnl
-from l3agent.dataplane.observed import Observed
 from l3agent.dataplane.plan import encode
 from l3agent.dataplane.plan.kinds.accept_ra import AcceptRA
 from l3agent.dataplane.plan.kinds.base import Entry, Operation
@@ -32,8 +32,7 @@ from l3agent.dataplane.plan.kinds.physical_port import PhysicalPort
 from l3agent.dataplane.plan.kinds.sysctl import Sysctl
 from l3agent.dataplane.plan.order import RARE_KINDS, needed_dumps
 from l3agent.dataplane.plan.plan import Plan
-from l3agent.dataplane.sending import KernelStateChanged, Sender, send_or_raise
-from l3agent.dataplane.slices import Run
+from l3agent.dataplane.work.slices import Run
 from l3agent.exceptions import ApplyError
 from l3agent.model.states import NextHop
 

@@ -7,15 +7,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from l3agent.dataplane import takeover
-from l3agent.dataplane.backend import Target, Work
+from l3agent.dataplane.backend import Observed, Target, Work
 from l3agent.dataplane.kernel import syscalls
 from l3agent.dataplane.kernel.namespace_handle import NamespaceHandle
 from l3agent.dataplane.kernel.namespaces import Kernel
+from l3agent.dataplane.kernel_backend import takeover
+from l3agent.dataplane.kernel_backend.observe_rules import read_tables
+from l3agent.dataplane.kernel_backend.ownership import foreign_device_message, foreign_taps, is_foreign_bridge
 from l3agent.dataplane.netlink import routes, rtnl
-from l3agent.dataplane.observe_rules import read_tables
-from l3agent.dataplane.observed import Observed
-from l3agent.dataplane.ownership import foreign_device_message, foreign_taps, is_foreign_bridge
 from l3agent.dataplane.plan.kinds.base import Entry, select
 from l3agent.dataplane.plan.kinds.bridge import Bridge, is_marked, parse_bridge_alias
 from l3agent.dataplane.plan.kinds.link import Link
@@ -26,7 +25,7 @@ from l3agent.dataplane.plan.kinds.physical_port import PhysicalPort
 from l3agent.dataplane.plan.kinds.stray_tap import StrayTap
 from l3agent.dataplane.plan.kinds.sysctl import Sysctl
 from l3agent.dataplane.plan.order import COMMON_DUMPS, LINK_KINDS, needed_dumps
-from l3agent.dataplane.slices import Run
+from l3agent.dataplane.work.slices import Run
 from l3agent.exceptions import ApplyError
 from l3agent.model.names import DEVICE_PREFIXES
 

@@ -15,7 +15,7 @@ import socket
 import stat
 from contextlib import suppress
 
-from l3agent.dataplane import privilege
+from l3agent.dataplane.server import privilege
 from l3agent.exceptions import AlreadyRunning, ConfigError
 
 LOG = logging.getLogger(__name__)

@@ -5,11 +5,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from l3agent.dataplane import takeover
 from l3agent.dataplane.kernel.kernel_features import read_fingerprint
 from l3agent.dataplane.kernel.namespace_handle import NamespaceHandle
 from l3agent.dataplane.kernel.namespaces import Kernel
 from l3agent.dataplane.kernel.sockets import NetlinkSocket
+from l3agent.dataplane.kernel_backend import takeover
 from l3agent.dataplane.netlink import nft, nft_elements, tables
 from l3agent.dataplane.netlink.ruleset import NftTable
 from l3agent.dataplane.plan.kinds import pending_flush

@@ -6,8 +6,8 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Mapping
 from typing import TypeVar
 
-from l3agent.dataplane.slices import INLINE_ENTRIES, Offload, Task
-from l3agent.dataplane.wait import Wait
+from l3agent.dataplane.work.slices import INLINE_ENTRIES, Offload, Task
+from l3agent.dataplane.work.wait import Wait
 from l3agent.exceptions import L3AgentError
 from l3agent.model.states import Key
 

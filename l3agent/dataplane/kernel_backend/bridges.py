@@ -6,8 +6,8 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from l3agent.dataplane.kernel.namespaces import Kernel
+from l3agent.dataplane.kernel_backend.observe import query_links
 from l3agent.dataplane.netlink import rtnl
-from l3agent.dataplane.observe import query_links
 from l3agent.dataplane.plan.kinds.bridge import parse_bridge_alias
 
 #: Maximum number of bridges queried individually; each takes two calls.

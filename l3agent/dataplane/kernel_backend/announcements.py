@@ -6,9 +6,9 @@ from __future__ import annotations
 from collections.abc import Collection
 from functools import partial
 
-from l3agent.dataplane.announcer import Announcer
 from l3agent.dataplane.kernel.namespace_handle import NamespaceHandle
 from l3agent.dataplane.kernel.namespaces import Kernel
+from l3agent.dataplane.kernel_backend.announcer import Announcer
 from l3agent.dataplane.plan.kinds.address import DeviceAddress
 from l3agent.dataplane.plan.kinds.base import Entry, select
 from l3agent.dataplane.plan.kinds.link import Link

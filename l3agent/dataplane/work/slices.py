@@ -20,7 +20,7 @@ from collections.abc import Callable, Generator
 from queue import Empty, SimpleQueue
 from typing import Any, Protocol, TypeVar
 
-from l3agent.dataplane.wait import Wait
+from l3agent.dataplane.work.wait import Wait
 
 R = TypeVar("R")
 
@@ -31,7 +31,7 @@ _SWITCH_INTERVAL_S = 0.0005
 
 
 class Task:
-    """One call in the thread; a :class:`~l3agent.dataplane.wait.Wait`."""
+    """One call in the thread; a :class:`~l3agent.dataplane.work.wait.Wait`."""
 
     error: str | None = None
 
