@@ -171,11 +171,13 @@ class Routers:
             return self.apply(update, timings, drift_repair=drift_repair)
 
     def apply(self, update: ResourceUpdate, timings: dict[str, float], *, drift_repair: bool = True) -> UpdateResult:
-        """Apply the desired state of a router to the kernel.
+        """Apply the desired state of a router to the kernel; skip a router without one.
 
         :param drift_repair: True if the desired state did not change, so that any operation repairs drift.
         """
-        info = self.info[update.id]
+        info = self.info.get(update.id)
+        if info is None or info.state is None:
+            return _result(update, "skipped")
         report = self._reconcile(update.id, info.state, timings)
         drift_repair = drift_repair and info.updates > 0
         info.record_success(report, timings, time.monotonic())

@@ -12,6 +12,7 @@ import eventlet
 import pytest
 from oslo_config import cfg
 
+from l3agent.agent.resource_update import PRIORITY_RPC, Action
 from l3agent.agent.results import UpdateResult, UpdateResults
 from l3agent.exceptions import ApplyError, DataplaneUnavailable
 from l3agent.rpc import Client, admin_context
@@ -104,6 +105,22 @@ def test_a_rejected_payload_has_a_result(agent: OpenAgent, plugin: FakePlugin, r
     agent.routers_updated(None, [R1])
     wait_until(lambda: results)
     assert results[0].status == "rejected" and "nonsense" in str(results[0].error)
+
+
+@pytest.mark.parametrize("payload", [None, {"_interfaces": "nonsense"}], ids=["unknown", "rejected"])
+def test_a_router_without_a_desired_state_is_never_applied_again(
+    agent: OpenAgent, plugin: FakePlugin, dataplane: FakeDataplane, results: list[UpdateResult], payload: Any
+) -> None:
+    """The data plane would remove what the kernel has of it."""
+    if payload is not None:
+        plugin.routers = {R1: a_router(id=R1, **payload)}
+        agent.routers_updated(None, [R1])
+        wait_until(lambda: results)
+        results.clear()
+    agent.queue.add(R1, Action.REAPPLY, PRIORITY_RPC)
+    wait_until(lambda: results)
+    assert [one.status for one in results] == ["skipped"] and not dataplane.applied
+    wait_until(lambda: not any(agent.queue.counts().values()))
 
 
 def test_an_update_that_changes_nothing_and_finds_something_to_do_was_unasked(
