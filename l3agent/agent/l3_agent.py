@@ -150,7 +150,7 @@ class L3NATAgent(DistributedRouterCasts, Manager):
         LOG.info("Removing %d routers: cleanup_on_shutdown is on", len(served))
         for router_id in served - self.parts.maintenance.paused:
             try:
-                routers.remove_from_kernel(router_id, {})
+                routers.remove_from_kernel(router_id)
             except TransientError as exc:
                 LOG.error("router %s is not removed: %s", router_id, exc)
 

@@ -1,15 +1,31 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The routers of this node, and the steps of an update: from a payload to the kernel, or removal from it."""
+"""The routers of this node: performs what their transitions require.
+
+::
+
+    ResourceUpdate -> event -> transition()  pure        l3agent.agent.router_transition
+                                  |
+                               Transition
+                                  |  store the new state      before anything that yields
+                                  |  log, cache, refetch, DOWN, statuses
+                                  |  request to the data plane
+                                  v
+                   event: RequestSucceeded | RequestFailed -> transition() -> ... -> UpdateResult
+
+Only :meth:`Routers._change` stores a state. It reads the former one, computes and stores without a switch to another
+greenthread, so that a reader sees the state before the event or the state after it. A worker that is killed during a
+request leaves the state from before it: the desired state with the keys to remove, which the retry requests again.
+"""
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping, Set
 from functools import partial
 from ipaddress import IPv6Address
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import eventlet
@@ -18,22 +34,29 @@ from oslo_log import log as logging
 from l3agent.agent.fip_statuses import FloatingIPStatuses
 from l3agent.agent.native_thread import run_in_native_thread
 from l3agent.agent.resource_update import Action, ResourceUpdate
-from l3agent.agent.results import ResultStatus, UpdateResult
-from l3agent.agent.router_info import ACTIVE, ERROR, UNKNOWN, RouterInfo
+from l3agent.agent.results import UpdateResult
+from l3agent.agent.router_events import (
+    DiscardPayload,
+    Event,
+    PayloadReceived,
+    ReapplyRequested,
+    RemovalRequested,
+    RequestFailed,
+    RequestSucceeded,
+    RetainFloatingIPs,
+    StateRestored,
+    StorePayload,
+    Transition,
+)
+from l3agent.agent.router_info import UNKNOWN, RouterInfo
+from l3agent.agent.router_transition import transition
 from l3agent.agent.server_contact import ServerContact
 from l3agent.agent.state_cache import StateCache
 from l3agent.agent.warning_log import WarningLog
-from l3agent.exceptions import (
-    ApplyError,
-    InvalidRouter,
-    RouterError,
-    RouterNotCompatible,
-    RouterNotWanted,
-    TransientError,
-)
-from l3agent.model.desired import desired_state, floating_ips_by_id
-from l3agent.model.router_keys import keyed_states, merge_reports, router_keys
-from l3agent.model.states import FloatingIP, Key, Report, RouterState, State
+from l3agent.exceptions import ApplyError, InvalidRouter, RouterError, TransientError
+from l3agent.model.desired import desired_state
+from l3agent.model.router_keys import KeyedState, merge_reports, router_keys
+from l3agent.model.states import Key, Report, RouterState, State
 
 LOG = logging.getLogger(__name__)
 
@@ -87,8 +110,9 @@ class Routers:
         self._state_cache = state_cache
         self._refetch = refetch
         self._contact = contact
-        #: By id.
-        self.info: dict[str, RouterInfo] = {}
+        self._info: dict[str, RouterInfo] = {}
+        #: By id; a view that changes with the routers.
+        self.info: Mapping[str, RouterInfo] = MappingProxyType(self._info)
         #: The last removals, newest last: id, operations, timings.
         self.recent_removals: deque[dict[str, Any]] = deque(maxlen=_REMOVED_KEPT)
         #: Routers whose request to the data plane is in flight, by the greenthread that waits.
@@ -113,172 +137,133 @@ class Routers:
             raise InvalidRouter("id", state.id, f"expected {router_id}, which was fetched")
         return state
 
+    def is_managed(self, router_id: str) -> bool:
+        """Return True if this agent has a desired state of a router; another router belongs to another agent."""
+        info = self._info.get(router_id)
+        return info is not None and info.state is not None
+
+    def rank(self, router_id: str) -> int:
+        """Return the rank of a router (see :func:`~l3agent.agent.router_info.importance`)."""
+        info = self._info.get(router_id)
+        return UNKNOWN if info is None else info.rank
+
+    def keys(self, router_id: str) -> tuple[Key, ...]:
+        """Return the keys that a router may have in the data plane."""
+        info = self._info.get(router_id)
+        return router_keys(router_id, None) if info is None else info.keys
+
+    # Steps
+
     def restore(self, payload: Mapping[str, Any]) -> None:
         """Restore a router from a cached payload; the kernel is not changed.
 
         :raises RouterError: it cannot be served.
         """
         state = self.desired_state(payload["id"], payload)
-        if state.id not in self.info:
-            self.info[state.id] = RouterInfo(state.id)
-            self.info[state.id].restore(payload, state)
-
-    def is_managed(self, router_id: str) -> bool:
-        """Return True if this agent has a desired state of a router; another router belongs to another agent."""
-        info = self.info.get(router_id)
-        return info is not None and info.state is not None
-
-    def rank(self, router_id: str) -> int:
-        """Return the rank of a router (see :func:`~l3agent.agent.router_info.importance`)."""
-        info = self.info.get(router_id)
-        return UNKNOWN if info is None else info.rank
-
-    def keys(self, router_id: str) -> tuple[Key, ...]:
-        """Return the keys that a router may have in the data plane."""
-        info = self.info.get(router_id)
-        state, former = (None, ()) if info is None else (info.state, info.former_keys)
-        return router_keys(router_id, state, former)
-
-    # Steps
+        self._change(state.id, StateRestored(payload, state))
 
     def update(self, update: ResourceUpdate, timings: dict[str, float]) -> UpdateResult:
         """Apply the payload of an update to the kernel."""
         payload = update.resource or {}
-        info = self.info.get(update.id)
-        if info is not None and info.is_older(payload):
-            LOG.info("router %s: an answer older than revision %d; fetching again", update.id, info.revision)
-            self._refetch(update.id)
-            return _result(update, "skipped")
+        outcome: RouterState | RouterError
         try:
-            state = self.desired_state(update.id, payload)
-        except RouterNotCompatible as exc:
-            if not self.is_managed(update.id):
-                # A namespace of it belongs to another agent, which may still serve it.
-                return self._reject(update, exc, timings)
-            LOG.warning("router %s is no longer served: %s", update.id, exc)
-            return self.remove(update, timings)
-        except RouterNotWanted as exc:
-            LOG.info("router %s is removed: %s", update.id, exc)
-            return self.remove(update, timings)
+            outcome = self.desired_state(update.id, payload)
         except RouterError as exc:
-            return self._reject(update, exc, timings)
-        else:
-            info = self.info.setdefault(update.id, RouterInfo(update.id))
-            drift_repair = info.status == "active" and info.state == state
-            info.received_at = time.monotonic()
-            self._warnings.log(update.id, info.set_desired(payload, state, update.sequence))
-            self._state_cache.store(update.id, payload)
-            return self.apply(update, timings, drift_repair=drift_repair)
+            outcome = exc
+        event = PayloadReceived(payload, outcome, update.sequence, self._contact.alive_since, time.monotonic())
+        return self._process(update, event, timings)
 
-    def apply(self, update: ResourceUpdate, timings: dict[str, float], *, drift_repair: bool = True) -> UpdateResult:
-        """Apply the desired state of a router to the kernel; skip a router without one.
-
-        :param drift_repair: True if the desired state did not change, so that any operation repairs drift.
-        """
-        info = self.info.get(update.id)
-        if info is None or info.state is None:
-            return _result(update, "skipped")
-        report = self._reconcile(update.id, info.state, timings)
-        drift_repair = drift_repair and info.updates > 0
-        info.record_success(report, timings, time.monotonic())
-        if info.rejection is None:
-            self._statuses.report(update.id, info.set_floating_ip_status(ACTIVE))
-        operations = report.count
-        return _result(update, "ok", timings=timings, operations=operations, name=info.name, drift_repair=drift_repair)
+    def reapply(self, update: ResourceUpdate, timings: dict[str, float]) -> UpdateResult:
+        """Apply the desired state of a router to the kernel; skip a router without one."""
+        return self._process(update, ReapplyRequested(), timings)
 
     def remove(self, update: ResourceUpdate, timings: dict[str, float]) -> UpdateResult:
         """Remove a router; report its floating IPs DOWN unless the router is deleted."""
-        if update.action is not Action.DELETE:
-            self._report_down(update.id)
-        name = self.info[update.id].name if update.id in self.info else ""
-        operations = self.remove_from_kernel(update.id, timings)
-        return _result(replace(update, action=Action.DELETE), "ok", timings=timings, operations=operations, name=name)
+        alive_since = math.inf if update.action is Action.DELETE else self._contact.alive_since
+        return self._process(update, RemovalRequested(alive_since), timings)
 
-    def remove_from_kernel(self, router_id: str, timings: dict[str, float]) -> int:
-        """Remove a router from the kernel and from this agent; return the number of kernel operations."""
-        if router_id in self.info:
-            # No reports from here on: another node may serve them.
-            self.info[router_id].release_floating_ips()
-        self._statuses.cancel(router_id)
-        report = self._reconcile(router_id, None, timings)
-        self.info.pop(router_id, None)
-        self._state_cache.discard(router_id)
-        operations = list(report.operations)
-        removal = {"id": router_id, "operations": operations, "count": report.count, "timings": timings}
-        self.recent_removals.append(removal)
-        return report.count
+    def remove_from_kernel(self, router_id: str) -> None:
+        """Remove a router from the kernel and from this agent, without a report to the server."""
+        change = self._change(router_id, RemovalRequested(math.inf))
+        self._request(router_id, change.request or (), is_removal=True, timings={})
 
-    def _reject(self, update: ResourceUpdate, error: RouterError, timings: dict[str, float]) -> UpdateResult:
-        """Reject a payload: keep the last desired state until the next payload.
+    # Effects
 
-        Floating IPs that the payload no longer names are removed: another router may have their addresses by now.
-        """
-        LOG.error("router %s: payload rejected, waiting for the next one: %s", update.id, error)
-        info = self.info.setdefault(update.id, RouterInfo(update.id))
-        info.record_rejection(str(error), time.monotonic())
-        payload = update.resource or {}
-        if payload.get("id") == update.id:
-            with suppress(InvalidRouter):
-                self._remove_lost_floating_ips(info, floating_ips_by_id(payload))
-        self._statuses.report(update.id, info.set_floating_ip_status(ERROR))
+    def _process(self, update: ResourceUpdate, event: Event, timings: dict[str, float]) -> UpdateResult:
+        """Perform the transition of an event and its request; return the result of the update."""
+        change = self._change(update.id, event)
+        if change.result == "skipped":
+            return UpdateResult(update.id, update.action.value, "skipped", context=update.context)
         operations = 0
-        if info.state is not None:
-            report = self._reconcile(update.id, info.state, timings)
-            info.record_success(report, timings, time.monotonic())
+        if change.request is not None:
+            report = self._request(update.id, change.request, is_removal=change.is_removal, timings=timings)
             operations = report.count
-        return _result(update, "rejected", error=str(error), name=info.name, timings=timings, operations=operations)
+        return UpdateResult(
+            update.id,
+            (Action.DELETE if change.is_removal else update.action).value,
+            change.result,
+            timings=timings,
+            operations=operations,
+            drift_repair=change.drift_repair,
+            name="" if change.info is None else change.info.name,
+            error=change.error,
+            context=update.context,
+        )
 
-    def _remove_lost_floating_ips(self, info: RouterInfo, named: Mapping[str, FloatingIP]) -> None:
-        """Remove the floating IPs that a payload does not name with these addresses, also from the state cache."""
-        former = info.state
-        info.retain_floating_ips(named)
-        if info.state is not None and info.state != former:
-            served = info.state.floating_ips
-            kept = {fip_id for fip_id, pair in named.items() if pair in served}
-            self._state_cache.retain_floating_ips(info.id, kept)
+    def _change(self, router_id: str, event: Event) -> Transition:
+        """Store the new state of a router, and perform what its transition requires, except for the request."""
+        change = transition(router_id, self._info.get(router_id), event)
+        if change.info is None:
+            self._info.pop(router_id, None)
+        else:
+            self._info[router_id] = change.info
+        if change.log:
+            LOG.log(*change.log)
+        self._warnings.log(router_id, change.warnings)
+        match change.cache:
+            case StorePayload(payload):
+                self._state_cache.store(router_id, payload)
+            case RetainFloatingIPs(ids):
+                self._state_cache.retain_floating_ips(router_id, ids)
+            case DiscardPayload():
+                self._state_cache.discard(router_id)
+        if change.must_fetch:
+            self._refetch(router_id)
+        if change.released is not None:
+            self._statuses.report_down(router_id, change.released - self._served_elsewhere(change.released))
+        self._statuses.report(router_id, change.statuses)
+        return change
 
-    def _reconcile(self, router_id: str, state: RouterState | None, timings: dict[str, float]) -> Report:
-        """Send all keys of a router to the data plane; record and raise a failure."""
+    def _served_elsewhere(self, fip_ids: Set[str]) -> set[str]:
+        """Return the floating IPs that another router of this node has by now; the router itself has released them."""
+        return {one for info in self._info.values() for one in fip_ids & info.floating_ips.keys()} if fip_ids else set()
+
+    def _request(
+        self, router_id: str, states: Iterable[KeyedState], *, is_removal: bool, timings: dict[str, float]
+    ) -> Report:
+        """Send all keys of a router to the data plane, and perform the transition of the result; raise a failure.
+
+        :param timings: gets the seconds of each phase.
+        """
         self.in_kernel_work[eventlet.getcurrent()] = router_id
         try:
-            reports = self._dataplane.reconcile(keyed_states(router_id, state, self.keys(router_id)))
-            report = merge_reports(router_id, reports)
+            report = merge_reports(router_id, self._dataplane.reconcile(states))
             if report.error:
                 raise ApplyError(report.error)
         except TransientError as exc:
-            self._record_failure(router_id, exc)
+            self._change(router_id, RequestFailed(exc, time.monotonic()))
             raise
         finally:
             del self.in_kernel_work[eventlet.getcurrent()]
         timings |= report.timings
         for operation in report.operations:
             LOG.debug("router %s: %s", router_id, operation)
+        self._change(router_id, RequestSucceeded(report, is_removal, dict(timings), time.monotonic()))
+        if is_removal:
+            operations = list(report.operations)
+            removal = {"id": router_id, "operations": operations, "count": report.count, "timings": timings}
+            self.recent_removals.append(removal)
         return report
-
-    def _record_failure(self, router_id: str, error: TransientError) -> None:
-        info = self.info.get(router_id)
-        if info is None:
-            return
-        info.record_failure(str(error), time.monotonic())
-        if isinstance(error, ApplyError):
-            self._statuses.report(router_id, info.set_floating_ip_status(ERROR))
-
-    def _report_down(self, router_id: str) -> None:
-        """Report the floating IPs DOWN, once, of a router that this agent stops serving.
-
-        No report if the server may have scheduled the router to another node since it sent the payload, and none of
-        floating IPs that another router of this node has by now.
-        """
-        info = self.info.get(router_id)
-        if info is None or not self._contact.covers(info.received_at):
-            return
-        released = info.release_floating_ips()
-        served = {fip_id for other in self.info.values() for fip_id in released & other.floating_ips.keys()}
-        self._statuses.report_down(router_id, released - served)
-
-
-def _result(update: ResourceUpdate, status: ResultStatus, **values: Any) -> UpdateResult:
-    return UpdateResult(update.id, update.action.value, status, context=update.context, **values)
 
 
 def _is_large(payload: Mapping[str, Any]) -> bool:

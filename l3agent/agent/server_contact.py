@@ -38,6 +38,7 @@ class ServerContact:
             self._since = sent
         self._last = sent
 
-    def covers(self, moment: float) -> bool:
-        """Return True if the server has considered this agent alive from a moment until now."""
-        return moment >= self._since and self._clock() - self._last <= self._limit
+    @property
+    def alive_since(self) -> float:
+        """Time since which the server has considered this agent alive without interruption; infinite if it may not."""
+        return self._since if self._clock() - self._last <= self._limit else math.inf

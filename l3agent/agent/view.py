@@ -16,7 +16,6 @@ events             ``result_observers``, ``full_sync_observers``
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Set
-from types import MappingProxyType
 from typing import Any
 
 from l3agent.agent.l3_agent import L3NATAgent
@@ -64,7 +63,7 @@ class AgentView:
     @property
     def router_info(self) -> Mapping[str, RouterInfo]:
         """The routers of this node, by id."""
-        return MappingProxyType(self._parts.routers.info)
+        return self._parts.routers.info
 
     def router_keys(self, router_id: str) -> tuple[Key, ...]:
         """Return the keys that a router may have in the data plane."""

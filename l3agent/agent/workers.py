@@ -97,7 +97,7 @@ class Workers:
             case Action.MISSING:
                 return self._remove_missing(update, timings)
             case Action.REAPPLY:
-                return self._routers.apply(update, timings)
+                return self._routers.reapply(update, timings)
 
     def _remove_missing(self, update: ResourceUpdate, timings: dict[str, float]) -> UpdateResult:
         """Remove a router that an answer does not name; leave further ones to a full sync, which the guard checks."""

@@ -9,8 +9,9 @@ from typing import Any
 import eventlet
 import pytest
 
-from l3agent.agent.router_info import RouterInfo
-from l3agent.exceptions import ApplyError
+from l3agent.agent.router_events import PayloadReceived, RetainFloatingIPs, StateRestored
+from l3agent.agent.router_transition import transition
+from l3agent.exceptions import ApplyError, InvalidRouter
 from l3agent.model.additions import Addition
 from l3agent.model.desired import desired_state, floating_ips_by_id
 from l3agent.model.states import FloatingIP, RouterState
@@ -54,11 +55,15 @@ def served(agent: OpenAgent, plugin: FakePlugin, dataplane: FakeDataplane) -> Op
 def test_a_rejected_payload_keeps_the_floating_ips_of_extensions() -> None:
     payload = a_router(id=R1, _floatingips=fips(101, 102))
     added = FloatingIP(IPv4Address("203.0.113.200"), IPv4Address("10.0.0.200"))
-    info = RouterInfo(R1)
-    info.restore(payload, desired_state(payload, additions=[Addition("one", "router", added)]))
-    named = floating_ips_by_id(payload | {"_floatingips": fips(101)})
-    info.retain_floating_ips(named)
-    assert info.state is not None and info.state.floating_ips == {added, named["fip101"]}
+    state = desired_state(payload, additions=[Addition("one", "router", added)])
+    info = transition(R1, None, StateRestored(payload, state)).info
+    fewer = payload | {"_floatingips": fips(101)}
+    rejected = PayloadReceived(fewer, InvalidRouter("_interfaces", {}, "expected a list"), 1, 0.0, 1.0)
+    change = transition(R1, info, rejected)
+    named = floating_ips_by_id(fewer)
+    assert change.info is not None and change.info.state is not None
+    assert change.info.state.floating_ips == {added, named["fip101"]}
+    assert change.cache == RetainFloatingIPs({"fip101"})
 
 
 def unscheduled(agent: OpenAgent, plugin: FakePlugin) -> None:

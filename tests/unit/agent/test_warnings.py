@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 from oslo_config import cfg
 
-from l3agent.agent.router_info import RouterInfo
+from l3agent.agent.router_events import PayloadReceived, RequestFailed, RequestSucceeded, StateRestored
+from l3agent.agent.router_transition import transition
 from l3agent.cli.router_view import router_lines
 from l3agent.cli.status_view import status_lines
 from l3agent.cli.terminal import Screen
+from l3agent.exceptions import ApplyError
 from l3agent.model.desired import desired_state
 from l3agent.model.states import Report
 from l3agent.ops.guru_report import summary
@@ -58,21 +60,21 @@ def test_a_router_without_a_usable_gateway_has_its_floating_ips_in_error(agent: 
 
 def test_statuses_restored_at_start_are_not_reported_again() -> None:
     payload = a_router(id=R1, _floatingips=[GOOD, TWIN])
-    info = RouterInfo(R1)
-    info.restore(payload, desired_state(payload))
-    assert info.set_floating_ip_status("ACTIVE") is None
-    assert info.set_floating_ip_status("ERROR") == {GOOD["id"]: "ERROR"}
+    info = transition(R1, None, StateRestored(payload, desired_state(payload))).info
+    assert transition(R1, info, RequestSucceeded(Report("router", R1), False, {}, 1.0)).statuses is None
+    assert transition(R1, info, RequestFailed(ApplyError("busy"), 1.0)).statuses == {GOOD["id"]: "ERROR"}
 
 
 def test_elements_without_id_are_of_no_consequence_to_the_statuses() -> None:
     payload = a_router(id=R1, _floatingips=[None, 7, {"id": [1], "fixed_ip_address": "10.0.0.9"}, GOOD])
-    info = RouterInfo(R1)
     state = desired_state(payload)
     without = replace(state, namespaces=(replace(state.namespaces[0], floating_ips=frozenset()),))
-    info.set_desired(payload, state, 1)
-    info.record_success(Report("router", R1), {}, 0.0)
-    assert info.set_floating_ip_status("ACTIVE") == {GOOD["id"]: "ACTIVE"}
-    info.set_desired(payload | {"_floatingips": 7}, without, 2)
+    info = transition(R1, None, PayloadReceived(payload, state, 1, 0.0, 1.0)).info
+    change = transition(R1, info, RequestSucceeded(Report("router", R1), False, {}, 1.0))
+    assert change.statuses == {GOOD["id"]: "ACTIVE"}
+    nonsense = payload | {"_floatingips": 7}
+    change = transition(R1, change.info, PayloadReceived(nonsense, without, 2, 0.0, 2.0))
+    assert change.info is not None and change.info.floating_ips == {}
 
 
 @pytest.mark.feature("operation.unserved-features")
