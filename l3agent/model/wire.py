@@ -88,10 +88,11 @@ def entry_count(wire: object) -> int:
     if not isinstance(body, dict):
         return 0
     floating_ips, neighbours = body.get("floating_ips"), body.get("neighbours")
-    pairs = len(floating_ips) // FIP_BYTES if isinstance(floating_ips, bytes) else 0
-    rows = len(neighbours) // NEIGHBOUR_BYTES if isinstance(neighbours, bytes) else 0
-    lists = (body.get("routes"), body.get("rules"))
-    return 3 * pairs + rows + sum(len(one) for one in lists if isinstance(one, list))
+    count = 3 * (len(floating_ips) // FIP_BYTES) if isinstance(floating_ips, bytes) else 0
+    count += len(neighbours) // NEIGHBOUR_BYTES if isinstance(neighbours, bytes) else 0
+    for rows in (body.get("routes"), body.get("rules")):
+        count += len(rows) if isinstance(rows, list) else 0
+    return count
 
 
 def _unpack_body(key: Key, body: Mapping[str, Any]) -> State:

@@ -51,6 +51,8 @@ class Announcements:
             if change.verb == "remove" or not change.entry.up:
                 self._announcer.withdraw(handle.name, change.entry.device)
         moved, fresh = _new_addresses(plan)
+        if not (adopted or moved or fresh):
+            return
         present_keys = set(map(_key, select(present, DeviceAddress)))
         for port in state.all_ports():
             if adopted or port.device in moved:

@@ -40,6 +40,8 @@ from l3agent.model.states import NextHop
 _ALREADY_GONE = frozenset((2, 3, 19, 99))
 #: EEXIST: the entry to add exists.
 _ALREADY_THERE = frozenset((17,))
+#: The kinds for which devices are set.
+_DEVICE_KINDS: frozenset[type[Entry]] = frozenset((Link, *RARE_KINDS, *encode.SETTINGS))
 _REMOVED_MEANWHILE = "another program removed it just after it was created"
 
 
@@ -112,14 +114,18 @@ def _make_links(progress: _Progress) -> Work[None]:
 
     No other work may run until the bridges have their ports: bridges without ports are garbage.
     """
-    yield from ()
-    _make_bridges(progress)
     kernel, handle, sender, plan = progress.kernel, progress.handle, progress.sender, progress.plan
-    outside = encode.host_messages(plan, namespace_fd=handle.fd if handle else None, bridge_index=progress.bridges)
-    early = encode.early_messages(plan, progress.devices)
+    progress.is_over = handle is None
     if handle is not None:
         # Whatever happens from here on, the next plan has to query the indexes.
         progress.first = handle.cache.pop_next_index()
+    if not plan.has_kind(encode.BEFORE_RULES):
+        return
+    yield from ()
+    _make_bridges(progress)
+    outside = encode.host_messages(plan, namespace_fd=handle.fd if handle else None, bridge_index=progress.bridges)
+    early = encode.early_messages(plan, progress.devices)
+    if handle is not None:
         send_or_raise(kernel, handle.route, early.early_removals, sender.namespace, ignore=_ALREADY_GONE)
     # Left-overs of an unpinned namespace, which the kernel may be dismantling at this moment.
     sender.send(kernel.host, outside.early_removals, ignore=_ALREADY_GONE)
@@ -128,9 +134,7 @@ def _make_links(progress: _Progress) -> Work[None]:
     refused += sender.send(kernel.host, [one for one in outside.additions if one[1] not in refused])
     if refused:
         progress.plan, progress.first = _without_links(plan, refused), None
-    if handle is None:
-        progress.is_over = True
-    else:
+    if handle is not None:
         send_or_raise(kernel, handle.route, early.shutdowns, sender.namespace, ignore=_ALREADY_GONE)
 
 
@@ -193,6 +197,8 @@ def _remove_namespace(progress: _Progress) -> Work[None]:
 
 def _set_devices(progress: _Progress) -> Work[None]:
     """Record the indexes of new devices; write the settings of devices before these come up and solicit routers."""
+    if not progress.plan.has_kind(_DEVICE_KINDS):
+        return
     yield from ()
     kernel, handle, sender = progress.kernel, _handle(progress), progress.sender
     if missing := _record_new_devices(progress, handle):

@@ -40,7 +40,7 @@ def delete_address(index: int, interface: Interface) -> bytes:
 
 
 def _address_body(index: int, interface: Interface, flags: int) -> bytes:
-    packed = interface.ip.packed
+    packed = interface.packed
     family = AF_INET if interface.version == 4 else AF_INET6
     scope = SCOPE_LINK if interface.version == 6 and interface.ip.is_link_local else SCOPE_UNIVERSE
     head = _IFADDR.pack(family, interface.network.prefixlen, flags, scope, index)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from l3agent.dataplane.plan.kinds.base import Batch, Batches, Inside, Outside
+from l3agent.dataplane.plan.kinds.base import Batch, Batches, Entry, Inside, Outside
 from l3agent.dataplane.plan.kinds.bridge import Bridge
 from l3agent.dataplane.plan.kinds.link import Link, new_devices
 from l3agent.dataplane.plan.kinds.sysctl import Sysctl
@@ -19,6 +19,9 @@ from l3agent.model.states import NextHop
 _OUTSIDE, _EARLY, _RULES = implementing("encode_outside"), implementing("encode_early"), implementing("encode_rules")
 _SETTINGS, _ADDITIONS = implementing("settings"), implementing("encode_additions")
 _REMOVALS = implementing("encode_removals", REMOVED)
+#: The kinds with messages that precede the rules, and those with settings of devices.
+BEFORE_RULES: frozenset[type[Entry]] = frozenset((Bridge, *_OUTSIDE, *_EARLY))
+SETTINGS: frozenset[type[Entry]] = frozenset(_SETTINGS)
 
 
 def bridge_messages(plan: Plan) -> Batches:

@@ -39,7 +39,7 @@ def removed_mappings(wanted: set[Entry], present: set[Entry]) -> set[PendingFlus
         if not isinstance(interface, IPv4Interface):
             continue
         if one.device.startswith(EXTERNAL_DEVICES):
-            if interface.ip.packed not in known:
+            if interface.packed not in known:
                 edges.add(PendingFlush("address", interface.ip))
         elif one.device.startswith(INTERNAL_DEVICES) and _is_removed_network(one.device, interface, wanted):
             edges.add(PendingFlush("interface", interface.network.network_address, interface.netmask))
@@ -54,7 +54,7 @@ def _translated_addresses(wanted: set[Entry], present: set[Entry]) -> set[bytes 
         if element.set is not tables.GATEWAY_ADDRESSES
         for address in (element.key, element.value)
     }
-    return known.union(one.interface.ip.packed for one in select(wanted, DeviceAddress))
+    return known.union(one.interface.packed for one in select(wanted, DeviceAddress))
 
 
 def _is_removed_network(device: str, interface: IPv4Interface, wanted: set[Entry]) -> bool:
@@ -95,9 +95,7 @@ def drop_needless_journal(edges: set[PendingFlush], wanted: set[Entry], present:
 
 
 def _gateway_addresses(entries: Collection[Entry]) -> set[bytes]:
-    return {
-        one.interface.ip.packed for one in select(entries, DeviceAddress) if one.device.startswith(EXTERNAL_DEVICES)
-    }
+    return {one.interface.packed for one in select(entries, DeviceAddress) if one.device.startswith(EXTERNAL_DEVICES)}
 
 
 def _without_address(missing: set[Entry], wanted: set[Entry], present: set[Entry]) -> set[IPv4Address]:

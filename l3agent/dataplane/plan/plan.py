@@ -59,7 +59,7 @@ class Plan:
 
     def has_kind(self, kinds: Collection[type[Entry]]) -> bool:
         """Return True if the plan has an operation on an entry of some kinds."""
-        return any(kind in kinds for kind in self._by_kind)
+        return not self._by_kind.keys().isdisjoint(kinds)
 
     def without_kinds(self, kinds: Collection[type[Entry]]) -> Sequence[Operation[Entry]]:
         """Return the operations on entries of all other kinds, in order."""

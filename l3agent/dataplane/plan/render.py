@@ -167,7 +167,7 @@ def _translations(state: NamespaceState, gateway: Port, counting: bool) -> Itera
             yield Element(tables.GUARDED, device)
             for interface in gateway.addresses:
                 if isinstance(interface, IPv4Interface):
-                    yield Element(tables.GATEWAY_ADDRESSES, interface.ip.packed)
+                    yield Element(tables.GATEWAY_ADDRESSES, interface.packed)
         for port in state.ports:
             yield Element(tables.HAIRPIN_SNAT, device_key(port.device), address)
     yield from _floating_ips(state.floating_ips, gateway.device, counting)

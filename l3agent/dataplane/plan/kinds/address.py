@@ -62,7 +62,7 @@ class DeviceAddress(Entry):
 
     def identity(self) -> Hashable:
         """Return the identity of the object among entries of its kind."""
-        return self.device, self.interface.ip
+        return self.device, self.interface.packed
 
     def sort_key(self) -> tuple[Any, ...]:
         """Return the sort key among entries of the same phase."""
