@@ -136,6 +136,10 @@ class FloatingIP:
     floating: IPv4Address
     fixed: IPv4Address
 
+    def __hash__(self) -> int:
+        # The hash of an address formats it as text first.
+        return hash((int(self.floating), int(self.fixed)))
+
 
 @dataclass(frozen=True, slots=True)
 class NamespaceState:

@@ -18,32 +18,32 @@ _KINDS: dict[Verb, str] = {"add": "add", "change": "change", "remove": "delete"}
 
 
 class _Batch:
-    """Counts the batch sent in a block; a class, as each request enters several and generators take twice the time."""
+    """Counts the batches sent in blocks; a class, as each request enters several and generators take twice the time."""
 
-    def __init__(self, counts: dict[str, int]) -> None:
-        self._counts = counts
+    def __init__(self) -> None:
+        self.counts = {"ok": 0, "refused": 0}
 
     def __enter__(self) -> None:
         pass
 
     def __exit__(self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None) -> None:
         if kind is None:
-            self._counts["ok"] += 1
+            self.counts["ok"] += 1
         elif issubclass(kind, ApplyError):
-            self._counts["refused"] += 1
+            self.counts["refused"] += 1
 
 
 class Counters:
     """Batches by the corresponding tool of an operator, and operations by kind."""
 
     def __init__(self) -> None:
-        self._batches = {tool: {"ok": 0, "refused": 0} for tool in ("ip", "nft", "sysctl", "conntrack")}
+        self._batches = {tool: _Batch() for tool in ("ip", "nft", "sysctl", "conntrack")}
         self._operations: dict[Verb, int] = dict.fromkeys(_KINDS, 0)
         self.repair_operations = 0
 
     def batch(self, tool: str) -> _Batch:
         """Count the batch sent in a block; it counts as refused if the block raises ApplyError."""
-        return _Batch(self._batches[tool])
+        return self._batches[tool]
 
     def count_plan(self, plan: Plan) -> None:
         """Count the operations of a plan."""
@@ -53,7 +53,7 @@ class Counters:
     def values(self) -> dict[str, object]:
         """Return all counters, ready for a message."""
         return {
-            "batches": self._batches,
+            "batches": {tool: batch.counts for tool, batch in self._batches.items()},
             "operations": {name: self._operations[verb] for verb, name in _KINDS.items()},
             "repair_operations": self.repair_operations,
         }

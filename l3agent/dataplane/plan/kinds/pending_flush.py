@@ -56,7 +56,7 @@ class PendingFlush(Entry):
 
     def identity(self) -> Hashable:
         """Return the identity of the object among entries of its kind."""
-        return self.cause, self.original, self.translated
+        return self.cause, int(self.original), int(self.translated)
 
     def sort_key(self) -> tuple[Any, ...]:
         """Return the sort key among entries of the same phase: before elements."""
