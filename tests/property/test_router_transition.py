@@ -105,10 +105,15 @@ class RouterMachine(RuleBasedStateMachine):
             self.request = change if change.request is not None else None
         return change
 
-    def payload(self, fips: dict[str, int], revision: int | None) -> dict[str, Any]:
+    def payload(self, fips: dict[str, int], revision: int | None, *, has_crossed: bool = False) -> dict[str, Any]:
+        """Return what the server sends.
+
+        :param has_crossed: the answer was sent before our report of ERROR arrived.
+        """
+        statuses = {one: ACTIVE if has_crossed and status == ERROR else status for one, status in self.server.items()}
         floating_ips = [
             a_floating_ip(f"203.0.113.{100 + FIPS.index(fip)}", f"10.0.0.{fixed}")
-            | {"id": fip, "status": self.server[fip]}
+            | {"id": fip, "status": statuses[fip]}
             for fip, fixed in fips.items()
         ]
         return a_router(id=R1, _floatingips=floating_ips) | ({} if revision is None else {"revision_number": revision})
@@ -122,11 +127,26 @@ class RouterMachine(RuleBasedStateMachine):
             change = self.happen(StateRestored(payload, with_namespaces(desired_state(payload), names)))
             assert change == Transition(change.info) and change.info is not None
 
-    @rule(fips=pairs, names=kinds, revision=revisions, error=st.none() | errors, alive_since=alive)
+    @rule(
+        fips=pairs,
+        names=kinds,
+        revision=revisions,
+        error=st.none() | errors,
+        alive_since=alive,
+        has_crossed=st.booleans(),
+    )
     def receive(
-        self, fips: dict[str, int], names: set[str], revision: int | None, error: RouterError | None, alive_since: float
+        self,
+        fips: dict[str, int],
+        names: set[str],
+        revision: int | None,
+        error: RouterError | None,
+        alive_since: float,
+        has_crossed: bool,
     ) -> None:
-        payload, former, associated = self.payload(fips, revision), self.info, self.associated
+        former, associated = self.info, self.associated
+        is_known = former is not None and former.state is not None
+        payload = self.payload(fips, revision, has_crossed=has_crossed and is_known)
         outcome = error or with_namespaces(desired_state(payload), names)
         self.associated, self.now = set(fips), self.now + 1
         change = self.happen(PayloadReceived(payload, outcome, int(self.now), alive_since, self.now))
@@ -146,6 +166,7 @@ class RouterMachine(RuleBasedStateMachine):
     def check_older(self, former: RouterInfo | None, change: Transition, revision: int | None) -> None:
         assert former is not None and change.info is not None and revision is not None and revision < former.revision
         assert replace(change.info, older_revision=former.older_revision) == former
+        assert change.info.older_revision == revision != former.older_revision, "a second answer is accepted"
         assert change == Transition(change.info, log=change.log, must_fetch=True, result="skipped")
 
     def check_rejected(self, former: RouterInfo | None, change: Transition) -> None:
@@ -200,14 +221,14 @@ class RouterMachine(RuleBasedStateMachine):
     def succeed(self) -> None:
         request = self.perform(None)
         self.request = None
-        self.happen(RequestSucceeded(Report("router", R1), request.is_removal, {}, self.now))
+        change = self.happen(RequestSucceeded(Report("router", R1), request.is_removal, {}, self.now))
         if request.is_removal:
             assert self.info is None and not self.kernel and self.cached is None
             self.is_leaving = self.is_valid = False
             return
         assert self.info is not None and self.info.state is not None
         assert self.kernel == {one.key: one for one in self.info.state.namespaces}, "the kernel has more, or less"
-        assert not self.info.former_keys
+        assert not self.info.former_keys and (self.info.rejection is None or change.statuses is None)
         assert (self.info.status, self.info.error) == (
             ("active", None) if self.info.rejection is None else ("error", self.info.rejection)
         )
