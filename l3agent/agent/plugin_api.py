@@ -23,7 +23,7 @@ TOPIC = "q-l3-plugin"
 
 
 class RpcClient(Protocol):
-    """The required methods of :class:`l3agent.rpc.transport.Client`."""
+    """The required methods of :class:`l3agent.rpc.client.Client`."""
 
     def call(self, context: Any, method: str, /, *, version: str | None = None, **arguments: Any) -> Any:
         """Call a method of the server and return its answer."""

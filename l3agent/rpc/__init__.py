@@ -22,12 +22,13 @@ use a separate virtual host, send with ``cast(..., at_least_once=True)``, and re
 from __future__ import annotations
 
 from l3agent.rpc import backend as backend  # first, since later imports fix the backend
+from l3agent.rpc.client import Client, RemoteError, Target
 from l3agent.rpc.compat import is_unknown_method
 from l3agent.rpc.connection import Connection
 from l3agent.rpc.context import Context, ContextSerializer, admin_context
 from l3agent.rpc.failure_log import FailureLog
 from l3agent.rpc.state_report import StateReporter
-from l3agent.rpc.transport import Client, RemoteError, Target, get_transport
+from l3agent.rpc.transport import get_transport
 
 __all__ = [
     "Client",

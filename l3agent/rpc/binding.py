@@ -17,7 +17,7 @@ from oslo_log import log as logging
 from oslo_messaging import RemoteError, Target
 
 from l3agent.exceptions import ServerUnavailable
-from l3agent.rpc.transport import run_with_deadline
+from l3agent.rpc.sending import run_with_deadline
 
 LOG = logging.getLogger(__name__)
 

@@ -27,7 +27,7 @@ from l3agent.rpc.deadline import Deadline, time_limit
 from l3agent.rpc.dispatcher import Dispatcher
 from l3agent.rpc.message_pool import MessagePool
 from l3agent.rpc.observers import on_result, remove_on_result
-from l3agent.rpc.transport import BROKER_ERRORS
+from l3agent.rpc.sending import BROKER_ERRORS
 
 LOG = logging.getLogger(__name__)
 

@@ -15,10 +15,10 @@ import oslo_messaging
 from oslo_log import log as logging
 
 from l3agent.exceptions import ServerUnavailable
+from l3agent.rpc.client import Client, RemoteError
 from l3agent.rpc.compat import is_unknown_method
 from l3agent.rpc.context import admin_context
 from l3agent.rpc.failure_log import FailureLog
-from l3agent.rpc.transport import Client, RemoteError
 
 LOG = logging.getLogger(__name__)
 

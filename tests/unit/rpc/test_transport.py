@@ -143,7 +143,7 @@ def test_each_method_has_a_time_of_its_own(scripted: Any) -> None:
 def test_the_time_goes_back_to_what_answers_need(scripted: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     client, transport = scripted
     clock: Any = SimpleNamespace(now=0.0, monotonic=lambda: clock.now)
-    monkeypatch.setattr("l3agent.rpc.transport.time", clock)
+    monkeypatch.setattr("l3agent.rpc.client.time", clock)
     transport.script = [timed_out(), timed_out(), lambda: setattr(clock, "now", 0.12), lambda: 1, lambda: 1]
     for _ in range(2):
         with pytest.raises(ServerUnavailable):
