@@ -41,27 +41,7 @@ def load_config(
     register_opts(conf)
     logging.register_options(conf)
     conf.register_cli_opts(cli_opts)
-    captured = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(captured):
-            conf(
-                list(argv),
-                project="l3agent",
-                prog=prog,
-                version=__version__,
-                default_config_files=default_config_files() if default_files is None else list(default_files),
-                default_config_dirs=[],
-            )
-    except cfg.ConfigFileParseError as exc:
-        # The error omits the line's content: the command line of l3-dataplane may name a file that only root can read.
-        raise ConfigError(f"{exc.config_file}: {_location_only(exc)}") from exc
-    except cfg.Error as exc:
-        raise ConfigError(" ".join(str(exc).split())) from exc
-    except SystemExit as exc:
-        if not exc.code:  # --help, --version
-            raise
-        # argparse has printed its usage and, as the last line, the error.
-        raise UsageError(captured.getvalue().strip().rpartition("error: ")[2]) from exc
+    _parse(conf, argv, prog=prog, default_files=default_config_files() if default_files is None else default_files)
     reject_renamed(conf)
     for group, opts in list_opts():
         for opt in opts:
@@ -81,6 +61,30 @@ def load_config(
     if conf.host is None:
         conf.set_default("host", socket.gethostname())
     return conf
+
+
+def _parse(conf: Any, argv: Sequence[str], *, prog: str, default_files: Sequence[str]) -> None:
+    captured = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(captured):
+            conf(
+                list(argv),
+                project="l3agent",
+                prog=prog,
+                version=__version__,
+                default_config_files=list(default_files),
+                default_config_dirs=[],
+            )
+    except cfg.ConfigFileParseError as exc:
+        # The error omits the line's content: the command line of l3-dataplane may name a file that only root can read.
+        raise ConfigError(f"{exc.config_file}: {_location_only(exc)}") from exc
+    except cfg.Error as exc:
+        raise ConfigError(" ".join(str(exc).split())) from exc
+    except SystemExit as exc:
+        if not exc.code:  # --help, --version
+            raise
+        # argparse has printed its usage and, as the last line, the error.
+        raise UsageError(captured.getvalue().strip().rpartition("error: ")[2]) from exc
 
 
 def _location_only(exc: cfg.ConfigFileParseError) -> str:

@@ -10,7 +10,7 @@ from oslo_config import cfg
 from l3agent.service.hub_monitor import HUB_LIMIT_S
 from l3agent.service.inprocess import START_TIMEOUT_S, ServiceLauncher
 from l3agent.service.log_mutex import complete_log_mutex
-from l3agent.service.services import ServiceLike
+from l3agent.service.service_calls import ServiceLike
 from l3agent.service.workers import ProcessLauncher
 
 __all__ = ["ProcessLauncher", "ServiceLauncher", "launch"]

@@ -9,7 +9,8 @@ from contextlib import suppress
 from oslo_config import cfg
 from oslo_service import service as oslo_service
 
-from l3agent.service.services import ServiceLike, Services
+from l3agent.service.service_calls import ServiceLike
+from l3agent.service.services import Services
 
 
 class Launcher(oslo_service.Launcher):  # type: ignore[misc]

@@ -24,7 +24,7 @@ from l3agent.service import guru_meditation, reload, systemd
 from l3agent.service.hub_monitor import HUB_LIMIT_S
 from l3agent.service.inprocess import START_TIMEOUT_S, log_options
 from l3agent.service.plain_launcher import check_service
-from l3agent.service.services import EX_CONFIG, EX_NOPERM, ServiceLike, reset_service, stop_service
+from l3agent.service.service_calls import EX_CONFIG, EX_NOPERM, ServiceLike, reset_service, stop_service
 from l3agent.service.signals import FINAL_SIGNALS, Signals, restore_default_handlers
 from l3agent.service.worker import Heartbeat, Worker, become_worker, freeze_heap, watch_parent
 from l3agent.service.workers_status import WorkersStatus

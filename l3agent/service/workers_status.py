@@ -10,7 +10,7 @@ from typing import Any
 import eventlet
 
 from l3agent.service import systemd
-from l3agent.service.services import name_of
+from l3agent.service.service_calls import name_of
 from l3agent.service.worker import Heartbeat
 
 READY_POLL_S = 0.05

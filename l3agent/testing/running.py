@@ -10,7 +10,8 @@ from typing import TypeVar
 
 import eventlet
 
-from l3agent.service.services import ServiceLike, Services
+from l3agent.service.service_calls import ServiceLike
+from l3agent.service.services import Services
 
 _POLL_INTERVAL_S = 0.005
 

@@ -158,7 +158,8 @@ class RouterMachine(RuleBasedStateMachine):
             self.is_valid, self.is_leaving = True, False
             self.untracked -= self.associated
         elif change.is_removal:
-            assert isinstance(outcome, RouterNotWanted) or (former is not None and former.state is not None)
+            assert isinstance(outcome, RouterNotWanted) or is_known
+            assert (change.info is None) == (former is None)
             self.is_leaving = True
         else:
             self.check_rejected(former, change)
@@ -247,7 +248,7 @@ class RouterMachine(RuleBasedStateMachine):
         error = ApplyError("busy") if is_refused else DataplaneUnavailable("absent")
         change = self.happen(RequestFailed(error, self.now))
         assert change.request is None and change.cache is None and change.released is None
-        if former is None or self.is_leaving:
+        if former is None or self.is_leaving or not is_refused:
             assert change.statuses is None
         if former is not None:
             assert change.info is not None and change.info.status == "error"

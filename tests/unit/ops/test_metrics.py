@@ -156,7 +156,7 @@ def test_a_reload_that_failed_shows(site: Site) -> None:
 
 
 def test_without_the_data_plane_its_last_counters_are_exported(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("l3agent.ops.metrics._STATS_CACHE_S", 0.0)
+    monkeypatch.setattr("l3agent.ops.state_metrics._STATS_CACHE_S", 0.0)
     site.update(a_router(id=R1))
     assert value(site, "l3agent_kernel_operations_total", kind="add") == 1
     site.dataplane.fail_next(DataplaneUnavailable("gone"), operation="stats")

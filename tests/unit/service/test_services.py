@@ -203,7 +203,7 @@ def test_a_service_that_is_not_healthy_is_named(
             raise answer
         return bool(answer() if callable(answer) else answer)
 
-    monkeypatch.setattr("l3agent.service.services.ANSWER_LIMIT_S", 0.05)
+    monkeypatch.setattr("l3agent.service.service_calls.ANSWER_LIMIT_S", 0.05)
     services.add(Recorded(log, "without an opinion"))
     service: Any = Recorded(log, "sick")
     service.healthy = healthy
