@@ -12,6 +12,7 @@ import pytest
 from tests.support.cloud import HOST, Cloud, options
 from tests.support.crashes import Mortal
 from tests.support.kernel import RouterFacts, golden
+from tests.support.metadata import Metadata, chain
 from tests.support.neutron_server import TOPICS, NeutronServer
 from tests.support.node import unchanged_node
 from tests.support.payloads import legacy_payload
@@ -136,6 +137,21 @@ def cloud(
         yield Cloud(server, agent, dataplane)
     finally:
         server.stop()
+
+
+@pytest.fixture
+def metadata(sandbox: Sandbox, folder: Path) -> Iterator[Metadata]:
+    """Nothing is running yet."""
+    with chain(sandbox, folder) as metadata:
+        yield metadata
+
+
+@pytest.fixture
+def served(metadata: Metadata) -> Metadata:
+    """Two routers, and all parts running."""
+    metadata.build(range(2))
+    metadata.start(0, 1)
+    return metadata
 
 
 @pytest.fixture

@@ -113,6 +113,7 @@ def venv(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_wheel_works_in_a_bare_environment(venv: Path, tmp_path: Path) -> None:
     assert __version__ in run(venv / "bin" / "l3-agent", "--version", folder=tmp_path)
     assert __version__ in run(venv / "bin" / "l3-dataplane", "--version", folder=tmp_path)
+    assert __version__ in run(venv / "bin" / "l3-metadata", "--version", folder=tmp_path)
     assert "status" in run(venv / "bin" / "l3-agentctl", "--help", folder=tmp_path)
     for sample in SAMPLES:
         assert (venv / "share" / "l3agent" / sample).stat().st_size > 0, sample
