@@ -23,6 +23,11 @@ EX_TEMPFAIL = 75
 
 def add_commands(commands: Commands) -> None:
     """Add the commands."""
+    for add in (_add_demo, _add_serve, _add_cleanup, _add_release):
+        add(commands)
+
+
+def _add_demo(commands: Commands) -> None:
     command = commands.add(
         "demo",
         _demo,
@@ -32,6 +37,8 @@ def add_commands(commands: Commands) -> None:
     )
     command.add_argument("--keep", action="store_true", help="run until Ctrl-C and print commands for inspection")
 
+
+def _add_serve(commands: Commands) -> None:
     command = commands.add(
         "serve",
         None,
@@ -51,6 +58,8 @@ detected periodically, and immediately on SIGHUP. Logging options (--debug, --lo
     command.add_argument("--fail-calls", metavar="SHARE", help="for tests of agents: fail this share of calls")
     add_config_options(command)
 
+
+def _add_cleanup(commands: Commands) -> None:
     command = commands.add(
         "cleanup",
         _cleanup,
@@ -62,6 +71,8 @@ detected periodically, and immediately on SIGHUP. Logging options (--debug, --lo
     command.add_argument("--netns-path", help="directory of the namespaces (default: from the configuration)")
     add_config_options(command)
 
+
+def _add_release(commands: Commands) -> None:
     command = commands.add(
         "release",
         _release,

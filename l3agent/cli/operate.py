@@ -32,6 +32,11 @@ _POLL_S = 0.2
 
 def add_commands(commands: Commands) -> None:
     """Add the commands."""
+    for add in (_add_resync, _add_replay, _add_pause, _add_resume, _add_drain):
+        add(commands)
+
+
+def _add_resync(commands: Commands) -> None:
     command = commands.add(
         "resync",
         _resync,
@@ -43,6 +48,8 @@ def add_commands(commands: Commands) -> None:
     add_router_argument(command, all_without=True)
     add_agent_options(command)
 
+
+def _add_replay(commands: Commands) -> None:
     command = commands.add(
         "replay",
         _replay,
@@ -61,6 +68,8 @@ Exit status 1: the update failed or was refused; 75: it did not finish within --
     add_json_option(command)
     add_agent_options(command)
 
+
+def _add_pause(commands: Commands) -> None:
     command = commands.add(
         "pause",
         _pause,
@@ -73,6 +82,8 @@ agent, until `l3-agentctl resume`.""",
     add_router_argument(command)
     add_agent_options(command)
 
+
+def _add_resume(commands: Commands) -> None:
     command = commands.add(
         "resume",
         _resume,
@@ -82,6 +93,8 @@ agent, until `l3-agentctl resume`.""",
     add_router_argument(command)
     add_agent_options(command)
 
+
+def _add_drain(commands: Commands) -> None:
     command = commands.add(
         "drain",
         _drain,

@@ -46,6 +46,11 @@ _CLEAR = "\x1b[H\x1b[2J"
 
 def add_commands(commands: Commands) -> None:
     """Add the commands."""
+    for add in (_add_status, _add_show, _add_plan, _add_trace, _add_traffic, _add_graph):
+        add(commands)
+
+
+def _add_status(commands: Commands) -> None:
     command = commands.add(
         "status",
         _status,
@@ -70,6 +75,8 @@ def add_commands(commands: Commands) -> None:
     )
     add_agent_options(command)
 
+
+def _add_show(commands: Commands) -> None:
     command = commands.add(
         "show",
         _show,
@@ -83,6 +90,8 @@ def add_commands(commands: Commands) -> None:
     add_json_option(command)
     add_agent_options(command)
 
+
+def _add_plan(commands: Commands) -> None:
     command = commands.add(
         "plan",
         _plan,
@@ -99,6 +108,8 @@ def add_commands(commands: Commands) -> None:
     add_json_option(command)
     add_agent_options(command)
 
+
+def _add_trace(commands: Commands) -> None:
     command = commands.add(
         "trace",
         _trace,
@@ -123,6 +134,8 @@ Exit status 1: the packet is dropped.""",
     add_json_option(command, "print the steps as JSON")
     add_agent_options(command)
 
+
+def _add_traffic(commands: Commands) -> None:
     command = commands.add(
         "traffic",
         _traffic,
@@ -139,6 +152,8 @@ count_traffic is on, from their association on; a release that changes the rules
     add_json_option(command)
     add_agent_options(command)
 
+
+def _add_graph(commands: Commands) -> None:
     command = commands.add(
         "graph",
         _graph,
