@@ -22,7 +22,7 @@ from functools import partial
 from l3agent.metadata.connection import ClientConnection, reset
 from l3agent.metadata.event_loop import READ, EventLoop
 from l3agent.metadata.flow import PipePool
-from l3agent.metadata.log import log
+from l3agent.metadata.log import log, log_limited
 from l3agent.metadata.proxy_protocol import encode_header
 from l3agent.metadata.redirect import Endpoint, redirected_from, source_of
 from l3agent.metadata.router import RESULTS, ServedRouter
@@ -145,7 +145,7 @@ class Acceptor:
             except ConnectionError:
                 continue  # reset before it was accepted
             except OSError as exc:
-                log(f"router {router.id}: cannot accept connections: {exc}; the next attempt follows in a second")
+                log_limited("accept", f"router {router.id}: cannot accept connections: {exc}; retrying")
                 self._pause(router)
                 return
             client.setblocking(False)

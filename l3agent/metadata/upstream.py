@@ -7,7 +7,7 @@ import os
 import socket
 from struct import Struct
 
-from l3agent.metadata.log import log
+from l3agent.metadata.log import log, log_limited
 
 #: struct ucred (unix(7)): process, user and group.
 _UCRED = Struct("iII")
@@ -26,6 +26,7 @@ class Upstream:
 
     def __init__(self) -> None:
         self.error: str | None = None
+        self._is_error_logged = False
         self._users = (0, os.geteuid())
 
     def connect(self, path: str, header: bytes, data: bytes) -> socket.socket | None:
@@ -50,6 +51,13 @@ class Upstream:
         return sock
 
     def _set_error(self, path: str, error: str | None) -> None:
-        if error != self.error:
-            log(f"haproxy: {error}; requests are answered with 503" if error else f"haproxy: {path}: available again")
-            self.error = error
+        """Record the state; log its changes, but not each of a socket that is full now and then."""
+        if error == self.error:
+            return
+        self.error = error
+        if error is not None:
+            text = f"haproxy: {error}; requests are answered with 503"
+            self._is_error_logged = log_limited("haproxy", text) or self._is_error_logged
+        elif self._is_error_logged:
+            self._is_error_logged = False
+            log(f"haproxy: {path}: available again")
