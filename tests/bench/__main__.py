@@ -16,6 +16,7 @@ from tests.bench import (
     drivers,
     first_packet,
     floating_ips,
+    metadata,
     repair,
     resident,
     restart,
@@ -35,6 +36,7 @@ BENCHES: dict[str, ModuleType] = {
     "first-packet": first_packet,
     "resident": resident,
     "churn": churn,
+    "metadata": metadata,
     "against": against,
     "drivers": drivers,
 }
