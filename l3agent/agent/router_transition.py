@@ -46,6 +46,7 @@ Review: does a failure between two events lose a key or a status? Can an older p
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -68,7 +69,7 @@ from l3agent.agent.router_events import (
 from l3agent.agent.router_info import ACTIVE, DOWN, ERROR, RouterInfo
 from l3agent.exceptions import ApplyError, InvalidRouter, RouterNotCompatible, RouterNotWanted
 from l3agent.model.desired import floating_ips_by_id
-from l3agent.model.router_keys import keyed_states
+from l3agent.model.router_keys import KeyedState, keyed_states
 from l3agent.model.states import FloatingIP, RouterState
 
 
@@ -95,7 +96,7 @@ def transition(router_id: str, info: RouterInfo | None, event: Event) -> Transit
         case RequestFailed():
             return _fail(info, event)
         case ReapplyRequested():
-            return _request(info, drift_repair=info.updates > 0)
+            return Transition(info, request=_request(info), drift_repair=info.updates > 0)
 
 
 def _receive(router_id: str, known: RouterInfo | None, event: PayloadReceived) -> Transition:
@@ -104,7 +105,8 @@ def _receive(router_id: str, known: RouterInfo | None, event: PayloadReceived) -
     if revision is not None and revision < info.revision and revision != info.older_revision:
         older = (logging.INFO, "router %s: an answer older than revision %d; fetching again", router_id, info.revision)
         return Transition(replace(info, older_revision=revision), log=older, must_fetch=True, result="skipped")
-    info = replace(info, older_revision=None)
+    if info.older_revision is not None:
+        info = replace(info, older_revision=None)
     match event.outcome:
         case RouterState():
             return _accept(info, event, event.outcome)
@@ -122,15 +124,19 @@ def _receive(router_id: str, known: RouterInfo | None, event: PayloadReceived) -
 def _accept(info: RouterInfo, event: PayloadReceived, state: RouterState) -> Transition:
     former_warnings = frozenset(() if info.state is None else info.state.warnings)
     drift_repair = info.status == "active" and info.state == state
-    info = replace(_set_desired(info, event.payload, state), sequence=event.sequence, received_at=event.at)
-    return replace(
-        _request(info, drift_repair=drift_repair),
+    info = _set_desired(info, event.payload, state, sequence=event.sequence, received_at=event.at)
+    return Transition(
+        info,
+        request=_request(info),
+        drift_repair=drift_repair,
         warnings=tuple(warning for warning in state.warnings if warning not in former_warnings),
         cache=StorePayload(event.payload),
     )
 
 
-def _set_desired(info: RouterInfo, payload: Mapping[str, Any], state: RouterState) -> RouterInfo:
+def _set_desired(
+    info: RouterInfo, payload: Mapping[str, Any], state: RouterState, *, sequence: int, received_at: float
+) -> RouterInfo:
     floating_ips, has_lost = _payload_statuses(payload), info.has_lost_floating_ips
     if info.state is not None:
         has_lost |= not info.floating_ips.keys() <= floating_ips.keys()
@@ -146,15 +152,17 @@ def _set_desired(info: RouterInfo, payload: Mapping[str, Any], state: RouterStat
         state=state,
         # They stay until a request has succeeded, however many states follow one another.
         former_keys=() if info.state is None else info.keys,
+        sequence=sequence,
         floating_ips=floating_ips,
         has_lost_floating_ips=has_lost,
+        received_at=received_at,
         revision=_revision(payload) or 0,
         rejection=None,
     )
 
 
 def _restore(unknown: RouterInfo, event: StateRestored) -> RouterInfo:
-    info = _set_desired(unknown, event.payload, event.state)
+    info = _set_desired(unknown, event.payload, event.state, sequence=0, received_at=-math.inf)
     return replace(info, floating_ips=_statuses(info, ACTIVE))
 
 
@@ -173,9 +181,10 @@ def _reject(info: RouterInfo, event: PayloadReceived, error: str) -> Transition:
             if info.state is not None and info.state != former.state:
                 served = info.state.floating_ips
                 cache = RetainFloatingIPs({fip_id for fip_id, pair in named.items() if pair in served})
-    info, statuses = _set_statuses(info, ERROR)
-    change = Transition(info) if info.state is None else _request(info)
-    return replace(change, log=log, cache=cache, statuses=statuses, result="rejected", error=error)
+    floating_ips, statuses = _new_statuses(info, ERROR)
+    info = replace(info, floating_ips=floating_ips)
+    request = None if info.state is None else _request(info)
+    return Transition(info, log=log, cache=cache, statuses=statuses, request=request, result="rejected", error=error)
 
 
 def _retain_floating_ips(info: RouterInfo, named: Mapping[str, FloatingIP]) -> RouterInfo:
@@ -205,50 +214,53 @@ def _remove(router_id: str, info: RouterInfo | None, alive_since: float) -> Tran
 
 
 def _succeed(info: RouterInfo, event: RequestSucceeded) -> Transition:
+    floating_ips, has_lost, statuses = info.floating_ips, info.has_lost_floating_ips, None
+    # A rejected payload remains the error, although the kernel has the former state.
+    if info.rejection is None:
+        has_lost = False
+        floating_ips, statuses = _new_statuses(info, ACTIVE)
     info = replace(
         info,
-        # A rejected payload remains the error, although the kernel has the former state.
         status="active" if info.rejection is None else "error",
         error=info.rejection,
         former_keys=(),
+        floating_ips=floating_ips,
+        has_lost_floating_ips=has_lost,
         updates=info.updates + 1,
         operations=event.report.operations,
         count=event.report.count,
         timings=event.timings,
         updated_at=event.at,
     )
-    if info.rejection is not None:
-        return Transition(info)
-    info, statuses = _set_statuses(info, ACTIVE)
     return Transition(info, statuses=statuses)
 
 
 def _fail(info: RouterInfo, event: RequestFailed) -> Transition:
-    info, statuses = replace(info, status="error", error=str(event.error), updated_at=event.at), None
+    floating_ips, statuses = info.floating_ips, None
     if isinstance(event.error, ApplyError):
-        info, statuses = _set_statuses(info, ERROR)
+        floating_ips, statuses = _new_statuses(info, ERROR)
+    info = replace(info, status="error", error=str(event.error), updated_at=event.at, floating_ips=floating_ips)
     return Transition(info, statuses=statuses)
 
 
-def _request(info: RouterInfo, *, drift_repair: bool = False) -> Transition:
-    request = tuple(keyed_states(info.id, info.state, info.former_keys))
-    return Transition(info, request=request, drift_repair=drift_repair)
+def _request(info: RouterInfo) -> tuple[KeyedState, ...]:
+    return tuple(keyed_states(info.id, info.state, info.former_keys))
 
 
 # Statuses of floating IPs
 
 
-def _set_statuses(info: RouterInfo, status: str) -> tuple[RouterInfo, dict[str, str] | None]:
-    """Set the status of all floating IPs; return the statuses to report, None if none.
+def _new_statuses(info: RouterInfo, status: str) -> tuple[Mapping[str, str], Mapping[str, str] | None]:
+    """Return the statuses of all floating IPs after a change, and those to report, None if none.
 
     If floating IPs have left the router, a report of ACTIVE contains all others, possibly none. The server then sets
     the floating IPs DOWN that are on no router; the agent cannot see whether they are on another one.
     """
     statuses = _statuses(info, status)
     if status == ACTIVE and info.has_lost_floating_ips:
-        return replace(info, floating_ips=statuses, has_lost_floating_ips=False), dict(statuses)
+        return statuses, statuses
     changes = {fip: new for fip, new in statuses.items() if info.floating_ips[fip] != new}
-    return replace(info, floating_ips=statuses), changes or None
+    return statuses, changes or None
 
 
 def _statuses(info: RouterInfo, status: str) -> dict[str, str]:

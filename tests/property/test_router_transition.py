@@ -34,7 +34,7 @@ from l3agent.exceptions import (
     RouterNotCompatible,
     RouterNotWanted,
 )
-from l3agent.model.desired import desired_state
+from l3agent.model.desired import desired_state, floating_ips_by_id
 from l3agent.model.states import Key, NamespaceState, Report, RouterState
 from tests.support.payloads import a_floating_ip, a_router
 
@@ -92,7 +92,7 @@ class RouterMachine(RuleBasedStateMachine):
             # Neutron sets those DOWN that were on the router and are on none now.
             self.server |= dict.fromkeys(self.server.keys() - self.associated, DOWN)
         if change.released:
-            assert former is not None and change.released <= former.floating_ips.keys()
+            assert former is not None and DOWN not in {former.floating_ips[fip] for fip in change.released}
             assert not self.is_leaving, "reported twice"
             self.server |= dict.fromkeys(change.released, DOWN)
         match change.cache:
@@ -167,7 +167,8 @@ class RouterMachine(RuleBasedStateMachine):
             assert (change.info is None) == (former is None)
             self.is_leaving = True
         else:
-            self.check_rejected(former, change)
+            assert not isinstance(outcome, RouterNotWanted)
+            self.check_rejected(former, change, payload)
 
     def check_older(self, former: RouterInfo | None, change: Transition, revision: int | None) -> None:
         assert former is not None and change.info is not None and revision is not None and revision < former.revision
@@ -175,14 +176,16 @@ class RouterMachine(RuleBasedStateMachine):
         assert change.info.older_revision == revision != former.older_revision, "a second answer is accepted"
         assert change == Transition(change.info, log=change.log, must_fetch=True, result="skipped")
 
-    def check_rejected(self, former: RouterInfo | None, change: Transition) -> None:
+    def check_rejected(self, former: RouterInfo | None, change: Transition, payload: dict[str, Any]) -> None:
         """A rejected payload adds nothing to the desired state, and never reports ACTIVE."""
         assert change.info is not None and change.error and ACTIVE not in (change.statuses or {}).values()
         self.is_valid = False
         if former is None or former.state is None:
             assert change.info.state is None and change.request is None
             return
-        assert change.info.state is not None and change.info.state.floating_ips <= former.state.floating_ips
+        named = frozenset(floating_ips_by_id(payload).values())
+        assert change.info.state is not None
+        assert change.info.state.floating_ips == former.state.floating_ips & named
         bare = [
             replace(state, namespaces=tuple(replace(one, floating_ips=frozenset()) for one in state.namespaces))
             for state in (former.state, change.info.state)
