@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -16,7 +17,7 @@ from tests.support.metadata import (
     Metadata,
     router_id,
 )
-from tests.support.metadata_agent import is_closed, read_answer, request
+from tests.support.metadata_agent import headers_named, is_closed, read_answer, request
 from tests.support.waiting import poll
 
 pytestmark = [
@@ -133,3 +134,59 @@ def test_an_acceptor_is_replaced_without_a_failed_request(served: Metadata) -> N
     busy.close()
     assert former.wait(30) == 0
     control.close()
+
+
+def test_no_request_is_answered_for_another_router_while_parts_are_killed(metadata: Metadata) -> None:
+    """Routers come and go, and each part is killed in turn, while clients send requests without a pause."""
+    routers = range(4)
+    metadata.build(routers)
+    metadata.start(*routers)
+    is_over = False
+    identities: Counter[bool] = Counter()
+    failed: Counter[int] = Counter()
+
+    def send_requests(number: int) -> None:
+        while not is_over:
+            try:
+                status, seen = metadata.get(number, f"X-Neutron-Router-ID: {router_id(number ^ 1)}")
+            except OSError:
+                failed[number] += 1
+                continue
+            if status == 200:
+                identities[headers_named(seen, "X-Neutron-Router-ID") == [router_id(number)]] += 1
+            else:
+                assert status in (502, 503)
+
+    def wait_for_answers() -> None:
+        reached = identities[True] + 25
+        poll(lambda: identities[True] > reached, timeout=30)
+
+    with ThreadPoolExecutor(8) as pool:
+        clients = [pool.submit(send_requests, number) for number in (*routers, *routers)]
+        try:
+            for _ in range(2):
+                wait_for_answers()
+                assert metadata.haproxy is not None and metadata.acceptor is not None
+                metadata.haproxy.kill()
+                metadata.start_haproxy()
+                wait_for_answers()
+                metadata.acceptor.kill()
+                metadata.start_acceptor()
+                for number in routers:
+                    metadata.add(number)
+                wait_for_answers()
+                metadata.agent.stop()
+                metadata.agent.start()
+                wait_for_answers()
+                before = failed[0] + failed[1]
+                for number in (2, 3):
+                    metadata.remove(number)
+                    metadata.add(number)
+                wait_for_answers()
+                assert failed[0] + failed[1] == before, "removing a router affected another one"
+        finally:
+            is_over = True
+        for client in clients:
+            client.result()
+    assert set(identities) == {True}
+    assert [metadata.get(number)[0] for number in routers] == [200] * 4
