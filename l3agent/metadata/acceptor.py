@@ -132,11 +132,13 @@ class Acceptor:
     # ---- private ---------------------------------------------------------------------------------------------
 
     def _accept(self, router: ServedRouter, listener: socket.socket, _events: int) -> None:
-        for _ in range(_BATCH):
+        for turn in range(_BATCH):
             is_full = self.connections >= self.limit
             victim = self._find_victim(router) if is_full else None
-            if (is_full and victim is None) or self._is_at_limit(router):
-                self._pause(router)
+            if (is_full and victim is None) or len(router.connections) >= self._configuration.router_connections:
+                if turn == 0:  # otherwise it is unknown whether another one waits; if so, an event follows
+                    self._log_limit(router)
+                    self._pause(router)
                 return
             try:
                 client, name = listener.accept()
@@ -151,13 +153,11 @@ class Acceptor:
             client.setblocking(False)
             self._admit(router, client, source_of(name), victim)
 
-    def _is_at_limit(self, router: ServedRouter) -> bool:
-        if len(router.connections) < self._configuration.router_connections:
-            return False
-        if self._loop.now >= router.limit_logged_at + _LOG_S:
-            router.limit_logged_at = self._loop.now
-            log(f"router {router.id}: it has {len(router.connections)} connections, its limit; others wait")
-        return True
+    def _log_limit(self, router: ServedRouter) -> None:
+        if self._loop.now < router.limit_logged_at + _LOG_S:
+            return
+        router.limit_logged_at = self._loop.now
+        log(f"router {router.id}: {len(router.connections)} connections; others wait until one of them ends")
 
     def _find_victim(self, router: ServedRouter) -> ClientConnection | None:
         """Return the connection to reset for a new one of a router; None if no other router has two more."""

@@ -121,7 +121,7 @@ def _defaults(timeouts: Timeouts) -> _Section:
         "option dontlognull",
         # The agent serves one request per connection; clients may keep theirs.
         "option http-server-close",
-        # Without the agent the answer is 503 at once: the delay before a retry is one second.
+        # Without the agent the answer is 503 at once.
         "retries 0",
         f"timeout http-request {timeouts.http_request}s",
         f"timeout connect {timeouts.connect}s",

@@ -52,7 +52,7 @@ def test_limits_per_source_and_router(metadata: Metadata) -> None:
         assert metadata.status()["connections"] == 5
         first.pop().close()
         assert read_answer(waiting)[0] == 200
-    assert f"router {router_id(0)}: it has 5 connections" in metadata.log.read_text()
+    assert f"router {router_id(0)}: 5 connections; others wait" in metadata.log.read_text()
     for client in (*first, *second):
         client.close()
     poll(lambda: metadata.status()["connections"] == 0)
