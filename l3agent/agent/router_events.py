@@ -75,9 +75,13 @@ class RequestSucceeded:
 
 @dataclass(frozen=True, slots=True)
 class RequestFailed:
-    """The data plane has not performed the last request, or not answered."""
+    """The data plane has not performed the last request, or not answered.
+
+    :param is_removal: see :class:`Transition`.
+    """
 
     error: TransientError
+    is_removal: bool
     at: float
 
 

@@ -33,11 +33,11 @@ removal                     no floating IPs                     report them DOWN
 restored state              desired state, if unknown           nothing
 success                     no former keys                      report ACTIVE, unless the payload was rejected
 success of a removal        unknown                             discard the cached payload
-failure                     error; all else stays               report ERROR if the kernel refused
+failure                     error; all else stays               report ERROR if the kernel refused a state
 ==========================  ==================================  ==================================================
 
 Invariants: a request has all keys that the kernel may have of the router, so nothing stays behind. Statuses name only
-floating IPs of the state. A removal releases the floating IPs before its request, so a later failure or retry reports
+floating IPs of the router. A removal releases the floating IPs before its request, so a later failure or retry reports
 nothing of them. A rejected payload adds no part to the desired state.
 
 Review: does a failure between two events lose a key or a status? Can an older payload replace a newer one?
@@ -237,7 +237,7 @@ def _succeed(info: RouterInfo, event: RequestSucceeded) -> Transition:
 
 def _fail(info: RouterInfo, event: RequestFailed) -> Transition:
     floating_ips, statuses = info.floating_ips, None
-    if isinstance(event.error, ApplyError):
+    if isinstance(event.error, ApplyError) and not event.is_removal:
         floating_ips, statuses = _new_statuses(info, ERROR)
     info = replace(info, status="error", error=str(event.error), updated_at=event.at, floating_ips=floating_ips)
     return Transition(info, statuses=statuses)

@@ -251,7 +251,7 @@ class Routers:
             if report.error:
                 raise ApplyError(report.error)
         except TransientError as exc:
-            self._change(router_id, RequestFailed(exc, time.monotonic()))
+            self._change(router_id, RequestFailed(exc, is_removal, time.monotonic()))
             raise
         finally:
             del self.in_kernel_work[eventlet.getcurrent()]

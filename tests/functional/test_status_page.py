@@ -112,7 +112,7 @@ def test_the_page_shows_routers_topology_and_errors_and_what_tenants_wrote_is_te
 def test_a_thousand_routers_are_drawn_the_failed_ones_first(site: Site) -> None:
     routers = [a_router(id=f"c{number:07}-0000-4000-8000-000000000000", name=f"r{number}") for number in range(1000)]
     site.update(*routers)
-    site.agent.routers._change(routers[777]["id"], RequestFailed(DataplaneUnavailable("out of luck"), 0.0))
+    site.agent.routers._change(routers[777]["id"], RequestFailed(DataplaneUnavailable("out of luck"), False, 0.0))
     text, output = browse(site.http.port, "--dump-dom")
     assert 'data-drawn="yes"' in text, output
     cells = Shown(text).cells

@@ -251,10 +251,10 @@ class RouterMachine(RuleBasedStateMachine):
     @rule(count=st.integers(0, 4), is_refused=st.booleans())
     @precondition(lambda self: self.request is not None)
     def fail(self, count: int, is_refused: bool) -> None:
-        self.perform(count)
+        request = self.perform(count)
         former, self.request = self.info, None
         error = ApplyError("busy") if is_refused else DataplaneUnavailable("absent")
-        change = self.happen(RequestFailed(error, self.now))
+        change = self.happen(RequestFailed(error, request.is_removal, self.now))
         assert change.request is None and change.cache is None and change.released is None
         if former is None or self.is_leaving or not is_refused:
             assert change.statuses is None

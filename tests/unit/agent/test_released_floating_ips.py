@@ -9,6 +9,7 @@ from typing import Any
 import eventlet
 import pytest
 
+from l3agent.agent.resource_update import Action, ResourceUpdate
 from l3agent.agent.router_events import PayloadReceived, RetainFloatingIPs, StateRestored
 from l3agent.agent.router_transition import transition
 from l3agent.exceptions import ApplyError, InvalidRouter
@@ -121,6 +122,22 @@ def test_a_removal_that_fails_reports_once_and_no_error_afterwards(
     wait_until(lambda: ("router", R1) not in dataplane.states)
     wait_idle(served)
     assert reports(plugin) == [(R1, {"fip101": "DOWN", "fip102": "DOWN"})]
+
+
+def test_a_router_restored_while_its_removal_fails_reports_no_error(
+    make_agent: MakeAgent, dataplane: FakeDataplane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another node may serve its floating IPs."""
+    agent = make_agent()
+
+    def reconcile(states: Any) -> Any:
+        agent.routers.restore(a_router(id=R1, _floatingips=fips(101)))
+        raise ApplyError("busy")
+
+    monkeypatch.setattr(dataplane, "reconcile", reconcile)
+    with pytest.raises(ApplyError):
+        agent.routers.remove(ResourceUpdate(R1, Action.UNSCHEDULE, 0, 1, 0.0), {})
+    assert agent.router_info[R1].status == "error" and agent.view.statuses_flushed()
 
 
 def test_a_router_that_comes_back_has_its_floating_ips_active_again(

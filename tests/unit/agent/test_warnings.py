@@ -62,7 +62,7 @@ def test_statuses_restored_at_start_are_not_reported_again() -> None:
     payload = a_router(id=R1, _floatingips=[GOOD, TWIN])
     info = transition(R1, None, StateRestored(payload, desired_state(payload))).info
     assert transition(R1, info, RequestSucceeded(Report("router", R1), False, {}, 1.0)).statuses is None
-    assert transition(R1, info, RequestFailed(ApplyError("busy"), 1.0)).statuses == {GOOD["id"]: "ERROR"}
+    assert transition(R1, info, RequestFailed(ApplyError("busy"), False, 1.0)).statuses == {GOOD["id"]: "ERROR"}
 
 
 def test_elements_without_id_are_of_no_consequence_to_the_statuses() -> None:
