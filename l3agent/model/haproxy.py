@@ -148,9 +148,10 @@ def _frontend(proxy: MetadataProxy) -> _Section:
     return "frontend metadata", [
         # h1: a client cannot change to HTTP/2, whose many streams per connection would bypass the limits.
         f"bind unix@{_quote(proxy.listen)} mode 600 accept-proxy proto h1",
-        f"acl has_router fc_pp_unique_id -m reg {_ROUTER_ID}",
+        # Before the first request: lines about requests that cannot be parsed name the router as well.
+        "tcp-request session set-var(sess.router) fc_pp_unique_id",
+        f"acl has_router var(sess.router) -m reg {_ROUTER_ID}",
         "http-request deny deny_status 403 unless has_router",
-        "http-request set-var(sess.router) fc_pp_unique_id",
         *_rate_rules(proxy.rate_limit),
         # The agent parses neither tunnels nor chunks.
         "http-request deny deny_status 405 if METH_CONNECT",

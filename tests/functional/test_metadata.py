@@ -69,7 +69,7 @@ def test_requests_of_many_routers_carry_their_own_identity(metadata: Metadata) -
         assert headers_named(seen, "X-Forwarded-For") == [CLIENT_ADDRESS]
     assert metadata.status()["results"]["forwarded"] == len(numbers)
     assert metadata.result(3, "forwarded") == 10
-    log = metadata.haproxy_log.read_text()
+    log = metadata.haproxy_log.read_text(errors="replace")
     assert f"router={router_id(5)} 200" in log
 
 
@@ -238,6 +238,13 @@ def test_a_request_that_the_agent_cannot_read_is_answered(shared: Metadata, sent
         client.sendall(sent)
         assert read_answer(client)[0] in statuses
     assert shared.get(0)[0] == 200
+
+
+def test_lines_of_the_log_name_the_router_of_invalid_requests(shared: Metadata) -> None:
+    with shared.connect(1) as client:
+        client.sendall(b"not a request\r\n\r\n")
+        assert read_answer(client)[0] == 400
+    poll(lambda: f"router={router_id(1)} 400 " in shared.haproxy_log.read_text(errors="replace"), timeout=30)
 
 
 def test_a_client_that_has_sent_everything_gets_its_answer(shared: Metadata) -> None:
