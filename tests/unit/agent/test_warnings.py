@@ -65,6 +65,17 @@ def test_statuses_restored_at_start_are_not_reported_again() -> None:
     assert transition(R1, info, RequestFailed(ApplyError("busy"), False, 1.0)).statuses == {GOOD["id"]: "ERROR"}
 
 
+def test_an_error_that_crosses_the_next_payload_is_replaced_by_active() -> None:
+    payload = a_router(id=R1, _floatingips=[GOOD | {"status": "ACTIVE"}])
+    received = PayloadReceived(payload, desired_state(payload), 1, 0.0, 1.0)
+    failed = transition(R1, transition(R1, None, received).info, RequestFailed(ApplyError("busy"), False, 1.0))
+    assert failed.statuses == {GOOD["id"]: "ERROR"}
+    # The server has sent the status from before our report.
+    again = transition(R1, failed.info, received)
+    done = transition(R1, again.info, RequestSucceeded(Report("router", R1), False, {}, 2.0))
+    assert done.statuses == {GOOD["id"]: "ACTIVE"}
+
+
 def test_elements_without_id_are_of_no_consequence_to_the_statuses() -> None:
     payload = a_router(id=R1, _floatingips=[None, 7, {"id": [1], "fixed_ip_address": "10.0.0.9"}, GOOD])
     state = desired_state(payload)
