@@ -69,6 +69,10 @@ class ApplyError(TransientError):
     """The kernel rejected an operation. The message contains the operation and the error of the kernel."""
 
 
+class ProgramError(TransientError):
+    """A supervised program cannot be started, changed or stopped. The message contains the reason."""
+
+
 class RouterError(L3AgentError):
     """A router cannot be served; only a new update can change that."""
 
