@@ -232,7 +232,7 @@ def _open_vswitch(conf: Any) -> Backend:
     tls = Tls(conf.OVS.ssl_key_file, conf.OVS.ssl_cert_file, conf.OVS.ssl_ca_cert_file)
     switch = OvsdbThread(conf.OVS.ovsdb_connection, conf.OVS.ovsdb_timeout, tls)
     switch.wait_until_loaded(_OVSDB_S)
-    return OvsdbBackend(switch)
+    return OvsdbBackend(switch, {conf.OVS.integration_bridge, conf.external_network_bridge})
 
 
 def _check_mount(options: Any) -> None:

@@ -160,7 +160,8 @@ class Converger:
                     continue
             plans.append(plan)
             try:
-                failure = (yield from self._apply(job, desired, plan, seen)) or failure
+                later = yield from self._apply(job, desired, plan, seen)
+                failure = failure or later
             except KernelStateChanged:
                 if is_last:
                     raise
@@ -214,9 +215,9 @@ class Converger:
                 seen = yield from steps.apply_kernel_part(job, target, plan, seen)
             except ApplyError:
                 self._garbage.record_failure(plan)
+                yield from steps.announce_partial(job, plan, desired)
                 # What goes, goes, whatever else is refused.
                 yield from steps.apply_parts(job, last, target, plan, seen)
-                yield from steps.announce_partial(job, plan, desired)
                 raise
         job.observed = desired, seen
         if seen.handle is not None:

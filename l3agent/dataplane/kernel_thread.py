@@ -61,7 +61,7 @@ class KernelThread:
     def serve(self, requester: Requester, request: Any) -> None:
         """Execute one request until it has to wait; then check limits and, if due, yield to the other threads."""
         resources = self._resources
-        if resources.drift.repairs.is_overdue(time.monotonic()):
+        if resources.reconciler.is_repair_overdue():
             self._repair()
         if resources.rotation is not None and resources.rotation.is_overdue(now := time.monotonic()):
             resources.rotation.run(now)
@@ -104,7 +104,7 @@ class KernelThread:
         """Return the seconds until something is due."""
         if self._suspended and any(wait.done for wait, _ in self._suspended):
             return 0.0
-        garbage_at, due = self._next_garbage_run(), self._resources.drift.repairs.wait(time.monotonic())
+        garbage_at, due = self._next_garbage_run(), self._resources.reconciler.repair_wait()
         until = garbage_at if self._yield_at is None else min(garbage_at, self._yield_at)
         now = time.monotonic()
         seconds = max(0.0, until - now)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -93,10 +94,12 @@ class Reconciler:
             is_latest = self.turns.is_latest(key, turn)
             self.turns.end(key, turn)
         if error is not None and not dry_run:
-            self._drift.discard_events(key)
+            if key not in self.turns:
+                # Else they are those of the newer request.
+                self._drift.discard_events(key)
             if is_latest and job.observed is not None:
                 # Before the answer: events after it are changes by another program, and must be detected.
-                self._deferred.append(partial(self._watch, key, state, *job.observed))
+                self._deferred.append(partial(self._watch, job, *job.observed))
                 self.run_deferred()
         return job.report(error)
 
@@ -169,9 +172,16 @@ class Reconciler:
 
     def repair(self) -> Work[Report] | None:
         """Return the work on one state that another program may have changed, None if none is due."""
-        due = self._drift.next_due()
-        # Work under way observes again before it ends, or buffers events while it is suspended.
-        return None if due is None or due[0] in self.turns else self._repair_state(*due)
+        due = self._drift.next_due(self.turns)
+        return None if due is None else self._repair_state(*due)
+
+    def repair_wait(self) -> float | None:
+        """Return the seconds until a state is due for an observation, None if none is."""
+        return self._drift.repairs.wait(time.monotonic(), self.turns)
+
+    def is_repair_overdue(self) -> bool:
+        """Return True if a due observation has waited so long that requests must wait for it."""
+        return self._drift.repairs.is_overdue(time.monotonic(), self.turns)
 
     def stats(self) -> dict[str, object]:
         """Return counters since the start of the process."""
@@ -191,8 +201,10 @@ class Reconciler:
             self._drift.repairs.record_result(key, report.operations, report.error, time.monotonic())
         return report
 
-    def _watch(self, key: Key, state: State | None, desired: frozenset[Entry], seen: Observed) -> None:
+    def _watch(self, job: Job, desired: frozenset[Entry], seen: Observed) -> None:
         """Detect changes of a state that could not be applied by events from now on."""
-        if seen.handle is not None and state is not None and self._kernel.is_pinned(seen.handle):
-            self._kernel.assign_nsid(seen.handle)
-            self._drift.watch(key, state, desired, seen)
+        # The namespace may be younger than the observation.
+        handle = None if job.state is None or job.namespace is None else self._kernel.find_pinned(job.namespace)
+        if handle is not None and job.state is not None:
+            self._kernel.assign_nsid(handle)
+            self._drift.watch(job.key, job.state, desired, replace(seen, handle=handle))

@@ -20,7 +20,7 @@ from l3agent.dataplane.plan.kinds.base import Entry, Operation
 from l3agent.dataplane.plan.plan import Plan
 from l3agent.dataplane.plan.render import entries, entry_count
 from l3agent.dataplane.work.slices import INLINE_ENTRIES
-from l3agent.dataplane.work.turns import Superseded, Turns
+from l3agent.dataplane.work.turns import Turns
 from l3agent.exceptions import ApplyError
 
 R = TypeVar("R")
@@ -86,7 +86,7 @@ class Steps:
 
         :raises ApplyError: see :func:`l3agent.dataplane.kernel_backend.apply.apply_plan`.
         """
-        with job.timed("apply"):
+        with job.timed(self._backends.kernel.name):
             seen = yield from self._backends.kernel.apply(target, plan, seen)
         self._kernel.counters.count_plan(plan)
         return seen
@@ -106,8 +106,8 @@ class Steps:
                     yield from backend.apply(target, plan, seen)
             except ApplyError as exc:
                 failure = failure or str(exc)
-            if not self._turns.is_latest(job.key, job.turn):
-                raise Superseded
+            # Meanwhile a request that changes nothing may have begun to use the sockets.
+            yield from self._turns.wait(job.key, job.turn)
         return failure
 
     def record(self, job: Job, operations: Sequence[Operation[Entry]]) -> Work[None]:

@@ -3,14 +3,17 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 
 import pytest
 
 from l3agent.model.states import NamespaceState
+from l3agent.model.wire import pack_state
 from l3agent.testing import wait_until
 from tests.support.ovs_node import Node, a_node, a_router
-from tests.support.states import floating_ips, host, key, namespace, new_id, port, router
+from tests.support.states import floating_ips, host, key, namespace, new_id, port, route, router
+from tests.support.watch import capture
 
 pytestmark = pytest.mark.openvswitch
 
@@ -212,9 +215,52 @@ def test_an_update_without_new_ports_observes_nothing(node: Node):
     node.ovs.wire(inner.device, 7)
     assert "plan" not in node.reconcile(with_another(state)).timings
     assert node.dataplane.request("stats", {})["observations"] == observations
+    # The bridge of a trunk port concerns no router.
+    node.ovs.vsctl("add-br", "tbr-1")
+    node.ovs.vsctl("del-br", "tbr-1")
+    assert "plan" not in node.reconcile(with_another(state)).timings
+    assert node.dataplane.request("stats", {})["observations"] == observations
     node.dataplane.request("invalidate", {"keys": None})
     assert "plan" in node.reconcile(with_another(state)).timings
     assert node.remove(state).error is None
+
+
+def test_a_partly_refused_update_announces_what_it_added_though_another_supersedes_it(node: Node):
+    state, inner, gateway = a_router()
+    node.build(replace(state, ports=frozenset({inner, port(new_id(), "10.7.0.1/24")})))
+    wanted = replace(state, floating_ips=floating_ips({"203.0.113.100": "10.0.0.5", "203.0.113.101": "10.0.0.6"}))
+    refused = replace(wanted, routes=wanted.routes | {route("172.30.0.0/24", (inner, "192.0.2.1"))})
+    with capture(node.sandbox, gateway.device, "arp", namespace(state)) as frames:
+        assert node.ovs.database is not None
+        with node.ovs.database.paused():
+            (first,) = node.ask(refused)
+            # Its answer comes when the kernel's part of the update is done and the removal of the port was submitted.
+            node.dataplane.request("hello", {})
+            (second,) = node.ask(wanted)
+            node.dataplane.request("hello", {})
+        assert "superseded" in str(node.answer(first).error)
+        assert node.answer(second).error is None
+        added = "Request who-has 203.0.113.101 tell 203.0.113.101,"
+        wait_until(lambda: any(added in line for line in frames.lines()), timeout=20)
+
+
+@pytest.mark.feature("dataplane.large-routers")
+def test_a_router_is_shown_while_its_change_waits_for_the_switch(node: Node):
+    many = {f"198.18.{number // 250}.{number % 250}": f"10.1.{number // 250}.{number % 250}" for number in range(2000)}
+    state, _, _ = a_router(fips=())
+    state = replace(state, floating_ips=floating_ips(many))
+    node.build(state)
+    wanted = replace(state, ports=state.ports | {port(new_id(), "10.77.0.1/24")})
+    assert node.ovs.database is not None
+    for one in (wanted, state):
+        with node.ovs.database.paused():
+            (change,) = node.ask(one)
+            # Until it waits for the switch, most likely; before that, the two are in order anyway.
+            time.sleep(1)
+            shown = node.dataplane.send("inspect", {"state": pack_state(key(one), one)})
+            node.dataplane.request("hello", {})
+        assert node.answer(change).error is None
+        assert node.dataplane.answer(shown)["actual"]
 
 
 @pytest.mark.feature("driver.openvswitch-keep")

@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections import deque
+from collections.abc import Container, Iterable, Mapping, Sequence
 
 from l3agent.dataplane.backend import Backends, Observed
 from l3agent.dataplane.drift.applied import AppliedStates, Snapshot
@@ -25,16 +26,20 @@ _MAX_BUFFERED = 10_000
 class Drift:
     """Compares events with the applied states; used by the kernel thread.
 
-    A state is in one of these conditions; events are compared with it in the first and the last of them only:
+    The condition of a state decides what an event of it does:
 
-    =============  ==============================  ==========================================
-    condition      begins with                     events of it
-    =============  ==============================  ==========================================
-    applied        record_applied, record_change   drop the snapshot, schedule a repair
-    being applied  begin                           none: the work under way observes it
-    suspended      buffer_events                   kept, compared when the work is done
-    in change      begin_change                    as applied, compared with the new state
-    =============  ==============================  ==========================================
+    =============  ==============================  ==============================================================
+    condition      begins with                     an event that differs from the desired entries
+    =============  ==============================  ==============================================================
+    being applied  begin                           nothing: the work under way observes afterwards (but lost events
+                                                   schedule a repair of every state)
+    applied        record_applied, record_change   drops the snapshot and schedules a repair
+    in change      begin_change                    the same, compared with the new state
+    watched        watch                           schedules a repair; there is no snapshot
+    =============  ==============================  ==============================================================
+
+    A repair begins when no request for the state is under way. While a part of the work on a state runs in the second
+    thread (``buffer_events``), events are kept as well, and compared once the state is applied.
 
     :param repairs_drift: compare events; without it only requests observe.
     :param reports_all: True if the backends report the changes in all namespaces; else there are no snapshots.
@@ -108,13 +113,13 @@ class Drift:
             self.applied.invalidate(key)
 
     def buffer_events(self, key: Key) -> None:
-        """Buffer the events from now on until the state of a key is applied.
+        """Buffer the events from now on, the pending ones included, until the state of a key is applied.
 
-        Earlier events concern entries that the work under way has read or will read.
+        The work under way may have read the entries that a pending event concerns, from a snapshot for example.
         """
         if key not in self._buffered:
-            self.read_events()
             self._buffered[key] = []
+            self.read_events()
 
     def discard_events(self, key: Key) -> None:
         """Discard the buffered events of a key, and buffer no more."""
@@ -125,6 +130,9 @@ class Drift:
         if not (notices := self._backends.events()):
             return
         notices = self._count_lost(notices)
+        if not self._repairs_drift:
+            deque(notices, maxlen=0)
+            return
         if self._buffered:
             notices = list(notices)
             for buffer in self._buffered.values():
@@ -140,9 +148,12 @@ class Drift:
             self.applied.invalidate(key)
             self.repairs.mark(key, time.monotonic())
 
-    def next_due(self) -> tuple[Key, State] | None:
-        """Return the next state that is due for an observation, None if none is."""
-        key = self.repairs.next_due(time.monotonic())
+    def next_due(self, busy: Container[Key] = ()) -> tuple[Key, State] | None:
+        """Return the next state that is due for an observation, None if none is.
+
+        :param busy: keys with a request under way; their marks stay until it has ended.
+        """
+        key = self.repairs.next_due(time.monotonic(), busy)
         state = None if key is None else self.applied.state(key)
         return None if key is None or state is None else (key, state)
 

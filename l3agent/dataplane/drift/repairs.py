@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 
 from l3agent.model.states import Key
@@ -53,17 +53,22 @@ class Repairs:
         self._due.pop(key, None)
         self._flapping.pop(key, None)
 
-    def wait(self, now: float) -> float | None:
-        """Return the seconds until something is due, None when nothing is marked."""
-        return max(0.0, min(self._due.values()) - now) if self._due else None
+    def wait(self, now: float, busy: Container[Key] = ()) -> float | None:
+        """Return the seconds until something is due, None when nothing is marked.
 
-    def is_overdue(self, now: float) -> bool:
+        :param busy: keys whose marks do not count, since a request for them is under way.
+        """
+        first = self._first(busy)
+        return None if first is None else max(0.0, self._due[first] - now)
+
+    def is_overdue(self, now: float, busy: Container[Key] = ()) -> bool:
         """Return True if a due observation has waited so long that requests must wait for it."""
-        return bool(self._due) and min(self._due.values()) < now - _MAX_DELAY_S
+        first = self._first(busy)
+        return first is not None and self._due[first] < now - _MAX_DELAY_S
 
-    def next_due(self, now: float) -> Key | None:
+    def next_due(self, now: float, busy: Container[Key] = ()) -> Key | None:
         """Return the key with the earliest due time and remove its mark; None if none is due."""
-        key = min(self._due, key=self._due.__getitem__, default=None)
+        key = self._first(busy)
         if key is None or self._due[key] > now:
             return None
         del self._due[key]
@@ -91,6 +96,12 @@ class Repairs:
                 flapping.times,
                 flapping.pause,
             )
+
+    def _first(self, busy: Container[Key]) -> Key | None:
+        """Return the key with the earliest due time, busy ones left out."""
+        if not self._due:
+            return None
+        return min((key for key in self._due if key not in busy), key=self._due.__getitem__, default=None)
 
     def _count_repeat(self, key: Key, operations: frozenset[str], now: float) -> _Flapping:
         flapping = self._flapping.get(key)

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Protocol
 
 from l3agent.dataplane.backend import Observed, Target, Work
@@ -41,13 +41,16 @@ class OvsdbBackend:
     """The ports of Open vSwitch; used by the kernel thread.
 
     The copy of the rows answers every observation, also while the database cannot be reached.
+
+    :param bridges: names of the bridges that have our ports; a port may change with its bridge.
     """
 
     name = "switch"
     owns: frozenset[type[Entry]] = frozenset({SwitchPort})
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, bridges: Collection[str]) -> None:
         self._database = database
+        self._bridges = frozenset(bridges)
         self.descriptors = [database.descriptor]
 
     def precedes_kernel(self, plan: Plan) -> bool:
@@ -80,7 +83,8 @@ class OvsdbBackend:
     def events(self) -> Iterator[Notice]:
         """Yield the changes since the last call."""
         changes = self._database.read_changes()
-        if changes.all:
+        # Other bridges come and go with the trunk ports of virtual machines.
+        if changes.all or not self._bridges.isdisjoint(changes.bridges):
             yield None, AllChanged()
             return
         for name in changes.names:

@@ -29,20 +29,19 @@ class ChangeFeed:
         self.descriptor = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._lock = threading.Lock()
         self._names: set[str] = set()
+        self._bridges: set[str] = set()
         self._all = False
 
     def notify(self) -> None:
         """Make the descriptor readable."""
         os.eventfd_write(self.descriptor, 1)
 
-    def add(self, names: Collection[str], *, everything: bool = False) -> None:
-        """Add changed ports and bridges.
-
-        :param everything: any port may have changed.
-        """
-        if names or everything:
+    def add(self, names: Collection[str], bridges: Collection[str] = (), *, everything: bool = False) -> None:
+        """Add changes, see :class:`~l3agent.dataplane.ovsdb.ports.Changes`."""
+        if names or bridges or everything:
             with self._lock:
                 self._names.update(names)
+                self._bridges.update(bridges)
                 self._all = self._all or everything
             self.notify()
 
@@ -53,8 +52,8 @@ class ChangeFeed:
         except BlockingIOError:
             return Changes()
         with self._lock:
-            changes = Changes(frozenset(self._names), self._all)
-            self._names, self._all = set(), False
+            changes = Changes(frozenset(self._names), frozenset(self._bridges), self._all)
+            self._names, self._bridges, self._all = set(), set(), False
         return changes
 
 
@@ -143,8 +142,7 @@ class Monitor:
         assert rows is not None
         bridges = rows.bridges.keys()
         names = rows.update(updates)
-        # A bridge was added, or removed with its ports.
-        self._feed.add(names, everything=rows.bridges.keys() != bridges)
+        self._feed.add(names, rows.bridges.keys() ^ bridges)
 
     def _load(self, answer: Any) -> None:
         self.error = None if answer.error is None else f"monitor request rejected: {answer.error}"

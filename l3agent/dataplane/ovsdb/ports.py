@@ -20,9 +20,15 @@ _KEYS = ("iface-id", "iface-status", "attached-mac", OWNER)
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """Changed ports and bridges by name; ``all`` if any port may have changed."""
+    """Changes of the database.
+
+    :param names: of the changed ports, and of bridges whose ports changed.
+    :param bridges: names of the added and removed bridges.
+    :param all: any port may have changed.
+    """
 
     names: frozenset[str] = frozenset()
+    bridges: frozenset[str] = frozenset()
     all: bool = False
 
 

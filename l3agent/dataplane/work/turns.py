@@ -59,7 +59,7 @@ class Turns:
         """Make the descriptor unreadable until the next task is done."""
         self._offload.clear()
 
-    def __contains__(self, key: Key) -> bool:
+    def __contains__(self, key: object) -> bool:
         return key in self._latest
 
     def is_busy(self, key: Key) -> bool:
@@ -90,14 +90,14 @@ class Turns:
         :param turn: that of a change, None for a request that changes nothing.
         :raises Superseded: a newer request for the key has come.
         """
-        if key in self._tasks:
+        while key in self._tasks:
             yield _SocketsFree(self._tasks, key)
         if turn is not None and not self.is_latest(key, turn):
             raise Superseded
 
     def wait_for_all(self) -> Generator[Wait, None, None]:
         """Wait until the sockets of all states are free."""
-        if self._tasks:
+        while self._tasks:
             yield _SocketsFree(self._tasks, None)
 
     def run(self, key: Key, turn: object, size: int, call: Callable[[], R]) -> Generator[Wait, None, R]:
@@ -107,6 +107,7 @@ class Turns:
         """
         if size <= INLINE_ENTRIES:
             return call()
+        assert key not in self._tasks
         task = self._tasks[key] = self._offload.submit(call)
         yield task
         del self._tasks[key]

@@ -61,7 +61,7 @@ def test_every_kind_has_one_backend(kind: type[Entry]) -> None:
 
 
 def test_ports_come_before_the_links_that_need_them_and_go_after_them() -> None:
-    switch = OvsdbBackend(Database(Changes()))  # type: ignore[arg-type]
+    switch = OvsdbBackend(Database(Changes()), {"br-int"})  # type: ignore[arg-type]
     backends = Backends(Kernel(), [switch])  # type: ignore[arg-type]
     added, removed = diff({NAMESPACE, PORT}, {NAMESPACE}), diff({NAMESPACE}, {NAMESPACE, PORT})
     assert (backends.before_kernel(added), backends.after_kernel(added)) == ([switch], [])
@@ -73,10 +73,13 @@ def test_ports_come_before_the_links_that_need_them_and_go_after_them() -> None:
 
 def test_changes_of_the_database_are_events() -> None:
     def events(changes: Changes) -> list[Any]:
-        return list(Backends(Kernel(), [OvsdbBackend(Database(changes))]).events())  # type: ignore[arg-type]
+        return list(Backends(Kernel(), [OvsdbBackend(Database(changes), {"br-int"})]).events())  # type: ignore[arg-type]
 
     assert events(Changes(frozenset({"qr-1"}))) == [(None, PortEvent("qr-1", None))]
     assert events(Changes(frozenset({"qr-1"}), all=True)) == [(None, AllChanged())]
+    # A bridge of ours concerns all states; that of a trunk port none.
+    assert events(Changes(frozenset({"qr-1"}), frozenset({"br-int"}))) == [(None, AllChanged())]
+    assert events(Changes(frozenset({"tbr-1"}), frozenset({"tbr-1"}))) == [(None, PortEvent("tbr-1", None))]
 
 
 def test_a_port_event_names_the_router_that_the_port_is_marked_with() -> None:

@@ -33,17 +33,18 @@ class Node:
         self.repairs: list[Generator[Work, None, object]] = []
         self.is_overdue = False
         self.waits: list[Work] = []
-        repairs = SimpleNamespace(is_overdue=lambda now: self.is_overdue, wait=lambda now: None)
         applied = SimpleNamespace(node=SimpleNamespace(max_ports=lambda: 0))
         reconciler = SimpleNamespace(
             repair=lambda: self.repairs.pop(0) if self.repairs else None,
+            repair_wait=lambda: None,
+            is_repair_overdue=lambda: self.is_overdue,
             run_deferred=lambda: self.log.append("deferred"),
             on_idle=lambda: self.log.append("threads"),
         )
         resources = SimpleNamespace(
             reconciler=reconciler,
             garbage=SimpleNamespace(next_run=lambda: 0.0, collect=lambda: self.log.append("garbage")),
-            drift=SimpleNamespace(repairs=repairs, applied=applied),
+            drift=SimpleNamespace(applied=applied),
             limits=SimpleNamespace(check=lambda ports: None),
             rotation=None,
         )

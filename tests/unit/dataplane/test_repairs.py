@@ -32,6 +32,15 @@ def test_what_is_marked_is_due_at_once_and_once() -> None:
     assert repairs.observations == 2
 
 
+def test_a_key_with_a_request_under_way_stays_marked() -> None:
+    repairs = Repairs()
+    repairs.mark(KEY, 1)
+    assert repairs.wait(2, {KEY}) is None and not repairs.is_overdue(9, {KEY}) and repairs.next_due(2, {KEY}) is None
+    repairs.mark(OTHER, 5)
+    assert repairs.wait(2, {KEY}) == 3
+    assert repairs.is_overdue(9) and repairs.next_due(2) == KEY
+
+
 def test_what_is_looked_at_or_not_wanted_any_more_is_not_due() -> None:
     repairs = Repairs()
     repairs.mark(KEY, 1)
