@@ -16,11 +16,10 @@ from typing import Any
 
 from tests.bench.canonical import router
 from tests.bench.checkout import Checkout
-from tests.bench.measure import OPERATIONS, Series, measure
+from tests.bench.measure import OPERATIONS, Series, measure_alternately
 from tests.bench.report import machine
 
 _HERE, _THERE = "this checkout", "the other"
-_WARM_UP = 2
 #: Seconds after which a data plane has removed the unused bridges that it found at its start (GarbageCollector).
 _TIDY_S = 6
 
@@ -44,13 +43,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         way.start(routers)
         time.sleep(_TIDY_S)
     before = machine()
-    measure([(way, routers[:_WARM_UP]) for way, routers in crowds], rounds=1)
-    series: dict[str, dict[str, Series]] = {way.name: {name: Series() for name in OPERATIONS} for way in ways}
-    for number in range(options.rounds):
-        for name, operations in measure(crowds[:: 1 if number % 2 else -1], rounds=1).items():
-            for operation, found in operations.items():
-                series[name][operation].walls += found.walls
-                series[name][operation].cpus += found.cpus
+    series = measure_alternately(crowds, options.rounds)
     for way in ways:
         way.stop()
     report = {

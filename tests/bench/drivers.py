@@ -18,7 +18,7 @@ from statistics import mean, median
 from typing import Any
 
 from tests.bench.canonical import router
-from tests.bench.measure import OPERATIONS, Series, measure
+from tests.bench.measure import OPERATIONS, Series, measure_alternately
 from tests.bench.ours import DataplaneProcess
 from tests.bench.report import machine
 
@@ -27,7 +27,6 @@ _RUN = "/run/openvswitch"
 _REMOTE = f"unix:{_RUN}/db.sock"
 _SWITCH, _BRIDGE = "openvswitch", "bridge"
 _START_S = 20
-_WARM_UP = 2
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -45,14 +44,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     for way, routers in crowds:
         way.start(routers)
     before = machine()
-    measure([(way, routers[:_WARM_UP]) for way, routers in crowds], rounds=1)
-    series: dict[str, dict[str, Series]] = {way.name: {name: Series() for name in OPERATIONS} for way in ways}
-    for number in range(options.rounds):
-        for name, operations in measure(crowds[:: 1 if number % 2 else -1], rounds=1).items():
-            for operation, found in operations.items():
-                series[name][operation].walls += found.walls
-                series[name][operation].cpus += found.cpus
-                series[name][operation].phases += found.phases
+    series = measure_alternately(crowds, options.rounds)
     report = {
         "machine": {"before": before, "after": machine()},
         "routers": options.routers,

@@ -18,6 +18,8 @@ DELETE, GONE = "delete", "delete until gone"
 OPERATIONS = (BUILD, FIRST, NO_OP, ADD, REMOVE, DELETE, GONE)
 #: Seconds; bridges go one at a time, about sixteen a second.
 _GONE_S = 600
+#: Routers of each way in the warm-up.
+_WARM_UP = 2
 #: Seconds between two requests.
 _PAUSE_S = 0.003
 
@@ -89,6 +91,20 @@ def measure(crowds: Sequence[Crowd], rounds: int) -> Measured:
                 measured[name][operation].totals.append(total)
         for way, routers in crowds:
             _delete(way, routers, measured[way.name])
+    return measured
+
+
+def measure_alternately(crowds: Sequence[Crowd], rounds: int) -> Measured:
+    """Measure two ways after a warm-up; the order alternates from round to round."""
+    measure([(way, routers[:_WARM_UP]) for way, routers in crowds], rounds=1)
+    measured: Measured = {way.name: {operation: Series() for operation in OPERATIONS} for way, _ in crowds}
+    for number in range(rounds):
+        for name, operations in measure(crowds[:: 1 if number % 2 else -1], rounds=1).items():
+            for operation, found in operations.items():
+                series = measured[name][operation]
+                series.walls += found.walls
+                series.cpus += found.cpus
+                series.phases += found.phases
     return measured
 
 
