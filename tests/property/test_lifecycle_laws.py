@@ -52,8 +52,11 @@ class LifecycleMachine(RuleBasedStateMachine):
         self.wanted: Program | None = None
         self.has_main = self.has_rest = self.is_ready = self.fails = False
         self.read: Program | None = None
-        self.reloads = self.starts = 0
+        self.reloads = 0
         self.has_stop_signal = False
+        #: Files on disk, and True if they changed after the start: the process may have read either.
+        self.on_disk: object = None
+        self.has_unread = False
 
     def send(self, event: Wanted | Occurrence) -> ProgramAction | None:
         former = self.state
@@ -64,8 +67,7 @@ class LifecycleMachine(RuleBasedStateMachine):
             case ProgramAction.START:
                 assert not self.has_main and not self.has_rest, "two instances"
                 assert self.wanted is not None, "a stop is answered by a start"
-                self.starts += 1
-                self.has_stop_signal = False
+                self.has_stop_signal = self.has_unread = False
                 self.read, self.has_main, self.is_ready = self.wanted, not self.fails, False
                 if self.fails:
                     self.send(Occurrence.START_FAILED)
@@ -74,6 +76,7 @@ class LifecycleMachine(RuleBasedStateMachine):
                 assert self.wanted is not None and self.wanted.reload is not None
                 self.read = self.wanted
                 self.reloads += 1
+                self.has_unread = False
             case ProgramAction.STOP:
                 assert (self.has_main or self.has_rest) and not self.has_stop_signal
                 self.has_stop_signal = True
@@ -93,6 +96,8 @@ class LifecycleMachine(RuleBasedStateMachine):
     @rule(program=st.sampled_from(PROGRAMS), is_moved=st.sampled_from((False, False, True)))
     def want(self, program: Program, is_moved: bool) -> None:
         self.wanted = program
+        self.has_unread = self.has_unread or program.files != self.on_disk
+        self.on_disk = program.files
         self.send(Wanted(program, is_moved and self.has_main))
 
     @rule()
@@ -117,6 +122,8 @@ class LifecycleMachine(RuleBasedStateMachine):
     @rule(leaves=st.booleans())
     def end(self, leaves: bool) -> None:
         self.has_main, self.has_rest = False, leaves
+        # The signal was sent to the main process only.
+        self.has_stop_signal = False
         self.send(Occurrence.ENDED_WITH_REST if leaves else Occurrence.ENDED)
 
     @precondition(lambda self: self.has_rest and not self.has_main)
@@ -146,6 +153,8 @@ class LifecycleMachine(RuleBasedStateMachine):
         applied = self.state.applied or fingerprint(self.read)
         self.state = adopted(self.wanted, applied, self.now, respawns=True)
         self.has_stop_signal = False
+        # The record does not have a kept change; the files on disk differ from those that it has.
+        self.has_unread = fingerprint(self.wanted).files != applied.files
         self.send(Wanted(wanted))
         self.wanted = wanted
 
@@ -160,6 +169,7 @@ class LifecycleMachine(RuleBasedStateMachine):
         if self.state.stage is ProgramStage.RUNNING:
             assert self.read is not None and self.wanted is not None
             assert fingerprint(self.read) == fingerprint(self.wanted)
+            assert not self.has_unread
 
     @invariant()
     def something_is_due_until_it_runs(self) -> None:

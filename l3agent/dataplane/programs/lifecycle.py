@@ -206,8 +206,11 @@ def _ended(state: Lifecycle, now: float, *, is_rest_left: bool) -> Next:
         if is_rest_left:
             return _stop(state, state.desired, now, has_failed=True)
         return _fail(state, now), None
-    if state.stage is not ProgramStage.STOPPING or is_rest_left:
+    if state.stage is not ProgramStage.STOPPING:
         return state, None
+    if is_rest_left:
+        # The main process did not stop them; until SIGKILL they have the rest of its time.
+        return state, ProgramAction.STOP
     if state.desired is None:
         return Lifecycle(respawns=state.respawns), None
     if state.has_failed:

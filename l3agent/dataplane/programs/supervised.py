@@ -194,7 +194,6 @@ class SupervisedProgram:
                 self._reload()
             case ProgramAction.STOP:
                 assert self._program is not None
-                self._kills = 0
                 self.group.stop(self._program.stop.number)
             case ProgramAction.KILL:
                 self._kills += 1
@@ -208,6 +207,7 @@ class SupervisedProgram:
         self._program = program
         process, argv = self._installation.start(program, self._descriptors)
         self.group.set_main(process, argv)
+        self._kills = 0
         self._check_at, self._check_interval = time.monotonic() + _CHECK_MIN_S, _CHECK_MIN_S
 
     def _reload(self) -> None:
