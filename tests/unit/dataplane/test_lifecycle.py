@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import signal
+from dataclasses import replace
+
 from l3agent.dataplane.programs.lifecycle import (
     Lifecycle,
     Occurrence,
@@ -61,3 +64,15 @@ def test_a_process_that_survives_sigkill_is_killed_again_and_never_replaced() ->
     assert action is ProgramAction.KILL and state.stage is ProgramStage.STOPPING
     state, action = step(state, Occurrence.ENDED, 8)
     assert action is ProgramAction.START
+
+
+def test_a_change_that_is_reverted_before_readiness_is_reloaded() -> None:
+    """The process may have read the files in between."""
+    first = Program("example", None, ("example", "{directory}"), files={"conf": "a"}, reload=signal.SIGHUP)
+    state, _ = step(Lifecycle(), Wanted(first), 0)
+    for program in (replace(first, files={"conf": "b"}), first):
+        state, action = step(state, Wanted(program), 1)
+        assert action is None
+    state, action = step(state, Occurrence.READY, 2)
+    assert action is ProgramAction.RELOAD and state.applied == fingerprint(first)
+    assert step(state, Occurrence.READY, 3)[1] is None
