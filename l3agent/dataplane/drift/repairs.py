@@ -101,7 +101,10 @@ class Repairs:
         """Return the key with the earliest due time, busy ones left out."""
         if not self._due:
             return None
-        return min((key for key in self._due if key not in busy), key=self._due.__getitem__, default=None)
+        due = self._due.__getitem__
+        first = min(self._due, key=due)
+        # After lost events all states are due, and few of them are busy.
+        return first if first not in busy else min((key for key in self._due if key not in busy), key=due, default=None)
 
     def _count_repeat(self, key: Key, operations: frozenset[str], now: float) -> _Flapping:
         flapping = self._flapping.get(key)
