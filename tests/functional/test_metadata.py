@@ -305,7 +305,9 @@ def test_the_process_needs_no_privilege(metadata: Metadata, folder: Path) -> Non
         "--no-new-privs",
     )
     metadata.start_haproxy(prefix=prefix)
-    metadata.start_acceptor(prefix)
+    metadata.start_acceptor(NOBODY)
+    status = Path(f"/proc/{metadata.acceptor.pid}/status").read_text()
+    assert f"Uid:\t{NOBODY}\t{NOBODY}" in status and "CapPrm:\t0000000000000000" in status
     metadata.add(0)
     assert metadata.get(0)[0] == 200
     assert metadata.get(0, address=METADATA_IPV6)[0] == 200

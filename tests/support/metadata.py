@@ -39,7 +39,7 @@ ROUTER_ADDRESS, CLIENT_ADDRESS = "10.0.0.1", "10.0.0.9"
 MORE_ADDRESSES = tuple(f"10.0.0.{last}" for last in range(10, 30))
 _DEVICE = "eth0"
 #: As the console script does it; tests/functional/test_package.py runs the script.
-L3_METADATA = (sys.executable, "-c", "import sys; from l3agent.cmd.metadata import main; sys.exit(main())")
+L3_METADATA = "import os, sys; from l3agent.cmd.metadata import main; {drop}sys.exit(main())"
 
 _RULES = f"""
 table inet metadata {{
@@ -177,13 +177,18 @@ class Metadata:
             )
         poll(self.front.exists, timeout=30)
 
-    def start_acceptor(self, prefix: tuple[str, ...] = (), **changes: Any) -> None:
-        """Start ``l3-metadata`` and configure it."""
+    def start_acceptor(self, user: int | None = None, **changes: Any) -> None:
+        """Start ``l3-metadata`` and configure it.
+
+        :param user: id of its user and group, None for root. They are set once its modules are imported, since another
+            user may not reach the directory of the tests.
+        """
         self.configuration = replace(self.configuration, **changes)
         self.hang_up()
         self._control, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._control.settimeout(30)
-        argv = [*prefix, *L3_METADATA, "--control-fd", str(other.fileno())]
+        drop = "" if user is None else f"os.setgroups([]); os.setgid({user}); os.setuid({user}); "
+        argv = [sys.executable, "-c", L3_METADATA.format(drop=drop), "--control-fd", str(other.fileno())]
         with self.log.open("ab") as log, other:
             self.acceptor = self.sandbox.popen(
                 argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=[other.fileno()]
